@@ -1,0 +1,161 @@
+"""Every error of the project, as a tree.
+
+    RepriseError
+    ├── ConfigurationError       the start is refused; its text is the one line to print
+    ├── NotUnderstood            a body we cannot interpret; it goes on as it came
+    ├── Overloaded               a part has too much to do just now; no failure of its own
+    ├── PartUnavailable          a part of the cache failed; always a miss, never an answer
+    ├── UpstreamInterrupted      the upstream's body broke off after its head was sent on
+    ├── ClientDisconnected       nobody is left to answer
+    └── Refusal                  an answer of our own, in OpenAI's error shape
+        ├── InvalidAPIKey        401
+        ├── ForbiddenOrigin      403
+        ├── PassthroughDisabled  403
+        ├── RouteNotFound        404
+        ├── InternalError        500
+        ├── WebSocketUnsupported 501
+        ├── UpstreamUnreachable  502
+        ├── ShuttingDown         503
+        ├── NotCached            504
+        └── UpstreamTimeout      504
+
+Foreign errors are mapped to these once, where they enter: those of the HTTP client in
+`upstream.py`, those of stores and embedders in `parts.py`.
+"""
+
+from typing import ClassVar, Literal
+
+Misread = Literal["not-json", "ambiguous-json", "unknown-body"]
+"""Why a body cannot be understood: a token that README explains."""
+
+Failure = Literal["store-unavailable", "embedder-unavailable"]
+"""Which part of the cache failed: a token that README explains."""
+
+
+class RepriseError(Exception):
+    """The root of the tree."""
+
+
+class ConfigurationError(RepriseError):
+    """The settings contradict each other or cannot be met; the start is refused."""
+
+
+class NotUnderstood(RepriseError):
+    """A body is not what we know, so nothing may be concluded from it."""
+
+    def __init__(self, detail: Misread) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class Overloaded(RepriseError):
+    """A part has so much to do that waiting for it would take longer than doing without."""
+
+
+class PartUnavailable(RepriseError):
+    """A store or embedder raised, was too slow, answered nonsense or is being left alone."""
+
+    def __init__(self, detail: Failure) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class UpstreamInterrupted(RepriseError):
+    """The upstream's body broke off; the client's is cut at the same place."""
+
+
+class ClientDisconnected(RepriseError):
+    """The client left before its request was read to the end."""
+
+
+class Refusal(RepriseError):
+    """An answer of our own. Subclasses know their status, OpenAI `type` and `code`.
+
+    Shape: https://platform.openai.com/docs/guides/error-codes
+    """
+
+    status_code: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str] = "internal_error"
+    headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
+
+    def body(self) -> dict[str, dict[str, str | None]]:
+        """Give the JSON document that the client receives."""
+        return {
+            "error": {"message": str(self), "type": self.type, "param": None, "code": self.code}
+        }
+
+
+class InvalidAPIKey(Refusal):
+    """The request carries none of the keys that `REPRISE_API_KEYS` lists."""
+
+    status_code = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+    headers = ((b"www-authenticate", b"Bearer"),)
+
+
+class ForbiddenOrigin(Refusal):
+    """A web page or a foreign host name tries to use the key that we hold."""
+
+    status_code = 403
+    type = "invalid_request_error"
+    code = "forbidden_origin"
+
+
+class PassthroughDisabled(Refusal):
+    """The route exists upstream but `REPRISE_PASSTHROUGH` keeps it closed."""
+
+    status_code = 403
+    type = "invalid_request_error"
+    code = "passthrough_disabled"
+
+
+class RouteNotFound(Refusal):
+    """The path is neither ours nor below `/v1`."""
+
+    status_code = 404
+    type = "invalid_request_error"
+    code = "route_not_found"
+
+
+class InternalError(Refusal):
+    """A defect of our own."""
+
+
+class WebSocketUnsupported(Refusal):
+    """The client asked to upgrade to a WebSocket."""
+
+    status_code = 501
+    type = "invalid_request_error"
+    code = "websocket_unsupported"
+
+
+class UpstreamUnreachable(Refusal):
+    """The upstream refused the connection, or closed it without an answer."""
+
+    status_code = 502
+    code = "upstream_unreachable"
+
+
+class ShuttingDown(Refusal):
+    """The proxy was told to stop, and the request did not end in time."""
+
+    status_code = 503
+    code = "shutting_down"
+
+
+class NotCached(Refusal):
+    """The request said `only-if-cached` and nothing stored answers it (RFC 9111 §5.2.1.7)."""
+
+    status_code = 504
+    type = "invalid_request_error"
+    code = "not_cached"
+    headers = ((b"x-should-retry", b"false"),)
+
+
+class UpstreamTimeout(Refusal):
+    """The upstream was silent for longer than its timeout."""
+
+    status_code = 504
+    code = "upstream_timeout"

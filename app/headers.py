@@ -1,0 +1,135 @@
+"""HTTP header fields: what travels end to end, Cache-Control in, Cache-Status and Age out."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from app.models import CacheStatus, Header, Outcome, Tier
+
+CACHE_NAME = "reprise"
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""RFC 9110 §7.6.1, and the older names that it still tells proxies to remove."""
+
+CREDENTIALS = frozenset({b"authorization", b"api-key", b"x-api-key", b"cookie"})
+"""Where a caller's identity travels."""
+
+NAMESPACE = b"x-cache-namespace"
+
+_OURS = b"x-cache-"
+
+_DIRECTIVE = re.compile(r'([!#$%&\'*+\-.^_`|~\w]+)(?:\s*=\s*("(?:[^"\\]|\\.)*"|[^\s,;]*))?')
+_DELTA_SECONDS = re.compile(r"[0-9]{1,10}")
+
+
+@dataclass(frozen=True, slots=True)
+class CacheControl:
+    """The Cache-Control directives we act on (RFC 9111 §5.2); times in seconds."""
+
+    no_store: bool = False
+    no_cache: bool = False
+    only_if_cached: bool = False
+    max_age: int | None = None
+    min_fresh: int | None = None
+
+
+_NO_DIRECTIVES = CacheControl()
+
+
+def value_of(headers: Iterable[Header], name: bytes) -> str | None:
+    """Give the first value of a field, or None."""
+    for key, value in headers:
+        if key == name:
+            return value.decode("latin-1")
+    return None
+
+
+def end_to_end(headers: Sequence[Header]) -> list[Header]:
+    """Drop what concerns one connection only, what Connection names included.
+
+    It cannot name what tells callers apart: they would all become the same nobody.
+    """
+    named: set[bytes] = set()
+    for name, value in headers:
+        if name == b"connection":
+            named.update(token.strip().lower() for token in value.split(b","))
+    named = {name for name in named if name not in CREDENTIALS and not is_ours(name)}
+    return [h for h in headers if h[0] not in HOP_BY_HOP and h[0] not in named]
+
+
+def is_ours(name: bytes) -> bool:
+    """Tell whether a request header speaks to this cache and must not travel on."""
+    return name.startswith(_OURS)
+
+
+def cache_control(headers: Iterable[Header]) -> CacheControl:
+    """Read all Cache-Control lines of a message; unknown directives are ignored.
+
+    Of a directive that is repeated, the first counts. A number that cannot be read counts as 0:
+    RFC 9111 §4.2.1 asks to treat a response with invalid freshness information as stale, and a
+    request is read as strictly.
+    """
+    value = ",".join(v.decode("latin-1") for k, v in headers if k == b"cache-control")
+    if not value:
+        return _NO_DIRECTIVES
+    directives: dict[str, str] = {}
+    for match in _DIRECTIVE.finditer(value):
+        directives.setdefault(match[1].lower(), (match[2] or "").strip('"'))
+    return CacheControl(
+        no_store="no-store" in directives,
+        no_cache="no-cache" in directives,
+        only_if_cached="only-if-cached" in directives,
+        max_age=_seconds(directives.get("max-age")),
+        min_fresh=_seconds(directives.get("min-fresh")),
+    )
+
+
+def _seconds(value: str | None) -> int | None:
+    if value is None:
+        return None
+    return int(value) if _DELTA_SECONDS.fullmatch(value) else 0
+
+
+def cache_status_value(status: CacheStatus) -> str:
+    """Write one member of a Cache-Status list (RFC 9211 §2, structured fields)."""
+    parts = [CACHE_NAME]
+    if status.outcome is Outcome.HIT:
+        parts += ["hit", f"ttl={status.ttl}"]
+    else:
+        parts.append(f"fwd={status.forward}")
+    if status.collapsed:
+        parts.append("collapsed")
+    if status.tier is Tier.SEMANTIC:
+        parts.append(f'detail="semantic; distance={status.distance:.4f}"')
+    elif status.tier is Tier.EXACT:
+        parts.append("detail=exact")
+    elif status.detail:
+        parts.append(f"detail={status.detail}")
+    return "; ".join(parts)
+
+
+def cache_headers(status: CacheStatus) -> list[Header]:
+    """Write the response headers that tell what the cache did."""
+    headers = [
+        (b"cache-status", cache_status_value(status).encode()),
+        (b"x-cache", status.outcome.value.encode()),
+    ]
+    if status.outcome is Outcome.HIT:
+        headers.append((b"age", b"%d" % status.age))
+    if status.distance is not None:
+        headers.append((b"x-cache-distance", b"%.4f" % status.distance))
+    if status.entry:
+        headers.append((b"x-cache-entry", status.entry.encode()))
+    return headers

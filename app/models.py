@@ -1,0 +1,180 @@
+"""The central types: what a request, a key, a stored response and a verdict are."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import Failure, Misread
+
+Header = tuple[bytes, bytes]
+"""One header line; the name in lower case, as ASGI gives it."""
+
+Embedding = NDArray[np.float32]
+"""A text as a vector: shape (dimensions,), unit length."""
+
+Clock = Callable[[], float]
+"""The time in seconds: since the epoch, unless said otherwise."""
+
+Forward = Literal["miss", "request", "bypass"]
+"""Why a request went upstream (RFC 9211 §2.2)."""
+
+Bypass = (
+    Misread
+    | Literal["body-too-large", "no-store", "passthrough"]
+    | Literal["store", "web-search", "plugins", "audio", "temperature"]
+)
+"""Why a request goes past the cache: a token that README explains."""
+
+Unfit = (
+    Misread
+    | Literal["status", "content-type", "content-encoding", "no-store", "too-large", "error"]
+    | Literal["incomplete", "finish-reason", "refusal", "audio", "empty"]
+)
+"""Why an answer is not stored: a token that README explains."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRequest:
+    """A request below `/v1` as the client sent it; nothing is decoded or normalised.
+
+    `path` is what follows `/v1`, percent-encoded as it came; `query` is without its `?`;
+    `headers` are those that travel end to end.
+    """
+
+    method: str
+    path: bytes
+    query: bytes = field(repr=False)
+    headers: Sequence[Header] = field(repr=False)
+    body: bytes | AsyncIterator[bytes] = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheKey:
+    """What a request asks for, split into what must match exactly and what may match by meaning.
+
+    `partition` and `digest` are lower-case hex. `partition` covers everything that must match
+    exactly (the part that `Vary` and RFC 9111 §3.5 play for HTTP); `digest` covers the text as
+    well. `text` is what is embedded, or None where only an exact match may answer.
+    """
+
+    partition: str
+    digest: str
+    text: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResponse:
+    """A stored response (RFC 9111 §1.2.1): a chat completion and how long it stays fresh.
+
+    `completion` is the chat completion as UTF-8 JSON, without `id`, `object` and `created`.
+    Times are in seconds; `stored_at` counts from the epoch.
+    """
+
+    key: CacheKey
+    model: str
+    completion: bytes = field(repr=False)
+    stored_at: float
+    freshness_lifetime: float
+
+    @property
+    def id(self) -> str:
+        """The entry's name: its exact key."""
+        return self.key.digest
+
+    def age(self, now: float) -> float:
+        """Tell how long ago the answer was received (RFC 9111 §4.2.3)."""
+        return max(0.0, now - self.stored_at)
+
+    def ttl(self, now: float) -> float:
+        """Tell how much of the freshness lifetime is left; negative when stale."""
+        return self.freshness_lifetime - self.age(now)
+
+    def is_fresh(self, now: float) -> bool:
+        """Tell whether the answer may still be served without asking again."""
+        return self.ttl(now) > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbor:
+    """A stored response near a question; `distance` is cosine: 0 = same, 1 = unrelated."""
+
+    stored: StoredResponse
+    distance: float
+
+
+class Outcome(StrEnum):
+    """What became of a request; the value of `x-cache`."""
+
+    HIT = "HIT"
+    MISS = "MISS"
+    BYPASS = "BYPASS"
+
+
+class Tier(StrEnum):
+    """How a hit was found."""
+
+    EXACT = "exact"
+    SEMANTIC = "semantic"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStatus:
+    """RFC 9211's parameters as fields: one object makes the header, the log line and the labels.
+
+    `age` and `ttl` are in seconds.
+    """
+
+    outcome: Outcome
+    forward: Forward | None = None
+    detail: Bypass | Failure | None = None
+    tier: Tier | None = None
+    distance: float | None = None
+    age: int = 0
+    ttl: int = 0
+    collapsed: bool = False
+    entry: str = ""
+
+    @classmethod
+    def hit(cls, stored: StoredResponse, now: float, distance: float | None) -> "CacheStatus":
+        """Describe an answer from the store; `distance` is None for an exact match."""
+        return cls(
+            Outcome.HIT,
+            tier=Tier.EXACT if distance is None else Tier.SEMANTIC,
+            distance=distance,
+            age=int(stored.age(now)),
+            ttl=int(stored.freshness_lifetime) - int(stored.age(now)),
+            entry=stored.id,
+        )
+
+    @classmethod
+    def miss(
+        cls, entry: str, *, forward: Forward = "miss", detail: Failure | None = None
+    ) -> "CacheStatus":
+        """Describe an answer from the upstream that the store may keep as `entry`."""
+        return cls(Outcome.MISS, forward=forward, detail=detail, entry=entry)
+
+    @classmethod
+    def bypass(cls, detail: Bypass) -> "CacheStatus":
+        """Describe a request that the cache has nothing to do with; `detail` says why."""
+        return cls(Outcome.BYPASS, forward="bypass", detail=detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The beginning of a response; the headers that tell of the cache are made of its status."""
+
+    status_code: int
+    headers: Sequence[Header]
+    cache_status: CacheStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A whole response that is ready to be sent."""
+
+    head: Head
+    body: bytes

@@ -1,0 +1,86 @@
+"""Event streams: bytes to events, incrementally, and data to bytes. No I/O.
+
+The format: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
+"""
+
+from typing import NamedTuple
+
+_BOM = b"\xef\xbb\xbf"
+_LF = 0x0A
+
+
+class Event(NamedTuple):
+    """One event: its data, and its type (`message` unless the stream names another)."""
+
+    data: str
+    type: str = "message"
+
+
+class EventParser:
+    """Cuts a byte stream into events; where the bytes were split makes no difference."""
+
+    def __init__(self) -> None:
+        self._unfinished: list[bytes] = []  # pieces of a line, joined once when it ends
+        self._data: list[str] = []
+        self._type = ""
+        self._first_line = True
+        self._after_cr = False
+
+    @property
+    def unfinished(self) -> str:
+        """The data so far of an event whose blank line has not come yet."""
+        return "\n".join(self._data)
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """Take the next bytes and give the events that they complete.
+
+        Raises UnicodeDecodeError where the stream is not UTF-8.
+        """
+        if self._after_cr and chunk:
+            # A CR has ended the line already; the LF of a CRLF split in two adds nothing.
+            self._after_cr = False
+            if chunk[0] == _LF:
+                chunk = chunk[1:]
+        events: list[Event] = []
+        for line in chunk.splitlines(keepends=True):
+            self._unfinished.append(line)
+            if line.endswith((b"\n", b"\r")):
+                events += self._end_of_line()
+        if chunk.endswith(b"\r"):
+            self._after_cr = True
+        return events
+
+    def flush(self) -> list[Event]:
+        """Give the event that a clean end leaves without its blank line, if any.
+
+        The standard drops it; OpenAI's clients, like most, do not.
+        """
+        events = self._end_of_line() if self._unfinished else []
+        return events + self._dispatch()
+
+    def _end_of_line(self) -> list[Event]:
+        line = b"".join(self._unfinished).rstrip(b"\r\n")
+        self._unfinished.clear()
+        if self._first_line:
+            self._first_line = False
+            line = line.removeprefix(_BOM)
+        if not line:
+            return self._dispatch()
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            self._data.append(value.decode())
+        elif field == b"event":
+            self._type = value.decode()
+        return []
+
+    def _dispatch(self) -> list[Event]:
+        events = [Event(self.unfinished, self._type or "message")] if self._data else []
+        self._data.clear()
+        self._type = ""
+        return events
+
+
+def encode(data: bytes) -> bytes:
+    """Write one event of type `message`; `data` is one line, such as a JSON document."""
+    return b"data: " + data + b"\n\n"

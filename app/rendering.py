@@ -1,0 +1,57 @@
+"""A stored response as the bytes that a client asked for: JSON, or a stream of chunks."""
+
+import json
+from collections.abc import Iterator
+
+from app import completions, sse
+from app.models import CacheStatus, Head, Replay, StoredResponse
+from app.openai import DONE, ChatRequest
+
+_JSON = b"application/json"
+_EVENT_STREAM = b"text/event-stream; charset=utf-8"
+
+
+def replay(
+    stored: StoredResponse,
+    chat: ChatRequest,
+    status: CacheStatus,
+    *,
+    completion_id: str,
+    now: float,
+) -> Replay:
+    """Render a stored response as this request asks for it: `completion_id`, created `now`.
+
+    Raises ValueError where the stored completion cannot be read.
+    """
+    if chat.stream:
+        envelope = _envelope(completion_id, "chat.completion.chunk", int(now))
+        body = b"".join(_events(stored.completion, envelope, include_usage=chat.include_usage))
+        media_type = _EVENT_STREAM
+    else:
+        envelope = _envelope(completion_id, "chat.completion", int(now))
+        body = _document(stored.completion, envelope)
+        media_type = _JSON
+    headers = [(b"content-type", media_type), (b"content-length", b"%d" % len(body))]
+    return Replay(Head(200, headers, status), body)
+
+
+def _envelope(completion_id: str, kind: str, created: int) -> bytes:
+    return f'{{"id":"{completion_id}","object":"{kind}","created":{created},'.encode()
+
+
+def _document(document: bytes, envelope: bytes) -> bytes:
+    """Put the envelope before the fields of a JSON object, without parsing the object."""
+    if not document.startswith(b"{") or not document.endswith(b"}"):
+        raise ValueError("the stored completion is not a JSON object")
+    return envelope + document[1:]
+
+
+def _events(completion: bytes, envelope: bytes, *, include_usage: bool) -> Iterator[bytes]:
+    try:
+        chunks = list(completions.chunks_of(json.loads(completion), include_usage=include_usage))
+    except (AttributeError, LookupError, TypeError, RecursionError) as error:
+        raise ValueError("the stored completion has another shape") from error
+    for chunk in chunks:
+        document = json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode()
+        yield sse.encode(_document(document, envelope))
+    yield sse.encode(DONE.encode())

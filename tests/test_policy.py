@@ -1,0 +1,222 @@
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app import policy
+from app.completions import without_envelope
+from app.headers import CacheControl
+from app.models import CacheKey, Header, Neighbor, StoredResponse
+from app.openai import ChatRequest
+from app.policy import Limits
+from tests.fakes import completion
+
+NOW = 1000.0
+LIMITS = Limits()
+STORED = StoredResponse(CacheKey("p", "d", "text"), "m", b"{}", NOW - 10, 60.0)
+TOOL_CALLS = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+
+
+def chat(content: object = "Hello", **fields: Any) -> ChatRequest:
+    body = {"model": "m", "messages": [{"role": "user", "content": content}], **fields}
+    return ChatRequest.parse(json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (chat(), None),
+        (chat(store=False), None),
+        (chat(store=None), None),
+        (chat(store=True), "store"),
+        (chat(web_search_options={}), "web-search"),
+        (chat(web_search_options=None), None),
+        (chat(plugins=[{"id": "web"}]), "plugins"),
+        (chat(audio={"voice": "alloy"}), "audio"),
+        (chat(modalities=["text", "audio"]), "audio"),
+        (chat(modalities=["text"]), None),
+        (chat([{"type": "input_audio", "input_audio": {}}]), "audio"),
+        (chat([{"type": "audio_url", "audio_url": {}}]), "audio"),
+        (chat(temperature=1.0), None),
+        (chat(temperature=1.01), "temperature"),
+        (chat(temperature=2), "temperature"),
+    ],
+)
+def test_some_requests_must_not_use_the_cache(request_: ChatRequest, reason: str | None) -> None:
+    assert policy.bypass_reason(request_, CacheControl(), LIMITS) == reason
+
+
+def test_an_earlier_spoken_answer_is_audio_too() -> None:
+    messages = [
+        {"role": "assistant", "audio": {"id": "audio_1"}},
+        {"role": "user", "content": "Say it again."},
+    ]
+    spoken = ChatRequest.parse(json.dumps({"model": "m", "messages": messages}).encode())
+    assert policy.bypass_reason(spoken, CacheControl(), LIMITS) == "audio"
+
+
+def test_no_store_is_a_bypass() -> None:
+    assert policy.bypass_reason(chat(), CacheControl(no_store=True), LIMITS) == "no-store"
+
+
+def test_the_operator_sets_the_highest_temperature() -> None:
+    limits = Limits(max_temperature=0)
+    assert policy.bypass_reason(chat(temperature=0), CacheControl(), limits) is None
+    assert policy.bypass_reason(chat(temperature=0.1), CacheControl(), limits) == "temperature"
+
+
+@pytest.mark.parametrize(
+    ("control", "now", "may"),
+    [
+        (CacheControl(), NOW, True),
+        (CacheControl(), NOW + 49.9, True),
+        (CacheControl(), NOW + 50, False),
+        (CacheControl(no_cache=True), NOW, False),
+        (CacheControl(max_age=10), NOW, True),
+        (CacheControl(max_age=9), NOW, False),
+        (CacheControl(max_age=0), NOW, False),
+        (CacheControl(min_fresh=50), NOW, True),
+        (CacheControl(min_fresh=51), NOW, False),
+    ],
+)
+def test_a_stored_response_answers_while_it_is_fresh_enough(
+    control: CacheControl, now: float, may: bool
+) -> None:
+    assert policy.may_answer(STORED, control, now) is may
+
+
+def test_a_clock_that_went_back_makes_nothing_younger_than_new() -> None:
+    assert (STORED.age(NOW - 100), STORED.ttl(NOW - 100)) == (0, 60)
+
+
+@pytest.mark.parametrize(
+    ("distances", "chosen"),
+    [
+        ([], None),
+        ([0.1500001], None),
+        ([0.15], 0.15),
+        ([0.12, 0.03, 0.07], 0.03),
+        ([-0.0000002], -0.0000002),
+        ([math.nan, 0.1], 0.1),
+        ([-math.inf, 0.1], 0.1),
+    ],
+)
+def test_the_nearest_within_the_bound_is_chosen(
+    distances: list[float], chosen: float | None
+) -> None:
+    neighbors = [Neighbor(STORED, distance) for distance in distances]
+    found = policy.select(neighbors, CacheControl(), LIMITS, NOW)
+    assert (found.distance if found else None) == chosen
+
+
+def test_a_stale_neighbor_does_not_hide_a_fresh_one() -> None:
+    stale = replace(STORED, stored_at=0.0)
+    neighbors = [Neighbor(stale, 0.01), Neighbor(STORED, 0.1)]
+    found = policy.select(neighbors, CacheControl(), LIMITS, NOW)
+    assert found is not None
+    assert found.stored is STORED
+
+
+def answer(content: object = "Hi!", finish: str | None = "stop", **message: Any) -> dict[str, Any]:
+    document = without_envelope(completion())
+    document["choices"] = [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": content, **message},
+            "finish_reason": finish,
+        }
+    ]
+    return document
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        (answer(), None),
+        (answer(None, "tool_calls", tool_calls=TOOL_CALLS), None),
+        (answer("", "stop", tool_calls=TOOL_CALLS), None),
+        (answer(None, "function_call", function_call={"name": "f"}), None),
+        (answer([{"type": "text", "text": "Hi!"}]), None),
+        (answer(finish=None), "incomplete"),
+        (answer(finish="length"), "finish-reason"),
+        (answer(finish="content_filter"), "finish-reason"),
+        (answer(finish="insufficient_system_resource"), "finish-reason"),
+        (answer(finish="tool_calls"), "incomplete"),
+        (answer(None, "tool_calls", tool_calls=[]), "incomplete"),
+        (answer(""), "empty"),
+        (answer(" \n"), "empty"),
+        (answer(None), "empty"),
+        (answer([]), "empty"),
+        (answer(None, reasoning_content="Well…"), "empty"),
+        (answer(refusal="I cannot."), "refusal"),
+        (answer(None, refusal="I cannot."), "refusal"),
+        (answer(None, "tool_calls", tool_calls=TOOL_CALLS, refusal="No."), "refusal"),
+        (answer(None, audio={"id": "a"}), "audio"),
+        ({**answer(), "error": {"message": "late"}}, "error"),
+        ({**answer(), "choices": [{**answer()["choices"][0], "error": {"code": 502}}]}, "error"),
+        ({**answer(), "choices": []}, "incomplete"),
+        ({**answer(), "choices": [answer()["choices"][0]] * 2}, "incomplete"),
+        ({**answer(), "choices": None}, "unknown-body"),
+        ({**answer(), "choices": ["Hi!"]}, "unknown-body"),
+        ({**answer(), "choices": [{"index": 0, "finish_reason": "stop"}]}, "unknown-body"),
+        ({**answer(), "choices": [{"index": "0", "message": {}}]}, "unknown-body"),
+        ({}, "unknown-body"),
+    ],
+)
+def test_only_complete_answers_are_stored(document: dict[str, Any], reason: str | None) -> None:
+    assert policy.why_not_stored(document, 1) == reason
+
+
+def test_every_choice_that_was_asked_for_must_be_there() -> None:
+    two = [{**answer()["choices"][0], "index": index} for index in (1, 0)]
+    assert policy.why_not_stored({"choices": two}, 2) is None
+    assert policy.why_not_stored({"choices": two}, 3) == "incomplete"
+    assert policy.why_not_stored({"choices": two[:1]}, 2) == "incomplete"
+
+
+@pytest.mark.parametrize("asked", [-1, 0, 2, 10**12])
+def test_how_many_were_asked_for_costs_nothing_and_empties_nothing(asked: int) -> None:
+    assert policy.why_not_stored(answer(), asked) == "incomplete"
+    assert policy.why_not_stored({"choices": []}, asked) == "incomplete"
+
+
+def test_one_bad_choice_spoils_the_answer() -> None:
+    bad = {**answer(finish="length")["choices"][0], "index": 1}
+    assert policy.why_not_stored({"choices": [*answer()["choices"], bad]}, 2) == "finish-reason"
+
+
+@pytest.mark.parametrize(
+    ("document", "exact_only"),
+    [
+        (answer(), False),
+        (answer("", tool_calls=TOOL_CALLS), True),
+        (answer(None, "function_call", function_call={"name": "f"}), True),
+        (answer(tool_calls=[]), False),
+    ],
+)
+def test_an_answer_that_calls_a_tool_serves_the_same_question_only(
+    document: dict[str, Any], exact_only: bool
+) -> None:
+    assert policy.is_exact_only(document) is exact_only
+
+
+@pytest.mark.parametrize(
+    ("value", "is_stream", "lifetime"),
+    [
+        (None, False, 3600),
+        (b"no-store", False, 0),
+        (b"no-store", True, 3600),
+        (b"max-age=60", False, 60),
+        (b"max-age=60", True, 3600),
+        (b"max-age=0", False, 0),
+        (b"max-age=86400", False, 3600),
+        (b"no-cache, must-revalidate", False, 3600),
+    ],
+)
+def test_json_replies_obey_the_upstream_and_streams_do_not(
+    value: bytes | None, is_stream: bool, lifetime: float
+) -> None:
+    headers: list[Header] = [(b"cache-control", value)] if value else []
+    assert policy.freshness_lifetime(headers, LIMITS, is_stream=is_stream) == lifetime

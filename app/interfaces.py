@@ -1,0 +1,90 @@
+"""The ports: all that the engine knows of the world outside.
+
+An implementation may raise anything and take for ever; the engine bounds and counts it. It raises
+Overloaded for what is not its failure: too much to do at once.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from app.models import ClientRequest, Embedding, Header, Neighbor, StoredResponse
+
+
+class Store(Protocol):
+    """Keeps stored responses for as long as they are fresh, and finds them again."""
+
+    async def get(self, digest: str) -> StoredResponse | None:
+        """Give the response stored under an exact key, or None."""
+
+    async def nearest(
+        self, partition: str, embedding: Embedding, k: int, max_distance: float
+    ) -> Sequence[Neighbor]:
+        """Give up to `k` responses of a partition within a cosine distance, nearest first."""
+
+    async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
+        """Store a response in place of an older one; without embedding, for exact matches only."""
+
+    async def delete(self, digest: str) -> bool:
+        """Remove the response stored under an exact key; tell whether there was one."""
+
+    async def count(self) -> int:
+        """Tell how many responses are stored."""
+
+    async def aclose(self) -> None:
+        """Write what is pending and let go of everything."""
+
+
+class Embedder(Protocol):
+    """Turns a text into a vector whose direction is its meaning."""
+
+    @property
+    def name(self) -> str:
+        """The model; embeddings of different models cannot be compared."""
+
+    @property
+    def dimensions(self) -> int:
+        """The length of its vectors."""
+
+    async def embed(self, text: str) -> Embedding | None:
+        """Embed a text: shape (dimensions,), unit length.
+
+        None where the model cannot represent the whole text: it is too long or holds an unknown
+        token, so that its embedding would be another text's too.
+        """
+
+    async def aclose(self) -> None:
+        """Let go of everything."""
+
+
+class UpstreamResponse(Protocol):
+    """A response whose head is here and whose body is arriving."""
+
+    @property
+    def status_code(self) -> int:
+        """The upstream's status."""
+
+    @property
+    def headers(self) -> Sequence[Header]:
+        """The headers that travel end to end; names in lower case."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Give the body's bytes as they arrive, still encoded.
+
+        Raises UpstreamInterrupted if the body breaks off or falls silent.
+        """
+
+    async def aclose(self) -> None:
+        """Release the upstream, at once if the body is not at its end; idempotent."""
+
+
+class Upstream(Protocol):
+    """The server whose answers are stored."""
+
+    async def send(self, request: ClientRequest) -> UpstreamResponse:
+        """Forward a request and give the response once its head is here.
+
+        Asks at most once. Raises UpstreamUnreachable or UpstreamTimeout.
+        """
+
+    async def aclose(self) -> None:
+        """Close all connections."""

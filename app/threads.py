@@ -1,0 +1,47 @@
+"""A few threads for work that would hold the event loop up."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from app.errors import Overloaded
+
+T = TypeVar("T")
+
+_LARGE = 262_144  # bytes; parsing that many takes some 10 ms
+
+
+class Threads:
+    """Runs work in `count` threads, and refuses it when `queue` more pieces are waiting already.
+
+    Refused work costs nothing; work that waits in line for longer than anyone waits for it costs
+    everybody.
+    """
+
+    def __init__(self, name: str, count: int, queue: int) -> None:
+        self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
+        self._room = count + queue
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run a piece of work. Raises Overloaded if there is no room for it."""
+        if self._room <= 0:
+            raise Overloaded
+        loop = asyncio.get_running_loop()
+        future = self._executor.submit(work)
+        self._room -= 1
+        # Not when nobody waits for the work any longer, but when the thread is free again.
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._leave))
+        return await asyncio.wrap_future(future)
+
+    def _leave(self) -> None:
+        self._room += 1
+
+    def shutdown(self) -> None:
+        """Let the threads go; work that has not begun never will."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+async def by_size(size: int, work: Callable[[], T]) -> T:
+    """Do work on `size` bytes: at once, or in a thread if it would hold the event loop up."""
+    return work() if size < _LARGE else await asyncio.to_thread(work)

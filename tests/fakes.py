@@ -1,0 +1,186 @@
+"""Implementations of the ports for tests: small, in memory, and able to fail on demand."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from app.models import ClientRequest, Embedding, Header, Neighbor, StoredResponse
+from app.stores.memory import MemoryStore
+
+
+class ManualClock:
+    """A clock that moves when told to."""
+
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+async def hang() -> None:
+    """Wait for ever."""
+    await asyncio.Event().wait()
+
+
+class FakeEmbedder:
+    """Texts that share their first word point the same way, more or less."""
+
+    name = "fake"
+    dimensions = 8
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.before: Callable[[], Awaitable[None]] | None = None
+        self.answer: Callable[[str], Embedding | None] = embedding_of
+        self.closed = False
+
+    async def embed(self, text: str) -> Embedding | None:
+        self.texts.append(text)
+        if self.before is not None:
+            await self.before()
+        return self.answer(text)
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+def embedding_of(text: str) -> Embedding:
+    """Embed a text: its first word gives the direction, the rest turns it a little."""
+    first, _, rest = text.lower().partition(" ")
+    vector = _direction(first) + 0.05 * _direction(rest)
+    return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
+
+
+def _direction(text: str) -> Embedding:
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    vector = np.random.default_rng(seed).normal(size=FakeEmbedder.dimensions)
+    return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
+
+
+class FakeStore:
+    """A memory store whose answers can be delayed, replaced or made to fail."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.memory = MemoryStore(1000, clock, lambda _: None)
+        self.before: Callable[[], Awaitable[None]] | None = None
+        self.before_put: Callable[[], Awaitable[None]] | None = None
+        self.got: StoredResponse | None = None
+        self.found: Sequence[Neighbor] | None = None
+        self.calls: list[str] = []
+
+    async def _enter(self, call: str) -> None:
+        self.calls.append(call)
+        if self.before is not None:
+            await self.before()
+
+    async def get(self, digest: str) -> StoredResponse | None:
+        await self._enter("get")
+        return self.got or await self.memory.get(digest)
+
+    async def nearest(
+        self, partition: str, embedding: Embedding, k: int, max_distance: float
+    ) -> Sequence[Neighbor]:
+        await self._enter("nearest")
+        return self.found or await self.memory.nearest(partition, embedding, k, max_distance)
+
+    async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
+        await self._enter("put")
+        if self.before_put is not None:
+            await self.before_put()
+        await self.memory.put(stored, embedding)
+
+    async def delete(self, digest: str) -> bool:
+        await self._enter("delete")
+        return await self.memory.delete(digest)
+
+    async def count(self) -> int:
+        await self._enter("count")
+        return await self.memory.count()
+
+    async def aclose(self) -> None:
+        await self.memory.aclose()
+
+
+class FakeResponse:
+    """An upstream response made of pieces; awaits a gate before each piece if there is one."""
+
+    def __init__(
+        self,
+        pieces: Sequence[bytes | Exception],
+        status_code: int = 200,
+        headers: Sequence[Header] = ((b"content-type", b"application/json"),),
+    ) -> None:
+        self.status_code = status_code
+        self.headers = headers
+        self.pieces = pieces
+        self.gate: Callable[[int], Awaitable[None]] | None = None
+        self.sent = 0
+        self.closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for index, piece in enumerate(self.pieces):
+            if self.gate is not None:
+                await self.gate(index)
+            if isinstance(piece, Exception):
+                raise piece
+            self.sent += 1
+            yield piece
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+class FakeUpstream:
+    """Answers with what `answer` makes of a request, and remembers the requests."""
+
+    def __init__(self, answer: Callable[[ClientRequest], FakeResponse] | None = None) -> None:
+        self.answer = answer or (lambda request: FakeResponse([completion_json(request)]))
+        self.before: Callable[[], Awaitable[None]] | None = None
+        self.requests: list[ClientRequest] = []
+        self.responses: list[FakeResponse] = []
+
+    async def send(self, request: ClientRequest) -> FakeResponse:
+        self.requests.append(request)
+        if self.before is not None:
+            await self.before()
+        response = self.answer(request)
+        self.responses.append(response)
+        return response
+
+    async def aclose(self) -> None:
+        pass
+
+
+def completion(content: str | None = "An answer.", **message: Any) -> dict[str, Any]:
+    """Make a chat completion as OpenAI would."""
+    return {
+        "id": "chatcmpl-upstream",
+        "object": "chat.completion",
+        "created": 1_600_000_000,
+        "model": "gpt-test-2024",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": content, "refusal": None, **message},
+                "logprobs": None,
+                "finish_reason": "tool_calls" if "tool_calls" in message else "stop",
+            }
+        ],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+        "system_fingerprint": "fp_test",
+    }
+
+
+def completion_json(request: ClientRequest) -> bytes:
+    """Answer a request with a completion that names its last message."""
+    assert isinstance(request.body, bytes)
+    asked = json.loads(request.body)["messages"][-1]["content"]
+    return json.dumps(completion(f"Answer to {asked}")).encode()

@@ -1,0 +1,199 @@
+"""What every store does, whatever it is made of.
+
+A store joins by a line in STORES: a function that makes an empty one, with room for at least a
+hundred entries, under a clock that the test moves.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.interfaces import Store
+from app.models import CacheKey, Embedding, StoredResponse
+from app.stores.memory import MemoryStore
+from tests.fakes import ManualClock
+
+DIMENSIONS = 4
+STORES: dict[str, Callable[[ManualClock], Store]] = {
+    "memory": lambda clock: MemoryStore(100, clock, lambda _: None),
+}
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(params=STORES)
+async def store(request: pytest.FixtureRequest, clock: ManualClock) -> AsyncIterator[Store]:
+    store = STORES[request.param](clock)
+    yield store
+    await store.aclose()
+
+
+def entry(
+    clock: ManualClock, name: str = "a", partition: str = "p1", **changes: Any
+) -> StoredResponse:
+    fields: dict[str, Any] = {
+        "key": CacheKey(partition, f"{partition}-{name}", f"What is {name}? ✓"),
+        "model": "gpt-test",
+        "completion": f'{{"choices":[],"name":"{name} ✓"}}'.encode(),
+        "stored_at": clock.now,
+        "freshness_lifetime": 60.0,
+    }
+    return StoredResponse(**{**fields, **changes})
+
+
+def towards(*coordinates: float) -> Embedding:
+    vector = np.array([*coordinates, *[0.0] * (DIMENSIONS - len(coordinates))], np.float32)
+    return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
+
+
+EAST = towards(1)
+
+
+async def test_what_was_put_is_given_back(store: Store, clock: ManualClock) -> None:
+    stored = entry(clock)
+    await store.put(stored, EAST)
+    assert await store.get(stored.id) == stored
+    (neighbor,) = await store.nearest("p1", EAST, 4, 2.0)
+    assert neighbor.stored == stored
+    assert neighbor.distance == pytest.approx(0, abs=1e-6)
+
+
+async def test_an_empty_store_gives_nothing(store: Store) -> None:
+    assert await store.get("p1-a") is None
+    assert list(await store.nearest("p1", EAST, 4, 2.0)) == []
+    assert await store.count() == 0
+    assert not await store.delete("p1-a")
+
+
+async def test_neighbors_come_nearest_first_with_cosine_distances(
+    store: Store, clock: ManualClock
+) -> None:
+    for name, vector in {
+        "opposite": towards(-1),
+        "diagonal": towards(1, 1),
+        "same": EAST,
+        "unrelated": towards(0, 1),
+    }.items():
+        await store.put(entry(clock, name), vector)
+    neighbors = await store.nearest("p1", EAST, 10, 2.0)
+    assert [n.stored.id for n in neighbors] == [
+        "p1-same",
+        "p1-diagonal",
+        "p1-unrelated",
+        "p1-opposite",
+    ]
+    distances = [n.distance for n in neighbors]
+    assert distances == pytest.approx([0, 1 - 0.5**0.5, 1, 2], abs=1e-5)
+
+
+async def test_no_more_neighbors_come_than_asked_for(store: Store, clock: ManualClock) -> None:
+    for index in range(10):
+        await store.put(entry(clock, str(index)), towards(1, 0.1 * index))
+    neighbors = await store.nearest("p1", EAST, 3, 2.0)
+    assert [n.stored.id for n in neighbors] == ["p1-0", "p1-1", "p1-2"]
+
+
+async def test_neighbors_that_are_too_far_do_not_come(store: Store, clock: ManualClock) -> None:
+    for name, vector in {"same": EAST, "diagonal": towards(1, 1), "far": towards(0, 1)}.items():
+        await store.put(entry(clock, name), vector)
+    for bound, expected in ((0.0001, ["p1-same"]), (0.5, ["p1-same", "p1-diagonal"])):
+        assert [n.stored.id for n in await store.nearest("p1", EAST, 4, bound)] == expected
+
+
+async def test_a_partition_never_shows_in_another(store: Store, clock: ManualClock) -> None:
+    await store.put(entry(clock, partition="p1"), EAST)
+    await store.put(entry(clock, partition="p2"), EAST)
+    for partition in ("p1", "p2"):
+        (neighbor,) = await store.nearest(partition, EAST, 4, 2.0)
+        assert neighbor.stored.key.partition == partition
+    assert list(await store.nearest("p", EAST, 4, 2.0)) == []
+
+
+async def test_an_entry_without_embedding_is_found_exactly_only(
+    store: Store, clock: ManualClock
+) -> None:
+    stored = entry(clock)
+    await store.put(stored, None)
+    assert await store.get(stored.id) == stored
+    assert list(await store.nearest("p1", EAST, 4, 2.0)) == []
+
+
+async def test_putting_again_replaces_answer_and_embedding(
+    store: Store, clock: ManualClock
+) -> None:
+    await store.put(entry(clock), EAST)
+    newer = entry(clock, completion=b'{"choices":["newer"]}')
+    await store.put(newer, towards(0, 1))
+    assert await store.get(newer.id) == newer
+    (neighbor,) = await store.nearest("p1", EAST, 4, 2.0)
+    assert neighbor.stored == newer
+    assert neighbor.distance == pytest.approx(1, abs=1e-5)
+    assert await store.count() == 1
+
+
+async def test_putting_again_without_embedding_ends_the_match_by_meaning(
+    store: Store, clock: ManualClock
+) -> None:
+    await store.put(entry(clock), EAST)
+    await store.put(entry(clock), None)
+    assert list(await store.nearest("p1", EAST, 4, 2.0)) == []
+    assert await store.get("p1-a") is not None
+
+
+async def test_an_entry_is_gone_when_its_time_is_up(store: Store, clock: ManualClock) -> None:
+    await store.put(entry(clock, "short", freshness_lifetime=10.0), EAST)
+    await store.put(entry(clock, "long", freshness_lifetime=20.0), towards(1, 1))
+    clock.advance(10)
+    assert await store.get("p1-short") is None
+    assert [n.stored.id for n in await store.nearest("p1", EAST, 1, 2.0)] == ["p1-long"]
+    clock.advance(10)
+    assert await store.get("p1-long") is None
+    assert list(await store.nearest("p1", EAST, 4, 2.0)) == []
+    assert await store.count() == 0
+
+
+async def test_a_replaced_entry_lives_as_long_as_the_new_one(
+    store: Store, clock: ManualClock
+) -> None:
+    await store.put(entry(clock, freshness_lifetime=10.0), EAST)
+    await store.put(entry(clock, freshness_lifetime=30.0), EAST)
+    clock.advance(20)
+    assert await store.get("p1-a") is not None
+
+
+async def test_reading_does_not_prolong_life(store: Store, clock: ManualClock) -> None:
+    await store.put(entry(clock, freshness_lifetime=10.0), EAST)
+    for _ in range(9):
+        clock.advance(1)
+        assert await store.get("p1-a") is not None
+        assert await store.nearest("p1", EAST, 1, 2.0)
+    clock.advance(1)
+    assert await store.get("p1-a") is None
+
+
+async def test_a_deleted_entry_is_gone(store: Store, clock: ManualClock) -> None:
+    await store.put(entry(clock, "a"), EAST)
+    await store.put(entry(clock, "b"), towards(1, 1))
+    assert await store.delete("p1-a")
+    assert not await store.delete("p1-a")
+    assert await store.get("p1-a") is None
+    assert [n.stored.id for n in await store.nearest("p1", EAST, 4, 2.0)] == ["p1-b"]
+    assert await store.count() == 1
+
+
+async def test_nothing_is_lost_among_many(store: Store, clock: ManualClock) -> None:
+    angles = np.linspace(0, np.pi, 60)
+    for index, angle in enumerate(angles):
+        await store.put(entry(clock, str(index)), towards(np.cos(angle), np.sin(angle)))
+    for index in range(0, 60, 2):
+        assert await store.delete(f"p1-{index}")
+    for index in range(1, 60, 2):
+        vector = towards(np.cos(angles[index]), np.sin(angles[index]))
+        (neighbor,) = await store.nearest("p1", vector, 1, 2.0)
+        assert neighbor.stored.id == f"p1-{index}"
+    assert await store.count() == 30

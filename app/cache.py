@@ -1,0 +1,112 @@
+"""The semantic cache: the same question first, then one that means the same."""
+
+from dataclasses import dataclass
+
+from app import policy
+from app.errors import Failure, PartUnavailable
+from app.headers import CacheControl
+from app.interfaces import Embedder, Store
+from app.metrics import Metrics
+from app.models import CacheKey, Clock, Embedding, StoredResponse
+from app.parts import Budget, EmbedderPart, StorePart
+from app.policy import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A stored response that answers; `distance` is None for an exact match."""
+
+    stored: StoredResponse
+    distance: float | None = None
+
+
+@dataclass(slots=True)
+class Lookup:
+    """The look-up of one request, and what it has learnt so far.
+
+    `budget` is what the store may still cost, `embedding` that of the text, `failure` names the
+    part that failed.
+    """
+
+    key: CacheKey
+    control: CacheControl
+    budget: Budget
+    embedding: Embedding | None = None
+    failure: Failure | None = None
+
+
+class SemanticCache:
+    """Finds and keeps stored responses. Nothing that goes wrong inside gets out."""
+
+    def __init__(
+        self, store: Store, embedder: Embedder, limits: Limits, metrics: Metrics, clock: Clock
+    ) -> None:
+        self._store = StorePart(store, metrics)
+        self._embedder = EmbedderPart(embedder, metrics)
+        self._limits = limits
+        self._clock = clock
+
+    def lookup(self, key: CacheKey, control: CacheControl) -> Lookup:
+        """Begin to look a request up."""
+        return Lookup(key, control, Budget(self._limits.store_timeout))
+
+    async def exact(self, lookup: Lookup) -> Hit | None:
+        """Find an answer to the very same question."""
+        if lookup.failure:
+            return None
+        try:
+            stored = await self._store.get(lookup.key, lookup.budget)
+        except PartUnavailable as unavailable:
+            lookup.failure = unavailable.detail
+            return None
+        if stored and policy.may_answer(stored, lookup.control, self._clock()):
+            return Hit(stored)
+        return None
+
+    async def semantic(self, lookup: Lookup) -> Hit | None:
+        """Find an answer to a question that means the same; the embedding stays known."""
+        await self.embed(lookup)
+        if lookup.embedding is None or lookup.failure:
+            return None
+        try:
+            neighbors = await self._store.nearest(
+                lookup.key, lookup.embedding, self._limits.max_distance, lookup.budget
+            )
+        except PartUnavailable as unavailable:
+            lookup.failure = unavailable.detail
+            return None
+        chosen = policy.select(neighbors, lookup.control, self._limits, self._clock())
+        return Hit(chosen.stored, max(0.0, chosen.distance)) if chosen else None
+
+    async def embed(self, lookup: Lookup) -> None:
+        """Embed the text of a request, once, if it has one and the cache is in order."""
+        if lookup.key.text is None or lookup.failure or lookup.embedding is not None:
+            return
+        try:
+            lookup.embedding = await self._embedder.embed(
+                lookup.key.text, Budget(self._limits.embedder_timeout)
+            )
+        except PartUnavailable as unavailable:
+            lookup.failure = unavailable.detail
+
+    def store(self, stored: StoredResponse, embedding: Embedding | None) -> None:
+        """Begin to store a response, and return at once."""
+        self._store.put(stored, embedding)
+
+    async def count(self) -> int | None:
+        """Tell how many responses are stored; None if the store does not say."""
+        try:
+            return await self._store.count(Budget(self._limits.store_timeout))
+        except PartUnavailable:
+            return None
+
+    async def degraded(self) -> list[str]:
+        """Name the parts that are down."""
+        await self.count()
+        down = {"store": self._store.is_down, "embedder": self._embedder.is_down}
+        return [name for name, is_down in down.items() if is_down]
+
+    async def aclose(self) -> None:
+        """Finish what is being written, then close the parts."""
+        await self._store.aclose()
+        await self._embedder.aclose()

@@ -1,0 +1,180 @@
+"""The path of a request, from what the client sent to what will answer it."""
+
+import random
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from functools import partial
+
+from app import policy, rendering
+from app.cache import Hit, Lookup, SemanticCache
+from app.errors import NotCached, NotUnderstood
+from app.forwarding import Forwarder, Forwarding
+from app.headers import cache_control
+from app.key import KeyRules, build_key
+from app.metrics import Metrics
+from app.models import Bypass, CacheStatus, ClientRequest, Clock, Head, Replay, StoredResponse
+from app.openai import ChatRequest
+from app.policy import Limits
+from app.recording import Recording, Storable
+from app.singleflight import Flight, Reader, SingleFlight
+from app.threads import by_size
+
+Answer = Replay | Reader | Forwarding
+
+_NOT_CACHED = "Nothing stored answers this request."
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a deployment decides about requests."""
+
+    keys: KeyRules
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A request that may use the cache, and how far its look-up has come."""
+
+    request: ClientRequest
+    chat: ChatRequest
+    lookup: Lookup
+
+
+class Proxy:
+    """Answers chat completion requests from the cache, or else from the upstream."""
+
+    def __init__(
+        self,
+        cache: SemanticCache,
+        forwarder: Forwarder,
+        rules: Rules,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._cache = cache
+        self._forwarder = forwarder
+        self._rules = rules
+        self._metrics = metrics
+        self._clock = clock
+        self._flights = SingleFlight(rules.limits.max_bytes)
+
+    async def handle(self, request: ClientRequest, body: bytes) -> Answer:
+        """Choose what answers a request: a stored response, a flight, or the upstream alone.
+
+        1. A body that we cannot interpret, or that must not be cached, goes on as it came.
+        2. The very same question is answered from the store.
+        3. Otherwise the request joins the flight of its question, or starts it.
+        """
+        control = cache_control(request.headers)
+        try:
+            chat = await by_size(len(body), partial(ChatRequest.parse, body))
+        except NotUnderstood as unknown:
+            return self.bypass(request, unknown.detail)
+        if reason := policy.bypass_reason(chat, control, self._rules.limits):
+            return self.bypass(request, reason)
+
+        key = await by_size(len(body), partial(build_key, request, chat, self._rules.keys))
+        question = _Question(request, chat, self._cache.lookup(key, control))
+        fill = partial(self._fill, question)
+        if control.no_cache:
+            return self._flights.alone(fill)
+
+        if answer := await self._replay(question, await self._cache.exact(question.lookup)):
+            return answer
+        reader = self._flights.join((key.digest, chat.shape, control), fill)
+        if reader.collapsed:
+            self._metrics.collapsed.inc()
+        return reader
+
+    def bypass(self, request: ClientRequest, detail: Bypass) -> Forwarding:
+        """Send a request past the cache. Raises NotCached if it wants nothing else."""
+        if cache_control(request.headers).only_if_cached:
+            raise NotCached(_NOT_CACHED)
+        return self._forwarder.forward(_outgoing(request), CacheStatus.bypass(detail))
+
+    async def _fill(self, question: _Question, flight: Flight) -> None:
+        """Fetch the answer of a flight: from the store by meaning, or from the upstream."""
+        lookup = question.lookup
+        if lookup.control.no_cache:
+            await self._cache.embed(lookup)
+        elif answer := await self._replay(question, await self._find(lookup)):
+            flight.begin(answer.head)
+            await flight.write(answer.body)
+            return
+        if lookup.control.only_if_cached:
+            raise NotCached(_NOT_CACHED)
+        await self._forward(question, flight)
+
+    async def _find(self, lookup: Lookup) -> Hit | None:
+        """Look again for the same question, then for one that means the same.
+
+        Why again: a flight collapses only requests that overlap with it.
+
+            1. A looks up, finds nothing.         2. B looks up the same, finds nothing.
+            3. A starts the flight, the upstream answers, the answer is stored, the flight ends.
+            4. B, whose look-up took longer to come back, finds no flight to join, starts one.
+
+        Without a second look, B asks the upstream for what has just been stored.
+        """
+        return await self._cache.exact(lookup) or await self._cache.semantic(lookup)
+
+    async def _forward(self, question: _Question, flight: Flight) -> None:
+        """Pass the upstream's answer on as it arrives, and keep a copy that may be stored."""
+        lookup = question.lookup
+        status = CacheStatus.miss(
+            lookup.key.digest,
+            forward="request" if lookup.control.no_cache else "miss",
+            detail=lookup.failure,
+        )
+        request = _outgoing(question.request, identity=True)
+        async with aclosing(await self._forwarder.send(request)) as response:
+            head = Head(response.status_code, response.headers, status)
+            keep = partial(self._keep, question)
+            recording = Recording(question.chat, head, self._rules.limits, keep)
+            flight.begin(head)
+            async for piece in response:
+                recording.feed(piece)
+                await flight.write(piece)
+            recording.end()
+        if recording.reason:
+            self._metrics.not_stored.labels(recording.reason).inc()
+
+    def _keep(self, question: _Question, answer: Storable) -> None:
+        stored = StoredResponse(
+            key=question.lookup.key,
+            model=question.chat.model,
+            completion=answer.completion,
+            stored_at=self._clock(),
+            freshness_lifetime=answer.freshness_lifetime,
+        )
+        self._cache.store(stored, None if answer.exact_only else question.lookup.embedding)
+
+    async def _replay(self, question: _Question, hit: Hit | None) -> Replay | None:
+        """Render a hit; a stored response that cannot be read is a miss."""
+        if hit is None:
+            return None
+        now = self._clock()
+        status = CacheStatus.hit(hit.stored, now, hit.distance)
+        completion_id = f"chatcmpl-{random.getrandbits(128):032x}"
+        render = partial(rendering.replay, hit.stored, question.chat, status)
+        try:
+            return await by_size(
+                len(hit.stored.completion), partial(render, completion_id=completion_id, now=now)
+            )
+        except ValueError:
+            self._metrics.failures.labels("store").inc()
+            return None
+
+
+def _outgoing(request: ClientRequest, *, identity: bool = False) -> ClientRequest:
+    """Drop what was meant for this cache.
+
+    `identity` asks for an answer without content coding: it may go to readers of a flight who
+    accept different codings.
+    """
+    dropped = {b"cache-control", b"accept-encoding"} if identity else {b"cache-control"}
+    headers = [header for header in request.headers if header[0] not in dropped]
+    if identity:
+        headers.append((b"accept-encoding", b"identity"))
+    return replace(request, headers=headers)

@@ -1,0 +1,84 @@
+"""A proxy over fakes."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from app.cache import SemanticCache
+from app.forwarding import Forwarder
+from app.headers import cache_status_value
+from app.key import KeyRules
+from app.metrics import Metrics
+from app.models import ClientRequest, Head, Header, Replay
+from app.policy import Limits
+from app.proxy import Answer, Proxy, Rules
+from tests.fakes import (
+    FakeEmbedder,
+    FakeStore,
+    FakeUpstream,
+    ManualClock,
+)
+
+
+class Bench:
+    """A proxy over fakes."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.clock = ManualClock()
+        self.store = FakeStore(self.clock)
+        self.embedder = FakeEmbedder()
+        self.upstream = FakeUpstream()
+        self.metrics = Metrics()
+        rules = Rules(KeyRules("https://upstream.test/v1"), Limits(**limits))
+        self.cache = SemanticCache(
+            self.store, self.embedder, rules.limits, self.metrics, self.clock
+        )
+        forwarder = Forwarder(self.upstream, self.metrics)
+        self.proxy = Proxy(self.cache, forwarder, rules, self.metrics, self.clock)
+
+    async def ask(self, text: str = "valkey what", *headers: Header, **fields: Any) -> Answer:
+        body = json.dumps(
+            {"model": "m", "messages": [{"role": "user", "content": text}], **fields}
+        ).encode()
+        return await self.send(body, *headers)
+
+    async def send(self, body: bytes, *headers: Header) -> Answer:
+        request = ClientRequest("POST", b"/chat/completions", b"", headers, body)
+        return await self.proxy.handle(request, body)
+
+    async def status(self, *args: Any, **fields: Any) -> str:
+        head, _ = await read(await self.ask(*args, **fields))
+        return cache_status_value(head.cache_status).removeprefix("reprise; ")
+
+    def count(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(name, labels)
+
+
+async def read(answer: Answer) -> tuple[Head, bytes]:
+    if isinstance(answer, Replay):
+        return answer.head, answer.body
+    try:
+        head = await answer.head()
+        return head, b"".join([piece async for piece in answer])
+    finally:
+        await answer.aclose()
+
+
+def content(body: bytes) -> str:
+    text: str = json.loads(body)["choices"][0]["message"]["content"]
+    return text
+
+
+async def settle() -> None:
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+def gate() -> tuple[asyncio.Event, Callable[[], Awaitable[None]]]:
+    event = asyncio.Event()
+
+    async def wait() -> None:
+        await event.wait()
+
+    return event, wait

@@ -1,0 +1,5 @@
+"""`python -m app` is `reprise`."""
+
+from app.cli import main
+
+main()

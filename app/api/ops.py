@@ -1,0 +1,34 @@
+"""Health, readiness and metrics."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from app.cache import SemanticCache
+from app.metrics import Metrics
+
+
+def ops_routes(cache: SemanticCache, metrics: Metrics) -> APIRouter:
+    """Make the routes that operators and orchestrators ask."""
+    router = APIRouter()
+
+    @router.api_route("/healthz", methods=["GET", "HEAD"])
+    async def healthz() -> dict[str, str]:
+        """Say that the process lives."""
+        return {"status": "ok"}
+
+    @router.api_route("/readyz", methods=["GET", "HEAD"])
+    async def readyz(request: Request) -> JSONResponse:
+        """Say whether requests are welcome, and which parts of the cache are down."""
+        if not request.app.state.ready:
+            return JSONResponse({"status": "unavailable"}, status_code=503)
+        return JSONResponse({"status": "ok", "degraded": await cache.degraded()})
+
+    @router.api_route("/metrics", methods=["GET", "HEAD"])
+    async def exposition() -> Response:
+        """Give all metrics in Prometheus's text format."""
+        if (entries := await cache.count()) is not None:
+            metrics.entries.set(entries)
+        return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+    return router

@@ -1,0 +1,80 @@
+"""Every other route below /v1: forwarded as it is, streamed both ways."""
+
+import re
+from dataclasses import replace
+from enum import StrEnum
+from urllib.parse import unquote_to_bytes
+
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.errors import PassthroughDisabled
+from app.forwarding import Forwarder
+from app.incoming import Incoming, client_request
+from app.models import CacheStatus, ClientRequest
+from app.responses import respond
+
+# Nothing that an upstream could take for another path once it has decoded it.
+_MODELS = re.compile(rb"/models(/[\w.:@+~-]+)*", re.ASCII)
+
+_ALWAYS_OPEN = ("POST", b"/embeddings")
+
+
+class Passthrough(StrEnum):
+    """Which other routes are open: all, none, or reading `/models` and `/models/{id}`."""
+
+    ON = "on"
+    MODELS = "models"
+    OFF = "off"
+
+
+class OtherRoutes(BaseRoute):
+    """Matches every request, whatever its method and path: put it last."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return (Match.FULL if scope["type"] == "http" else Match.NONE), {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
+class PassthroughRoutes:
+    """Forwards a request without looking into it. Raises RouteNotFound outside `/v1`."""
+
+    def __init__(self, forwarder: Forwarder, passthrough: Passthrough) -> None:
+        self._forwarder = forwarder
+        self._passthrough = passthrough
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        incoming = Incoming(receive)
+        request = client_request(scope, incoming.stream())
+        if not is_open(request, self._passthrough):
+            raise PassthroughDisabled("This route is not passed through; see REPRISE_PASSTHROUGH.")
+        if not _has_body(scope):
+            request = replace(request, body=await incoming.body(limit=0) or b"")
+        answer = self._forwarder.forward(request, CacheStatus.bypass("passthrough"))
+        await respond(answer, scope, incoming, send)
+
+
+def is_open(request: ClientRequest, passthrough: Passthrough) -> bool:
+    """Tell whether a route may be forwarded."""
+    segments = unquote_to_bytes(request.path).split(b"/")
+    if b"." in segments or b".." in segments:
+        return False  # it would leave the base path of the upstream
+    if (request.method, request.path) == _ALWAYS_OPEN or passthrough is Passthrough.ON:
+        return True
+    return (
+        passthrough is Passthrough.MODELS
+        and request.method in {"GET", "HEAD"}
+        and _MODELS.fullmatch(request.path) is not None
+    )
+
+
+def _has_body(scope: Scope) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+        for name, value in scope["headers"]
+    )

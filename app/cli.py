@@ -1,0 +1,89 @@
+"""The commands."""
+
+import difflib
+import logging
+import os
+import signal
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from app import __version__
+from app.demo import run_demo
+from app.errors import ConfigurationError
+from app.logs import configure_logging
+from app.main import create_app
+from app.server import Server, listen, url_of
+from app.settings import PREFIX, Settings, load_settings
+
+_logger = logging.getLogger("reprise")
+
+commands = typer.Typer(
+    help="A semantic-cache reverse proxy that speaks the OpenAI API.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@commands.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Number of processes.")] = None,
+) -> None:
+    """Run the proxy. Settings are environment variables; see config.example.env."""
+    given = {"host": host, "port": port, "workers": workers}
+    try:
+        settings = load_settings(**{n: v for n, v in given.items() if v is not None})
+        configure_logging(settings.log_level, settings.log_format)
+        _warn_of_unknown_settings()
+        app = create_app(settings)
+        sock = listen(settings.host, settings.port)
+    except ConfigurationError as error:
+        typer.echo(f"reprise: {error}", err=True)
+        raise typer.Exit(2) from None
+    with sock:
+        server = Server(
+            app,
+            settings.shutdown_timeout,
+            lambda: typer.echo(_banner(settings, url_of(sock)), err=True),
+        )
+        # Uvicorn raises the signal again once it has shut down in good order.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _exit)
+        server.run(sockets=[sock])
+
+
+@commands.command()
+def demo() -> None:
+    """Ask three questions through a proxy on this machine: no key, no server, no network."""
+    run_demo()
+
+
+def main() -> None:
+    """Run the command line."""
+    commands()
+
+
+def _exit(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(0)
+
+
+def _banner(settings: Settings, url: str) -> str:
+    return (
+        f"reprise {__version__} listens on {url}/v1\n"
+        f"  store     {settings.store}\n"
+        f"  embedder  {settings.embedder}\n"
+        f"  upstream  {settings.upstream_url}"
+    )
+
+
+def _warn_of_unknown_settings() -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in sorted(os.environ):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            _logger.warning("%s is not a setting and is ignored%s", name, hint)

@@ -1,0 +1,57 @@
+"""Log lines: text for people, JSON for machines. They never hold prompts, answers or keys."""
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+_QUIET = ("uvicorn", "uvicorn.error", "httpx", "asyncio")
+
+# What the server says of responses that are cut on purpose, and of WebSockets that are refused.
+_KNOWN = ("ASGI callable returned without completing", "Unsupported upgrade", "No supported WebS")
+
+
+class TextFormatter(logging.Formatter):
+    """One line: time, level, logger, message, then the fields as `name=value`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record."""
+        parts = [_time(record), record.levelname.lower(), record.name, record.getMessage()]
+        parts += [f"{name}={value}" for name, value in _fields(record).items() if value != ""]
+        return " ".join(parts)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record."""
+        document = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        return json.dumps(document)
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    fields: dict[str, Any] = getattr(record, "fields", {})
+    return fields
+
+
+def configure_logging(level: str, form: str) -> None:
+    """Send the logs of this process to standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(
+        lambda record: not record.getMessage().startswith(_KNOWN)
+    )

@@ -1,0 +1,125 @@
+"""The composition root: the only place that names concrete adapters."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+from fastapi.middleware import Middleware
+from starlette.routing import Route
+
+from app import __version__
+from app.api.chat import ChatCompletions
+from app.api.ops import ops_routes
+from app.api.passthrough import OtherRoutes, Passthrough, PassthroughRoutes
+from app.cache import SemanticCache
+from app.embedders import LocalEmbedder
+from app.forwarding import Forwarder
+from app.interfaces import Embedder, Store, Upstream
+from app.key import KeyRules
+from app.metrics import Metrics
+from app.middleware import CHAT_COMPLETIONS, ExchangeMiddleware, GateMiddleware
+from app.models import Clock
+from app.policy import Limits
+from app.proxy import Proxy, Rules
+from app.settings import Settings
+from app.simulator import SimulatedUpstream
+from app.stores.memory import MemoryStore
+from app.upstream import HttpUpstream, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """What the ports are plugged into."""
+
+    store: Store
+    embedder: Embedder
+    upstream: Upstream
+    metrics: Metrics
+    clock: Clock
+
+
+def adapters_for(
+    settings: Settings, *, embedder: Embedder | None = None, clock: Clock = time.time
+) -> Adapters:
+    """Make the adapters that the settings name; an embedder that is given takes its place."""
+    metrics = Metrics()
+    store = MemoryStore(
+        settings.max_entries, clock, lambda reason: metrics.evictions.labels(reason).inc()
+    )
+    return Adapters(store, embedder or LocalEmbedder(), _upstream(settings), metrics, clock)
+
+
+def _upstream(settings: Settings) -> Upstream:
+    if settings.is_simulated:
+        return SimulatedUpstream(settings.simulated_delay)
+    return HttpUpstream(
+        Target(
+            url=settings.upstream_url,
+            api_key=settings.upstream_api_key.get_secret_value(),
+            keep_credentials=settings.keeps_credentials,
+            connect_timeout=settings.upstream_connect_timeout,
+            read_timeout=settings.upstream_timeout,
+        )
+    )
+
+
+def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
+    """Put the proxy together."""
+    parts = adapters or adapters_for(settings)
+    rules = _rules(settings)
+    forwarder = Forwarder(parts.upstream, parts.metrics)
+    cache = SemanticCache(parts.store, parts.embedder, rules.limits, parts.metrics, parts.clock)
+    proxy = Proxy(cache, forwarder, rules, parts.metrics, parts.clock)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with aclosing(parts.upstream), aclosing(cache):
+            app.state.ready = True
+            yield
+            app.state.ready = False
+
+    keys = [key.get_secret_value() for key in settings.api_keys]
+    app = FastAPI(
+        title="Reprise",
+        version=__version__,
+        openapi_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        middleware=[
+            Middleware(ExchangeMiddleware, metrics=parts.metrics),
+            Middleware(GateMiddleware, keys=keys, guard_origin=settings.guards_origin),
+        ],
+    )
+    app.state.ready = False
+    chat = ChatCompletions(proxy, settings.max_body_bytes)
+    app.router.routes.append(Route(CHAT_COMPLETIONS, chat, methods=["POST"]))
+    app.include_router(ops_routes(cache, parts.metrics))
+    app.router.routes.append(OtherRoutes(PassthroughRoutes(forwarder, _passthrough(settings))))
+    return app
+
+
+def _rules(settings: Settings) -> Rules:
+    return Rules(
+        keys=KeyRules(
+            upstream=settings.upstream_url,
+            isolation=settings.isolation,
+            secret=settings.store_secret.get_secret_value().encode(),
+            ignored_headers=frozenset(name.lower().encode() for name in settings.ignored_headers),
+        ),
+        limits=Limits(
+            max_distance=settings.max_distance,
+            max_temperature=settings.max_temperature,
+            max_bytes=settings.max_body_bytes,
+            ttl=settings.ttl,
+            store_timeout=settings.store_timeout,
+            embedder_timeout=settings.embedder_timeout,
+        ),
+    )
+
+
+def _passthrough(settings: Settings) -> Passthrough:
+    if settings.passthrough == "auto":
+        return Passthrough.ON if settings.keeps_credentials else Passthrough.MODELS
+    return Passthrough(settings.passthrough)

@@ -1,0 +1,176 @@
+"""Pure ASGI middleware: what every request passes on its way in and out."""
+
+import asyncio
+import functools
+import hashlib
+import hmac
+import ipaddress
+import logging
+import re
+import time
+import traceback
+from collections.abc import Sequence
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import (
+    ClientDisconnected,
+    ForbiddenOrigin,
+    InternalError,
+    InvalidAPIKey,
+    Refusal,
+    ShuttingDown,
+    WebSocketUnsupported,
+)
+from app.headers import value_of
+from app.incoming import API_PREFIX
+from app.metrics import Metrics
+from app.models import CacheStatus, Header
+from app.responses import refuse
+
+CHAT_COMPLETIONS = "/v1/chat/completions"
+
+_AUTHORITY = re.compile(r"(?:\[([0-9a-fA-F:.]*:[0-9a-fA-F:.]*)\]|([\w.-]+))(?::\d+)?", re.ASCII)
+
+_logger = logging.getLogger("reprise.http")
+_access = logging.getLogger("reprise.access")
+
+
+class ExchangeMiddleware:
+    """Sees every exchange to its end: errors become answers, what became of it is noted.
+
+    Counted and logged is what lies below `/v1`: the outcome, never what was in it.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._counter_of = functools.cache(metrics.requests.labels)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begin = time.perf_counter()
+        status_code = 0
+
+        async def watched_send(message: Message) -> None:
+            nonlocal status_code
+            if message["type"] == "http.response.start":
+                status_code = message["status"]
+            await send(message)
+
+        scope.setdefault("state", {})
+        refusal = await self._run(scope, receive, watched_send)
+        if refusal is not None and not status_code:
+            await refuse(refusal, watched_send)
+        if scope["path"].startswith(API_PREFIX):
+            self._note(scope, status_code, time.perf_counter() - begin)
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> Refusal | None:
+        """Run the application; give the answer that what it raised amounts to, if any."""
+        try:
+            await self._app(scope, receive, send)
+        except ClientDisconnected:
+            return None
+        except asyncio.CancelledError:
+            return ShuttingDown("Reprise is shutting down.")
+        except Refusal as refusal:
+            return refusal
+        except Exception as error:  # noqa: BLE001 - the last place that can
+            # Without the error's message: it may hold a prompt or a key.
+            trace = "".join(traceback.format_tb(error.__traceback__))
+            _logger.error("defect: %s\n%s", type(error).__name__, trace)
+            return InternalError("Reprise failed; please report it.")
+        return None
+
+    def _note(self, scope: Scope, status_code: int, seconds: float) -> None:
+        status: CacheStatus | None = scope["state"].get("cache_status")
+        outcome = status.outcome.value if status else "REFUSED" if status_code else "ABANDONED"
+        tier = status.tier.value if status and status.tier else ""
+        detail = (status.detail if status else None) or ""
+        route = "chat_completions" if scope["path"] == CHAT_COMPLETIONS else "other"
+        self._counter_of(route, outcome, tier).inc()
+        if _access.isEnabledFor(logging.INFO):
+            fields = {
+                "method": scope["method"],
+                "path": scope["raw_path"].decode("latin-1"),
+                "status": status_code,
+                "milliseconds": round(1000 * seconds, 1),
+                "outcome": outcome,
+                "tier": tier,
+                "detail": detail,
+            }
+            _access.info("request", extra={"fields": fields})
+
+
+class GateMiddleware:
+    """Lets a request below `/v1` in, or refuses it before anything else happens.
+
+    `keys` are those that clients must present; none means that anyone may come. `guard_origin`
+    keeps web pages away from a proxy on this machine that holds a key: no Origin, and a loopback
+    name in Host, which a page that rebinds its DNS name cannot forge.
+    """
+
+    def __init__(self, app: ASGIApp, keys: Sequence[str], *, guard_origin: bool) -> None:
+        self._app = app
+        self._keys = [_digest(key.encode()) for key in keys]
+        self._guard_origin = guard_origin
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(API_PREFIX):
+            headers = scope["headers"]
+            if self._guard_origin:
+                _check_origin(headers)
+            if self._keys and not self._is_known(headers):
+                raise InvalidAPIKey("Incorrect API key provided.")
+            if (value_of(headers, b"upgrade") or "").lower() == "websocket":
+                raise WebSocketUnsupported("WebSockets are not supported.")
+        await self._app(scope, receive, send)
+
+    def _is_known(self, headers: Sequence[Header]) -> bool:
+        known = False
+        for presented in _presented_keys(headers):
+            digest = _digest(presented)
+            # Every key is compared, in constant time, whether one has matched or not.
+            for key in self._keys:
+                known |= hmac.compare_digest(digest, key)
+        return known
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
+
+
+def _presented_keys(headers: Sequence[Header]) -> list[bytes]:
+    keys = []
+    for name, value in headers:
+        if name in {b"api-key", b"x-api-key"}:
+            keys.append(value.strip())
+        elif name == b"authorization":
+            scheme, _, key = value.strip().partition(b" ")
+            if scheme.lower() == b"bearer":
+                keys.append(key.strip())
+    return keys
+
+
+def _check_origin(headers: Sequence[Header]) -> None:
+    if value_of(headers, b"origin") is not None:
+        raise ForbiddenOrigin("Web pages may not use this proxy; set REPRISE_API_KEYS.")
+    if not is_loopback(_host_name(value_of(headers, b"host") or "")):
+        raise ForbiddenOrigin("This proxy answers to loopback names only; set REPRISE_API_KEYS.")
+
+
+def _host_name(authority: str) -> str:
+    """Give the host of an authority (RFC 9110 §4.2.1), or nothing if it is not one."""
+    match = _AUTHORITY.fullmatch(authority)
+    return (match[1] or match[2]) if match else ""
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address means this machine alone."""
+    if host.rstrip(".").lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

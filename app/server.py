@@ -1,0 +1,111 @@
+"""Running the application: a listening socket, uvicorn on it, and an orderly end."""
+
+import re
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.errors import ConfigurationError
+
+_KEEP_ALIVE_SECONDS = 75  # longer than any client's pool, so that it is the client who closes
+_BACKLOG = 2048
+_END_OF_HEAD = b"\r\n\r\n"
+_LONGEST_HEAD = 65_536
+_OFFER = re.compile(rb"(?i)\r\nupgrade[ \t]*:(?![^\r\n]*websocket)[^\r\n]*")
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """Uvicorn's HTTP, which does not lose the body of a request that offers another protocol.
+
+    Java's client sends `Upgrade: h2c` with everything. A server may ignore that (RFC 9110 §7.8),
+    but httptools takes all that follows the head for the other protocol. So the offer is taken
+    out of the head before it is parsed. WebSockets stay: the application refuses them.
+    """
+
+    _head: bytes | None = b""  # what has come of the next head; None while a body is coming
+
+    def data_received(self, data: bytes) -> None:
+        if self._head is not None:
+            self._unset_keepalive_if_required()
+            head = self._head + data
+            if _END_OF_HEAD not in head:
+                self._head = head
+                if len(head) > _LONGEST_HEAD:
+                    self.send_400_response("Request header fields too large.")
+                return
+            self._head = None
+            data = _without_offers(head)
+        super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._head = None
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._head = b""
+
+
+def _without_offers(data: bytes) -> bytes:
+    head, end, rest = data.partition(_END_OF_HEAD)
+    return _OFFER.sub(b"", head) + end + rest
+
+
+class Server(uvicorn.Server):
+    """Uvicorn, quiet, saying when it listens, and not ready from the moment it is told to stop."""
+
+    def __init__(
+        self, app: FastAPI, shutdown_timeout: int, on_listening: Callable[[], None]
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=HttpProtocol,
+                ws="none",
+                lifespan="on",
+                access_log=False,
+                log_config=None,
+                proxy_headers=False,
+                # The upstream's own Server and Date pass through.
+                server_header=False,
+                date_header=False,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=shutdown_timeout,
+            )
+        )
+        self._state = app.state
+        self._on_listening = on_listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start serving, then say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_listening()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop: the server finishes what is in flight."""
+        self._state.ready = False
+        super().handle_exit(sig, frame)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the listening socket; port 0 picks a free one. Raises ConfigurationError."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        # Where a name has both, as localhost does, IPv4 is what most clients try.
+        family, _, _, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise ConfigurationError(
+            f"REPRISE_HOST={host} REPRISE_PORT={port}: cannot listen there: {error.strerror}"
+        ) from error
+
+
+def url_of(sock: socket.socket) -> str:
+    """Give the base URL of a listening socket."""
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,201 @@
+"""Settings: environment variables with the prefix `REPRISE_`, or the file `.env`."""
+
+import re
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from app.errors import ConfigurationError
+from app.key import Isolation
+from app.middleware import is_loopback
+
+PREFIX = "REPRISE_"
+
+_VISIBLE = re.compile(r"[!-~]+")
+_SIMULATED = re.compile(r"simulated://(?:\?delay_ms=(\d{1,6}))?")
+
+
+class LogLevel(StrEnum):
+    """The least severe log lines that are written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def _listed(value: object) -> object:
+    """Split a comma-separated list; one that is given and names nothing is a mistake."""
+    if not isinstance(value, str):
+        return value
+    items = tuple(item.strip() for item in value.split(",") if item.strip())
+    if not items:
+        raise ValueError
+    return items
+
+
+def _key(value: object) -> object:
+    """Take a key as it is to stand in a header, without the line end of a file it was read from."""
+    key = value.strip() if isinstance(value, str) else value
+    if isinstance(key, str) and not _VISIBLE.fullmatch(key):
+        raise ValueError
+    return key
+
+
+def _keys(value: object) -> object:
+    items = _listed(value)
+    return tuple(map(_key, items)) if isinstance(items, tuple) else items
+
+
+def _upstream_url(value: object) -> object:
+    url = str(value)
+    if _SIMULATED.fullmatch(url):
+        return url
+    parts = urlsplit(url)
+    if not _VISIBLE.fullmatch(url) or set("?#@") & set(url):
+        raise ValueError
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+        raise ValueError
+    return url.rstrip("/")
+
+
+def _setting(default: Any, allowed: str, **constraints: Any) -> Any:
+    return Field(default, json_schema_extra={"allowed": allowed}, **constraints)
+
+
+_List = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+_Key = Annotated[SecretStr, BeforeValidator(_key)]
+_Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_keys)]
+_UpstreamUrl = Annotated[str, BeforeValidator(_upstream_url)]
+
+
+class Settings(BaseSettings):
+    """Everything that a deployment can decide. README explains each."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    host: str = _setting("127.0.0.1", "a host name or address", min_length=1)
+    port: int = _setting(8000, "a whole number from 0 to 65535", ge=0, le=65_535)
+    workers: int = _setting(1, "a whole number from 1 to 256", ge=1, le=256)
+
+    upstream_url: _UpstreamUrl = _setting(
+        "https://api.openai.com/v1",
+        "an http:// or https:// base URL without query, or simulated://?delay_ms=200",
+    )
+    upstream_api_key: _Key = _setting(SecretStr(""), "a key of visible ASCII characters")
+    api_keys: _Keys = _setting((), "keys of visible ASCII characters, separated by commas")
+    passthrough: Literal["auto", "on", "off"] = _setting("auto", "auto, on or off")
+    upstream_connect_timeout: float = _setting(5.0, "seconds, more than 0", gt=0)
+    upstream_timeout: float = _setting(600.0, "seconds, more than 0", gt=0)
+
+    store: Literal["memory://"] = _setting("memory://", "memory://")
+    store_timeout: float = _setting(0.25, "seconds, more than 0", gt=0)
+    store_secret: SecretStr = _setting(SecretStr(""), "a secret")
+    embedder: Literal["local"] = _setting("local", "local")
+    embedder_timeout: float = _setting(2.0, "seconds, more than 0", gt=0)
+    verifier: Literal["off"] = _setting("off", "off")
+
+    max_distance: float = _setting(0.15, "a cosine distance from 0 to 2", ge=0, le=2)
+    ttl: float = _setting(3600.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
+    isolation: Isolation = _setting(Isolation.CREDENTIAL, "user, credential or shared")
+    ignored_headers: _List = _setting((), "header names, separated by commas")
+    max_temperature: float = _setting(1.0, "a number, 0 or more", ge=0)
+    max_entries: int = _setting(100_000, "a whole number, 1 or more", ge=1)
+    max_body_bytes: int = _setting(10_485_760, "a whole number, 1024 or more", ge=1024)
+
+    log_level: LogLevel = _setting(LogLevel.INFO, "debug, info, warning or error")
+    log_format: Literal["text", "json"] = _setting("text", "text or json")
+    shutdown_timeout: int = _setting(25, "seconds, a whole number, 1 or more", ge=1)
+
+    @property
+    def is_simulated(self) -> bool:
+        """Tell whether answers are made up in process."""
+        return _SIMULATED.fullmatch(self.upstream_url) is not None
+
+    @property
+    def simulated_delay(self) -> float:
+        """The simulated upstream's delay, in seconds."""
+        match = _SIMULATED.fullmatch(self.upstream_url)
+        return int(match[1] or 0) / 1000 if match else 0.0
+
+    @property
+    def keeps_credentials(self) -> bool:
+        """Tell whether the client's own credential goes upstream."""
+        return not self.api_keys and not self.upstream_api_key.get_secret_value()
+
+    @property
+    def guards_origin(self) -> bool:
+        """Tell whether web pages are to be kept out, from our key or from everyone's answers."""
+        valuable = self.upstream_api_key.get_secret_value() or self.isolation is Isolation.SHARED
+        return bool(valuable) and not self.api_keys
+
+
+class FixedSettings(Settings):
+    """Settings that nothing but the code decides."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read neither the environment nor a file."""
+        return (init_settings,)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings; `overrides` win over the environment.
+
+    Raises ConfigurationError, one line for each setting that is wrong.
+    """
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(_lines(error))) from None
+    check(settings)
+    return settings
+
+
+def _lines(error: ValidationError) -> list[str]:
+    lines = []
+    for name in dict.fromkeys(str(problem["loc"][0]) for problem in error.errors()):
+        field = Settings.model_fields[name]
+        extra = field.json_schema_extra
+        allowed = extra["allowed"] if isinstance(extra, dict) else ""
+        value = next(p["input"] for p in error.errors() if p["loc"][0] == name)
+        shown = "(hidden)" if "Secret" in repr(field) else repr(value)
+        lines.append(f"{PREFIX}{name.upper()}={shown} is not allowed: {allowed}")
+    return lines
+
+
+def check(settings: Settings) -> None:
+    """Refuse settings that contradict each other. Raises ConfigurationError."""
+    local = is_loopback(settings.host)
+    if settings.workers > 1:
+        raise ConfigurationError(
+            f"{PREFIX}WORKERS={settings.workers} is not allowed with {PREFIX}STORE="
+            f"{settings.store}: workers cannot share it, so 1"
+        )
+    if settings.upstream_api_key.get_secret_value() and not settings.api_keys and not local:
+        raise ConfigurationError(
+            f"{PREFIX}HOST={settings.host} is not allowed with {PREFIX}UPSTREAM_API_KEY and no "
+            f"{PREFIX}API_KEYS: anyone could use the key, so 127.0.0.1, ::1 or localhost"
+        )
+    if settings.isolation is Isolation.SHARED and not settings.api_keys and not local:
+        raise ConfigurationError(
+            f"{PREFIX}ISOLATION=shared is not allowed with {PREFIX}HOST={settings.host} and no "
+            f"{PREFIX}API_KEYS: anyone could read all answers, so user or credential"
+        )

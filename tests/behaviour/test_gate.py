@@ -1,0 +1,139 @@
+"""Who gets in: client keys, and web pages that must not."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from app.middleware import is_loopback
+from tests.servers import Setup
+
+CHAT = {"model": "m", "messages": [{"role": "user", "content": "valkey what"}]}
+
+
+@asynccontextmanager
+async def client_of(setup: Setup) -> AsyncIterator[httpx.AsyncClient]:
+    async with setup.run() as url, httpx.AsyncClient(base_url=url) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "Bearer key-1x"},
+        {"Authorization": "Bearer key-"},
+        {"Authorization": "Basic key-1"},
+        {"Authorization": "key-1"},
+        {"Authorization": "Bearer"},
+        {"api-key": "wrong"},
+        {"Cookie": "key-1"},
+        {"x-other": "key-1"},
+    ],
+)
+async def test_without_a_known_key_nothing_happens(headers: dict[str, str]) -> None:
+    setup = Setup(api_keys="key-1,key-2")
+    async with client_of(setup) as client:
+        for method, path in [("POST", "chat/completions"), ("GET", "models"), ("GET", "nowhere")]:
+            response = await client.request(method, path, json=CHAT, headers=headers)
+            assert response.status_code == 401
+            assert response.json()["error"] == {
+                "message": "Incorrect API key provided.",
+                "type": "invalid_request_error",
+                "param": None,
+                "code": "invalid_api_key",
+            }
+    assert setup.upstream.exchanges == []
+    assert setup.store.calls == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "Bearer key-1"},
+        {"Authorization": "bearer key-2"},
+        {"api-key": "key-1"},
+        {"x-api-key": "key-2"},
+    ],
+)
+async def test_a_known_key_opens_and_stays_here(headers: dict[str, str]) -> None:
+    setup = Setup(api_keys="key-1, key-2", upstream_api_key="sk-ours")
+    async with client_of(setup) as client:
+        sent = {**headers, "Cookie": "a=1"}
+        assert (await client.post("chat/completions", json=CHAT, headers=sent)).is_success
+    (exchange,) = setup.upstream.exchanges
+    assert exchange.header(b"authorization") == [b"Bearer sk-ours"]
+    for name in (b"api-key", b"x-api-key", b"cookie"):
+        assert exchange.header(name) == []
+
+
+async def test_callers_with_different_keys_share_nothing_unless_told_to() -> None:
+    for isolation, outcome in (("credential", "MISS"), ("shared", "HIT")):
+        setup = Setup(api_keys="key-1,key-2", isolation=isolation)
+        async with client_of(setup) as client:
+            for key, expected in (("key-1", "MISS"), ("key-2", outcome)):
+                headers = {"Authorization": f"Bearer {key}"}
+                response = await client.post("chat/completions", json=CHAT, headers=headers)
+                assert response.headers["x-cache"] == expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "status_code"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:8000"}, 200),
+        ({"Host": "[::1]:8000"}, 200),
+        ({"Host": "127.0.0.1"}, 200),
+        ({"Host": "evil.test"}, 403),
+        ({"Host": "127.0.0.1.evil.test"}, 403),
+        ({"Host": "localhost.evil.test:8000"}, 403),
+        ({"Host": "10.0.0.1"}, 403),
+        ({"Host": "[127.0.0.1]evil.com"}, 403),
+        ({"Host": "[::1].evil.com"}, 403),
+        ({"Host": "[localhost]"}, 403),
+        ({"Host": "[::1%25evil.com]"}, 403),
+        ({"Host": "localhost:8000:8000"}, 403),
+        ({"Origin": "https://evil.test"}, 403),
+        ({"Origin": "http://localhost:8000"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+async def test_web_pages_cannot_use_the_key_that_we_hold(
+    headers: dict[str, str], status_code: int
+) -> None:
+    setup = Setup(upstream_api_key="sk-ours")
+    async with client_of(setup) as client:
+        response = await client.post("chat/completions", json=CHAT, headers=headers)
+        assert response.status_code == status_code
+    assert len(setup.upstream.exchanges) == (status_code == 200)
+
+
+@pytest.mark.parametrize("settings", [{}, {"upstream_api_key": "sk-ours", "api_keys": "key-1"}])
+async def test_web_pages_may_come_where_they_bring_their_own_key(settings: dict[str, Any]) -> None:
+    setup = Setup(**settings)
+    headers = {"Origin": "https://app.test", "Authorization": "Bearer key-1"}
+    async with client_of(setup) as client:
+        assert (await client.post("chat/completions", json=CHAT, headers=headers)).is_success
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("localhost", True),
+        ("LOCALHOST", True),
+        ("localhost.", True),
+        ("0.0.0.0", False),  # noqa: S104
+        ("::", False),
+        ("10.0.0.1", False),
+        ("example.com", False),
+        ("", False),
+    ],
+)
+def test_loopback_names_are_told_apart(host: str, loopback: bool) -> None:
+    assert is_loopback(host) is loopback

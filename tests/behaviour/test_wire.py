@@ -1,0 +1,114 @@
+"""HTTP as clients write it on the wire: heads in pieces, offers of other protocols, pipelines."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.servers import Setup
+
+BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "valkey what"}]}).encode()
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAE\r\n"
+
+
+def request(extra: bytes = b"", body: bytes = BODY) -> bytes:
+    return (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: application/json\r\n%sContent-Length: %d\r\n\r\n%s"
+    ) % (extra, len(body), body)
+
+
+CHUNKED = b"".join(
+    [
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n",
+        OFFER,
+        b"\r\n",
+        *(b"%x\r\n%s\r\n" % (len(p), p) for p in (BODY[:20], BODY[20:])),
+        b"0\r\n\r\n",
+    ]
+)
+
+
+@pytest.fixture
+async def setup() -> AsyncIterator[tuple[Setup, str, int]]:
+    setup = Setup()
+    async with setup.run() as url:
+        parts = urlsplit(url)
+        yield setup, parts.hostname or "", parts.port or 0
+
+
+async def talk(host: str, port: int, pieces: Iterable[bytes], answers: int) -> list[bytes]:
+    """Send pieces, each in a packet of its own, and read so many answers."""
+    reader, writer = await asyncio.open_connection(host, port)
+    for piece in pieces:
+        writer.write(piece)
+        await writer.drain()
+        await asyncio.sleep(0.01)  # a packet of its own is a matter of time
+    told = []
+    for _ in range(answers):
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(
+            int(line.split(b":")[1])
+            for line in head.lower().split(b"\r\n")
+            if line.startswith(b"content-length")
+        )
+        told.append(head.split(b"\r\n")[0] + b" " + await reader.readexactly(length))
+    writer.close()
+    await writer.wait_closed()
+    return told
+
+
+def split(data: bytes, size: int) -> list[bytes]:
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [request()],
+        [request(OFFER)],
+        [request(OFFER)[: -len(BODY)], BODY],
+        split(request(OFFER), 40),
+        [CHUNKED],
+        split(CHUNKED, 50),
+        [request(b"upgrade:HTTP/2.0\r\nconnection:upgrade\r\n")],
+    ],
+)
+async def test_an_offer_of_another_protocol_is_ignored(
+    setup: tuple[Setup, str, int], pieces: list[bytes]
+) -> None:
+    proxy, host, port = setup
+    (answer,) = await talk(host, port, pieces, 1)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"Answer to valkey what" in answer
+    assert [exchange.body for exchange in proxy.upstream.exchanges] == [BODY]
+
+
+@pytest.mark.parametrize("size", [10_000, 700, 64, 7])
+async def test_requests_may_follow_each_other_without_waiting(
+    setup: tuple[Setup, str, int], size: int
+) -> None:
+    _, host, port = setup
+    stream = request(OFFER) + request() + CHUNKED.replace(OFFER, b"") + request()
+    answers = await talk(host, port, split(stream, size), 4)
+    assert all(b" 200 " in answer and b"Answer to valkey what" in answer for answer in answers)
+
+
+async def test_a_websocket_is_refused_in_openais_shape(setup: tuple[Setup, str, int]) -> None:
+    _, host, port = setup
+    upgrade = (
+        b"GET /v1/realtime HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+        b"Upgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x\r\n\r\n"
+    )
+    (answer,) = await talk(host, port, [upgrade], 1)
+    assert answer.startswith(b"HTTP/1.1 501")
+    assert b"websocket_unsupported" in answer
+
+
+async def test_a_head_without_end_is_refused(setup: tuple[Setup, str, int]) -> None:
+    _, host, port = setup
+    endless = b"GET /v1/models HTTP/1.1\r\nX-Long: " + b"x" * 70_000
+    (answer,) = await talk(host, port, [endless], 1)
+    assert answer.startswith(b"HTTP/1.1 400")

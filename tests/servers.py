@@ -1,0 +1,172 @@
+"""Real servers on real sockets, in the loop of the test that uses them."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.main import adapters_for, create_app
+from app.metrics import Metrics
+from app.models import Header
+from app.server import Server, listen, url_of
+from app.settings import FixedSettings
+from tests.fakes import FakeEmbedder, FakeStore, ManualClock, completion
+
+JSON_TYPE: Header = (b"content-type", b"application/json")
+STREAM_TYPE: Header = (b"content-type", b"text/event-stream; charset=utf-8")
+
+
+@asynccontextmanager
+async def running(server: uvicorn.Server) -> AsyncIterator[str]:
+    """Run a server, without its signals and its idle loop, and give its base URL."""
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    with listen("127.0.0.1", 0) as sock:
+        url = url_of(sock)
+        await server.startup(sockets=[sock])
+        try:
+            yield url
+        finally:
+            await server.shutdown(sockets=[sock])
+
+
+@asynccontextmanager
+async def proxy_of(app: FastAPI) -> AsyncIterator[tuple[str, Server]]:
+    """Run a proxy and give the base URL that a client would be told."""
+    server = Server(app, 1, lambda: None)
+    async with running(server) as url:
+        yield f"{url}/v1", server
+
+
+@asynccontextmanager
+async def upstream_of(app: ASGIApp) -> AsyncIterator[str]:
+    """Run an upstream and give its base URL."""
+    config = uvicorn.Config(
+        app, lifespan="off", log_config=None, access_log=False, server_header=False
+    )
+    server = uvicorn.Server(config)
+    async with running(server) as url:
+        yield f"{url}/v1"
+        server.force_exit = True
+
+
+class Exchange:
+    """One request to the upstream, and the answer to it, step by step."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.method: str = scope["method"]
+        self.path: bytes = scope["raw_path"]
+        self.query: bytes = scope["query_string"]
+        self.headers: list[Header] = [tuple(header) for header in scope["headers"]]
+        self.body = b""
+        self._more = True
+        self._receive = receive
+        self._send = send
+
+    def header(self, name: bytes) -> list[bytes]:
+        return [value for key, value in self.headers if key == name]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.body)
+        return document
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        while self._more:
+            message = await self._receive()
+            self._more = message.get("more_body", False)
+            if piece := message.get("body", b""):
+                self.body += piece
+                yield piece
+
+    async def read(self) -> bytes:
+        async for _ in self.pieces():
+            pass
+        return self.body
+
+    async def start(self, status_code: int = 200, *headers: Header) -> None:
+        await self._send(
+            {"type": "http.response.start", "status": status_code, "headers": list(headers)}
+        )
+
+    async def write(self, piece: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def end(self) -> None:
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def answer(self, document: object, status_code: int = 200, *headers: Header) -> None:
+        body = json.dumps(document).encode()
+        length = (b"content-length", b"%d" % len(body))
+        await self.start(status_code, JSON_TYPE, length, *headers)
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def stream(self, *chunks: dict[str, Any]) -> None:
+        await self.start(200, STREAM_TYPE)
+        for chunk in chunks:
+            await self.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+        await self.write(b"data: [DONE]\n\n")
+        await self.end()
+
+    async def disconnected(self) -> None:
+        """Wait until the proxy has hung up."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+async def echo(exchange: Exchange) -> None:
+    """Answer a chat completion with its own question."""
+    await exchange.read()
+    question = exchange.document["messages"][-1]["content"]
+    await exchange.answer(completion(f"Answer to {question}"))
+
+
+class UpstreamApp:
+    """An upstream that does what `handler` says, and remembers what it was asked."""
+
+    def __init__(self, handler: Callable[[Exchange], Awaitable[None]] = echo) -> None:
+        self.handler = handler
+        self.exchanges: list[Exchange] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(scope, receive, send)
+        self.exchanges.append(exchange)
+        await self.handler(exchange)
+
+
+class Setup:
+    """A proxy on a socket in front of an upstream on another one; fakes for the rest.
+
+    All else is made of the settings, as in production.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self.upstream = UpstreamApp()
+        self.clock = ManualClock()
+        self.store: Any = FakeStore(self.clock)
+        self.embedder = FakeEmbedder()
+        self.settings = FixedSettings(**settings)
+        self.metrics: Metrics
+        self.server: Server
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[str]:
+        """Run both and give the proxy's base URL."""
+        async with upstream_of(self.upstream) as url, self.run_before(url) as proxy_url:
+            yield proxy_url
+
+    @asynccontextmanager
+    async def run_before(self, upstream_url: str) -> AsyncIterator[str]:
+        """Run the proxy alone, before an upstream elsewhere."""
+        settings = self.settings.model_copy(update={"upstream_url": upstream_url})
+        adapters = adapters_for(settings, embedder=self.embedder, clock=self.clock)
+        if self.store is not None:
+            adapters = replace(adapters, store=self.store)
+        self.metrics = adapters.metrics
+        async with proxy_of(create_app(settings, adapters)) as (url, self.server):
+            yield url

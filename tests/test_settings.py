@@ -1,0 +1,193 @@
+from typing import Any
+
+import pytest
+
+from app.errors import ConfigurationError
+from app.settings import PREFIX, Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(PREFIX + name.upper(), raising=False)
+
+
+def load(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
+    for name, value in environment.items():
+        monkeypatch.setenv(PREFIX + name, value)
+    return load_settings()
+
+
+def test_without_environment_the_defaults_hold() -> None:
+    settings = load_settings()
+    assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 8000, 1)
+    assert settings.upstream_url == "https://api.openai.com/v1"
+    assert (settings.store, settings.embedder, settings.verifier) == ("memory://", "local", "off")
+    assert (settings.max_distance, settings.ttl, settings.max_temperature) == (0.15, 3600, 1.0)
+    assert settings.keeps_credentials
+
+
+def test_the_environment_wins_over_the_file_and_arguments_over_both(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    (tmp_path / ".env").write_text("REPRISE_PORT=1\nREPRISE_TTL=1\nREPRISE_HOST=::1\nOTHER=x\n")
+    monkeypatch.setenv("REPRISE_PORT", "2")
+    monkeypatch.setenv("REPRISE_TTL", "2")
+    settings = load_settings(port=3)
+    assert (settings.port, settings.ttl, settings.host) == (3, 2, "::1")
+
+
+def test_lists_are_split_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch, API_KEYS=" a, b,,", IGNORED_HEADERS="X-A,x-b")
+    assert [key.get_secret_value() for key in settings.api_keys] == ["a", "b"]
+    assert settings.ignored_headers == ("X-A", "x-b")
+    assert not settings.keeps_credentials
+
+
+def test_empty_means_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(monkeypatch, API_KEYS="", PORT="", UPSTREAM_API_KEY="") == load_settings()
+
+
+@pytest.mark.parametrize(
+    ("url", "delay"), [("simulated://", 0), ("simulated://?delay_ms=200", 0.2)]
+)
+def test_the_simulated_upstream_has_a_url_too(
+    monkeypatch: pytest.MonkeyPatch, url: str, delay: float
+) -> None:
+    settings = load(monkeypatch, UPSTREAM_URL=url)
+    assert (settings.is_simulated, settings.simulated_delay) == (True, delay)
+
+
+def test_a_slash_at_the_end_of_the_upstream_does_not_matter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert load(monkeypatch, UPSTREAM_URL="http://a/v1/").upstream_url == "http://a/v1"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "eighty"),
+        ("PORT", "65536"),
+        ("WORKERS", "0"),
+        ("UPSTREAM_URL", "api.openai.com"),
+        ("UPSTREAM_URL", "ftp://a/v1"),
+        ("UPSTREAM_URL", "http:///v1"),
+        ("UPSTREAM_URL", "http://a/v1?key=1"),
+        ("UPSTREAM_URL", "http://user:pass@a/v1"),
+        ("UPSTREAM_URL", "http://a/v1?"),
+        ("UPSTREAM_URL", "http://a/v1#"),
+        ("UPSTREAM_URL", "http://a/v1 "),
+        ("UPSTREAM_URL", "http://exa mple.com"),
+        ("UPSTREAM_URL", "http://h\x01ost/v1"),
+        ("UPSTREAM_URL", "http://höst/v1"),
+        ("UPSTREAM_URL", "SIMULATED://"),
+        ("UPSTREAM_URL", "simulated://host"),
+        ("UPSTREAM_URL", "simulated://?delay_ms=99999999999999"),
+        ("IGNORED_HEADERS", ","),
+        ("UPSTREAM_URL", "http://a:99999/v1"),
+        ("UPSTREAM_URL", "simulated://?delay_ms=soon"),
+        ("UPSTREAM_URL", "simulated://?delay=1"),
+        ("PASSTHROUGH", "maybe"),
+        ("UPSTREAM_TIMEOUT", "0"),
+        ("STORE", "redis://a"),
+        ("EMBEDDER", "remote"),
+        ("VERIFIER", "on"),
+        ("MAX_DISTANCE", "-0.1"),
+        ("MAX_DISTANCE", "nan"),
+        ("TTL", "2592001"),
+        ("ISOLATION", "none"),
+        ("MAX_ENTRIES", "1.5"),
+        ("LOG_LEVEL", "loud"),
+        ("LOG_FORMAT", "xml"),
+    ],
+)
+def test_a_bad_value_is_refused_in_one_line_that_says_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(monkeypatch, **{name: value})
+    line = str(caught.value)
+    extra = Settings.model_fields[name.lower()].json_schema_extra
+    assert isinstance(extra, dict)
+    assert line == f"REPRISE_{name}={value!r} is not allowed: {extra['allowed']}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("API_KEYS", ","),
+        ("API_KEYS", "a,b c"),
+        ("API_KEYS", "schlüssel"),
+        ("UPSTREAM_API_KEY", "a\nb"),
+    ],
+)
+def test_a_bad_secret_is_refused_without_being_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    with pytest.raises(
+        ConfigurationError, match=rf"^REPRISE_{name}=\(hidden\) is not allowed: (a )?key"
+    ):
+        load(monkeypatch, **{name: value})
+
+
+def test_a_key_may_come_with_the_line_end_of_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch, UPSTREAM_API_KEY="sk-1\n")
+    assert settings.upstream_api_key.get_secret_value() == "sk-1"
+
+
+def test_every_bad_value_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(monkeypatch, PORT="x", TTL="y")
+    assert [line.split("=")[0] for line in str(caught.value).splitlines()] == [
+        "REPRISE_PORT",
+        "REPRISE_TTL",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"WORKERS": "2"}, ["REPRISE_WORKERS=2", "REPRISE_STORE"]),
+        (
+            {"HOST": "0.0.0.0", "UPSTREAM_API_KEY": "sk-secret"},  # noqa: S104
+            ["REPRISE_HOST=0.0.0.0", "REPRISE_UPSTREAM_API_KEY", "REPRISE_API_KEYS"],
+        ),
+        (
+            {"HOST": "0.0.0.0", "ISOLATION": "shared"},  # noqa: S104
+            ["REPRISE_ISOLATION=shared", "REPRISE_HOST=0.0.0.0", "REPRISE_API_KEYS"],
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], named: list[str]
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(monkeypatch, **environment)
+    assert all(name in str(caught.value) for name in named)
+    assert len(str(caught.value).splitlines()) == 1
+    assert "sk-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"UPSTREAM_API_KEY": "sk"},
+        {"HOST": "localhost", "ISOLATION": "shared"},
+        {"HOST": "0.0.0.0", "UPSTREAM_API_KEY": "sk", "API_KEYS": "k"},  # noqa: S104
+        {"HOST": "0.0.0.0", "ISOLATION": "shared", "API_KEYS": "k"},  # noqa: S104
+        {"HOST": "0.0.0.0"},  # noqa: S104
+    ],
+)
+def test_settings_that_go_together_are_accepted(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
+) -> None:
+    assert load(monkeypatch, **environment)
+
+
+def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = dict.fromkeys(["UPSTREAM_API_KEY", "API_KEYS", "STORE_SECRET"], "hush")
+    settings = load(monkeypatch, **secrets)
+    assert "hush" not in repr(settings)
+    assert "hush" not in str(settings)

@@ -7,9 +7,12 @@ from app.errors import Failure, PartUnavailable
 from app.headers import CacheControl
 from app.interfaces import Embedder, Store
 from app.metrics import Metrics
-from app.models import CacheKey, Clock, Embedding, StoredResponse
-from app.parts import Budget, EmbedderPart, StorePart
+from app.models import CacheKey, Clock, Counts, Embedding, Page, StoredResponse
+from app.parts import Budget, EmbedderPart
 from app.policy import Limits
+from app.store_parts import StorePart
+
+_SCANS = 50  # pages of the store that one page of a filtered list may cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,11 @@ class SemanticCache:
         self._embedder = EmbedderPart(embedder, metrics)
         self._limits = limits
         self._clock = clock
+
+    @property
+    def epoch(self) -> str:
+        """What a purge replaces; an answer that was asked for in another epoch is not stored."""
+        return self._store.epoch
 
     def lookup(self, key: CacheKey, control: CacheControl) -> Lookup:
         """Begin to look a request up."""
@@ -93,8 +101,35 @@ class SemanticCache:
         """Begin to store a response, and return at once."""
         self._store.put(stored, embedding)
 
-    async def count(self) -> int | None:
-        """Tell how many responses are stored; None if the store does not say."""
+    async def entry(self, digest: str) -> StoredResponse | None:
+        """Give a stored response to an operator. Raises PartUnavailable."""
+        return await self._store.entry(digest)
+
+    async def entries(self, cursor: str, limit: int, model: str | None) -> Page:
+        """Give about `limit` stored responses, those of a model only if one is named.
+
+        A page may be short, or empty, and yet not the last: its cursor tells. Raises
+        PartUnavailable.
+        """
+        found: list[StoredResponse] = []
+        for _ in range(_SCANS):
+            page = await self._store.scan(cursor, limit - len(found))
+            found += [stored for stored in page.entries if model in {None, stored.model}]
+            cursor = page.cursor
+            if not cursor or len(found) >= limit:
+                break
+        return Page(found, cursor)
+
+    async def delete(self, digest: str) -> bool:
+        """Remove a stored response; tell whether there was one. Raises PartUnavailable."""
+        return await self._store.delete(digest)
+
+    async def purge(self) -> int:
+        """Remove everything; tell how much there was. Raises PartUnavailable."""
+        return await self._store.purge()
+
+    async def count(self) -> Counts | None:
+        """Tell how much is stored; None if the store does not say."""
         try:
             return await self._store.count(Budget(self._limits.store_timeout))
         except PartUnavailable:

@@ -7,11 +7,27 @@ Overloaded for what is not its failure: too much to do at once.
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from app.models import ClientRequest, Embedding, Header, Neighbor, StoredResponse
+from app.models import (
+    ClientRequest,
+    Counts,
+    Embedding,
+    Header,
+    Neighbor,
+    Page,
+    StoredEmbedding,
+    StoredResponse,
+)
 
 
 class Store(Protocol):
     """Keeps stored responses for as long as they are fresh, and finds them again."""
+
+    @property
+    def epoch(self) -> str:
+        """What a purge replaces, as far as is known; what carries another one is not stored.
+
+        So a purge defeats answers that are on their way: they were asked for in another epoch.
+        """
 
     async def get(self, digest: str) -> StoredResponse | None:
         """Give the response stored under an exact key, or None."""
@@ -27,11 +43,37 @@ class Store(Protocol):
     async def delete(self, digest: str) -> bool:
         """Remove the response stored under an exact key; tell whether there was one."""
 
-    async def count(self) -> int:
-        """Tell how many responses are stored."""
+    async def scan(self, cursor: str, limit: int) -> Page:
+        """Give about `limit` stored responses, from an earlier page's cursor on; empty: the first.
+
+        What is stored or removed meanwhile may show or not; the rest shows once.
+        """
+
+    async def purge(self) -> int:
+        """Remove everything, embeddings included; tell how much there was.
+
+        Nobody is served any of it once this returns.
+        """
+
+    async def count(self) -> Counts:
+        """Tell how much is stored."""
 
     async def aclose(self) -> None:
         """Write what is pending and let go of everything."""
+
+
+class EmbeddingStore(Protocol):
+    """Keeps the embeddings that the upstream has made; a Store is one, too."""
+
+    @property
+    def epoch(self) -> str:
+        """As that of a Store, and the same."""
+
+    async def get_embeddings(self, digests: Sequence[str]) -> Sequence[StoredEmbedding | None]:
+        """Give the embedding stored under each exact key, or None, in order."""
+
+    async def put_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
+        """Store embeddings in place of older ones."""
 
 
 class Embedder(Protocol):

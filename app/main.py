@@ -46,7 +46,9 @@ def adapters_for(
     """Make the adapters that the settings name; an embedder that is given takes its place."""
     metrics = Metrics()
     store = MemoryStore(
-        settings.max_entries, clock, lambda reason: metrics.evictions.labels(reason).inc()
+        settings.max_entries,
+        clock,
+        lambda kind, reason: metrics.evictions.labels(kind.value, reason).inc(),
     )
     return Adapters(store, embedder or LocalEmbedder(), _upstream(settings), metrics, clock)
 

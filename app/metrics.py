@@ -1,5 +1,7 @@
 """What is counted, each with the moment it moves. README lists them for operators."""
 
+from functools import partial
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -17,59 +19,50 @@ class Metrics:
     """One proxy's metrics, in a registry of their own."""
 
     def __init__(self) -> None:
-        registry = self.registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
+        self.registry = CollectorRegistry()
+        counter = partial(Counter, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
+        ProcessCollector(registry=self.registry)
         # A request is over: answered, cut short or abandoned.
-        self.requests = Counter(
+        self.requests = counter(
             "reprise_requests",
             "Requests, by route, outcome and, for hits, tier.",
             ["route", "outcome", "tier"],
-            registry=registry,
         )
         # A request has joined an identical one that is on its way.
-        self.collapsed = Counter(
-            "reprise_collapsed_requests",
-            "Requests that joined an identical one on its way.",
-            registry=registry,
+        self.collapsed = counter(
+            "reprise_collapsed_requests", "Requests that joined an identical one on its way."
         )
         # A look-up in the store has returned or failed.
-        self.lookup_seconds = Histogram(
-            "reprise_lookup_seconds",
-            "Time spent in the store, by tier.",
-            ["tier"],
-            buckets=_FAST,
-            registry=registry,
+        self.lookup_seconds = histogram(
+            "reprise_lookup_seconds", "Time spent in the store, by tier.", ["tier"], buckets=_FAST
         )
         # The embedder has returned or failed.
-        self.embedding_seconds = Histogram(
-            "reprise_embedding_seconds",
-            "Time spent embedding a text.",
-            buckets=_FAST,
-            registry=registry,
+        self.embedding_seconds = histogram(
+            "reprise_embedding_seconds", "Time spent embedding a text.", buckets=_FAST
         )
         # The upstream's head has arrived or the attempt has failed.
-        self.upstream_seconds = Histogram(
+        self.upstream_seconds = histogram(
             "reprise_upstream_seconds",
             "Time from forwarding a request to the head of its answer.",
             buckets=_SLOW,
-            registry=registry,
         )
         # The store has taken an answer.
-        self.stored = Counter("reprise_stored", "Answers stored.", registry=registry)
+        self.stored = counter("reprise_stored", "Answers stored, by kind.", ["kind"])
         # An answer was complete and not fit to be stored.
-        self.not_stored = Counter(
-            "reprise_not_stored", "Answers not stored, by reason.", ["reason"], registry=registry
+        self.not_stored = counter(
+            "reprise_not_stored", "Answers not stored, by reason.", ["reason"]
         )
-        # The store has removed a response: its time was up or others were used more recently.
-        self.evictions = Counter(
-            "reprise_evictions", "Responses removed, by reason.", ["reason"], registry=registry
+        # The store has removed something: its time was up or others were used more recently.
+        self.evictions = counter(
+            "reprise_evictions", "What the store itself removed, by kind.", ["kind", "reason"]
         )
         # A call to a part of the cache raised or was too slow, or the upstream could not answer.
-        self.failures = Counter(
-            "reprise_failures", "Failures, by part.", ["part"], registry=registry
-        )
+        self.failures = counter("reprise_failures", "Failures, by part.", ["part"])
         # Asked for when metrics are read.
-        self.entries = Gauge("reprise_entries", "Responses in the store.", registry=registry)
+        self.entries = Gauge(
+            "reprise_entries", "What is stored, by kind.", ["kind"], registry=self.registry
+        )
 
     def exposition(self) -> bytes:
         """Write all metrics in Prometheus's text format."""

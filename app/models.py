@@ -66,24 +66,13 @@ class CacheKey:
     text: str | None = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredResponse:
-    """A stored response (RFC 9111 §1.2.1): a chat completion and how long it stays fresh.
+class _Aging:
+    """What is stored at a time, in seconds since 1970, and stays fresh for some seconds."""
 
-    `completion` is the chat completion as UTF-8 JSON, without `id`, `object` and `created`.
-    Times are in seconds; `stored_at` counts from the epoch.
-    """
+    __slots__ = ()
 
-    key: CacheKey
-    model: str
-    completion: bytes = field(repr=False)
     stored_at: float
     freshness_lifetime: float
-
-    @property
-    def id(self) -> str:
-        """The entry's name: its exact key."""
-        return self.key.digest
 
     def age(self, now: float) -> float:
         """Tell how long ago the answer was received (RFC 9111 §4.2.3)."""
@@ -99,11 +88,72 @@ class StoredResponse:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredResponse(_Aging):
+    """A stored response (RFC 9111 §1.2.1): a chat completion and how long it stays fresh.
+
+    `completion` is the chat completion as UTF-8 JSON, without `id`, `object` and `created`.
+    `epoch` is the store's when the upstream was asked; empty: the present one.
+    """
+
+    key: CacheKey
+    model: str
+    completion: bytes = field(repr=False)
+    stored_at: float
+    freshness_lifetime: float
+    epoch: str = field(default="", compare=False)
+
+    @property
+    def id(self) -> str:
+        """The entry's name: its exact key."""
+        return self.key.digest
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEmbedding(_Aging):
+    """An embedding that the upstream made of one input, under its exact key.
+
+    `numbers` are little-endian, of `width` bytes each: 4 where every number is a float32, as
+    embeddings are, else 8. `epoch` as in StoredResponse.
+    """
+
+    id: str
+    model: str
+    numbers: bytes = field(repr=False)
+    width: Literal[4, 8]
+    stored_at: float
+    freshness_lifetime: float
+    epoch: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Neighbor:
     """A stored response near a question; `distance` is cosine: 0 = same, 1 = unrelated."""
 
     stored: StoredResponse
     distance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some stored responses; `cursor` leads to the next ones and is empty after the last."""
+
+    entries: Sequence[StoredResponse]
+    cursor: str
+
+
+class Kind(StrEnum):
+    """What is stored, each counted and evicted apart."""
+
+    CHAT_COMPLETION = "chat_completion"
+    EMBEDDING = "embedding"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much is stored, by kind."""
+
+    chat_completions: int
+    embeddings: int
 
 
 class Outcome(StrEnum):

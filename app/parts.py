@@ -7,8 +7,7 @@ a part that keeps failing is left alone for a while. All of it comes out as Part
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -16,15 +15,11 @@ import numpy as np
 
 from app.breaker import Breaker
 from app.errors import Failure, Overloaded, PartUnavailable
-from app.interfaces import Embedder, Store
+from app.interfaces import Embedder
 from app.metrics import Metrics
-from app.models import CacheKey, Clock, Embedding, Neighbor, StoredResponse, Tier
+from app.models import Clock, Embedding
 
 T = TypeVar("T")
-
-_NEIGHBORS = 4  # more than one: the nearest may be stale
-_WRITE_SECONDS = 2.0
-_CLOSING_SECONDS = 5.0
 
 _logger = logging.getLogger("reprise.cache")
 
@@ -91,96 +86,6 @@ class Part:
         _logger.warning("the %s failed: %s", self._name, type(error).__name__)
         if self._breaker.failed(self._clock()):
             _logger.error("the %s keeps failing and is left alone for a while", self._name)
-
-
-class StorePart:
-    """A store whose answers have been checked: nobody is served another caller's entry."""
-
-    def __init__(self, store: Store, metrics: Metrics, clock: Clock = time.monotonic) -> None:
-        self._store = store
-        # Apart, so that slow searches or a full disk do not keep exact hits from being served.
-        self._reading, self._searching, self._writing = (
-            Part("store", "store-unavailable", metrics, clock) for _ in range(3)
-        )
-        self._exact_seconds = metrics.lookup_seconds.labels(Tier.EXACT.value)
-        self._semantic_seconds = metrics.lookup_seconds.labels(Tier.SEMANTIC.value)
-        self._stored = metrics.stored
-        self._writes: dict[str, asyncio.Task[None]] = {}
-
-    @property
-    def is_down(self) -> bool:
-        """Tell whether the store is being left alone, in whatever it does."""
-        return any(part.is_down for part in (self._reading, self._searching, self._writing))
-
-    async def get(self, key: CacheKey, budget: Budget) -> StoredResponse | None:
-        """Give the response stored under the exact key.
-
-        A write of that key which is under way is waited for: a client that has read its answer
-        to the end and asks again on the same proxy, hits.
-        """
-
-        async def work() -> StoredResponse | None:
-            if write := self._writes.get(key.digest):
-                await asyncio.wait({write})
-            stored = await self._store.get(key.digest)
-            if stored is not None and (
-                stored.key.digest != key.digest or stored.key.partition != key.partition
-            ):
-                raise ValueError("the store gave another entry")
-            return stored
-
-        return await self._reading.call(work, budget, self._exact_seconds)
-
-    async def nearest(
-        self, key: CacheKey, embedding: Embedding, max_distance: float, budget: Budget
-    ) -> Sequence[Neighbor]:
-        """Give the responses of the key's partition that are nearest to an embedding."""
-
-        async def work() -> Sequence[Neighbor]:
-            neighbors = await self._store.nearest(
-                key.partition, embedding, _NEIGHBORS, max_distance
-            )
-            if any(n.stored.key.partition != key.partition for n in neighbors):
-                raise ValueError("the store gave entries of another partition")
-            return neighbors
-
-        return await self._searching.call(work, budget, self._semantic_seconds)
-
-    def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
-        """Begin to store a response, and return at once."""
-        previous = self._writes.get(stored.id)
-        task = asyncio.ensure_future(self._write(stored, embedding, previous))
-        self._writes[stored.id] = task
-        task.add_done_callback(lambda done: self._forget(stored.id, done))
-
-    async def count(self, budget: Budget) -> int:
-        """Tell how many responses are stored."""
-        return await self._reading.call(self._store.count, budget)
-
-    async def aclose(self) -> None:
-        """Finish what is being written, then close the store."""
-        if self._writes:
-            await asyncio.wait(set(self._writes.values()), timeout=_CLOSING_SECONDS)
-        await self._store.aclose()
-
-    async def _write(
-        self,
-        stored: StoredResponse,
-        embedding: Embedding | None,
-        previous: "asyncio.Task[None] | None",
-    ) -> None:
-        if previous is not None:
-            await asyncio.wait({previous})  # the newer answer is to stay
-        # A failure is counted and logged where it happens; the client has its answer.
-        with suppress(PartUnavailable):
-            await self._writing.call(
-                lambda: self._store.put(stored, embedding), Budget(_WRITE_SECONDS)
-            )
-            self._stored.inc()
-
-    def _forget(self, digest: str, task: "asyncio.Task[None]") -> None:
-        if self._writes.get(digest) is task:
-            del self._writes[digest]
 
 
 class EmbedderPart:

@@ -82,7 +82,8 @@ class Proxy:
 
         if answer := await self._replay(question, await self._cache.exact(question.lookup)):
             return answer
-        reader = self._flights.join((key.digest, chat.shape, control), fill)
+        flight = (key.digest, chat.shape, control, self._cache.epoch)
+        reader = self._flights.join(flight, fill)
         if reader.collapsed:
             self._metrics.collapsed.inc()
         return reader
@@ -128,9 +129,10 @@ class Proxy:
             detail=lookup.failure,
         )
         request = _outgoing(question.request, identity=True)
+        epoch = self._cache.epoch  # of now: a purge while the answer is on its way defeats it
         async with aclosing(await self._forwarder.send(request)) as response:
             head = Head(response.status_code, response.headers, status)
-            keep = partial(self._keep, question)
+            keep = partial(self._keep, question, epoch)
             recording = Recording(question.chat, head, self._rules.limits, keep)
             flight.begin(head)
             async for piece in response:
@@ -140,13 +142,14 @@ class Proxy:
         if recording.reason:
             self._metrics.not_stored.labels(recording.reason).inc()
 
-    def _keep(self, question: _Question, answer: Storable) -> None:
+    def _keep(self, question: _Question, epoch: str, answer: Storable) -> None:
         stored = StoredResponse(
             key=question.lookup.key,
             model=question.chat.model,
             completion=answer.completion,
             stored_at=self._clock(),
             freshness_lifetime=answer.freshness_lifetime,
+            epoch=epoch,
         )
         self._cache.store(stored, None if answer.exact_only else question.lookup.embedding)
 

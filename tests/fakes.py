@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from app.models import ClientRequest, Embedding, Header, Neighbor, StoredResponse
+from app.models import (
+    ClientRequest,
+    Counts,
+    Embedding,
+    Header,
+    Neighbor,
+    Page,
+    StoredEmbedding,
+    StoredResponse,
+)
 from app.stores.memory import MemoryStore
 
 
@@ -69,12 +78,17 @@ class FakeStore:
     """A memory store whose answers can be delayed, replaced or made to fail."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self.memory = MemoryStore(1000, clock, lambda _: None)
+        self.memory = MemoryStore(1000, clock, lambda _kind, _reason: None)
         self.before: Callable[[], Awaitable[None]] | None = None
         self.before_put: Callable[[], Awaitable[None]] | None = None
         self.got: StoredResponse | None = None
         self.found: Sequence[Neighbor] | None = None
+        self.given: Sequence[StoredEmbedding | None] | None = None
         self.calls: list[str] = []
+
+    @property
+    def epoch(self) -> str:
+        return self.memory.epoch
 
     async def _enter(self, call: str) -> None:
         self.calls.append(call)
@@ -101,7 +115,25 @@ class FakeStore:
         await self._enter("delete")
         return await self.memory.delete(digest)
 
-    async def count(self) -> int:
+    async def scan(self, cursor: str, limit: int) -> Page:
+        await self._enter("scan")
+        return await self.memory.scan(cursor, limit)
+
+    async def purge(self) -> int:
+        await self._enter("purge")
+        return await self.memory.purge()
+
+    async def get_embeddings(self, digests: Sequence[str]) -> Sequence[StoredEmbedding | None]:
+        await self._enter("get_embeddings")
+        return self.given or await self.memory.get_embeddings(digests)
+
+    async def put_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
+        await self._enter("put_embeddings")
+        if self.before_put is not None:
+            await self.before_put()
+        await self.memory.put_embeddings(embeddings)
+
+    async def count(self) -> Counts:
         await self._enter("count")
         return await self.memory.count()
 

@@ -13,14 +13,16 @@ LAYERS = [
     ["breaker", "key", "policy", "rendering", "recording"],
     ["interfaces", "threads"],
     [
+        "stores.expiring",
         "stores.partition",
         "stores.memory",
+        "stores.codec",
         "embedders",
         "transport",
         "upstream",
         "simulator",
     ],
-    ["singleflight", "parts", "cache", "forwarding", "proxy"],
+    ["singleflight", "parts", "store_parts", "cache", "forwarding", "proxy"],
     [
         "incoming",
         "responses",

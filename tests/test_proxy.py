@@ -227,8 +227,8 @@ async def test_a_stored_response_that_cannot_be_read_is_a_miss() -> None:
     bench = Bench()
     await bench.status()
     await settle()
-    (entry,) = bench.store.memory._entries.values()
-    object.__setattr__(entry.stored, "completion", b"garbage")
+    (stored,) = (await bench.store.memory.scan("", 2)).entries
+    object.__setattr__(stored, "completion", b"garbage")
     assert await bench.status() == "fwd=miss"
     assert (await bench.status()).startswith("hit")
 
@@ -238,6 +238,35 @@ async def test_what_is_stored_is_the_answer_without_envelope() -> None:
     bench.upstream.answer = lambda _: FakeResponse([json.dumps(completion()).encode()])
     await bench.status()
     await settle()
-    (entry,) = bench.store.memory._entries.values()
-    assert json.loads(entry.stored.completion) == without_envelope(completion())
-    assert (entry.stored.model, entry.stored.key.text) == ("m", "valkey what")
+    (stored,) = (await bench.store.memory.scan("", 2)).entries
+    assert json.loads(stored.completion) == without_envelope(completion())
+    assert (stored.model, stored.key.text) == ("m", "valkey what")
+
+
+async def test_a_purge_defeats_answers_that_are_on_their_way() -> None:
+    bench = Bench()
+    arrived, bench.upstream.before = gate()
+    early = await bench.ask()
+    await settle()
+    await bench.cache.purge()
+    late = await bench.ask()  # another flight: the early one began before the purge
+    arrived.set()
+    assert (await read(early))[0].cache_status.collapsed is False
+    assert (await read(late))[0].cache_status.collapsed is False
+    await settle()
+    assert len(bench.upstream.requests) == 2
+    (stored,) = (await bench.store.memory.scan("", 2)).entries
+    assert stored.epoch == bench.store.epoch
+    assert (await bench.status()).startswith("hit")
+
+
+async def test_an_answer_that_was_asked_for_before_a_purge_is_not_stored() -> None:
+    bench = Bench()
+    arrived, bench.upstream.before = gate()
+    answer = await bench.ask()
+    await settle()
+    await bench.cache.purge()
+    arrived.set()
+    await read(answer)
+    await settle()
+    assert await bench.status() == "fwd=miss"

@@ -6,6 +6,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.cache import SemanticCache
 from app.metrics import Metrics
+from app.models import Kind
 
 
 def ops_routes(cache: SemanticCache, metrics: Metrics) -> APIRouter:
@@ -27,8 +28,9 @@ def ops_routes(cache: SemanticCache, metrics: Metrics) -> APIRouter:
     @router.api_route("/metrics", methods=["GET", "HEAD"])
     async def exposition() -> Response:
         """Give all metrics in Prometheus's text format."""
-        if (entries := await cache.count()) is not None:
-            metrics.entries.set(entries)
+        if (counts := await cache.count()) is not None:
+            metrics.entries.labels(Kind.CHAT_COMPLETION.value).set(counts.chat_completions)
+            metrics.entries.labels(Kind.EMBEDDING.value).set(counts.embeddings)
         return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
     return router

@@ -1,46 +1,51 @@
 """The embedded store: everything in process, KNN by numpy. The reference implementation."""
 
 import heapq
-import math
-from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+import secrets
+from collections.abc import Callable, Sequence
+from functools import partial
 
-from app.models import Clock, Embedding, Neighbor, StoredResponse
+from app.models import (
+    Clock,
+    Counts,
+    Embedding,
+    Kind,
+    Neighbor,
+    Page,
+    StoredEmbedding,
+    StoredResponse,
+)
+from app.stores.expiring import Expiring
 from app.stores.partition import Partition
 from app.threads import Threads
 
 _SEARCHES_AT_ONCE = 2
 _SEARCHES_WAITING = 16  # a search of 100,000 rows takes about 10 ms
-_EXPIRED_AT_ONCE = 200  # entries that one call removes, so that no call takes long
-
-
-@dataclass(slots=True)
-class _Entry:
-    stored: StoredResponse
-    expires: float
 
 
 class MemoryStore:
-    """Keeps up to `max_entries` responses; the least recently used give way.
+    """Keeps up to `max_entries` responses, and as many embeddings; the least recently used go.
 
-    `on_evict` is told why (`expired`, `lru`) whenever the store itself removes a response.
+    `on_evict` is told what and why (`expired`, `lru`) whenever the store itself removes one.
     """
 
-    def __init__(self, max_entries: int, clock: Clock, on_evict: Callable[[str], None]) -> None:
-        self._max_entries = max_entries
-        self._clock = clock
-        self._on_evict = on_evict
+    def __init__(
+        self, max_entries: int, clock: Clock, on_evict: Callable[[Kind, str], None]
+    ) -> None:
         self._threads = Threads("search", _SEARCHES_AT_ONCE, _SEARCHES_WAITING)
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()  # least recently used first
         self._partitions: dict[str, Partition] = {}
-        self._due: dict[int, dict[str, None]] = {}  # digests by the second in which they expire
-        self._seconds: list[int] = []  # a heap of those seconds
+        self._responses: Expiring[StoredResponse] = Expiring(
+            max_entries, clock, partial(on_evict, Kind.CHAT_COMPLETION), self._forget
+        )
+        self._embeddings: Expiring[StoredEmbedding] = Expiring(
+            max_entries, clock, partial(on_evict, Kind.EMBEDDING)
+        )
+        self.epoch = secrets.token_hex(8)
 
     async def get(self, digest: str) -> StoredResponse | None:
         """Give the response stored under an exact key, or None."""
-        self._expire()
-        return self._use(digest)
+        self._responses.expire()
+        return self._responses.use(digest)
 
     async def nearest(
         self, partition: str, embedding: Embedding, k: int, max_distance: float
@@ -49,84 +54,70 @@ class MemoryStore:
 
         Only the first counts as used.
         """
-        self._expire()
+        self._responses.expire()
         if (known := self._partitions.get(partition)) is None:
             return []
-        now = self._clock()
         neighbors = [
-            Neighbor(entry.stored, distance)
+            Neighbor(stored, distance)
             for digest, distance in await known.search(embedding, k, self._threads)
-            if distance <= max_distance
-            and (entry := self._entries.get(digest))
-            and entry.expires > now
+            if distance <= max_distance and (stored := self._responses.peek(digest))
         ]
         if neighbors:
-            self._use(neighbors[0].stored.id)
+            self._responses.use(neighbors[0].stored.id)
         return neighbors
 
     async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
         """Store a response in place of an older one; without embedding, for exact matches only."""
-        self._expire()
-        self._remove(stored.id)
-        expires = stored.stored_at + stored.freshness_lifetime
-        self._entries[stored.id] = _Entry(stored, expires)
-        self._expect(expires, stored.id)
+        self._responses.expire()
+        if stored.epoch not in ("", self.epoch):
+            return
+        self._responses.put(stored.id, stored, stored.stored_at + stored.freshness_lifetime)
         if embedding is not None:
             partition = self._partitions.get(stored.key.partition)
             if partition is None:
                 partition = self._partitions[stored.key.partition] = Partition(len(embedding))
             partition.add(stored.id, embedding)
-        while len(self._entries) > self._max_entries:
-            self._remove(next(iter(self._entries)))
-            self._on_evict("lru")
 
     async def delete(self, digest: str) -> bool:
         """Remove the response stored under an exact key; tell whether there was one."""
-        return self._use(digest) is not None and self._remove(digest)
+        was_alive = self._responses.peek(digest) is not None
+        return self._responses.remove(digest) and was_alive
 
-    async def count(self) -> int:
-        """Tell how many responses are stored."""
-        now = self._clock()
-        return sum(entry.expires > now for entry in self._entries.values())
+    async def scan(self, cursor: str, limit: int) -> Page:
+        """Give up to `limit` responses, ordered by id; the cursor is the last id given."""
+        alive = ((key, stored) for key, stored in self._responses.alive() if key > cursor)
+        page = heapq.nsmallest(limit, alive, key=lambda item: item[0])
+        return Page([stored for _, stored in page], page[-1][0] if len(page) == limit else "")
+
+    async def purge(self) -> int:
+        """Remove everything, and begin a new epoch; tell how much there was."""
+        self.epoch = secrets.token_hex(8)
+        return self._responses.clear() + self._embeddings.clear()
+
+    async def get_embeddings(self, digests: Sequence[str]) -> list[StoredEmbedding | None]:
+        """Give the embedding stored under each exact key, or None."""
+        self._embeddings.expire()
+        return [self._embeddings.use(digest) for digest in digests]
+
+    async def put_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
+        """Store embeddings in place of older ones."""
+        self._embeddings.expire()
+        for stored in embeddings:
+            if stored.epoch in ("", self.epoch):
+                expires = stored.stored_at + stored.freshness_lifetime
+                self._embeddings.put(stored.id, stored, expires)
+
+    async def count(self) -> Counts:
+        """Tell how much is stored."""
+        return Counts(len(self._responses), len(self._embeddings))
 
     async def aclose(self) -> None:
         """Let the threads go; what is in memory goes with the process."""
         self._threads.shutdown()
 
-    def _use(self, digest: str) -> StoredResponse | None:
-        entry = self._entries.get(digest)
-        if entry is None or entry.expires <= self._clock():
-            return None
-        self._entries.move_to_end(digest)
-        return entry.stored
-
-    def _remove(self, digest: str) -> bool:
-        if (entry := self._entries.pop(digest, None)) is None:
-            return False
-        self._due[math.ceil(entry.expires)].pop(digest, None)
-        name = entry.stored.key.partition
+    def _forget(self, digest: str, stored: StoredResponse) -> None:
+        name = stored.key.partition
         if (partition := self._partitions.get(name)) is not None:
             partition.remove(digest)
             if not len(partition):
                 del self._partitions[name]
-        return True
-
-    def _expect(self, expires: float, digest: str) -> None:
-        second = math.ceil(expires)
-        if second not in self._due:
-            self._due[second] = {}
-            heapq.heappush(self._seconds, second)
-        self._due[second][digest] = None
-
-    def _expire(self) -> None:
-        """Remove some of what has expired."""
-        now = self._clock()
-        room = _EXPIRED_AT_ONCE
-        while room and self._seconds and self._seconds[0] <= now:
-            due = self._due[self._seconds[0]]
-            while due and room:
-                self._remove(due.popitem()[0])
-                self._on_evict("expired")
-                room -= 1
-            if not due:
-                del self._due[heapq.heappop(self._seconds)]

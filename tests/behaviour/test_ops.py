@@ -70,8 +70,8 @@ async def test_metrics_count_what_happened(client: httpx.AsyncClient) -> None:
     assert seen["reprise_requests_total", "BYPASS chat_completions "] == 1
     assert seen["reprise_requests_total", "REFUSED other "] == 1
     assert seen["reprise_requests_total", "BYPASS other "] == 1
-    assert seen["reprise_stored_total", ""] == 1
-    assert seen["reprise_entries", ""] == 1
+    assert seen["reprise_stored_total", "chat_completion"] == 1
+    assert seen["reprise_entries", "chat_completion"] == 1
     assert seen["reprise_embedding_seconds_count", ""] == 2
     assert seen["reprise_upstream_seconds_count", ""] == 3
     assert seen["reprise_lookup_seconds_count", "semantic"] == 2

@@ -95,8 +95,8 @@ async def test_max_entries_bounds_the_store_and_evictions_are_counted() -> None:
             await outcome(client, text)
         assert await outcome(client, "a b") == "MISS"
         metrics = (await client.get("../metrics")).text
-    assert "reprise_entries 2.0" in metrics
-    assert 'reprise_evictions_total{reason="lru"} 2.0' in metrics
+    assert 'reprise_entries{kind="chat_completion"} 2.0' in metrics
+    assert 'reprise_evictions_total{kind="chat_completion",reason="lru"} 2.0' in metrics
 
 
 async def test_ignored_headers_take_no_part() -> None:

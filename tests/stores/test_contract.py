@@ -5,19 +5,26 @@ hundred entries, under a clock that the test moves.
 """
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, Protocol
 
 import numpy as np
 import pytest
 
-from app.interfaces import Store
-from app.models import CacheKey, Embedding, StoredResponse
+from app.interfaces import EmbeddingStore, Store
+from app.models import CacheKey, Counts, Embedding, StoredEmbedding, StoredResponse
 from app.stores.memory import MemoryStore
 from tests.fakes import ManualClock
 
 DIMENSIONS = 4
-STORES: dict[str, Callable[[ManualClock], Store]] = {
-    "memory": lambda clock: MemoryStore(100, clock, lambda _: None),
+
+
+class WholeStore(Store, EmbeddingStore, Protocol):
+    """Both ports, which every adapter implements."""
+
+
+STORES: dict[str, Callable[[ManualClock], WholeStore]] = {
+    "memory": lambda clock: MemoryStore(100, clock, lambda _kind, _reason: None),
 }
 
 
@@ -27,7 +34,7 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture(params=STORES)
-async def store(request: pytest.FixtureRequest, clock: ManualClock) -> AsyncIterator[Store]:
+async def store(request: pytest.FixtureRequest, clock: ManualClock) -> AsyncIterator[WholeStore]:
     store = STORES[request.param](clock)
     yield store
     await store.aclose()
@@ -66,7 +73,7 @@ async def test_what_was_put_is_given_back(store: Store, clock: ManualClock) -> N
 async def test_an_empty_store_gives_nothing(store: Store) -> None:
     assert await store.get("p1-a") is None
     assert list(await store.nearest("p1", EAST, 4, 2.0)) == []
-    assert await store.count() == 0
+    assert await store.count() == Counts(0, 0)
     assert not await store.delete("p1-a")
 
 
@@ -133,7 +140,7 @@ async def test_putting_again_replaces_answer_and_embedding(
     (neighbor,) = await store.nearest("p1", EAST, 4, 2.0)
     assert neighbor.stored == newer
     assert neighbor.distance == pytest.approx(1, abs=1e-5)
-    assert await store.count() == 1
+    assert await store.count() == Counts(1, 0)
 
 
 async def test_putting_again_without_embedding_ends_the_match_by_meaning(
@@ -154,7 +161,7 @@ async def test_an_entry_is_gone_when_its_time_is_up(store: Store, clock: ManualC
     clock.advance(10)
     assert await store.get("p1-long") is None
     assert list(await store.nearest("p1", EAST, 4, 2.0)) == []
-    assert await store.count() == 0
+    assert await store.count() == Counts(0, 0)
 
 
 async def test_a_replaced_entry_lives_as_long_as_the_new_one(
@@ -183,7 +190,7 @@ async def test_a_deleted_entry_is_gone(store: Store, clock: ManualClock) -> None
     assert not await store.delete("p1-a")
     assert await store.get("p1-a") is None
     assert [n.stored.id for n in await store.nearest("p1", EAST, 4, 2.0)] == ["p1-b"]
-    assert await store.count() == 1
+    assert await store.count() == Counts(1, 0)
 
 
 async def test_nothing_is_lost_among_many(store: Store, clock: ManualClock) -> None:
@@ -196,4 +203,114 @@ async def test_nothing_is_lost_among_many(store: Store, clock: ManualClock) -> N
         vector = towards(np.cos(angles[index]), np.sin(angles[index]))
         (neighbor,) = await store.nearest("p1", vector, 1, 2.0)
         assert neighbor.stored.id == f"p1-{index}"
-    assert await store.count() == 30
+    assert await store.count() == Counts(30, 0)
+
+
+async def ids(store: Store, limit: int) -> list[str]:
+    """Page through a store."""
+    found, cursor = [], ""
+    while True:
+        page = await store.scan(cursor, limit)
+        found += [stored.id for stored in page.entries]
+        if not (cursor := page.cursor):
+            return found
+
+
+async def test_a_scan_shows_everything_once(store: Store, clock: ManualClock) -> None:
+    for index in range(25):
+        await store.put(entry(clock, str(index), partition=f"p{index % 3}"), EAST)
+    await store.put(entry(clock, "exact"), None)
+    await store.put(entry(clock, "expired", freshness_lifetime=1.0), EAST)
+    clock.advance(1)
+    expected = sorted([f"p{index % 3}-{index}" for index in range(25)] + ["p1-exact"])
+    for limit in (1, 7, 26, 100):
+        assert sorted(await ids(store, limit)) == expected
+
+
+async def test_a_scan_of_an_empty_store_ends_at_once(store: Store) -> None:
+    page = await store.scan("", 10)
+    assert (list(page.entries), page.cursor) == ([], "")
+
+
+async def test_what_is_removed_during_a_scan_harms_nobody(store: Store, clock: ManualClock) -> None:
+    for index in range(20):
+        await store.put(entry(clock, str(index)), EAST)
+    first = await store.scan("", 5)
+    for stored in first.entries:
+        await store.delete(stored.id)
+    rest, cursor = [], first.cursor
+    while cursor:
+        page = await store.scan(cursor, 5)
+        rest += [stored.id for stored in page.entries]
+        cursor = page.cursor
+    assert {stored.id for stored in first.entries} | set(rest) == {f"p1-{i}" for i in range(20)}
+
+
+async def test_a_purge_removes_everything_and_tells_how_much(
+    store: WholeStore, clock: ManualClock
+) -> None:
+    await store.put(entry(clock, "a"), EAST)
+    await store.put(entry(clock, "b", partition="p2"), None)
+    await store.put_embeddings([embedding(clock)])
+    assert await store.purge() == 3
+    assert await store.get("p1-a") is None
+    assert list(await store.nearest("p1", EAST, 4, 2.0)) == []
+    assert list(await store.get_embeddings(["e"])) == [None]
+    assert await store.count() == Counts(0, 0)
+    assert await ids(store, 10) == []
+    assert await store.purge() == 0
+
+
+async def test_what_was_asked_for_before_a_purge_is_not_stored_after_it(
+    store: WholeStore, clock: ManualClock
+) -> None:
+    await store.get("p1-a")  # now it knows its epoch
+    before = store.epoch
+    await store.purge()
+    await store.put(entry(clock, epoch=before), EAST)
+    await store.put_embeddings([replace(embedding(clock), epoch=before)])
+    assert await store.get("p1-a") is None
+    assert list(await store.nearest("p1", EAST, 4, 2.0)) == []
+    assert list(await store.get_embeddings(["e"])) == [None]
+    assert await ids(store, 10) == []
+    assert store.epoch != before
+    await store.put(entry(clock, epoch=store.epoch), EAST)
+    assert await store.get("p1-a") is not None
+
+
+def embedding(clock: ManualClock, digest: str = "e") -> StoredEmbedding:
+    return StoredEmbedding(digest, "m", bytes(range(8)), 4, clock.now, 60.0)
+
+
+async def test_embeddings_come_back_in_the_order_asked_for(
+    store: WholeStore, clock: ManualClock
+) -> None:
+    await store.put_embeddings([embedding(clock, "e1"), embedding(clock, "e2")])
+    found = await store.get_embeddings(["e2", "none", "e1", "e2"])
+    assert list(found) == [
+        embedding(clock, "e2"),
+        None,
+        embedding(clock, "e1"),
+        embedding(clock, "e2"),
+    ]
+    assert await store.count() == Counts(0, 2)
+
+
+async def test_embeddings_are_no_responses_and_the_reverse(
+    store: WholeStore, clock: ManualClock
+) -> None:
+    await store.put_embeddings([embedding(clock, "p1-a")])
+    assert await store.get("p1-a") is None
+    assert await ids(store, 10) == []
+    await store.put(entry(clock, "b"), EAST)
+    assert list(await store.get_embeddings(["p1-b"])) == [None]
+    assert await store.count() == Counts(1, 1)
+
+
+async def test_an_embedding_is_gone_when_its_time_is_up(
+    store: WholeStore, clock: ManualClock
+) -> None:
+    await store.put_embeddings([embedding(clock)])
+    clock.advance(60)
+    assert list(await store.get_embeddings(["e"])) == [None]
+    assert await store.count() == Counts(0, 0)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.models import Embedding, StoredResponse
+from app.models import Counts, Embedding, Kind, StoredResponse
 from app.stores import partition
 from app.stores.memory import MemoryStore
 from tests.fakes import ManualClock
@@ -14,8 +14,8 @@ from tests.stores.test_contract import EAST, entry, towards
 
 
 class Evictions(list[str]):
-    def __call__(self, reason: str) -> None:
-        self.append(reason)
+    def __call__(self, kind: Kind, reason: str) -> None:
+        self.append(f"{kind} {reason}")
 
 
 async def fill(store: MemoryStore, clock: ManualClock, names: str) -> None:
@@ -33,9 +33,9 @@ async def test_the_least_recently_used_give_way() -> None:
     await fill(store, clock, "abc")
     await store.get("p1-a")
     await fill(store, clock, "d")
-    assert await store.count() == 3
+    assert await store.count() == Counts(3, 0)
     assert await alive(store, "abcd") == "acd"
-    assert evictions == ["lru"]
+    assert evictions == ["chat_completion lru"]
 
 
 async def test_the_nearest_neighbor_counts_as_used_and_no_other() -> None:
@@ -67,7 +67,7 @@ async def test_expired_entries_make_room_before_living_ones() -> None:
     clock.advance(1)
     await store.put(entry(clock, "new"), EAST)
     assert await store.get("p1-long") is not None
-    assert evictions == ["expired"]
+    assert evictions == ["chat_completion expired"]
 
 
 async def test_a_long_life_of_replacements_leaves_nothing_behind() -> None:
@@ -75,8 +75,8 @@ async def test_a_long_life_of_replacements_leaves_nothing_behind() -> None:
     store = MemoryStore(10, clock, Evictions())
     for index in range(1000):
         await store.put(entry(clock, str(index % 20)), EAST)
-    assert await store.count() == 10
-    assert sum(map(len, store._due.values())) == 10
+    assert await store.count() == Counts(10, 0)
+    assert sum(map(len, store._responses._due.values())) == 10
     (partition,) = store._partitions.values()
     assert len(partition) == 10
     assert sum(len(block.matrix) for block in partition._blocks) < 50
@@ -89,7 +89,7 @@ async def test_an_emptied_partition_is_dropped() -> None:
     clock.advance(60)
     assert await store.get("p1-a") is None
     assert not store._partitions
-    assert not store._due
+    assert not store._responses._due
 
 
 async def test_an_embedding_of_another_length_is_refused() -> None:
@@ -158,7 +158,7 @@ async def test_many_that_expire_at_once_are_gone_at_once_and_removed_bit_by_bit(
     clock.advance(60)
     assert await store.get("p1-999") is None
     assert await store.nearest("p1", EAST, 4, 2.0) == []
-    assert await store.count() == 0
+    assert await store.count() == Counts(0, 0)
     assert 0 < len(evictions) < 1000
     for _ in range(10):
         await store.get("p1-0")

@@ -1,0 +1,144 @@
+"""Stored responses and embeddings as named byte strings, for whatever keeps them outside.
+
+Rules of this file: what was written by another version, is damaged or lacks a field raises
+ValueError, which is a miss; fields that are not known are ignored, so that an older version can
+read what a newer one has added to.
+"""
+
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from app.models import CacheKey, Embedding, StoredEmbedding, StoredResponse
+
+VERSION = b"1"
+
+_WORTH_PACKING = 1024  # bytes; smaller answers gain little and can be read by eye
+_MOST_UNPACKED = 268_435_456  # bytes; no answer is larger, whatever a damaged one claims
+_PLAIN, _DEFLATE = b"", b"deflate"
+
+
+def response_fields(stored: StoredResponse) -> dict[str, bytes]:
+    """Write a stored response; its id and its embedding are kept beside the fields."""
+    response, encoding = _packed(stored.completion)
+    fields = {
+        "version": VERSION,
+        "partition": stored.key.partition.encode(),
+        "response": response,
+        "encoding": encoding,
+        "model": stored.model.encode(),
+        "created_at": repr(stored.stored_at).encode(),
+        "lifetime": repr(stored.freshness_lifetime).encode(),
+        "epoch": stored.epoch.encode(),
+    }
+    if stored.key.text is not None:
+        fields["prompt"] = stored.key.text.encode()
+    return fields
+
+
+def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
+    """Read a stored response. Raises ValueError."""
+    _check_version(fields)
+    prompt = fields.get("prompt")
+    return StoredResponse(
+        key=CacheKey(
+            partition=_text(fields, "partition"),
+            digest=digest,
+            text=None if prompt is None else prompt.decode(),
+        ),
+        model=_text(fields, "model"),
+        completion=_unpacked(_field(fields, "response"), fields.get("encoding", _PLAIN)),
+        stored_at=_seconds(fields, "created_at"),
+        freshness_lifetime=_seconds(fields, "lifetime"),
+        epoch=_text(fields, "epoch"),
+    )
+
+
+def embedding_fields(stored: StoredEmbedding) -> dict[str, bytes]:
+    """Write a stored embedding; its id is kept beside the fields."""
+    return {
+        "version": VERSION,
+        "numbers": stored.numbers,
+        "width": str(stored.width).encode(),
+        "model": stored.model.encode(),
+        "created_at": repr(stored.stored_at).encode(),
+        "lifetime": repr(stored.freshness_lifetime).encode(),
+        "epoch": stored.epoch.encode(),
+    }
+
+
+def embedding_of(digest: str, fields: Mapping[str, bytes]) -> StoredEmbedding:
+    """Read a stored embedding. Raises ValueError."""
+    _check_version(fields)
+    width = _field(fields, "width")
+    numbers = _field(fields, "numbers")
+    if width not in {b"4", b"8"} or not numbers or len(numbers) % int(width):
+        raise ValueError("the numbers are damaged")
+    return StoredEmbedding(
+        id=digest,
+        model=_text(fields, "model"),
+        numbers=numbers,
+        width=4 if width == b"4" else 8,
+        stored_at=_seconds(fields, "created_at"),
+        freshness_lifetime=_seconds(fields, "lifetime"),
+        epoch=_text(fields, "epoch"),
+    )
+
+
+def vector_bytes(embedding: Embedding) -> bytes:
+    """Write an embedding as little-endian float32, the form of a vector field."""
+    return embedding.astype("<f4").tobytes()
+
+
+def vector_of(raw: bytes, dimensions: int) -> Embedding:
+    """Read an embedding of shape (dimensions,). Raises ValueError."""
+    vector = np.frombuffer(raw, "<f4")
+    if vector.shape != (dimensions,) or not np.isfinite(vector).all():
+        raise ValueError("the embedding is damaged or another model's")
+    return vector.astype(np.float32)
+
+
+def _check_version(fields: Mapping[str, bytes]) -> None:
+    if fields.get("version") != VERSION:
+        raise ValueError("written by another version")
+
+
+def _field(fields: Mapping[str, bytes], name: str) -> bytes:
+    value = fields.get(name)
+    if value is None:
+        raise ValueError(f"{name} is missing")
+    return value
+
+
+def _text(fields: Mapping[str, bytes], name: str) -> str:
+    return _field(fields, name).decode()
+
+
+def _seconds(fields: Mapping[str, bytes], name: str) -> float:
+    seconds = float(_field(fields, name))
+    if not np.isfinite(seconds):
+        raise ValueError(f"{name} is not a time")
+    return seconds
+
+
+def _packed(raw: bytes) -> tuple[bytes, bytes]:
+    if len(raw) < _WORTH_PACKING:
+        return raw, _PLAIN
+    packed = zlib.compress(raw, 1)
+    return (packed, _DEFLATE) if len(packed) < len(raw) else (raw, _PLAIN)
+
+
+def _unpacked(raw: bytes, encoding: bytes) -> bytes:
+    if encoding == _PLAIN:
+        return raw
+    if encoding != _DEFLATE:
+        raise ValueError("packed in a way that is not known")
+    unpacker = zlib.decompressobj()
+    try:
+        whole = unpacker.decompress(raw, _MOST_UNPACKED)
+    except zlib.error as error:
+        raise ValueError("the answer is damaged") from error
+    if not unpacker.eof or unpacker.unused_data:
+        raise ValueError("the answer is damaged")
+    return whole

@@ -1,0 +1,113 @@
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.models import CacheKey, StoredEmbedding, StoredResponse
+from app.stores import codec
+
+TEXTS = st.text(max_size=50)
+SECONDS = st.floats(0, 1e10)
+RESPONSES = st.builds(
+    StoredResponse,
+    key=st.builds(CacheKey, partition=TEXTS, digest=TEXTS, text=st.none() | TEXTS),
+    model=TEXTS,
+    completion=st.binary(max_size=5000) | st.integers(0, 9000).map(lambda n: b"answer " * n),
+    stored_at=SECONDS,
+    freshness_lifetime=SECONDS,
+    epoch=st.just("e1"),
+)
+EMBEDDINGS = st.builds(
+    StoredEmbedding,
+    id=TEXTS,
+    model=TEXTS,
+    numbers=st.integers(1, 40).map(lambda n: bytes(range(8)) * n),
+    width=st.sampled_from([4, 8]),
+    stored_at=SECONDS,
+    freshness_lifetime=SECONDS,
+    epoch=st.just("e1"),
+)
+STORED = StoredResponse(
+    CacheKey("p", "d", "What?"), "m", json.dumps({"a": "b" * 5000}).encode(), 1.5, 60.0, "e1"
+)
+EMBEDDING = StoredEmbedding("d", "m", bytes(16), 4, 1.5, 60.0, "e1")
+
+
+@given(RESPONSES)
+def test_a_stored_response_comes_back_as_it_was(stored: StoredResponse) -> None:
+    read = codec.response_of(stored.id, codec.response_fields(stored))
+    assert (read, read.epoch) == (stored, stored.epoch)
+
+
+@given(EMBEDDINGS)
+def test_a_stored_embedding_comes_back_as_it_was(stored: StoredEmbedding) -> None:
+    read = codec.embedding_of(stored.id, codec.embedding_fields(stored))
+    assert (read, read.epoch) == (stored, stored.epoch)
+
+
+@given(RESPONSES, st.dictionaries(TEXTS, st.binary(max_size=9)))
+def test_fields_of_a_newer_version_are_ignored(
+    stored: StoredResponse, more: dict[str, bytes]
+) -> None:
+    assert codec.response_of(stored.id, {**more, **codec.response_fields(stored)}) == stored
+
+
+def test_a_long_answer_is_packed_and_a_short_one_can_be_read_by_eye() -> None:
+    assert len(codec.response_fields(STORED)["response"]) < 100
+    short = StoredResponse(STORED.key, "m", b'{"a": "b"}', 1.5, 60.0)
+    assert codec.response_fields(short)["response"] == b'{"a": "b"}'
+
+
+FIELDS = [name for name in codec.response_fields(STORED) if name not in {"prompt", "encoding"}]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_response_that_lacks_a_field_is_refused(name: str) -> None:
+    fields = codec.response_fields(STORED)
+    del fields[name]
+    with pytest.raises(ValueError, match=r"missing|version"):
+        codec.response_of("d", fields)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("version", b"2"),
+        ("response", codec.response_fields(STORED)["response"][:-3]),
+        ("response", codec.response_fields(STORED)["response"] + b"x"),
+        ("response", b"plain"),
+        ("encoding", b"gzip"),
+        ("created_at", b"yesterday"),
+        ("created_at", b"nan"),
+        ("lifetime", b"inf"),
+        ("model", b"\xff"),
+    ],
+)
+def test_a_damaged_response_is_refused(name: str, value: bytes) -> None:
+    fields: dict[str, Any] = {**codec.response_fields(STORED), name: value}
+    with pytest.raises(ValueError, match=r".+"):
+        codec.response_of("d", fields)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("version", b"2"), ("numbers", b""), ("numbers", b"12345"), ("width", b"2"), ("width", None)],
+)
+def test_a_damaged_embedding_is_refused(name: str, value: bytes | None) -> None:
+    fields = codec.embedding_fields(EMBEDDING)
+    fields.pop(name)
+    if value is not None:
+        fields[name] = value
+    with pytest.raises(ValueError, match=r".+"):
+        codec.embedding_of("d", fields)
+
+
+def test_a_vector_comes_back_bit_for_bit_and_another_models_is_refused() -> None:
+    vector = np.array([0.1, -2.5, 1e-30], np.float32)
+    assert codec.vector_of(codec.vector_bytes(vector), 3).tobytes() == vector.tobytes()
+    for raw in (b"", b"123", codec.vector_bytes(vector), codec.vector_bytes(vector * np.nan)[:8]):
+        with pytest.raises(ValueError, match=r".+"):
+            codec.vector_of(raw, 2)

@@ -1,0 +1,66 @@
+from app.stores.expiring import Expiring
+from tests.fakes import ManualClock
+
+
+class Kept:
+    """Values under a clock, and what became of those that left."""
+
+    def __init__(self, most: int = 3) -> None:
+        self.clock = ManualClock()
+        self.evicted: list[str] = []
+        self.removed: list[tuple[str, str]] = []
+        self.values: Expiring[str] = Expiring(
+            most, self.clock, self.evicted.append, lambda *item: self.removed.append(item)
+        )
+
+    def put(self, keys: str, seconds: float = 60.0) -> None:
+        for key in keys:
+            self.values.put(key, key.upper(), self.clock.now + seconds)
+
+    @property
+    def alive(self) -> str:
+        return "".join(sorted(key for key, _ in self.values.alive()))
+
+
+def test_a_value_is_given_until_its_time_is_up() -> None:
+    kept = Kept()
+    kept.put("a", 1.5)
+    assert (kept.values.use("a"), kept.values.peek("a"), len(kept.values)) == ("A", "A", 1)
+    kept.clock.advance(1.5)
+    assert (kept.values.use("a"), kept.values.peek("a"), len(kept.values)) == (None, None, 0)
+
+
+def test_the_least_recently_used_give_way_and_looking_is_no_use() -> None:
+    kept = Kept()
+    kept.put("abc")
+    kept.values.use("a")
+    kept.values.peek("b")
+    kept.put("d")
+    assert (kept.alive, kept.evicted, kept.removed) == ("acd", ["lru"], [("b", "B")])
+
+
+def test_a_replaced_value_is_told_as_removed_and_not_as_evicted() -> None:
+    kept = Kept()
+    kept.put("aa")
+    assert (kept.alive, kept.evicted, kept.removed) == ("a", [], [("a", "A")])
+
+
+def test_what_has_expired_is_removed_and_told() -> None:
+    kept = Kept()
+    kept.put("ab", 1)
+    kept.put("c", 9)
+    kept.clock.advance(1)
+    kept.values.expire()
+    assert (kept.alive, kept.evicted) == ("c", ["expired", "expired"])
+    assert sorted(kept.removed) == [("a", "A"), ("b", "B")]
+
+
+def test_clearing_removes_everything_and_tells_how_much_was_alive() -> None:
+    kept = Kept()
+    kept.put("a", 1)
+    kept.put("bc", 9)
+    kept.clock.advance(1)
+    assert kept.values.clear() == 2
+    assert (kept.alive, kept.evicted, len(kept.removed)) == ("", [], 3)
+    kept.put("d")
+    assert kept.alive == "d"

@@ -44,6 +44,7 @@ class SemanticCache:
     def __init__(
         self, store: Store, embedder: Embedder, limits: Limits, metrics: Metrics, clock: Clock
     ) -> None:
+        self.embedder = {"name": embedder.name, "dimensions": embedder.dimensions}
         self._store = StorePart(store, metrics)
         self._embedder = EmbedderPart(embedder, metrics)
         self._limits = limits
@@ -127,6 +128,11 @@ class SemanticCache:
     async def purge(self) -> int:
         """Remove everything; tell how much there was. Raises PartUnavailable."""
         return await self._store.purge()
+
+    async def size(self) -> int:
+        """Tell how much a purge would remove. Raises PartUnavailable."""
+        counts = await self._store.count(Budget(self._limits.store_timeout))
+        return counts.chat_completions + counts.embeddings
 
     async def count(self) -> Counts | None:
         """Tell how much is stored; None if the store does not say."""

@@ -3,11 +3,14 @@
 import difflib
 import logging
 import os
+import secrets
 import signal
+import sys
 from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
+from pydantic import SecretStr
 
 from app import __version__
 from app.demo import run_demo
@@ -39,6 +42,7 @@ def serve(
         settings = load_settings(**{n: v for n, v in given.items() if v is not None})
         configure_logging(settings.log_level, settings.log_format)
         _warn_of_unknown_settings()
+        settings, drawn = _with_admin_token(settings)
         app = create_app(settings)
         sock = listen(settings.host, settings.port)
     except ConfigurationError as error:
@@ -48,7 +52,7 @@ def serve(
         server = Server(
             app,
             settings.shutdown_timeout,
-            lambda: typer.echo(_banner(settings, url_of(sock)), err=True),
+            lambda: typer.echo(_banner(settings, url_of(sock)) + drawn, err=True),
         )
         # Uvicorn raises the signal again once it has shut down in good order.
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -69,6 +73,15 @@ def main() -> None:
 
 def _exit(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(0)
+
+
+def _with_admin_token(settings: Settings) -> tuple[Settings, str]:
+    """Draw an admin token if there is none and somebody sits there to read it."""
+    if settings.admin_token.get_secret_value() or not sys.stderr.isatty():
+        return settings, ""
+    token = secrets.token_urlsafe(24)
+    shown = f"\n  admin     {PREFIX}ADMIN_TOKEN={token} (drawn for this run)"
+    return settings.model_copy(update={"admin_token": SecretStr(token)}), shown
 
 
 def _banner(settings: Settings, url: str) -> str:

@@ -8,14 +8,18 @@
     ├── UpstreamInterrupted      the upstream's body broke off after its head was sent on
     ├── ClientDisconnected       nobody is left to answer
     └── Refusal                  an answer of our own, in OpenAI's error shape
+        ├── InvalidRequest       400
         ├── InvalidAPIKey        401
+        ├── InvalidAdminToken    401
         ├── ForbiddenOrigin      403
         ├── PassthroughDisabled  403
         ├── RouteNotFound        404
+        ├── EntryNotFound        404
         ├── InternalError        500
         ├── WebSocketUnsupported 501
         ├── UpstreamUnreachable  502
         ├── ShuttingDown         503
+        ├── StoreUnavailable     503
         ├── NotCached            504
         └── UpstreamTimeout      504
 
@@ -86,12 +90,29 @@ class Refusal(RepriseError):
         }
 
 
+class InvalidRequest(Refusal):
+    """A request to one of our own routes that cannot be understood."""
+
+    status_code = 400
+    type = "invalid_request_error"
+    code = "invalid_request"
+
+
 class InvalidAPIKey(Refusal):
     """The request carries none of the keys that `REPRISE_API_KEYS` lists."""
 
     status_code = 401
     type = "invalid_request_error"
     code = "invalid_api_key"
+    headers = ((b"www-authenticate", b"Bearer"),)
+
+
+class InvalidAdminToken(Refusal):
+    """The request to an admin route does not carry `REPRISE_ADMIN_TOKEN`."""
+
+    status_code = 401
+    type = "invalid_request_error"
+    code = "invalid_admin_token"
     headers = ((b"www-authenticate", b"Bearer"),)
 
 
@@ -119,6 +140,14 @@ class RouteNotFound(Refusal):
     code = "route_not_found"
 
 
+class EntryNotFound(Refusal):
+    """Nothing is stored under the id that an operator named."""
+
+    status_code = 404
+    type = "invalid_request_error"
+    code = "entry_not_found"
+
+
 class InternalError(Refusal):
     """A defect of our own."""
 
@@ -143,6 +172,13 @@ class ShuttingDown(Refusal):
 
     status_code = 503
     code = "shutting_down"
+
+
+class StoreUnavailable(Refusal):
+    """An operator asked for something that the store did not do."""
+
+    status_code = 503
+    code = "store_unavailable"
 
 
 class NotCached(Refusal):

@@ -10,6 +10,7 @@ from fastapi.middleware import Middleware
 from starlette.routing import Route
 
 from app import __version__
+from app.api.admin import admin_routes
 from app.api.chat import ChatCompletions
 from app.api.ops import ops_routes
 from app.api.passthrough import OtherRoutes, Passthrough, PassthroughRoutes
@@ -98,6 +99,8 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     chat = ChatCompletions(proxy, settings.max_body_bytes)
     app.router.routes.append(Route(CHAT_COMPLETIONS, chat, methods=["POST"]))
     app.include_router(ops_routes(cache, parts.metrics))
+    token = settings.admin_token.get_secret_value()
+    app.include_router(admin_routes(cache, parts.metrics, parts.clock, token))
     app.router.routes.append(OtherRoutes(PassthroughRoutes(forwarder, _passthrough(settings))))
     return app
 

@@ -2,8 +2,6 @@
 
 import asyncio
 import functools
-import hashlib
-import hmac
 import ipaddress
 import logging
 import re
@@ -24,6 +22,7 @@ from app.errors import (
 )
 from app.headers import value_of
 from app.incoming import API_PREFIX
+from app.keyring import Keyring
 from app.metrics import Metrics
 from app.models import CacheStatus, Header
 from app.responses import refuse
@@ -113,7 +112,7 @@ class GateMiddleware:
 
     def __init__(self, app: ASGIApp, keys: Sequence[str], *, guard_origin: bool) -> None:
         self._app = app
-        self._keys = [_digest(key.encode()) for key in keys]
+        self._keyring = Keyring(keys)
         self._guard_origin = guard_origin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -121,36 +120,11 @@ class GateMiddleware:
             headers = scope["headers"]
             if self._guard_origin:
                 _check_origin(headers)
-            if self._keys and not self._is_known(headers):
+            if self._keyring and not self._keyring.knows(headers):
                 raise InvalidAPIKey("Incorrect API key provided.")
             if (value_of(headers, b"upgrade") or "").lower() == "websocket":
                 raise WebSocketUnsupported("WebSockets are not supported.")
         await self._app(scope, receive, send)
-
-    def _is_known(self, headers: Sequence[Header]) -> bool:
-        known = False
-        for presented in _presented_keys(headers):
-            digest = _digest(presented)
-            # Every key is compared, in constant time, whether one has matched or not.
-            for key in self._keys:
-                known |= hmac.compare_digest(digest, key)
-        return known
-
-
-def _digest(key: bytes) -> bytes:
-    return hashlib.sha256(key).digest()
-
-
-def _presented_keys(headers: Sequence[Header]) -> list[bytes]:
-    keys = []
-    for name, value in headers:
-        if name in {b"api-key", b"x-api-key"}:
-            keys.append(value.strip())
-        elif name == b"authorization":
-            scheme, _, key = value.strip().partition(b" ")
-            if scheme.lower() == b"bearer":
-                keys.append(key.strip())
-    return keys
 
 
 def _check_origin(headers: Sequence[Header]) -> None:

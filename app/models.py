@@ -19,7 +19,7 @@ Embedding = NDArray[np.float32]
 Clock = Callable[[], float]
 """The time in seconds: since the epoch, unless said otherwise."""
 
-Forward = Literal["miss", "request", "bypass"]
+Forward = Literal["miss", "partial", "request", "bypass"]
 """Why a request went upstream (RFC 9211 §2.2)."""
 
 Bypass = (
@@ -161,6 +161,7 @@ class Outcome(StrEnum):
 
     HIT = "HIT"
     MISS = "MISS"
+    PARTIAL = "PARTIAL"
     BYPASS = "BYPASS"
 
 

@@ -113,6 +113,8 @@ class Settings(BaseSettings):
     max_entries: int = _setting(100_000, "a whole number, 1 or more", ge=1)
     max_body_bytes: int = _setting(10_485_760, "a whole number, 1024 or more", ge=1024)
 
+    admin_token: _Key = _setting(SecretStr(""), "a token of visible ASCII characters")
+
     log_level: LogLevel = _setting(LogLevel.INFO, "debug, info, warning or error")
     log_format: Literal["text", "json"] = _setting("text", "text or json")
     shutdown_timeout: int = _setting(25, "seconds, a whole number, 1 or more", ge=1)

@@ -25,11 +25,13 @@ LAYERS = [
     ["singleflight", "parts", "store_parts", "cache", "forwarding", "proxy"],
     [
         "incoming",
+        "keyring",
         "responses",
         "middleware",
         "api.chat",
         "api.passthrough",
         "api.ops",
+        "api.admin",
     ],
     ["settings", "logs", "main", "server", "demo", "cli", "__main__"],
 ]
@@ -40,11 +42,11 @@ ADAPTERS = set(LAYERS[3])
 # Who may know a library. What is not named here may be imported anywhere.
 LIBRARIES = {
     "aiohttp": {"transport"},
-    "fastapi": {"api.ops", "main", "server"},
+    "fastapi": {"api.admin", "api.ops", "main", "server"},
     "httpx": {"transport", "upstream"},
     "onnxruntime": {"embedders"},
     "prometheus_client": {"metrics", "api.ops"},
-    "pydantic": {"settings"},
+    "pydantic": {"settings", "cli"},
     "pydantic_settings": {"settings"},
     "starlette": {*LAYERS[5], "main"},
     "tokenizers": {"embedders"},

@@ -1,11 +1,15 @@
 """Requests that go to the upstream: each attempt is timed, and each failure counted."""
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
-from app.errors import UpstreamInterrupted, UpstreamTimeout, UpstreamUnreachable
+from app.errors import NotCached, UpstreamInterrupted, UpstreamTimeout, UpstreamUnreachable
+from app.headers import cache_control
 from app.interfaces import Upstream, UpstreamResponse
 from app.metrics import Metrics
-from app.models import CacheStatus, ClientRequest, Head
+from app.models import Bypass, CacheStatus, ClientRequest, Head
+
+NOT_CACHED = "Nothing stored answers this request."
 
 
 class Forwarder:
@@ -25,6 +29,12 @@ class Forwarder:
             self._failures.inc()
             raise
         return _Watched(response, self._failures.inc)
+
+    def bypass(self, request: ClientRequest, detail: Bypass) -> "Forwarding":
+        """Send a request past the cache. Raises NotCached if it wants nothing else."""
+        if cache_control(request.headers).only_if_cached:
+            raise NotCached(NOT_CACHED)
+        return self.forward(outgoing(request), CacheStatus.bypass(detail))
 
     def forward(self, request: ClientRequest, status: CacheStatus) -> "Forwarding":
         """Forward a request for one client, past the cache."""
@@ -75,3 +85,16 @@ class Forwarding:
         """Release the upstream; idempotent."""
         if self._response is not None:
             await self._response.aclose()
+
+
+def outgoing(request: ClientRequest, *, identity: bool = False) -> ClientRequest:
+    """Drop what was meant for this cache.
+
+    `identity` asks for an answer without content coding: it may go to readers of a flight who
+    accept different codings.
+    """
+    dropped = {b"cache-control", b"accept-encoding"} if identity else {b"cache-control"}
+    headers = [header for header in request.headers if header[0] not in dropped]
+    if identity:
+        headers.append((b"accept-encoding", b"identity"))
+    return replace(request, headers=headers)

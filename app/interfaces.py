@@ -63,7 +63,7 @@ class Store(Protocol):
 
 
 class EmbeddingStore(Protocol):
-    """Keeps the embeddings that the upstream has made; a Store is one, too."""
+    """Keeps the embeddings that the upstream has made."""
 
     @property
     def epoch(self) -> str:
@@ -74,6 +74,10 @@ class EmbeddingStore(Protocol):
 
     async def put_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
         """Store embeddings in place of older ones."""
+
+
+class WholeStore(Store, EmbeddingStore, Protocol):
+    """A store of responses and embeddings, which share their epoch."""
 
 
 class Embedder(Protocol):

@@ -7,7 +7,7 @@ as neutral; nothing is normalised but the order of JSON keys and white space bet
 import hashlib
 import hmac
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from app.headers import CREDENTIALS, NAMESPACE, is_ours, value_of
 from app.models import CacheKey, ClientRequest, Header
 from app.openai import ChatRequest, texts_of
+from app.vectors import EmbeddingsRequest
 
 NEUTRAL_FIELDS = frozenset(
     {
@@ -92,22 +93,41 @@ class KeyRules:
 def build_key(request: ClientRequest, chat: ChatRequest, rules: KeyRules) -> CacheKey:
     """Build the key of a chat completion request."""
     skeleton, texts = _split(chat)
-    parts = [
-        rules.upstream,
-        request.path.decode("latin-1"),
-        request.query.decode("latin-1"),
-        value_of(request.headers, NAMESPACE),
-        _identity(chat, rules.isolation),
-        _significant(request.headers, rules),
-        skeleton,
-    ]
-    partition = _digest(rules.secret, b"partition", _canonical(parts))
+    partition = _partition(request, chat.document, skeleton, rules)
     text = "\n".join(texts) if texts is not None else None
     return CacheKey(
         partition=partition,
         digest=_digest(rules.secret, b"entry", _canonical([partition, texts])),
         text=text if text and not text.isspace() else None,
     )
+
+
+def build_embedding_keys(
+    request: ClientRequest, embeddings: EmbeddingsRequest, rules: KeyRules
+) -> list[str]:
+    """Build the exact key of each input of an embeddings request."""
+    taken = {*NEUTRAL_FIELDS, "input", "encoding_format"}
+    skeleton = {n: v for n, v in embeddings.document.items() if n not in taken}
+    partition = _partition(request, embeddings.document, skeleton, rules)
+    return [
+        _digest(rules.secret, b"embedding", _canonical([partition, item]))
+        for item in embeddings.inputs
+    ]
+
+
+def _partition(
+    request: ClientRequest, document: Mapping[str, Any], skeleton: object, rules: KeyRules
+) -> str:
+    parts = [
+        rules.upstream,
+        request.path.decode("latin-1"),
+        request.query.decode("latin-1"),
+        value_of(request.headers, NAMESPACE),
+        _identity(document, rules.isolation),
+        _significant(request.headers, rules),
+        skeleton,
+    ]
+    return _digest(rules.secret, b"partition", _canonical(parts))
 
 
 def _split(chat: ChatRequest) -> tuple[dict[str, Any], list[str] | None]:
@@ -123,11 +143,10 @@ def _split(chat: ChatRequest) -> tuple[dict[str, Any], list[str] | None]:
     return skeleton, texts
 
 
-def _identity(chat: ChatRequest, isolation: Isolation) -> list[Any]:
+def _identity(document: Mapping[str, Any], isolation: Isolation) -> list[Any]:
     """Name the isolation and, under `user`, the end user; credentials are among the headers."""
     if isolation is not Isolation.USER:
         return [isolation.value]
-    document = chat.document
     return [isolation.value, document.get("user"), document.get("safety_identifier")]
 
 

@@ -11,21 +11,23 @@ from starlette.routing import Route
 
 from app import __version__
 from app.api.admin import admin_routes
-from app.api.chat import ChatCompletions
+from app.api.cached import CachedRoute
 from app.api.ops import ops_routes
 from app.api.passthrough import OtherRoutes, Passthrough, PassthroughRoutes
 from app.cache import SemanticCache
 from app.embedders import LocalEmbedder
+from app.embeddings import EmbeddingsProxy
 from app.forwarding import Forwarder
-from app.interfaces import Embedder, Store, Upstream
+from app.interfaces import Embedder, Upstream, WholeStore
 from app.key import KeyRules
 from app.metrics import Metrics
-from app.middleware import CHAT_COMPLETIONS, ExchangeMiddleware, GateMiddleware
+from app.middleware import CHAT_COMPLETIONS, EMBEDDINGS, ExchangeMiddleware, GateMiddleware
 from app.models import Clock
 from app.policy import Limits
 from app.proxy import Proxy, Rules
 from app.settings import Settings
 from app.simulator import SimulatedUpstream
+from app.store_parts import EmbeddingStorePart
 from app.stores.memory import MemoryStore
 from app.upstream import HttpUpstream, Target
 
@@ -34,7 +36,7 @@ from app.upstream import HttpUpstream, Target
 class Adapters:
     """What the ports are plugged into."""
 
-    store: Store
+    store: WholeStore
     embedder: Embedder
     upstream: Upstream
     metrics: Metrics
@@ -75,10 +77,12 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     forwarder = Forwarder(parts.upstream, parts.metrics)
     cache = SemanticCache(parts.store, parts.embedder, rules.limits, parts.metrics, parts.clock)
     proxy = Proxy(cache, forwarder, rules, parts.metrics, parts.clock)
+    vectors = EmbeddingStorePart(parts.store, parts.metrics)
+    embeddings = EmbeddingsProxy(vectors, forwarder, rules, parts.metrics, parts.clock)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with aclosing(parts.upstream), aclosing(cache):
+        async with aclosing(parts.upstream), aclosing(cache), aclosing(vectors):
             app.state.ready = True
             yield
             app.state.ready = False
@@ -96,8 +100,9 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
         ],
     )
     app.state.ready = False
-    chat = ChatCompletions(proxy, settings.max_body_bytes)
-    app.router.routes.append(Route(CHAT_COMPLETIONS, chat, methods=["POST"]))
+    for path, handler in ((CHAT_COMPLETIONS, proxy), (EMBEDDINGS, embeddings)):
+        endpoint = CachedRoute(handler, forwarder, settings.max_body_bytes)
+        app.router.routes.append(Route(path, endpoint, methods=["POST"]))
     app.include_router(ops_routes(cache, parts.metrics))
     token = settings.admin_token.get_secret_value()
     app.include_router(admin_routes(cache, parts.metrics, parts.clock, token))

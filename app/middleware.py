@@ -8,6 +8,7 @@ import re
 import time
 import traceback
 from collections.abc import Sequence
+from types import MappingProxyType
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,6 +29,8 @@ from app.models import CacheStatus, Header
 from app.responses import refuse
 
 CHAT_COMPLETIONS = "/v1/chat/completions"
+EMBEDDINGS = "/v1/embeddings"
+_ROUTES = MappingProxyType({CHAT_COMPLETIONS: "chat_completions", EMBEDDINGS: "embeddings"})
 
 _AUTHORITY = re.compile(r"(?:\[([0-9a-fA-F:.]*:[0-9a-fA-F:.]*)\]|([\w.-]+))(?::\d+)?", re.ASCII)
 
@@ -87,7 +90,7 @@ class ExchangeMiddleware:
         outcome = status.outcome.value if status else "REFUSED" if status_code else "ABANDONED"
         tier = status.tier.value if status and status.tier else ""
         detail = (status.detail if status else None) or ""
-        route = "chat_completions" if scope["path"] == CHAT_COMPLETIONS else "other"
+        route = _ROUTES.get(scope["path"], "other")
         self._counter_of(route, outcome, tier).inc()
         if _access.isEnabledFor(logging.INFO):
             fields = {

@@ -66,7 +66,7 @@ class CacheKey:
     text: str | None = field(repr=False)
 
 
-class _Aging:
+class Aging:
     """What is stored at a time, in seconds since 1970, and stays fresh for some seconds."""
 
     __slots__ = ()
@@ -88,7 +88,7 @@ class _Aging:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredResponse(_Aging):
+class StoredResponse(Aging):
     """A stored response (RFC 9111 §1.2.1): a chat completion and how long it stays fresh.
 
     `completion` is the chat completion as UTF-8 JSON, without `id`, `object` and `created`.
@@ -109,7 +109,7 @@ class StoredResponse(_Aging):
 
 
 @dataclass(frozen=True, slots=True)
-class StoredEmbedding(_Aging):
+class StoredEmbedding(Aging):
     """An embedding that the upstream made of one input, under its exact key.
 
     `numbers` are little-endian, of `width` bytes each: 4 where every number is a float32, as

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.headers import CacheControl, cache_control
-from app.models import Bypass, Header, Neighbor, StoredResponse, Unfit
+from app.models import Aging, Bypass, Header, Neighbor, Unfit
 from app.openai import ChatRequest, JsonObject
 
 _FINISHED = frozenset({"stop", "tool_calls", "function_call"})
@@ -64,7 +64,7 @@ def _has_audio_part(message: Mapping[str, Any]) -> bool:
     return isinstance(content, list) and any("audio" in part["type"] for part in content)
 
 
-def may_answer(stored: StoredResponse, control: CacheControl, now: float) -> bool:
+def may_answer(stored: Aging, control: CacheControl, now: float) -> bool:
     """Tell whether a stored response may be served without asking again (RFC 9111 §4.2, §5.2.1)."""
     if control.no_cache or not stored.is_fresh(now):
         return False

@@ -2,26 +2,24 @@
 
 import random
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from app import policy, rendering
 from app.cache import Hit, Lookup, SemanticCache
 from app.errors import NotCached, NotUnderstood
-from app.forwarding import Forwarder, Forwarding
+from app.forwarding import NOT_CACHED, Forwarder, Forwarding, outgoing
 from app.headers import cache_control
 from app.key import KeyRules, build_key
 from app.metrics import Metrics
-from app.models import Bypass, CacheStatus, ClientRequest, Clock, Head, Replay, StoredResponse
+from app.models import CacheStatus, ClientRequest, Clock, Head, Replay, StoredResponse
 from app.openai import ChatRequest
 from app.policy import Limits
-from app.recording import Recording, Storable
+from app.recording import ChatRecording, Storable
 from app.singleflight import Flight, Reader, SingleFlight
 from app.threads import by_size
 
 Answer = Replay | Reader | Forwarding
-
-_NOT_CACHED = "Nothing stored answers this request."
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +68,9 @@ class Proxy:
         try:
             chat = await by_size(len(body), partial(ChatRequest.parse, body))
         except NotUnderstood as unknown:
-            return self.bypass(request, unknown.detail)
+            return self._forwarder.bypass(request, unknown.detail)
         if reason := policy.bypass_reason(chat, control, self._rules.limits):
-            return self.bypass(request, reason)
+            return self._forwarder.bypass(request, reason)
 
         key = await by_size(len(body), partial(build_key, request, chat, self._rules.keys))
         question = _Question(request, chat, self._cache.lookup(key, control))
@@ -88,12 +86,6 @@ class Proxy:
             self._metrics.collapsed.inc()
         return reader
 
-    def bypass(self, request: ClientRequest, detail: Bypass) -> Forwarding:
-        """Send a request past the cache. Raises NotCached if it wants nothing else."""
-        if cache_control(request.headers).only_if_cached:
-            raise NotCached(_NOT_CACHED)
-        return self._forwarder.forward(_outgoing(request), CacheStatus.bypass(detail))
-
     async def _fill(self, question: _Question, flight: Flight) -> None:
         """Fetch the answer of a flight: from the store by meaning, or from the upstream."""
         lookup = question.lookup
@@ -104,7 +96,7 @@ class Proxy:
             await flight.write(answer.body)
             return
         if lookup.control.only_if_cached:
-            raise NotCached(_NOT_CACHED)
+            raise NotCached(NOT_CACHED)
         await self._forward(question, flight)
 
     async def _find(self, lookup: Lookup) -> Hit | None:
@@ -128,12 +120,12 @@ class Proxy:
             forward="request" if lookup.control.no_cache else "miss",
             detail=lookup.failure,
         )
-        request = _outgoing(question.request, identity=True)
+        request = outgoing(question.request, identity=True)
         epoch = self._cache.epoch  # of now: a purge while the answer is on its way defeats it
         async with aclosing(await self._forwarder.send(request)) as response:
             head = Head(response.status_code, response.headers, status)
             keep = partial(self._keep, question, epoch)
-            recording = Recording(question.chat, head, self._rules.limits, keep)
+            recording = ChatRecording(question.chat, head, self._rules.limits, keep)
             flight.begin(head)
             async for piece in response:
                 recording.feed(piece)
@@ -168,16 +160,3 @@ class Proxy:
         except ValueError:
             self._metrics.failures.labels("store").inc()
             return None
-
-
-def _outgoing(request: ClientRequest, *, identity: bool = False) -> ClientRequest:
-    """Drop what was meant for this cache.
-
-    `identity` asks for an answer without content coding: it may go to readers of a flight who
-    accept different codings.
-    """
-    dropped = {b"cache-control", b"accept-encoding"} if identity else {b"cache-control"}
-    headers = [header for header in request.headers if header[0] not in dropped]
-    if identity:
-        headers.append((b"accept-encoding", b"identity"))
-    return replace(request, headers=headers)

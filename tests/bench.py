@@ -12,7 +12,8 @@ from app.key import KeyRules
 from app.metrics import Metrics
 from app.models import ClientRequest, Head, Header, Replay
 from app.policy import Limits
-from app.proxy import Answer, Proxy, Rules
+from app.proxy import Proxy, Rules
+from app.responses import Arriving
 from tests.fakes import (
     FakeEmbedder,
     FakeStore,
@@ -37,13 +38,15 @@ class Bench:
         forwarder = Forwarder(self.upstream, self.metrics)
         self.proxy = Proxy(self.cache, forwarder, rules, self.metrics, self.clock)
 
-    async def ask(self, text: str = "valkey what", *headers: Header, **fields: Any) -> Answer:
+    async def ask(
+        self, text: str = "valkey what", *headers: Header, **fields: Any
+    ) -> Replay | Arriving:
         body = json.dumps(
             {"model": "m", "messages": [{"role": "user", "content": text}], **fields}
         ).encode()
         return await self.send(body, *headers)
 
-    async def send(self, body: bytes, *headers: Header) -> Answer:
+    async def send(self, body: bytes, *headers: Header) -> Replay | Arriving:
         request = ClientRequest("POST", b"/chat/completions", b"", headers, body)
         return await self.proxy.handle(request, body)
 
@@ -55,7 +58,7 @@ class Bench:
         return self.metrics.registry.get_sample_value(name, labels)
 
 
-async def read(answer: Answer) -> tuple[Head, bytes]:
+async def read(answer: Replay | Arriving) -> tuple[Head, bytes]:
     if isinstance(answer, Replay):
         return answer.head, answer.body
     try:

@@ -1,6 +1,7 @@
 """Implementations of the ports for tests: small, in memory, and able to fail on demand."""
 
 import asyncio
+import base64
 import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -216,3 +217,28 @@ def completion_json(request: ClientRequest) -> bytes:
     assert isinstance(request.body, bytes)
     asked = json.loads(request.body)["messages"][-1]["content"]
     return json.dumps(completion(f"Answer to {asked}")).encode()
+
+
+def numbers(item: Any, encoding: str = "float") -> Any:
+    """Embed an input of an embeddings request as the fake upstream does."""
+    raw = (embedding_of(json.dumps(item))[:4]).astype("<f4")
+    if encoding == "base64":
+        return base64.b64encode(raw.tobytes()).decode()
+    return [float(str(number)) for number in raw]
+
+
+def embeddings_json(request: ClientRequest) -> bytes:
+    """Answer an embeddings request; a word of an input is a token."""
+    assert isinstance(request.body, bytes)
+    asked = json.loads(request.body)
+    inputs = asked["input"]
+    if isinstance(inputs, str) or isinstance(inputs[0], int):
+        inputs = [inputs]
+    encoding = asked.get("encoding_format", "float")
+    data = [
+        {"object": "embedding", "index": index, "embedding": numbers(item, encoding)}
+        for index, item in enumerate(inputs)
+    ]
+    tokens = sum(len(item.split()) if isinstance(item, str) else len(item) for item in inputs)
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return json.dumps({"object": "list", "data": data, "model": "m", "usage": usage}).encode()

@@ -9,7 +9,7 @@ APP = Path(__file__).parent.parent / "app"
 
 # A module imports only from lower rows, and from modules named before it in its own row.
 LAYERS = [
-    ["errors", "models", "headers", "sse", "openai", "completions", "metrics"],
+    ["errors", "models", "headers", "sse", "openai", "completions", "vectors", "metrics"],
     ["breaker", "key", "policy", "rendering", "recording"],
     ["interfaces", "threads"],
     [
@@ -22,13 +22,22 @@ LAYERS = [
         "upstream",
         "simulator",
     ],
-    ["singleflight", "parts", "store_parts", "cache", "forwarding", "proxy"],
+    [
+        "singleflight",
+        "parts",
+        "store_parts",
+        "cache",
+        "forwarding",
+        "proxy",
+        "batches",
+        "embeddings",
+    ],
     [
         "incoming",
         "keyring",
         "responses",
         "middleware",
-        "api.chat",
+        "api.cached",
         "api.passthrough",
         "api.ops",
         "api.admin",

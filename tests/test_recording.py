@@ -10,7 +10,7 @@ from app.completions import chunks_of, without_envelope
 from app.models import CacheStatus, Head, Header
 from app.openai import ChatRequest
 from app.policy import Limits
-from app.recording import Recording, Storable
+from app.recording import ChatRecording, Storable
 from tests.fakes import completion
 from tests.strategies import COMPLETIONS, JSON
 
@@ -27,7 +27,7 @@ class Recorded:
     ) -> None:
         body = {"model": "m", "messages": [{"role": "user", "content": "Hello"}], "n": n}
         self.kept: list[Storable] = []
-        self.recording = Recording(
+        self.recording = ChatRecording(
             ChatRequest.parse(json.dumps(body).encode()),
             Head(status_code, headers, CacheStatus.miss("e")),
             Limits(max_bytes=max_bytes),

@@ -17,8 +17,6 @@ from app.responses import respond
 # Nothing that an upstream could take for another path once it has decoded it.
 _MODELS = re.compile(rb"/models(/[\w.:@+~-]+)*", re.ASCII)
 
-_ALWAYS_OPEN = ("POST", b"/embeddings")
-
 
 class Passthrough(StrEnum):
     """Which other routes are open: all, none, or reading `/models` and `/models/{id}`."""
@@ -64,7 +62,7 @@ def is_open(request: ClientRequest, passthrough: Passthrough) -> bool:
     segments = unquote_to_bytes(request.path).split(b"/")
     if b"." in segments or b".." in segments:
         return False  # it would leave the base path of the upstream
-    if (request.method, request.path) == _ALWAYS_OPEN or passthrough is Passthrough.ON:
+    if passthrough is Passthrough.ON:
         return True
     return (
         passthrough is Passthrough.MODELS

@@ -6,23 +6,17 @@ hundred entries, under a clock that the test moves.
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pytest
 
-from app.interfaces import EmbeddingStore, Store
+from app.interfaces import Store, WholeStore
 from app.models import CacheKey, Counts, Embedding, StoredEmbedding, StoredResponse
 from app.stores.memory import MemoryStore
 from tests.fakes import ManualClock
 
 DIMENSIONS = 4
-
-
-class WholeStore(Store, EmbeddingStore, Protocol):
-    """Both ports, which every adapter implements."""
-
-
 STORES: dict[str, Callable[[ManualClock], WholeStore]] = {
     "memory": lambda clock: MemoryStore(100, clock, lambda _kind, _reason: None),
 }

@@ -1,0 +1,37 @@
+"""The cached routes: POST /v1/chat/completions and POST /v1/embeddings."""
+
+from typing import Protocol
+
+from starlette.types import Receive, Scope, Send
+
+from app.forwarding import Forwarder
+from app.incoming import Incoming, client_request
+from app.models import ClientRequest, Replay
+from app.responses import Arriving, respond
+
+
+class Handler(Protocol):
+    """What chooses the answer to a request that has been read."""
+
+    async def handle(self, request: ClientRequest, body: bytes) -> Replay | Arriving:
+        """Choose what answers a request."""
+
+
+class CachedRoute:
+    """Answers requests of one route. A body of more than `max_bytes` streams past the cache."""
+
+    def __init__(self, handler: Handler, forwarder: Forwarder, max_bytes: int) -> None:
+        self._handler = handler
+        self._forwarder = forwarder
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        incoming = Incoming(receive)
+        body = await incoming.body(self._max_bytes)
+        answer: Replay | Arriving
+        if body is None:
+            request = client_request(scope, incoming.stream())
+            answer = self._forwarder.bypass(request, "body-too-large")
+        else:
+            answer = await self._handler.handle(client_request(scope, body), body)
+        await respond(answer, scope, incoming, send)

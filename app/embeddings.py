@@ -1,0 +1,217 @@
+"""The path of an embeddings request: each input is looked up on its own, the rest is asked for."""
+
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from functools import partial
+
+from app import policy
+from app.batches import Batch, Gathered, Share, document_headers
+from app.errors import NotCached, NotUnderstood, PartUnavailable
+from app.forwarding import NOT_CACHED, Forwarder, Forwarding, outgoing
+from app.headers import cache_control
+from app.key import build_embedding_keys
+from app.metrics import Metrics
+from app.models import (
+    CacheStatus,
+    ClientRequest,
+    Clock,
+    Forward,
+    Head,
+    Outcome,
+    Replay,
+    StoredEmbedding,
+    Tier,
+)
+from app.parts import Budget
+from app.proxy import Rules
+from app.recording import EmbeddingsRecording
+from app.singleflight import Flight, Reader
+from app.store_parts import EmbeddingStorePart
+from app.threads import by_size
+from app.vectors import EmbeddingsAnswer, EmbeddingsRequest, Numbers
+
+EmbeddingsReply = Replay | Reader | Forwarding | Gathered
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """An upstream request on its way, made for all inputs of a batch."""
+
+    flight: Flight
+    batch: Batch
+
+
+class EmbeddingsProxy:
+    """Answers embeddings requests from the store, and asks the upstream for what is missing."""
+
+    def __init__(
+        self,
+        store: EmbeddingStorePart,
+        forwarder: Forwarder,
+        rules: Rules,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._forwarder = forwarder
+        self._rules = rules
+        self._metrics = metrics
+        self._clock = clock
+        self._on_their_way: dict[tuple[str, str], _Asking] = {}  # by epoch and exact key
+
+    async def handle(self, request: ClientRequest, body: bytes) -> EmbeddingsReply:
+        """Choose what answers a request.
+
+        1. A body that we cannot interpret, or that must not be cached, goes on as it came.
+        2. If every input is stored, the store answers.
+        3. Otherwise one upstream request asks for the inputs that are neither stored nor on
+           their way already; those that are on their way are waited for.
+        """
+        control = cache_control(request.headers)
+        try:
+            asked = await by_size(len(body), partial(EmbeddingsRequest.parse, body))
+        except NotUnderstood as unknown:
+            return self._forwarder.bypass(request, unknown.detail)
+        if control.no_store:
+            return self._forwarder.bypass(request, "no-store")
+
+        keys = partial(build_embedding_keys, request, asked, self._rules.keys)
+        batch = Batch(request, asked, control, await by_size(len(body), keys))
+        if not control.no_cache:
+            batch = await self._look_up(batch)
+        if not batch.missing:
+            return await self._replay(batch)
+        if control.only_if_cached:
+            raise NotCached(NOT_CACHED)
+        return self._ask(batch)
+
+    async def _look_up(self, batch: Batch) -> Batch:
+        """Find what is stored; embeddings of two models do not go into one answer."""
+        digests = list(dict.fromkeys(batch.digests))
+        try:
+            stored = await self._store.get(digests, Budget(self._rules.limits.store_timeout))
+        except PartUnavailable as unavailable:
+            return replace(batch, found={}, failure=unavailable.detail)
+        now = self._clock()
+        found = {e.id: e for e in stored if e and policy.may_answer(e, batch.control, now)}
+        one_model = len({embedding.model for embedding in found.values()}) == 1
+        return replace(batch, found=found if one_model else {})
+
+    async def _replay(self, batch: Batch) -> Replay:
+        """Render a batch of which every input is stored."""
+        now = self._clock()
+        found = batch.found.values()
+        oldest = min(found, key=lambda embedding: embedding.ttl(now))
+        known = {e.id: Numbers(e.numbers, e.width) for e in found}
+        size = sum(len(embedding.numbers) for embedding in found)
+        body = await by_size(size, partial(batch.render, known, oldest.model, None))
+        status = CacheStatus(
+            Outcome.HIT,
+            tier=Tier.EXACT,
+            age=max(int(embedding.age(now)) for embedding in found),
+            ttl=int(oldest.freshness_lifetime) - int(oldest.age(now)),
+        )
+        return Replay(Head(200, document_headers(body), status), body)
+
+    def _ask(self, batch: Batch) -> EmbeddingsReply:
+        """Join what is on its way, and ask for the rest. Nothing else runs in between."""
+        coming = self._coming(batch)
+        own = [digest for digest in batch.missing if digest not in coming]
+        if len(own) == len(set(batch.digests)):
+            return self._start(batch).flight.join()
+        askings = list({id(asking): asking for asking in coming.values()}.values())
+        if coming:
+            self._metrics.collapsed.inc()
+        if len(askings) == 1 and _is_same(askings[0].batch, batch):
+            return askings[0].flight.join(collapsed=True)
+
+        shares = [Share(a.flight.join(collapsed=True), a.batch.digests, own=False) for a in askings]
+        if own:
+            asking = self._start(_part_of(batch, own))
+            shares.append(Share(asking.flight.join(), own, own=True))
+        status = CacheStatus(
+            Outcome.PARTIAL if batch.found else Outcome.MISS,
+            forward="partial" if batch.found else "miss",
+            detail=batch.failure,
+            collapsed=bool(coming),
+        )
+        fallback = partial(self._forwarder.forward, outgoing(batch.request), status)
+        return Gathered(batch, shares, status, fallback)
+
+    def _coming(self, batch: Batch) -> dict[str, _Asking]:
+        if batch.control.no_cache:
+            return {}
+        epoch = self._store.epoch
+        askings = {digest: self._on_their_way.get((epoch, digest)) for digest in batch.missing}
+        return {digest: a for digest, a in askings.items() if a and a.flight.joinable}
+
+    def _start(self, batch: Batch) -> _Asking:
+        flight = Flight(partial(self._fill, batch), self._rules.limits.max_bytes)
+        asking = _Asking(flight, batch)
+        if not batch.control.no_cache:
+            names = [(self._store.epoch, digest) for digest in batch.digests]
+            self._on_their_way.update(dict.fromkeys(names, asking))
+            flight.on_end(lambda: self._forget(names, asking))
+        return asking
+
+    def _forget(self, names: list[tuple[str, str]], asking: _Asking) -> None:
+        for name in names:
+            if self._on_their_way.get(name) is asking:
+                del self._on_their_way[name]
+
+    async def _fill(self, batch: Batch, flight: Flight) -> None:
+        """Fetch a batch of which nothing was stored: look again first, as Proxy._find does."""
+        if not batch.control.no_cache and not batch.failure:
+            again = await self._look_up(batch)
+            if not again.missing:
+                answer = await self._replay(again)
+                flight.begin(answer.head)
+                await flight.write(answer.body)
+                return
+        forward: Forward = "request" if batch.control.no_cache else "miss"
+        status = CacheStatus.miss("", forward=forward, detail=batch.failure)
+        epoch = self._store.epoch  # of now: a purge while the answer is on its way defeats it
+        async with aclosing(
+            await self._forwarder.send(outgoing(batch.request, identity=True))
+        ) as response:
+            head = Head(response.status_code, response.headers, status)
+            keep = partial(self._keep, batch, epoch)
+            recording = EmbeddingsRecording(len(batch.digests), head, self._rules.limits, keep)
+            flight.begin(head)
+            async for piece in response:
+                recording.feed(piece)
+                await flight.write(piece)
+            recording.end()
+        if recording.reason:
+            self._metrics.not_stored.labels(recording.reason).inc()
+
+    def _keep(self, batch: Batch, epoch: str, answer: EmbeddingsAnswer, lifetime: float) -> None:
+        now = self._clock()
+        answered = dict(zip(batch.digests, answer.embeddings, strict=True))
+        self._store.put(
+            [
+                StoredEmbedding(digest, answer.model, e.raw, e.width, now, lifetime, epoch)
+                for digest, e in answered.items()
+            ]
+        )
+
+
+def _is_same(one: Batch, other: Batch) -> bool:
+    """Tell whether two batches have the same answer, byte for byte."""
+    return (one.digests, one.asked.encoding) == (other.digests, other.asked.encoding)
+
+
+def _part_of(batch: Batch, digests: list[str]) -> Batch:
+    """Make a batch of some inputs of another one."""
+    inputs = dict(zip(batch.digests, batch.asked.inputs, strict=True))
+    body = batch.asked.body_of([inputs[digest] for digest in digests])
+    headers = [header for header in batch.request.headers if header[0] != b"content-length"]
+    headers.append((b"content-length", b"%d" % len(body)))
+    request = replace(batch.request, headers=headers, body=body)
+    return replace(
+        batch,
+        request=request,
+        asked=EmbeddingsRequest.parse(body),
+        digests=digests,
+        found={},
+    )

@@ -10,7 +10,7 @@ APP = Path(__file__).parent.parent / "app"
 # A module imports only from lower rows, and from modules named before it in its own row.
 LAYERS = [
     ["errors", "models", "headers", "sse", "openai", "completions", "vectors", "metrics"],
-    ["breaker", "key", "policy", "rendering", "recording"],
+    ["breaker", "key", "policy", "rendering", "recording", "figures"],
     ["interfaces", "threads"],
     [
         "stores.expiring",
@@ -42,7 +42,15 @@ LAYERS = [
         "api.ops",
         "api.admin",
     ],
-    ["settings", "logs", "main", "server", "demo", "cli", "__main__"],
+    [
+        "settings",
+        "logs",
+        "main",
+        "server",
+        "demo",
+        "cli",
+        "__main__",
+    ],
 ]
 PACKAGES = {"__init__", "api.__init__", "stores.__init__"}
 ENGINE_LAYER = 4

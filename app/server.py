@@ -2,7 +2,9 @@
 
 import re
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import uvicorn
@@ -13,6 +15,7 @@ from app.errors import ConfigurationError
 
 _KEEP_ALIVE_SECONDS = 75  # longer than any client's pool, so that it is the client who closes
 _BACKLOG = 2048
+_BACKGROUND_SHUTDOWN = 5  # seconds
 _END_OF_HEAD = b"\r\n\r\n"
 _LONGEST_HEAD = 65_536
 _OFFER = re.compile(rb"(?i)\r\nupgrade[ \t]*:(?![^\r\n]*websocket)[^\r\n]*")
@@ -109,3 +112,17 @@ def url_of(sock: socket.socket) -> str:
     """Give the base URL of a listening socket."""
     host, port = sock.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextmanager
+def serving(app: FastAPI) -> Iterator[str]:
+    """Serve on a free port of this machine, in a thread, while the block runs; give the URL."""
+    with listen("127.0.0.1", 0) as sock:
+        server = Server(app, _BACKGROUND_SHUTDOWN, lambda: None)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
+        thread.start()
+        try:
+            yield url_of(sock)
+        finally:
+            server.should_exit = True
+            thread.join()

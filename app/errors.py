@@ -2,6 +2,7 @@
 
     RepriseError
     ├── ConfigurationError       the start is refused; its text is the one line to print
+    ├── BadInput                 a file given to a command is not what it reads; the line to print
     ├── NotUnderstood            a body we cannot interpret; it goes on as it came
     ├── Overloaded               a part has too much to do just now; no failure of its own
     ├── PartUnavailable          a part of the cache failed; always a miss, never an answer
@@ -42,6 +43,10 @@ class RepriseError(Exception):
 
 class ConfigurationError(RepriseError):
     """The settings contradict each other or cannot be met; the start is refused."""
+
+
+class BadInput(RepriseError):
+    """What a command was given to read is missing or not what it can use."""
 
 
 class NotUnderstood(RepriseError):

@@ -21,6 +21,7 @@ LAYERS = [
         "transport",
         "upstream",
         "simulator",
+        "jsonl",
         "client",
     ],
     [

@@ -4,7 +4,8 @@ import asyncio
 import base64
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -242,3 +243,16 @@ def embeddings_json(request: ClientRequest) -> bytes:
     tokens = sum(len(item.split()) if isinstance(item, str) else len(item) for item in inputs)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return json.dumps({"object": "list", "data": data, "model": "m", "usage": usage}).encode()
+
+
+class FakeProgress:
+    """Notes what work was begun, with how many steps, and how many of them were done."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, int, int]] = []
+
+    @contextmanager
+    def __call__(self, label: str, steps: int) -> Iterator[Callable[[], None]]:
+        done: list[None] = []
+        yield lambda: done.append(None)
+        self.seen.append((label, steps, len(done)))

@@ -11,7 +11,7 @@ APP = Path(__file__).parent.parent / "app"
 LAYERS = [
     ["errors", "models", "headers", "sse", "openai", "completions", "vectors", "metrics"],
     ["breaker", "key", "policy", "rendering", "recording", "figures"],
-    ["interfaces", "threads"],
+    ["interfaces", "threads", "progress"],
     [
         "stores.expiring",
         "stores.partition",
@@ -21,6 +21,7 @@ LAYERS = [
         "transport",
         "upstream",
         "simulator",
+        "memo",
         "jsonl",
         "client",
     ],

@@ -1,24 +1,46 @@
 """The commands."""
 
+import asyncio
 import difflib
+import json
 import logging
 import os
 import secrets
 import signal
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, TypeVar
 
 import typer
 from pydantic import SecretStr
 
 from app import __version__
 from app.demo import run_demo
-from app.errors import ConfigurationError
+from app.embedders import LocalEmbedder
+from app.errors import BadInput, ConfigurationError
+from app.evaluation import evaluate_pairs, read_pairs
+from app.figures import Report
+from app.interfaces import Embedder
 from app.logs import configure_logging
 from app.main import create_app
+from app.progress import Progress
 from app.server import Server, listen, url_of
 from app.settings import PREFIX, Settings, load_settings
+
+T = TypeVar("T")
+
+_DISTANCES = (0.05, 0.10, 0.15, 0.20, 0.25, 0.30)
+_FARTHEST = 2.0
+
+_Files = Annotated[list[Path], typer.Argument(help="JSON lines, gzipped if named .gz.")]
+_Distances = Annotated[
+    list[float] | None,
+    typer.Option(help="Greatest cosine distance; repeatable. [default: 0.05, 0.1 … 0.3]"),
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 _logger = logging.getLogger("reprise")
 
@@ -66,9 +88,59 @@ def demo() -> None:
     run_demo()
 
 
+@commands.command()
+def evaluate(files: _Files, distance: _Distances = None, as_json: _Json = False) -> None:
+    """Count which labelled pairs, {"a", "b", "same"}, would share an answer."""
+    _measure(files, distance, read_pairs, evaluate_pairs, as_json=as_json)
+
+
 def main() -> None:
     """Run the command line."""
     commands()
+
+
+def _measure(
+    files: Sequence[Path],
+    distances: Sequence[float] | None,
+    read: Callable[[Path], T],
+    measure: Callable[[T, Sequence[float], Embedder, Progress], Report],
+    *,
+    as_json: bool,
+) -> None:
+    """Read all the files, then measure and report one after the other."""
+    try:
+        chosen = _allowed(distances or _DISTANCES)
+        read_files = [read(file) for file in files]
+    except BadInput as error:
+        typer.echo(f"reprise: {error}", err=True)
+        raise typer.Exit(2) from None
+    embedder = LocalEmbedder()
+    reports = []
+    try:
+        for content in read_files:
+            reports.append(measure(content, chosen, embedder, _bar))
+            if not as_json:
+                typer.echo(reports[-1])
+    finally:
+        asyncio.run(embedder.aclose())
+    if as_json:
+        document = {"files": [report.document() for report in reports]}
+        typer.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+def _allowed(distances: Sequence[float]) -> list[float]:
+    for distance in distances:
+        if not 0 <= distance <= _FARTHEST:
+            raise BadInput(f"--distance {distance} is not allowed: a cosine distance from 0 to 2")
+    return list(dict.fromkeys(distances))
+
+
+@contextmanager
+def _bar(label: str, steps: int) -> Iterator[Callable[[], None]]:
+    """Show how far some work has come, on a terminal only."""
+    hidden = not sys.stderr.isatty()
+    with typer.progressbar(length=steps, label=label, file=sys.stderr, hidden=hidden) as bar:
+        yield lambda: bar.update(1)
 
 
 def _exit(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -51,6 +51,7 @@ LAYERS = [
         "main",
         "server",
         "demo",
+        "evaluation",
         "cli",
         "__main__",
     ],

@@ -1,0 +1,139 @@
+"""`reprise evaluate`: how well each stage tells questions that mean the same from others."""
+
+import asyncio
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.errors import NotUnderstood
+from app.figures import Report, Row, Share
+from app.interfaces import Embedder
+from app.jsonl import Line, read_lines
+from app.key import KeyRules, build_key
+from app.memo import Memo
+from app.models import CacheKey, ClientRequest, Embedding
+from app.openai import ChatRequest
+from app.progress import Progress
+
+_RULES = KeyRules(upstream="simulated://")
+_COLUMNS = ("stage", "distance", "recall", "negatives_served", "wrong_among_served")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A question whose answer is stored, one that is asked, and whether they mean the same."""
+
+    stored: CacheKey
+    asked: CacheKey
+    same: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PairSet:
+    """The pairs of one file."""
+
+    file: str
+    pairs: Sequence[Pair]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A pair and its cosine distance: infinite where the one can never answer the other."""
+
+    pair: Pair
+    distance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A rule that says whether the stored answer may be given, within a greatest distance."""
+
+    name: str
+    allows: Callable[[Comparison, float], bool]
+
+
+STAGES = (Stage("distance", lambda comparison, farthest: comparison.distance <= farthest),)
+
+
+def read_pairs(path: Path) -> PairSet:
+    """Read labelled pairs: `{"a", "b", "same"}`, a question being a text or a list of messages.
+
+    Raises BadInput.
+    """
+    pairs = [
+        Pair(_key(line, "a"), _key(line, "b"), bool(_label(line))) for line in read_lines(path)
+    ]
+    return PairSet(str(path), pairs)
+
+
+def _label(line: Line) -> object:
+    label = line.document.get("same")
+    return label if label in (0, 1) else line.refuse('"same" must be 0 or 1, false or true')
+
+
+def _key(line: Line, name: str) -> CacheKey:
+    """Build the key that the proxy would."""
+    question = line.document.get(name)
+    if isinstance(question, str):
+        question = [{"role": "user", "content": question}]
+    body = json.dumps({"model": "simulated", "messages": question}).encode()
+    try:
+        chat = ChatRequest.parse(body)
+    except NotUnderstood:
+        line.refuse(f'"{name}" must be a text or a list of chat messages')
+    return build_key(ClientRequest("POST", b"/chat/completions", b"", [], body), chat, _RULES)
+
+
+def evaluate_pairs(
+    pair_set: PairSet, distances: Sequence[float], embedder: Embedder, progress: Progress
+) -> Report:
+    """Compare the pairs and count, for every stage and distance, what would be served."""
+    comparisons = asyncio.run(_compare(pair_set, embedder, progress))
+    positives = sum(pair.same for pair in pair_set.pairs)
+    return Report(
+        file=pair_set.file,
+        counts={"pairs": len(comparisons), "positives": positives},
+        columns=_COLUMNS,
+        rows=[_row(comparisons, stage, distance) for stage in STAGES for distance in distances],
+    )
+
+
+def _row(comparisons: Sequence[Comparison], stage: Stage, distance: float) -> Row:
+    served = [c.pair.same for c in comparisons if stage.allows(c, distance)]
+    right = sum(served)
+    wrong = len(served) - right
+    positives = sum(comparison.pair.same for comparison in comparisons)
+    return {
+        "stage": stage.name,
+        "distance": distance,
+        "recall": Share(right, positives),
+        "negatives_served": Share(wrong, len(comparisons) - positives),
+        "wrong_among_served": Share(wrong, len(served)),
+    }
+
+
+async def _compare(pair_set: PairSet, embedder: Embedder, progress: Progress) -> list[Comparison]:
+    memo = Memo(embedder)
+    keys = [key for pair in pair_set.pairs for key in (pair.stored, pair.asked)]
+    texts = dict.fromkeys(key.text for key in keys if key.text is not None)
+    with progress(pair_set.file, len(texts)) as advance:
+        await memo.learn(texts, advance)
+    return [Comparison(pair, await _distance(pair, memo)) for pair in pair_set.pairs]
+
+
+async def _distance(pair: Pair, embedder: Embedder) -> float:
+    stored, asked = pair.stored, pair.asked
+    if stored.digest == asked.digest:
+        return 0.0
+    if stored.partition != asked.partition or stored.text is None or asked.text is None:
+        return math.inf
+    one, other = await embedder.embed(stored.text), await embedder.embed(asked.text)
+    return math.inf if one is None or other is None else _cosine_distance(one, other)
+
+
+def _cosine_distance(one: Embedding, other: Embedding) -> float:
+    return float(1.0 - (one / np.linalg.norm(one)) @ (other / np.linalg.norm(other)))

@@ -1,0 +1,122 @@
+"""Labelled pairs, and what would be served."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.errors import BadInput
+from app.evaluation import evaluate_pairs, read_pairs
+from app.figures import Report, Share
+from app.models import Embedding
+from tests.fakes import FakeEmbedder, FakeProgress
+
+ANGLES = {"north": 0, "nearly north": 20, "north-east": 45, "east": 90, "south": 180}
+
+
+def compass(text: str) -> Embedding | None:
+    """Embed a direction, with a length that must not matter; know no other text."""
+    if text not in ANGLES:
+        return None
+    angle = np.deg2rad(ANGLES[text])
+    return np.array([3 * np.cos(angle), 3 * np.sin(angle), 0, 0, 0, 0, 0, 0], np.float32)
+
+
+def write(path: Path, *lines: object) -> Path:
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return path
+
+
+def pair(a: object, b: object, same: object, **extra: object) -> dict[str, object]:
+    return {"a": a, "b": b, "same": same, **extra}
+
+
+def turns(*texts: str) -> list[dict[str, str]]:
+    roles = ["user", "assistant"] * len(texts)
+    return [{"role": role, "content": text} for role, text in zip(roles, texts, strict=False)]
+
+
+def evaluate(path: Path, *distances: float) -> Report:
+    embedder = FakeEmbedder()
+    embedder.answer = compass
+    return evaluate_pairs(read_pairs(path), distances, embedder, FakeProgress())
+
+
+def test_what_is_served_is_counted_by_stage_and_distance(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "pairs.jsonl",
+        pair("north", "nearly north", 1, source="ignored"),  # 0.06 apart
+        pair("north", "north-east", 1),  # 0.29
+        pair("north", "east", True),  # 1
+        pair("east", "north-east", 0),  # 0.29
+        pair("north", "south", False),  # 2
+    )
+    report = evaluate(path, 0.05, 0.1, 0.3)
+    assert report.file == str(path)
+    assert report.counts == {"pairs": 5, "positives": 3}
+    assert report.rows == [
+        {
+            "stage": "distance",
+            "distance": distance,
+            "recall": Share(right, 3),
+            "negatives_served": Share(wrong, 2),
+            "wrong_among_served": Share(wrong, right + wrong),
+        }
+        for distance, right, wrong in [(0.05, 0, 0), (0.1, 1, 0), (0.3, 2, 1)]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "served"),
+    [
+        ("north", "north", True),
+        ("north", turns("north"), True),
+        (turns("east", "Yes.", "north"), turns("east", "Yes.", "nearly north"), True),
+        (turns("east", "Yes.", "north"), turns("east", "No.", "north"), False),
+        (turns("east", "Yes.", "north"), "north", False),
+        (turns("north", "Yes."), turns("north", "Yes."), True),
+        (turns("north", "Yes."), turns("nearly north", "Yes."), False),
+        ("unknown", "north", False),
+        ("unknown", "unheard of", False),
+        ("unknown", "unknown", True),
+        ("", " ", False),
+    ],
+)
+def test_a_pair_is_served_as_the_proxy_would(tmp_path: Path, a: Any, b: Any, served: bool) -> None:
+    report = evaluate(write(tmp_path / "pairs.jsonl", pair(a, b, 1)), 0.1)
+    assert report.rows[0]["recall"] == Share(int(served), 1)
+
+
+def test_the_same_question_is_served_at_no_distance(tmp_path: Path) -> None:
+    path = write(tmp_path / "pairs.jsonl", pair("north", "north", 1), pair("north", "east", 0))
+    assert evaluate(path, 0.0).rows[0]["recall"] == Share(1, 1)
+
+
+def test_each_text_is_embedded_once_and_counts_as_a_step(tmp_path: Path) -> None:
+    path = write(tmp_path / "pairs.jsonl", pair("north", "east", 1), pair("east", "south", 0))
+    embedder, progress = FakeEmbedder(), FakeProgress()
+    evaluate_pairs(read_pairs(path), [0.1, 0.2], embedder, progress)
+    assert sorted(embedder.texts) == ["east", "north", "south"]
+    assert progress.seen == [(str(path), 3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ({"a": "x", "b": "y"}, '"same" must be 0 or 1, false or true'),
+        (pair("x", "y", "1"), '"same" must be 0 or 1, false or true'),
+        (pair("x", "y", 2), '"same" must be 0 or 1, false or true'),
+        (pair("x", "y", [1]), '"same" must be 0 or 1, false or true'),
+        (pair("x", None, 1), '"b" must be a text or a list of chat messages'),
+        (pair(7, "y", 1), '"a" must be a text or a list of chat messages'),
+        (pair([], "y", 1), '"a" must be a text or a list of chat messages'),
+        (pair(["x"], "y", 1), '"a" must be a text or a list of chat messages'),
+    ],
+)
+def test_a_line_that_is_no_pair_is_refused(tmp_path: Path, line: object, reason: str) -> None:
+    path = write(tmp_path / "pairs.jsonl", pair("x", "y", 1), line)
+    with pytest.raises(BadInput) as refused:
+        read_pairs(path)
+    assert str(refused.value) == f"{path}: line 2: {reason}"

@@ -27,6 +27,7 @@ from app.interfaces import Embedder
 from app.logs import configure_logging
 from app.main import create_app
 from app.progress import Progress
+from app.replaying import read_stream, replay_stream
 from app.server import Server, listen, url_of
 from app.settings import PREFIX, Settings, load_settings
 
@@ -92,6 +93,12 @@ def demo() -> None:
 def evaluate(files: _Files, distance: _Distances = None, as_json: _Json = False) -> None:
     """Count which labelled pairs, {"a", "b", "same"}, would share an answer."""
     _measure(files, distance, read_pairs, evaluate_pairs, as_json=as_json)
+
+
+@commands.command()
+def replay(files: _Files, distance: _Distances = None, as_json: _Json = False) -> None:
+    """Send a stream of {"prompt", "answer_id"} through a proxy on this machine, count its hits."""
+    _measure(files, distance, read_stream, replay_stream, as_json=as_json)
 
 
 def main() -> None:

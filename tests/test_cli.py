@@ -1,5 +1,6 @@
 """The commands, as processes."""
 
+import gzip
 import json
 import os
 import re
@@ -169,8 +170,144 @@ def test_demo_shows_a_miss_a_hit_and_a_miss(tmp_path: Path) -> None:
     assert 0.03 < float(rows[1].split()[-3]) < 0.05
 
 
+PAIRS = """
+{"a": "What is Valkey?", "b": "Can you explain what Valkey is?", "same": 1}
+{"a": "What is Valkey?", "b": "How do I cook pasta?", "same": 0}
+"""
+STREAM = """
+{"prompt": "What is Valkey?", "answer_id": "Valkey"}
+{"prompt": "Can you explain what Valkey is?", "answer_id": "Valkey"}
+{"prompt": "How do I cook pasta?", "answer_id": "pasta"}
+{"prompt": "How do I cook pasta?", "answer_id": "pasta"}
+"""
+HOSTILE = {
+    "REPRISE_MAX_DISTANCE": "far",
+    "REPRISE_MAX_ENTRIES": "1",
+    "REPRISE_API_KEYS": "secret",
+    "http_proxy": "http://127.0.0.1:9",
+}
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Path:
+    (tmp_path / "pairs.jsonl").write_text(PAIRS)
+    (tmp_path / "stream.jsonl.gz").write_bytes(gzip.compress(STREAM.encode()))
+    return tmp_path
+
+
+def test_evaluate_prints_a_table_for_each_file(measured: Path) -> None:
+    done = run(measured, "evaluate", "pairs.jsonl", "pairs.jsonl")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("pairs.jsonl: 2 pairs, 1 positives\n") == 2
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith("distance ")]
+    assert [row[1] for row in rows] == ["0.05", "0.1", "0.15", "0.2", "0.25", "0.3"] * 2
+    assert " ".join(rows[0][2:]) == "100.0 % [20.7, 100.0] 0.0 % [0.0, 79.3] 0.0 % [0.0, 79.3]"
+
+
+def test_replay_prints_a_table_for_each_file(measured: Path) -> None:
+    done = run(measured, "replay", "stream.jsonl.gz", "--distance", "0", "--distance", "0.1")
+    assert (done.returncode, done.stderr) == (0, "")
+    title, head, *rows = done.stdout.splitlines()
+    assert title == "stream.jsonl.gz: 4 requests, 2 ideal hits"
+    assert re.split(r"\s{2,}", head) == [
+        "distance",
+        "hit rate",
+        "wrong among hits",
+        "ideal hits taken",
+        "right per request",
+    ]
+    assert [row.split()[:2] for row in rows if row] == [["0.0", "25.0"], ["0.1", "50.0"]]
+
+
+@pytest.mark.parametrize(
+    ("command", "file", "figures"),
+    [
+        ("evaluate", "pairs.jsonl", {"recall", "negatives_served", "wrong_among_served"}),
+        (
+            "replay",
+            "stream.jsonl.gz",
+            {"hit_rate", "wrong_among_hits", "ideal_hits_taken", "right_per_request"},
+        ),
+    ],
+)
+def test_figures_for_machines_are_one_document_whatever_the_environment(
+    measured: Path, command: str, file: str, figures: set[str]
+) -> None:
+    done = run(measured, command, "--json", "--distance", "0.1", file, file, **HOSTILE)
+    assert (done.returncode, done.stderr) == (0, "")
+    first, second = json.loads(done.stdout)["files"]
+    assert (first["file"], second["file"]) == (file, file)
+    (row,) = first["rows"]
+    assert row["distance"] == 0.1
+    shares = {name for name, value in row.items() if isinstance(value, dict)}
+    assert shares == figures
+    assert all(row[name].keys() == {"count", "of", "share", "low", "high"} for name in shares)
+    assert all(row[name] == second["rows"][0][name] for name in shares)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+@pytest.mark.parametrize(("command", "file"), [("evaluate", "pairs.jsonl"), ("replay", "pairs")])
+def test_a_terminal_shows_how_far_it_has_come(measured: Path, command: str, file: str) -> None:
+    (measured / "pairs").write_text(STREAM)
+    ours, theirs = os.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        with os.fdopen(theirs, "wb") as stderr:
+            done = subprocess.run(
+                [*REPRISE, command, "--json", file],
+                cwd=measured,
+                env={**ENVIRONMENT, "TERM": "xterm"},
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                check=True,
+            )
+        shown = terminal.read(65_536).decode()
+    assert file in shown
+    assert "100%" in shown
+    assert json.loads(done.stdout)["files"]
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["evaluate", "none.jsonl"], "none.jsonl: No such file or directory"),
+        (["evaluate", "stream.jsonl.gz"], "stream.jsonl.gz: line 2: "),
+        (["replay", "pairs.jsonl"], 'pairs.jsonl: line 2: "answer_id" must be a text'),
+        (["replay", "stream.jsonl.gz", "pairs.jsonl"], "pairs.jsonl: line 2: "),
+        (["evaluate", "pairs.jsonl", "--distance", "2.5"], "--distance 2.5 is not allowed: "),
+        (["replay", "stream.jsonl.gz", "--distance", "nan"], "--distance nan is not allowed: "),
+    ],
+)
+def test_what_cannot_be_measured_is_told_in_one_line(
+    measured: Path, args: list[str], told: str
+) -> None:
+    done = run(measured, *args)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"reprise: {told}")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_replay_that_is_interrupted_ends_at_once(measured: Path) -> None:
+    lines = "".join(f'{{"prompt": "Question {n}", "answer_id": "x"}}\n' for n in range(100_000))
+    (measured / "long.jsonl").write_text(STREAM + lines)
+    process = subprocess.Popen(
+        [*REPRISE, "replay", "stream.jsonl.gz", "long.jsonl"],
+        cwd=measured,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline()  # the first file is done
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "Traceback" not in told
+
+
 def test_help_names_the_commands(tmp_path: Path) -> None:
     done = run(tmp_path, "--help")
     assert done.returncode == 0
-    for command in ("serve", "demo"):
+    for command in ("serve", "demo", "evaluate", "replay"):
         assert command in done.stdout

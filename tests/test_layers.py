@@ -52,6 +52,7 @@ LAYERS = [
         "server",
         "demo",
         "evaluation",
+        "replaying",
         "cli",
         "__main__",
     ],

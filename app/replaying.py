@@ -1,0 +1,183 @@
+"""`reprise replay`: a stream of requests through the whole proxy, and what its hits are worth."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import median
+from urllib.parse import quote
+
+from app.client import Client, Reply
+from app.figures import Report, Row, Share
+from app.interfaces import Embedder
+from app.jsonl import Line, read_lines
+from app.main import adapters_for, create_app
+from app.memo import Memo
+from app.progress import Progress
+from app.server import serving
+from app.settings import FixedSettings
+from app.simulator import SimulatedUpstream
+
+_LONG = 2_592_000.0  # seconds
+_PATIENT = 30.0  # seconds; a busy machine must not change the figures
+_COLUMNS = ("distance", "hit_rate", "wrong_among_hits", "ideal_hits_taken", "right_per_request")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One request of a stream, its right answer, and whether an ideal cache would have that."""
+
+    prompt: str
+    answer_id: str
+    namespace: str
+    is_ideal_hit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """The requests of one file: those that only fill the cache, then those that count."""
+
+    file: str
+    filling: Sequence[Question]
+    counted: Sequence[Question]
+
+
+@dataclass(slots=True)
+class _Desk:
+    """Where the simulated upstream finds the answer to the request that is under way."""
+
+    answer_id: str = ""
+
+    def answer(self, _: str) -> str:
+        return self.answer_id
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What came of the requests that count; latencies are in seconds."""
+
+    right: int = 0
+    taken: int = 0
+    hits: list[float] = field(default_factory=list)
+    misses: list[float] = field(default_factory=list)
+
+    def add(self, question: Question, reply: Reply) -> None:
+        if not reply.is_hit:
+            self.misses.append(reply.seconds)
+            return
+        self.hits.append(reply.seconds)
+        is_right = reply.answer == question.answer_id
+        self.right += is_right
+        self.taken += is_right and question.is_ideal_hit
+
+
+def read_stream(path: Path) -> Stream:
+    """Read requests: `{"prompt", "answer_id"}`, or GPTCache's `{"origin", "similar", "answer_id"}`.
+
+    Of the latter every `origin` fills the cache before any `similar` is asked. A line may name
+    its tenant (`ns`), and what an ideal cache would do (`expect`: `hit` or anything else); without,
+    that is a hit if the tenant has had the answer before. Raises BadInput.
+    """
+    filling: list[Question] = []
+    counted: list[Question] = []
+    had: set[tuple[str, str]] = set()
+    for line in read_lines(path):
+        answer_id = line.text("answer_id")
+        if not answer_id.strip():
+            line.refuse('"answer_id" must not be blank')
+        namespace = line.text("ns") if "ns" in line.document else ""
+        if "origin" in line.document:
+            filling.append(Question(line.text("origin"), answer_id, namespace, False))
+            counted.append(Question(line.text("similar"), answer_id, namespace, True))
+        else:
+            is_ideal_hit = _expects_hit(line, (namespace, answer_id) in had)
+            counted.append(Question(line.text("prompt"), answer_id, namespace, is_ideal_hit))
+        had.add((namespace, answer_id))
+    return Stream(str(path), filling, counted)
+
+
+def _expects_hit(line: Line, had: bool) -> bool:
+    return line.text("expect") == "hit" if "expect" in line.document else had
+
+
+def replay_stream(
+    stream: Stream, distances: Sequence[float], embedder: Embedder, progress: Progress
+) -> Report:
+    """Send a stream through one empty proxy for each distance, and count its hits.
+
+    Each text is embedded once, beforehand: latencies are without that.
+    """
+    memo = Memo(embedder)
+    prompts = dict.fromkeys(q.prompt for q in (*stream.filling, *stream.counted))
+    with progress(f"{stream.file}: embedding", len(prompts)) as advance:
+        asyncio.run(memo.learn(prompts, advance))
+    return Report(
+        file=stream.file,
+        counts={
+            "requests": len(stream.counted),
+            "ideal_hits": sum(question.is_ideal_hit for question in stream.counted),
+        },
+        columns=_COLUMNS,
+        rows=[_row(stream, distance, memo, progress) for distance in distances],
+    )
+
+
+def _row(stream: Stream, distance: float, embedder: Embedder, progress: Progress) -> Row:
+    tally = _Tally()
+    steps = len(stream.filling) + len(stream.counted)
+    with (
+        progress(f"{stream.file}: distance {distance}", steps) as advance,
+        _proxy(steps, distance, embedder) as (client, desk),
+    ):
+        for question in stream.filling:
+            # Stored, whatever is in the cache already: it is filled, not asked.
+            _ask(client, desk, question, {"Cache-Control": "no-cache"})
+            advance()
+        for question in stream.counted:
+            tally.add(question, _ask(client, desk, question, {}))
+            advance()
+    hits, requests = len(tally.hits), len(stream.counted)
+    ideal = sum(question.is_ideal_hit for question in stream.counted)
+    return {
+        "distance": distance,
+        "hit_rate": Share(hits, requests),
+        "wrong_among_hits": Share(hits - tally.right, hits),
+        "ideal_hits_taken": Share(tally.taken, ideal),
+        "right_per_request": Share(tally.right, requests),
+        "hit_latency_ms": _median_ms(tally.hits),
+        "miss_latency_ms": _median_ms(tally.misses),
+    }
+
+
+@contextmanager
+def _proxy(entries: int, max_distance: float, embedder: Embedder) -> Iterator[tuple[Client, _Desk]]:
+    """Run an empty proxy that forgets nothing."""
+    settings = FixedSettings(
+        upstream_url="simulated://",
+        max_distance=max_distance,
+        max_entries=entries,
+        ttl=_LONG,
+        store_timeout=_PATIENT,
+        embedder_timeout=_PATIENT,
+    )
+    desk = _Desk()
+    adapters = replace(
+        adapters_for(settings, embedder=embedder), upstream=SimulatedUpstream(answer=desk.answer)
+    )
+    with serving(create_app(settings, adapters)) as url, Client(url) as client:
+        yield client, desk
+
+
+def _ask(client: Client, desk: _Desk, question: Question, headers: dict[str, str]) -> Reply:
+    desk.answer_id = question.answer_id
+    if question.namespace:
+        headers = {**headers, "Authorization": f"Bearer {quote(question.namespace)}"}
+    reply = client.ask(question.prompt, headers)
+    if "unavailable" in reply.cache_status:
+        raise RuntimeError(f"a part of the cache failed: {reply.cache_status}")
+    return reply
+
+
+def _median_ms(seconds: Sequence[float]) -> float | None:
+    return 1000 * median(seconds) if seconds else None

@@ -18,9 +18,10 @@ import typer
 from pydantic import SecretStr
 
 from app import __version__
+from app.admin_client import AdminClient
 from app.demo import run_demo
 from app.embedders import LocalEmbedder
-from app.errors import BadInput, ConfigurationError
+from app.errors import BadInput, CallFailed, ConfigurationError
 from app.evaluation import evaluate_pairs, read_pairs
 from app.figures import Report
 from app.interfaces import Embedder
@@ -43,6 +44,10 @@ _Distances = Annotated[
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
+_Url = Annotated[
+    str | None, typer.Option(help="Where the proxy listens. [default: as these settings say]")
+]
+
 _logger = logging.getLogger("reprise")
 
 commands = typer.Typer(
@@ -61,16 +66,13 @@ def serve(
 ) -> None:
     """Run the proxy. Settings are environment variables; see config.example.env."""
     given = {"host": host, "port": port, "workers": workers}
-    try:
+    with _reported():
         settings = load_settings(**{n: v for n, v in given.items() if v is not None})
         configure_logging(settings.log_level, settings.log_format)
         _warn_of_unknown_settings()
         settings, drawn = _with_admin_token(settings)
         app = create_app(settings)
         sock = listen(settings.host, settings.port)
-    except ConfigurationError as error:
-        typer.echo(f"reprise: {error}", err=True)
-        raise typer.Exit(2) from None
     with sock:
         server = Server(
             app,
@@ -101,9 +103,55 @@ def replay(files: _Files, distance: _Distances = None, as_json: _Json = False) -
     _measure(files, distance, read_stream, replay_stream, as_json=as_json)
 
 
+@commands.command()
+def stats(url: _Url = None, as_json: _Json = False) -> None:
+    """Say what a running proxy has stored and what became of its requests."""
+    with _reported():
+        told = _admin_client(url).stats()
+    if as_json:
+        typer.echo(json.dumps(told, indent=2))
+        return
+    for name, value in told.items():
+        inner = value.items() if isinstance(value, dict) else [("", value)]
+        shown = ", ".join(f"{key} {item}".strip() for key, item in inner)
+        typer.echo(f"{name:<10} {shown if value != [] else 'nothing'}")
+
+
+@commands.command()
+def purge(
+    everything: Annotated[bool, typer.Option("--all", help="Remove everything.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    url: _Url = None,
+) -> None:
+    """Remove what a running proxy has stored."""
+    with _reported():
+        if not everything:
+            raise BadInput("say what to purge: --all")
+        purged = _admin_client(url).purge(dry_run=dry_run)
+    typer.echo(f"{'would purge' if dry_run else 'purged'} {purged} entries")
+
+
 def main() -> None:
     """Run the command line."""
     commands()
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """End the command with one line on standard error if what it needs is not so."""
+    try:
+        yield
+    except (BadInput, CallFailed, ConfigurationError) as error:
+        typer.echo(f"reprise: {error}", err=True)
+        raise typer.Exit(1 if isinstance(error, CallFailed) else 2) from None
+
+
+def _admin_client(url: str | None) -> AdminClient:
+    """Call the proxy at a URL, or else the one that these settings would start."""
+    settings = load_settings()
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    token = settings.admin_token.get_secret_value()
+    return AdminClient(url or f"http://{host}:{settings.port}", token)
 
 
 def _measure(
@@ -115,12 +163,9 @@ def _measure(
     as_json: bool,
 ) -> None:
     """Read all the files, then measure and report one after the other."""
-    try:
+    with _reported():
         chosen = _allowed(distances or _DISTANCES)
         read_files = [read(file) for file in files]
-    except BadInput as error:
-        typer.echo(f"reprise: {error}", err=True)
-        raise typer.Exit(2) from None
     embedder = LocalEmbedder()
     reports = []
     try:

@@ -3,6 +3,7 @@
     RepriseError
     ├── ConfigurationError       the start is refused; its text is the one line to print
     ├── BadInput                 a file given to a command is not what it reads; the line to print
+    ├── CallFailed               a running proxy did not do what a command asked of it
     ├── NotUnderstood            a body we cannot interpret; it goes on as it came
     ├── Overloaded               a part has too much to do just now; no failure of its own
     ├── PartUnavailable          a part of the cache failed; always a miss, never an answer
@@ -47,6 +48,10 @@ class ConfigurationError(RepriseError):
 
 class BadInput(RepriseError):
     """What a command was given to read is missing or not what it can use."""
+
+
+class CallFailed(RepriseError):
+    """A running proxy cannot be reached or refuses; its text is the one line to print."""
 
 
 class NotUnderstood(RepriseError):

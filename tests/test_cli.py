@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -306,8 +307,74 @@ def test_replay_that_is_interrupted_ends_at_once(measured: Path) -> None:
     assert "Traceback" not in told
 
 
+TOKEN = {"REPRISE_ADMIN_TOKEN": "admin-token"}
+
+
+def test_an_operator_looks_at_a_running_proxy_and_purges_it(tmp_path: Path) -> None:
+    with serving(tmp_path, **TOKEN) as served:
+        ask(served.url)
+        at = ("--url", served.url)
+        stats = run(tmp_path, "stats", "--json", *at, **TOKEN)
+        assert json.loads(stats.stdout)["entries"] == {"chat_completion": 1, "embedding": 0}
+        assert "chat_completion 1, embedding 0" in run(tmp_path, "stats", *at, **TOKEN).stdout
+        dry = run(tmp_path, "purge", "--all", "--dry-run", *at, **TOKEN)
+        assert dry.stdout == "would purge 1 entries\n"
+        assert run(tmp_path, "purge", "--all", *at, **TOKEN).stdout == "purged 1 entries\n"
+        assert run(tmp_path, "purge", "--all", *at, **TOKEN).stdout == "purged 0 entries\n"
+
+
+def test_the_settings_say_which_proxy_is_asked(tmp_path: Path) -> None:
+    with serving(tmp_path, **TOKEN) as served:
+        port = {"REPRISE_PORT": served.url.removesuffix("/v1").rpartition(":")[2]}
+        assert run(tmp_path, "stats", **TOKEN, **port).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "token", "code", "told"),
+    [
+        (["stats", "--url", "{url}"], "wrong", 1, "401: Incorrect admin token"),
+        (["stats", "--url", "{url}/nowhere"], "admin-token", 1, "answered 404"),
+        (["stats", "--url", "http://127.0.0.1:1"], "admin-token", 1, "cannot be asked"),
+        (["stats", "--url", "localhost:8000"], "admin-token", 2, "http:// or https://"),
+        (["purge", "--url", "{url}"], "admin-token", 2, "--all"),
+    ],
+)
+def test_what_a_running_proxy_does_not_do_is_told_in_one_line(
+    tmp_path: Path, args: list[str], token: str, code: int, told: str
+) -> None:
+    with serving(tmp_path, **TOKEN) as served:
+        args = [arg.replace("{url}", served.url) for arg in args]
+        failed = run(tmp_path, *args, REPRISE_ADMIN_TOKEN=token)
+    assert (failed.returncode, failed.stdout) == (code, "")
+    assert failed.stderr.startswith("reprise: ")
+    assert told in failed.stderr
+    assert failed.stderr.count("\n") == 1
+
+
+def test_a_terminal_is_shown_a_token_that_opens_the_admin_routes(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*REPRISE, "serve", "--port", "0"], cwd=tmp_path, env=ENVIRONMENT, stderr=theirs
+    )
+    try:
+        shown = ""
+        while "drawn for this run" not in shown:
+            shown += os.read(ours, 4096).decode()
+        url = re.search(r"listens on (\S+)", shown)
+        token = re.search(r"REPRISE_ADMIN_TOKEN=(\S+)", shown)
+        assert url is not None
+        assert token is not None
+        stats = run(tmp_path, "stats", "--url", url[1], REPRISE_ADMIN_TOKEN=token[1])
+        assert stats.returncode == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(theirs)
+
+
 def test_help_names_the_commands(tmp_path: Path) -> None:
     done = run(tmp_path, "--help")
     assert done.returncode == 0
-    for command in ("serve", "demo", "evaluate", "replay"):
+    for command in ("serve", "demo", "evaluate", "replay", "stats", "purge"):
         assert command in done.stdout

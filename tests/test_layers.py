@@ -53,6 +53,7 @@ LAYERS = [
         "demo",
         "evaluation",
         "replaying",
+        "admin_client",
         "cli",
         "__main__",
     ],

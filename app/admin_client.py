@@ -1,0 +1,51 @@
+"""An operator's calls to a running proxy, for the commands that make them."""
+
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+from app.errors import BadInput, CallFailed
+
+_PATIENCE = 60.0  # seconds
+
+
+class AdminClient:
+    """Calls the admin routes of the proxy at `base_url`. Raises BadInput for what is no URL."""
+
+    def __init__(self, base_url: str, token: str) -> None:
+        if not base_url.startswith(("http://", "https://")):
+            raise BadInput(f"--url {base_url} is not allowed: an http:// or https:// URL")
+        self._base_url = base_url.rstrip("/").removesuffix("/v1")
+        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+
+    def stats(self) -> dict[str, Any]:
+        """Ask what is stored and what became of the requests. Raises CallFailed."""
+        return self._call("GET", "/cache/stats")
+
+    def purge(self, *, dry_run: bool) -> int:
+        """Remove everything, or tell how much that would be. Raises CallFailed."""
+        purged: int = self._call("POST", "/cache/purge", {"all": True, "dry_run": dry_run})[
+            "purged"
+        ]
+        return purged
+
+    def _call(self, method: str, path: str, document: object = None) -> dict[str, Any]:
+        url = self._base_url + path
+        body = None if document is None else json.dumps(document).encode()
+        request = urllib.request.Request(url, body, self._headers, method=method)  # noqa: S310
+        try:
+            with urllib.request.urlopen(request, timeout=_PATIENCE) as response:  # noqa: S310
+                answer: dict[str, Any] = json.loads(response.read())
+                return answer
+        except urllib.error.HTTPError as error:
+            raise CallFailed(f"{url} answered {error.code}: {_message(error)}") from None
+        except (OSError, ValueError) as error:
+            raise CallFailed(f"{url} cannot be asked: {error}") from None
+
+
+def _message(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.loads(error.read())["error"]["message"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return str(error.reason)

@@ -17,7 +17,7 @@ LAYERS = [
         "stores.partition",
         "stores.memory",
         "stores.codec",
-        "embedders",
+        "embedders.local",
         "transport",
         "upstream",
         "simulator",
@@ -58,7 +58,7 @@ LAYERS = [
         "__main__",
     ],
 ]
-PACKAGES = {"__init__", "api.__init__", "stores.__init__"}
+PACKAGES = {"__init__", "api.__init__", "embedders.__init__", "stores.__init__"}
 ENGINE_LAYER = 4
 ADAPTERS = set(LAYERS[3])
 
@@ -67,12 +67,12 @@ LIBRARIES = {
     "aiohttp": {"transport"},
     "fastapi": {"api.admin", "api.ops", "main", "server"},
     "httpx": {"transport", "upstream"},
-    "onnxruntime": {"embedders"},
+    "onnxruntime": {"embedders.local"},
     "prometheus_client": {"metrics", "api.ops"},
     "pydantic": {"settings", "cli"},
     "pydantic_settings": {"settings"},
     "starlette": {*LAYERS[5], "main"},
-    "tokenizers": {"embedders"},
+    "tokenizers": {"embedders.local"},
     "typer": {"cli"},
     "uvicorn": {"server"},
     "yarl": {"transport"},

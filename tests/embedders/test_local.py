@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 import numpy as np
 import pytest
 
-from app.embedders import LocalEmbedder
+from app.embedders.local import LocalEmbedder
 from app.models import Embedding
 
 

@@ -1,4 +1,4 @@
-"""Ways to embed a text."""
+"""The embedding model that ships with Reprise."""
 
 import os
 import unicodedata
@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from app.models import Embedding
 from app.threads import Threads
 
-_MODEL = Path(__file__).parent / "data" / "all-MiniLM-L6-v2"
+_MODEL = Path(__file__).parent.parent / "data" / "all-MiniLM-L6-v2"
 _WINDOW = 256  # tokens, those that mark begin and end included; what the model was trained on
 _QUEUE = 64  # texts; a short one takes 1 or 2 ms
 _SPACE = 0x20

@@ -5,7 +5,9 @@
     ├── BadInput                 a file given to a command is not what it reads; the line to print
     ├── CallFailed               a running proxy did not do what a command asked of it
     ├── NotUnderstood            a body we cannot interpret; it goes on as it came
-    ├── Overloaded               a part has too much to do just now; no failure of its own
+    ├── Declined                 a part does not do one piece of work; no failure of its own
+    │   └── Overloaded           it has too much to do just now
+    ├── PartFailed               a part failed, and its text, fit for a log, says how
     ├── PartUnavailable          a part of the cache failed; always a miss, never an answer
     ├── UpstreamInterrupted      the upstream's body broke off after its head was sent on
     ├── ClientDisconnected       nobody is left to answer
@@ -62,8 +64,16 @@ class NotUnderstood(RepriseError):
         self.detail = detail
 
 
-class Overloaded(RepriseError):
+class Declined(RepriseError):
+    """A part does not do this piece of work, which says nothing about the next one."""
+
+
+class Overloaded(Declined):
     """A part has so much to do that waiting for it would take longer than doing without."""
+
+
+class PartFailed(RepriseError):
+    """A part failed in a way that can be told: the text holds nothing of a request."""
 
 
 class PartUnavailable(RepriseError):

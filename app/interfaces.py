@@ -1,7 +1,8 @@
 """The ports: all that the engine knows of the world outside.
 
 An implementation may raise anything and take for ever; the engine bounds and counts it. It raises
-Overloaded for what is not its failure: too much to do at once.
+Declined for what is not its failure, such as too much to do at once, and PartFailed where the log
+is to say what failed.
 """
 
 from collections.abc import AsyncIterator, Sequence

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from app.breaker import Breaker
-from app.errors import Failure, Overloaded, PartUnavailable
+from app.errors import Declined, Failure, PartFailed, PartUnavailable
 from app.interfaces import Embedder
 from app.metrics import Metrics
 from app.models import Clock, Embedding
@@ -66,7 +66,7 @@ class Part:
         try:
             async with asyncio.timeout(budget.seconds):
                 result = await work()
-        except Overloaded as error:
+        except Declined as error:
             raise PartUnavailable(self._detail) from error
         except Exception as error:
             self._failed(error)
@@ -82,8 +82,9 @@ class Part:
 
     def _failed(self, error: Exception) -> None:
         self._failures.inc()
-        # Its type alone: a message may carry a prompt or a key.
-        _logger.warning("the %s failed: %s", self._name, type(error).__name__)
+        # Else its type alone: a message may carry a prompt or a key.
+        told = str(error) if isinstance(error, PartFailed) else type(error).__name__
+        _logger.warning("the %s failed: %s", self._name, told)
         if self._breaker.failed(self._clock()):
             _logger.error("the %s keeps failing and is left alone for a while", self._name)
 

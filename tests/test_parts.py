@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from app.errors import Overloaded, PartUnavailable
+from app.errors import Declined, Overloaded, PartFailed, PartUnavailable
 from app.metrics import Metrics
 from app.models import Embedding
 from app.parts import Budget, EmbedderPart
@@ -38,19 +38,42 @@ async def test_an_embedder_that_answers_nonsense_is_unavailable(
     assert failures(metrics) == 1
 
 
-async def test_too_much_to_do_is_no_failure(metrics: Metrics) -> None:
+@pytest.mark.parametrize("reason", [Declined, Overloaded])
+async def test_what_is_declined_is_no_failure(metrics: Metrics, reason: type[Declined]) -> None:
     embedder = FakeEmbedder()
 
-    async def overloaded() -> None:
-        raise Overloaded
+    async def decline() -> None:
+        raise reason
 
-    embedder.before = overloaded
+    embedder.before = decline
     part = EmbedderPart(embedder, metrics)
     for _ in range(20):
         with pytest.raises(PartUnavailable, match="embedder-unavailable"):
             await part.embed("text", Budget(1))
     assert not part.is_down
     assert failures(metrics) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("sk-secret"), "the embedder failed: RuntimeError"),
+        (PartFailed("it answers 404"), "the embedder failed: it answers 404"),
+    ],
+)
+async def test_a_failure_is_logged_with_what_may_be_told(
+    metrics: Metrics, error: Exception, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    embedder = FakeEmbedder()
+
+    async def fail() -> None:
+        raise error
+
+    embedder.before = fail
+    with pytest.raises(PartUnavailable):
+        await EmbedderPart(embedder, metrics).embed("text", Budget(1))
+    assert [record.getMessage() for record in caplog.records] == [told]
+    assert failures(metrics) == 1
 
 
 async def test_an_embedding_comes_out_with_unit_length(metrics: Metrics) -> None:

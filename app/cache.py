@@ -1,13 +1,14 @@
 """The semantic cache: the same question first, then one that means the same."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from app import policy
 from app.errors import Failure, PartUnavailable
 from app.headers import CacheControl
 from app.interfaces import Embedder, Store
 from app.metrics import Metrics
-from app.models import CacheKey, Clock, Counts, Embedding, Page, StoredResponse
+from app.models import CacheKey, Clock, Counts, Embedding, Header, Page, StoredResponse
 from app.parts import Budget, EmbedderPart
 from app.policy import Limits
 from app.store_parts import StorePart
@@ -27,12 +28,13 @@ class Hit:
 class Lookup:
     """The look-up of one request, and what it has learnt so far.
 
-    `budget` is what the store may still cost, `embedding` that of the text, `failure` names the
-    part that failed.
+    `credentials` are the caller's, `budget` is what the store may still cost, `embedding` that of
+    the text, `failure` names the part that failed.
     """
 
     key: CacheKey
     control: CacheControl
+    credentials: Sequence[Header] = field(repr=False)
     budget: Budget
     embedding: Embedding | None = None
     failure: Failure | None = None
@@ -55,9 +57,11 @@ class SemanticCache:
         """What a purge replaces; an answer that was asked for in another epoch is not stored."""
         return self._store.epoch
 
-    def lookup(self, key: CacheKey, control: CacheControl) -> Lookup:
+    def lookup(
+        self, key: CacheKey, control: CacheControl, credentials: Sequence[Header] = ()
+    ) -> Lookup:
         """Begin to look a request up."""
-        return Lookup(key, control, Budget(self._limits.store_timeout))
+        return Lookup(key, control, credentials, Budget(self._limits.store_timeout))
 
     async def exact(self, lookup: Lookup) -> Hit | None:
         """Find an answer to the very same question."""
@@ -93,7 +97,7 @@ class SemanticCache:
             return
         try:
             lookup.embedding = await self._embedder.embed(
-                lookup.key.text, Budget(self._limits.embedder_timeout)
+                lookup.key.text, Budget(self._limits.embedder_timeout), lookup.credentials
             )
         except PartUnavailable as unavailable:
             lookup.failure = unavailable.detail

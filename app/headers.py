@@ -56,6 +56,11 @@ def value_of(headers: Iterable[Header], name: bytes) -> str | None:
     return None
 
 
+def credentials(headers: Iterable[Header]) -> list[Header]:
+    """Give the lines that tell who the caller is."""
+    return [header for header in headers if header[0] in CREDENTIALS]
+
+
 def end_to_end(headers: Sequence[Header]) -> list[Header]:
     """Drop what concerns one connection only, what Connection names included.
 

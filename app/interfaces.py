@@ -92,8 +92,11 @@ class Embedder(Protocol):
     def dimensions(self) -> int:
         """The length of its vectors."""
 
-    async def embed(self, text: str) -> Embedding | None:
-        """Embed a text: shape (dimensions,), unit length.
+    async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
+        """Embed a text: shape (dimensions,).
+
+        `credentials` are header lines of whoever asks; only an embedder that is the upstream uses
+        them, which is sent them anyway.
 
         None where the model cannot represent the whole text: it is too long or holds an unknown
         token, so that its embedding would be another text's too.

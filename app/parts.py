@@ -7,7 +7,7 @@ a part that keeps failing is left alone for a while. All of it comes out as Part
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -17,7 +17,7 @@ from app.breaker import Breaker
 from app.errors import Declined, Failure, PartFailed, PartUnavailable
 from app.interfaces import Embedder
 from app.metrics import Metrics
-from app.models import Clock, Embedding
+from app.models import Clock, Embedding, Header
 
 T = TypeVar("T")
 
@@ -102,11 +102,13 @@ class EmbedderPart:
         """Tell whether the embedder is being left alone."""
         return self._part.is_down
 
-    async def embed(self, text: str, budget: Budget) -> Embedding | None:
-        """Embed a text, or give None where the model cannot represent it."""
+    async def embed(
+        self, text: str, budget: Budget, credentials: Sequence[Header] = ()
+    ) -> Embedding | None:
+        """Embed a text, unit length, or give None where the model cannot represent it."""
 
         async def work() -> Embedding | None:
-            embedding = await self._embedder.embed(text)
+            embedding = await self._embedder.embed(text, credentials)
             return None if embedding is None else self._checked(embedding)
 
         return await self._part.call(work, budget, self._seconds)

@@ -9,7 +9,7 @@ from app import policy, rendering
 from app.cache import Hit, Lookup, SemanticCache
 from app.errors import NotCached, NotUnderstood
 from app.forwarding import NOT_CACHED, Forwarder, Forwarding, outgoing
-from app.headers import cache_control
+from app.headers import cache_control, credentials
 from app.key import KeyRules, build_key
 from app.metrics import Metrics
 from app.models import CacheStatus, ClientRequest, Clock, Head, Replay, StoredResponse
@@ -73,12 +73,13 @@ class Proxy:
             return self._forwarder.bypass(request, reason)
 
         key = await by_size(len(body), partial(build_key, request, chat, self._rules.keys))
-        question = _Question(request, chat, self._cache.lookup(key, control))
+        lookup = self._cache.lookup(key, control, credentials(request.headers))
+        question = _Question(request, chat, lookup)
         fill = partial(self._fill, question)
         if control.no_cache:
             return self._flights.alone(fill)
 
-        if answer := await self._replay(question, await self._cache.exact(question.lookup)):
+        if answer := await self._replay(question, await self._cache.exact(lookup)):
             return answer
         flight = (key.digest, chat.shape, control, self._cache.epoch)
         reader = self._flights.join(flight, fill)

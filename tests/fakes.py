@@ -49,12 +49,14 @@ class FakeEmbedder:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self.credentials: list[Sequence[Header]] = []
         self.before: Callable[[], Awaitable[None]] | None = None
         self.answer: Callable[[str], Embedding | None] = embedding_of
         self.closed = False
 
-    async def embed(self, text: str) -> Embedding | None:
+    async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
         self.texts.append(text)
+        self.credentials.append(credentials)
         if self.before is not None:
             await self.before()
         return self.answer(text)

@@ -5,6 +5,7 @@ from app.headers import (
     cache_control,
     cache_headers,
     cache_status_value,
+    credentials,
     end_to_end,
     value_of,
 )
@@ -36,6 +37,11 @@ def test_connection_cannot_drop_what_tells_callers_apart() -> None:
         (b"x-cache-namespace", b"n"),
     ]
     assert end_to_end(headers) == headers[1:]
+
+
+def test_credentials_are_what_tells_callers_apart() -> None:
+    told: list[Header] = [(b"authorization", b"Bearer a"), (b"api-key", b"b"), (b"cookie", b"c=d")]
+    assert credentials([(b"x-a", b"1"), *told, (b"accept", b"*/*")]) == told
 
 
 def test_the_first_of_several_values_counts() -> None:

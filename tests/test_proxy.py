@@ -47,6 +47,20 @@ async def test_a_paraphrase_hits_with_the_answer_of_the_first() -> None:
     assert len(bench.upstream.requests) == 1
 
 
+@pytest.mark.parametrize("directive", [b"max-age=60", b"no-cache"])
+async def test_the_text_of_a_miss_is_embedded_once_with_the_callers_credentials(
+    directive: bytes,
+) -> None:
+    bench = Bench()
+    key: Header = (b"authorization", b"Bearer sk")
+    control: Header = (b"cache-control", directive)
+    await bench.status("valkey what", key, control, (b"x-a", b"1"))
+    await settle()
+    assert bench.embedder.texts == ["valkey what"]
+    assert bench.embedder.credentials == [[key]]
+    assert bench.store.calls.count("put") == 1
+
+
 async def test_a_hit_carries_no_stored_header() -> None:
     bench = Bench()
     bench.upstream.answer = lambda _: FakeResponse(

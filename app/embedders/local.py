@@ -2,13 +2,14 @@
 
 import os
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
-from app.models import Embedding
+from app.models import Embedding, Header
 from app.threads import Threads
 
 _MODEL = Path(__file__).parent.parent / "data" / "all-MiniLM-L6-v2"
@@ -43,7 +44,7 @@ class LocalEmbedder:
         )
         self._threads = Threads("embedder", os.cpu_count() or 1, _QUEUE)
 
-    async def embed(self, text: str) -> Embedding | None:
+    async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
         """Embed a text, or give None if it is too long or holds what the model does not see.
 
         Raises Overloaded.

@@ -1,6 +1,7 @@
 """A simulated upstream: answers at once or after a delay, in process, without a key.
 
-It serves first steps, demos and tests. Its answers depend on the last user message alone.
+It serves first steps, demos and tests. Its answers depend on the last user message alone, its
+embeddings on the words of a text.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from app import completions, sse
 from app.errors import NotUnderstood
 from app.models import ClientRequest, Header
 from app.openai import DONE, ChatRequest, JsonObject, texts_of
+from app.simulated_embeddings import answer_embeddings
 
 _JSON: Header = (b"content-type", b"application/json")
 _EVENT_STREAM: Header = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -38,15 +40,16 @@ class SimulatedUpstream:
         if request.method == "GET" and request.path == b"/models":
             models = [{"id": name, "object": "model", "owned_by": "reprise"} for name in _MODELS]
             return _document(200, {"object": "list", "data": models})
-        if request.method == "POST" and request.path == b"/chat/completions":
-            return self._chat(body)
-        return _error(404, "The simulated upstream has no such route.")
-
-    def _chat(self, body: bytes) -> "SimulatedResponse":
         try:
-            chat = ChatRequest.parse(body)
+            if request.method == "POST" and request.path == b"/chat/completions":
+                return self._chat(ChatRequest.parse(body))
+            if request.method == "POST" and request.path == b"/embeddings":
+                return _document(200, answer_embeddings(body))
         except NotUnderstood:
             return _error(400, "The simulated upstream does not understand this request.")
+        return _error(404, "The simulated upstream has no such route.")
+
+    def _chat(self, chat: ChatRequest) -> "SimulatedResponse":
         if not 1 <= chat.choices <= _MOST_CHOICES:
             return _error(400, f"n must be from 1 to {_MOST_CHOICES}.")
         asked = [m for m in chat.messages if m["role"] == "user"][-1:]

@@ -20,6 +20,7 @@ LAYERS = [
         "embedders.local",
         "transport",
         "upstream",
+        "simulated_embeddings",
         "simulator",
         "memo",
         "jsonl",

@@ -20,6 +20,10 @@ def chat(question: str = "What is Valkey?", **fields: Any) -> bytes:
     return json.dumps({"model": "m", "messages": messages, **fields}).encode()
 
 
+def embeddings(texts: Any, **fields: Any) -> bytes:
+    return json.dumps({"model": "m", "input": texts, **fields}).encode()
+
+
 async def test_the_answer_depends_on_the_last_question() -> None:
     _, body = await ask(SimulatedUpstream(), "POST", b"/chat/completions", chat())
     document = json.loads(body)
@@ -47,6 +51,18 @@ async def test_as_many_choices_come_as_asked_for() -> None:
         ("POST", b"/chat/completions", b"{", 400),
         ("POST", b"/chat/completions", chat(n=0), 400),
         ("POST", b"/chat/completions", chat(n=10**9), 400),
+        ("POST", b"/embeddings", b"{", 400),
+        ("POST", b"/embeddings", b"[]", 400),
+        ("POST", b"/embeddings", b'{"input": "text"}', 400),
+        ("POST", b"/embeddings", embeddings(None), 400),
+        ("POST", b"/embeddings", embeddings(""), 400),
+        ("POST", b"/embeddings", embeddings([]), 400),
+        ("POST", b"/embeddings", embeddings([[]]), 400),
+        ("POST", b"/embeddings", embeddings(["a", 1]), 400),
+        ("POST", b"/embeddings", embeddings(["a"] * 2049), 400),
+        ("POST", b"/embeddings", embeddings("a", dimensions=0), 400),
+        ("POST", b"/embeddings", embeddings("a", dimensions=True), 400),
+        ("POST", b"/embeddings", embeddings("a", encoding_format="hex"), 400),
         ("POST", b"/audio/speech", b"{}", 404),
         ("GET", b"/chat/completions", b"", 404),
     ],

@@ -18,6 +18,7 @@ LAYERS = [
         "stores.memory",
         "stores.codec",
         "embedders.local",
+        "embedders.remote",
         "transport",
         "upstream",
         "simulated_embeddings",

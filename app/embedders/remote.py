@@ -1,0 +1,119 @@
+"""A model behind the `/embeddings` of an OpenAI-compatible server.
+
+https://platform.openai.com/docs/api-reference/embeddings/create
+"""
+
+import base64
+import json
+from collections.abc import Sequence
+from contextlib import aclosing
+
+import numpy as np
+
+from app.errors import Declined, NotUnderstood, PartFailed
+from app.interfaces import Upstream, UpstreamResponse
+from app.models import ClientRequest, Embedding, Header
+from app.openai import load_json
+
+_HEADERS: tuple[Header, ...] = (
+    (b"content-type", b"application/json"),
+    (b"accept", b"application/json"),
+    (b"accept-encoding", b"identity"),
+)
+_SHORTENED = "text-embedding-3"  # models that take `dimensions`; others may refuse the field
+_OPENAI = (_SHORTENED, "text-embedding-ada-002")
+
+_OK = 200
+_TOO_LONG = frozenset({400, 413, 422})  # what servers answer to a text beyond the window, too
+_CALLERS_FAULT = frozenset({401, 402, 403, 429})
+_LARGEST = 1_048_576  # bytes of an answer
+
+# A token is at least one byte, so a text of so many bytes fits a window of as many tokens. Beyond
+# it a server may cut the text, silently: its embedding would be another text's too.
+_OPENAI_WINDOW = 8191
+_LIKELY_WINDOW = 510  # a BERT's 512, less those that mark begin and end
+_SHORTEST_WINDOW = 100  # no model has less
+
+
+class RemoteEmbedder:
+    """Embeds by asking a server, once a text.
+
+    With `as_caller` the server is the upstream, and asked with the credentials of whoever asks:
+    what it refuses to one of them says nothing about the others.
+    """
+
+    def __init__(
+        self, upstream: Upstream, model: str, dimensions: int, *, as_caller: bool = False
+    ) -> None:
+        self.name = f"{model}/{dimensions}"
+        self.dimensions = dimensions
+        self._upstream = upstream
+        self._as_caller = as_caller
+        family = model.rpartition("/")[2]  # gateways put the maker before it
+        self._window = _OPENAI_WINDOW if family.startswith(_OPENAI) else _LIKELY_WINDOW
+        self._options: dict[str, object] = {"model": model, "encoding_format": "base64"}
+        if family.startswith(_SHORTENED):
+            self._options["dimensions"] = dimensions
+
+    async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
+        """Embed a text, or give None if it may be too long.
+
+        The length is the server's. Raises Declined, PartFailed, and what the server's client
+        raises.
+        """
+        size = len(text.encode())
+        if not 0 < size <= self._window:
+            return None
+        request = ClientRequest(
+            method="POST",
+            path=b"/embeddings",
+            query=b"",
+            headers=[*_HEADERS, *(credentials if self._as_caller else ())],
+            body=json.dumps({**self._options, "input": text}).encode(),
+        )
+        async with aclosing(await self._upstream.send(request)) as response:
+            if response.status_code == _OK:
+                return self._checked(_embedding(await _read(response)))
+        if response.status_code in _TOO_LONG and size > _SHORTEST_WINDOW:
+            return None
+        if response.status_code in _CALLERS_FAULT and self._as_caller:
+            raise Declined
+        raise PartFailed(f"it answers {response.status_code}")
+
+    def _checked(self, embedding: Embedding) -> Embedding:
+        if embedding.shape != (self.dimensions,):
+            raise PartFailed(
+                f"REPRISE_EMBEDDING_DIMENSIONS={self.dimensions}, but its embeddings have "
+                f"{embedding.size}"
+            )
+        return embedding
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._upstream.aclose()
+
+
+async def _read(response: UpstreamResponse) -> bytes:
+    body = bytearray()
+    async for piece in response:
+        body += piece
+        if len(body) > _LARGEST:
+            raise PartFailed("its answer is too large")
+    return bytes(body)
+
+
+def _embedding(answer: bytes) -> Embedding:
+    """Read the one embedding of an answer; numbers that are not finite are found elsewhere."""
+    try:
+        (item,) = load_json(answer)["data"]
+        told = item["embedding"]
+        if isinstance(told, str):
+            numbers = np.frombuffer(base64.b64decode(told, validate=True), "<f4")
+        else:
+            numbers = np.array(told, np.float64)
+        if numbers.ndim != 1:
+            raise ValueError
+        with np.errstate(over="ignore"):
+            return numbers.astype(np.float32)
+    except (NotUnderstood, LookupError, TypeError, ValueError) as error:
+        raise PartFailed("its answer holds no embedding") from error

@@ -17,6 +17,7 @@ from app.api.passthrough import OtherRoutes, Passthrough, PassthroughRoutes
 from app.cache import SemanticCache
 from app.embeddings import EmbeddingsProxy
 from app.embedders.local import LocalEmbedder
+from app.embedders.remote import RemoteEmbedder
 from app.forwarding import Forwarder
 from app.interfaces import Embedder, Upstream, WholeStore
 from app.key import KeyRules
@@ -53,7 +54,7 @@ def adapters_for(
         clock,
         lambda kind, reason: metrics.evictions.labels(kind.value, reason).inc(),
     )
-    return Adapters(store, embedder or LocalEmbedder(), _upstream(settings), metrics, clock)
+    return Adapters(store, embedder or _embedder(settings), _upstream(settings), metrics, clock)
 
 
 def _upstream(settings: Settings) -> Upstream:
@@ -67,6 +68,27 @@ def _upstream(settings: Settings) -> Upstream:
             connect_timeout=settings.upstream_connect_timeout,
             read_timeout=settings.upstream_timeout,
         )
+    )
+
+
+def _embedder(settings: Settings) -> Embedder:
+    if settings.embedder == "local":
+        return LocalEmbedder()
+    key = settings.upstream_api_key if settings.embeds_upstream else settings.embedder_api_key
+    target = Target(
+        url=settings.embedder_url,
+        api_key=key.get_secret_value(),
+        keep_credentials=settings.embeds_upstream and settings.keeps_credentials,
+        connect_timeout=settings.embedder_timeout,
+        read_timeout=settings.embedder_timeout,
+        setting="REPRISE_EMBEDDER",
+    )
+    simulated = settings.embedder == "upstream" and settings.is_simulated
+    return RemoteEmbedder(
+        SimulatedUpstream(settings.simulated_delay) if simulated else HttpUpstream(target),
+        settings.embedding_model,
+        settings.embedding_dimensions,
+        as_caller=target.keep_credentials,
     )
 
 

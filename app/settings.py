@@ -2,6 +2,7 @@
 
 import re
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from app.middleware import is_loopback
 PREFIX = "REPRISE_"
 
 _VISIBLE = re.compile(r"[!-~]+")
+_PORTS = MappingProxyType({"http": 80, "https": 443})
 _SIMULATED = re.compile(r"simulated://(?:\?delay_ms=(\d{1,6}))?")
 
 
@@ -55,16 +57,22 @@ def _keys(value: object) -> object:
     return tuple(map(_key, items)) if isinstance(items, tuple) else items
 
 
-def _upstream_url(value: object) -> object:
+def _base_url(value: object) -> str:
     url = str(value)
-    if _SIMULATED.fullmatch(url):
-        return url
     parts = urlsplit(url)
     if not _VISIBLE.fullmatch(url) or set("?#@") & set(url):
         raise ValueError
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
         raise ValueError
     return url.rstrip("/")
+
+
+def _upstream_url(value: object) -> object:
+    return value if _SIMULATED.fullmatch(str(value)) else _base_url(value)
+
+
+def _embedder(value: object) -> object:
+    return value if value in {"local", "upstream"} else _base_url(value)
 
 
 def _setting(default: Any, allowed: str, **constraints: Any) -> Any:
@@ -75,6 +83,7 @@ _List = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 _Key = Annotated[SecretStr, BeforeValidator(_key)]
 _Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_keys)]
 _UpstreamUrl = Annotated[str, BeforeValidator(_upstream_url)]
+_Embedder = Annotated[str, BeforeValidator(_embedder)]
 
 
 class Settings(BaseSettings):
@@ -101,7 +110,12 @@ class Settings(BaseSettings):
     store: Literal["memory://"] = _setting("memory://", "memory://")
     store_timeout: float = _setting(0.25, "seconds, more than 0", gt=0)
     store_secret: SecretStr = _setting(SecretStr(""), "a secret")
-    embedder: Literal["local"] = _setting("local", "local")
+    embedder: _Embedder = _setting(
+        "local", "local, upstream, or an http:// or https:// base URL without query"
+    )
+    embedder_api_key: _Key = _setting(SecretStr(""), "a key of visible ASCII characters")
+    embedding_model: str = _setting("text-embedding-3-small", "a model's name", min_length=1)
+    embedding_dimensions: int = _setting(1536, "a whole number from 1 to 16384", ge=1, le=16_384)
     embedder_timeout: float = _setting(2.0, "seconds, more than 0", gt=0)
     verifier: Literal["off"] = _setting("off", "off")
 
@@ -136,10 +150,31 @@ class Settings(BaseSettings):
         return not self.api_keys and not self.upstream_api_key.get_secret_value()
 
     @property
+    def embedder_url(self) -> str:
+        """The base URL of a remote embedder."""
+        return self.upstream_url if self.embedder == "upstream" else self.embedder
+
+    @property
+    def embeds_upstream(self) -> bool:
+        """Tell whether the embedder is the upstream's server, with no key of its own.
+
+        Only then may it be sent what the upstream is sent: our key, or the client's credential.
+        """
+        if self.embedder == "local" or self.embedder_api_key.get_secret_value():
+            return False
+        return _origin(self.embedder_url) == _origin(self.upstream_url)
+
+    @property
     def guards_origin(self) -> bool:
         """Tell whether web pages are to be kept out, from our key or from everyone's answers."""
         valuable = self.upstream_api_key.get_secret_value() or self.isolation is Isolation.SHARED
         return bool(valuable) and not self.api_keys
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    """Give a URL's origin (RFC 9110 §4.3.1)."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
 
 
 class FixedSettings(Settings):

@@ -25,7 +25,7 @@ class Target:
     """Where requests go and as whom. Timeouts in seconds; the read timeout is silence.
 
     With `keep_credentials`, the client's own credential headers go along; else `api_key` is sent
-    in their place, if there is one.
+    in their place, if there is one. `setting` is what names the URL, for the line that refuses it.
     """
 
     url: str
@@ -33,6 +33,7 @@ class Target:
     keep_credentials: bool = True
     connect_timeout: float = 5.0
     read_timeout: float = 600.0
+    setting: str = "REPRISE_UPSTREAM_URL"
 
 
 class HttpUpstream:
@@ -43,7 +44,7 @@ class HttpUpstream:
             base = httpx.URL(target.url)
             proxy = _proxy_for(base)
         except (httpx.InvalidURL, ValueError) as error:
-            raise ConfigurationError(f"REPRISE_UPSTREAM_URL={target.url}: {error}") from None
+            raise ConfigurationError(f"{target.setting}={target.url}: {error}") from None
         self._target = target
         self._origin = base.copy_with(raw_path=b"/")
         self._base_path = base.raw_path.rstrip(b"/")

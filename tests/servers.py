@@ -142,7 +142,7 @@ class UpstreamApp:
 class Setup:
     """A proxy on a socket in front of an upstream on another one; fakes for the rest.
 
-    All else is made of the settings, as in production.
+    All else is made of the settings, as in production, a remote embedder included.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -164,7 +164,8 @@ class Setup:
     async def run_before(self, upstream_url: str) -> AsyncIterator[str]:
         """Run the proxy alone, before an upstream elsewhere."""
         settings = self.settings.model_copy(update={"upstream_url": upstream_url})
-        adapters = adapters_for(settings, embedder=self.embedder, clock=self.clock)
+        fake = self.embedder if settings.embedder == "local" else None
+        adapters = adapters_for(settings, embedder=fake, clock=self.clock)
         if self.store is not None:
             adapters = replace(adapters, store=self.store)
         self.metrics = adapters.metrics

@@ -93,6 +93,12 @@ def test_a_slash_at_the_end_of_the_upstream_does_not_matter(
         ("UPSTREAM_TIMEOUT", "0"),
         ("STORE", "redis://a"),
         ("EMBEDDER", "remote"),
+        ("EMBEDDER", "simulated://"),
+        ("EMBEDDER", "http://user:pass@a/v1"),
+        ("EMBEDDER", "http://a/v1?key=1"),
+        ("EMBEDDING_DIMENSIONS", "0"),
+        ("EMBEDDING_DIMENSIONS", "16385"),
+        ("EMBEDDING_DIMENSIONS", "many"),
         ("VERIFIER", "on"),
         ("MAX_DISTANCE", "-0.1"),
         ("MAX_DISTANCE", "nan"),
@@ -121,6 +127,7 @@ def test_a_bad_value_is_refused_in_one_line_that_says_what_is_allowed(
         ("API_KEYS", "a,b c"),
         ("API_KEYS", "schlüssel"),
         ("UPSTREAM_API_KEY", "a\nb"),
+        ("EMBEDDER_API_KEY", "a b"),
     ],
 )
 def test_a_bad_secret_is_refused_without_being_shown(
@@ -186,8 +193,38 @@ def test_settings_that_go_together_are_accepted(
     assert load(monkeypatch, **environment)
 
 
+@pytest.mark.parametrize(
+    ("embedder", "embeds_upstream"),
+    [
+        ("local", False),
+        ("upstream", True),
+        ("https://upstream.test/v1", True),
+        ("https://UPSTREAM.test:443/embedding/v2/", True),
+        ("http://upstream.test/v1", False),
+        ("http://upstream.test:443/v1", False),
+        ("https://upstream.test:8443/v1", False),
+        ("https://api.upstream.test/v1", False),
+        ("https://upstream.test.other/v1", False),
+    ],
+)
+def test_the_embedder_is_the_upstream_if_it_is_at_the_same_origin_without_a_key_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, embedder: str, embeds_upstream: bool
+) -> None:
+    environment = {"UPSTREAM_URL": "https://upstream.test/v1", "EMBEDDER": embedder}
+    assert load(monkeypatch, **environment).embeds_upstream is embeds_upstream
+    assert not load(monkeypatch, EMBEDDER_API_KEY="k").embeds_upstream
+
+
+def test_the_embedder_upstream_is_at_the_upstreams_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch, UPSTREAM_URL="https://upstream.test/v1", EMBEDDER="upstream")
+    assert settings.embedder_url == "https://upstream.test/v1"
+    assert load(monkeypatch, EMBEDDER="http://a/v1/").embedder_url == "http://a/v1"
+
+
 def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    secrets = dict.fromkeys(["UPSTREAM_API_KEY", "API_KEYS", "STORE_SECRET"], "hush")
+    secrets = dict.fromkeys(
+        ["UPSTREAM_API_KEY", "API_KEYS", "STORE_SECRET", "EMBEDDER_API_KEY"], "hush"
+    )
     settings = load(monkeypatch, **secrets)
     assert "hush" not in repr(settings)
     assert "hush" not in str(settings)

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from app import __version__
 from app.admin_client import AdminClient
 from app.demo import run_demo
-from app.embedders import LocalEmbedder
+from app.embedders.local import LocalEmbedder
 from app.errors import BadInput, CallFailed, ConfigurationError
 from app.evaluation import evaluate_pairs, read_pairs
 from app.figures import Report

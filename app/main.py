@@ -15,9 +15,9 @@ from app.api.cached import CachedRoute
 from app.api.ops import ops_routes
 from app.api.passthrough import OtherRoutes, Passthrough, PassthroughRoutes
 from app.cache import SemanticCache
-from app.embeddings import EmbeddingsProxy
 from app.embedders.local import LocalEmbedder
 from app.embedders.remote import RemoteEmbedder
+from app.embeddings import EmbeddingsProxy
 from app.forwarding import Forwarder
 from app.interfaces import Embedder, Upstream, WholeStore
 from app.key import KeyRules

@@ -2,10 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from app.interfaces import Embedder
-from app.models import Embedding
+from app.models import Embedding, Header
 
 
 class Memo:
@@ -17,10 +17,10 @@ class Memo:
         self.name = embedder.name
         self.dimensions = embedder.dimensions
 
-    async def embed(self, text: str) -> Embedding | None:
+    async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
         """Embed a text, or remember what came of it."""
         if text not in self._known:
-            self._known[text] = await self._embedder.embed(text)
+            self._known[text] = await self._embedder.embed(text, credentials)
         return self._known[text]
 
     async def learn(self, texts: Iterable[str], advance: Callable[[], None]) -> None:

@@ -7,6 +7,7 @@ a part that keeps failing is left alone for a while. All of it comes out as Part
 import asyncio
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -20,6 +21,8 @@ from app.metrics import Metrics
 from app.models import Clock, Embedding, Header
 
 T = TypeVar("T")
+
+_TEXTS_KNOWN = 4096  # 6 KiB each at 1,536 dimensions
 
 _logger = logging.getLogger("reprise.cache")
 
@@ -96,6 +99,7 @@ class EmbedderPart:
         self._embedder = embedder
         self._part = Part("embedder", "embedder-unavailable", metrics, clock)
         self._seconds = metrics.embedding_seconds
+        self._known: OrderedDict[str, Embedding] = OrderedDict()  # least recently used first
 
     @property
     def is_down(self) -> bool:
@@ -105,13 +109,24 @@ class EmbedderPart:
     async def embed(
         self, text: str, budget: Budget, credentials: Sequence[Header] = ()
     ) -> Embedding | None:
-        """Embed a text, unit length, or give None where the model cannot represent it."""
+        """Embed a text, unit length, or give None where the model cannot represent it.
+
+        A text that was embedded lately is not embedded again, be the embedder down or not.
+        """
+        if (known := self._known.get(text)) is not None:
+            self._known.move_to_end(text)
+            return known
 
         async def work() -> Embedding | None:
             embedding = await self._embedder.embed(text, credentials)
             return None if embedding is None else self._checked(embedding)
 
-        return await self._part.call(work, budget, self._seconds)
+        embedding = await self._part.call(work, budget, self._seconds)
+        if embedding is not None:
+            self._known[text] = embedding
+            if len(self._known) > _TEXTS_KNOWN:
+                self._known.popitem(last=False)
+        return embedding
 
     def _checked(self, embedding: Embedding) -> Embedding:
         if embedding.shape != (self._embedder.dimensions,):

@@ -5,7 +5,7 @@ from app.errors import Declined, Overloaded, PartFailed, PartUnavailable
 from app.metrics import Metrics
 from app.models import Embedding
 from app.parts import Budget, EmbedderPart
-from tests.fakes import FakeEmbedder
+from tests.fakes import FakeEmbedder, embedding_of
 
 
 def failures(metrics: Metrics) -> float | None:
@@ -90,3 +90,30 @@ async def test_a_text_without_embedding_is_no_failure(metrics: Metrics) -> None:
     embedder.answer = lambda _: None
     assert await EmbedderPart(embedder, metrics).embed("text", Budget(0.01)) is None
     assert failures(metrics) == 0
+
+
+async def test_a_text_that_was_embedded_lately_is_not_embedded_again(
+    metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.parts._TEXTS_KNOWN", 2)
+    embedder = FakeEmbedder()
+    part = EmbedderPart(embedder, metrics)
+    first = await part.embed("a", Budget(1))
+    for text in ("b", "a", "c", "a", "b"):
+        again = await part.embed(text, Budget(1))
+    assert embedder.texts == ["a", "b", "c", "b"]
+    assert await part.embed("a", Budget(1)) is first
+    assert again is not None
+
+
+async def test_what_could_not_be_embedded_is_tried_again(metrics: Metrics) -> None:
+    embedder = FakeEmbedder()
+    part = EmbedderPart(embedder, metrics)
+    embedder.answer = lambda _: None
+    assert await part.embed("a", Budget(1)) is None
+    embedder.answer = lambda _: np.full(8, np.nan, np.float32)
+    with pytest.raises(PartUnavailable):
+        await part.embed("a", Budget(1))
+    embedder.answer = embedding_of
+    assert await part.embed("a", Budget(1)) is not None
+    assert len(embedder.texts) == 3

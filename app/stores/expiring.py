@@ -24,14 +24,14 @@ class Expiring(Generic[T]):
     """Keeps up to `most` values. Times are in seconds since the epoch.
 
     `on_remove` is told the key of whatever leaves, replaced values included; `on_evict` is told
-    why (`expired`, `lru`) when it leaves by itself.
+    its key and why (`expired`, `lru`) when it leaves by itself.
     """
 
     def __init__(
         self,
         most: int,
         clock: Clock,
-        on_evict: Callable[[str], None],
+        on_evict: Callable[[str, str], None],
         on_remove: Callable[[str, T], None] = lambda _key, _value: None,
     ) -> None:
         self._most = most
@@ -63,8 +63,9 @@ class Expiring(Generic[T]):
             heapq.heappush(self._seconds, second)
         self._due[second][key] = None
         while len(self._entries) > self._most:
-            self.remove(next(iter(self._entries)))
-            self._on_evict("lru")
+            oldest = next(iter(self._entries))
+            self.remove(oldest)
+            self._on_evict(oldest, "lru")
 
     def remove(self, key: str) -> bool:
         """Remove a value; tell whether there was one."""
@@ -98,8 +99,9 @@ class Expiring(Generic[T]):
         while room and self._seconds and self._seconds[0] <= now:
             due = self._due[self._seconds[0]]
             while due and room:
-                self.remove(due.popitem()[0])
-                self._on_evict("expired")
+                key, _ = due.popitem()
+                self.remove(key)
+                self._on_evict(key, "expired")
                 room -= 1
             if not due:
                 del self._due[heapq.heappop(self._seconds)]

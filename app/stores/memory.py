@@ -26,19 +26,26 @@ _SEARCHES_WAITING = 16  # a search of 100,000 rows takes about 10 ms
 class MemoryStore:
     """Keeps up to `max_entries` responses, and as many embeddings; the least recently used go.
 
-    `on_evict` is told what and why (`expired`, `lru`) whenever the store itself removes one.
+    `on_evict` is told what and why (`expired`, `lru`) whenever the store itself removes one,
+    `on_leave` what and its exact key.
     """
 
     def __init__(
-        self, max_entries: int, clock: Clock, on_evict: Callable[[Kind, str], None]
+        self,
+        max_entries: int,
+        clock: Clock,
+        on_evict: Callable[[Kind, str], None],
+        on_leave: Callable[[Kind, str], None] = lambda _kind, _digest: None,
     ) -> None:
+        self._on_evict = on_evict
+        self._on_leave = on_leave
         self._threads = Threads("search", _SEARCHES_AT_ONCE, _SEARCHES_WAITING)
         self._partitions: dict[str, Partition] = {}
         self._responses: Expiring[StoredResponse] = Expiring(
-            max_entries, clock, partial(on_evict, Kind.CHAT_COMPLETION), self._forget
+            max_entries, clock, partial(self._evicted, Kind.CHAT_COMPLETION), self._forget
         )
         self._embeddings: Expiring[StoredEmbedding] = Expiring(
-            max_entries, clock, partial(on_evict, Kind.EMBEDDING)
+            max_entries, clock, partial(self._evicted, Kind.EMBEDDING)
         )
         self.epoch = secrets.token_hex(8)
 
@@ -68,6 +75,10 @@ class MemoryStore:
 
     async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
         """Store a response in place of an older one; without embedding, for exact matches only."""
+        self.keep(stored, embedding)
+
+    def keep(self, stored: StoredResponse, embedding: Embedding | None) -> None:
+        """Do what `put` does, at once."""
         self._responses.expire()
         if stored.epoch not in ("", self.epoch):
             return
@@ -101,11 +112,20 @@ class MemoryStore:
 
     async def put_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
         """Store embeddings in place of older ones."""
+        self.keep_embeddings(embeddings)
+
+    def keep_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
+        """Do what `put_embeddings` does, at once."""
         self._embeddings.expire()
         for stored in embeddings:
             if stored.epoch in ("", self.epoch):
                 expires = stored.stored_at + stored.freshness_lifetime
                 self._embeddings.put(stored.id, stored, expires)
+
+    def holds(self, kind: Kind, digest: str) -> bool:
+        """Tell whether something fresh is stored under an exact key; it does not count as used."""
+        kept = self._embeddings if kind is Kind.EMBEDDING else self._responses
+        return kept.peek(digest) is not None
 
     async def count(self) -> Counts:
         """Tell how much is stored."""
@@ -114,6 +134,10 @@ class MemoryStore:
     async def aclose(self) -> None:
         """Let the threads go; what is in memory goes with the process."""
         self._threads.shutdown()
+
+    def _evicted(self, kind: Kind, digest: str, reason: str) -> None:
+        self._on_evict(kind, reason)
+        self._on_leave(kind, digest)
 
     def _forget(self, digest: str, stored: StoredResponse) -> None:
         name = stored.key.partition

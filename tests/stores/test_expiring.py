@@ -10,7 +10,10 @@ class Kept:
         self.evicted: list[str] = []
         self.removed: list[tuple[str, str]] = []
         self.values: Expiring[str] = Expiring(
-            most, self.clock, self.evicted.append, lambda *item: self.removed.append(item)
+            most,
+            self.clock,
+            lambda key, reason: self.evicted.append(f"{key} {reason}"),
+            lambda *item: self.removed.append(item),
         )
 
     def put(self, keys: str, seconds: float = 60.0) -> None:
@@ -36,7 +39,7 @@ def test_the_least_recently_used_give_way_and_looking_is_no_use() -> None:
     kept.values.use("a")
     kept.values.peek("b")
     kept.put("d")
-    assert (kept.alive, kept.evicted, kept.removed) == ("acd", ["lru"], [("b", "B")])
+    assert (kept.alive, kept.evicted, kept.removed) == ("acd", ["b lru"], [("b", "B")])
 
 
 def test_a_replaced_value_is_told_as_removed_and_not_as_evicted() -> None:
@@ -51,7 +54,7 @@ def test_what_has_expired_is_removed_and_told() -> None:
     kept.put("c", 9)
     kept.clock.advance(1)
     kept.values.expire()
-    assert (kept.alive, kept.evicted) == ("c", ["expired", "expired"])
+    assert (kept.alive, sorted(kept.evicted)) == ("c", ["a expired", "b expired"])
     assert sorted(kept.removed) == [("a", "A"), ("b", "B")]
 
 

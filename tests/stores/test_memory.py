@@ -10,7 +10,7 @@ from app.models import Counts, Embedding, Kind, StoredResponse
 from app.stores import partition
 from app.stores.memory import MemoryStore
 from tests.fakes import ManualClock
-from tests.stores.test_contract import EAST, entry, towards
+from tests.stores.test_contract import EAST, embedding, entry, towards
 
 
 class Evictions(list[str]):
@@ -36,6 +36,33 @@ async def test_the_least_recently_used_give_way() -> None:
     assert await store.count() == Counts(3, 0)
     assert await alive(store, "abcd") == "acd"
     assert evictions == ["chat_completion lru"]
+
+
+async def test_what_leaves_by_itself_is_told_by_its_key() -> None:
+    clock, left = ManualClock(), list[str]()
+    store = MemoryStore(2, clock, Evictions(), lambda kind, digest: left.append(f"{kind} {digest}"))
+    await fill(store, clock, "aab")
+    await store.delete("p1-b")
+    await fill(store, clock, "cd")
+    assert left == ["chat_completion p1-a"]
+    await store.put_embeddings([embedding(clock)])
+    clock.advance(60)
+    await store.get_embeddings([])
+    assert left[1:] == ["embedding e"]
+
+
+async def test_what_is_fresh_is_held_and_asking_does_not_count_as_using() -> None:
+    clock = ManualClock()
+    store = MemoryStore(2, clock, Evictions())
+    await fill(store, clock, "ab")
+    await store.put_embeddings([embedding(clock)])
+    assert store.holds(Kind.CHAT_COMPLETION, "p1-a")
+    assert store.holds(Kind.EMBEDDING, "e")
+    assert not store.holds(Kind.CHAT_COMPLETION, "e")
+    await fill(store, clock, "c")
+    assert not store.holds(Kind.CHAT_COMPLETION, "p1-a")
+    clock.advance(60)
+    assert not store.holds(Kind.CHAT_COMPLETION, "p1-b")
 
 
 async def test_the_nearest_neighbor_counts_as_used_and_no_other() -> None:

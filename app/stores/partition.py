@@ -51,7 +51,7 @@ class Partition:
         """Add an embedding. Raises ValueError for one of another length."""
         if embedding.shape != (self._dimensions,):
             raise ValueError("the embedding has another shape")
-        block = next((block for block in self._blocks if not block.is_full), None)
+        block = next((block for block in reversed(self._blocks) if not block.is_full), None)
         if block is None:
             block = self._new_block()
         if block.free:

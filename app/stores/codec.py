@@ -5,6 +5,7 @@ ValueError, which is a miss; fields that are not known are ignored, so that an o
 read what a newer one has added to.
 """
 
+import struct
 import zlib
 from collections.abc import Mapping
 
@@ -17,6 +18,7 @@ VERSION = b"1"
 _WORTH_PACKING = 1024  # bytes; smaller answers gain little and can be read by eye
 _MOST_UNPACKED = 268_435_456  # bytes; no answer is larger, whatever a damaged one claims
 _PLAIN, _DEFLATE = b"", b"deflate"
+_LENGTHS = struct.Struct("<HI")  # of a field's name and of its value, in bytes
 
 
 def response_fields(stored: StoredResponse) -> dict[str, bytes]:
@@ -84,6 +86,29 @@ def embedding_of(digest: str, fields: Mapping[str, bytes]) -> StoredEmbedding:
         freshness_lifetime=_seconds(fields, "lifetime"),
         epoch=_text(fields, "epoch"),
     )
+
+
+def fields_bytes(fields: Mapping[str, bytes]) -> bytes:
+    """Write fields one after the other, each as its lengths, its name and its value."""
+    parts = []
+    for name, value in fields.items():
+        raw = name.encode()
+        parts += [_LENGTHS.pack(len(raw), len(value)), raw, value]
+    return b"".join(parts)
+
+
+def fields_of(raw: bytes) -> dict[str, bytes]:
+    """Read fields. Raises ValueError."""
+    fields, at = {}, 0
+    while at < len(raw):
+        if (begin := at + _LENGTHS.size) > len(raw):
+            raise ValueError("the fields are damaged")
+        name, value = _LENGTHS.unpack_from(raw, at)
+        middle, at = begin + name, begin + name + value
+        if at > len(raw):
+            raise ValueError("the fields are damaged")
+        fields[raw[begin:middle].decode()] = raw[middle:at]
+    return fields
 
 
 def vector_bytes(embedding: Embedding) -> bytes:

@@ -105,6 +105,25 @@ def test_a_damaged_embedding_is_refused(name: str, value: bytes | None) -> None:
         codec.embedding_of("d", fields)
 
 
+@given(st.dictionaries(TEXTS, st.binary(max_size=50)))
+def test_fields_come_back_as_they_were(fields: dict[str, bytes]) -> None:
+    assert codec.fields_of(codec.fields_bytes(fields)) == fields
+
+
+@given(st.dictionaries(TEXTS, st.binary(max_size=9), min_size=1), st.data())
+def test_fields_that_are_cut_are_refused_or_fewer(
+    fields: dict[str, bytes], data: st.DataObject
+) -> None:
+    raw = codec.fields_bytes(fields)
+    cut = raw[: data.draw(st.integers(0, len(raw) - 1))]
+    try:
+        read = codec.fields_of(cut)
+    except ValueError:
+        return
+    assert len(read) < len(fields)
+    assert read.items() <= fields.items()
+
+
 def test_a_vector_comes_back_bit_for_bit_and_another_models_is_refused() -> None:
     vector = np.array([0.1, -2.5, 1e-30], np.float32)
     assert codec.vector_of(codec.vector_bytes(vector), 3).tobytes() == vector.tobytes()

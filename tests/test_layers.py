@@ -19,6 +19,7 @@ LAYERS = [
         "stores.codec",
         "stores.journal",
         "stores.commits",
+        "stores.sqlite",
         "embedders.local",
         "embedders.remote",
         "transport",

@@ -1,24 +1,34 @@
 """What every store does, whatever it is made of.
 
 A store joins by a line in STORES: a function that makes an empty one, with room for at least a
-hundred entries, under a clock that the test moves.
+hundred entries, under a clock that the test moves; there is a folder for what it writes.
 """
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from app.interfaces import Store, WholeStore
-from app.models import CacheKey, Counts, Embedding, StoredEmbedding, StoredResponse
+from app.models import CacheKey, Counts, Embedding, Kind, StoredEmbedding, StoredResponse
 from app.stores.memory import MemoryStore
+from app.stores.sqlite import EmbeddingModel, SqliteStore
 from tests.fakes import ManualClock
 
 DIMENSIONS = 4
-STORES: dict[str, Callable[[ManualClock], WholeStore]] = {
-    "memory": lambda clock: MemoryStore(100, clock, lambda _kind, _reason: None),
+
+
+def ignore(_kind: Kind, _reason: str) -> None:
+    """Take note of an eviction, or not."""
+
+
+MODEL = EmbeddingModel("test", DIMENSIONS)
+STORES: dict[str, Callable[[ManualClock, Path], WholeStore]] = {
+    "memory": lambda clock, _: MemoryStore(100, clock, ignore),
+    "sqlite": lambda clock, folder: SqliteStore(folder / "cache.db", MODEL, 100, clock, ignore),
 }
 
 
@@ -28,8 +38,10 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture(params=STORES)
-async def store(request: pytest.FixtureRequest, clock: ManualClock) -> AsyncIterator[WholeStore]:
-    store = STORES[request.param](clock)
+async def store(
+    request: pytest.FixtureRequest, clock: ManualClock, tmp_path: Path
+) -> AsyncIterator[WholeStore]:
+    store = STORES[request.param](clock, tmp_path)
     yield store
     await store.aclose()
 

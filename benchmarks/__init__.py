@@ -1,0 +1,1 @@
+"""Measurements and long trials, each run by hand: `python -m benchmarks.<name>`."""

@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.middleware import Middleware
@@ -23,13 +24,14 @@ from app.interfaces import Embedder, Upstream, WholeStore
 from app.key import KeyRules
 from app.metrics import Metrics
 from app.middleware import CHAT_COMPLETIONS, EMBEDDINGS, ExchangeMiddleware, GateMiddleware
-from app.models import Clock
+from app.models import Clock, Kind
 from app.policy import Limits
 from app.proxy import Proxy, Rules
 from app.settings import Settings
 from app.simulator import SimulatedUpstream
 from app.store_parts import EmbeddingStorePart
 from app.stores.memory import MemoryStore
+from app.stores.sqlite import EmbeddingModel, SqliteStore
 from app.upstream import HttpUpstream, Target
 
 
@@ -49,12 +51,27 @@ def adapters_for(
 ) -> Adapters:
     """Make the adapters that the settings name; an embedder that is given takes its place."""
     metrics = Metrics()
-    store = MemoryStore(
-        settings.max_entries,
-        clock,
-        lambda kind, reason: metrics.evictions.labels(kind.value, reason).inc(),
-    )
-    return Adapters(store, embedder or _embedder(settings), _upstream(settings), metrics, clock)
+    embedder = embedder or _embedder(settings)
+    upstream = _upstream(settings)
+    store = _store(settings, embedder, metrics, clock)
+    return Adapters(store, embedder, upstream, metrics, clock)
+
+
+def _store(settings: Settings, embedder: Embedder, metrics: Metrics, clock: Clock) -> WholeStore:
+    def count_eviction(kind: Kind, reason: str) -> None:
+        metrics.evictions.labels(kind.value, reason).inc()
+
+    match settings.store.partition("://"):
+        case ("sqlite", _, path):
+            return SqliteStore(
+                Path(path.removeprefix("/")),
+                EmbeddingModel(embedder.name, embedder.dimensions),
+                settings.max_entries,
+                clock,
+                count_eviction,
+            )
+        case _:
+            return MemoryStore(settings.max_entries, clock, count_eviction)
 
 
 def _upstream(settings: Settings) -> Upstream:

@@ -22,6 +22,7 @@ PREFIX = "REPRISE_"
 
 _VISIBLE = re.compile(r"[!-~]+")
 _PORTS = MappingProxyType({"http": 80, "https": 443})
+_SQLITE = re.compile(r"sqlite:///[^?#\x00-\x1f\x7f]*[^?#/\x00-\x1f\x7f]")
 _SIMULATED = re.compile(r"simulated://(?:\?delay_ms=(\d{1,6}))?")
 
 
@@ -75,6 +76,12 @@ def _embedder(value: object) -> object:
     return value if value in {"local", "upstream"} else _base_url(value)
 
 
+def _store_url(value: object) -> object:
+    if value != "memory://" and not _SQLITE.fullmatch(str(value)):
+        raise ValueError
+    return value
+
+
 def _setting(default: Any, allowed: str, **constraints: Any) -> Any:
     return Field(default, json_schema_extra={"allowed": allowed}, **constraints)
 
@@ -84,6 +91,7 @@ _Key = Annotated[SecretStr, BeforeValidator(_key)]
 _Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_keys)]
 _UpstreamUrl = Annotated[str, BeforeValidator(_upstream_url)]
 _Embedder = Annotated[str, BeforeValidator(_embedder)]
+_StoreUrl = Annotated[str, BeforeValidator(_store_url)]
 
 
 class Settings(BaseSettings):
@@ -107,7 +115,9 @@ class Settings(BaseSettings):
     upstream_connect_timeout: float = _setting(5.0, "seconds, more than 0", gt=0)
     upstream_timeout: float = _setting(600.0, "seconds, more than 0", gt=0)
 
-    store: Literal["memory://"] = _setting("memory://", "memory://")
+    store: _StoreUrl = _setting(
+        "memory://", "memory://, sqlite:///relative.db or sqlite:////absolute.db"
+    )
     store_timeout: float = _setting(0.25, "seconds, more than 0", gt=0)
     store_secret: SecretStr = _setting(SecretStr(""), "a secret")
     embedder: _Embedder = _setting(

@@ -92,6 +92,13 @@ def test_a_slash_at_the_end_of_the_upstream_does_not_matter(
         ("PASSTHROUGH", "maybe"),
         ("UPSTREAM_TIMEOUT", "0"),
         ("STORE", "redis://a"),
+        ("STORE", "memory://a"),
+        ("STORE", "sqlite://"),
+        ("STORE", "sqlite:///"),
+        ("STORE", "sqlite://cache.db"),
+        ("STORE", "sqlite:///folder/"),
+        ("STORE", "sqlite:///cache.db?mode=ro"),
+        ("STORE", "sqlite:///cache\n.db"),
         ("EMBEDDER", "remote"),
         ("EMBEDDER", "simulated://"),
         ("EMBEDDER", "http://user:pass@a/v1"),
@@ -157,6 +164,10 @@ def test_every_bad_value_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
     ("environment", "named"),
     [
         ({"WORKERS": "2"}, ["REPRISE_WORKERS=2", "REPRISE_STORE"]),
+        (
+            {"WORKERS": "2", "STORE": "sqlite:///cache.db"},
+            ["REPRISE_WORKERS=2", "REPRISE_STORE=sqlite:///cache.db"],
+        ),
         (
             {"HOST": "0.0.0.0", "UPSTREAM_API_KEY": "sk-secret"},  # noqa: S104
             ["REPRISE_HOST=0.0.0.0", "REPRISE_UPSTREAM_API_KEY", "REPRISE_API_KEYS"],

@@ -93,7 +93,7 @@ class Embedder(Protocol):
         """The length of its vectors."""
 
     async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
-        """Embed a text: shape (dimensions,).
+        """Embed a text: shape (dimensions,), unit length.
 
         `credentials` are header lines of whoever asks; only an embedder that is the upstream uses
         them, which is sent them anyway.

@@ -5,10 +5,12 @@ https://platform.openai.com/docs/api-reference/embeddings/create
 
 import base64
 import json
+import math
 from collections.abc import Sequence
 from contextlib import aclosing
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.errors import Declined, NotUnderstood, PartFailed
 from app.interfaces import Upstream, UpstreamResponse
@@ -73,20 +75,23 @@ class RemoteEmbedder:
         )
         async with aclosing(await self._upstream.send(request)) as response:
             if response.status_code == _OK:
-                return self._checked(_embedding(await _read(response)))
+                return self._checked(_numbers(await _read(response)))
         if response.status_code in _TOO_LONG and size > _SHORTEST_WINDOW:
             return None
         if response.status_code in _CALLERS_FAULT and self._as_caller:
             raise Declined
         raise PartFailed(f"it answers {response.status_code}")
 
-    def _checked(self, embedding: Embedding) -> Embedding:
-        if embedding.shape != (self.dimensions,):
+    def _checked(self, numbers: NDArray[np.float64]) -> Embedding:
+        if numbers.size != self.dimensions:
             raise PartFailed(
                 f"REPRISE_EMBEDDING_DIMENSIONS={self.dimensions}, but its embeddings have "
-                f"{embedding.size}"
+                f"{numbers.size}"
             )
-        return embedding
+        length = float(np.linalg.norm(numbers))
+        if not 0 < length < math.inf:
+            raise PartFailed("its embedding has no direction")
+        return np.asarray(numbers / length, dtype=np.float32)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -102,18 +107,16 @@ async def _read(response: UpstreamResponse) -> bytes:
     return bytes(body)
 
 
-def _embedding(answer: bytes) -> Embedding:
-    """Read the one embedding of an answer; numbers that are not finite are found elsewhere."""
+def _numbers(answer: bytes) -> NDArray[np.float64]:
+    """Read the one embedding of an answer, whatever its length and direction."""
     try:
         (item,) = load_json(answer)["data"]
         told = item["embedding"]
         if isinstance(told, str):
-            numbers = np.frombuffer(base64.b64decode(told, validate=True), "<f4")
-        else:
-            numbers = np.array(told, np.float64)
-        if numbers.ndim != 1:
-            raise ValueError
-        with np.errstate(over="ignore"):
-            return numbers.astype(np.float32)
-    except (NotUnderstood, LookupError, TypeError, ValueError) as error:
+            told = np.frombuffer(base64.b64decode(told, validate=True), "<f4")
+        numbers = np.array(told, np.float64)
+    except (NotUnderstood, LookupError, TypeError, ValueError, OverflowError) as error:
         raise PartFailed("its answer holds no embedding") from error
+    if numbers.ndim != 1:
+        raise PartFailed("its answer holds no embedding")
+    return numbers

@@ -153,13 +153,19 @@ async def fail(exchange: Exchange) -> None:
     await exchange.answer({"error": "sk-secret"}, 500)
 
 
+async def refuse(exchange: Exchange) -> None:
+    await exchange.answer(
+        {"error": "sk-secret"}, 401
+    )  # our key, or the want of one: not a caller's
+
+
 async def stall(exchange: Exchange) -> None:
     await exchange.start()
     await exchange.write(b'{"data":')
     await exchange.disconnected()
 
 
-@pytest.mark.parametrize("trouble", [hang, fail, stall])
+@pytest.mark.parametrize("trouble", [hang, fail, refuse, stall])
 async def test_an_embedder_that_fails_is_soon_left_alone(trouble: Any) -> None:
     host = UpstreamApp(trouble)
     async with upstream_of(host) as embedder:

@@ -93,8 +93,6 @@ def test_the_proxy_starts_without_any_settings(
     for name in KNOWN:
         monkeypatch.delenv(name, raising=False)
     for name, value in PROXY["environment"].items():
-        if name == "REPRISE_STORE":
-            continue
         # What compose puts in place of a variable that is not set.
         monkeypatch.setenv(name, re.sub(r"\$\{\w+:-(.*)\}", r"\1", str(value)))
     settings = load_settings()

@@ -15,12 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.interfaces import WholeStore
 from app.models import CacheKey, Counts, Kind
 from app.stores.memory import MemoryStore
 from app.stores.sqlite import EmbeddingModel, SqliteStore
 from benchmarks.kill_9 import Acknowledged, losses, run_round
 from tests.fakes import ManualClock
-from tests.stores.test_contract import EAST, MODEL, WholeStore, embedding, entry, ids, towards
+from tests.stores.test_contract import EAST, MODEL, embedding, entry, ids, towards
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -229,3 +229,22 @@ class Replay:
 
     head: Head
     body: bytes
+
+
+class Guard(StrEnum):
+    """What proves that one answer cannot serve two questions."""
+
+    LANGUAGE = "language"
+    NUMBERS = "numbers"
+    UNITS = "units"
+    DATES = "dates"
+    QUOTES = "quotes"
+    IDENTIFIERS = "identifiers"
+    NEGATION = "negation"
+    ANTONYMS = "antonyms"
+    NAMES = "names"
+    QUESTIONS = "questions"
+    KINDS = "kinds"
+    QUALIFIERS = "qualifiers"
+    ROLES = "roles"
+    WORDS = "words"

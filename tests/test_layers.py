@@ -10,7 +10,7 @@ APP = Path(__file__).parent.parent / "app"
 # A module imports only from lower rows, and from modules named before it in its own row.
 LAYERS = [
     ["errors", "models", "headers", "sse", "openai", "completions", "vectors", "metrics"],
-    ["breaker", "key", "policy", "rendering", "recording", "figures"],
+    ["breaker", "key", "policy", "rendering", "recording", "figures", "guards"],
     ["interfaces", "threads", "progress"],
     [
         "stores.expiring",

@@ -1,0 +1,1 @@
+"""Cheap proofs that one answer cannot serve two questions."""

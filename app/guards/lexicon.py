@@ -1,0 +1,272 @@
+"""The guards' word lists, read once; `app/data/guards/README.md` tells their format and source."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+
+from app.models import Guard
+
+LANGUAGES = ("en", "de", "fr", "es")
+"""The languages whose words are judged."""
+
+_LISTS = Path(__file__).parent.parent / "data" / "guards"
+_SHORTEST_STEM = 3  # letters
+_DEGREES = ("iest", "ier", "est", "er", "l")  # what `stem` leaves: loudest, louder, loudly
+_REMEMBERED = 16_384  # words that need not be looked up again, a language
+_GROUP = 3  # digits between two separators of thousands
+_ALTERNATIVES = (
+    Guard.QUESTIONS,
+    Guard.ANTONYMS,
+    Guard.NAMES,
+    Guard.DATES,
+    Guard.KINDS,
+    Guard.QUALIFIERS,
+)
+
+Sections = Mapping[str, list[list[str]]]
+Phrase = tuple[tuple[str, ...], str]
+"""The words that may follow a first one, and the one word that all together count as."""
+
+Place = tuple[Guard, int]
+"""A line of alternatives: what it tells of, and its number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A word among alternatives: two members of one place exclude each other."""
+
+    place: Place
+    name: str
+    needs_capital: bool
+    narrows: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What is known of a word.
+
+    `classes` names its classes of synonyms, the one that names the word first: its own stem if
+    there is none. `members` are its places among alternatives, `way` is what follows it: where
+    something comes `from` or goes `to`. A common word may be put for another.
+    """
+
+    classes: tuple[str, ...]
+    members: tuple[Member, ...]
+    way: str | None
+    is_function: bool
+    is_light: bool
+    is_common: bool
+    is_joint: bool
+    negates: bool
+    softens: bool
+    knows: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lexicon:
+    """What is known of a language's words; all are in lower case.
+
+    `look_up` tells what is known of any word. `phrases` gives for a first word what may follow it.
+    `comparing` are the words that make a number after them a bound, `vague` the number words that
+    may mean no number.
+    """
+
+    language: str
+    look_up: Callable[[str], Word]
+    phrases: Mapping[str, tuple[Phrase, ...]]
+    numbers: Mapping[str, float]
+    multipliers: Mapping[str, float]
+    vague: frozenset[str]
+    comparing: frozenset[str]
+    joints: frozenset[str]
+
+    @property
+    def has_capital_nouns(self) -> bool:
+        """Tell whether all nouns are written with a capital."""
+        return self.language == "de"
+
+    def parse(self, digits: str) -> float:
+        """Read digits with separators: `1,000.5` in English, `1.000,5` elsewhere."""
+        point, comma = (".", ",") if self.language == "en" else (",", ".")
+        whole, *others = digits.split(comma)
+        if len(others) == 1 and len(others[0].partition(point)[0]) != _GROUP:
+            return float(digits.replace(comma, "."))  # a decimal fraction, the other way
+        whole, _, fraction = digits.replace(comma, "").partition(point)
+        return float(f"{whole}.{fraction.replace(point, '')}")
+
+
+def load(language: str) -> Lexicon:
+    """Read the lists of one of LANGUAGES."""
+    sections = _read(f"{language}.txt", "names.txt", *(["en-common.txt"] * (language == "en")))
+    words = _Words(sections)
+    numbers = _pairs(sections["numbers"])
+    return Lexicon(
+        language=language,
+        look_up=lru_cache(_REMEMBERED)(words.look_up),
+        phrases=MappingProxyType(_phrases({*words.synonyms, *words.alternatives})),
+        numbers=MappingProxyType(
+            {word: float(value.strip("~")) for word, value in numbers.items() if value[0] != "*"}
+        ),
+        multipliers=MappingProxyType(
+            {word: float(value[1:]) for word, value in numbers.items() if value[0] == "*"}
+        ),
+        vague=frozenset(word for word, value in numbers.items() if value[0] == "~"),
+        comparing=frozenset(_words(sections["comparing"])),
+        joints=frozenset(_words(sections["joints"])),
+    )
+
+
+class _Words:
+    """The lists of words of a language."""
+
+    def __init__(self, sections: Sections) -> None:
+        self.suffixes = tuple(sorted(_words(sections["suffixes"]), key=len, reverse=True))
+        self.synonyms = _synonyms(sections, self.suffixes)
+        self.alternatives, self.inflected = _alternatives(sections, self.suffixes)
+        self.function = {*_words(sections["function"]), *_forms(sections[Guard.QUESTIONS])}
+        self.light = set(_words(sections["light"]))
+        self.light |= {_cut(word, self.suffixes) for word in self.light}
+        self.common = set(_words(sections["common"]))
+        self.ways = _pairs(sections["ways"])
+        self.joints = set(_words(sections["joints"]))
+        self.negators = set(_words(sections["negators"]))
+        self.softeners = set(_words(sections["softeners"]))
+        self.knowing = set(_words(sections["knowing"]))
+
+    def look_up(self, text: str) -> Word:
+        stem = _cut(text, self.suffixes)
+        classes = self.synonyms.get(text) or self.synonyms.get(stem) or (stem,)
+        return Word(
+            classes=classes,
+            members=self.alternatives.get(text) or self.inflected.get(stem) or (),
+            way=self.ways.get(text),
+            is_function=text in self.function,
+            is_light=text in self.light or classes[0] in self.light,
+            is_common=self._is_common(text, stem),
+            is_joint=text in self.joints,
+            negates=text in self.negators,
+            softens=text in self.softeners,
+            knows=text in self.knowing,
+        )
+
+    def _is_common(self, text: str, stem: str) -> bool:
+        """Tell whether a word is common; every word is where the common ones are not known."""
+        if not self.common or text in self.synonyms:
+            return True
+        return not self.common.isdisjoint({text, stem, _cut(stem, _DEGREES)})
+
+
+def load_units(section: str) -> MappingProxyType[str, tuple[str, float]]:
+    """Read units: a name gives the base that it measures in, and the factor to it."""
+    units: dict[str, tuple[str, float]] = {}
+    for first, *names in _read("units.txt")[section]:
+        name, _, measure = first.partition("=")
+        factor, _, base = measure.partition("*")
+        units |= dict.fromkeys([name, *names], (base, float(factor)))
+    return MappingProxyType(units)
+
+
+def load_markers() -> Mapping[str, str]:
+    """Read the words that give a language away; what English has counts for no unknown one."""
+    owners: dict[str, set[str]] = defaultdict(set)
+    for language, *words in _read("languages.txt")["markers"]:
+        for word in words:
+            owners[word].add(language.removesuffix(":"))
+    for language in LANGUAGES:
+        for word in _words(_read(f"{language}.txt")["function"]):
+            owners[word].add(language)
+    for of in owners.values():
+        if "en" in of:
+            of &= set(LANGUAGES)
+    return MappingProxyType({word: of.pop() for word, of in owners.items() if len(of) == 1})
+
+
+def _read(*names: str) -> Sections:
+    sections: dict[str, list[list[str]]] = defaultdict(list)
+    for name in names:
+        section = sections[""]
+        for line in (_LISTS / name).read_text(encoding="utf-8").splitlines():
+            if line.startswith("["):
+                section = sections[line.strip("[]")]
+            elif line and not line.startswith("#"):
+                section.append(line.split())
+    return sections
+
+
+def _words(lines: list[list[str]]) -> list[str]:
+    return [word for line in lines for word in line]
+
+
+def _pairs(lines: list[list[str]]) -> dict[str, str]:
+    return dict(pair.split("=") for pair in _words(lines))
+
+
+def _spoken(forms: str) -> list[str]:
+    """Split the forms of an alternative: `^us=united_states` to `us` and `united states`."""
+    return forms.strip("^!").replace("_", " ").split("=")
+
+
+def _forms(lines: list[list[str]]) -> list[str]:
+    return [form for forms in _words(lines) for form in _spoken(forms)]
+
+
+def _cut(word: str, suffixes: tuple[str, ...]) -> str:
+    """Cut the first of some endings that leaves at least three letters."""
+    if not word.endswith(suffixes):
+        return word
+    for suffix in suffixes:
+        if word.endswith(suffix) and len(word) - len(suffix) >= _SHORTEST_STEM:
+            stem = word[: -len(suffix)]
+            if suffix == "s" and stem[-1] == "s":
+                return word
+            doubled = len(stem) > _SHORTEST_STEM and stem[-1] == stem[-2]
+            return stem[:-1] if doubled and stem[-1] not in "lsz" else stem
+    return word
+
+
+def _synonyms(sections: Sections, suffixes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Give words and stems their classes; the forms of a name or date are a class, too."""
+    lines = [[word.replace("_", " ") for word in line] for line in sections["synonyms"]]
+    for guard in (Guard.NAMES, Guard.DATES):
+        lines += [_spoken(forms) for forms in _words(sections[guard])]
+    classes: dict[str, list[str]] = defaultdict(list)
+    for line in lines:
+        for word in line:
+            for form in {word, _cut(word, suffixes)}:
+                classes[form].append(line[0])
+    return {word: tuple(names) for word, names in classes.items()}
+
+
+def _alternatives(
+    sections: Sections, suffixes: tuple[str, ...]
+) -> tuple[dict[str, tuple[Member, ...]], dict[str, tuple[Member, ...]]]:
+    """Give words their places, and stems theirs; names and what narrows are met as they stand."""
+    members: dict[str, set[Member]] = defaultdict(set)
+    stems: dict[str, set[Member]] = defaultdict(set)
+    for guard in _ALTERNATIVES:
+        for group, line in enumerate(sections[guard]):
+            for forms in line:
+                first, *others = _spoken(forms)
+                member = Member((guard, group), first, forms[0] == "^", forms[0] == "!")
+                for form in (first, *others):
+                    members[form].add(member)
+                    if guard is Guard.NAMES:
+                        members[f"{form}s"].add(member)
+                    elif not member.narrows:
+                        stems[_cut(form, suffixes)].add(member)
+    return (
+        {word: tuple(places) for word, places in members.items()},
+        {stem: tuple(places) for stem, places in stems.items()},
+    )
+
+
+def _phrases(names: Iterable[str]) -> dict[str, tuple[Phrase, ...]]:
+    """Give for a first word the phrases that it may begin, the longest first."""
+    phrases: dict[str, list[Phrase]] = defaultdict(list)
+    for phrase in sorted((name for name in names if " " in name), key=len, reverse=True):
+        first, *rest = phrase.split()
+        phrases[first].append((tuple(rest), phrase))
+    return {first: tuple(found) for first, found in phrases.items()}

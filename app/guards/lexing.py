@@ -1,0 +1,116 @@
+"""Text to pieces: words, numbers, and what must be taken letter by letter."""
+
+import re
+import unicodedata
+from enum import Enum, auto
+from typing import NamedTuple
+
+_QUOTES = "\"'`\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb\u2039\u203a"
+_OPENING = _QUOTES + "([<\u00bf\u00a1,;:"
+_FULL_STOPS = ".!?:\u2026\u3002\uff1f\uff01"
+_CLOSING = _QUOTES + _FULL_STOPS + ")]>,;\uff0c"
+_STRAIGHT = str.maketrans(
+    dict.fromkeys("\u2018\u2019\u201b`\u00b4", "'")
+    | dict.fromkeys("\u201c\u201d\u201e\u201f\u00ab\u00bb", '"')
+)
+_SUBJECTS = frozenset(
+    ("what", "who", "where", "when", "why", "how", "that", "this", "there", "here", "it")
+) | {"he", "she"}
+
+_ABBREVIATION = re.compile(r"(?:[^\W\d_]{1,2}\.)+[^\W\d_]{0,2}")
+_VERBATIM = re.compile(
+    r"-{1,2}[^\W\d]"  # -r, --force
+    r"|[~/*@\\][\w*]|\$[^\W\d]|\.\w"  # /etc, $HOME, *.txt, @name, .bashrc
+    r"|.*(?:[_*\\~@#<={}|^]|\w\$|\$[^\W\d]|\$\{|://|\+\+)"  # snake_case, a@b, c++
+    r"|.*/.*/|.*\w/$|www\."  # a/b/c, dir/
+    r"|[\w-]+\.(?:[a-z][a-z0-9]{0,4}|[A-Z][A-Z0-9]{0,4})$"  # a.txt, node.js
+    r"|[\w-]+(?:\.[\w-]+){2,}$"  # 2.10.0, a.b.c
+)
+_PARTS = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+|°[CF]|[%$€£₹¥]|(?<=\d):(?=\d)")
+_QUOTED = re.compile(r"\"([^\"\n]{1,200})\"|(?<![\w'])'([^'\n]{1,200})'(?![\w'])")
+
+
+class Kind(Enum):
+    """What a piece is."""
+
+    WORD = auto()
+    NUMBER = auto()
+    VERBATIM = auto()
+
+
+class Piece(NamedTuple):
+    """A part of a text; `text` is in lower case where case means nothing."""
+
+    kind: Kind
+    text: str
+    is_capital: bool = False
+    begins: bool = False
+
+
+def straighten(text: str) -> str:
+    """Write the same characters the same way: compatibility forms, quotes and apostrophes."""
+    if text.isascii():
+        return text.translate(_STRAIGHT) if "`" in text else text
+    return unicodedata.normalize("NFKC", text).translate(_STRAIGHT)
+
+
+def quoted(text: str) -> frozenset[str]:
+    """Give what stands between quotes, in lower case and without outer punctuation."""
+    if '"' not in text and "'" not in text:
+        return frozenset()
+    found = (first or second for first, second in _QUOTED.findall(text))
+    return frozenset(quote.casefold().strip(" .,;:!?") for quote in found)
+
+
+def pieces(text: str) -> list[Piece]:
+    """Split a straightened text at white space, and words at what joins them."""
+    found: list[Piece] = []
+    begins = True
+    for raw in text.split():
+        if raw.isalpha():
+            found.append(Piece(Kind.WORD, raw.lower(), raw[0].isupper(), begins))
+            begins = False
+            continue
+        if raw == "&":
+            found.append(Piece(Kind.WORD, "and"))
+            continue
+        bare = raw.lstrip(_OPENING).rstrip(_CLOSING)
+        if bare:
+            found += _split(bare, begins)
+        begins = raw[-1] in _FULL_STOPS or (begins and not bare)
+    return found
+
+
+def _split(bare: str, begins: bool) -> list[Piece]:
+    folded = bare.lower()
+    if bare.isalpha():
+        return [Piece(Kind.WORD, folded, bare[0].isupper(), begins)]
+    if _ABBREVIATION.fullmatch(bare):
+        return [Piece(Kind.WORD, folded.replace(".", ""), bare[0].isupper(), begins)]
+    if _VERBATIM.match(bare):
+        return [Piece(Kind.VERBATIM, bare if bare[0] == "-" else folded)]
+    if "'" in bare:
+        return _contraction(bare, begins)
+    return _parts(bare, begins)
+
+
+def _contraction(bare: str, begins: bool) -> list[Piece]:
+    """Split at apostrophes: `isn't` to `is not`, `what's` to `what`, `l'eau` to `l` and `eau`."""
+    folded = bare.lower()
+    if folded.endswith("n't"):
+        verb = {"ca": "can", "wo": "will", "sha": "shall"}.get(folded[:-3], folded[:-3])
+        return [Piece(Kind.WORD, verb, begins=begins), Piece(Kind.WORD, "not")]
+    head, _, tail = bare.partition("'")
+    parts = _parts(head, begins)
+    if tail.lower() != "s" or not head:
+        return parts + _parts(tail, False)
+    return [*parts, Piece(Kind.WORD, "is")] if head.lower() in _SUBJECTS else parts
+
+
+def _parts(bare: str, begins: bool) -> list[Piece]:
+    return [
+        Piece(Kind.NUMBER, part)
+        if part[0].isdigit()
+        else Piece(Kind.WORD, part.lower(), part[0].isupper(), begins)
+        for part in _PARTS.findall(bare)
+    ]

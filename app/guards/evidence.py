@@ -1,0 +1,93 @@
+"""What a text says that another must say too, gathered once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from app.guards.lexicon import Lexicon, Place, load_units
+from app.guards.lexing import Kind
+
+CLOCK = "clock"
+"""The unit of times of day, whose value is in minutes since midnight."""
+
+CURRENCIES = load_units("currencies")
+"""Those that may stand before their number."""
+
+UNITS = load_units("units") | CURRENCIES
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A number and what it counts; `unit` is empty where none is told.
+
+    `is_of_a_thing` says that it follows a word that it tells more of: `Python 3`, `Android 6.0`;
+    `is_a_bound` that a comparison precedes it: `after 6`, `under 15000`.
+    """
+
+    value: float
+    unit: str = ""
+    is_of_a_thing: bool = False
+    is_a_bound: bool = False
+
+
+class Term(NamedTuple):
+    """A word that carries meaning, a number, or a piece that is taken letter by letter.
+
+    `classes` names what it may stand for; the first is its key.
+    """
+
+    word: str
+    classes: tuple[str, ...]
+    kind: Kind = Kind.WORD
+    is_name: bool = False
+    is_common: bool = False
+
+    @property
+    def key(self) -> str:
+        """The one name under which it is compared first."""
+        return self.classes[0]
+
+    def is_in(self, words: frozenset[str]) -> bool:
+        """Tell whether it stands in a text, under any of its names."""
+        return self.word in words or not words.isdisjoint(self.classes)
+
+    def is_like(self, other: "Term") -> bool:
+        """Tell whether two terms share a name."""
+        return self.word == other.word or any(name in other.classes for name in self.classes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """All that the guards look at; `text` is in lower case.
+
+    `language` is None where nothing tells it, `lexicon` where no list fits it. `frame` is every
+    word in order, `terms` those that carry meaning, `words` all under all their names, `plain` the
+    words of the frame that carry none. `denied` is what negations reach. `alternatives` gives by
+    guard and group which of the alternatives are named, `narrowing` those
+    places whose naming alone changes the question, `ways` by `from` and `to` what follows.
+    """
+
+    text: str
+    script: str
+    language: str | None
+    lexicon: Lexicon | None
+    frame: tuple[str, ...]
+    terms: tuple[Term, ...]
+    words: frozenset[str]
+    plain: frozenset[str]
+    quantities: tuple[Quantity, ...]
+    vague_numbers: frozenset[float]
+    quotes: frozenset[str]
+    verbatims: frozenset[str]
+    negations: int
+    denied: frozenset[str]
+    is_softened: bool
+    alternatives: Mapping[Place, frozenset[str]]
+    narrowing: frozenset[Place]
+    ways: Mapping[str, frozenset[str]]
+
+
+def in_base_unit(quantity: Quantity) -> tuple[str, float]:
+    """Give the base that a quantity measures in, and how many of it there are."""
+    base, factor = UNITS.get(quantity.unit, (quantity.unit, 1.0))
+    return base, round(quantity.value * factor, 9)

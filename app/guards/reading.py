@@ -1,0 +1,239 @@
+"""A text to its evidence: one walk through its words."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from app.guards.evidence import CLOCK, CURRENCIES, UNITS, Evidence, Quantity, Term
+from app.guards.languages import LATIN, language_of, script_of
+from app.guards.lexicon import LANGUAGES, Lexicon, Place, Word, load
+from app.guards.lexing import Kind, Piece, pieces, quoted, straighten
+
+_LEXICONS = MappingProxyType({language: load(language) for language in LANGUAGES})
+_UNKNOWN = "en"  # what a text without small words is read as
+_REACH = 5  # words after a negation
+_MERIDIEMS = MappingProxyType({"am": 0, "pm": 720})
+_HOUR = 60  # minutes
+_NOON = 12 * _HOUR
+_YEARS = range(1900, 2100)
+_FEWEST_CAPITALS = 4  # in a title
+_TITLE = 0.7  # of its words have a capital
+
+
+def examine(text: str) -> Evidence:
+    """Gather what a text says; worth keeping, for it depends on the text alone."""
+    straight = straighten(text)
+    found = pieces(straight)
+    script = script_of(straight)
+    language = language_of([piece.text for piece in found]) if script == LATIN else None
+    lexicon = _LEXICONS.get(language or _UNKNOWN) if script == LATIN else None
+    notes = _Reader(found, lexicon or _LEXICONS[_UNKNOWN]).read()
+    names = [name for term in notes.terms for name in (term.word, *term.classes)]
+    return Evidence(
+        text=straight.lower(),
+        script=script,
+        language=language,
+        lexicon=lexicon,
+        frame=tuple(notes.frame),
+        terms=tuple(notes.terms),
+        words=frozenset(names).union(notes.frame),
+        plain=frozenset(notes.plain),
+        quantities=tuple(notes.quantities),
+        vague_numbers=frozenset(notes.vague_numbers),
+        quotes=quoted(straight),
+        verbatims=frozenset(notes.verbatims),
+        negations=notes.negations,
+        denied=frozenset(notes.denied),
+        is_softened=notes.is_softened,
+        alternatives={place: frozenset(names) for place, names in notes.alternatives.items()},
+        narrowing=frozenset(notes.narrowing),
+        ways={way: frozenset(keys) for way, keys in notes.ways.items()},
+    )
+
+
+@dataclass(slots=True)
+class _Notes:
+    """What has been read so far; as in Evidence."""
+
+    frame: list[str] = field(default_factory=list)
+    terms: list[Term] = field(default_factory=list)
+    plain: list[str] = field(default_factory=list)
+    quantities: list[Quantity] = field(default_factory=list)
+    vague_numbers: list[float] = field(default_factory=list)
+    verbatims: list[str] = field(default_factory=list)
+    negations: int = 0
+    denied: list[str] = field(default_factory=list)
+    is_softened: bool = False
+    alternatives: defaultdict[Place, set[str]] = field(default_factory=lambda: defaultdict(set))
+    narrowing: list[Place] = field(default_factory=list)
+    ways: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+
+class _Reader:
+    """Walks through the pieces of one text."""
+
+    def __init__(self, found: Sequence[Piece], lexicon: Lexicon) -> None:
+        self._pieces = found
+        self._lexicon = lexicon
+        self._notes = _Notes()
+        self._reach = 0  # how many more words a negation reaches
+        self._way: str | None = None  # where the next term comes from or goes to
+
+    def read(self) -> _Notes:
+        lexicon = self._lexicon
+        at = 0
+        while at < len(self._pieces):
+            piece = self._pieces[at]
+            text, taken = self._phrase(at) if piece.text in lexicon.phrases else (piece.text, 1)
+            if piece.kind is Kind.VERBATIM:
+                self._verbatim(piece.text)
+            elif taken == 1 and (piece.kind is Kind.NUMBER or text in lexicon.numbers):
+                taken = self._number(at)
+            else:
+                self._word(at, text, taken)
+            at += taken
+        self._forget_capitals_of_titles()
+        return self._notes
+
+    def _phrase(self, at: int) -> tuple[str, int]:
+        """Give the longest known phrase that begins at a piece, and how many pieces it takes."""
+        text, following = self._pieces[at].text, self._text(at + 1)
+        for rest, phrase in self._lexicon.phrases[text]:
+            if rest[0] == following and all(
+                self._text(at + 1 + i) == word for i, word in enumerate(rest)
+            ):
+                return phrase, 1 + len(rest)
+        return text, 1
+
+    def _word(self, at: int, text: str, taken: int) -> None:
+        notes = self._notes
+        piece = self._pieces[at]
+        word = self._lexicon.look_up(text)
+        is_name = piece.is_capital and not piece.begins and len(text) > 1
+        if word.members and not self._is_alone(at, taken):
+            self._compare(word, is_name)
+        if word.negates and not self._completes_a_choice(at):
+            notes.negations += 1
+            self._reach = _REACH
+        elif word.knows and self._reach > 0:
+            notes.negations -= 1
+            self._reach = 0
+        if word.softens:
+            notes.is_softened = True
+        if not word.is_function:
+            term = Term(text, word.classes, Kind.WORD, is_name, word.is_common)
+            self._add(term, word.is_light)
+            return
+        notes.frame.append(text)
+        notes.plain.append(text)
+        self._reach -= 1
+        if word.way is not None:
+            self._way = word.way
+        elif word.is_joint and "first" in notes.ways:
+            self._way = "second"
+
+    def _is_alone(self, at: int, taken: int) -> bool:
+        """Tell whether a word is a sentence after others: a `Why?` that only asks for more."""
+        if at == 0 or not self._pieces[at].begins:
+            return False
+        return at + taken >= len(self._pieces) or self._pieces[at + taken].begins
+
+    def _completes_a_choice(self, at: int) -> bool:
+        """Tell whether a negation denies nothing: `whether or not it is`, `is it or not?`."""
+        if self._text(at - 1) not in self._lexicon.joints:
+            return False
+        is_last = at + 1 >= len(self._pieces) or self._pieces[at + 1].begins
+        return is_last or self._text(at - 2) == "whether"
+
+    def _compare(self, word: Word, is_name: bool = False) -> None:
+        for member in word.members:
+            if is_name or not member.needs_capital:
+                self._notes.alternatives[member.place].add(member.name)
+                if member.narrows:
+                    self._notes.narrowing.append(member.place)
+
+    def _verbatim(self, text: str) -> None:
+        word = self._lexicon.look_up(text)
+        self._compare(word)
+        if not word.members:
+            self._notes.verbatims.append(text)
+        self._add(Term(text, (text,), Kind.VERBATIM))
+
+    def _add(self, term: Term, is_light: bool = False) -> None:
+        notes = self._notes
+        notes.frame.append(term.key)
+        if self._reach > 0:
+            notes.denied.append(term.key)
+            self._reach = self._reach - 1 if is_light else 0
+        if is_light:
+            return
+        notes.terms.append(term)
+        if self._way is not None:
+            notes.ways[self._way].add(term.key)
+            self._way = None
+
+    def _number(self, at: int) -> int:
+        """Read a number and tell how many pieces it took; its unit stays to be read as a word."""
+        notes, lexicon = self._notes, self._lexicon
+        value, taken = self._value(at)
+        unit, value, more = self._unit(at, at + taken, value)
+        word = self._pieces[at].text
+        if word in lexicon.vague and taken == 1 and not unit:
+            self._compare(lexicon.look_up(word))
+            notes.vague_numbers.append(value)
+            notes.frame.append(word)
+            return 1
+        before = notes.frame[-1] if notes.frame else ""
+        if not unit and value in _YEARS:
+            before = ""
+        is_of_a_thing = bool(notes.terms) and before == notes.terms[-1].key
+        notes.quantities.append(Quantity(value, unit, is_of_a_thing, before in lexicon.comparing))
+        self._add(Term(f"{value:g}", (f"{value:g}",), Kind.NUMBER))
+        return taken + more
+
+    def _value(self, at: int) -> tuple[float, int]:
+        """Read what tells a number's value, and how many pieces it takes."""
+        lexicon = self._lexicon
+        piece = self._pieces[at]
+        taken = 1
+        if piece.kind is Kind.NUMBER:
+            value = lexicon.parse(piece.text)
+        else:
+            value = lexicon.numbers[piece.text]
+            if value in range(20, 100, 10) and lexicon.numbers.get(self._text(at + 1)) in range(10):
+                value += lexicon.numbers[self._text(at + 1)]
+                taken = 2
+        while (times := lexicon.multipliers.get(self._text(at + taken))) is not None:
+            value *= times
+            taken += 1
+        return value, taken
+
+    def _unit(self, first: int, after: int, value: float) -> tuple[str, float, int]:
+        """Give a number's unit, its value in it, and how many pieces belong to a time of day."""
+        following = self._text(after)
+        if following == ":" and after + 1 < len(self._pieces):
+            value = value * _HOUR + self._lexicon.parse(self._text(after + 1))
+            meridiem = _MERIDIEMS.get(self._text(after + 2))
+            if meridiem is None:
+                return CLOCK, value, 2
+            return CLOCK, value % _NOON + meridiem, 3
+        if following in _MERIDIEMS:
+            return CLOCK, value * _HOUR % _NOON + _MERIDIEMS[following], 1
+        if following in UNITS:
+            return following, value, 0
+        before = self._text(first - 1)
+        return before if before in CURRENCIES else "", value, 0
+
+    def _text(self, at: int) -> str:
+        return self._pieces[at].text if 0 <= at < len(self._pieces) else ""
+
+    def _forget_capitals_of_titles(self) -> None:
+        """Take no word for a name where most words, or all nouns, have a capital."""
+        names = sum(term.is_name for term in self._notes.terms)
+        if not names:
+            return
+        words = [term for term in self._notes.terms if term.kind is Kind.WORD]
+        is_title = names >= _FEWEST_CAPITALS and names > len(words) * _TITLE
+        if is_title or self._lexicon.has_capital_nouns:
+            self._notes.terms = [term._replace(is_name=False) for term in self._notes.terms]

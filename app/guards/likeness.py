@@ -1,0 +1,61 @@
+"""May two words be the same word: synonyms, inflections, slips of the pen, abbreviations."""
+
+import re
+from collections.abc import Sequence
+
+from app.guards.evidence import Term
+from app.guards.lexing import Kind
+
+_LEAST_SHARED = 4  # letters
+_SHORTEST_WITH_A_SLIP = 4  # letters; of shorter words every one is another word
+_SHORTEST_WITH_A_CHANGE = 5
+_SHORTEST_WITHOUT_TWO = 8
+_MOST_LEFT_OUT = 2
+_ENDINGS = re.compile(
+    r"s|es|e?d|ing|t?ed|ting|e?rs?|ors?|e?st|ions?|ations?|ments?|ly|al|ally|ive|y|ies|ied|ity|ness"
+    r"|able|e|[ea]nces?|ces?|[ea]nt|ful|ists?|ism|ic|ical|ian|ish|ous|e?n|ern|em|te|ten|t|[ao]s?|x|aux|"
+)
+
+
+def are_related(x: Term, y: Term) -> bool:
+    """Tell whether two words may mean the same."""
+    if x.kind is not Kind.WORD or y.kind is not Kind.WORD:
+        return x.word == y.word
+    return x.is_like(y) or _is_slip(x.word, y.word) or _inflects(x.word, y.word)
+
+
+def are_written_alike(x: Sequence[Term], y: Sequence[Term]) -> bool:
+    """Tell whether words are the same but for spaces, a slip, or a writing by initials."""
+    left, right = "".join(term.word for term in x), "".join(term.word for term in y)
+    return (
+        _is_slip(left, right)
+        or left == "".join(term.word[0] for term in y)
+        or right == "".join(term.word[0] for term in x)
+    )
+
+
+def _inflects(x: str, y: str) -> bool:
+    most = min(len(x), len(y))
+    shared = next((i for i in range(most) if x[i] != y[i]), most)
+    if shared < _LEAST_SHARED:
+        return False
+    return bool(_ENDINGS.fullmatch(x, shared) and _ENDINGS.fullmatch(y, shared))
+
+
+def _is_slip(x: str, y: str) -> bool:
+    """Tell whether two words differ by a letter or two that no one would miss.
+
+    One is changed, left out, or changes place with its neighbour; of long words two are left out.
+    A different beginning is another word: `typical` and `atypical`.
+    """
+    short, long = sorted((x, y), key=len)
+    more = len(long) - len(short)
+    if x == y or more > _MOST_LEFT_OUT or len(short) < _SHORTEST_WITH_A_SLIP:
+        return x == y
+    at = next((i for i, (p, q) in enumerate(zip(short, long, strict=False)) if p != q), len(short))
+    if more:
+        is_long = more == 1 or len(short) >= _SHORTEST_WITHOUT_TWO
+        return at > 0 and is_long and short[at:] == long[at + more :]
+    if short[at + 1 :] == long[at + 1 :]:
+        return len(short) >= _SHORTEST_WITH_A_CHANGE
+    return short[at : at + 2] == long[at : at + 2][::-1] and short[at + 2 :] == long[at + 2 :]

@@ -1,0 +1,277 @@
+"""Do two texts ask the same: each guard looks for one kind of proof that they do not.
+
+Rules of this file: a guard that cannot judge abstains; a proof is something that both texts say,
+each in its own way; what one of them merely leaves out proves nothing unless all else is the same.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from app.guards.evidence import CLOCK, Evidence, Quantity, Term, in_base_unit
+from app.guards.lexing import Kind
+from app.guards.likeness import are_related, are_written_alike
+from app.models import Guard
+
+_MOST_REPLACED = 3  # words in one place; more are another wording
+_NOTHING: frozenset[str] = frozenset()
+_MOST_COMPARED = 32  # terms; more are another wording
+_MOST_MOVED = 64  # words
+_SHORT = 24  # words
+_MOST_ELSE = 4  # other words that only one text has
+_SHORTEST_STEM = 4  # letters after a prefix that negates
+_NEGATING = ("un", "in", "im", "il", "ir", "dis", "non", "de", "mis", "anti", "a")
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Two texts, and the terms of each that the other does not have in any form."""
+
+    a: Evidence
+    b: Evidence
+    left: list[Term]
+    right: list[Term]
+
+
+def refusal(a: Evidence, b: Evidence) -> Guard | None:
+    """Give the first guard that proves two texts to ask for different answers, or None."""
+    return next(_firing(a, b), None)
+
+
+def refusals(a: Evidence, b: Evidence) -> tuple[Guard, ...]:
+    """Give all guards that prove two texts to ask for different answers."""
+    return tuple(dict.fromkeys(_firing(a, b)))
+
+
+def _firing(a: Evidence, b: Evidence) -> Iterator[Guard]:
+    pair = _Pair(a, b, *_leftovers(a, b))
+    yield from (guard for guard, differs in _IN_ANY_LANGUAGE if differs(pair))
+    if a.lexicon is None or a.lexicon is not b.lexicon:
+        return
+    yield from _alternatives(a, b)
+    yield from (guard for guard, differs in _IN_A_KNOWN_LANGUAGE if differs(pair))
+
+
+def _leftovers(a: Evidence, b: Evidence) -> tuple[list[Term], list[Term]]:
+    left = [term for term in a.terms if not term.is_in(b.words)]
+    right = [term for term in b.terms if not term.is_in(a.words)]
+    if not left or not right or max(len(left), len(right)) > _MOST_COMPARED:
+        return left, right
+    return (
+        [term for term in left if not any(are_related(term, other) for other in right)],
+        [term for term in right if not any(are_related(term, other) for other in left)],
+    )
+
+
+def _languages(pair: _Pair) -> bool:
+    a, b = pair.a, pair.b
+    if a.script != b.script:
+        return True
+    return a.language is not None and b.language is not None and a.language != b.language
+
+
+def _numbers(pair: _Pair) -> bool:
+    a, b = pair.a, pair.b
+    if not a.quantities and not b.quantities:
+        return False
+    left, right = list(a.quantities), list(b.quantities)
+    _cancel(left, right, lambda quantity: quantity.value)
+    _cancel(left, right, in_base_unit)
+    left = [quantity for quantity in left if quantity.value not in b.vague_numbers]
+    right = [quantity for quantity in right if quantity.value not in a.vague_numbers]
+    if left and right:
+        return True
+    if _are_short(a, b) and any(quantity.is_a_bound for quantity in (*left, *right)):
+        return True
+    return any(quantity.is_of_a_thing for quantity in (*left, *right)) and all(
+        term.kind is Kind.NUMBER for term in (*pair.left, *pair.right)
+    )
+
+
+def _are_short(a: Evidence, b: Evidence) -> bool:
+    """Tell whether both texts are so short that each word of them narrows the question."""
+    return max(len(a.frame), len(b.frame)) <= _SHORT
+
+
+def _cancel(
+    left: list[Quantity], right: list[Quantity], what: Callable[[Quantity], object]
+) -> None:
+    for quantity in tuple(left):
+        same = next((other for other in right if what(other) == what(quantity)), None)
+        if same is not None:
+            left.remove(quantity)
+            right.remove(same)
+
+
+def _units(pair: _Pair) -> bool:
+    return any(
+        _is_of_another_unit(quantity, [q for q in pair.b.quantities if q.value == quantity.value])
+        for quantity in pair.a.quantities
+        if quantity.unit
+    )
+
+
+def _is_of_another_unit(quantity: Quantity, same: list[Quantity]) -> bool:
+    return bool(same) and all(
+        other.unit
+        and CLOCK not in {other.unit, quantity.unit}
+        and in_base_unit(other) != in_base_unit(quantity)
+        for other in same
+    )
+
+
+def _quotes(pair: _Pair) -> bool:
+    a, b = pair.a, pair.b
+    return _has_own_quote(a, b) and _has_own_quote(b, a)
+
+
+def _has_own_quote(one: Evidence, other: Evidence) -> bool:
+    return any(word not in other.text for quote in one.quotes for word in quote.split())
+
+
+def _identifiers(pair: _Pair) -> bool:
+    return _has_own_identifier(pair.a, pair.b) and _has_own_identifier(pair.b, pair.a)
+
+
+def _has_own_identifier(one: Evidence, other: Evidence) -> bool:
+    return any(
+        piece.startswith("-") or piece.strip("/\\") not in other.text
+        for piece in one.verbatims - other.verbatims
+    )
+
+
+def _alternatives(a: Evidence, b: Evidence) -> Iterator[Guard]:
+    """Give the guards in whose lists both texts name alternatives that exclude each other."""
+    guards = {
+        place[0]
+        for place, names in a.alternatives.items()
+        if (others := b.alternatives.get(place)) and names - others and others - names
+    }
+    if _are_short(a, b):
+        guards |= {place[0] for place in a.narrowing - set(b.alternatives)}
+        guards |= {place[0] for place in b.narrowing - set(a.alternatives)}
+    yield from (guard for guard in Guard if guard in guards)
+
+
+def _negation(pair: _Pair) -> bool:
+    if len(pair.left) + len(pair.right) > _MOST_ELSE:
+        return False
+    return _denies(pair.a, pair.b) or _denies(pair.b, pair.a) or _is_prefixed(pair)
+
+
+def _denies(denying: Evidence, affirming: Evidence) -> bool:
+    """Tell whether one text denies what the other says without denying it."""
+    if denying.negations <= 0 or affirming.negations > 0 or affirming.is_softened:
+        return False
+    return any(word in affirming.words for word in denying.denied - affirming.denied)
+
+
+def _is_prefixed(pair: _Pair) -> bool:
+    left = {term.word for term in pair.left}
+    right = {term.word for term in pair.right}
+    return any(_without_prefix(word) & right for word in left) or any(
+        _without_prefix(word) & left for word in right
+    )
+
+
+def _without_prefix(word: str) -> set[str]:
+    return {
+        word[len(prefix) :].removeprefix("-")
+        for prefix in _NEGATING
+        if word.startswith(prefix) and len(word) - len(prefix) >= _SHORTEST_STEM
+    }
+
+
+def _names(pair: _Pair) -> bool:
+    if max(len(pair.left), len(pair.right)) > _MOST_COMPARED:
+        return False
+    return any(term.is_name for term in pair.left) and any(term.is_name for term in pair.right)
+
+
+def _roles(pair: _Pair) -> bool:
+    a, b = pair.a, pair.b
+    return _crosses(a, b) or _crosses(b, a) or _is_swapped(a, b)
+
+
+def _crosses(a: Evidence, b: Evidence) -> bool:
+    """Tell whether one text comes from where the other goes to."""
+    crossing = a.ways.get("from", _NOTHING) & b.ways.get("to", _NOTHING)
+    if crossing - a.ways.get("to", _NOTHING) - b.ways.get("from", _NOTHING):
+        return True
+    first, second = a.ways.get("first", _NOTHING), a.ways.get("second", _NOTHING)
+    return bool(first & b.ways.get("to", _NOTHING) and second & b.ways.get("from", _NOTHING))
+
+
+def _is_swapped(a: Evidence, b: Evidence) -> bool:
+    """Tell whether two parts have changed places around a third: X m Y and Y m X."""
+    joints = a.lexicon.joints if a.lexicon else _NOTHING
+    if len(a.frame) != len(b.frame) or a.frame == b.frame:
+        return False
+    start, end = _common(a.frame, b.frame)
+    x, y = a.frame[start : len(a.frame) - end], b.frame[start : len(b.frame) - end]
+    if len(x) > _MOST_MOVED or sorted(x) != sorted(y):
+        return False
+    for first in range(1, len(x)):
+        if x[:first] != y[len(y) - first :]:
+            continue
+        for last in range(1, len(x) - first):
+            if (
+                x[len(x) - last :] == y[:last]
+                and x[first : len(x) - last] == y[last : len(y) - first]
+            ):
+                between = x[first : len(x) - last]
+                after = a.frame[len(a.frame) - end :]
+                return not _is_symmetric(between, after, joints) and (
+                    start + end > 0 or any(word in a.plain for word in between)
+                )
+    return False
+
+
+def _is_symmetric(between: tuple[str, ...], after: tuple[str, ...], joints: frozenset[str]) -> bool:
+    """Tell whether what stands between only joins: `wine and` in `red wine and white wine`."""
+    for at, word in enumerate(between):
+        if word in joints:
+            return after[:at] == between[:at]
+    return False
+
+
+def _common(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[int, int]:
+    """Give how many words at the beginning and at the end are the same."""
+    most = min(len(a), len(b))
+    start = next((i for i in range(most) if a[i] != b[i]), most)
+    end = next((i for i in range(most - start) if a[-1 - i] != b[-1 - i]), most - start)
+    return start, end
+
+
+def _words(pair: _Pair) -> bool:
+    """Tell whether two texts are the same but for rare words in one place: names, terms of art."""
+    left, right = _replaced(pair.a.terms, pair.b.terms)
+    if not left or not right or max(len(left), len(right)) > _MOST_REPLACED:
+        return False
+    if any(term.is_common or term.kind is Kind.NUMBER for term in (*left, *right)):
+        return False
+    if are_written_alike(left, right):
+        return False
+    return any(term in pair.left for term in left) and any(term in pair.right for term in right)
+
+
+def _replaced(a: tuple[Term, ...], b: tuple[Term, ...]) -> tuple[list[Term], list[Term]]:
+    """Give what two rows of terms have between their common beginning and end."""
+    most = min(len(a), len(b))
+    start = next((i for i in range(most) if not a[i].is_like(b[i])), most)
+    end = next((i for i in range(most - start) if not a[-1 - i].is_like(b[-1 - i])), most - start)
+    return list(a[start : len(a) - end]), list(b[start : len(b) - end])
+
+
+_IN_ANY_LANGUAGE = (
+    (Guard.LANGUAGE, _languages),
+    (Guard.NUMBERS, _numbers),
+    (Guard.UNITS, _units),
+    (Guard.QUOTES, _quotes),
+    (Guard.IDENTIFIERS, _identifiers),
+)
+_IN_A_KNOWN_LANGUAGE = (
+    (Guard.NEGATION, _negation),
+    (Guard.NAMES, _names),
+    (Guard.ROLES, _roles),
+    (Guard.WORDS, _words),
+)

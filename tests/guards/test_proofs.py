@@ -1,0 +1,220 @@
+"""What the guards must refuse, and what they must let pass."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.guards.proofs import refusal, refusals
+from app.guards.reading import examine
+from app.models import Guard
+
+DIFFERENT = [
+    # other numbers
+    (Guard.NUMBERS, "I bought 15 packs, how much is it?", "I bought 16 packs, how much is it?"),
+    (
+        Guard.NUMBERS,
+        "I bought fifteen packs, how much is it?",
+        "I bought 16 packs, how much is it?",
+    ),
+    (Guard.NUMBERS, "how do I upgrade to python 2", "how do I upgrade to python 3"),
+    (Guard.NUMBERS, "how do I install python", "how do I install python 3"),
+    (Guard.NUMBERS, "trains to Ghent after 6 pm", "trains to Ghent"),
+    (Guard.NUMBERS, "wake me at 6:30", "wake me at 6:45"),
+    (Guard.NUMBERS, "How tall is 1.70 m in feet?", "How tall is 1.75 m in feet?"),
+    (Guard.NUMBERS, "What is 20% of 80?", "What is 25% of 80?"),
+    (Guard.NUMBERS, "Was sind 1.500 Euro in Dollar?", "Was sind 1,5 Euro in Dollar?"),
+    (Guard.NUMBERS, "Wie viele Tage haben zwei Jahre?", "Wie viele Tage haben drei Jahre?"),
+    (Guard.NUMBERS, "Combien font vingt-cinq euros ?", "Combien font vingt-six euros ?"),
+    (Guard.NUMBERS, "¿Cuánto cuestan doce huevos?", "¿Cuánto cuestan diez huevos?"),
+    # the same numbers of something else
+    (Guard.UNITS, "how long is a 5 km run", "how long is a 5 mile run"),
+    (Guard.UNITS, "is $20 enough for a day in Oslo", "is €20 enough for a day in Oslo"),
+    (Guard.UNITS, "can I take 10 mg of it", "can I take 10 g of it"),
+    (Guard.UNITS, "Wie schwer sind 5 kg Federn?", "Wie schwer sind 5 g Federn?"),
+    # other days and times
+    (Guard.DATES, "is the library open on Monday", "is the library open on Sunday"),
+    (Guard.DATES, "what is in season in March", "what is in season in June"),
+    (Guard.DATES, "will it rain tomorrow in Bergen", "will it rain in Bergen"),
+    (Guard.DATES, "Hat der Laden am Montag offen?", "Hat der Laden am Dienstag offen?"),
+    (Guard.DATES, "Le musée est-il ouvert le lundi ?", "Le musée est-il ouvert le jeudi ?"),
+    (Guard.DATES, "¿Qué se celebra en enero?", "¿Qué se celebra en marzo?"),
+    # the contrary
+    (Guard.NEGATION, "What is Valkey?", "What is not Valkey?"),
+    (Guard.NEGATION, "Is it safe to eat raw eggs?", "Isn't it unsafe to never eat raw eggs?"),
+    (Guard.NEGATION, "can dogs eat grapes", "can't dogs eat grapes"),
+    (Guard.NEGATION, "is this mushroom edible", "is this mushroom inedible"),
+    (Guard.NEGATION, "how to bake bread with yeast", "how to bake bread without yeast"),
+    (Guard.NEGATION, "Was ist Valkey?", "Was ist nicht Valkey?"),
+    (Guard.NEGATION, "Pourquoi ça marche ici ?", "Pourquoi ça ne marche pas ici ?"),
+    (Guard.NEGATION, "¿Qué es Valkey?", "¿Qué no es Valkey?"),
+    (Guard.ANTONYMS, "turn on 2FA", "turn off 2FA"),
+    (Guard.ANTONYMS, "How do I enable 2FA?", "How do I disable 2FA?"),
+    (
+        Guard.ANTONYMS,
+        "at what temperature does water freeze",
+        "at what temperature does water boil",
+    ),
+    (Guard.ANTONYMS, "stretch before running", "stretch after running"),
+    (Guard.ANTONYMS, "Who was the first king of Spain?", "Who was the last king of Spain?"),
+    (Guard.ANTONYMS, "how to increase blood pressure", "how to lower blood pressure"),
+    (Guard.ANTONYMS, "Wie schalte ich das ein?", "Wie schalte ich das aus?"),
+    (Guard.ANTONYMS, "Comment activer le mode sombre ?", "Comment désactiver le mode sombre ?"),
+    (Guard.ANTONYMS, "¿Cómo puedo abrir una cuenta?", "¿Cómo puedo cerrar una cuenta?"),
+    # someone, somewhere, something else
+    (Guard.NAMES, "What is the capital of France?", "What is the capital of Spain?"),
+    (Guard.NAMES, "what is the capital of france", "what is the capital of spain"),
+    (Guard.NAMES, "What did Ada Lovelace write?", "What did Grace Hopper write?"),
+    (Guard.NAMES, "flights from dallas to oakland", "flights from dallas to san francisco"),
+    (Guard.NAMES, "translate it into Dutch", "translate it into Danish"),
+    (Guard.NAMES, "Wie ist das Wetter in Wien?", "Wie ist das Wetter in Berlin?"),
+    (Guard.NAMES, "Quelle est la capitale du Japon ?", "Quelle est la capitale de la Chine ?"),
+    (Guard.NAMES, "¿Quién gobierna en Perú?", "¿Quién gobierna en Cuba?"),
+    (Guard.KINDS, "vim search and replace", "emacs search and replace"),
+    (Guard.KINDS, "best laptops 2025", "best phones 2025"),
+    (Guard.KINDS, "can my dog eat cheese", "can my cat eat cheese"),
+    (Guard.KINDS, "what are the symptoms of scurvy", "what is the treatment of scurvy"),
+    (Guard.KINDS, "Ist mein Hund krank?", "Ist meine Katze krank?"),
+    (Guard.KINDS, "Mon chien est malade", "Mon chat est malade"),
+    (Guard.KINDS, "¿Qué come un perro?", "¿Qué come un gato?"),
+    (Guard.WORDS, "who sells kombucha starters", "who sells kefir starters"),
+    # letter by letter
+    (Guard.QUOTES, 'What does the word "ersatz" mean?', 'What does the word "kitsch" mean?'),
+    (Guard.QUOTES, "Was heißt »Kitsch« genau?", "Was heißt »Ersatz« genau?"),
+    (Guard.QUOTES, "Que veut dire « terroir » ?", "Que veut dire « dépaysement » ?"),
+    (Guard.IDENTIFIERS, "delete all *.txt files", "delete all *.log files"),
+    (Guard.IDENTIFIERS, "what does ls -r do", "what does ls -R do"),
+    (Guard.IDENTIFIERS, "what is in /etc/hosts", "what is in /etc/passwd"),
+    (Guard.IDENTIFIERS, "Was tut max_size?", "Was tut min_size?"),
+    (Guard.IDENTIFIERS, "summarise https://a.example/x", "summarise https://a.example/y"),
+    # another question
+    (Guard.QUESTIONS, "When was the lamp invented?", "Where was the lamp invented?"),
+    (Guard.QUESTIONS, "How many people came?", "Why did people come?"),
+    (Guard.QUESTIONS, "Wann wurde die Lampe erfunden?", "Wo wurde die Lampe erfunden?"),
+    (Guard.QUESTIONS, "Quand es-tu né ?", "Où es-tu né ?"),
+    (Guard.QUESTIONS, "¿Cuándo naciste?", "¿Dónde naciste?"),
+    (Guard.QUALIFIERS, "trains from Ghent to Bruges", "the earliest train from Ghent to Bruges"),
+    # the other way round
+    (Guard.ROLES, "flights from boston to denver", "flights from denver to boston"),
+    (Guard.ROLES, "Why did Rome fight Carthage?", "Why did Carthage fight Rome?"),
+    (Guard.ROLES, "is tea stronger than coffee", "is coffee stronger than tea"),
+    (Guard.ROLES, "Wie komme ich von Köln nach Bonn?", "Wie komme ich von Bonn nach Köln?"),
+    (Guard.ROLES, "Quel train va de Paris à Lyon ?", "Quel train va de Lyon à Paris ?"),
+    (Guard.ROLES, "¿Hay trenes de Madrid a Sevilla?", "¿Hay trenes de Sevilla a Madrid?"),
+    # another language
+    (Guard.LANGUAGE, "What is Valkey?", "Was ist Valkey?"),
+    (Guard.LANGUAGE, "How do I reset my password?", "Как сбросить пароль?"),
+    (Guard.LANGUAGE, "¿Qué es Valkey?", "Qu'est-ce que c'est, Valkey ?"),
+]
+
+SAME = [
+    ("What is Valkey?", "Can you explain what Valkey is?"),
+    ("What's Valkey?", "what is valkey"),
+    ("How do I enable 2FA?", "How do I turn on 2FA?"),
+    ("I bought 15 packs, how much is it?", "I bought fifteen packs, how much is it?"),
+    ("Is 1,000 dollars a lot?", "Is $1000 a lot?"),
+    ("Is the shop open at 3 pm?", "is the shop open at 15:00"),
+    ("Who won World War II?", "Who won the second world war?"),
+    ("What were the first 3 moons found?", "What were the first three moons found?"),
+    ("how far is 5 km", "how far is 5000 metres"),
+    ("why is the sky blue", "How come the sky is blue?"),
+    ("what time does it open", "When does it open?"),
+    ("I don't know how to bake bread", "How do I bake bread?"),
+    ("how do I know whether or not it is ripe", "how do I know whether it is ripe"),
+    ("my printer is not working", "my printer is broken"),
+    ("reverse a list in python", "How do I reverse a Python list?"),
+    ("What is the capital of France?", "what's the capital city of france?"),
+    ("Who is the president of France?", "Who is the French president?"),
+    ("best colour for a kitchen", "best color for a kitchen"),
+    ("how to organise a wedding", "How do you organize a marriage?"),
+    ("what causes goitre", "what casues goitre"),
+    ("how does machine learning work", "How does ML work?"),
+    ("difference between red wine and white wine", "difference between white wine and red wine"),
+    ("trains between Ghent and Bruges", "trains between Ghent and Bruges, please"),
+    ("flights from boston to denver", "I want to fly to denver from boston"),
+    ("is the library open on Mon", "Is the library open on Monday?"),
+    ("search for the file foo.txt", 'Search for the file "foo.txt".'),
+    ('What does "ersatz" mean?', "What does ersatz mean?"),
+    ("How to open a wifi hotspot?", "How do I open a wi-fi hotspot?"),
+    ("Wie kann ich mein Passwort ändern?", "Wie ändere ich mein Kennwort?"),
+    ("Was kostet das Auto?", "Wie viel kostet der Wagen?"),
+    ("Comment changer mon mot de passe ?", "Comment puis-je changer mon mot de passe ?"),
+    ("Quelle est la capitale du Japon ?", "Dis-moi quelle est la capitale du Japon"),
+    ("¿Cómo cambio mi contraseña?", "¿Cómo puedo cambiar mi contraseña?"),
+    ("¿Cuál es la capital de Perú?", "Dime cuál es la capital de Perú"),
+]
+
+ABSTAIN = [
+    ("Hvordan åbner jeg en konto?", "Hvordan lukker jeg en konto?"),
+    ("Jak otworzyć konto?", "Jak nie otworzyć konto?"),
+    ("Как открыть счёт?", "Как не открыть счёт?"),
+    ("如何打开账户", "如何关闭账户"),
+]
+
+
+@pytest.mark.parametrize(("guard", "a", "b"), DIFFERENT)
+def test_what_asks_something_else_is_refused(guard: Guard, a: str, b: str) -> None:
+    assert guard in refusals(examine(a), examine(b))
+    assert guard in refusals(examine(b), examine(a))
+
+
+@pytest.mark.parametrize(("a", "b"), SAME)
+def test_what_asks_the_same_passes(a: str, b: str) -> None:
+    assert refusals(examine(a), examine(b)) == ()
+    assert refusals(examine(b), examine(a)) == ()
+
+
+@pytest.mark.parametrize(("a", "b"), ABSTAIN)
+def test_words_of_an_unknown_language_are_not_judged(a: str, b: str) -> None:
+    assert refusals(examine(a), examine(b)) == ()
+
+
+def test_numbers_are_judged_in_any_language() -> None:
+    assert refusal(examine("Сколько стоят 3 яблока?"), examine("Сколько стоят 4 яблока?")) == (
+        Guard.NUMBERS
+    )
+
+
+def test_the_first_refusal_is_given() -> None:
+    a, b = examine("turn on 3 lamps in Paris"), examine("turn off 4 lamps in Rome")
+    assert refusals(a, b)[0] == refusal(a, b) == Guard.NUMBERS
+    assert refusal(a, a) is None
+
+
+@given(st.text(max_size=80))
+def test_a_text_is_never_refused_itself(text: str) -> None:
+    evidence = examine(text)
+    assert refusals(evidence, evidence) == ()
+    assert refusals(evidence, examine(text)) == ()
+
+
+WORDS = st.sampled_from(
+    [
+        "what",
+        "is",
+        "not",
+        "the",
+        "a",
+        "3",
+        "three",
+        "pm",
+        "monday",
+        "paris",
+        "from",
+        "to",
+        "Rome",
+        "on",
+        "off",
+        '"x"',
+        "*.py",
+        "km",
+        "why",
+        "how",
+        "and",
+    ]
+)
+
+
+@given(st.lists(WORDS, max_size=10).map(" ".join), st.lists(WORDS, max_size=10).map(" ".join))
+def test_the_order_of_two_texts_does_not_matter(a: str, b: str) -> None:
+    one, other = examine(a), examine(b)
+    assert set(refusals(one, other)) == set(refusals(other, one))

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from app import policy
 from app.errors import Failure, PartUnavailable
 from app.headers import CacheControl
-from app.interfaces import Embedder, Store
-from app.metrics import Metrics
+from app.judge import Credulous, Judge
 from app.models import CacheKey, Clock, Counts, Embedding, Header, Page, StoredResponse
 from app.parts import Budget, EmbedderPart
 from app.policy import Limits
@@ -44,13 +43,23 @@ class SemanticCache:
     """Finds and keeps stored responses. Nothing that goes wrong inside gets out."""
 
     def __init__(
-        self, store: Store, embedder: Embedder, limits: Limits, metrics: Metrics, clock: Clock
+        self,
+        store: StorePart,
+        embedder: EmbedderPart,
+        judge: Judge | Credulous,
+        limits: Limits,
+        clock: Clock,
     ) -> None:
-        self.embedder = {"name": embedder.name, "dimensions": embedder.dimensions}
-        self._store = StorePart(store, metrics)
-        self._embedder = EmbedderPart(embedder, metrics)
+        self._store = store
+        self._embedder = embedder
+        self._judge = judge
         self._limits = limits
         self._clock = clock
+
+    @property
+    def embedder(self) -> dict[str, str | int]:
+        """The name and the dimensions of what embeds."""
+        return {"name": self._embedder.name, "dimensions": self._embedder.dimensions}
 
     @property
     def epoch(self) -> str:
@@ -88,7 +97,8 @@ class SemanticCache:
         except PartUnavailable as unavailable:
             lookup.failure = unavailable.detail
             return None
-        chosen = policy.select(neighbors, lookup.control, self._limits, self._clock())
+        near = policy.candidates(neighbors, lookup.control, self._limits, self._clock())
+        chosen = self._judge.first(lookup.key.text or "", near)
         return Hit(chosen.stored, max(0.0, chosen.distance)) if chosen else None
 
     async def embed(self, lookup: Lookup) -> None:

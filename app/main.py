@@ -21,15 +21,17 @@ from app.embedders.remote import RemoteEmbedder
 from app.embeddings import EmbeddingsProxy
 from app.forwarding import Forwarder
 from app.interfaces import Embedder, Upstream, WholeStore
+from app.judge import Credulous, Judge
 from app.key import KeyRules
 from app.metrics import Metrics
 from app.middleware import CHAT_COMPLETIONS, EMBEDDINGS, ExchangeMiddleware, GateMiddleware
 from app.models import Clock, Kind
+from app.parts import EmbedderPart
 from app.policy import Limits
 from app.proxy import Proxy, Rules
 from app.settings import Settings
 from app.simulator import SimulatedUpstream
-from app.store_parts import EmbeddingStorePart
+from app.store_parts import EmbeddingStorePart, StorePart
 from app.stores.memory import MemoryStore
 from app.stores.sqlite import EmbeddingModel, SqliteStore
 from app.upstream import HttpUpstream, Target
@@ -114,7 +116,13 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     parts = adapters or adapters_for(settings)
     rules = _rules(settings)
     forwarder = Forwarder(parts.upstream, parts.metrics)
-    cache = SemanticCache(parts.store, parts.embedder, rules.limits, parts.metrics, parts.clock)
+    cache = SemanticCache(
+        StorePart(parts.store, parts.metrics),
+        EmbedderPart(parts.embedder, parts.metrics),
+        Judge(parts.metrics) if settings.guards == "on" else Credulous(),
+        rules.limits,
+        parts.clock,
+    )
     proxy = Proxy(cache, forwarder, rules, parts.metrics, parts.clock)
     vectors = EmbeddingStorePart(parts.store, parts.metrics)
     embeddings = EmbeddingsProxy(vectors, forwarder, rules, parts.metrics, parts.clock)

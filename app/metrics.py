@@ -47,6 +47,8 @@ class Metrics:
             "Time from forwarding a request to the head of its answer.",
             buckets=_SLOW,
         )
+        # A guard has refused a neighbour.
+        self.refusals = counter("reprise_refusals", "Neighbours refused, by guard.", ["guard"])
         # The store has taken an answer.
         self.stored = counter("reprise_stored", "Answers stored, by kind.", ["kind"])
         # An answer was complete and not fit to be stored.

@@ -96,6 +96,8 @@ class EmbedderPart:
     """An embedder whose vectors have been checked."""
 
     def __init__(self, embedder: Embedder, metrics: Metrics, clock: Clock = time.monotonic) -> None:
+        self.name = embedder.name
+        self.dimensions = embedder.dimensions
         self._embedder = embedder
         self._part = Part("embedder", "embedder-unavailable", metrics, clock)
         self._seconds = metrics.embedding_seconds
@@ -129,7 +131,7 @@ class EmbedderPart:
         return embedding
 
     def _checked(self, embedding: Embedding) -> Embedding:
-        if embedding.shape != (self._embedder.dimensions,):
+        if embedding.shape != (self.dimensions,):
             raise ValueError("the embedding has another shape")
         norm = float(np.linalg.norm(embedding))
         if not np.isfinite(norm) or norm == 0.0:

@@ -1,4 +1,4 @@
-"""May this request use the cache; which neighbour may answer; may this answer be stored.
+"""May this request use the cache; which neighbours may answer; may this answer be stored.
 
 Rules of this file: it decides and does nothing; every no has a token that users can look up in
 README; when in doubt, no.
@@ -73,10 +73,10 @@ def may_answer(stored: Aging, control: CacheControl, now: float) -> bool:
     return control.min_fresh is None or stored.ttl(now) >= control.min_fresh
 
 
-def select(
+def candidates(
     neighbors: Iterable[Neighbor], control: CacheControl, limits: Limits, now: float
-) -> Neighbor | None:
-    """Choose the nearest neighbour that may answer, or None."""
+) -> list[Neighbor]:
+    """Give the neighbours that are near enough and may answer, nearest first."""
     near = [
         neighbor
         for neighbor in neighbors
@@ -84,7 +84,7 @@ def select(
         and neighbor.distance <= limits.max_distance
         and may_answer(neighbor.stored, control, now)
     ]
-    return min(near, key=lambda neighbor: neighbor.distance, default=None)
+    return sorted(near, key=lambda neighbor: neighbor.distance)
 
 
 def why_not_stored(completion: JsonObject, choices: int) -> Unfit | None:

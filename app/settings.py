@@ -127,6 +127,7 @@ class Settings(BaseSettings):
     embedding_model: str = _setting("text-embedding-3-small", "a model's name", min_length=1)
     embedding_dimensions: int = _setting(1536, "a whole number from 1 to 16384", ge=1, le=16_384)
     embedder_timeout: float = _setting(2.0, "seconds, more than 0", gt=0)
+    guards: Literal["on", "off"] = _setting("on", "on or off")
     verifier: Literal["off"] = _setting("off", "off")
 
     max_distance: float = _setting(0.15, "a cosine distance from 0 to 2", ge=0, le=2)

@@ -8,12 +8,15 @@ from typing import Any
 from app.cache import SemanticCache
 from app.forwarding import Forwarder
 from app.headers import cache_status_value
+from app.judge import Judge
 from app.key import KeyRules
 from app.metrics import Metrics
 from app.models import ClientRequest, Head, Header, Replay
+from app.parts import EmbedderPart
 from app.policy import Limits
 from app.proxy import Proxy, Rules
 from app.responses import Arriving
+from app.store_parts import StorePart
 from tests.fakes import (
     FakeEmbedder,
     FakeStore,
@@ -33,7 +36,11 @@ class Bench:
         self.metrics = Metrics()
         rules = Rules(KeyRules("https://upstream.test/v1"), Limits(**limits))
         self.cache = SemanticCache(
-            self.store, self.embedder, rules.limits, self.metrics, self.clock
+            StorePart(self.store, self.metrics),
+            EmbedderPart(self.embedder, self.metrics),
+            Judge(self.metrics),
+            rules.limits,
+            self.clock,
         )
         forwarder = Forwarder(self.upstream, self.metrics)
         self.proxy = Proxy(self.cache, forwarder, rules, self.metrics, self.clock)

@@ -4,9 +4,12 @@ import pytest
 
 from app.cache import Lookup, SemanticCache
 from app.headers import CacheControl
+from app.judge import Judge
 from app.metrics import Metrics
 from app.models import CacheKey, StoredResponse
+from app.parts import EmbedderPart
 from app.policy import Limits
+from app.store_parts import StorePart
 from tests.fakes import FakeEmbedder, FakeStore, ManualClock, embedding_of, hang
 
 
@@ -17,8 +20,13 @@ class Bench:
         self.clock = ManualClock()
         self.store = FakeStore(self.clock)
         self.embedder = FakeEmbedder()
+        self.metrics = Metrics()
         self.cache = SemanticCache(
-            self.store, self.embedder, Limits(**limits), Metrics(), self.clock
+            StorePart(self.store, self.metrics),
+            EmbedderPart(self.embedder, self.metrics),
+            Judge(self.metrics),
+            Limits(**limits),
+            self.clock,
         )
 
     def lookup(self, text: str | None = "valkey what", **control: Any) -> Lookup:
@@ -62,6 +70,21 @@ async def test_a_question_about_something_else_is_not_found() -> None:
     lookup = bench.lookup("valkey what")
     assert await bench.cache.semantic(lookup) is None
     assert lookup.embedding is not None
+
+
+async def test_the_nearest_that_no_guard_refuses_answers() -> None:
+    bench = Bench()
+    for text in ("valkey in version 7", "valkey in version 9", "valkey in the version 8"):
+        await bench.keep(text)
+    hit = await bench.cache.semantic(bench.lookup("valkey in version 8"))
+    assert hit is not None
+    assert hit.stored.key.text == "valkey in the version 8"
+
+
+async def test_a_neighbor_that_a_guard_refuses_does_not_answer() -> None:
+    bench = Bench()
+    await bench.keep("valkey can scale")
+    assert await bench.cache.semantic(bench.lookup("valkey can not scale")) is None
 
 
 async def test_the_distance_of_a_hit_is_never_negative() -> None:

@@ -10,7 +10,21 @@ APP = Path(__file__).parent.parent / "app"
 # A module imports only from lower rows, and from modules named before it in its own row.
 LAYERS = [
     ["errors", "models", "headers", "sse", "openai", "completions", "vectors", "metrics"],
-    ["breaker", "key", "policy", "rendering", "recording", "figures", "guards"],
+    [
+        "breaker",
+        "guards.lexicon",
+        "guards.lexing",
+        "guards.languages",
+        "guards.evidence",
+        "guards.likeness",
+        "guards.reading",
+        "guards.proofs",
+        "key",
+        "policy",
+        "rendering",
+        "recording",
+        "figures",
+    ],
     ["interfaces", "threads", "progress"],
     [
         "stores.expiring",
@@ -34,6 +48,7 @@ LAYERS = [
         "singleflight",
         "parts",
         "store_parts",
+        "judge",
         "cache",
         "forwarding",
         "proxy",
@@ -63,7 +78,7 @@ LAYERS = [
         "__main__",
     ],
 ]
-PACKAGES = {"__init__", "api.__init__", "embedders.__init__", "stores.__init__"}
+PACKAGES = {"__init__", "api.__init__", "embedders.__init__", "guards.__init__", "stores.__init__"}
 ENGINE_LAYER = 4
 ADAPTERS = set(LAYERS[3])
 

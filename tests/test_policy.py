@@ -92,30 +92,29 @@ def test_a_clock_that_went_back_makes_nothing_younger_than_new() -> None:
 
 
 @pytest.mark.parametrize(
-    ("distances", "chosen"),
+    ("distances", "near"),
     [
-        ([], None),
-        ([0.1500001], None),
-        ([0.15], 0.15),
-        ([0.12, 0.03, 0.07], 0.03),
-        ([-0.0000002], -0.0000002),
-        ([math.nan, 0.1], 0.1),
-        ([-math.inf, 0.1], 0.1),
+        ([], []),
+        ([0.1500001], []),
+        ([0.15], [0.15]),
+        ([0.12, 0.03, 0.2, 0.07], [0.03, 0.07, 0.12]),
+        ([-0.0000002], [-0.0000002]),
+        ([math.nan, 0.1], [0.1]),
+        ([-math.inf, 0.1], [0.1]),
     ],
 )
-def test_the_nearest_within_the_bound_is_chosen(
-    distances: list[float], chosen: float | None
+def test_what_is_within_the_bound_may_answer_nearest_first(
+    distances: list[float], near: list[float]
 ) -> None:
     neighbors = [Neighbor(STORED, distance) for distance in distances]
-    found = policy.select(neighbors, CacheControl(), LIMITS, NOW)
-    assert (found.distance if found else None) == chosen
+    found = policy.candidates(neighbors, CacheControl(), LIMITS, NOW)
+    assert [neighbor.distance for neighbor in found] == near
 
 
 def test_a_stale_neighbor_does_not_hide_a_fresh_one() -> None:
     stale = replace(STORED, stored_at=0.0)
     neighbors = [Neighbor(stale, 0.01), Neighbor(STORED, 0.1)]
-    found = policy.select(neighbors, CacheControl(), LIMITS, NOW)
-    assert found is not None
+    (found,) = policy.candidates(neighbors, CacheControl(), LIMITS, NOW)
     assert found.stored is STORED
 
 

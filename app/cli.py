@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn, TypeVar
@@ -92,9 +93,15 @@ def demo() -> None:
 
 
 @commands.command()
-def evaluate(files: _Files, distance: _Distances = None, as_json: _Json = False) -> None:
+def evaluate(
+    files: _Files,
+    distance: _Distances = None,
+    show: Annotated[int, typer.Option(help="List so many wrong refusals.", min=0)] = 0,
+    as_json: _Json = False,
+) -> None:
     """Count which labelled pairs, {"a", "b", "same"}, would share an answer."""
-    _measure(files, distance, read_pairs, evaluate_pairs, as_json=as_json)
+    measure = partial(evaluate_pairs, show=show)
+    _measure(files, distance, read_pairs, measure, as_json=as_json)
 
 
 @commands.command()

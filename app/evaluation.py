@@ -1,25 +1,31 @@
 """`reprise evaluate`: how well each stage tells questions that mean the same from others."""
 
 import asyncio
+import functools
+import itertools
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from app.errors import NotUnderstood
-from app.figures import Report, Row, Share
+from app.figures import Report, Row, Share, Table
+from app.guards.evidence import Evidence
+from app.guards.proofs import refusals
+from app.guards.reading import examine
 from app.interfaces import Embedder
 from app.jsonl import Line, read_lines
 from app.key import KeyRules, build_key
 from app.memo import Memo
-from app.models import CacheKey, ClientRequest, Embedding
+from app.models import CacheKey, ClientRequest, Embedding, Guard
 from app.openai import ChatRequest
 from app.progress import Progress
 
 _RULES = KeyRules(upstream="simulated://")
+_GUARD_COLUMNS = ("guard", "fired", "rightly")
 _COLUMNS = ("stage", "distance", "recall", "negatives_served", "wrong_among_served")
 
 
@@ -42,10 +48,14 @@ class PairSet:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A pair and its cosine distance: infinite where the one can never answer the other."""
+    """A pair, its cosine distance, and the guards that refuse it.
+
+    The distance is infinite where the one can never answer the other.
+    """
 
     pair: Pair
     distance: float
+    guards: Sequence[Guard] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,15 @@ class Stage:
     allows: Callable[[Comparison, float], bool]
 
 
-STAGES = (Stage("distance", lambda comparison, farthest: comparison.distance <= farthest),)
+def _is_near(comparison: Comparison, farthest: float) -> bool:
+    return comparison.distance <= farthest
+
+
+def _is_let_pass(comparison: Comparison, farthest: float) -> bool:
+    return comparison.distance <= farthest and not comparison.guards
+
+
+STAGES = (Stage("distance", _is_near), Stage("guards", _is_let_pass))
 
 
 def read_pairs(path: Path) -> PairSet:
@@ -89,17 +107,50 @@ def _key(line: Line, name: str) -> CacheKey:
 
 
 def evaluate_pairs(
-    pair_set: PairSet, distances: Sequence[float], embedder: Embedder, progress: Progress
+    pair_set: PairSet,
+    distances: Sequence[float],
+    embedder: Embedder,
+    progress: Progress,
+    *,
+    show: int = 0,
 ) -> Report:
-    """Compare the pairs and count, for every stage and distance, what would be served."""
+    """Compare the pairs and count, for every stage and distance, what would be served.
+
+    Each guard is told of on the pairs within the greatest distance; `show` is how many of the
+    pairs that it wrongly refuses are to be listed.
+    """
     comparisons = asyncio.run(_compare(pair_set, embedder, progress))
     positives = sum(pair.same for pair in pair_set.pairs)
     return Report(
         file=pair_set.file,
         counts={"pairs": len(comparisons), "positives": positives},
-        columns=_COLUMNS,
-        rows=[_row(comparisons, stage, distance) for stage in STAGES for distance in distances],
+        figures=Table(
+            _COLUMNS,
+            [_row(comparisons, stage, distance) for stage in STAGES for distance in distances],
+        ),
+        guards=Table(_GUARD_COLUMNS, list(_guard_rows(comparisons, max(distances)))),
+        examples=list(itertools.islice(_wrong_refusals(comparisons, max(distances)), show)),
     )
+
+
+def _guard_rows(comparisons: Sequence[Comparison], farthest: float) -> Iterator[Row]:
+    for guard in Guard:
+        fired = [c for c in comparisons if c.distance <= farthest and guard in c.guards]
+        if fired:
+            rightly = sum(not comparison.pair.same for comparison in fired)
+            yield {
+                "guard": guard.value,
+                "fired": len(fired),
+                "rightly": Share(rightly, len(fired)),
+            }
+
+
+def _wrong_refusals(comparisons: Sequence[Comparison], farthest: float) -> Iterator[str]:
+    for comparison in comparisons:
+        if comparison.pair.same and comparison.guards and comparison.distance <= farthest:
+            guards = ", ".join(guard.value for guard in comparison.guards)
+            texts = f"{comparison.pair.stored.text!r} / {comparison.pair.asked.text!r}"
+            yield f"wrongly refused by {guards}, {comparison.distance:.4f} away: {texts}"
 
 
 def _row(comparisons: Sequence[Comparison], stage: Stage, distance: float) -> Row:
@@ -122,7 +173,18 @@ async def _compare(pair_set: PairSet, embedder: Embedder, progress: Progress) ->
     texts = dict.fromkeys(key.text for key in keys if key.text is not None)
     with progress(pair_set.file, len(texts)) as advance:
         await memo.learn(texts, advance)
-    return [Comparison(pair, await _distance(pair, memo)) for pair in pair_set.pairs]
+    examined = functools.cache(examine)
+    return [
+        Comparison(pair, await _distance(pair, memo), _guards(pair, examined))
+        for pair in pair_set.pairs
+    ]
+
+
+def _guards(pair: Pair, examined: Callable[[str], Evidence]) -> Sequence[Guard]:
+    stored, asked = pair.stored, pair.asked
+    if stored.digest == asked.digest or stored.text is None or asked.text is None:
+        return ()
+    return refusals(examined(stored.text), examined(asked.text))
 
 
 async def _distance(pair: Pair, embedder: Embedder) -> float:

@@ -54,30 +54,53 @@ Row = Mapping[str, str | float | Share | None]
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of figures; `columns` are those of a row that are shown."""
+
+    columns: Sequence[str]
+    rows: Sequence[Row]
+
+    def document(self) -> list[JsonObject]:
+        """Give all of it for machines."""
+        return [
+            {n: v.document() if isinstance(v, Share) else v for n, v in row.items()}
+            for row in self.rows
+        ]
+
+    def __str__(self) -> str:
+        rows = [[str(row[column]) for column in self.columns] for row in self.rows]
+        return table([_words(name) for name in self.columns], rows)
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What was measured on one file.
 
-    `counts` hold for the whole of it, each row for one threshold; `columns` are the figures of a
-    row that the table shows.
+    `counts` hold for the whole of it, each row of `figures` for one stage and threshold; `guards`
+    tells of each guard. `examples` are lines to be read.
     """
 
     file: str
     counts: Mapping[str, int]
-    columns: Sequence[str]
-    rows: Sequence[Row]
+    figures: Table
+    guards: Table | None = None
+    examples: Sequence[str] = ()
 
     def document(self) -> JsonObject:
         """Give all of it for machines."""
-        rows = [
-            {n: v.document() if isinstance(v, Share) else v for n, v in row.items()}
-            for row in self.rows
-        ]
-        return {"file": self.file, **self.counts, "rows": rows}
+        guards = {"guards": self.guards.document()} if self.guards else {}
+        examples = {"examples": [*self.examples]} if self.examples else {}
+        rows = {"rows": self.figures.document()}
+        return {"file": self.file, **self.counts, **rows, **guards, **examples}
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count} {_words(name)}" for name, count in self.counts.items())
-        rows = [[str(row[column]) for column in self.columns] for row in self.rows]
-        return f"{self.file}: {counts}\n{table([_words(name) for name in self.columns], rows)}\n"
+        blocks = [f"{self.file}: {counts}\n{self.figures}\n"]
+        if self.guards and self.guards.rows:
+            blocks.append(f"{self.guards}\n")
+        if self.examples:
+            blocks.append("\n".join(self.examples) + "\n")
+        return "\n".join(blocks)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

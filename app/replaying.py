@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
+from typing import Literal
 from urllib.parse import quote
 
 from app.client import Client, Reply
-from app.figures import Report, Row, Share
+from app.figures import Report, Row, Share, Table
 from app.interfaces import Embedder
 from app.jsonl import Line, read_lines
 from app.main import adapters_for, create_app
@@ -21,7 +22,15 @@ from app.simulator import SimulatedUpstream
 
 _LONG = 2_592_000.0  # seconds
 _PATIENT = 30.0  # seconds; a busy machine must not change the figures
-_COLUMNS = ("distance", "hit_rate", "wrong_among_hits", "ideal_hits_taken", "right_per_request")
+_STAGES: tuple[tuple[str, Literal["on", "off"]], ...] = (("distance", "off"), ("guards", "on"))
+_COLUMNS = (
+    "stage",
+    "distance",
+    "hit_rate",
+    "wrong_among_hits",
+    "ideal_hits_taken",
+    "right_per_request",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,15 @@ class Stream:
     file: str
     filling: Sequence[Question]
     counted: Sequence[Question]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What decides which neighbour answers: a stage, and its greatest cosine distance."""
+
+    stage: str
+    guards: Literal["on", "off"]
+    distance: float
 
 
 @dataclass(slots=True)
@@ -104,7 +122,7 @@ def _expects_hit(line: Line, had: bool) -> bool:
 def replay_stream(
     stream: Stream, distances: Sequence[float], embedder: Embedder, progress: Progress
 ) -> Report:
-    """Send a stream through one empty proxy for each distance, and count its hits.
+    """Send a stream through one empty proxy for each stage and distance, and count its hits.
 
     Each text is embedded once, beforehand: latencies are without that.
     """
@@ -118,17 +136,23 @@ def replay_stream(
             "requests": len(stream.counted),
             "ideal_hits": sum(question.is_ideal_hit for question in stream.counted),
         },
-        columns=_COLUMNS,
-        rows=[_row(stream, distance, memo, progress) for distance in distances],
+        figures=Table(
+            _COLUMNS,
+            [
+                _row(stream, Rule(stage, guards, distance), memo, progress)
+                for stage, guards in _STAGES
+                for distance in distances
+            ],
+        ),
     )
 
 
-def _row(stream: Stream, distance: float, embedder: Embedder, progress: Progress) -> Row:
+def _row(stream: Stream, rule: Rule, embedder: Embedder, progress: Progress) -> Row:
     tally = _Tally()
     steps = len(stream.filling) + len(stream.counted)
     with (
-        progress(f"{stream.file}: distance {distance}", steps) as advance,
-        _proxy(steps, distance, embedder) as (client, desk),
+        progress(f"{stream.file}: {rule.stage}, {rule.distance}", steps) as advance,
+        _proxy(steps, rule, embedder) as (client, desk),
     ):
         for question in stream.filling:
             # Stored, whatever is in the cache already: it is filled, not asked.
@@ -140,7 +164,8 @@ def _row(stream: Stream, distance: float, embedder: Embedder, progress: Progress
     hits, requests = len(tally.hits), len(stream.counted)
     ideal = sum(question.is_ideal_hit for question in stream.counted)
     return {
-        "distance": distance,
+        "stage": rule.stage,
+        "distance": rule.distance,
         "hit_rate": Share(hits, requests),
         "wrong_among_hits": Share(hits - tally.right, hits),
         "ideal_hits_taken": Share(tally.taken, ideal),
@@ -151,11 +176,12 @@ def _row(stream: Stream, distance: float, embedder: Embedder, progress: Progress
 
 
 @contextmanager
-def _proxy(entries: int, max_distance: float, embedder: Embedder) -> Iterator[tuple[Client, _Desk]]:
+def _proxy(entries: int, rule: Rule, embedder: Embedder) -> Iterator[tuple[Client, _Desk]]:
     """Run an empty proxy that forgets nothing."""
     settings = FixedSettings(
         upstream_url="simulated://",
-        max_distance=max_distance,
+        guards=rule.guards,
+        max_distance=rule.distance,
         max_entries=entries,
         ttl=_LONG,
         store_timeout=_PATIENT,

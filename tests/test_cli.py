@@ -210,14 +210,20 @@ def test_replay_prints_a_table_for_each_file(measured: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     title, head, *rows = done.stdout.splitlines()
     assert title == "stream.jsonl.gz: 4 requests, 2 ideal hits"
-    assert re.split(r"\s{2,}", head) == [
+    assert re.split(r"\s{2,}", head.strip()) == [
+        "stage",
         "distance",
         "hit rate",
         "wrong among hits",
         "ideal hits taken",
         "right per request",
     ]
-    assert [row.split()[:2] for row in rows if row] == [["0.0", "25.0"], ["0.1", "50.0"]]
+    assert [row.split()[:3] for row in rows if row] == [
+        ["distance", "0.0", "25.0"],
+        ["distance", "0.1", "50.0"],
+        ["guards", "0.0", "25.0"],
+        ["guards", "0.1", "50.0"],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -238,8 +244,9 @@ def test_figures_for_machines_are_one_document_whatever_the_environment(
     assert (done.returncode, done.stderr) == (0, "")
     first, second = json.loads(done.stdout)["files"]
     assert (first["file"], second["file"]) == (file, file)
-    (row,) = first["rows"]
-    assert row["distance"] == 0.1
+    row, guarded = first["rows"]
+    assert (row["stage"], row["distance"]) == ("distance", 0.1)
+    assert (guarded["stage"], guarded["distance"]) == ("guards", 0.1)
     shares = {name for name, value in row.items() if isinstance(value, dict)}
     assert shares == figures
     assert all(row[name].keys() == {"count", "of", "share", "low", "high"} for name in shares)

@@ -56,7 +56,7 @@ def test_what_is_served_is_counted_by_stage_and_distance(tmp_path: Path) -> None
     report = evaluate(path, 0.05, 0.1, 0.3)
     assert report.file == str(path)
     assert report.counts == {"pairs": 5, "positives": 3}
-    assert report.rows == [
+    assert [row for row in report.figures.rows if row["stage"] == "distance"] == [
         {
             "stage": "distance",
             "distance": distance,
@@ -86,12 +86,12 @@ def test_what_is_served_is_counted_by_stage_and_distance(tmp_path: Path) -> None
 )
 def test_a_pair_is_served_as_the_proxy_would(tmp_path: Path, a: Any, b: Any, served: bool) -> None:
     report = evaluate(write(tmp_path / "pairs.jsonl", pair(a, b, 1)), 0.1)
-    assert report.rows[0]["recall"] == Share(int(served), 1)
+    assert report.figures.rows[0]["recall"] == Share(int(served), 1)
 
 
 def test_the_same_question_is_served_at_no_distance(tmp_path: Path) -> None:
     path = write(tmp_path / "pairs.jsonl", pair("north", "north", 1), pair("north", "east", 0))
-    assert evaluate(path, 0.0).rows[0]["recall"] == Share(1, 1)
+    assert evaluate(path, 0.0).figures.rows[0]["recall"] == Share(1, 1)
 
 
 def test_each_text_is_embedded_once_and_counts_as_a_step(tmp_path: Path) -> None:
@@ -100,6 +100,33 @@ def test_each_text_is_embedded_once_and_counts_as_a_step(tmp_path: Path) -> None
     evaluate_pairs(read_pairs(path), [0.1, 0.2], embedder, progress)
     assert sorted(embedder.texts) == ["east", "north", "south"]
     assert progress.seen == [(str(path), 3, 3)]
+
+
+PAIRS = [
+    pair("turn on the light", "turn off the light", 0),
+    pair("turn on the light", "turn the light on", 1),
+    pair("open 2 doors", "open 3 doors", 1),  # as somebody has labelled it
+    pair("open 2 doors", "open two doors", 1),
+]
+
+
+def test_guards_are_a_stage_of_their_own(tmp_path: Path) -> None:
+    embedder = FakeEmbedder()
+    embedder.answer = lambda _: np.ones(8, np.float32)
+    pairs = read_pairs(write(tmp_path / "pairs.jsonl", *PAIRS))
+    report = evaluate_pairs(pairs, [0.1, 0.2], embedder, FakeProgress(), show=3)
+    rows = {(row["stage"], row["distance"]): row for row in report.figures.rows}
+    assert rows["distance", 0.1]["negatives_served"] == Share(1, 1)
+    assert rows["guards", 0.1]["negatives_served"] == Share(0, 1)
+    assert rows["guards", 0.2]["recall"] == Share(2, 3)
+    assert report.guards is not None
+    assert report.guards.rows == [
+        {"guard": "numbers", "fired": 1, "rightly": Share(0, 1)},
+        {"guard": "antonyms", "fired": 1, "rightly": Share(1, 1)},
+    ]
+    assert report.examples == [
+        "wrongly refused by numbers, 0.0000 away: 'open 2 doors' / 'open 3 doors'"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
 """Shares, their intervals, and reports of them."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.figures import Report, Share, table
+from app.figures import Report, Share, Table, table
 
 
 @st.composite
@@ -59,11 +60,18 @@ def test_the_interval_of_the_rest_is_its_mirror(share: Share) -> None:
 REPORT = Report(
     file="a.jsonl",
     counts={"requests": 4, "ideal_hits": 2},
-    columns=["distance", "hit_rate"],
-    rows=[
-        {"distance": 0.05, "hit_rate": Share(0, 0), "latency_ms": None},
-        {"distance": 0.1, "hit_rate": Share(1, 4), "latency_ms": 1.5},
-    ],
+    figures=Table(
+        columns=["distance", "hit_rate"],
+        rows=[
+            {"distance": 0.05, "hit_rate": Share(0, 0), "latency_ms": None},
+            {"distance": 0.1, "hit_rate": Share(1, 4), "latency_ms": 1.5},
+        ],
+    ),
+)
+JUDGED = replace(
+    REPORT,
+    guards=Table(["guard", "fired"], [{"guard": "numbers", "fired": 3}]),
+    examples=["one of them"],
 )
 
 
@@ -89,6 +97,21 @@ def test_a_report_is_a_document_for_machines() -> None:
             {"distance": 0.1, "hit_rate": quarter, "latency_ms": 1.5},
         ],
     }
+
+
+def test_what_is_told_of_guards_follows() -> None:
+    assert str(JUDGED).splitlines()[4:] == [
+        "",
+        "  guard   fired",
+        "numbers       3",
+        "",
+        "one of them",
+    ]
+    document = JUDGED.document()
+    assert (document["guards"], document["examples"]) == (
+        [{"guard": "numbers", "fired": 3}],
+        ["one of them"],
+    )
 
 
 def test_the_columns_of_a_table_are_as_wide_as_they_must_be() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.errors import BadInput
-from app.figures import Report, Share
+from app.figures import Report, Row, Share
 from app.models import Embedding
 from app.replaying import Question, Stream, read_stream, replay_stream
 from tests.fakes import FakeEmbedder, FakeProgress
@@ -36,6 +36,11 @@ def replay(stream: Stream, *distances: float) -> Report:
     embedder = FakeEmbedder()
     embedder.answer = spread
     return replay_stream(stream, distances, embedder, FakeProgress())
+
+
+def alone(report: Report) -> Sequence[Row]:
+    """Give the rows of the distance alone."""
+    return [row for row in report.figures.rows if row["stage"] == "distance"]
 
 
 def reference(questions: Sequence[Question], max_distance: float) -> list[str | None]:
@@ -85,7 +90,7 @@ def test_the_figures_are_those_of_the_rule_alone(tmp_path: Path, tenants: list[s
     report = replay(stream, *DISTANCES)
     ideal = sum(question.is_ideal_hit for question in stream.counted)
     assert report.counts == {"requests": 300, "ideal_hits": ideal}
-    for distance, row in zip(DISTANCES, report.rows, strict=True):
+    for distance, row in zip(DISTANCES, alone(report), strict=True):
         served = reference(stream.counted, distance)
         hits = sum(answer is not None for answer in served)
         right = [
@@ -103,18 +108,32 @@ def test_the_figures_are_those_of_the_rule_alone(tmp_path: Path, tenants: list[s
         assert isinstance(row["miss_latency_ms"], float)
 
 
+def test_guards_are_a_stage_of_their_own(tmp_path: Path) -> None:
+    lines = [
+        {"prompt": prompt, "answer_id": prompt} for prompt in ("Open 2 doors.", "Open 3 doors.")
+    ]
+    embedder = FakeEmbedder()
+    embedder.answer = lambda _: np.ones(8, np.float32)
+    stream = read_stream(write(tmp_path / "stream.jsonl", *lines))
+    report = replay_stream(stream, [0.1], embedder, FakeProgress())
+    assert {row["stage"]: row["hit_rate"] for row in report.figures.rows} == {
+        "distance": Share(1, 2),
+        "guards": Share(0, 2),
+    }
+
+
 def test_a_verbatim_repeat_hits_though_it_cannot_be_embedded(tmp_path: Path) -> None:
     line = {"prompt": "strange", "answer_id": "x"}
     report = replay(read_stream(write(tmp_path / "stream.jsonl", line, line)), 0.0)
-    assert report.rows[0]["hit_rate"] == Share(1, 2)
-    assert report.rows[0]["wrong_among_hits"] == Share(0, 1)
+    assert alone(report)[0]["hit_rate"] == Share(1, 2)
+    assert alone(report)[0]["wrong_among_hits"] == Share(0, 1)
 
 
 def test_tenants_share_nothing(tmp_path: Path) -> None:
     lines = [{"prompt": "apple", "answer_id": "x", "ns": ns} for ns in ("one", "two", "one")]
     report = replay(read_stream(write(tmp_path / "stream.jsonl", *lines)), 0.1)
     assert report.counts == {"requests": 3, "ideal_hits": 1}
-    assert report.rows[0]["hit_rate"] == Share(1, 3)
+    assert alone(report)[0]["hit_rate"] == Share(1, 3)
 
 
 def test_every_origin_fills_the_cache_and_every_similar_counts(tmp_path: Path) -> None:
@@ -129,7 +148,7 @@ def test_every_origin_fills_the_cache_and_every_similar_counts(tmp_path: Path) -
     )
     report = replay(stream, 0.0, 2.0)
     assert report.counts == {"requests": 4, "ideal_hits": 4}
-    for row, hits, right in zip(report.rows, (3, 4), (2, 2), strict=True):
+    for row, hits, right in zip(alone(report), (3, 4), (2, 2), strict=True):
         assert row["hit_rate"] == Share(hits, 4)
         assert row["wrong_among_hits"] == Share(hits - right, hits)
         assert row["ideal_hits_taken"] == Share(right, 4)
@@ -143,7 +162,7 @@ def test_an_origin_is_stored_though_another_one_is_near(tmp_path: Path) -> None:
             {"origin": "apple 2", "similar": "apple 2", "answer_id": "y"},
         )
     )
-    assert replay(stream, 2.0).rows[0]["wrong_among_hits"] == Share(0, 2)
+    assert alone(replay(stream, 2.0))[0]["wrong_among_hits"] == Share(0, 2)
 
 
 def test_the_stream_may_say_what_an_ideal_cache_would_hit(tmp_path: Path) -> None:
@@ -161,15 +180,16 @@ def test_the_stream_may_say_what_an_ideal_cache_would_hit(tmp_path: Path) -> Non
 
 def test_where_nothing_can_hit_nothing_does(tmp_path: Path) -> None:
     report = replay(read_stream(write(tmp_path / "s.jsonl", {"prompt": "a", "answer_id": "x"})), 2)
-    assert report.rows == [
+    assert alone(report) == [
         {
+            "stage": "distance",
             "distance": 2,
             "hit_rate": Share(0, 1),
             "wrong_among_hits": Share(0, 0),
             "ideal_hits_taken": Share(0, 0),
             "right_per_request": Share(0, 1),
             "hit_latency_ms": None,
-            "miss_latency_ms": report.rows[0]["miss_latency_ms"],
+            "miss_latency_ms": alone(report)[0]["miss_latency_ms"],
         }
     ]
 
@@ -182,10 +202,10 @@ def test_each_text_is_embedded_once_whatever_the_distances(tmp_path: Path) -> No
     replay_stream(stream, [0.1, 0.2], embedder, progress)
     assert sorted(embedder.texts) == ["apple", "birch"]
     assert not embedder.closed
+    rules = ("distance, 0.1", "distance, 0.2", "guards, 0.1", "guards, 0.2")
     assert progress.seen == [
         (f"{stream.file}: embedding", 2, 2),
-        (f"{stream.file}: distance 0.1", 3, 3),
-        (f"{stream.file}: distance 0.2", 3, 3),
+        *((f"{stream.file}: {rule}", 3, 3) for rule in rules),
     ]
     assert threading.active_count() == before
 

@@ -53,7 +53,9 @@ class Term(NamedTuple):
 
     def is_like(self, other: "Term") -> bool:
         """Tell whether two terms share a name."""
-        return self.word == other.word or any(name in other.classes for name in self.classes)
+        if self.word == other.word or self.key in other.classes:
+            return True
+        return len(self.classes) > 1 and not set(self.classes).isdisjoint(other.classes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

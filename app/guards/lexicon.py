@@ -82,6 +82,8 @@ class Lexicon:
     vague: frozenset[str]
     comparing: frozenset[str]
     joints: frozenset[str]
+    passive: frozenset[str]
+    agents: frozenset[str]
 
     @property
     def has_capital_nouns(self) -> bool:
@@ -116,6 +118,8 @@ def load(language: str) -> Lexicon:
         vague=frozenset(word for word, value in numbers.items() if value[0] == "~"),
         comparing=frozenset(_words(sections["comparing"])),
         joints=frozenset(_words(sections["joints"])),
+        passive=frozenset(_words(sections["passive"])),
+        agents=frozenset(_words(sections["agents"])),
     )
 
 
@@ -123,6 +127,7 @@ class _Words:
     """The lists of words of a language."""
 
     def __init__(self, sections: Sections) -> None:
+        self.irregular = {form: base for base, *forms in sections["irregular"] for form in forms}
         self.suffixes = tuple(sorted(_words(sections["suffixes"]), key=len, reverse=True))
         self.synonyms = _synonyms(sections, self.suffixes)
         self.alternatives, self.inflected = _alternatives(sections, self.suffixes)
@@ -137,7 +142,7 @@ class _Words:
         self.knowing = set(_words(sections["knowing"]))
 
     def look_up(self, text: str) -> Word:
-        stem = _cut(text, self.suffixes)
+        stem = _cut(self.irregular.get(text, text), self.suffixes)
         classes = self.synonyms.get(text) or self.synonyms.get(stem) or (stem,)
         return Word(
             classes=classes,

@@ -99,7 +99,8 @@ def _contraction(bare: str, begins: bool) -> list[Piece]:
     folded = bare.lower()
     if folded.endswith("n't"):
         verb = {"ca": "can", "wo": "will", "sha": "shall"}.get(folded[:-3], folded[:-3])
-        return [Piece(Kind.WORD, verb, begins=begins), Piece(Kind.WORD, "not")]
+        negation = Piece(Kind.WORD, "not")
+        return [Piece(Kind.WORD, verb, begins=begins), negation] if verb else [negation]
     head, _, tail = bare.partition("'")
     parts = _parts(head, begins)
     if tail.lower() != "s" or not head:

@@ -11,6 +11,7 @@ _SHORTEST_WITH_A_SLIP = 4  # letters; of shorter words every one is another word
 _SHORTEST_WITH_A_CHANGE = 5
 _SHORTEST_WITHOUT_TWO = 8
 _MOST_LEFT_OUT = 2
+_INITIALS = range(2, 6)
 _ENDINGS = re.compile(
     r"s|es|e?d|ing|t?ed|ting|e?rs?|ors?|e?st|ions?|ations?|ments?|ly|al|ally|ive|y|ies|ied|ity|ness"
     r"|able|e|[ea]nces?|ces?|[ea]nt|ful|ists?|ism|ic|ical|ian|ish|ous|e?n|ern|em|te|ten|t|[ao]s?|x|aux|"
@@ -21,7 +22,9 @@ def are_related(x: Term, y: Term) -> bool:
     """Tell whether two words may mean the same."""
     if x.kind is not Kind.WORD or y.kind is not Kind.WORD:
         return x.word == y.word
-    return x.is_like(y) or _is_slip(x.word, y.word) or _inflects(x.word, y.word)
+    if x.word[0] == y.word[0] and (_inflects(x.word, y.word) or _is_slip(x.word, y.word)):
+        return True
+    return x.is_like(y)
 
 
 def are_written_alike(x: Sequence[Term], y: Sequence[Term]) -> bool:
@@ -32,6 +35,13 @@ def are_written_alike(x: Sequence[Term], y: Sequence[Term]) -> bool:
         or left == "".join(term.word[0] for term in y)
         or right == "".join(term.word[0] for term in x)
     )
+
+
+def is_short_for(name: Term, words: Sequence[str]) -> bool:
+    """Tell whether a name is the initials of some words in a row: `OS` of `operating system`."""
+    if not name.is_name or len(name.word) not in _INITIALS:
+        return False
+    return name.word in "".join(word[0] for word in words)
 
 
 def _inflects(x: str, y: str) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from app.guards.evidence import CLOCK, Evidence, Quantity, Term, in_base_unit
 from app.guards.lexing import Kind
-from app.guards.likeness import are_related, are_written_alike
+from app.guards.likeness import are_related, are_written_alike, is_short_for
 from app.models import Guard
 
 _MOST_REPLACED = 3  # words in one place; more are another wording
@@ -56,9 +56,13 @@ def _leftovers(a: Evidence, b: Evidence) -> tuple[list[Term], list[Term]]:
     right = [term for term in b.terms if not term.is_in(a.words)]
     if not left or not right or max(len(left), len(right)) > _MOST_COMPARED:
         return left, right
-    return (
+    left, right = (
         [term for term in left if not any(are_related(term, other) for other in right)],
         [term for term in right if not any(are_related(term, other) for other in left)],
+    )
+    return (
+        [term for term in left if not is_short_for(term, b.frame)],
+        [term for term in right if not is_short_for(term, a.frame)],
     )
 
 
@@ -146,10 +150,10 @@ def _alternatives(a: Evidence, b: Evidence) -> Iterator[Guard]:
         for place, names in a.alternatives.items()
         if (others := b.alternatives.get(place)) and names - others and others - names
     }
-    if _are_short(a, b):
-        guards |= {place[0] for place in a.narrowing - set(b.alternatives)}
-        guards |= {place[0] for place in b.narrowing - set(a.alternatives)}
-    yield from (guard for guard in Guard if guard in guards)
+    if (a.narrowing or b.narrowing) and _are_short(a, b):
+        guards |= {place[0] for place in a.narrowing if place not in b.alternatives}
+        guards |= {place[0] for place in b.narrowing if place not in a.alternatives}
+    yield from sorted(guards)
 
 
 def _negation(pair: _Pair) -> bool:
@@ -189,13 +193,28 @@ def _names(pair: _Pair) -> bool:
 
 def _roles(pair: _Pair) -> bool:
     a, b = pair.a, pair.b
-    return _crosses(a, b) or _crosses(b, a) or _is_swapped(a, b)
+    return _crosses(a, b) or _crosses(b, a) or _is_swapped(a, b) or _is_turned(a, b)
+
+
+def _is_turned(a: Evidence, b: Evidence) -> bool:
+    """Tell whether one does what the other suffers: the same words in order, one in the passive."""
+    if len(a.terms) != len(b.terms) or _is_passive(a) == _is_passive(b):
+        return False
+    return all(x.is_like(y) for x, y in zip(a.terms, b.terms, strict=True))
+
+
+def _is_passive(text: Evidence) -> bool:
+    if text.lexicon is None or text.plain.isdisjoint(text.lexicon.agents):
+        return False
+    agent = next(at for at, word in enumerate(text.frame) if word in text.lexicon.agents)
+    return not text.lexicon.passive.isdisjoint(text.frame[:agent])
 
 
 def _crosses(a: Evidence, b: Evidence) -> bool:
     """Tell whether one text comes from where the other goes to."""
+    goal, origin = a.ways.get("to", _NOTHING), b.ways.get("from", _NOTHING)
     crossing = a.ways.get("from", _NOTHING) & b.ways.get("to", _NOTHING)
-    if crossing - a.ways.get("to", _NOTHING) - b.ways.get("from", _NOTHING):
+    if crossing - goal - origin and (goal or origin):
         return True
     first, second = a.ways.get("first", _NOTHING), a.ways.get("second", _NOTHING)
     return bool(first & b.ways.get("to", _NOTHING) and second & b.ways.get("from", _NOTHING))

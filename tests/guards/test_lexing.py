@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.guards.lexing import Kind, pieces, quoted, straighten
 
@@ -9,6 +11,7 @@ from app.guards.lexing import Kind, pieces, quoted, straighten
         ("What's up, Doc?", ["what", "is", "up", "doc"]),
         ("the dog's bone isn't here", ["the", "dog", "bone", "is", "not", "here"]),
         ("it can't, it won't", ["it", "can", "not", "it", "will", "not"]),
+        ("it do n't", ["it", "do", "not"]),
         ("the U.S. at 3 p.m.", ["the", "us", "at", "3", "pm"]),
         ("Ph.D. or M.Sc.", ["phd", "or", "msc"]),
         ("and/or pub/sub", ["and", "or", "pub", "sub"]),
@@ -56,3 +59,8 @@ def test_sentences_begin_after_full_stops() -> None:
 )
 def test_quotes_are_found(text: str, quotes: set[str]) -> None:
     assert quoted(straighten(text)) == quotes
+
+
+@given(st.text())
+def test_no_piece_is_empty(text: str) -> None:
+    assert all(piece.text for piece in pieces(straighten(text)))

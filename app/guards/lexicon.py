@@ -1,5 +1,6 @@
 """The guards' word lists, read once; `app/data/guards/README.md` tells their format and source."""
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -210,8 +211,15 @@ def _pairs(lines: list[list[str]]) -> dict[str, str]:
 
 
 def _spoken(forms: str) -> list[str]:
-    """Split the forms of an alternative: `^us=united_states` to `us` and `united states`."""
-    return forms.strip("^!").replace("_", " ").split("=")
+    """Split the forms of an alternative: `^nyc=new_york` to `nyc` and `new york`."""
+    return [_written(form.lstrip("^!~")) for form in forms.split("=")]
+
+
+def _written(word: str) -> str:
+    """Part a word as texts are parted: `new_york`, `x-ray` and `mp3` have two parts."""
+    if not word[0].isalnum() or not word.replace("_", "").replace("-", "").isalnum():
+        return word
+    return " ".join(re.findall(r"\d+|[^\W\d_]+", word))
 
 
 def _forms(lines: list[list[str]]) -> list[str]:
@@ -234,7 +242,7 @@ def _cut(word: str, suffixes: tuple[str, ...]) -> str:
 
 def _synonyms(sections: Sections, suffixes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """Give words and stems their classes; the forms of a name or date are a class, too."""
-    lines = [[word.replace("_", " ") for word in line] for line in sections["synonyms"]]
+    lines = [[_written(word) for word in line] for line in sections["synonyms"]]
     for guard in (Guard.NAMES, Guard.DATES):
         lines += [_spoken(forms) for forms in _words(sections[guard])]
     classes: dict[str, list[str]] = defaultdict(list)
@@ -254,9 +262,10 @@ def _alternatives(
     for guard in _ALTERNATIVES:
         for group, line in enumerate(sections[guard]):
             for forms in line:
-                first, *others = _spoken(forms)
-                member = Member((guard, group), first, forms[0] == "^", forms[0] == "!")
-                for form in (first, *others):
+                written = _spoken(forms)
+                for form, marked in zip(written, forms.split("="), strict=True):
+                    narrows = forms[0] == "!" and marked[0] != "~"
+                    member = Member((guard, group), written[0], forms[0] == "^", narrows)
                     members[form].add(member)
                     if guard is Guard.NAMES:
                         members[f"{form}s"].add(member)

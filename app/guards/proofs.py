@@ -4,16 +4,20 @@ Rules of this file: a guard that cannot judge abstains; a proof is something tha
 each in its own way; what one of them merely leaves out proves nothing unless all else is the same.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from app.guards.evidence import CLOCK, Evidence, Quantity, Term, in_base_unit
+from app.guards.lexicon import Lexicon
 from app.guards.lexing import Kind
 from app.guards.likeness import are_related, are_written_alike, is_short_for
 from app.models import Guard
 
 _MOST_REPLACED = 3  # words in one place; more are another wording
+_WORDS = re.compile(r"\w+")
 _NOTHING: frozenset[str] = frozenset()
+_FEWEST_IN_PASSIVE = 3  # terms
 _MOST_COMPARED = 32  # terms; more are another wording
 _MOST_MOVED = 64  # words
 _SHORT = 24  # words
@@ -129,18 +133,16 @@ def _quotes(pair: _Pair) -> bool:
 
 
 def _has_own_quote(one: Evidence, other: Evidence) -> bool:
-    return any(word not in other.text for quote in one.quotes for word in quote.split())
+    if not one.quotes:
+        return False
+    words = {*_WORDS.findall(other.text), *one.plain}
+    return any(not words.issuperset(_WORDS.findall(quote)) for quote in one.quotes)
 
 
 def _identifiers(pair: _Pair) -> bool:
-    return _has_own_identifier(pair.a, pair.b) and _has_own_identifier(pair.b, pair.a)
-
-
-def _has_own_identifier(one: Evidence, other: Evidence) -> bool:
-    return any(
-        piece.startswith("-") or piece.strip("/\\") not in other.text
-        for piece in one.verbatims - other.verbatims
-    )
+    a, b = pair.a, pair.b
+    left, right = a.verbatims - b.words, b.verbatims - a.words
+    return bool((left and (right or _has_own_quote(b, a))) or (right and _has_own_quote(a, b)))
 
 
 def _alternatives(a: Evidence, b: Evidence) -> Iterator[Guard]:
@@ -197,8 +199,13 @@ def _roles(pair: _Pair) -> bool:
 
 
 def _is_turned(a: Evidence, b: Evidence) -> bool:
-    """Tell whether one does what the other suffers: the same words in order, one in the passive."""
-    if len(a.terms) != len(b.terms) or _is_passive(a) == _is_passive(b):
+    """Tell whether one does what the other suffers: the same words in order, one in the passive.
+
+    `Who found it?` and `Who was it found by?` ask for the same one.
+    """
+    if not _FEWEST_IN_PASSIVE <= len(a.terms) == len(b.terms) or _is_passive(a) == _is_passive(b):
+        return False
+    if any(place[0] is Guard.QUESTIONS for place in (*a.alternatives, *b.alternatives)):
         return False
     return all(x.is_like(y) for x, y in zip(a.terms, b.terms, strict=True))
 
@@ -222,7 +229,6 @@ def _crosses(a: Evidence, b: Evidence) -> bool:
 
 def _is_swapped(a: Evidence, b: Evidence) -> bool:
     """Tell whether two parts have changed places around a third: X m Y and Y m X."""
-    joints = a.lexicon.joints if a.lexicon else _NOTHING
     if len(a.frame) != len(b.frame) or a.frame == b.frame:
         return False
     start, end = _common(a.frame, b.frame)
@@ -239,18 +245,20 @@ def _is_swapped(a: Evidence, b: Evidence) -> bool:
             ):
                 between = x[first : len(x) - last]
                 after = a.frame[len(a.frame) - end :]
-                return not _is_symmetric(between, after, joints) and (
+                return not _is_symmetric(between, after, a.lexicon) and (
                     start + end > 0 or any(word in a.plain for word in between)
                 )
     return False
 
 
-def _is_symmetric(between: tuple[str, ...], after: tuple[str, ...], joints: frozenset[str]) -> bool:
-    """Tell whether what stands between only joins: `wine and` in `red wine and white wine`."""
-    for at, word in enumerate(between):
-        if word in joints:
-            return after[:at] == between[:at]
-    return False
+def _is_symmetric(
+    between: tuple[str, ...], after: tuple[str, ...], lexicon: Lexicon | None
+) -> bool:
+    """Tell whether what is between only joins: `is`; `wine and` in `red wine and white wine`."""
+    if lexicon is None or lexicon.passive.issuperset(between):
+        return True
+    at = next((at for at, word in enumerate(between) if word in lexicon.joints), None)
+    return at is not None and after[:at] == between[:at]
 
 
 def _common(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[int, int]:

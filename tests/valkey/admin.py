@@ -1,0 +1,85 @@
+"""The stand-in's own connection to the real server."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from tests.valkey.process import ADMIN
+from tests.valkey.resp import Push, Reply, Stream, command
+
+Command = tuple[bytes | str | int, ...]
+
+
+class Admin:
+    """Asks the real server, and hears in the same order what happens to its keys.
+
+    `on_event` gets database, key and event of each change; `on_flush` is called when a database
+    was emptied. What happened before a command was answered is told before its answer is given.
+    """
+
+    def __init__(
+        self, on_event: Callable[[int, bytes, bytes], None], on_flush: Callable[[], None]
+    ) -> None:
+        self._on_event = on_event
+        self._on_flush = on_flush
+        self._waiting: deque[asyncio.Future[Reply]] = deque()
+
+    async def open(self, path: Path) -> None:
+        """Connect through a unix socket."""
+        self._reader, self._writer = await asyncio.open_unix_connection(path)
+        self._listener = asyncio.create_task(self._listen())
+        # Reading as the stand-in must neither prolong a key's life under LRU nor cause
+        # invalidations: what is opted out of leaves only the one that tells of a flush.
+        await self.call(
+            ("HELLO", "3", "AUTH", ADMIN, "-"),
+            ("CLIENT", "SETNAME", ADMIN),
+            ("CLIENT", "NO-TOUCH", "ON"),
+            ("CLIENT", "TRACKING", "ON", "OPTIN"),
+        )
+        self._writer.write(command("PSUBSCRIBE", "__keyspace@*__:*"))  # answered by a push
+        await self.call(("PING",))
+
+    async def call(self, *commands: Command) -> list[Reply]:
+        """Send commands in one piece. Raises ConnectionError if the server goes away."""
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[Reply]] = [loop.create_future() for _ in commands]
+        if self._listener.done():
+            raise ConnectionResetError("the server is gone")
+        self._waiting.extend(futures)
+        self._writer.write(b"".join(command(*words) for words in commands))
+        return await asyncio.gather(*futures)
+
+    async def call_in(self, database: int, *commands: Command) -> list[Reply]:
+        """Send commands to a database."""
+        return (await self.call(("SELECT", database), *commands))[1:]
+
+    async def _listen(self) -> None:
+        stream = Stream()
+        with suppress(ConnectionError):
+            while data := await self._reader.read(1 << 20):
+                for value, _ in stream.feed(data):
+                    if isinstance(value, Push):
+                        self._hear(value.items)
+                    elif not (future := self._waiting.popleft()).done():
+                        future.set_result(value)
+        for future in self._waiting:
+            if not future.done():
+                future.set_exception(ConnectionResetError("the server is gone"))
+        self._waiting.clear()
+
+    def _hear(self, items: list[Reply]) -> None:
+        match items:
+            case [b"pmessage", _, channel, event]:
+                # __keyspace@<database>__:<key>
+                place, _, key = channel.partition(b"__:")
+                self._on_event(int(place.partition(b"@")[2]), key, event)
+            case [b"invalidate", None]:
+                self._on_flush()
+
+    async def aclose(self) -> None:
+        """Disconnect."""
+        self._writer.close()
+        self._listener.cancel()
+        await asyncio.gather(self._listener, return_exceptions=True)

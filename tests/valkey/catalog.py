@@ -20,7 +20,7 @@ _MOMENT = 0.005
 class Catalog:
     """Knows every index, and what has happened to the hashes below them.
 
-    Whoever waits for `settle` sees every write that the real server has executed before.
+    Whoever waits for `catch_up` sees every write that the real server has executed before.
     """
 
     def __init__(self, switches: Switches) -> None:
@@ -33,6 +33,7 @@ class Catalog:
         self._reading = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ballast: Ballast | None = None
+        self.defects: list[BaseException] = []
 
     async def open(self, path: Path, *, has_limit: bool) -> None:
         """Connect to a server that has just started, with the indexes that it still has.
@@ -43,7 +44,8 @@ class Catalog:
         self._ballast = Ballast(path) if has_limit else None
         self._changed.clear()
         self._run(self._keep_up())
-        for (database, _), index in list(self.indexes.items()):
+        for (database, name), lost in list(self.indexes.items()):
+            index = self.indexes[database, name] = Index(lost.definition, backfilled=1.0)
             self._changed.update((database, key) for key in await self._scan(database, index))
         await self.settle()
 
@@ -71,27 +73,35 @@ class Catalog:
         del self.indexes[database, name]
         await self._weigh()
 
+    async def catch_up(self) -> None:
+        """Index what the real server has executed by now."""
+        await self.admin.call(("PING",))
+        await self.settle()
+
     async def settle(self) -> None:
-        """Index what has changed."""
+        """Index what is known to have changed."""
         async with self._reading:
             while self._changed:
                 batch = [self._changed.pop() for _ in range(min(_AT_ONCE, len(self._changed)))]
                 await self._read(batch)
-        await self._weigh()
+                await self._weigh()
 
     def _run(self, work: "asyncio._CoroutineLike[None]") -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, ConnectionError):
+            self.defects.append(error)
 
     async def _keep_up(self) -> None:
         while True:
             await self._has_changed.wait()
             self._has_changed.clear()
-            try:
-                await self.settle()
-            except ConnectionError:
-                return
+            await self.settle()
 
     async def _weigh(self) -> None:
         if self._ballast is not None:
@@ -109,8 +119,6 @@ class Catalog:
             return
         if event in _ENDS:
             for index in indexes:
-                if (database, key) in self._changed and key not in index.documents:
-                    index.count_tombstone()  # it came and went before it was read
                 index.remove(key)
         self._changed.add((database, key))
         self._has_changed.set()

@@ -165,10 +165,6 @@ class Index:
         if (row := self._rows.pop(key, None)) is None:
             return
         self._free.append(row)
-        self.count_tombstone()
-
-    def count_tombstone(self) -> None:
-        """Note that a vector is gone."""
         self.tombstones += self.vector is not None and self.vector.algorithm == b"HNSW"
 
 

@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from fnmatch import fnmatchcase
 
 import numpy as np
 
+from tests.valkey.acl import NAMES, Grants, may_touch
 from tests.valkey.catalog import Catalog
 from tests.valkey.errors import SearchError
 from tests.valkey.filters import matching
@@ -16,11 +16,11 @@ from tests.valkey.resp import Failure, Reply, Simple
 from tests.valkey.schema import Vector, parse_create
 from tests.valkey.switches import Switches
 
-NAMES = {b"FT.CREATE", b"FT.SEARCH", b"FT.INFO", b"FT.DROPINDEX", b"FT._LIST"}
 _LARGEST_RECORD = 5 << 20
-_NOBODY_MAY = "The user does not have permission to access the key prefix"
+_NOT_YOURS = "The user does not have permission to access the key prefix"
 _WRITES = {b"FT.CREATE", b"FT.DROPINDEX"}
 _NEEDS_MEMORY = {b"FT.CREATE", b"FT.SEARCH"}
+_NEVER_REFUSED = {b"HELLO", b"AUTH", b"CLIENT", b"SELECT"}
 
 Hit = tuple[bytes, bytes | None]  # a key and the text of its distance
 
@@ -31,19 +31,26 @@ class SearchModule:
     def __init__(self, version: str, switches: Switches) -> None:
         self.is_old = version.startswith("1.0.")
         self.switches = switches
+        self.grants = Grants()
         self.catalog = Catalog(switches)
 
-    def knows(self, words: list[bytes]) -> bool:
-        """Tell whether a command is the module's, or would be answered differently with it."""
-        if not self.switches.loaded or not words:
-            return False
+    def answers(self, words: list[bytes]) -> bool:
+        """Tell whether a command is not for the real server."""
         name = words[0].upper()
-        return name in NAMES or (name == b"INFO" and [w.lower() for w in words[1:]] == [b"search"])
+        if self.switches.refusal and name not in _NEVER_REFUSED:
+            return True
+        is_info = name == b"INFO" and [word.lower() for word in words[1:]] == [b"search"]
+        return self.switches.loaded and (name in NAMES or is_info)
 
     async def run(self, words: list[bytes], client: int) -> Reply:
         """Answer the command of a client, known by its id."""
+        if self.switches.refusal:
+            return Failure(self.switches.refusal.encode())
         name, arguments = words[0].upper(), words[1:]
         database, user, refusal = await self._look_at(client)
+        if not self.grants.allows(user.encode(), name):
+            run = f"run the '{name.decode()}' command"
+            return Failure(f"NOPERM User {user} has no permissions to {run}".encode())
         if refusal.startswith((b"READONLY", b"MISCONF")) and name not in _WRITES:
             refusal = b""
         if refusal.startswith(b"OOM") and name not in _NEEDS_MEMORY:
@@ -87,9 +94,11 @@ class SearchModule:
                 search = parse_search(arguments, is_old=self.is_old)
                 index = self._index(database, search.index, patterns)
                 return await self._search(database, index, search)
-        if len(arguments) != (name != b"FT._LIST"):
-            if name == b"FT.INFO" and len(arguments) > 1:
+        if name == b"FT.INFO" and len(arguments) > 1:
+            if arguments[1:] != [b"LOCAL"]:
                 raise SearchError(f"Unexpected argument `{arguments[1].decode()}`")
+            arguments = arguments[:1]
+        if len(arguments) != (name != b"FT._LIST"):
             raise SearchError(f"ERR wrong number of arguments for '{name.decode()}' command")
         match name:
             case b"FT.DROPINDEX":
@@ -106,14 +115,14 @@ class SearchModule:
         if (index := self.catalog.indexes.get((database, name))) is None:
             where = "" if self.is_old else f" in database {database}"
             raise SearchError(f"Index with name '{name.decode()}' not found{where}")
-        if not _may(patterns, index.definition.prefixes, is_write=is_write):
-            raise SearchError(_NOBODY_MAY)
+        if not may_touch(patterns, index.definition.prefixes, is_write=is_write):
+            raise SearchError(_NOT_YOURS)
         return index
 
     async def _create(self, arguments: list[bytes], database: int, patterns: list[bytes]) -> Reply:
         definition = parse_create(arguments, is_old=self.is_old)
-        if not _may(patterns, definition.prefixes, is_write=False):
-            raise SearchError(_NOBODY_MAY)
+        if not may_touch(patterns, definition.prefixes, is_write=False):
+            raise SearchError(_NOT_YOURS)
         try:
             await self.catalog.create(database, definition)
         except SearchError as error:
@@ -152,13 +161,11 @@ class SearchModule:
     def _hits(self, index: Index, search: Search) -> list[Hit]:
         among = matching(index, search.filter)
         if search.knn is None:
-            assert among is not None
-            return [(key, None) for key in sorted(among)]
-        vector = _vector_of(index, search.knn)
+            return [(key, None) for key in (index.documents if among is None else sorted(among))]
+        _check_vector(index, search.knn)
         query = np.frombuffer(search.knn.blob, "<f4")
         # Old versions compare vectors as they come where a filter picked them.
         query = query if self.is_old and among is not None else normalized(query)
-        assert len(search.knn.blob) == vector.size
         with np.errstate(invalid="ignore"):
             found = index.nearest(query, index.vectors, among)
         return [(key, b"%.12g" % distance) for key, distance in found]
@@ -194,7 +201,7 @@ def _fields(search: Search, distance: bytes | None, found: dict[bytes, bytes]) -
     return fields
 
 
-def _vector_of(index: Index, knn: Knn) -> Vector:
+def _check_vector(index: Index, knn: Knn) -> None:
     shown = knn.attribute.decode()
     if (field := index.definition.fields.get(knn.attribute)) is None:
         raise SearchError(f"Index field `{shown}` does not exist")
@@ -205,25 +212,8 @@ def _vector_of(index: Index, knn: Knn) -> Vector:
             f"Error parsing vector similarity parameters: query vector blob size"
             f" ({len(knn.blob)}) does not match index's expected size ({field.kind.size})."
         )
-    return field.kind
 
 
 def _sorted(index: Index, hits: list[Hit], attribute: bytes, *, descending: bool) -> list[Hit]:
     numbers = {key: index.documents[key].numbers.get(attribute, 0.0) for key, _ in hits}
     return sorted(hits, key=lambda hit: numbers[hit[0]], reverse=descending)
-
-
-def _may(patterns: list[bytes], prefixes: list[bytes], *, is_write: bool) -> bool:
-    """Tell whether patterns of keys cover prefixes whole."""
-    usable = [
-        pattern.partition(b"~")[2]
-        for pattern in patterns
-        if pattern.startswith((b"~", b"%RW~") if is_write else (b"~", b"%RW~", b"%R~"))
-    ]
-    return all(
-        any(
-            p.endswith(b"*") and fnmatchcase(prefix.decode("latin-1"), p.decode("latin-1"))
-            for p in usable
-        )
-        for prefix in prefixes or [b""]
-    )

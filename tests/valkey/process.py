@@ -23,13 +23,13 @@ class Process:
     """A server that keeps its files, and its socket, in a folder of its own."""
 
     def __init__(self, folder: Path, config: Mapping[str, str]) -> None:
-        self._folder = folder
-        self._config = {**_CONFIG, "unixsocket": str(folder / "socket"), **config}
+        self.folder = folder
+        self.config = {**_CONFIG, "unixsocket": str(folder / "socket"), **config}
         self._process: asyncio.subprocess.Process | None = None
 
     @property
     def socket(self) -> Path:
-        return self._folder / "socket"
+        return self.folder / "socket"
 
     @property
     def pid(self) -> int:
@@ -38,21 +38,21 @@ class Process:
 
     @property
     def is_persistent(self) -> bool:
-        return self._config["appendonly"] == "yes" or self._config["save"] != '""'
+        return self.config["appendonly"] == "yes" or self.config["save"] != '""'
 
     async def start(self) -> None:
         """Start, and return when it answers. Raises RuntimeError with the log if it does not."""
-        lines = [f"{name} {value}\n" for name, value in self._config.items()]
-        config = self._folder / "valkey.conf"
-        config.write_text("".join([*lines, f"dir {self._folder}\n"]))
+        lines = [f"{name} {value}\n" for name, value in self.config.items()]
+        config = self.folder / "valkey.conf"
+        config.write_text("".join([*lines, f"dir {self.folder}\n"]))
         self.socket.unlink(missing_ok=True)
-        with (self._folder / "log").open("ab") as log:
+        with (self.folder / "log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 get_binary_path(), config, stdout=log, stderr=log
             )
         while not await self._answers():
             if self._process.returncode is not None:
-                raise RuntimeError((self._folder / "log").read_text())
+                raise RuntimeError((self.folder / "log").read_text())
             await asyncio.sleep(0.002)
 
     async def _answers(self) -> bool:

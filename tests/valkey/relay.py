@@ -3,20 +3,35 @@
 In place of a command of the module the server gets a HELLO, which it answers to whoever may talk
 to it at all: so the command keeps its turn, waits for a server that hangs, is queued in a
 transaction, and is refused to a client that has not said who it is. Its reply names the client.
+What a client has sent behind such a command waits until it is answered.
 """
 
 import asyncio
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.valkey.module import SearchModule
 from tests.valkey.resp import Failure, Push, Reply, Simple, Stream, command, encode
 
 _HELLO = command("HELLO")
 _NOT_KNOWN = b"NOAUTH Authentication required."
-_UNPAIRED = {b"SUBSCRIBE", b"PSUBSCRIBE", b"SSUBSCRIBE", b"MONITOR", b"SYNC", b"PSYNC"}
+_UNPAIRED = {b"SUBSCRIBE", b"PSUBSCRIBE", b"SSUBSCRIBE", b"MONITOR"}
+# What is answered when it is indexed; in a transaction, indexing is put off.
+_WRITES = {b"HSET", b"HMSET", b"HSETEX", b"HDEL", b"DEL", b"UNLINK"}
 _CHUNK = 1 << 18
+
+
+class _Asked(NamedTuple):
+    """A command that the server is to answer, or to let us answer."""
+
+    words: list[bytes]
+    is_ours: bool
+
+    @property
+    def name(self) -> bytes:
+        return self.words[0].upper()
 
 
 class Relay:
@@ -29,10 +44,15 @@ class Relay:
     ) -> None:
         self._module = module
         self._from_client, self._to_client = client
-        self._asked: deque[list[bytes]] = deque()
-        self._queued: list[list[bytes]] | None = None  # commands of a transaction
+        self._ways: list[asyncio.Task[None]] = []
+        self._requested: asyncio.Queue[tuple[list[bytes], bytes]] = asyncio.Queue()
+        self._asked: deque[_Asked] = deque()
+        self._queued: list[_Asked] | None = None  # commands of a transaction
         self._database = 0
-        self._is_raw = False
+        self._has_written = False
+        self._is_paired = True  # one reply to each command
+        self._turn = asyncio.Event()  # is set while the next command may go to the server
+        self._turn.set()
 
     async def run(self, path: Path) -> None:
         """Relay until one side closes."""
@@ -41,90 +61,115 @@ class Relay:
         except OSError:
             self.abort()
             return
-        ways = [asyncio.create_task(self._requests()), asyncio.create_task(self._replies())]
+        ways = (self._requests(), self._turns(), self._replies())
+        self._ways = [asyncio.create_task(way) for way in ways]
         try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(self._ways, return_when=asyncio.FIRST_COMPLETED)
+            for way in done:
+                if not way.cancelled():
+                    way.result()
         finally:
-            for way in ways:
-                way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
+            self._cancel()
+            await asyncio.gather(*self._ways, return_exceptions=True)
             self._to_server.close()
             self._to_client.close()
 
     def abort(self) -> None:
         """Break the client's connection off."""
         self._to_client.transport.abort()
+        self._cancel()
+
+    def _cancel(self) -> None:
+        for way in self._ways:
+            way.cancel()
 
     async def _requests(self) -> None:
+        # Reads on, whatever must wait, to notice that the client leaves.
         stream = Stream()
         with suppress(ConnectionError):
             while data := await self._from_client.read(_CHUNK):
-                if self._is_raw:
-                    self._to_server.write(data)
-                else:
-                    for words, raw in stream.feed(data):
-                        self._request(words, raw)
-                await self._to_server.drain()
+                for request in stream.feed(data):
+                    self._requested.put_nowait(request)
 
-    def _request(self, words: list[bytes], raw: bytes) -> None:
-        name = words[0].upper() if words else b""
-        if self._module.knows(words):
-            self._to_server.write(_HELLO)
-            self._asked.append(words)
-            return
-        if name == b"SELECT" and words[1].isdigit():
-            self._database = int(words[1])
-        elif name in (b"FLUSHDB", b"FLUSHALL"):
-            self._module.catalog.flushing = self._database if name == b"FLUSHDB" else None
-        self._is_raw = self._is_raw or name in _UNPAIRED
-        self._to_server.write(raw)
-        if words:  # an empty line is not answered
-            self._asked.append(words)
+    async def _turns(self) -> None:
+        with suppress(ConnectionError):
+            while True:
+                self._to_server.write(self._request(*await self._requested.get()))
+                await self._to_server.drain()
+                await self._turn.wait()
+
+    def _request(self, words: list[bytes], raw: bytes) -> bytes:
+        if not words:
+            return raw  # an empty line, which is not answered
+        asked = _Asked(words, self._module.answers(words))
+        if asked.name in _UNPAIRED:
+            self._is_paired = False
+        if self._is_paired:
+            self._asked.append(asked)
+            if asked.is_ours or asked.name == b"EXEC":
+                self._turn.clear()
+        match [asked.name, *words[1:]]:
+            case _ if asked.is_ours:
+                return _HELLO
+            case [b"SELECT", database] if database.isdigit():
+                self._database = int(database)
+            case [b"FLUSHDB", *_]:
+                self._module.catalog.flushing = self._database
+            case [b"FLUSHALL", *_]:
+                self._module.catalog.flushing = None
+            case [b"ACL", setuser, user, *rules] if setuser.upper() == b"SETUSER":
+                return command(*words[:3], *self._module.grants.learn(user, rules))
+        return raw
 
     async def _replies(self) -> None:
         stream = Stream()
         with suppress(ConnectionError):
             while data := await self._from_server.read(_CHUNK):
-                if self._is_raw and not self._asked:
-                    self._to_client.write(data)
-                else:
-                    for reply, raw in stream.feed(data):
-                        self._to_client.write(await self._reply(reply, raw))
+                self._has_written = False
+                replies = [await self._reply(*reply) for reply in stream.feed(data)]
+                if self._has_written:
+                    await self._module.catalog.catch_up()
+                self._to_client.write(b"".join(replies))
                 await self._to_client.drain()
+                if not self._asked:
+                    self._turn.set()
 
     async def _reply(self, reply: Reply, raw: bytes) -> bytes:
         if isinstance(reply, Push) or not self._asked:
             return raw
-        words = self._asked.popleft()
+        asked = self._asked.popleft()
         if self._queued is not None:
-            return await self._in_transaction(words, reply, raw)
-        if words[0].upper() == b"MULTI" and reply == Simple(b"OK"):
+            return await self._in_transaction(self._queued, asked, (reply, raw))
+        if asked.is_ours:
+            return encode(await self._answer(asked, reply))
+        self._has_written = self._has_written or asked.name in _WRITES
+        if asked.name == b"MULTI" and reply == Simple(b"OK"):
             self._queued = []
-        if self._module.knows(words):
-            return encode(await self._substitute(words, reply))
         return raw
 
-    async def _in_transaction(self, words: list[bytes], reply: Reply, raw: bytes) -> bytes:
-        assert self._queued is not None
+    async def _in_transaction(
+        self, queued: list[_Asked], asked: _Asked, answer: tuple[Reply, bytes]
+    ) -> bytes:
+        reply, raw = answer
         if reply == Simple(b"QUEUED"):
-            self._queued.append(words)
-        if words[0].upper() not in (b"EXEC", b"DISCARD", b"RESET"):
+            queued.append(asked)
             return raw
-        queued, self._queued = self._queued, None
-        if not isinstance(reply, list) or not any(map(self._module.knows, queued)):
+        if asked.is_ours:
+            return encode(await self._answer(asked, reply))
+        if asked.name in (b"EXEC", b"DISCARD", b"RESET"):
+            self._queued = None
+        if asked.name != b"EXEC" or not isinstance(reply, list):
             return raw
-        pieces = [b"*%d\r\n" % len(reply)]
-        stream = Stream()
-        for (item, piece), command_ in zip(
-            stream.feed(raw[raw.index(b"\r\n") + 2 :]), queued, strict=True
-        ):
-            mine = self._module.knows(command_)
-            pieces.append(encode(await self._substitute(command_, item)) if mine else piece)
-        return b"".join(pieces)
+        items = Stream().feed(raw[raw.index(b"\r\n") + 2 :])
+        pieces = [
+            encode(await self._answer(each, item)) if each.is_ours else piece
+            for (item, piece), each in zip(items, queued, strict=True)
+        ]
+        return b"*%d\r\n" % len(pieces) + b"".join(pieces)
 
-    async def _substitute(self, words: list[bytes], hello: Reply) -> Reply:
+    async def _answer(self, asked: _Asked, hello: Reply) -> Reply:
         if isinstance(hello, Failure):
             return Failure(_NOT_KNOWN) if hello.text.startswith(b"NOAUTH") else hello
         if isinstance(hello, list):
             hello = dict(zip(hello[::2], hello[1::2], strict=True))
-        return await self._module.run(words, hello[b"id"])
+        return await self._module.run(asked.words, hello[b"id"])

@@ -32,7 +32,15 @@ class ValkeySearch(Protocol):
     @property
     def url(self) -> str: ...
     @property
+    def unix_url(self) -> str:
+        """The same server through a unix socket."""
+
+    @property
     def switches(self) -> Switches: ...
+    @property
+    def connections(self) -> int:
+        """Count the connections of clients."""
+
     async def kill(self) -> None:
         """End it as `kill -9` does: connections break, new ones are refused."""
 
@@ -54,12 +62,20 @@ class StandIn:
         self._module = module
         self._tls = tls
         self._port = 0
-        self._listener: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server] = []
         self._relays: dict[Relay, asyncio.Task[None]] = {}
+        self._defects: list[Exception] = []
 
     @property
     def url(self) -> str:
-        return f"{'valkey' if self._tls is None else 'valkeys'}://127.0.0.1:{self._port}/0"
+        scheme = "valkey" if self._tls is None else "valkeys"
+        password = self._process.config.get("requirepass")
+        who = "" if password is None else f":{password}@"
+        return f"{scheme}://{who}127.0.0.1:{self._port}/0"
+
+    @property
+    def unix_url(self) -> str:
+        return f"unix://{self._process.folder / 'relay'}"
 
     @property
     def switches(self) -> Switches:
@@ -67,18 +83,20 @@ class StandIn:
 
     @property
     def connections(self) -> int:
-        """Connections of clients that are open."""
         return len(self._relays)
 
-    async def start(self, *, has_limit: bool = False) -> None:
+    async def start(self) -> None:
         """Start the server, then listen."""
-        self._has_limit = has_limit
         await self._process.start()
+        has_limit = "maxmemory" in self._process.config
         await self._module.catalog.open(self._process.socket, has_limit=has_limit)
-        self._listener = await asyncio.start_server(
-            self._serve, "127.0.0.1", self._port, ssl=self._tls
-        )
-        self._port = self._listener.sockets[0].getsockname()[1]
+        unix = self._process.folder / "relay"
+        unix.unlink(missing_ok=True)
+        self._listeners = [
+            await asyncio.start_server(self._serve, "127.0.0.1", self._port, ssl=self._tls),
+            await asyncio.start_unix_server(self._serve, unix),
+        ]
+        self._port = self._listeners[0].sockets[0].getsockname()[1]
 
     async def kill(self) -> None:
         await self.end(signal.SIGKILL)
@@ -87,7 +105,7 @@ class StandIn:
         await self.end(signal.SIGTERM)
         if not self._process.is_persistent:
             self._module.catalog.indexes.clear()
-        await self.start(has_limit=self._has_limit)
+        await self.start()
 
     def stop(self) -> None:
         self._process.stop()
@@ -97,9 +115,8 @@ class StandIn:
 
     async def end(self, number: signal.Signals) -> None:
         """Stop listening, end the server with a signal, and break every connection off."""
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        while self._listeners:
+            self._listeners.pop().close()
         await self._process.end(number)
         for relay in list(self._relays):
             relay.abort()
@@ -113,8 +130,17 @@ class StandIn:
         self._relays[relay] = task
         try:
             await relay.run(self._process.socket)
+        except Exception as error:  # noqa: BLE001 - told when the server is closed
+            self._defects.append(error)
         finally:
             del self._relays[relay]
+
+    async def aclose(self) -> None:
+        """End it. Raises an ExceptionGroup of what went wrong in the stand-in itself."""
+        await self.end(signal.SIGKILL)
+        defects = [*self._defects, *self._module.catalog.defects]
+        if defects:
+            raise BaseExceptionGroup("the stand-in is defective", defects)
 
 
 class Elsewhere:
@@ -124,8 +150,16 @@ class Elsewhere:
         self.url = url
 
     @property
+    def unix_url(self) -> str:
+        pytest.skip("only the stand-in is known to have a unix socket")
+
+    @property
     def switches(self) -> Switches:
         pytest.skip("only the stand-in has switches")
+
+    @property
+    def connections(self) -> int:
+        pytest.skip("only the stand-in counts connections")
 
     async def kill(self) -> None:
         pytest.skip("only the stand-in may be killed")
@@ -164,10 +198,10 @@ async def stand_in(
     with tempfile.TemporaryDirectory(prefix="valkey-") as folder:
         server = StandIn(Process(Path(folder), settings), SearchModule(version, Switches()), tls)
         try:
-            await server.start(has_limit="maxmemory" in settings)
+            await server.start()
             yield server
         finally:
-            await server.end(signal.SIGKILL)
+            await server.aclose()
 
 
 async def _flush(url: str) -> None:

@@ -1,0 +1,73 @@
+"""Commands in few words, for the tests of the stand-in."""
+
+import shlex
+from typing import Any
+
+import numpy as np
+from valkey.asyncio import Valkey
+
+CREATE = (
+    "FT.CREATE idx ON HASH PREFIX 1 cache: SCHEMA ns TAG ts NUMERIC"
+    " embedding VECTOR HNSW 6 TYPE FLOAT32 DIM 8 DISTANCE_METRIC COSINE"
+)
+DISTANCE = b"__embedding_score"
+
+
+def vector(*coordinates: float) -> bytes:
+    """Give eight coordinates as the module reads them."""
+    return np.array([*coordinates, *[0.0] * (8 - len(coordinates))], "<f4").tobytes()
+
+
+EAST = vector(1)
+NEAR = vector(1, 0.1)
+_VECTORS = {
+    "<east>": EAST,
+    "<near>": NEAR,
+    "<four>": EAST[:16],
+    "<seven>": vector(7),
+    "<wide>": EAST * 192,
+}
+
+
+def words(line: str) -> list[str | bytes]:
+    """Cut a line as a shell would; <east>, and so on, are vectors."""
+    return [_VECTORS.get(word, word) for word in shlex.split(line)]
+
+
+class Asking:
+    """A client that is told what to do in lines."""
+
+    def __init__(self, client: Valkey) -> None:
+        self.valkey: Any = client
+
+    async def send(self, line: str) -> Any:
+        return await self.valkey.execute_command(*words(line))
+
+    async def put(self, name: str, embedding: bytes = EAST, **fields: str) -> None:
+        """Write a hash below the index."""
+        await self.valkey.hset(f"cache:{name}", mapping={**fields, "embedding": embedding})
+
+    async def nearest(self, most: int, options: str = "", *, filter_: str = "*") -> Any:
+        """Search for what is nearest to <east>."""
+        query = shlex.quote(f"{filter_}=>[KNN {most} @embedding $q]")
+        return await self.send(f"FT.SEARCH idx {query} {options} PARAMS 2 q <east> DIALECT 2")
+
+    async def names(self, most: int, *, filter_: str = "*") -> list[str]:
+        """List what is nearest to <east>, whether it still lives or not."""
+        _, *keys = await self.nearest(most, "NOCONTENT", filter_=filter_)
+        return [key.decode().removeprefix("cache:") for key in keys]
+
+    async def info(self, name: str) -> Any:
+        """Give one value of FT.INFO."""
+        flat = await self.send("FT.INFO idx")
+        return dict(zip(flat[::2], flat[1::2], strict=True))[name.encode()]
+
+    async def vector_info(self, name: str) -> Any:
+        """Give one value that FT.INFO has of the vectors."""
+        (attribute,) = (a for a in await self.info("attributes") if b"VECTOR" in a)
+        flat = attribute[attribute.index(b"index") + 1]
+        return dict(zip(flat[::2], flat[1::2], strict=True))[name.encode()]
+
+    async def memory(self, name: str) -> int:
+        """Give one value of `INFO search`."""
+        return int((await self.valkey.info("search"))[f"search_{name}"])

@@ -4,12 +4,14 @@ import shlex
 from typing import Any
 
 import numpy as np
+import pytest
 from valkey.asyncio import Valkey
 
 CREATE = (
     "FT.CREATE idx ON HASH PREFIX 1 cache: SCHEMA ns TAG ts NUMERIC"
     " embedding VECTOR HNSW 6 TYPE FLOAT32 DIM 8 DISTANCE_METRIC COSINE"
 )
+in_both_protocols = pytest.mark.parametrize("client", [2, 3], indirect=True)
 DISTANCE = b"__embedding_score"
 
 

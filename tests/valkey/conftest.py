@@ -1,4 +1,4 @@
-"""A stand-in and a client of it, in both versions of the protocol."""
+"""A stand-in and a client of it."""
 
 from collections.abc import AsyncIterator
 
@@ -16,9 +16,10 @@ async def server() -> AsyncIterator[StandIn]:
         yield server
 
 
-@pytest.fixture(params=[2, 3])
+@pytest.fixture
 async def client(server: StandIn, request: pytest.FixtureRequest) -> AsyncIterator[Asking]:
-    async with Valkey.from_url(server.url, protocol=request.param) as client:
+    protocol = getattr(request, "param", 3)
+    async with Valkey.from_url(server.url, protocol=protocol) as client:
         asking = Asking(client)
         await asking.send(CREATE)
         yield asking

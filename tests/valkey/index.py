@@ -46,6 +46,7 @@ class Index:
         self._free: list[int] = []
         dimensions = self.vector.dimensions if self.vector is not None else 0
         self._matrix: NDArray[np.float32] = np.zeros((256, dimensions), np.float32)
+        self._is_alive: NDArray[np.bool_] = np.zeros(256, np.bool_)
         self._keys: list[bytes] = []
 
     @property
@@ -114,11 +115,11 @@ class Index:
         self, query: NDArray[np.float32], most: int, among: set[bytes] | None
     ) -> list[tuple[bytes, np.float32]]:
         """Give keys and distances, nearest first."""
-        keys = self._rows.keys() if among is None else self._rows.keys() & among
-        rows = np.fromiter((self._rows[key] for key in keys), np.intp, len(keys))
         if among is None:
-            distances = np.float32(1) - (self._matrix @ query)[rows]
+            rows = np.flatnonzero(self._is_alive)
+            distances = np.float32(1) - (self._matrix[: len(self._keys)] @ query)[rows]
         else:
+            rows = np.array([self._rows[key] for key in among if key in self._rows], np.intp)
             distances = np.float32(1) - self._matrix[rows] @ query
         order = np.lexsort((rows, distances))[:most]
         return [(self._keys[rows[i]], distances[i]) for i in order]
@@ -157,6 +158,8 @@ class Index:
                 self._keys.append(key)
             if row == len(self._matrix):
                 self._matrix = np.concatenate([self._matrix, np.zeros_like(self._matrix)])
+                self._is_alive = np.concatenate([self._is_alive, np.zeros_like(self._is_alive)])
+            self._is_alive[row] = True
             self._rows[key] = row
             self._keys[row] = key
         self._matrix[row] = normalized(vector)
@@ -165,6 +168,7 @@ class Index:
         if (row := self._rows.pop(key, None)) is None:
             return
         self._free.append(row)
+        self._is_alive[row] = False
         self.tombstones += self.vector is not None and self.vector.algorithm == b"HNSW"
 
 

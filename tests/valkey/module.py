@@ -134,7 +134,8 @@ class SearchModule:
         if search.sort_by is not None and search.sort_by not in index.definition.fields:
             raise SearchError(f"Index field `{search.sort_by.decode()}` does not exist")
         is_whole = await self._take_time(search)
-        hits = self._hits(index, search)
+        most = index.vectors if search.knn is None or not is_whole else search.knn.most
+        hits = self._hits(index, search, most)
         if not is_whole:
             if self.is_old:
                 return Simple(b"Request timed out")
@@ -158,7 +159,7 @@ class SearchModule:
             await asyncio.sleep(min(seconds, search.timeout))
         return seconds <= search.timeout
 
-    def _hits(self, index: Index, search: Search) -> list[Hit]:
+    def _hits(self, index: Index, search: Search, most: int) -> list[Hit]:
         among = matching(index, search.filter)
         if search.knn is None:
             return [(key, None) for key in (index.documents if among is None else sorted(among))]
@@ -167,7 +168,7 @@ class SearchModule:
         # Old versions compare vectors as they come where a filter picked them.
         query = query if self.is_old and among is not None else normalized(query)
         with np.errstate(invalid="ignore"):
-            found = index.nearest(query, index.vectors, among)
+            found = index.nearest(query, most, among)
         return [(key, b"%.12g" % distance) for key, distance in found]
 
     async def _rows(

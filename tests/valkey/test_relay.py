@@ -15,7 +15,7 @@ from valkey.exceptions import (
     WatchError,
 )
 
-from tests.valkey.asking import CREATE, EAST, NEAR, Asking, words
+from tests.valkey.asking import CREATE, EAST, NEAR, Asking, in_both_protocols, words
 from tests.valkey.server import StandIn, stand_in, valkey_search
 
 LOOK = 'FT.SEARCH idx "*=>[KNN 1 @embedding $q]" {} NOCONTENT PARAMS 2 q <east> DIALECT 2'
@@ -34,6 +34,7 @@ async def pipelined(client: Asking, *lines: str, transaction: bool) -> list[Any]
         return replies
 
 
+@in_both_protocols
 @pytest.mark.parametrize("transaction", [False, True])
 async def test_a_pipeline_is_answered_in_order(client: Asking, transaction: bool) -> None:
     replies = await pipelined(
@@ -51,6 +52,7 @@ async def test_a_pipeline_is_answered_in_order(client: Asking, transaction: bool
     assert replies[5] in (b"PONG", True)
 
 
+@in_both_protocols
 async def test_a_search_sees_what_was_sent_before_it_and_nothing_behind(client: Asking) -> None:
     lines = ("HSET cache:a embedding <east>", LOOK.format(""), "DEL cache:a", LOOK.format(""))
     for _ in range(20):
@@ -70,6 +72,7 @@ async def test_a_write_is_seen_from_any_connection(server: StandIn, client: Aski
             assert await other.names(1) == []
 
 
+@in_both_protocols
 async def test_a_transaction_that_was_watched_changes_nothing(
     server: StandIn, client: Asking
 ) -> None:
@@ -91,12 +94,14 @@ async def test_a_script_writes_into_the_index(client: Asking) -> None:
     assert await client.names(1) == ["a"]
 
 
+@in_both_protocols
 async def test_what_is_not_searched_arrives_as_it_was_sent(client: Asking) -> None:
     blob = bytes(range(256)) * 40_000
     await client.valkey.set("blob", blob)
     assert await client.valkey.get("blob") == blob
 
 
+@in_both_protocols
 async def test_messages_arrive(client: Asking) -> None:
     async with client.valkey.pubsub() as channel:
         await channel.subscribe("news")

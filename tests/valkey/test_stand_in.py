@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 from valkey.exceptions import ResponseError
 
-from tests.valkey.asking import CREATE, DISTANCE, EAST, NEAR, Asking, vector, words
+from tests.valkey.asking import (
+    CREATE,
+    DISTANCE,
+    EAST,
+    NEAR,
+    Asking,
+    in_both_protocols,
+    vector,
+    words,
+)
 from tests.valkey.resp import Failure, Reply, Simple, Stream, command
 from tests.valkey.server import StandIn, stand_in
 
@@ -17,10 +26,12 @@ LINES = (Path(__file__).parent / "refusals.txt").read_text().splitlines()
 REFUSALS = [(a[2:], b[1:]) for a, b in pairwise(LINES) if a.startswith("> ")]
 
 
+@in_both_protocols
 async def test_an_empty_index_counts_nothing(client: Asking) -> None:
     assert await client.nearest(1) == [0]
 
 
+@in_both_protocols
 async def test_without_return_the_distance_comes_first_and_the_vector_too(client: Asking) -> None:
     await client.put("1", prompt="hello")
     count, key, fields = await client.nearest(1)

@@ -57,7 +57,7 @@ class Admin:
 
     async def _listen(self) -> None:
         stream = Stream()
-        with suppress(ConnectionError):
+        with suppress(OSError):
             while data := await self._reader.read(1 << 20):
                 for value, _ in stream.feed(data):
                     if isinstance(value, Push):

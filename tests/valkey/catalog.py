@@ -75,8 +75,9 @@ class Catalog:
 
     async def catch_up(self) -> None:
         """Index what the real server has executed by now."""
-        await self.admin.call(("PING",))
-        await self.settle()
+        if self.indexes:
+            await self.admin.call(("PING",))
+            await self.settle()
 
     async def settle(self) -> None:
         """Index what is known to have changed."""

@@ -131,8 +131,7 @@ class SearchModule:
         return Simple(b"OK")
 
     async def _search(self, database: int, index: Index, search: Search) -> Reply:
-        if search.sort_by is not None and search.sort_by not in index.definition.fields:
-            raise SearchError(f"Index field `{search.sort_by.decode()}` does not exist")
+        _check(index, search)
         is_whole = await self._take_time(search)
         most = index.vectors if search.knn is None or not is_whole else search.knn.most
         hits = self._hits(index, search, most)
@@ -163,7 +162,6 @@ class SearchModule:
         among = matching(index, search.filter)
         if search.knn is None:
             return [(key, None) for key in (index.documents if among is None else sorted(among))]
-        _check_vector(index, search.knn)
         query = np.frombuffer(search.knn.blob, "<f4")
         # Old versions compare vectors as they come where a filter picked them.
         query = query if self.is_old and among is not None else normalized(query)
@@ -200,6 +198,16 @@ def _fields(search: Search, distance: bytes | None, found: dict[bytes, bytes]) -
         elif name in found:
             fields += [shown, found[name]]
     return fields
+
+
+def _check(index: Index, search: Search) -> None:
+    if search.sort_by is not None and search.sort_by not in index.definition.fields:
+        raise SearchError(f"Index field `{search.sort_by.decode()}` does not exist")
+    if search.knn is not None:
+        _check_vector(index, search.knn)
+    if search.unused:
+        name = search.unused[0].decode(errors="replace")
+        raise SearchError(f"Parameter `{name}` not used.")
 
 
 def _check_vector(index: Index, knn: Knn) -> None:

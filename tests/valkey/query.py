@@ -14,6 +14,7 @@ _MOST_EF_RUNTIME = 1_000_000
 _LONGEST_QUERY = 10_240
 _LONGEST_TIMEOUT = 60_000
 _KNN_WORDS = 4  # [KNN k @field $vector
+_VALUES = {b"LIMIT", b"RETURN", b"PARAMS", b"DIALECT", b"TIMEOUT"}
 _IN_ALL = {b"LOCALONLY", b"NOCONTENT"}
 _SINCE_1_1 = {b"ALLSHARDS", b"SOMESHARDS", b"CONSISTENT", b"INCONSISTENT", b"VERBATIM"}
 
@@ -42,6 +43,7 @@ class Search:
     timeout: float = 50.0
     sort_by: bytes | None = None
     descending: bool = False
+    unused: list[bytes] = field(default_factory=list)  # parameters
 
     @property
     def no_content(self) -> bool:
@@ -69,9 +71,6 @@ def parse_search(arguments: list[bytes], *, is_old: bool) -> Search:
             raise SearchError(f"Unexpected argument `{word.decode(errors='replace')}`")
     _read_query(search, query, params, is_old=is_old)
     return search
-
-
-_VALUES = {b"LIMIT", b"RETURN", b"PARAMS", b"DIALECT", b"TIMEOUT"}
 
 
 def _value(search: Search, params: dict[bytes, bytes], option: bytes, words: Words) -> None:
@@ -125,9 +124,7 @@ def _read_query(search: Search, query: bytes, params: dict[bytes, bytes], *, is_
         raise SearchError("Invalid filter format. Missing `=>`")
     elif search.filter.strip() in (b"", b"*"):
         raise SearchError("Invalid query string syntax")
-    if unused:
-        name = next(iter(unused)).decode(errors="replace")
-        raise SearchError(f"Parameter `{name}` not used.")
+    search.unused = list(unused)
 
 
 def _knn(clause: bytes, params: dict[bytes, bytes], unused: dict[bytes, bytes]) -> Knn:

@@ -86,13 +86,13 @@ class Relay:
     async def _requests(self) -> None:
         # Reads on, whatever must wait, to notice that the client leaves.
         stream = Stream()
-        with suppress(ConnectionError):
+        with suppress(OSError):
             while data := await self._from_client.read(_CHUNK):
                 for request in stream.feed(data):
                     self._requested.put_nowait(request)
 
     async def _turns(self) -> None:
-        with suppress(ConnectionError):
+        with suppress(OSError):
             while True:
                 self._to_server.write(self._request(*await self._requested.get()))
                 await self._to_server.drain()
@@ -123,7 +123,7 @@ class Relay:
 
     async def _replies(self) -> None:
         stream = Stream()
-        with suppress(ConnectionError):
+        with suppress(OSError):
             while data := await self._from_server.read(_CHUNK):
                 self._has_written = False
                 replies = [await self._reply(*reply) for reply in stream.feed(data)]

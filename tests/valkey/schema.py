@@ -5,7 +5,6 @@ Texts of errors are those of valkey-search.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
 
 from tests.valkey.errors import SearchError
 
@@ -259,7 +258,7 @@ def _only(allowed: bytes, parameter: bytes, words: Words) -> bytes:
     return value
 
 
-def _check(what: Literal["The dimensions value", "M"], value: int, above: int, most: int) -> None:
+def _check(what: str, value: int, above: int, most: int) -> None:
     side = "below minimum" if value <= above else "above maximum" if value > most else None
     if side is None:
         return

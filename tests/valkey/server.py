@@ -1,10 +1,7 @@
 """A valkey-server with valkey-search, for one test: a stand-in, or the one that VALKEY_URL names.
 
-async with valkey_search() as server:
-    client = valkey.asyncio.from_url(server.url)
-    server.switches.search_seconds = 1
-    await server.kill()
-    await server.restart()
+`async with valkey_search() as server` gives a server with a `url`. The stand-in can also be killed,
+frozen and restarted, and its `switches` make it slow, partial, or without the module.
 """
 
 import asyncio
@@ -178,7 +175,11 @@ class Elsewhere:
 async def valkey_search(
     version: str = "1.2.1", *, tls: ssl.SSLContext | None = None, **config: str
 ) -> AsyncIterator[ValkeySearch]:
-    """Run a server with a version of the module and settings, such as `maxmemory="60mb"`."""
+    """Run a server with a version of the module and settings, such as `maxmemory="60mb"`.
+
+    What indexes take weighs in the server's memory only where `maxmemory` is given, be it 0. The
+    stand-in's own connections are called `stand-in` in CLIENT LIST.
+    """
     if url := os.environ.get("VALKEY_URL"):
         if config or tls is not None or version != "1.2.1":
             pytest.skip("only the stand-in can be configured")

@@ -64,6 +64,7 @@ class Word:
     negates: bool
     softens: bool
     knows: bool
+    asks: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,6 +86,7 @@ class Lexicon:
     joints: frozenset[str]
     passive: frozenset[str]
     agents: frozenset[str]
+    asking: frozenset[str]
 
     @property
     def has_capital_nouns(self) -> bool:
@@ -121,6 +123,7 @@ def load(language: str) -> Lexicon:
         joints=frozenset(_words(sections["joints"])),
         passive=frozenset(_words(sections["passive"])),
         agents=frozenset(_words(sections["agents"])),
+        asking=frozenset(_words(sections["asking"])),
     )
 
 
@@ -132,7 +135,8 @@ class _Words:
         self.suffixes = tuple(sorted(_words(sections["suffixes"]), key=len, reverse=True))
         self.synonyms = _synonyms(sections, self.suffixes)
         self.alternatives, self.inflected = _alternatives(sections, self.suffixes)
-        self.function = {*_words(sections["function"]), *_forms(sections[Guard.QUESTIONS])}
+        self.questions = set(_forms(sections[Guard.QUESTIONS]))
+        self.function = self.questions.union(_words(sections["function"]))
         self.light = set(_words(sections["light"]))
         self.light |= {_cut(word, self.suffixes) for word in self.light}
         self.common = set(_words(sections["common"]))
@@ -156,6 +160,7 @@ class _Words:
             negates=text in self.negators,
             softens=text in self.softeners,
             knows=text in self.knowing,
+            asks=text in self.questions,
         )
 
     def _is_common(self, text: str, stem: str) -> bool:

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from enum import Enum, auto
+from types import MappingProxyType
 from typing import NamedTuple
 
 _QUOTES = "\"'`\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb\u2039\u203a"
@@ -16,6 +17,9 @@ _STRAIGHT = str.maketrans(
 _SUBJECTS = frozenset(
     ("what", "who", "where", "when", "why", "how", "that", "this", "there", "here", "it")
 ) | {"he", "she"}
+_CLITICS = frozenset(("s", "re", "ve", "ll", "d", "m", ""))
+_ELISIONS = frozenset(("l", "d", "c", "j", "n", "s", "m", "t", "qu", "jusqu", "lorsqu", "puisqu"))
+_WRITTEN = MappingProxyType({"US": "usa", "U.S": "usa"})  # not `us`
 
 _ABBREVIATION = re.compile(r"(?:[^\W\d_]{1,2}\.)+[^\W\d_]{0,2}")
 _VERBATIM = re.compile(
@@ -67,7 +71,7 @@ def pieces(text: str) -> list[Piece]:
     found: list[Piece] = []
     begins = True
     for raw in text.split():
-        if raw.isalpha():
+        if raw.isalpha() and raw not in _WRITTEN:
             found.append(Piece(Kind.WORD, raw.lower(), raw[0].isupper(), begins))
             begins = False
             continue
@@ -82,8 +86,8 @@ def pieces(text: str) -> list[Piece]:
 
 
 def _split(bare: str, begins: bool) -> list[Piece]:
-    folded = bare.lower()
-    if bare.isalpha():
+    folded = _WRITTEN.get(bare) or bare.lower()
+    if bare.isalpha() or bare in _WRITTEN:
         return [Piece(Kind.WORD, folded, bare[0].isupper(), begins)]
     if _ABBREVIATION.fullmatch(bare):
         return [Piece(Kind.WORD, folded.replace(".", ""), bare[0].isupper(), begins)]
@@ -95,23 +99,27 @@ def _split(bare: str, begins: bool) -> list[Piece]:
 
 
 def _contraction(bare: str, begins: bool) -> list[Piece]:
-    """Split at apostrophes: `isn't` to `is not`, `what's` to `what`, `l'eau` to `l` and `eau`."""
+    """Read `isn't` as `is not`, `they're` as `they`, `l'eau` as `l eau`, `O'Neil` as `oneil`."""
     folded = bare.lower()
     if folded.endswith("n't"):
         verb = {"ca": "can", "wo": "will", "sha": "shall"}.get(folded[:-3], folded[:-3])
         negation = Piece(Kind.WORD, "not")
         return [Piece(Kind.WORD, verb, begins=begins), negation] if verb else [negation]
-    head, _, tail = bare.partition("'")
-    parts = _parts(head, begins)
-    if tail.lower() != "s" or not head:
-        return parts + _parts(tail, False)
-    return [*parts, Piece(Kind.WORD, "is")] if head.lower() in _SUBJECTS else parts
+    head, _, tail = folded.partition("'")
+    if head in _ELISIONS:
+        return _parts(bare.replace("'", " "), begins)
+    parts = _parts(bare[: len(head)], begins)
+    if tail == "s" and head in _SUBJECTS:
+        return [*parts, Piece(Kind.WORD, "is")]
+    if tail in _CLITICS:
+        return parts
+    return _parts(bare.replace("'", ""), begins)
 
 
 def _parts(bare: str, begins: bool) -> list[Piece]:
     return [
         Piece(Kind.NUMBER, part)
         if part[0].isdigit()
-        else Piece(Kind.WORD, part.lower(), part[0].isupper(), begins)
-        for part in _PARTS.findall(bare)
+        else Piece(Kind.WORD, part.lower(), part[0].isupper(), begins and at == 0)
+        for at, part in enumerate(_PARTS.findall(bare))
     ]

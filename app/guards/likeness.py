@@ -7,6 +7,7 @@ from app.guards.evidence import Term
 from app.guards.lexing import Kind
 
 _LEAST_SHARED = 4  # letters
+_LONGEST_OVERLAP = 2  # letters that two endings begin with
 _SHORTEST_WITH_A_SLIP = 4  # letters; of shorter words every one is another word
 _SHORTEST_WITH_A_CHANGE = 5
 _SHORTEST_WITHOUT_TWO = 8
@@ -45,11 +46,15 @@ def is_short_for(name: Term, words: Sequence[str]) -> bool:
 
 
 def _inflects(x: str, y: str) -> bool:
+    """Tell whether two words are a common beginning and known endings."""
+    if x == f"{y}s" or y == f"{x}s":
+        return True
     most = min(len(x), len(y))
     shared = next((i for i in range(most) if x[i] != y[i]), most)
-    if shared < _LEAST_SHARED:
-        return False
-    return bool(_ENDINGS.fullmatch(x, shared) and _ENDINGS.fullmatch(y, shared))
+    return any(
+        _ENDINGS.fullmatch(x, stem) and _ENDINGS.fullmatch(y, stem)
+        for stem in range(shared, max(shared - _LONGEST_OVERLAP, _LEAST_SHARED) - 1, -1)
+    )
 
 
 def _is_slip(x: str, y: str) -> bool:

@@ -35,6 +35,11 @@ class _Pair:
     left: list[Term]
     right: list[Term]
 
+    @property
+    def is_close(self) -> bool:
+        """Tell whether little is left, so that a small difference is the one that counts."""
+        return len(self.left) + len(self.right) <= _MOST_ELSE
+
 
 def refusal(a: Evidence, b: Evidence) -> Guard | None:
     """Give the first guard that proves two texts to ask for different answers, or None."""
@@ -51,7 +56,7 @@ def _firing(a: Evidence, b: Evidence) -> Iterator[Guard]:
     yield from (guard for guard, differs in _IN_ANY_LANGUAGE if differs(pair))
     if a.lexicon is None or a.lexicon is not b.lexicon:
         return
-    yield from _alternatives(a, b)
+    yield from _alternatives(pair)
     yield from (guard for guard, differs in _IN_A_KNOWN_LANGUAGE if differs(pair))
 
 
@@ -145,21 +150,25 @@ def _identifiers(pair: _Pair) -> bool:
     return bool((left and (right or _has_own_quote(b, a))) or (right and _has_own_quote(a, b)))
 
 
-def _alternatives(a: Evidence, b: Evidence) -> Iterator[Guard]:
-    """Give the guards in whose lists both texts name alternatives that exclude each other."""
+def _alternatives(pair: _Pair) -> Iterator[Guard]:
+    """Give the guards in whose lists both texts name alternatives that exclude each other.
+
+    One that narrows the question counts alone, if the texts say little else of their own.
+    """
+    a, b = pair.a, pair.b
     guards = {
         place[0]
         for place, names in a.alternatives.items()
         if (others := b.alternatives.get(place)) and names - others and others - names
     }
-    if (a.narrowing or b.narrowing) and _are_short(a, b):
+    if (a.narrowing or b.narrowing) and pair.is_close and _are_short(a, b):
         guards |= {place[0] for place in a.narrowing if place not in b.alternatives}
         guards |= {place[0] for place in b.narrowing if place not in a.alternatives}
     yield from sorted(guards)
 
 
 def _negation(pair: _Pair) -> bool:
-    if len(pair.left) + len(pair.right) > _MOST_ELSE:
+    if not pair.is_close:
         return False
     return _denies(pair.a, pair.b) or _denies(pair.b, pair.a) or _is_prefixed(pair)
 
@@ -188,9 +197,9 @@ def _without_prefix(word: str) -> set[str]:
 
 
 def _names(pair: _Pair) -> bool:
-    if max(len(pair.left), len(pair.right)) > _MOST_COMPARED:
-        return False
-    return any(term.is_name for term in pair.left) and any(term.is_name for term in pair.right)
+    left = [term for term in pair.left if term.is_name]
+    right = [term for term in pair.right if term.is_name]
+    return pair.is_close and bool(left and right) and not are_written_alike(left, right)
 
 
 def _roles(pair: _Pair) -> bool:
@@ -277,6 +286,10 @@ def _words(pair: _Pair) -> bool:
     if any(term.is_common or term.kind is Kind.NUMBER for term in (*left, *right)):
         return False
     if are_written_alike(left, right):
+        return False
+    if sum(_common(pair.a.frame, pair.b.frame)) + _MOST_REPLACED < min(
+        len(pair.a.frame), len(pair.b.frame)
+    ):
         return False
     return any(term in pair.left for term in left) and any(term in pair.right for term in right)
 

@@ -111,7 +111,7 @@ class _Reader:
         piece = self._pieces[at]
         word = self._lexicon.look_up(text)
         is_name = piece.is_capital and not piece.begins and len(text) > 1
-        if word.members and not self._is_alone(at, taken):
+        if word.members and not (word.asks and self._asks_nothing(at, taken)):
             self._compare(word, is_name)
         if word.negates and not self._completes_a_choice(at):
             notes.negations += 1
@@ -133,11 +133,17 @@ class _Reader:
         elif word.is_joint and "first" in notes.ways:
             self._way = "second"
 
-    def _is_alone(self, at: int, taken: int) -> bool:
-        """Tell whether a word is a sentence after others: a `Why?` that only asks for more."""
-        if at == 0 or not self._pieces[at].begins:
+    def _asks_nothing(self, at: int, taken: int) -> bool:
+        """Tell whether a question word asks for nothing of its own.
+
+        One at the end only asks for more: `Is it? Why?`; one inside a sentence asks nothing unless
+        a verb follows at once: `what to do when it rains`.
+        """
+        if at == 0:
             return False
-        return at + taken >= len(self._pieces) or self._pieces[at + taken].begins
+        if at + taken >= len(self._pieces) or self._pieces[at + taken].begins:
+            return True
+        return not self._pieces[at].begins and self._text(at + taken) not in self._lexicon.asking
 
     def _completes_a_choice(self, at: int) -> bool:
         """Tell whether a negation denies nothing: `whether or not it is`, `is it or not?`."""
@@ -165,7 +171,7 @@ class _Reader:
         notes.frame.append(term.key)
         if self._reach > 0:
             notes.denied.append(term.key)
-            self._reach = self._reach - 1 if is_light else 0
+            self._reach = 0
         if is_light:
             return
         notes.terms.append(term)

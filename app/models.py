@@ -232,7 +232,12 @@ class Replay:
 
 
 class Guard(StrEnum):
-    """What proves that one answer cannot serve two questions."""
+    """What proves that one answer cannot serve two questions.
+
+    Most are plain. `kinds` are other things of one kind (a cat, a dog), `qualifiers` words that
+    narrow one of the questions, `roles` the same things the other way round (from, to), `words`
+    rare words in the same place.
+    """
 
     LANGUAGE = "language"
     NUMBERS = "numbers"

@@ -18,6 +18,7 @@ LAYERS = [
         "guards.evidence",
         "guards.likeness",
         "guards.reading",
+        "guards.roles",
         "guards.proofs",
         "key",
         "policy",

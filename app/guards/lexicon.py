@@ -87,6 +87,7 @@ class Lexicon:
     passive: frozenset[str]
     agents: frozenset[str]
     asking: frozenset[str]
+    prefixes: tuple[str, ...]
 
     @property
     def has_capital_nouns(self) -> bool:
@@ -124,6 +125,7 @@ def load(language: str) -> Lexicon:
         passive=frozenset(_words(sections["passive"])),
         agents=frozenset(_words(sections["agents"])),
         asking=frozenset(_words(sections["asking"])),
+        prefixes=tuple(_words(sections["prefixes"])),
     )
 
 

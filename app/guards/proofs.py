@@ -9,21 +9,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from app.guards.evidence import CLOCK, Evidence, Quantity, Term, in_base_unit
-from app.guards.lexicon import Lexicon
 from app.guards.lexing import Kind
 from app.guards.likeness import are_related, are_written_alike, is_short_for
+from app.guards.roles import common_ends, have_changed
 from app.models import Guard
 
 _MOST_REPLACED = 3  # words in one place; more are another wording
 _WORDS = re.compile(r"\w+")
-_NOTHING: frozenset[str] = frozenset()
-_FEWEST_IN_PASSIVE = 3  # terms
 _MOST_COMPARED = 32  # terms; more are another wording
-_MOST_MOVED = 64  # words
 _SHORT = 24  # words
 _MOST_ELSE = 4  # other words that only one text has
 _SHORTEST_STEM = 4  # letters after a prefix that negates
-_NEGATING = ("un", "in", "im", "il", "ir", "dis", "non", "de", "mis", "anti", "a")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +112,15 @@ def _cancel(
 
 
 def _units(pair: _Pair) -> bool:
-    return any(
-        _is_of_another_unit(quantity, [q for q in pair.b.quantities if q.value == quantity.value])
-        for quantity in pair.a.quantities
-        if quantity.unit
+    a, b = pair.a.quantities, pair.b.quantities
+    return any(_is_of_another_unit(quantity, b) for quantity in a) or any(
+        _is_of_another_unit(quantity, a) for quantity in b
     )
 
 
-def _is_of_another_unit(quantity: Quantity, same: list[Quantity]) -> bool:
-    return bool(same) and all(
+def _is_of_another_unit(quantity: Quantity, others: tuple[Quantity, ...]) -> bool:
+    same = [other for other in others if other.value == quantity.value]
+    return bool(same and quantity.unit) and all(
         other.unit
         and CLOCK not in {other.unit, quantity.unit}
         and in_base_unit(other) != in_base_unit(quantity)
@@ -183,17 +179,20 @@ def _denies(denying: Evidence, affirming: Evidence) -> bool:
 def _is_prefixed(pair: _Pair) -> bool:
     left = {term.word for term in pair.left}
     right = {term.word for term in pair.right}
-    return any(_without_prefix(word) & right for word in left) or any(
-        _without_prefix(word) & left for word in right
+    prefixes = pair.a.lexicon.prefixes if pair.a.lexicon else ()
+    return any(_is_denial(word, right, prefixes) for word in left) or any(
+        _is_denial(word, left, prefixes) for word in right
     )
 
 
-def _without_prefix(word: str) -> set[str]:
-    return {
-        word[len(prefix) :].removeprefix("-")
-        for prefix in _NEGATING
-        if word.startswith(prefix) and len(word) - len(prefix) >= _SHORTEST_STEM
-    }
+def _is_denial(word: str, others: set[str], prefixes: tuple[str, ...]) -> bool:
+    """Tell whether a word is a prefix and one of some others: `unhappy` where there is `happy`."""
+    return any(
+        word.startswith(prefix)
+        and len(word) - len(prefix) >= _SHORTEST_STEM
+        and word[len(prefix) :] in others
+        for prefix in prefixes
+    )
 
 
 def _names(pair: _Pair) -> bool:
@@ -203,79 +202,7 @@ def _names(pair: _Pair) -> bool:
 
 
 def _roles(pair: _Pair) -> bool:
-    a, b = pair.a, pair.b
-    return _crosses(a, b) or _crosses(b, a) or _is_swapped(a, b) or _is_turned(a, b)
-
-
-def _is_turned(a: Evidence, b: Evidence) -> bool:
-    """Tell whether one does what the other suffers: the same words in order, one in the passive.
-
-    `Who found it?` and `Who was it found by?` ask for the same one.
-    """
-    if not _FEWEST_IN_PASSIVE <= len(a.terms) == len(b.terms) or _is_passive(a) == _is_passive(b):
-        return False
-    if any(place[0] is Guard.QUESTIONS for place in (*a.alternatives, *b.alternatives)):
-        return False
-    return all(x.is_like(y) for x, y in zip(a.terms, b.terms, strict=True))
-
-
-def _is_passive(text: Evidence) -> bool:
-    if text.lexicon is None or text.plain.isdisjoint(text.lexicon.agents):
-        return False
-    agent = next(at for at, word in enumerate(text.frame) if word in text.lexicon.agents)
-    return not text.lexicon.passive.isdisjoint(text.frame[:agent])
-
-
-def _crosses(a: Evidence, b: Evidence) -> bool:
-    """Tell whether one text comes from where the other goes to."""
-    goal, origin = a.ways.get("to", _NOTHING), b.ways.get("from", _NOTHING)
-    crossing = a.ways.get("from", _NOTHING) & b.ways.get("to", _NOTHING)
-    if crossing - goal - origin and (goal or origin):
-        return True
-    first, second = a.ways.get("first", _NOTHING), a.ways.get("second", _NOTHING)
-    return bool(first & b.ways.get("to", _NOTHING) and second & b.ways.get("from", _NOTHING))
-
-
-def _is_swapped(a: Evidence, b: Evidence) -> bool:
-    """Tell whether two parts have changed places around a third: X m Y and Y m X."""
-    if len(a.frame) != len(b.frame) or a.frame == b.frame:
-        return False
-    start, end = _common(a.frame, b.frame)
-    x, y = a.frame[start : len(a.frame) - end], b.frame[start : len(b.frame) - end]
-    if len(x) > _MOST_MOVED or sorted(x) != sorted(y):
-        return False
-    for first in range(1, len(x)):
-        if x[:first] != y[len(y) - first :]:
-            continue
-        for last in range(1, len(x) - first):
-            if (
-                x[len(x) - last :] == y[:last]
-                and x[first : len(x) - last] == y[last : len(y) - first]
-            ):
-                between = x[first : len(x) - last]
-                after = a.frame[len(a.frame) - end :]
-                return not _is_symmetric(between, after, a.lexicon) and (
-                    start + end > 0 or any(word in a.plain for word in between)
-                )
-    return False
-
-
-def _is_symmetric(
-    between: tuple[str, ...], after: tuple[str, ...], lexicon: Lexicon | None
-) -> bool:
-    """Tell whether what is between only joins: `is`; `wine and` in `red wine and white wine`."""
-    if lexicon is None or lexicon.passive.issuperset(between):
-        return True
-    at = next((at for at, word in enumerate(between) if word in lexicon.joints), None)
-    return at is not None and after[:at] == between[:at]
-
-
-def _common(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[int, int]:
-    """Give how many words at the beginning and at the end are the same."""
-    most = min(len(a), len(b))
-    start = next((i for i in range(most) if a[i] != b[i]), most)
-    end = next((i for i in range(most - start) if a[-1 - i] != b[-1 - i]), most - start)
-    return start, end
+    return have_changed(pair.a, pair.b)
 
 
 def _words(pair: _Pair) -> bool:
@@ -287,7 +214,7 @@ def _words(pair: _Pair) -> bool:
         return False
     if are_written_alike(left, right):
         return False
-    if sum(_common(pair.a.frame, pair.b.frame)) + _MOST_REPLACED < min(
+    if sum(common_ends(pair.a.frame, pair.b.frame)) + _MOST_REPLACED < min(
         len(pair.a.frame), len(pair.b.frame)
     ):
         return False

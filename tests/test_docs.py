@@ -14,7 +14,7 @@ from app.errors import Failure, Refusal, RepriseError
 from app.key import NEUTRAL_FIELDS, NEUTRAL_HEADERS, NEUTRAL_PREFIXES
 from app.main import adapters_for, create_app
 from app.metrics import Metrics
-from app.models import Bypass, Unfit
+from app.models import Bypass, Guard, Unfit
 from app.settings import PREFIX, FixedSettings, Settings
 from tests.fakes import ManualClock
 from tests.servers import proxy_of
@@ -127,6 +127,12 @@ def test_every_neutral_name_stands_in_readme() -> None:
     names = [*NEUTRAL_FIELDS, *(name.decode() for name in NEUTRAL_HEADERS)]
     names += [prefix.decode() + "*" for prefix in NEUTRAL_PREFIXES]
     assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def test_every_guard_stands_in_readme() -> None:
+    table = section("Guards").split("|---|---|")[1].split("\n\n")[0]
+    first_cells = " ".join(line.split("|")[1] for line in table.strip().splitlines())
+    assert set(re.findall(r"`(\w+)`", first_cells)) == {guard.value for guard in Guard}
 
 
 DISTANCE = re.compile(r"(distance=0\.04)\d\d")

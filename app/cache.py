@@ -1,5 +1,6 @@
 """The semantic cache: the same question first, then one that means the same."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -129,6 +130,7 @@ class SemanticCache:
         found: list[StoredResponse] = []
         for _ in range(_SCANS):
             page = await self._store.scan(cursor, limit - len(found))
+            await asyncio.sleep(0)  # a store in process does not let others in
             found += [stored for stored in page.entries if model in {None, stored.model}]
             cursor = page.cursor
             if not cursor or len(found) >= limit:

@@ -28,6 +28,7 @@ LAYERS = [
     ],
     ["interfaces", "threads", "progress"],
     [
+        "stores.order",
         "stores.expiring",
         "stores.partition",
         "stores.memory",

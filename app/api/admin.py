@@ -5,6 +5,7 @@ Every act is logged: what and how many, never of whom or about what.
 
 import json
 import logging
+import re
 import time
 from collections.abc import Awaitable, Mapping
 from typing import Any, TypeVar
@@ -32,6 +33,7 @@ T = TypeVar("T")
 
 _USUAL_PAGE, _LARGEST_PAGE = 50, 1000
 _MOST_BODY = 65_536
+_LIMIT = re.compile("[0-9]{1,4}")
 
 _logger = logging.getLogger("reprise.admin")
 
@@ -148,7 +150,7 @@ def _page(query: Mapping[str, str]) -> tuple[str, int, str | None]:
     if unknown := set(query) - {"limit", "cursor", "model"}:
         raise InvalidRequest(f"{', '.join(sorted(unknown))}: limit, cursor and model are known.")
     limit = query.get("limit", str(_USUAL_PAGE))
-    if not limit.isascii() or not limit.isdecimal() or not 1 <= int(limit) <= _LARGEST_PAGE:
+    if not _LIMIT.fullmatch(limit) or not 1 <= int(limit) <= _LARGEST_PAGE:
         raise InvalidRequest(f"limit must be a whole number from 1 to {_LARGEST_PAGE}.")
     return query.get("cursor", ""), int(limit), query.get("model")
 

@@ -3,11 +3,12 @@
 import heapq
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from app.models import Clock
+from app.stores.order import Order
 
 T = TypeVar("T")
 
@@ -18,13 +19,14 @@ _EXPIRED_AT_ONCE = 200  # values that one call removes, so that no call takes lo
 class _Entry(Generic[T]):
     value: T
     expires: float
+    place: int
 
 
 class Expiring(Generic[T]):
     """Keeps up to `most` values. Times are in seconds since the epoch.
 
-    `on_remove` is told the key of whatever leaves, replaced values included; `on_evict` is told
-    its key and why (`expired`, `lru`) when it leaves by itself.
+    `on_remove` is told the key of whatever leaves one by one, replaced values included; `on_evict`
+    is told its key and why (`expired`, `lru`) when it leaves by itself.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Expiring(Generic[T]):
         self._entries: OrderedDict[str, _Entry[T]] = OrderedDict()  # least recently used first
         self._due: dict[int, dict[str, None]] = {}  # keys by the second in which they expire
         self._seconds: list[int] = []  # a heap of those seconds
+        self._order = Order()
 
     def peek(self, key: str) -> T | None:
         """Give the value of a key, or None; it does not count as used."""
@@ -56,7 +59,7 @@ class Expiring(Generic[T]):
     def put(self, key: str, value: T, expires: float) -> None:
         """Keep a value in place of an older one; make room for it if need be."""
         self.remove(key)
-        self._entries[key] = _Entry(value, expires)
+        self._entries[key] = _Entry(value, expires, self._order.append(key))
         second = math.ceil(expires)
         if second not in self._due:
             self._due[second] = {}
@@ -72,25 +75,34 @@ class Expiring(Generic[T]):
         if (entry := self._entries.pop(key, None)) is None:
             return False
         self._due[math.ceil(entry.expires)].pop(key, None)
+        self._order.remove(entry.place)
         self._on_remove(key, entry.value)
         return True
 
     def clear(self) -> int:
-        """Remove everything; tell how many values were alive."""
+        """Remove everything at once, untold; tell how many values were alive."""
         alive = len(self)
-        for key in list(self._entries):
-            self.remove(key)
+        self._entries.clear()
         self._due.clear()
         self._seconds.clear()
+        self._order.clear()
         return alive
 
-    def alive(self) -> Iterator[tuple[str, T]]:
-        """Give the keys and values whose time is not up."""
-        now = self._clock()
-        return ((key, e.value) for key, e in self._entries.items() if e.expires > now)
+    def page(self, cursor: str, limit: int) -> tuple[list[T], str]:
+        """Give up to `limit` values, the oldest first, and the cursor of the page that follows."""
+        if cursor and not (cursor.isascii() and cursor.isdecimal()):
+            return [], ""
+        found = self._order.after(int(cursor or 0), limit)
+        values = [value for _, key in found if (value := self.peek(key)) is not None]
+        return values, str(found[-1][0]) if len(found) == limit else ""
 
     def __len__(self) -> int:
-        return sum(1 for _ in self.alive())
+        now = self._clock()
+        due = [self._due[second] for second in self._seconds if second <= now]
+        # Those of the present second are looked at one by one.
+        present = self._due.get(math.ceil(now), {}) if math.ceil(now) > now else {}
+        expired = sum(self._entries[key].expires <= now for key in present)
+        return len(self._entries) - sum(map(len, due)) - expired
 
     def expire(self) -> None:
         """Remove some of what has expired."""

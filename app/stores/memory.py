@@ -1,6 +1,5 @@
 """The embedded store: everything in process, KNN by numpy. The reference implementation."""
 
-import heapq
 import secrets
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -95,14 +94,13 @@ class MemoryStore:
         return self._responses.remove(digest) and was_alive
 
     async def scan(self, cursor: str, limit: int) -> Page:
-        """Give up to `limit` responses, ordered by id; the cursor is the last id given."""
-        alive = ((key, stored) for key, stored in self._responses.alive() if key > cursor)
-        page = heapq.nsmallest(limit, alive, key=lambda item: item[0])
-        return Page([stored for _, stored in page], page[-1][0] if len(page) == limit else "")
+        """Give up to `limit` responses, the oldest first."""
+        return Page(*self._responses.page(cursor, limit))
 
     async def purge(self) -> int:
         """Remove everything, and begin a new epoch; tell how much there was."""
         self.epoch = secrets.token_hex(8)
+        self._partitions.clear()
         return self._responses.clear() + self._embeddings.clear()
 
     async def get_embeddings(self, digests: Sequence[str]) -> list[StoredEmbedding | None]:

@@ -90,7 +90,7 @@ class SqliteStore:
         )
 
     async def scan(self, cursor: str, limit: int) -> Page:
-        """Give up to `limit` responses, ordered by id; the cursor is the last id given."""
+        """Give up to `limit` responses, the oldest first."""
         return await self._memory.scan(cursor, limit)
 
     async def purge(self) -> int:

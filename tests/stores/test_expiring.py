@@ -1,3 +1,6 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
 from app.stores.expiring import Expiring
 from tests.fakes import ManualClock
 
@@ -22,7 +25,7 @@ class Kept:
 
     @property
     def alive(self) -> str:
-        return "".join(sorted(key for key, _ in self.values.alive()))
+        return "".join(self.values.page("", 100)[0]).lower()
 
 
 def test_a_value_is_given_until_its_time_is_up() -> None:
@@ -64,6 +67,28 @@ def test_clearing_removes_everything_and_tells_how_much_was_alive() -> None:
     kept.put("bc", 9)
     kept.clock.advance(1)
     assert kept.values.clear() == 2
-    assert (kept.alive, kept.evicted, len(kept.removed)) == ("", [], 3)
+    assert (kept.alive, kept.evicted, kept.removed) == ("", [], [])
     kept.put("d")
     assert kept.alive == "d"
+
+
+def test_pages_give_what_is_alive() -> None:
+    kept = Kept(most=10)
+    kept.put("abcde")
+    kept.put("b", 1)
+    kept.clock.advance(1)
+    first, cursor = kept.values.page("", 2)
+    kept.put("f")
+    second, cursor = kept.values.page(cursor, 2)
+    third, cursor = kept.values.page(cursor, 3)
+    assert (first + second + third, cursor) == (["A", "C", "D", "E", "F"], "")
+    assert kept.values.page("no cursor", 2) == ([], "")
+
+
+@given(st.lists(st.floats(0, 5)), st.floats(0, 6))
+def test_the_number_alive_is_what_is_left(lifetimes: list[float], later: float) -> None:
+    kept = Kept(most=100)
+    for index, seconds in enumerate(lifetimes):
+        kept.put(chr(0x4E00 + index), seconds)
+    kept.clock.advance(later)
+    assert len(kept.values) == len(kept.alive)

@@ -31,7 +31,8 @@ NAMESPACE = b"x-cache-namespace"
 _OURS = b"x-cache-"
 
 _DIRECTIVE = re.compile(r'([!#$%&\'*+\-.^_`|~\w]+)(?:\s*=\s*("(?:[^"\\]|\\.)*"|[^\s,;]*))?')
-_DELTA_SECONDS = re.compile(r"[0-9]{1,10}")
+_DELTA_SECONDS = re.compile(r"[0-9]+")
+_FOR_EVER = 2**31  # seconds, and what longer counts as (RFC 9111 §1.2.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,10 @@ def cache_control(headers: Iterable[Header]) -> CacheControl:
 def _seconds(value: str | None) -> int | None:
     if value is None:
         return None
-    return int(value) if _DELTA_SECONDS.fullmatch(value) else 0
+    if not _DELTA_SECONDS.fullmatch(value):
+        return 0
+    digits = value.lstrip("0")
+    return min(int(digits or 0), _FOR_EVER) if len(digits) <= len(str(_FOR_EVER)) else _FOR_EVER
 
 
 def cache_status_value(status: CacheStatus) -> str:

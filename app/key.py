@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from app.headers import CREDENTIALS, NAMESPACE, is_ours, value_of
+from app.headers import CREDENTIALS, NAMESPACE, is_ours
 from app.models import CacheKey, ClientRequest, Header
 from app.openai import ChatRequest, texts_of
 from app.vectors import EmbeddingsRequest
@@ -122,7 +122,7 @@ def _partition(
         rules.upstream,
         request.path.decode("latin-1"),
         request.query.decode("latin-1"),
-        value_of(request.headers, NAMESPACE),
+        [value.decode("latin-1") for name, value in request.headers if name == NAMESPACE],
         _identity(document, rules.isolation),
         _significant(request.headers, rules),
         skeleton,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from types import MappingProxyType
 
 from app import completions, sse
 from app.models import CacheStatus, Head, Replay, StoredResponse
@@ -9,6 +10,8 @@ from app.openai import DONE, ChatRequest
 
 _JSON = b"application/json"
 _EVENT_STREAM = b"text/event-stream; charset=utf-8"
+# Line ends to Unicode and to many clients, though not to event streams; inside strings alone.
+_LINE_ENDS = MappingProxyType({ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"})
 
 
 def replay(
@@ -52,6 +55,6 @@ def _events(completion: bytes, envelope: bytes, *, include_usage: bool) -> Itera
     except (AttributeError, LookupError, TypeError, RecursionError) as error:
         raise ValueError("the stored completion has another shape") from error
     for chunk in chunks:
-        document = json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode()
-        yield sse.encode(_document(document, envelope))
+        document = json.dumps(chunk, ensure_ascii=False, separators=(",", ":"))
+        yield sse.encode(_document(document.translate(_LINE_ENDS).encode(), envelope))
     yield sse.encode(DONE.encode())

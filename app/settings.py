@@ -224,7 +224,9 @@ def _lines(error: ValidationError) -> list[str]:
         extra = field.json_schema_extra
         allowed = extra["allowed"] if isinstance(extra, dict) else ""
         value = next(p["input"] for p in error.errors() if p["loc"][0] == name)
-        shown = "(hidden)" if "Secret" in repr(field) else repr(value)
+        # A URL may carry a password.
+        hidden = "Secret" in repr(field) or "@" in str(value)
+        shown = "(hidden)" if hidden else repr(value)
         lines.append(f"{PREFIX}{name.upper()}={shown} is not allowed: {allowed}")
     return lines
 

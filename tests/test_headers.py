@@ -63,7 +63,12 @@ def test_the_first_of_several_values_counts() -> None:
         (["max-age=-1"], CacheControl(max_age=0)),
         (["max-age="], CacheControl(max_age=0)),
         (["max-age"], CacheControl(max_age=0)),
-        (["max-age=99999999999999999999"], CacheControl(max_age=0)),
+        (["max-age=99999999999999999999"], CacheControl(max_age=2**31)),
+        (["max-age=" + 5000 * "9"], CacheControl(max_age=2**31)),
+        (
+            ["max-age=2147483649, min-fresh=00000000000000007"],
+            CacheControl(max_age=2**31, min_fresh=7),
+        ),
         (['no-cache="Set-Cookie"'], CacheControl(no_cache=True)),
         (["community=UCI, only-if-cached"], CacheControl(only_if_cached=True)),
         (['x="no-store, no-cache"'], CacheControl()),

@@ -303,3 +303,10 @@ def test_digests_are_lower_case_hex_and_hold_nothing_readable() -> None:
     for digest in (key.partition, key.digest):
         assert len(digest) == 64
         assert set(digest) <= set("0123456789abcdef")
+
+
+def test_every_line_of_a_namespace_counts() -> None:
+    one: Header = (b"x-cache-namespace", b"a")
+    two: Header = (b"x-cache-namespace", b"b")
+    partitions = {key_of(headers=lines).partition for lines in ([one], [one, two], [two, one])}
+    assert len(partitions) == 3

@@ -55,6 +55,15 @@ def test_a_streamed_replay_adds_up_to_the_answer(document: dict[str, Any]) -> No
     assert builder.completion() == document
 
 
+def test_no_line_of_a_streamed_replay_ends_where_unicode_alone_says_so() -> None:
+    text = "a\u2028b\x85c\u2029d\x0be\x0cf\x1cg"
+    answer = replay(dumped(without_envelope(completion(text))), stream=True)
+    lines = [line for line in answer.body.decode().splitlines() if line]
+    assert all(line.startswith("data: ") for line in lines)
+    told = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
+    assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in told) == text
+
+
 def test_usage_is_streamed_only_when_asked_for() -> None:
     stored = dumped(without_envelope(completion()))
     assert b"usage" not in replay(stored, stream=True).body

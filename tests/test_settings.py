@@ -124,7 +124,8 @@ def test_a_bad_value_is_refused_in_one_line_that_says_what_is_allowed(
     line = str(caught.value)
     extra = Settings.model_fields[name.lower()].json_schema_extra
     assert isinstance(extra, dict)
-    assert line == f"REPRISE_{name}={value!r} is not allowed: {extra['allowed']}"
+    shown = "(hidden)" if "@" in value else repr(value)
+    assert line == f"REPRISE_{name}={shown} is not allowed: {extra['allowed']}"
 
 
 @pytest.mark.parametrize(
@@ -230,6 +231,14 @@ def test_the_embedder_upstream_is_at_the_upstreams_url(monkeypatch: pytest.Monke
     settings = load(monkeypatch, UPSTREAM_URL="https://upstream.test/v1", EMBEDDER="upstream")
     assert settings.embedder_url == "https://upstream.test/v1"
     assert load(monkeypatch, EMBEDDER="http://a/v1/").embedder_url == "http://a/v1"
+
+
+@pytest.mark.parametrize("name", ["UPSTREAM_URL", "EMBEDDER", "STORE"])
+def test_a_password_in_a_url_is_not_shown(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    url = "https://user:sk-secret@host/v1"
+    with pytest.raises(ConfigurationError, match=rf"REPRISE_{name}=\(hidden\)") as caught:
+        load(monkeypatch, **{name: url})
+    assert "sk-secret" not in str(caught.value)
 
 
 def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:

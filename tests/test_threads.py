@@ -34,6 +34,27 @@ async def test_work_beyond_the_queue_is_refused_until_there_is_room() -> None:
     threads.shutdown()
 
 
+async def test_work_that_would_wait_for_longer_than_patience_is_refused() -> None:
+    threads, gate = Threads("test", 1, 100, patience=1.0), threading.Event()
+    threads._note(0.4 * 8)  # work takes 0.4 seconds
+    working = [asyncio.create_task(threads.run(gate.wait)) for _ in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await threads.run(gate.wait)
+    gate.set()
+    await asyncio.gather(*working)
+    threads.shutdown()
+
+
+async def test_how_long_work_takes_is_learnt_and_forgotten() -> None:
+    threads = Threads("test", 1, 1)
+    threads._note(1000.0)
+    for _ in range(200):
+        await threads.run(lambda: None)
+    assert threads._usual < 0.01
+    threads.shutdown()
+
+
 async def test_work_that_nobody_waits_for_any_longer_still_takes_its_place() -> None:
     threads, gate = Threads("test", 1, 0), threading.Event()
     begun = threading.Event()

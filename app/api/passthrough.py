@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.errors import PassthroughDisabled
 from app.forwarding import Forwarder
 from app.incoming import Incoming, client_request
-from app.models import CacheStatus, ClientRequest
+from app.models import ClientRequest
 from app.responses import respond
 
 # Nothing that an upstream could take for another path once it has decoded it.
@@ -53,7 +53,7 @@ class PassthroughRoutes:
             raise PassthroughDisabled("This route is not passed through; see REPRISE_PASSTHROUGH.")
         if not _has_body(scope):
             request = replace(request, body=await incoming.body(limit=0) or b"")
-        answer = self._forwarder.forward(request, CacheStatus.bypass("passthrough"))
+        answer = self._forwarder.bypass(request, "passthrough")
         await respond(answer, scope, incoming, send)
 
 

@@ -14,9 +14,12 @@ from app.threads import Threads
 
 _MODEL = Path(__file__).parent.parent / "data" / "all-MiniLM-L6-v2"
 _WINDOW = 256  # tokens, those that mark begin and end included; what the model was trained on
-_QUEUE = 64  # texts; a short one takes 1 or 2 ms
+_QUEUE = 64  # texts; a short one takes 1 or 2 ms, a long one 50
+_PATIENCE = 0.25  # seconds in line; with so much to do, a miss is sooner answered
 _SPACE = 0x20
+_DELETE = 0x7F
 _DROPPED = frozenset({"Mn", "Cc", "Cf", "Cn", "Co"})  # Unicode general categories
+_DROPPED_TOO = "\ufffd\u1734"  # of the others, by trying each character
 _LONGEST = 20 * _WINDOW  # characters; longer texts are not worth tokenizing to find out
 
 
@@ -42,7 +45,7 @@ class LocalEmbedder:
         self._session = onnxruntime.InferenceSession(
             str(model / "model-int8.onnx"), options, providers=["CPUExecutionProvider"]
         )
-        self._threads = Threads("embedder", os.cpu_count() or 1, _QUEUE)
+        self._threads = Threads("embedder", os.cpu_count() or 1, _QUEUE, _PATIENCE)
 
     async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
         """Embed a text, or give None if it is too long or holds what the model does not see.
@@ -74,8 +77,8 @@ def _loses_characters(text: str) -> bool:
     It decomposes a text and deletes the marks: "schon" and "schön", "=" and "≠" become the same.
     """
     if text.isascii():
-        return any(ord(c) < _SPACE and c not in "\t\n\r" for c in text)
+        return any((ord(c) < _SPACE and c not in "\t\n\r") or ord(c) == _DELETE for c in text)
     return any(
-        unicodedata.category(c) in _DROPPED and c not in "\t\n\r"
+        (unicodedata.category(c) in _DROPPED and c not in "\t\n\r") or c in _DROPPED_TOO
         for c in unicodedata.normalize("NFD", text)
     )

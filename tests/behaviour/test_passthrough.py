@@ -83,11 +83,18 @@ async def test_headers_go_on_but_for_hop_by_hop_ones_and_ours(
         (b"authorization", b"Bearer sk-1"),
         (b"x-a", b"1"),
         (b"x-a", b"2"),
-        (b"cache-control", b"no-cache"),
         (b"accept-encoding", b"br"),
         (b"user-agent", b"test/1"),
         (b"accept", b"*/*"),
     ]
+
+
+async def test_what_is_only_wanted_from_the_cache_is_not_asked_for(
+    client: httpx.AsyncClient, setup: Setup
+) -> None:
+    response = await client.get("models", headers={"Cache-Control": "only-if-cached"})
+    assert (response.status_code, response.json()["error"]["code"]) == (504, "not_cached")
+    assert setup.upstream.exchanges == []
 
 
 async def test_status_and_headers_come_back_as_they_were(

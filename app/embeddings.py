@@ -24,11 +24,13 @@ from app.models import (
 )
 from app.parts import Budget
 from app.proxy import Rules
-from app.recording import EmbeddingsRecording
+from app.recording import EmbeddingsRecording, StorableEmbeddings
+from app.relaying import relay
 from app.singleflight import Flight, Reader
 from app.store_parts import EmbeddingStorePart
 from app.threads import by_size
-from app.vectors import EmbeddingsAnswer, EmbeddingsRequest, Numbers
+from app.turns import Turn, Turns
+from app.vectors import EmbeddingsRequest, Numbers
 
 EmbeddingsReply = Replay | Reader | Forwarding | Gathered
 
@@ -57,6 +59,7 @@ class EmbeddingsProxy:
         self._rules = rules
         self._metrics = metrics
         self._clock = clock
+        self._turns = Turns()
         self._on_their_way: dict[tuple[str, str], _Asking] = {}  # by epoch and exact key
 
     async def handle(self, request: ClientRequest, body: bytes) -> EmbeddingsReply:
@@ -171,29 +174,28 @@ class EmbeddingsProxy:
         forward: Forward = "request" if batch.control.no_cache else "miss"
         status = CacheStatus.miss("", forward=forward, detail=batch.failure)
         epoch = self._store.epoch  # of now: a purge while the answer is on its way defeats it
-        async with aclosing(
-            await self._forwarder.send(outgoing(batch.request, identity=True))
-        ) as response:
-            head = Head(response.status_code, response.headers, status)
-            keep = partial(self._keep, batch, epoch)
-            recording = EmbeddingsRecording(len(batch.digests), head, self._rules.limits, keep)
-            flight.begin(head)
-            async for piece in response:
-                recording.feed(piece)
-                await flight.write(piece)
-            recording.end()
+        request = outgoing(batch.request, identity=True)
+        with self._turns.take(batch.digests) as turn:
+            async with aclosing(await self._forwarder.send(request)) as response:
+                head = Head(response.status_code, response.headers, status)
+                recording = EmbeddingsRecording(len(batch.digests), head, self._rules.limits)
+                await relay(
+                    flight, response, head, recording, partial(self._keep, batch, epoch, turn)
+                )
         if recording.reason:
             self._metrics.not_stored.labels(recording.reason).inc()
 
-    def _keep(self, batch: Batch, epoch: str, answer: EmbeddingsAnswer, lifetime: float) -> None:
-        now = self._clock()
-        answered = dict(zip(batch.digests, answer.embeddings, strict=True))
-        self._store.put(
-            [
-                StoredEmbedding(digest, answer.model, e.raw, e.width, now, lifetime, epoch)
-                for digest, e in answered.items()
-            ]
-        )
+    def _keep(self, batch: Batch, epoch: str, turn: Turn, storable: StorableEmbeddings) -> None:
+        now, lifetime = self._clock(), storable.freshness_lifetime
+        model = storable.answer.model
+        answered = dict(zip(batch.digests, storable.answer.embeddings, strict=True))
+        stored = [
+            StoredEmbedding(digest, model, e.raw, e.width, now, lifetime, epoch)
+            for digest, e in answered.items()
+            if turn.may_keep(digest)
+        ]
+        if stored:
+            self._store.put(stored)
 
 
 def _is_same(one: Batch, other: Batch) -> bool:

@@ -16,8 +16,10 @@ from app.models import CacheStatus, ClientRequest, Clock, Head, Replay, StoredRe
 from app.openai import ChatRequest
 from app.policy import Limits
 from app.recording import ChatRecording, Storable
+from app.relaying import relay
 from app.singleflight import Flight, Reader, SingleFlight
 from app.threads import by_size
+from app.turns import Turn, Turns
 
 Answer = Replay | Reader | Forwarding
 
@@ -56,6 +58,7 @@ class Proxy:
         self._metrics = metrics
         self._clock = clock
         self._flights = SingleFlight(rules.limits.max_bytes)
+        self._turns = Turns()
 
     async def handle(self, request: ClientRequest, body: bytes) -> Answer:
         """Choose what answers a request: a stored response, a flight, or the upstream alone.
@@ -123,19 +126,18 @@ class Proxy:
         )
         request = outgoing(question.request, identity=True)
         epoch = self._cache.epoch  # of now: a purge while the answer is on its way defeats it
-        async with aclosing(await self._forwarder.send(request)) as response:
-            head = Head(response.status_code, response.headers, status)
-            keep = partial(self._keep, question, epoch)
-            recording = ChatRecording(question.chat, head, self._rules.limits, keep)
-            flight.begin(head)
-            async for piece in response:
-                recording.feed(piece)
-                await flight.write(piece)
-            recording.end()
+        with self._turns.take([lookup.key.digest]) as turn:
+            async with aclosing(await self._forwarder.send(request)) as response:
+                head = Head(response.status_code, response.headers, status)
+                recording = ChatRecording(question.chat, head, self._rules.limits)
+                keep = partial(self._keep, question, epoch, turn)
+                await relay(flight, response, head, recording, keep)
         if recording.reason:
             self._metrics.not_stored.labels(recording.reason).inc()
 
-    def _keep(self, question: _Question, epoch: str, answer: Storable) -> None:
+    def _keep(self, question: _Question, epoch: str, turn: Turn, answer: Storable) -> None:
+        if not turn.may_keep(question.lookup.key.digest):
+            return
         stored = StoredResponse(
             key=question.lookup.key,
             model=question.chat.model,

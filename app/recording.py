@@ -4,9 +4,11 @@ Nothing that an upstream sends can make this raise: what is not understood is no
 """
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from app import policy
 from app.completions import CompletionBuilder, without_envelope
@@ -18,7 +20,10 @@ from app.policy import Limits
 from app.sse import Event, EventParser
 from app.vectors import EmbeddingsAnswer
 
+T = TypeVar("T")
+
 _OK = 200
+_LENGTH = re.compile("[0-9]{1,15}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +39,32 @@ class Storable:
     exact_only: bool
 
 
-class Recording(ABC):
+@dataclass(frozen=True, slots=True)
+class StorableEmbeddings:
+    """Embeddings that may be stored; `freshness_lifetime` is in seconds."""
+
+    answer: EmbeddingsAnswer
+    freshness_lifetime: float
+
+
+class Recording(ABC, Generic[T]):
     """Reads a copy of an answer as it passes by.
 
-    As soon as the answer is complete, before its last bytes go to the client, either it is kept,
-    once, or `reason` says why it is not to be stored.
+    `is_complete` turns true, once, as soon as the answer is all there: then ask for the `outcome`,
+    before the last bytes go to the client. `reason` says why an answer is not to be stored.
     """
 
     def __init__(self, head: Head, limits: Limits) -> None:
         headers = head.headers
         self.reason: Unfit | None = None
-        self._kept = False
+        self.is_complete = False
+        self.size = 0  # bytes read
+        self._settled = False
         self._limits = limits
         media_type = (value_of(headers, b"content-type") or "").partition(";")[0].strip().lower()
         encoding = (value_of(headers, b"content-encoding") or "identity").strip().lower()
         length = value_of(headers, b"content-length") or ""
-        self._announced = int(length) if length.isdecimal() and length.isascii() else None
-        self._received = 0
+        self._announced = int(length) if _LENGTH.fullmatch(length) else None
         self._is_stream = media_type == "text/event-stream"
         self._body: list[bytes] = []
         self._lifetime = policy.freshness_lifetime(headers, limits, is_stream=self._is_stream)
@@ -64,26 +78,39 @@ class Recording(ABC):
             self.reason = "no-store"
 
     @property
-    def _settled(self) -> bool:
-        return self._kept or self.reason is not None
+    def _is_over(self) -> bool:
+        return self.is_complete or self._settled or self.reason is not None
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the body, as they came."""
-        if self._settled:
+        if self._is_over:
             return
-        self._received += len(chunk)
-        if self._received > self._limits.max_bytes:
+        self.size += len(chunk)
+        if self.size > self._limits.max_bytes:
             self.reason = "too-large"
         else:
             self._try(self._take, chunk)
-        if self._received == self._announced:
+        if self.size == self._announced:
             # The client knows the end by its length and may ask again before we see it closed.
             self.end()
 
     def end(self) -> None:
         """Note the clean end of the body; a body that breaks off must not be ended."""
-        if not self._settled:
+        if not self._is_over:
             self._try(self._take_end)
+        if not self._is_over:
+            self.is_complete = True
+
+    def outcome(self) -> T | None:
+        """Read a complete answer; None if it is not to be stored, and then `reason` says why.
+
+        It takes the longer the larger the answer is, and may run in another thread.
+        """
+        self.is_complete = False
+        self._settled = True
+        result: list[T] = []
+        self._try(lambda: result.append(self._read()))
+        return result[0] if result else None
 
     def _reads(self, media_type: str) -> bool:
         return media_type.endswith(("/json", "+json"))
@@ -92,29 +119,36 @@ class Recording(ABC):
         self._body.append(chunk)
 
     def _take_end(self) -> None:
-        self._take_whole(b"".join(self._body))
+        """Take what the end of the body completes."""
 
     @abstractmethod
-    def _take_whole(self, body: bytes) -> None:
-        """Keep a body, or say why not; may raise NotUnderstood."""
+    def _read(self) -> T:
+        """Read the answer. Raises NotUnderstood or _NotFit."""
 
     def _try(self, step: Callable[..., None], *args: bytes) -> None:
         try:
             step(*args)
         except NotUnderstood as unknown:
             self.reason = unknown.detail
+        except _NotFit as unfit:
+            self.reason = unfit.reason
         except (UnicodeError, RecursionError):
             self.reason = "unknown-body"
 
 
-class ChatRecording(Recording):
-    """Reads a chat completion, whole or in chunks; `keep` is called with what may be stored."""
+class _NotFit(Exception):
+    """An answer that is understood and must not be stored."""
 
-    def __init__(
-        self, chat: ChatRequest, head: Head, limits: Limits, keep: Callable[[Storable], None]
-    ) -> None:
+    def __init__(self, reason: Unfit) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class ChatRecording(Recording[Storable]):
+    """Reads a chat completion, whole or in chunks."""
+
+    def __init__(self, chat: ChatRequest, head: Head, limits: Limits) -> None:
         super().__init__(head, limits)
-        self._keep = keep
         self._choices = chat.choices
         self._events = EventParser()
         self._builder = CompletionBuilder()
@@ -129,63 +163,49 @@ class ChatRecording(Recording):
         for event in self._events.feed(chunk):
             self._take_event(event)
         if self._events.unfinished == DONE:
-            self._settle(self._builder.completion())  # clients read lines and may leave at this one
+            self.is_complete = True  # clients read lines and may leave at this one
 
     def _take_end(self) -> None:
-        if not self._is_stream:
-            super()._take_end()
-            return
         for event in self._events.flush():
             self._take_event(event)
-        self._settle(self._builder.completion())
 
     def _take_event(self, event: Event) -> None:
-        if self._settled:
+        if self._is_over:
             return
         if event.data.strip() == DONE:
-            self._settle(self._builder.completion())
+            self.is_complete = True
         elif event.type == "error":
             raise NotUnderstood("unknown-body")
         else:
             self._builder.add(load_json(event.data))
 
-    def _take_whole(self, body: bytes) -> None:
-        self._settle(load_json(body))
-
-    def _settle(self, answer: object) -> None:
-        if self._settled:
-            return
-        if not isinstance(answer, dict):
-            raise NotUnderstood("unknown-body")
+    def _read(self) -> Storable:
+        answer = self._builder.completion() if self._is_stream else self._document()
         completion: JsonObject = without_envelope(answer)
-        reason = policy.why_not_stored(completion, self._choices)
-        if reason:
-            self.reason = reason
-            return
-        storable = Storable(
+        if reason := policy.why_not_stored(completion, self._choices):
+            raise _NotFit(reason)
+        return Storable(
             json.dumps(completion, ensure_ascii=False, separators=(",", ":")).encode(),
             self._lifetime,
             policy.is_exact_only(completion),
         )
-        self._kept = True
-        self._keep(storable)
+
+    def _document(self) -> JsonObject:
+        answer = load_json(b"".join(self._body))
+        if not isinstance(answer, dict):
+            raise NotUnderstood("unknown-body")
+        return answer
 
 
-class EmbeddingsRecording(Recording):
-    """Reads the embeddings of `count` inputs; `keep` is called with them and their lifetime."""
+class EmbeddingsRecording(Recording[StorableEmbeddings]):
+    """Reads the embeddings of `count` inputs."""
 
-    def __init__(
-        self,
-        count: int,
-        head: Head,
-        limits: Limits,
-        keep: Callable[[EmbeddingsAnswer, float], None],
-    ) -> None:
+    def __init__(self, count: int, head: Head, limits: Limits) -> None:
         super().__init__(head, limits)
-        self._keep = keep
         self._count = count
 
-    def _take_whole(self, body: bytes) -> None:
-        answer = EmbeddingsAnswer.parse(body, self._count)
-        self._kept = True
-        self._keep(answer, self._lifetime)
+    def _read(self) -> StorableEmbeddings:
+        answer = EmbeddingsAnswer.parse(b"".join(self._body), self._count)
+        if not answer.is_all:
+            raise NotUnderstood("unknown-body")
+        return StorableEmbeddings(answer, self._lifetime)

@@ -71,17 +71,21 @@ class EmbeddingsRequest:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingsAnswer:
-    """What an upstream answered: an embedding for each input, in order."""
+    """What an upstream answered: an embedding for each input, in order.
+
+    `is_all` tells that there was nothing else in the items: else a replay would lose something.
+    """
 
     model: str
     embeddings: Sequence[Numbers] = field(repr=False)
     usage: JsonObject | None = None
+    is_all: bool = True
 
     @classmethod
     def parse(cls, body: bytes, count: int) -> "EmbeddingsAnswer":
         """Read the answer to `count` inputs.
 
-        Raises NotUnderstood for whatever could not be replayed without loss.
+        Raises NotUnderstood for anything else.
         """
         try:
             document = orjson.loads(body)
@@ -93,11 +97,7 @@ class EmbeddingsAnswer:
             _unknown()
         found: dict[int, Numbers] = {}
         for item in data:
-            if (
-                not isinstance(item, dict)
-                or type(item.get("index")) is not int
-                or set(item) - _ITEM
-            ):
+            if not isinstance(item, dict) or type(item.get("index")) is not int:
                 _unknown()
             found[item["index"]] = _numbers(item.get("embedding"))
         if len(data) != count or set(found) != set(range(count)):
@@ -105,8 +105,9 @@ class EmbeddingsAnswer:
         embeddings = [found[index] for index in range(count)]
         if len({numbers.count for numbers in embeddings}) > 1:
             _unknown()
-        usage = document.get("usage")
-        return cls(document["model"], embeddings, usage if isinstance(usage, dict) else None)
+        usage = document.get("usage") if isinstance(document.get("usage"), dict) else None
+        is_all = not any(set(item) - _ITEM for item in data)
+        return cls(document["model"], embeddings, usage, is_all)
 
 
 def render(

@@ -382,3 +382,25 @@ async def test_a_second_look_finds_what_was_stored_meanwhile() -> None:
     looked.set()
     assert status((await read(await late))[0]) == HIT
     assert bench.asked == ["a"]
+
+
+def with_extras(request: ClientRequest) -> FakeResponse:
+    document = json.loads(embeddings_json(request))
+    for item in document["data"]:
+        item["sparse"] = {}
+    return FakeResponse([json.dumps(document).encode()])
+
+
+async def test_items_that_hold_more_are_put_together_and_not_stored() -> None:
+    bench = Bench()
+    bench.upstream.answer = with_extras
+    arrived, bench.upstream.before = gate()
+    answers = [await bench.ask(batch) for batch in (["a", "b"], ["b", "c"])]
+    await settle()
+    arrived.set()
+    for batch, answer in zip((["a", "b"], ["b", "c"]), answers, strict=True):
+        _, body = await read(answer)
+        assert [item["embedding"] for item in json.loads(body)["data"]] == expected(*batch)
+    assert bench.asked == [["a", "b"], ["c"]]
+    await settle()
+    assert (await bench.told(["a"]))[0] == "fwd=miss"

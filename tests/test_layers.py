@@ -48,6 +48,8 @@ LAYERS = [
     ],
     [
         "singleflight",
+        "turns",
+        "relaying",
         "parts",
         "store_parts",
         "judge",

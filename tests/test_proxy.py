@@ -284,3 +284,31 @@ async def test_an_answer_that_was_asked_for_before_a_purge_is_not_stored() -> No
     await read(answer)
     await settle()
     assert await bench.status() == "fwd=miss"
+
+
+async def test_an_older_answer_does_not_take_the_place_of_the_one_that_no_cache_fetched() -> None:
+    bench = Bench()
+    slow, bench.upstream.before = gate()
+    bench.upstream.answer = lambda _: FakeResponse([json.dumps(completion("older")).encode()])
+    older = await bench.ask()
+    await settle()
+    bench.upstream.before = None
+    bench.upstream.answer = lambda _: FakeResponse([json.dumps(completion("newer")).encode()])
+    await read(await bench.ask("valkey what", (b"cache-control", b"no-cache")))
+    bench.upstream.answer = lambda _: FakeResponse([json.dumps(completion("older")).encode()])
+    slow.set()
+    _, body = await read(older)
+    assert content(body) == "older"
+    await settle()
+    _, body = await read(await bench.ask())
+    assert content(body) == "newer"
+
+
+async def test_a_large_answer_is_read_off_the_event_loop_and_stored() -> None:
+    bench = Bench()
+    large = json.dumps(completion("word " * 100_000)).encode()
+    bench.upstream.answer = lambda _: FakeResponse([large[:300_000], large[300_000:]])
+    _, body = await read(await bench.ask())
+    assert body == large
+    await settle()
+    assert (await bench.status()).startswith("hit")

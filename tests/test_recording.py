@@ -31,15 +31,20 @@ class Recorded:
             ChatRequest.parse(json.dumps(body).encode()),
             Head(status_code, headers, CacheStatus.miss("e")),
             Limits(max_bytes=max_bytes),
-            self.kept.append,
         )
 
     def play(self, *pieces: bytes, end: bool = True) -> "Recorded":
         for piece in pieces:
             self.recording.feed(piece)
+            self._settle()
         if end:
             self.recording.end()
+            self._settle()
         return self
+
+    def _settle(self) -> None:
+        if self.recording.is_complete and (storable := self.recording.outcome()):
+            self.kept.append(storable)
 
     @property
     def reason(self) -> str | None:

@@ -136,12 +136,11 @@ def test_embeddings_are_put_in_the_order_of_their_indexes() -> None:
         answer([0.5], model=None),
         answer(data=[{"index": 1, "embedding": [0.5]}]),
         answer(data=[{"index": True, "embedding": [0.5]}]),
-        answer(data=[{"index": 0, "embedding": [0.5], "sparse": {}}]),
         answer(data=[None]),
         answer([0.5]).replace(b"0.5", b"NaN"),
     ],
 )
-def test_an_answer_that_could_not_be_replayed_is_refused(body: bytes) -> None:
+def test_an_answer_that_is_not_what_we_know_is_refused(body: bytes) -> None:
     with pytest.raises(NotUnderstood):
         EmbeddingsAnswer.parse(body, 1)
 
@@ -149,3 +148,9 @@ def test_an_answer_that_could_not_be_replayed_is_refused(body: bytes) -> None:
 def test_embeddings_of_different_lengths_are_refused() -> None:
     with pytest.raises(NotUnderstood):
         EmbeddingsAnswer.parse(answer([0.5], [0.5, 0.25]), 2)
+
+
+def test_what_else_an_item_holds_is_noticed() -> None:
+    item = {"object": "embedding", "index": 0, "embedding": [0.5]}
+    assert EmbeddingsAnswer.parse(answer(data=[item]), 1).is_all
+    assert not EmbeddingsAnswer.parse(answer(data=[{**item, "sparse": {}}]), 1).is_all

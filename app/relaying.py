@@ -1,0 +1,39 @@
+"""An upstream's answer on its way to the readers of a flight, and the copy beside it."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from app.interfaces import UpstreamResponse
+from app.models import Head
+from app.recording import Recording
+from app.singleflight import Flight
+from app.threads import by_size
+
+T = TypeVar("T")
+
+
+async def relay(
+    flight: Flight,
+    response: UpstreamResponse,
+    head: Head,
+    recording: Recording[T],
+    keep: Callable[[T], None],
+) -> None:
+    """Pass an answer on as it arrives; `keep` is called with what may be stored, at most once.
+
+    That is before the last bytes go on: who has read them and asks again, hits.
+    """
+    flight.begin(head)
+    async for piece in response:
+        recording.feed(piece)
+        await _settle(recording, keep)
+        await flight.write(piece)
+    recording.end()
+    await _settle(recording, keep)
+
+
+async def _settle(recording: Recording[T], keep: Callable[[T], None]) -> None:
+    if recording.is_complete:
+        outcome = await by_size(recording.size, recording.outcome)
+        if outcome is not None:
+            keep(outcome)

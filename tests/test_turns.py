@@ -1,0 +1,32 @@
+from app.turns import Turns
+
+
+def test_an_older_answer_does_not_take_the_place_of_a_newer_one() -> None:
+    turns = Turns()
+    with turns.take(["a", "b"]) as older:
+        with turns.take(["a"]) as newer:
+            assert newer.may_keep("a")
+        assert not older.may_keep("a")
+        assert older.may_keep("b")
+
+
+def test_answers_in_the_order_of_their_questions_are_all_kept() -> None:
+    turns = Turns()
+    with turns.take(["a"]) as older, turns.take(["a"]) as newer:
+        assert older.may_keep("a")
+        assert newer.may_keep("a")
+
+
+def test_a_newer_question_without_an_answer_hides_none() -> None:
+    turns = Turns()
+    with turns.take(["a"]) as older:
+        with turns.take(["a"]):
+            pass
+        assert older.may_keep("a")
+
+
+def test_nothing_is_remembered_of_those_that_are_over() -> None:
+    turns = Turns()
+    with turns.take(["a", "a"]) as turn:
+        turn.may_keep("a")
+    assert not turns._lines

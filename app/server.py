@@ -27,30 +27,38 @@ class HttpProtocol(HttpToolsProtocol):
     Java's client sends `Upgrade: h2c` with everything. A server may ignore that (RFC 9110 §7.8),
     but httptools takes all that follows the head for the other protocol. So the offer is taken
     out of the head before it is parsed. WebSockets stay: the application refuses them.
+
+    A head is held back until it is whole only where a message surely begins, and looks like one.
     """
 
-    _head: bytes | None = b""  # what has come of the next head; None while a body is coming
+    _is_between = True  # nothing of the next message has been parsed
+    _held = b""  # the head so far
 
     def data_received(self, data: bytes) -> None:
-        if self._head is not None:
-            self._unset_keepalive_if_required()
-            head = self._head + data
-            if _END_OF_HEAD not in head:
-                self._head = head
-                if len(head) > _LONGEST_HEAD:
+        if self._is_between:
+            data = self._held + data
+            if _END_OF_HEAD not in data and _may_begin_a_head(data):
+                self._unset_keepalive_if_required()
+                self._held = data
+                if len(data) > _LONGEST_HEAD:
                     self.send_400_response("Request header fields too large.")
                 return
-            self._head = None
-            data = _without_offers(head)
+            self._held = b""
+            data = _without_offers(data)
         super().data_received(data)
 
-    def on_headers_complete(self) -> None:
-        super().on_headers_complete()
-        self._head = None
+    def on_message_begin(self) -> None:
+        self._is_between = False
+        super().on_message_begin()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._head = b""
+        self._is_between = True
+
+
+def _may_begin_a_head(data: bytes) -> bool:
+    """Tell whether more may make a head of it; what is none is the parser's to refuse."""
+    return data[:1].isupper() and b"\n\n" not in data
 
 
 def _without_offers(data: bytes) -> bytes:

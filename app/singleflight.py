@@ -13,6 +13,8 @@ from dataclasses import replace
 from app.errors import UpstreamInterrupted, UpstreamUnreachable
 from app.models import Head, Outcome
 
+_PATIENCE = 10.0  # seconds that one reader may hold the others up
+
 Fill = Callable[["Flight"], Awaitable[None]]
 """Fetches an answer: calls `begin` once, then `write` for each piece; may raise at any point."""
 
@@ -22,7 +24,8 @@ class Flight:
 
     All of it is kept, up to `window` bytes, so that a reader can join at any time. Beyond that
     nobody can join any more, what every reader has seen is dropped, and the slowest one may lag
-    `window` bytes behind before the upstream has to wait for it: memory is bounded.
+    `window` bytes behind before the upstream has to wait for it: memory is bounded. It waits for
+    long only if nobody else does: else those that lag so far behind are cut off.
     """
 
     def __init__(self, fill: Fill, window: int) -> None:
@@ -66,7 +69,18 @@ class Flight:
             self._progress.clear()
             self._drop_what_all_have_seen()
             if self._kept > self._window:
+                await self._wait_for_the_slowest()
+
+    async def _wait_for_the_slowest(self) -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE):
                 await self._progress.wait()
+        except TimeoutError:
+            slowest = {reader for reader in self._readers if reader.position == self._dropped}
+            if len(slowest) < len(self._readers):
+                self._readers -= slowest
+                for reader in slowest:
+                    reader.cut_off()
 
     def on_end(self, callback: Callable[[], None]) -> None:
         """Call back once the flight is over, however it ended."""
@@ -74,7 +88,7 @@ class Flight:
 
     async def read(self, reader: "Reader") -> bytes:
         """Give a reader what it has not seen yet; nothing at the end of the body."""
-        while not (unseen := self._pieces[reader.position - self._dropped :]):
+        while not (unseen := self._unseen_by(reader)):
             if self._ended:
                 if self._error is not None:
                     raise self._error
@@ -83,6 +97,11 @@ class Flight:
         reader.position += len(unseen)
         self._progress.set()
         return unseen[0] if len(unseen) == 1 else b"".join(unseen)
+
+    def _unseen_by(self, reader: "Reader") -> list[bytes]:
+        if reader.is_cut_off:
+            raise UpstreamInterrupted("the reader lagged too far behind the others")
+        return self._pieces[reader.position - self._dropped :]
 
     async def head(self, reader: "Reader") -> Head:
         """Wait for the beginning of the answer; raises what the flight failed with."""
@@ -131,6 +150,7 @@ class Reader:
         self.collapsed = collapsed
         self._changed = asyncio.Event()
         self.position = 0  # pieces seen
+        self.is_cut_off = False
 
     async def head(self) -> Head:
         """Wait for the beginning of the answer; raises what the flight failed with."""
@@ -151,6 +171,11 @@ class Reader:
     async def aclose(self) -> None:
         """Leave the flight; idempotent."""
         self._flight.leave(self)
+
+    def cut_off(self) -> None:
+        """End this view: it gives no more of the body."""
+        self.is_cut_off = True
+        self.wake()
 
     def wake(self) -> None:
         """Note that the flight has moved on."""

@@ -259,3 +259,31 @@ async def test_a_reader_that_is_cancelled_disturbs_no_other() -> None:
     script.write(b"a")
     script.end()
     assert await body(other) == b"a"
+
+
+async def test_a_reader_that_stalls_is_cut_off_where_others_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.singleflight._PATIENCE", 0.01)
+    script, flights = Script(), SingleFlight(window=10)
+    stalled, reading = flights.join("key", script), flights.join("key", script)
+    script.begin()
+    script.write(*[b"12345"] * 9)
+    script.end()
+    assert await body(reading) == b"12345" * 9
+    with pytest.raises(UpstreamInterrupted):
+        await body(stalled)
+
+
+async def test_a_reader_that_stalls_alone_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.singleflight._PATIENCE", 0.001)
+    script, flights = Script(), SingleFlight(window=10)
+    stalled = flights.join("key", script)
+    script.begin()
+    script.write(*[b"12345"] * 9)
+    script.end()
+    await stalled.head()
+    waited = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.02, waited.set)
+    await waited.wait()
+    assert await body(stalled) == b"12345" * 9

@@ -96,6 +96,36 @@ async def test_requests_may_follow_each_other_without_waiting(
     assert all(b" 200 " in answer and b"Answer to valkey what" in answer for answer in answers)
 
 
+@pytest.mark.parametrize("before_end", [1, 2, 3, 4, 5, 40])
+async def test_a_head_that_begins_in_the_packet_of_another_request_may_end_in_the_next(
+    setup: tuple[Setup, str, int], before_end: int
+) -> None:
+    _, host, port = setup
+    stream = request() + request(body=b"{}")[:-2] + b"{}"
+    at = len(request()) + len(request(body=b"{}")) - 2 - before_end
+    answers = await talk(host, port, [stream[:at], stream[at:]], 2)
+    assert b"Answer to valkey what" in answers[0]
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(200)),  # TLS
+        b"GET /v1/models HTTP/1.1\nHost: localhost\n\n",
+        b"nonsense\r\n",
+    ],
+)
+async def test_what_is_no_request_is_refused_at_once(
+    setup: tuple[Setup, str, int], garbage: bytes
+) -> None:
+    _, host, port = setup
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(garbage)
+    assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 400")
+    writer.close()
+    await writer.wait_closed()
+
+
 async def test_a_websocket_is_refused_in_openais_shape(setup: tuple[Setup, str, int]) -> None:
     _, host, port = setup
     upgrade = (

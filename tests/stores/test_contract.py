@@ -1,10 +1,11 @@
 """What every store does, whatever it is made of.
 
-A store joins by a line in STORES: a function that makes an empty one, with room for at least a
-hundred entries, under a clock that the test moves; there is a folder for what it writes.
+A store joins by a line in STORES: a context in which there is an empty one, with room for at least
+a hundred entries, under a clock that the test moves; there is a folder for what it writes.
 """
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,11 @@ from app.interfaces import Store, WholeStore
 from app.models import CacheKey, Counts, Embedding, Kind, StoredEmbedding, StoredResponse
 from app.stores.memory import MemoryStore
 from app.stores.sqlite import EmbeddingModel, SqliteStore
+from app.stores.valkey import Model, ValkeyStore
+from app.stores.valkey_search import IndexOptions
+from app.stores.valkey_url import address_of
 from tests.fakes import ManualClock
+from tests.valkey.server import valkey_search
 
 DIMENSIONS = 4
 
@@ -25,10 +30,33 @@ def ignore(_kind: Kind, _reason: str) -> None:
     """Take note of an eviction, or not."""
 
 
-MODEL = EmbeddingModel("test", DIMENSIONS)
-STORES: dict[str, Callable[[ManualClock, Path], WholeStore]] = {
-    "memory": lambda clock, _: MemoryStore(100, clock, ignore),
-    "sqlite": lambda clock, folder: SqliteStore(folder / "cache.db", MODEL, 100, clock, ignore),
+@asynccontextmanager
+async def memory_store(clock: ManualClock, _folder: Path) -> AsyncIterator[WholeStore]:
+    async with aclosing(MemoryStore(100, clock, ignore)) as store:
+        yield store
+
+
+@asynccontextmanager
+async def sqlite_store(clock: ManualClock, folder: Path) -> AsyncIterator[WholeStore]:
+    model = EmbeddingModel("test", DIMENSIONS)
+    async with aclosing(SqliteStore(folder / "cache.db", model, 100, clock, ignore)) as store:
+        yield store
+
+
+@asynccontextmanager
+async def valkey_store(clock: ManualClock, _folder: Path) -> AsyncIterator[WholeStore]:
+    model = Model("test", DIMENSIONS)
+    async with (
+        valkey_search() as server,
+        aclosing(ValkeyStore(address_of(server.url), model, IndexOptions(), 5.0, clock)) as store,
+    ):
+        yield store
+
+
+STORES: dict[str, Callable[[ManualClock, Path], AbstractAsyncContextManager[WholeStore]]] = {
+    "memory": memory_store,
+    "sqlite": sqlite_store,
+    "valkey": valkey_store,
 }
 
 
@@ -41,9 +69,8 @@ def clock() -> ManualClock:
 async def store(
     request: pytest.FixtureRequest, clock: ManualClock, tmp_path: Path
 ) -> AsyncIterator[WholeStore]:
-    store = STORES[request.param](clock, tmp_path)
-    yield store
-    await store.aclose()
+    async with STORES[request.param](clock, tmp_path) as store:
+        yield store
 
 
 def entry(

@@ -1,0 +1,34 @@
+"""Work in the background, each kind once at a time; its failures are logged and go no further."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+_logger = logging.getLogger("reprise.store")
+
+
+class Chores:
+    """Runs coroutines by name."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def begin(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Begin some work, unless work of that name is under way."""
+        if name not in self._tasks:
+            self._tasks[name] = asyncio.create_task(self._run(name, work))
+
+    async def aclose(self) -> None:
+        """Break off what is under way."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - nobody waits for it
+            _logger.warning("%s was broken off: %s", name, type(error).__name__)
+        finally:
+            del self._tasks[name]

@@ -1,0 +1,200 @@
+"""Stored responses and embeddings as hashes in Valkey."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from app.models import Embedding, StoredEmbedding, StoredResponse
+from app.stores.codec import (
+    embedding_fields,
+    embedding_of,
+    response_fields,
+    response_of,
+    vector_bytes,
+)
+from app.stores.valkey_client import Command, Refused, Reply, checked
+
+T = TypeVar("T", StoredResponse, StoredEmbedding)
+
+RESPONSE_FIELDS = (
+    *("version", "partition", "response", "encoding", "model"),
+    *("created_at", "lifetime", "epoch", "prompt"),
+)
+
+_LIFE = ("created_at", "lifetime", "epoch")
+_LONGEST_HEAD = 4095  # bytes
+
+# A hash and the end of its life at once: neither without the other, whatever dies in between.
+# Refused whole if memory is short. With NX, only if there is none.
+_WRITE = """#!lua
+if ARGV[2] == 'NX' and redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], unpack(ARGV, 3))
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return 1
+"""
+
+# Not what has been written in its place.
+_REMOVE_COPY = """#!lua
+local found = redis.call('HMGET', KEYS[1], 'created_at', 'epoch')
+if found[1] ~= ARGV[1] or found[2] ~= ARGV[2] then return 0 end
+return redis.call('UNLINK', KEYS[1])
+"""
+
+
+def write_hash(
+    key: str, fields: Mapping[str, bytes], milliseconds: int, *, only_new: bool = False
+) -> Command:
+    """Write a hash in place of what is there, or `only_new`: if nothing is."""
+    pairs = (item for pair in fields.items() for item in pair)
+    return ("EVAL", _WRITE, 1, key, milliseconds, "NX" if only_new else "", *pairs)
+
+
+def write_response(
+    key: str, stored: StoredResponse, embedding: Embedding | None, milliseconds: int
+) -> Command:
+    """Write a stored response, with its embedding if it is to be found by meaning."""
+    fields = response_fields(stored)
+    if embedding is not None:
+        fields["embedding"] = vector_bytes(embedding)
+    return write_hash(key, fields, milliseconds)
+
+
+def read_response(key: str) -> Command:
+    """Read a stored response, its vector excepted."""
+    return ("HMGET", key, *RESPONSE_FIELDS)
+
+
+def read_life(key: str) -> Command:
+    """Read when and in which epoch a response was stored."""
+    return ("HMGET", key, *_LIFE)
+
+
+def read_embedding_head(key: str) -> Command:
+    """Read an embedding's fields, its numbers excepted."""
+    return ("GETRANGE", key, 0, _LONGEST_HEAD)
+
+
+def vector_size(key: str) -> Command:
+    """Ask for the bytes of a stored response's vector; 0 if it has none."""
+    return ("HSTRLEN", key, "embedding")
+
+
+def write_embedding(key: str, stored: StoredEmbedding, milliseconds: int) -> Command:
+    """Write a stored embedding: a string, of a line of JSON and then the numbers."""
+    fields = embedding_fields(stored)
+    numbers = fields.pop("numbers")
+    head = json.dumps({name: value.decode() for name, value in fields.items()})
+    return ("SET", key, head.encode() + b"\n" + numbers, "PX", milliseconds)
+
+
+def _embedding_fields_in(raw: bytes) -> dict[str, bytes]:
+    """Read an embedding. Raises ValueError."""
+    head, _, numbers = raw.partition(b"\n")
+    told = json.loads(head)
+    if not isinstance(told, dict) or not all(isinstance(value, str) for value in told.values()):
+        raise ValueError("not an embedding's head")
+    return {name: value.encode() for name, value in told.items()} | {"numbers": numbers}
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A whole hash, and the milliseconds that it has left."""
+
+    fields: Mapping[str, bytes]
+    milliseconds: int
+
+    def write(self, key: str) -> Command:
+        """Write it under a key that holds nothing yet."""
+        return write_hash(key, self.fields, self.milliseconds, only_new=True)
+
+    def remove(self, key: str) -> Command:
+        """Remove it again, if the key still holds it."""
+        written = (self.fields["created_at"], self.fields["epoch"])
+        return ("EVAL", _REMOVE_COPY, 1, key, *written)
+
+
+def read_copy(key: str) -> tuple[Command, Command]:
+    """Read a whole hash and what is left of its life."""
+    return ("HGETALL", key), ("PTTL", key)
+
+
+def copy_of(values: Reply, left: Reply, epoch: str) -> Copy | None:
+    """Read the replies to `read_copy`; None for what is gone, damaged or of another epoch."""
+    if not isinstance(values, list) or not isinstance(left, int) or left <= 0:
+        return None
+    fields = {
+        name.decode(errors="replace"): value
+        for name, value in zip(values[::2], values[1::2], strict=True)
+    }
+    if fields.get("epoch") != epoch.encode() or "created_at" not in fields:
+        return None
+    return Copy(fields, left)
+
+
+def read_epoch(key: str) -> Command:
+    """Read the epoch of a stored response."""
+    return ("HGET", key, "epoch")
+
+
+def epoch_in(head: Reply) -> bytes | None:
+    """Read the epoch from the reply to `read_embedding_head`."""
+    try:
+        return _embedding_fields_in(checked(head)).get("epoch")
+    except (ValueError, Refused):
+        return None
+
+
+class Reader:
+    """Reads what is valid: whole, of this version, of the present epoch, and fresh."""
+
+    def __init__(self, token: str, now: float) -> None:
+        self._token = token
+        self._now = now
+
+    def response(self, digest: str, values: Reply) -> StoredResponse | None:
+        """Read the reply to `read_response`. Raises a refusal that is more than damage."""
+        fields = _fields(RESPONSE_FIELDS, [] if _is_damage(values) else checked(values))
+        return self._valid(lambda: response_of(digest, fields))
+
+    def embedding(self, digest: str, value: Reply) -> StoredEmbedding | None:
+        """Read the reply to GET. Raises a refusal that is more than damage."""
+        raw = b"" if value is None or _is_damage(value) else checked(value)
+        return self._valid(lambda: embedding_of(digest, _embedding_fields_in(raw)))
+
+    def is_alive(self, values: Reply) -> bool:
+        """Tell from the reply to `read_life` whether a response is alive."""
+        return not isinstance(values, Exception) and self._lives(_fields(_LIFE, values))
+
+    def is_embedding_alive(self, head: Reply) -> bool:
+        """Tell from the reply to `read_embedding_head` whether an embedding is alive."""
+        try:
+            return self._lives(_embedding_fields_in(checked(head)))
+        except (ValueError, Refused):
+            return False
+
+    def _lives(self, fields: Mapping[str, bytes]) -> bool:
+        try:
+            stored_at, lifetime = float(fields["created_at"]), float(fields["lifetime"])
+        except (KeyError, ValueError):
+            return False
+        age = max(0.0, self._now - stored_at)
+        return age < lifetime and fields.get("epoch") == self._token.encode() != b""
+
+    def _valid(self, read: Callable[[], T]) -> T | None:
+        try:
+            stored = read()
+        except ValueError:
+            return None  # missing, damaged, or written by another version
+        is_valid = stored.epoch == self._token != "" and stored.is_fresh(self._now)
+        return stored if is_valid else None
+
+
+def _fields(names: Sequence[str], values: Sequence[bytes | None]) -> dict[str, bytes]:
+    return {name: value for name, value in zip(names, values, strict=False) if value is not None}
+
+
+def _is_damage(reply: Reply) -> bool:
+    """Tell whether a key holds something else than it should."""
+    return isinstance(reply, Refused) and str(reply).startswith("WRONGTYPE")

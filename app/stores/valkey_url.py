@@ -1,0 +1,59 @@
+"""Where a Valkey is and who asks it: the URL of the store, taken apart. Pure."""
+
+import re
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+_PORT = 6379
+_USERINFO = re.compile(r"//[^/?#]*@")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A server: `path` names a unix socket, else `host` and `port`. `ca` is a file, or empty."""
+
+    host: str
+    port: int
+    path: str
+    database: int
+    username: str
+    password: str = field(repr=False)
+    is_encrypted: bool
+    ca: str
+
+
+def address_of(url: str) -> Address:
+    """Take a URL apart: valkey://, valkeys:// (TLS) or unix://. Raises ValueError."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"valkey", "valkeys", "unix"} or parts.fragment:
+        raise ValueError("not the URL of a Valkey")
+    query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+    is_unix, is_encrypted = parts.scheme == "unix", parts.scheme == "valkeys"
+    known = {"db"} if is_unix else {"ca"} if is_encrypted else set()
+    if set(query) - known or "" in query.values():
+        raise ValueError("an option that is not known")
+    if is_unix:
+        database = query.get("db", "0")
+        if parts.hostname or not parts.path.strip("/"):
+            raise ValueError("not the path of a socket")
+    else:
+        database = parts.path.removeprefix("/") or "0"
+        if not parts.hostname or parts.port == 0:
+            raise ValueError("no host")
+    if not database.isascii() or not database.isdecimal():
+        raise ValueError("a database is a number")
+    return Address(
+        host=parts.hostname or "",
+        port=parts.port or _PORT,
+        path=unquote(parts.path) if is_unix else "",
+        database=int(database),
+        username=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        is_encrypted=is_encrypted,
+        ca=query.get("ca", ""),
+    )
+
+
+def masked(url: str) -> str:
+    """Give a URL as it may be shown: without user and password."""
+    return _USERINFO.sub("//***@", url, count=1)

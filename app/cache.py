@@ -1,7 +1,7 @@
 """The semantic cache: the same question first, then one that means the same."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app import policy
@@ -154,6 +154,13 @@ class SemanticCache:
         """Tell how much is stored; None if the store does not say."""
         try:
             return await self._store.count(Budget(self._limits.store_timeout))
+        except PartUnavailable:
+            return None
+
+    async def facts(self) -> Mapping[str, object] | None:
+        """Tell what there is to know of this kind of store; None if it does not say."""
+        try:
+            return await self._store.facts(Budget(self._limits.store_timeout))
         except PartUnavailable:
             return None
 

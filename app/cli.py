@@ -218,7 +218,7 @@ def _with_admin_token(settings: Settings) -> tuple[Settings, str]:
 def _banner(settings: Settings, url: str) -> str:
     return (
         f"reprise {__version__} listens on {url}/v1\n"
-        f"  store     {settings.store}\n"
+        f"  store     {settings.shown_store}\n"
         f"  embedder  {settings.embedder}\n"
         f"  upstream  {settings.upstream_url}"
     )

@@ -5,7 +5,7 @@ Declined for what is not its failure, such as too much to do at once, and PartFa
 is to say what failed.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 from app.models import (
@@ -58,6 +58,9 @@ class Store(Protocol):
 
     async def count(self) -> Counts:
         """Tell how much is stored."""
+
+    async def facts(self) -> Mapping[str, object]:
+        """Tell an operator what there is to know of this kind of store, ready for JSON."""
 
     async def aclose(self) -> None:
         """Write what is pending and let go of everything."""

@@ -19,6 +19,7 @@ from app.cache import SemanticCache
 from app.embedders.local import LocalEmbedder
 from app.embedders.remote import RemoteEmbedder
 from app.embeddings import EmbeddingsProxy
+from app.errors import ConfigurationError
 from app.forwarding import Forwarder
 from app.interfaces import Embedder, Upstream, WholeStore
 from app.judge import Credulous, Judge
@@ -34,6 +35,9 @@ from app.simulator import SimulatedUpstream
 from app.store_parts import EmbeddingStorePart, StorePart
 from app.stores.memory import MemoryStore
 from app.stores.sqlite import EmbeddingModel, SqliteStore
+from app.stores.valkey import Model, ValkeyStore
+from app.stores.valkey_search import IndexOptions
+from app.stores.valkey_url import address_of
 from app.upstream import HttpUpstream, Target
 
 
@@ -72,8 +76,29 @@ def _store(settings: Settings, embedder: Embedder, metrics: Metrics, clock: Cloc
                 clock,
                 count_eviction,
             )
+        case ("valkey" | "valkeys" | "unix", _, _):
+            return _valkey_store(settings, embedder, clock)
         case _:
             return MemoryStore(settings.max_entries, clock, count_eviction)
+
+
+def _valkey_store(settings: Settings, embedder: Embedder, clock: Clock) -> ValkeyStore:
+    options = IndexOptions(
+        algorithm=settings.index_algorithm,
+        m=settings.index_m,
+        ef_construction=settings.index_ef_construction,
+        ef_runtime=settings.index_ef_runtime,
+        max_inserts=settings.index_max_inserts,
+    )
+    model = Model(embedder.name, embedder.dimensions)
+    try:
+        return ValkeyStore(
+            address_of(settings.store), model, options, settings.store_timeout, clock
+        )
+    except OSError as error:
+        raise ConfigurationError(
+            f"REPRISE_STORE={settings.shown_store} names a ca that cannot be read: {error.strerror}"
+        ) from error
 
 
 def _upstream(settings: Settings) -> Upstream:

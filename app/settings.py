@@ -17,6 +17,7 @@ from pydantic_settings import (
 from app.errors import ConfigurationError
 from app.key import Isolation
 from app.middleware import is_loopback
+from app.stores.valkey_url import address_of, masked
 
 PREFIX = "REPRISE_"
 
@@ -78,7 +79,7 @@ def _embedder(value: object) -> object:
 
 def _store_url(value: object) -> object:
     if value != "memory://" and not _SQLITE.fullmatch(str(value)):
-        raise ValueError
+        address_of(str(value))
     return value
 
 
@@ -116,7 +117,10 @@ class Settings(BaseSettings):
     upstream_timeout: float = _setting(600.0, "seconds, more than 0", gt=0)
 
     store: _StoreUrl = _setting(
-        "memory://", "memory://, sqlite:///relative.db or sqlite:////absolute.db"
+        "memory://",
+        "memory://, sqlite:///relative.db, sqlite:////absolute.db, valkey://host:6379/0, "
+        "valkeys:// (TLS, ?ca=file) or unix:///path?db=0; of Valkey one server, no cluster",
+        repr=False,  # it may hold a password
     )
     store_timeout: float = _setting(0.25, "seconds, more than 0", gt=0)
     store_secret: SecretStr = _setting(SecretStr(""), "a secret")
@@ -138,11 +142,27 @@ class Settings(BaseSettings):
     max_entries: int = _setting(100_000, "a whole number, 1 or more", ge=1)
     max_body_bytes: int = _setting(10_485_760, "a whole number, 1024 or more", ge=1024)
 
+    index_algorithm: Literal["hnsw", "flat"] = _setting("hnsw", "hnsw or flat")
+    index_m: int = _setting(16, "a whole number from 2 to 512", ge=2, le=512)
+    index_ef_construction: int = _setting(200, "a whole number from 1 to 4096", ge=1, le=4096)
+    index_ef_runtime: int = _setting(100, "a whole number from 1 to 4096", ge=1, le=4096)
+    index_max_inserts: int = _setting(10_000, "a whole number, 100 or more", ge=100)
+
     admin_token: _Key = _setting(SecretStr(""), "a token of visible ASCII characters")
 
     log_level: LogLevel = _setting(LogLevel.INFO, "debug, info, warning or error")
     log_format: Literal["text", "json"] = _setting("text", "text or json")
     shutdown_timeout: int = _setting(25, "seconds, a whole number, 1 or more", ge=1)
+
+    @property
+    def is_shared(self) -> bool:
+        """Tell whether several processes can share the store."""
+        return self.store.startswith(("valkey", "unix"))
+
+    @property
+    def shown_store(self) -> str:
+        """The store's URL without its secrets."""
+        return masked(self.store)
 
     @property
     def is_simulated(self) -> bool:
@@ -226,7 +246,7 @@ def _lines(error: ValidationError) -> list[str]:
         value = next(p["input"] for p in error.errors() if p["loc"][0] == name)
         # A URL may carry a password.
         hidden = "Secret" in repr(field) or "@" in str(value)
-        shown = "(hidden)" if hidden else repr(value)
+        shown = "(hidden)" if hidden else masked(repr(value))
         lines.append(f"{PREFIX}{name.upper()}={shown} is not allowed: {allowed}")
     return lines
 
@@ -234,7 +254,7 @@ def _lines(error: ValidationError) -> list[str]:
 def check(settings: Settings) -> None:
     """Refuse settings that contradict each other. Raises ConfigurationError."""
     local = is_loopback(settings.host)
-    if settings.workers > 1:
+    if settings.workers > 1 and not settings.is_shared:
         raise ConfigurationError(
             f"{PREFIX}WORKERS={settings.workers} is not allowed with {PREFIX}STORE="
             f"{settings.store}: workers cannot share it, so 1"

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -141,6 +141,10 @@ class StorePart:
     async def count(self, budget: Budget) -> Counts:
         """Tell how much is stored."""
         return await self._reading.call(self._store.count, budget)
+
+    async def facts(self, budget: Budget) -> Mapping[str, object]:
+        """Tell what there is to know of this kind of store."""
+        return await self._reading.call(self._store.facts, budget)
 
     async def entry(self, digest: str) -> StoredResponse | None:
         """Give a stored response to an operator."""

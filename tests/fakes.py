@@ -4,7 +4,7 @@ import asyncio
 import base64
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -140,6 +140,10 @@ class FakeStore:
     async def count(self) -> Counts:
         await self._enter("count")
         return await self.memory.count()
+
+    async def facts(self) -> Mapping[str, object]:
+        await self._enter("facts")
+        return {"kind": "fake"}
 
     async def aclose(self) -> None:
         await self.memory.aclose()

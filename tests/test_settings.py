@@ -99,6 +99,13 @@ def test_a_slash_at_the_end_of_the_upstream_does_not_matter(
         ("STORE", "sqlite:///folder/"),
         ("STORE", "sqlite:///cache.db?mode=ro"),
         ("STORE", "sqlite:///cache\n.db"),
+        ("STORE", "valkey+cluster://a"),
+        ("STORE", "valkey://user:pass@a/one"),
+        ("INDEX_ALGORITHM", "ivf"),
+        ("INDEX_M", "1"),
+        ("INDEX_EF_CONSTRUCTION", "4097"),
+        ("INDEX_EF_RUNTIME", "0"),
+        ("INDEX_MAX_INSERTS", "99"),
         ("EMBEDDER", "remote"),
         ("EMBEDDER", "simulated://"),
         ("EMBEDDER", "http://user:pass@a/v1"),
@@ -126,6 +133,16 @@ def test_a_bad_value_is_refused_in_one_line_that_says_what_is_allowed(
     assert isinstance(extra, dict)
     shown = "(hidden)" if "@" in value else repr(value)
     assert line == f"REPRISE_{name}={shown} is not allowed: {extra['allowed']}"
+
+
+def test_the_password_of_the_store_shows_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch, STORE="valkey://proxy:hunter2@db:6379/1")
+    assert settings.shown_store == "valkey://***@db:6379/1"
+    assert "hunter2" not in repr(settings) + str(settings)
+
+
+def test_a_store_that_can_be_shared_may_have_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(monkeypatch, STORE="valkey://db", WORKERS="4").workers == 4
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,7 @@ class _Admin:
                 },
                 "requests": _outcomes(self._metrics),
                 "embedder": self._cache.embedder,
+                "store": await self._cache.facts(),
                 "degraded": await self._cache.degraded(),
             }
         )

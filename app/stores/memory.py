@@ -1,7 +1,7 @@
 """The embedded store: everything in process, KNN by numpy. The reference implementation."""
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from app.models import (
@@ -128,6 +128,10 @@ class MemoryStore:
     async def count(self) -> Counts:
         """Tell how much is stored."""
         return Counts(len(self._responses), len(self._embeddings))
+
+    async def facts(self) -> Mapping[str, object]:
+        """Tell nothing more."""
+        return {}
 
     async def aclose(self) -> None:
         """Let the threads go; what is in memory goes with the process."""

@@ -7,7 +7,7 @@ What is asked for is answered from memory alone.
 
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -122,6 +122,10 @@ class SqliteStore:
     async def count(self) -> Counts:
         """Tell how much is stored."""
         return await self._memory.count()
+
+    async def facts(self) -> Mapping[str, object]:
+        """Tell nothing more."""
+        return await self._memory.facts()
 
     async def aclose(self) -> None:
         """Write what is pending, and close the file."""

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 _PORT = 6379
-_USERINFO = re.compile(r"//[^/?#]*@")
+_USERINFO = re.compile(r"//.*@")
+_OPTION = re.compile(r"(?i)(password=)[^&#]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,5 +56,5 @@ def address_of(url: str) -> Address:
 
 
 def masked(url: str) -> str:
-    """Give a URL as it may be shown: without user and password."""
-    return _USERINFO.sub("//***@", url, count=1)
+    """Give a text that may be a URL as it may be shown: without user and password."""
+    return _OPTION.sub(r"\1***", _USERINFO.sub("//***@", url))

@@ -140,6 +140,7 @@ async def test_the_stats_add_up(client: httpx.AsyncClient) -> None:
     assert stats["entries"] == {"chat_completion": 2, "embedding": 0}
     assert stats["requests"] == {"HIT": 2, "MISS": 2, "BYPASS": 1, "PARTIAL": 0}
     assert stats["embedder"] == {"name": "fake", "dimensions": 8}
+    assert stats["store"] == {"kind": "fake"}
     assert stats["degraded"] == []
 
 
@@ -192,4 +193,5 @@ async def test_an_operator_is_told_when_the_store_fails(
     ):
         failed = await client.request(method, path, json=body)
         assert (failed.status_code, failed.json()["error"]["code"]) == (503, "store_unavailable")
-    assert (await client.get("/cache/stats")).json()["entries"] is None
+    stats = (await client.get("/cache/stats")).json()
+    assert (stats["entries"], stats["store"]) == (None, None)

@@ -44,6 +44,7 @@ from app.stores.valkey_url import Address
 
 _MOST_READING, _MOST_WRITING = 32, 16  # connections
 _WRITE_SECONDS = 2.0
+_SEARCH_SHARE = 0.8  # of a look-up's time: the server gives up before its connection is closed
 _ATTEMPTS = 2  # the second when the server turned out to have other generations, or another epoch
 _EXTRA = 12  # neighbours beyond those asked for: what has expired takes up places
 _EXTRA_READ = 4  # of these, how many are read
@@ -103,7 +104,7 @@ class ValkeyStore:
         """
         if embedding.shape != (self._dimensions,):
             raise ValueError("the embedding has another shape")
-        search = Search(partition, vector_bytes(embedding), k + _EXTRA, self._seconds)
+        search = Search(partition, vector_bytes(embedding), k + _EXTRA, _SEARCH_SHARE * self._seconds)
         near = [hit for hit in await self._find(search) if hit[0] <= max_distance]
         near = near[: k + _EXTRA_READ]
         if not near:
@@ -134,7 +135,7 @@ class ValkeyStore:
                 ("HINCRBY", self._keys.inserts, numbers[0], 1),
                 *(("UNLINK", other) for other in others),
             )
-            if self._generations.numbers[0] == numbers[0] and self.epoch == epoch:
+            if self._generations.numbers[0] == numbers[0] and self._generations.token == epoch:
                 self._upkeep.inserted(inserts[1])
                 return
             await self._write(("UNLINK", newest))  # too late: it was purged, or has no index
@@ -164,7 +165,7 @@ class ValkeyStore:
             ]
             if writes:
                 await self._write(*writes)
-            if self.epoch == epoch:
+            if self._generations.token == epoch:
                 return
 
     async def scan(self, cursor: str, limit: int) -> Page:

@@ -130,14 +130,13 @@ class Generations:
                 await self._mending
 
     def _begin_mending(self) -> None:
-        self._next_mending = time.monotonic() + _PAUSE
         self._mending = asyncio.create_task(self._mend())
         self._mending.add_done_callback(self._mended)
 
     def _mended(self, task: asyncio.Task[None]) -> None:
         self._mending = None
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _logger.debug("the index is not in order: %s", type(error).__name__)
+        if not task.cancelled() and (task.exception() is not None or self._problem):
+            self._next_mending = time.monotonic() + _PAUSE
 
     async def _mend(self) -> None:
         key = self.keys.generations

@@ -1,0 +1,82 @@
+"""A Valkey and the stores of some proxies on it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import Any
+
+import numpy as np
+from valkey.asyncio import Valkey
+
+from app.models import CacheKey, Embedding, StoredResponse
+from app.stores.valkey import Model, ValkeyStore
+from app.stores.valkey_keys import Keys
+from app.stores.valkey_search import IndexOptions
+from app.stores.valkey_url import address_of
+from tests.valkey.server import ValkeySearch, valkey_search
+
+MODEL = Model("test", 4)
+KEYS = Keys.of("test", 4)
+
+
+class Fleet:
+    """One server, a client to look at it by hand, and as many stores as a test asks for."""
+
+    def __init__(self, server: ValkeySearch, stack: AsyncExitStack) -> None:
+        self.server = server
+        self.by_hand: Any = Valkey.from_url(server.url)
+        self._stack = stack
+
+    async def store(
+        self,
+        model: Model = MODEL,
+        *,
+        seconds: float = 5.0,
+        url: str | None = None,
+        **options: Any,
+    ) -> ValkeyStore:
+        address = address_of(url or self.server.url)
+        store = ValkeyStore(address, model, IndexOptions(**options), seconds, time.time)
+        return await self._stack.enter_async_context(aclosing(store))
+
+    async def send(self, line: str) -> Any:
+        return await self.by_hand.execute_command(*line.split())
+
+
+@asynccontextmanager
+async def fleet_on(version: str = "1.2.1", **config: Any) -> AsyncIterator[Fleet]:
+    async with valkey_search(version, **config) as server, AsyncExitStack() as stack:
+        fleet = Fleet(server, stack)
+        stack.push_async_callback(fleet.by_hand.aclose)
+        yield fleet
+
+
+def entry(name: str, **changes: Any) -> StoredResponse:
+    fields: dict[str, Any] = {
+        "key": CacheKey("p1", name, f"What is {name}?"),
+        "model": "gpt-test",
+        "completion": f'{{"name":"{name}"}}'.encode(),
+        "stored_at": time.time(),
+        "freshness_lifetime": 600.0,
+    }
+    return StoredResponse(**{**fields, **changes})
+
+
+def towards(*coordinates: float) -> Embedding:
+    vector = np.array([*coordinates, *[0.0] * (4 - len(coordinates))], np.float32)
+    return np.asarray(vector / np.linalg.norm(vector), np.float32)
+
+
+EAST = towards(1)
+
+
+async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 5.0) -> None:
+    """Wait until something holds that happens by itself."""
+    async with asyncio.timeout(seconds):
+        while not await holds():
+            await asyncio.sleep(0.002)
+
+
+async def names(store: ValkeyStore, vector: Embedding = EAST) -> list[str]:
+    return [n.stored.id for n in await store.nearest("p1", vector, 4, 2.0)]

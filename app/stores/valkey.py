@@ -104,7 +104,9 @@ class ValkeyStore:
         """
         if embedding.shape != (self._dimensions,):
             raise ValueError("the embedding has another shape")
-        search = Search(partition, vector_bytes(embedding), k + _EXTRA, _SEARCH_SHARE * self._seconds)
+        search = Search(
+            partition, vector_bytes(embedding), k + _EXTRA, _SEARCH_SHARE * self._seconds
+        )
         near = [hit for hit in await self._find(search) if hit[0] <= max_distance]
         near = near[: k + _EXTRA_READ]
         if not near:

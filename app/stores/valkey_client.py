@@ -72,8 +72,10 @@ class Connections:
                 await self._idle.pop().disconnect()
 
     async def _exchange(self, commands: Sequence[Command]) -> list[Reply]:
-        connection = await self._alive()
+        connection = self._idle.pop() if self._idle else self._new()
         try:
+            if connection.is_connected and await _is_stale(connection):
+                await connection.disconnect(nowait=True)
             is_new = not connection.is_connected
             if is_new:
                 await connection.connect()
@@ -89,16 +91,6 @@ class Connections:
         else:
             self._idle.append(connection)
         return replies[is_new:]
-
-    async def _alive(self) -> AbstractConnection:
-        """Take a connection that the server has not closed, or a new one."""
-        while self._idle:
-            connection = self._idle.pop()
-            with suppress(ValkeyError):
-                if not await connection.can_read_destructive():
-                    return connection
-            await connection.disconnect(nowait=True)
-        return self._new()
 
     def _new(self) -> AbstractConnection:
         address = self._address
@@ -126,6 +118,14 @@ def checked(reply: Reply) -> Reply:
     if isinstance(reply, Exception):
         raise reply
     return reply
+
+
+async def _is_stale(connection: AbstractConnection) -> bool:
+    """Tell whether the server has closed a connection, or said something unasked."""
+    try:
+        return bool(await connection.can_read_destructive())
+    except ValkeyError:
+        return True
 
 
 async def _reply(connection: AbstractConnection) -> Reply:

@@ -138,7 +138,7 @@ class ValkeyStore:
                 *(("UNLINK", other) for other in others),
             )
             if self._generations.numbers[0] == numbers[0] and self._generations.token == epoch:
-                self._upkeep.inserted(inserts[1])
+                self._upkeep.inserted(numbers[0], inserts[1])
                 return
             await self._write(("UNLINK", newest))  # too late: it was purged, or has no index
 

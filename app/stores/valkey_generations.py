@@ -140,16 +140,14 @@ class Generations:
 
     async def _mend(self) -> None:
         key = self.keys.generations
-        written, epoch, numbers, indexes = await self._connections.call(
-            ("SET", EPOCH, secrets.token_hex(8), "NX"),
-            ("GET", EPOCH),
-            ("GET", key),
-            ("FT._LIST",),
-        )
+        numbers, indexes = await self._connections.call(("GET", key), ("FT._LIST",))
+        there = {self.keys.generation_of(name) for name in names_in(indexes)} - {None}
+        # Without anything else the server is empty, or was flushed; else a token was evicted.
+        token = self.epoch if checked(numbers) or there else secrets.token_hex(8)
+        written, epoch = await self._connections.call(("SET", EPOCH, token, "NX"), ("GET", EPOCH))
         if checked(epoch) is None:
             checked(written)  # says why there is none: it cannot be written
             raise Refused("the epoch was not kept")
-        there = {self.keys.generation_of(name) for name in names_in(indexes)} - {None}
         alive = generations_in(checked(numbers))
         if not alive:
             # Indexes without a list: it was evicted, or lost otherwise.

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from app.stores.codec import VERSION
 
 EPOCH = "cache:epoch"
-ALL_ENTRIES = "cache:*:*:*"  # of whatever model
+ALL_ENTRIES = "cache:????????????:*:*"  # of whatever model
 ALL_EMBEDDINGS = "embedding:*"
 
 _EMBEDDING = "embedding:"

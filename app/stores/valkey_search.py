@@ -130,6 +130,18 @@ def knows_no_all_shards(refusal: object) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """What a vector takes in an index, and the server's limit; bytes, the limit 0 for none."""
+
+    vector_bytes: int
+    limit: int
+
+    def is_crowded_by(self, dead: int) -> bool:
+        """Tell whether so many dead vectors are too many: they take an eighth of the memory."""
+        return 0 < self.limit < 8 * dead * self.vector_bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Fill:
     """How full a generation is: what it has taken, and what of that is still there."""
 
@@ -142,22 +154,22 @@ class Fill:
         return max(0, self.inserts - self.documents)
 
 
-def wants_successor(
-    fills: Sequence[Fill], options: IndexOptions, *, vector_bytes: int, max_memory: int
-) -> bool:
-    """Tell whether the newest generation, the first, has taken enough.
-
-    `max_memory` is the server's limit in bytes, 0 if it has none: where memory is short, dead
-    vectors may take an eighth of it.
-    """
+def wants_successor(fills: Sequence[Fill], options: IndexOptions, room: Room) -> bool:
+    """Tell whether the newest generation, the first, has taken enough."""
     newest, alive = fills[0], sum(fill.documents for fill in fills)
-    if newest.inserts >= max(options.max_inserts, 2 * alive):
-        return True
-    return 0 < max_memory < 8 * newest.dead * vector_bytes
+    is_full = newest.inserts >= max(options.max_inserts, 2 * alive)
+    return is_full or room.is_crowded_by(newest.dead)
 
 
-def may_retire(fills: Sequence[Fill]) -> bool:
-    """Tell whether the oldest generation, the last, may go: of three or more, or almost empty."""
-    if len(fills) > 2:  # noqa: PLR2004
-        return True
-    return len(fills) == 2 and fills[-1].documents * 10 <= fills[-1].inserts  # noqa: PLR2004
+def may_retire(fills: Sequence[Fill], room: Room) -> bool:
+    """Tell whether the oldest generation, the last, may go.
+
+    So it is when there are more than two; of two, where few of its vectors are alive, or half of
+    them and memory is short: what lives is copied.
+    """
+    if len(fills) != 2:  # noqa: PLR2004
+        return len(fills) > 1
+    oldest = fills[-1]
+    if room.is_crowded_by(oldest.dead):
+        return oldest.documents * 2 <= oldest.inserts
+    return oldest.documents * 10 <= oldest.inserts

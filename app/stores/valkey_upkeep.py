@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from functools import partial
 
 from app.stores.chores import Chores
 from app.stores.valkey_client import Connections, Refused, Reply, checked
@@ -25,6 +26,7 @@ from app.stores.valkey_keys import ALL_EMBEDDINGS, ALL_ENTRIES
 from app.stores.valkey_search import (
     Fill,
     IndexOptions,
+    Room,
     documents_in,
     is_missing,
     limit_in,
@@ -38,7 +40,7 @@ _LEASE = 15_000  # milliseconds
 _SLICE = 200  # keys that are looked for at once
 _COPIED_AT_ONCE = 16
 _REST = 0.01  # seconds between steps
-_RELIEF_PAUSE = 10.0  # seconds between generations dropped for want of memory
+_RELIEF_PAUSE = 2.0  # seconds between generations dropped for want of memory
 _NODE_BYTES = 550  # what an index spends on a vector beside the vector itself
 
 _RENEW = """#!lua
@@ -62,12 +64,19 @@ class Upkeep:
         self._chores = Chores()
         self._token = secrets.token_hex(8)
         self._next_relief = 0.0
+        self._taken = (0, 0)  # the newest generation, and the most inserts it was said to have
 
-    def inserted(self, inserts: int) -> None:
-        """Take note of how many inserts the newest generation has taken, this one included.
+    def inserted(self, generation: int, inserts: int) -> None:
+        """Take note of how many inserts a generation has taken, this one included.
 
         Every number is one proxy's alone, so one of them looks after the generations now and then.
         """
+        number, most = self._taken
+        most = most if generation == number else 0
+        self._taken = (generation, max(most, inserts))
+        if inserts < most // 2:  # the count has been evicted
+            restore = partial(self._count, generation, most)
+            self._chores.begin("the restoring of a count", restore)
         if inserts % max(1, self._options.max_inserts // _CHECKS) == 0:
             self._chores.begin("the care of the indexes", self._look_after)
 
@@ -94,19 +103,24 @@ class Upkeep:
         """Open the next generation if the newest is full; retire the oldest if it may go."""
         if not await self._lease(_LEASE):
             return  # another proxy is at it
-        fills, max_memory = await self._fills()
+        fills, room = await self._fills()
         if not fills:
             return
         numbers = self._generations.numbers
-        vector_bytes = 4 * self._generations.dimensions + _NODE_BYTES
-        if wants_successor(fills, self._options, vector_bytes=vector_bytes, max_memory=max_memory):
+        if wants_successor(fills, self._options, room):
             await self._generations.open(numbers[0] + 1)
             await self._generations.replace(numbers, (numbers[0] + 1, *numbers))
-            fills, _ = await self._fills()
-        while may_retire(fills) and await self._retire():
-            fills, _ = await self._fills()
+            fills, room = await self._fills()
+        while may_retire(fills, room) and await self._retire():
+            fills, room = await self._fills()
         await self._drop_strays()
         await self._lease(0)
+
+    async def _count(self, generation: int, inserts: int) -> None:
+        (reply,) = await self._connections.call(
+            ("HINCRBY", self._keys.inserts, generation, inserts)
+        )
+        checked(reply)
 
     async def _lease(self, milliseconds: int) -> bool:
         """Take or renew the lease of who looks after the generations; tell whether it is ours."""
@@ -118,23 +132,19 @@ class Upkeep:
         checked(taken)
         return bool(checked(renewed))
 
-    async def _fills(self) -> tuple[list[Fill], int]:
-        """Ask how full the generations are, which without the module nobody knows, and the limit.
-
-        The limit is the server's, of its memory, in bytes; 0 if there is none.
-        """
+    async def _fills(self) -> tuple[list[Fill], Room]:
+        """Ask how full the generations are, which without the module nobody knows, and the room."""
         numbers = await self._generations.known()
         memory, inserts, *infos = await self._connections.call(
             ("INFO", "memory"),
             ("HMGET", self._keys.inserts, *numbers),
             *(("FT.INFO", self._keys.index(number)) for number in numbers),
         )
+        room = Room(4 * self._generations.dimensions + _NODE_BYTES, limit_in(memory))
         if any(isinstance(info, Exception) for info in infos):
-            return [], 0
+            return [], room
         pairs = zip(checked(inserts), infos, strict=True)
-        return [Fill(int(taken or 0), documents_in(info)) for taken, info in pairs], limit_in(
-            memory
-        )
+        return [Fill(int(taken or 0), documents_in(info)) for taken, info in pairs], room
 
     async def _retire(self) -> bool:
         """Copy what lives in the oldest generation into the newest, then drop it whole."""
@@ -199,9 +209,8 @@ class Upkeep:
         numbers = await self._generations.known()
         oldest = numbers[-1]
         (dropped,) = await self._connections.call(("FT.DROPINDEX", self._keys.index(oldest)))
-        if is_missing(dropped):
-            return  # another proxy is at it
-        checked(dropped)
+        if not is_missing(dropped):
+            checked(dropped)
         removed = 0
         async for keys in self._found(f"{self._keys.prefix(oldest)}*"):
             removed += sum(await self._connections.call(*(("UNLINK", key) for key in keys)))
@@ -232,7 +241,9 @@ class Upkeep:
         dead = [
             key
             for key, told in zip(keys, epochs, strict=True)
-            if told != epoch or self._keys.generation_in(key) not in (None, *alive)
+            # What does not tell an epoch is not ours, or damaged and will end by itself.
+            if isinstance(told, bytes)
+            and (told != epoch or self._keys.generation_in(key) not in (None, *alive))
         ]
         await self._connections.call(*(("UNLINK", key) for key in dead))
 

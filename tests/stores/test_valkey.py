@@ -227,6 +227,47 @@ async def test_a_list_that_was_evicted_is_made_of_the_indexes_there_are(fleet: F
     assert await fleet.send(f"GET {KEYS.generations}") == b"2"
 
 
+async def test_an_epoch_that_was_evicted_is_restored(fleet: Fleet) -> None:
+    store, other = await fleet.store(), await fleet.store()
+    await store.put(stored := entry("a"), EAST)
+    assert await other.get("a") == stored
+    await fleet.send("DEL cache:epoch")
+    assert await other.get("a") is None  # in doubt
+
+    async def is_found() -> bool:
+        return [await store.get("a"), await other.get("a")] == [stored, stored]
+
+    await until(is_found)
+
+
+async def test_a_count_of_inserts_that_was_evicted_is_restored(fleet: Fleet) -> None:
+    store = await fleet.store()
+    for index in range(10):
+        await store.put(entry(str(index)), EAST)
+    await fleet.send(f"DEL {KEYS.inserts}")
+    await store.put(entry("a"), EAST)
+
+    async def is_restored() -> bool:
+        return bool(await fleet.send(f"HGET {KEYS.inserts} 1") == b"11")
+
+    await until(is_restored)
+
+
+async def test_a_purge_leaves_the_keys_of_others_alone(fleet: Fleet) -> None:
+    store = await fleet.store()
+    others = {"cache:user:1:name": "x", "embedding:mine": "y", "cache:0123456789ab:1:x": "z"}
+    await fleet.by_hand.mset(others)
+    await fleet.send("HSET cache:ba9876543210:1:x a b")
+    await store.put(entry("a"), EAST)
+    await store.purge()
+
+    async def is_clear() -> bool:
+        return await fleet.by_hand.keys("cache:*:a") == []
+
+    await until(is_clear)
+    assert await fleet.by_hand.exists(*others, "cache:ba9876543210:1:x") == 4
+
+
 async def test_while_an_index_is_filled_again_what_is_there_answers(fleet: Fleet) -> None:
     store = await fleet.store()
     for index in range(20):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from app.stores.valkey_search import (
     Fill,
     IndexOptions,
+    Room,
     Search,
     create_index,
     documents_in,
@@ -116,13 +117,29 @@ def test_a_generation_has_a_successor_when_it_is_full_or_its_dead_weigh(
     inserts: int, alive: list[int], max_memory: int, expected: bool
 ) -> None:
     fills = [Fill(inserts, alive[0]), *(Fill(0, count) for count in alive[1:])]
-    wants = wants_successor(fills, OPTIONS, vector_bytes=2_000, max_memory=max_memory)
-    assert wants is expected
+    assert wants_successor(fills, OPTIONS, Room(2_000, max_memory)) is expected
+
+
+@pytest.mark.parametrize(
+    ("oldest", "limit", "expected"),
+    [
+        (Fill(1_000, 100), 0, True),
+        (Fill(1_000, 101), 0, False),
+        (Fill(0, 0), 0, True),
+        (Fill(1_000, 500), 8 * 500 * 2_000, False),
+        (Fill(1_000, 500), 8 * 500 * 2_000 - 1, True),
+        (Fill(1_000, 501), 1, False),
+    ],
+)
+def test_of_two_generations_the_oldest_retires_when_little_of_it_is_alive(
+    oldest: Fill, limit: int, expected: bool
+) -> None:
+    assert may_retire([Fill(9, 9), oldest], Room(2_000, limit)) is expected
 
 
 @given(st.lists(st.builds(Fill, st.integers(0, 99), st.integers(0, 99)), min_size=1, max_size=5))
 def test_of_many_generations_the_oldest_may_retire_and_the_only_one_never(
     fills: list[Fill],
 ) -> None:
-    is_sparse = fills[-1].documents * 10 <= fills[-1].inserts
-    assert may_retire(fills) is (len(fills) > 2 or (len(fills) == 2 and is_sparse))
+    if len(fills) != 2:
+        assert may_retire(fills, Room(2_000, 1)) is (len(fills) > 2)

@@ -6,14 +6,12 @@ import json
 import logging
 import os
 import secrets
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 from pydantic import SecretStr
@@ -30,8 +28,9 @@ from app.logs import configure_logging
 from app.main import create_app
 from app.progress import Progress
 from app.replaying import read_stream, replay_stream
-from app.server import Server, listen, url_of
+from app.server import Server, listen, run_server, url_of
 from app.settings import PREFIX, Settings, load_settings
+from app.workers import Workers
 
 T = TypeVar("T")
 
@@ -72,18 +71,15 @@ def serve(
         configure_logging(settings.log_level, settings.log_format)
         _warn_of_unknown_settings()
         settings, drawn = _with_admin_token(settings)
-        app = create_app(settings)
+        app = create_app(settings) if settings.workers == 1 else None
         sock = listen(settings.host, settings.port)
     with sock:
-        server = Server(
-            app,
-            settings.shutdown_timeout,
-            lambda: typer.echo(_banner(settings, url_of(sock)) + drawn, err=True),
-        )
-        # Uvicorn raises the signal again once it has shut down in good order.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _exit)
-        server.run(sockets=[sock])
+        banner = _banner(settings, url_of(sock)) + drawn
+        if app is None:
+            typer.echo(banner, err=True)
+            raise typer.Exit(Workers(settings, sock).run())
+        say = partial(typer.echo, banner, err=True)
+        run_server(Server(app, settings.shutdown_timeout, say), sock)
 
 
 @commands.command()
@@ -200,10 +196,6 @@ def _bar(label: str, steps: int) -> Iterator[Callable[[], None]]:
     hidden = not sys.stderr.isatty()
     with typer.progressbar(length=steps, label=label, file=sys.stderr, hidden=hidden) as bar:
         yield lambda: bar.update(1)
-
-
-def _exit(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(0)
 
 
 def _with_admin_token(settings: Settings) -> tuple[Settings, str]:

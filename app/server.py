@@ -1,11 +1,13 @@
 """Running the application: a listening socket, uvicorn on it, and an orderly end."""
 
 import re
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 import uvicorn
 from fastapi import FastAPI
@@ -120,6 +122,18 @@ def url_of(sock: socket.socket) -> str:
     """Give the base URL of a listening socket."""
     host, port = sock.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run_server(server: Server, sock: socket.socket) -> None:
+    """Serve on a socket until a signal ends it, and exit with 0."""
+    # Uvicorn raises the signal again once it has shut down in good order.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _exit)
+    server.run(sockets=[sock])
+
+
+def _exit(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(0)
 
 
 @contextmanager

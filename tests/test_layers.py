@@ -84,6 +84,7 @@ LAYERS = [
         "logs",
         "main",
         "server",
+        "workers",
         "demo",
         "evaluation",
         "replaying",

@@ -166,8 +166,8 @@ class SemanticCache:
 
     async def degraded(self) -> list[str]:
         """Name the parts that are down."""
-        await self.count()
-        down = {"store": self._store.is_down, "embedder": self._embedder.is_down}
+        is_silent = await self.count() is None
+        down = {"store": is_silent or self._store.is_down, "embedder": self._embedder.is_down}
         return [name for name, is_down in down.items() if is_down]
 
     async def aclose(self) -> None:

@@ -26,7 +26,7 @@ from app.judge import Credulous, Judge
 from app.key import KeyRules
 from app.metrics import Metrics
 from app.middleware import CHAT_COMPLETIONS, EMBEDDINGS, ExchangeMiddleware, GateMiddleware
-from app.models import Clock, Kind
+from app.models import Clock, EmbeddingModel, Kind
 from app.parts import EmbedderPart
 from app.policy import Limits
 from app.proxy import Proxy, Rules
@@ -34,8 +34,8 @@ from app.settings import Settings
 from app.simulator import SimulatedUpstream
 from app.store_parts import EmbeddingStorePart, StorePart
 from app.stores.memory import MemoryStore
-from app.stores.sqlite import EmbeddingModel, SqliteStore
-from app.stores.valkey import Model, ValkeyStore
+from app.stores.sqlite import SqliteStore
+from app.stores.valkey import ValkeyStore
 from app.stores.valkey_search import IndexOptions
 from app.stores.valkey_url import address_of
 from app.upstream import HttpUpstream, Target
@@ -90,7 +90,7 @@ def _valkey_store(settings: Settings, embedder: Embedder, clock: Clock) -> Valke
         ef_runtime=settings.index_ef_runtime,
         max_inserts=settings.index_max_inserts,
     )
-    model = Model(embedder.name, embedder.dimensions)
+    model = EmbeddingModel(embedder.name, embedder.dimensions)
     try:
         return ValkeyStore(
             address_of(settings.store), model, options, settings.store_timeout, clock

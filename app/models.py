@@ -126,6 +126,14 @@ class StoredEmbedding(Aging):
 
 
 @dataclass(frozen=True, slots=True)
+class EmbeddingModel:
+    """What makes the embeddings of texts; those of another one are not compared with its own."""
+
+    name: str
+    dimensions: int
+
+
+@dataclass(frozen=True, slots=True)
 class Neighbor:
     """A stored response near a question; `distance` is cosine: 0 = same, 1 = unrelated."""
 

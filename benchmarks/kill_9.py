@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from app.models import CacheKey, Embedding, Kind, StoredEmbedding, StoredResponse
-from app.stores.sqlite import EmbeddingModel, SqliteStore
+from app.models import CacheKey, Embedding, EmbeddingModel, Kind, StoredEmbedding, StoredResponse
+from app.stores.sqlite import SqliteStore
 
 _MODEL = EmbeddingModel("test", 8)
 _BORN = 1_700_000_000.0

@@ -10,12 +10,12 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from app.models import (
     Clock,
     Counts,
     Embedding,
+    EmbeddingModel,
     Kind,
     Neighbor,
     Page,
@@ -29,13 +29,6 @@ from app.stores.memory import MemoryStore
 from app.threads import by_size
 
 _logger = logging.getLogger("reprise.store")
-
-
-class EmbeddingModel(NamedTuple):
-    """What makes the embeddings; those of another one are not compared with its own."""
-
-    name: str
-    dimensions: int
 
 
 class SqliteStore:

@@ -6,13 +6,15 @@ memory of what has expired: the newest takes what is written, all are searched, 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 from app.models import (
     Aging,
     Clock,
     Counts,
     Embedding,
+    EmbeddingModel,
     Neighbor,
     Page,
     StoredEmbedding,
@@ -22,6 +24,7 @@ from app.stores.codec import vector_bytes
 from app.stores.valkey_client import Command, Connections, OutOfMemory, Reply, checked
 from app.stores.valkey_entries import (
     Reader,
+    read_embedding,
     read_response,
     vector_size,
     write_embedding,
@@ -41,6 +44,7 @@ from app.stores.valkey_search import (
 from app.stores.valkey_survey import Survey
 from app.stores.valkey_upkeep import Upkeep
 from app.stores.valkey_url import Address
+from app.threads import by_size
 
 _MOST_READING, _MOST_WRITING = 32, 16  # connections
 _WRITE_SECONDS = 2.0
@@ -50,19 +54,16 @@ _EXTRA = 12  # neighbours beyond those asked for: what has expired takes up plac
 _EXTRA_READ = 4  # of these, how many are read
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
-    """The embedding model whose vectors are stored; those of another are left alone."""
-
-    name: str
-    dimensions: int
-
-
 class ValkeyStore:
     """Stored responses and embeddings in Valkey. `seconds` is what a look-up may take."""
 
     def __init__(
-        self, address: Address, model: Model, options: IndexOptions, seconds: float, clock: Clock
+        self,
+        address: Address,
+        model: EmbeddingModel,
+        options: IndexOptions,
+        seconds: float,
+        clock: Clock,
     ) -> None:
         self._keys = Keys.of(model.name, model.dimensions)
         self._dimensions = model.dimensions
@@ -90,8 +91,10 @@ class ValkeyStore:
 
         replies = await self._ask(ask)
         reader = self._reader()
-        found = [reader.response(digest, reply) for reply in replies]
-        return next((stored for stored in found if stored is not None), None)
+        for reply in replies:  # newest generation first
+            if (stored := await self._read(reader, digest, reply)) is not None:
+                return stored
+        return None
 
     async def nearest(
         self, partition: str, embedding: Embedding, k: int, max_distance: float
@@ -116,7 +119,7 @@ class ValkeyStore:
         self._generations.note(numbers, epoch)
         reader, neighbors = self._reader(), []
         for (distance, key), values, size in zip(near, replies[::2], replies[1::2], strict=True):
-            stored = reader.response(self._keys.digest_of(key), values)
+            stored = await self._read(reader, self._keys.digest_of(key), values)
             # Without a vector it was replaced by an answer to the very same question only.
             if stored and stored.key.partition == partition and size == 4 * self._dimensions:
                 neighbors.append(Neighbor(stored, distance))
@@ -131,9 +134,11 @@ class ValkeyStore:
             if stored.epoch not in ("", epoch) or milliseconds <= 0:
                 return
             newest, *others = (self._keys.entry(number, stored.id) for number in numbers)
-            mine = replace(stored, epoch=epoch)
+            write = partial(
+                write_response, newest, replace(stored, epoch=epoch), embedding, milliseconds
+            )
             inserts = await self._write(
-                write_response(newest, mine, embedding, milliseconds),
+                await by_size(len(stored.completion), write),
                 ("HINCRBY", self._keys.inserts, numbers[0], 1),
                 *(("UNLINK", other) for other in others),
             )
@@ -151,7 +156,7 @@ class ValkeyStore:
 
     async def get_embeddings(self, digests: Sequence[str]) -> list[StoredEmbedding | None]:
         """Give the embedding stored under each exact key, or None: one round trip."""
-        replies = await self._ask(lambda _: [("GET", embedding_key(d)) for d in digests])
+        replies = await self._ask(lambda _: [read_embedding(embedding_key(d)) for d in digests])
         reader = self._reader()
         return [reader.embedding(d, reply) for d, reply in zip(digests, replies, strict=True)]
 
@@ -195,6 +200,10 @@ class ValkeyStore:
 
     def _reader(self) -> Reader:
         return Reader(self._generations.token, self._clock())
+
+    async def _read(self, reader: Reader, digest: str, reply: Reply) -> StoredResponse | None:
+        size = sum(map(len, filter(None, reply))) if isinstance(reply, list) else 0
+        return await by_size(size, lambda: reader.response(digest, reply))
 
     def _remaining(self, stored: Aging) -> int:
         return math.ceil(stored.ttl(self._clock()) * 1000)

@@ -1,6 +1,5 @@
 """Stored responses and embeddings as hashes in Valkey."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -9,6 +8,8 @@ from app.models import Embedding, StoredEmbedding, StoredResponse
 from app.stores.codec import (
     embedding_fields,
     embedding_of,
+    fields_bytes,
+    fields_of,
     response_fields,
     response_of,
     vector_bytes,
@@ -23,7 +24,6 @@ RESPONSE_FIELDS = (
 )
 
 _LIFE = ("created_at", "lifetime", "epoch")
-_LONGEST_HEAD = 4095  # bytes
 
 # A hash and the end of its life at once: neither without the other, whatever dies in between.
 # Refused whole if memory is short. With NX, only if there is none.
@@ -71,31 +71,19 @@ def read_life(key: str) -> Command:
     return ("HMGET", key, *_LIFE)
 
 
-def read_embedding_head(key: str) -> Command:
-    """Read an embedding's fields, its numbers excepted."""
-    return ("GETRANGE", key, 0, _LONGEST_HEAD)
-
-
 def vector_size(key: str) -> Command:
     """Ask for the bytes of a stored response's vector; 0 if it has none."""
     return ("HSTRLEN", key, "embedding")
 
 
 def write_embedding(key: str, stored: StoredEmbedding, milliseconds: int) -> Command:
-    """Write a stored embedding: a string, of a line of JSON and then the numbers."""
-    fields = embedding_fields(stored)
-    numbers = fields.pop("numbers")
-    head = json.dumps({name: value.decode() for name, value in fields.items()})
-    return ("SET", key, head.encode() + b"\n" + numbers, "PX", milliseconds)
+    """Write a stored embedding: one string, which takes less room than a hash."""
+    return ("SET", key, fields_bytes(embedding_fields(stored)), "PX", milliseconds)
 
 
-def _embedding_fields_in(raw: bytes) -> dict[str, bytes]:
-    """Read an embedding. Raises ValueError."""
-    head, _, numbers = raw.partition(b"\n")
-    told = json.loads(head)
-    if not isinstance(told, dict) or not all(isinstance(value, str) for value in told.values()):
-        raise ValueError("not an embedding's head")
-    return {name: value.encode() for name, value in told.items()} | {"numbers": numbers}
+def read_embedding(key: str) -> Command:
+    """Read a stored embedding."""
+    return ("GET", key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +126,10 @@ def read_epoch(key: str) -> Command:
     return ("HGET", key, "epoch")
 
 
-def epoch_in(head: Reply) -> bytes | None:
-    """Read the epoch from the reply to `read_embedding_head`."""
+def epoch_in(embedding: Reply) -> bytes | None:
+    """Read the epoch from the reply to `read_embedding`; None where it tells none."""
     try:
-        return _embedding_fields_in(checked(head)).get("epoch")
+        return fields_of(_bytes(embedding)).get("epoch")
     except (ValueError, Refused):
         return None
 
@@ -159,20 +147,12 @@ class Reader:
         return self._valid(lambda: response_of(digest, fields))
 
     def embedding(self, digest: str, value: Reply) -> StoredEmbedding | None:
-        """Read the reply to GET. Raises a refusal that is more than damage."""
-        raw = b"" if value is None or _is_damage(value) else checked(value)
-        return self._valid(lambda: embedding_of(digest, _embedding_fields_in(raw)))
+        """Read the reply to `read_embedding`. Raises a refusal that is more than damage."""
+        return self._valid(lambda: embedding_of(digest, fields_of(_bytes(value))))
 
     def is_alive(self, values: Reply) -> bool:
         """Tell from the reply to `read_life` whether a response is alive."""
         return not isinstance(values, Exception) and self._lives(_fields(_LIFE, values))
-
-    def is_embedding_alive(self, head: Reply) -> bool:
-        """Tell from the reply to `read_embedding_head` whether an embedding is alive."""
-        try:
-            return self._lives(_embedding_fields_in(checked(head)))
-        except (ValueError, Refused):
-            return False
 
     def _lives(self, fields: Mapping[str, bytes]) -> bool:
         try:
@@ -193,6 +173,10 @@ class Reader:
 
 def _fields(names: Sequence[str], values: Sequence[bytes | None]) -> dict[str, bytes]:
     return {name: value for name, value in zip(names, values, strict=False) if value is not None}
+
+
+def _bytes(value: Reply) -> bytes:
+    return b"" if value is None or _is_damage(value) else checked(value)
 
 
 def _is_damage(reply: Reply) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from app.models import Clock, Counts, Page
 from app.stores.valkey_client import Command, Connections, checked
-from app.stores.valkey_entries import Reader, read_embedding_head, read_life, read_response
+from app.stores.valkey_entries import Reader, read_embedding, read_life, read_response
 from app.stores.valkey_generations import Generations
 from app.stores.valkey_keys import is_embedding
 from app.stores.valkey_search import documents_in, names_in
@@ -75,12 +75,12 @@ class Survey:
             return Counts(sum(map(documents_in, infos)), round(checked(size) * share))
         alive = set(self._generations.numbers)
         entries = [key for key in keys if self._keys.generation_in(key) in alive]
-        lives = [*map(read_life, entries), *map(read_embedding_head, embeddings)]
+        lives = [*map(read_life, entries), *map(read_embedding, embeddings)]
         replies = await self._connections.call(*lives)
         reader = Reader(self._generations.token, self._clock())
         return Counts(
             sum(map(reader.is_alive, replies[: len(entries)])),
-            sum(map(reader.is_embedding_alive, replies[len(entries) :])),
+            sum(reader.embedding("", raw) is not None for raw in replies[len(entries) :]),
         )
 
     async def facts(self) -> Mapping[str, object]:

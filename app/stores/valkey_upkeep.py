@@ -18,7 +18,7 @@ from app.stores.valkey_entries import (
     copy_of,
     epoch_in,
     read_copy,
-    read_embedding_head,
+    read_embedding,
     read_epoch,
 )
 from app.stores.valkey_generations import Generations
@@ -233,8 +233,8 @@ class Upkeep:
             replies = await self._connections.call(*map(read_epoch, keys))
             await self._remove_dead(keys, replies)
         async for keys in self._found(ALL_EMBEDDINGS):
-            replies = await self._connections.call(*map(read_embedding_head, keys))
-            await self._remove_dead(keys, [epoch_in(head) for head in replies])
+            replies = await self._connections.call(*map(read_embedding, keys))
+            await self._remove_dead(keys, list(map(epoch_in, replies)))
 
     async def _remove_dead(self, keys: Sequence[str], epochs: Sequence[Reply]) -> None:
         alive, epoch = self._generations.numbers, self._generations.epoch.encode()

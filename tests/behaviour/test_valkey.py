@@ -13,7 +13,7 @@ import pytest
 from tests.servers import Setup, upstream_of
 from tests.valkey.server import StandIn, stand_in
 
-STORE_TIMEOUT = 0.1
+STORE_TIMEOUT = 0.5
 TOKEN = "admin-token"
 
 
@@ -144,7 +144,7 @@ class Load:
         async def most() -> bool:
             return self.outcomes[-16:].count(outcome) > 12
 
-        await until(most, 6.0)
+        await until(most, 20.0)
 
 
 async def test_a_server_that_is_killed_under_load_costs_no_client_anything(
@@ -155,7 +155,7 @@ async def test_a_server_that_is_killed_under_load_costs_no_client_anything(
         await valkey.kill()
         await load.gets("MISS")
         load.forget()
-        await asyncio.sleep(0.3)
+        await load.gets("MISS")
         assert set(load.outcomes) == {"MISS"}
         begin = time.perf_counter()
         await valkey.restart()  # empty
@@ -171,10 +171,11 @@ async def test_a_server_that_hangs_costs_no_more_than_the_timeout_and_then_nothi
         load.forget()
         valkey.stop()
         await load.gets("MISS")
-        await asyncio.sleep(1.0)
         slowest = max(load.seconds)
-        held = sorted(load.seconds[-200:])
+        load.forget()
+        await load.gets("MISS")
+        held = sorted(load.seconds)[len(load.seconds) // 2]
         valkey.resume()
         await load.gets("HIT")
-    assert slowest < 2 * STORE_TIMEOUT + 0.3  # what the proxy takes by itself under load
-    assert held[len(held) // 2] < STORE_TIMEOUT
+    assert slowest < 2 * STORE_TIMEOUT
+    assert held < STORE_TIMEOUT / 2

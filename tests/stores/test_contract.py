@@ -14,16 +14,25 @@ import numpy as np
 import pytest
 
 from app.interfaces import Store, WholeStore
-from app.models import CacheKey, Counts, Embedding, Kind, StoredEmbedding, StoredResponse
+from app.models import (
+    CacheKey,
+    Counts,
+    Embedding,
+    EmbeddingModel,
+    Kind,
+    StoredEmbedding,
+    StoredResponse,
+)
 from app.stores.memory import MemoryStore
-from app.stores.sqlite import EmbeddingModel, SqliteStore
-from app.stores.valkey import Model, ValkeyStore
+from app.stores.sqlite import SqliteStore
+from app.stores.valkey import ValkeyStore
 from app.stores.valkey_search import IndexOptions
 from app.stores.valkey_url import address_of
 from tests.fakes import ManualClock
 from tests.valkey.server import valkey_search
 
 DIMENSIONS = 4
+MODEL = EmbeddingModel("test", DIMENSIONS)
 
 
 def ignore(_kind: Kind, _reason: str) -> None:
@@ -38,17 +47,15 @@ async def memory_store(clock: ManualClock, _folder: Path) -> AsyncIterator[Whole
 
 @asynccontextmanager
 async def sqlite_store(clock: ManualClock, folder: Path) -> AsyncIterator[WholeStore]:
-    model = EmbeddingModel("test", DIMENSIONS)
-    async with aclosing(SqliteStore(folder / "cache.db", model, 100, clock, ignore)) as store:
+    async with aclosing(SqliteStore(folder / "cache.db", MODEL, 100, clock, ignore)) as store:
         yield store
 
 
 @asynccontextmanager
 async def valkey_store(clock: ManualClock, _folder: Path) -> AsyncIterator[WholeStore]:
-    model = Model("test", DIMENSIONS)
     async with (
         valkey_search() as server,
-        aclosing(ValkeyStore(address_of(server.url), model, IndexOptions(), 5.0, clock)) as store,
+        aclosing(ValkeyStore(address_of(server.url), MODEL, IndexOptions(), 5.0, clock)) as store,
     ):
         yield store
 

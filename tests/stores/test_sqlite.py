@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.interfaces import WholeStore
-from app.models import CacheKey, Counts, Kind
+from app.models import CacheKey, Counts, EmbeddingModel, Kind
 from app.stores.memory import MemoryStore
-from app.stores.sqlite import EmbeddingModel, SqliteStore
+from app.stores.sqlite import SqliteStore
 from benchmarks.kill_9 import Acknowledged, losses, run_round
 from tests.fakes import ManualClock
 from tests.stores.test_contract import EAST, MODEL, embedding, entry, ids, towards

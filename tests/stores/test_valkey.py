@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator
 import numpy as np
 import pytest
 
-from app.models import Counts, StoredEmbedding
-from app.stores.valkey import Model
+from app.models import Counts, EmbeddingModel, StoredEmbedding
 from app.stores.valkey_keys import Keys
 from tests.stores.valkey_fleet import EAST, KEYS, Fleet, entry, fleet_on, names, towards, until
 
@@ -54,7 +53,7 @@ async def test_an_answer_that_was_on_its_way_when_another_proxy_purged_is_not_ke
 
 
 async def test_a_purge_removes_in_the_end_what_it_made_unreadable(fleet: Fleet) -> None:
-    store, alien = await fleet.store(), await fleet.store(Model("other", 4))
+    store, alien = await fleet.store(), await fleet.store(EmbeddingModel("other", 4))
     for index in range(30):
         await store.put(entry(str(index)), EAST)
         await alien.put(entry(str(index)), EAST)
@@ -169,7 +168,7 @@ async def test_answers_come_back_whatever_their_size_and_characters(
 
 
 async def test_an_index_of_another_model_is_left_alone_and_reported(fleet: Fleet) -> None:
-    store, alien = await fleet.store(), await fleet.store(Model("other", 8))
+    store, alien = await fleet.store(), await fleet.store(EmbeddingModel("other", 8))
     await alien.put(entry("a"), np.ones(8, np.float32) / np.float32(8**0.5))
     await store.put(entry("b"), EAST)
     assert (await store.get("a"), await names(store)) == (None, ["b"])

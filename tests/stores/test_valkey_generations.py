@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.models import Counts
-from app.stores.valkey import Model, ValkeyStore
+from app.models import Counts, EmbeddingModel
+from app.stores.valkey import ValkeyStore
 from app.stores.valkey_client import Command, Connections
 from tests.stores.valkey_fleet import (
     EAST,
@@ -244,7 +244,7 @@ async def test_churn_leaves_the_indexes_as_small_as_they_were(fleet: Fleet) -> N
 
 
 async def test_under_eviction_the_memory_of_vectors_comes_back() -> None:
-    wide = Model("wide", 1536)
+    wide = EmbeddingModel("wide", 1536)
     async with fleet_on(maxmemory="24mb", maxmemory_policy="allkeys-lru") as fleet:
         store = await fleet.store(wide)
         rng = np.random.default_rng(2)

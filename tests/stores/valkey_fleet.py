@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from valkey.asyncio import Valkey
 
-from app.models import CacheKey, Embedding, StoredResponse
-from app.stores.valkey import Model, ValkeyStore
+from app.models import CacheKey, Embedding, EmbeddingModel, StoredResponse
+from app.stores.valkey import ValkeyStore
 from app.stores.valkey_keys import Keys
 from app.stores.valkey_search import IndexOptions
 from app.stores.valkey_url import address_of
 from tests.valkey.server import ValkeySearch, valkey_search
 
-MODEL = Model("test", 4)
+MODEL = EmbeddingModel("test", 4)
 KEYS = Keys.of("test", 4)
 
 
@@ -30,7 +30,7 @@ class Fleet:
 
     async def store(
         self,
-        model: Model = MODEL,
+        model: EmbeddingModel = MODEL,
         *,
         seconds: float = 5.0,
         url: str | None = None,

@@ -92,6 +92,7 @@ async def test_nothing_is_written_that_has_no_life_left(fleet: Fleet) -> None:
 
 
 async def test_expired_entries_hide_no_live_ones(fleet: Fleet) -> None:
+    fleet.may_be_harmed()
     store = await fleet.store()
     await fleet.send("DEBUG SET-ACTIVE-EXPIRE 0")
     for index in range(8):
@@ -191,6 +192,7 @@ async def test_many_proxies_that_start_at_once_agree(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("line", ["FLUSHALL", "FLUSHDB", "FT.DROPINDEX {index}"])
 async def test_what_is_lost_while_running_is_made_again(fleet: Fleet, line: str) -> None:
+    fleet.may_be_harmed()
     store = await fleet.store()
     await store.put(entry("a"), EAST)
     await fleet.send(line.format(index=KEYS.index(1)))
@@ -210,7 +212,7 @@ async def test_after_a_flush_an_answer_to_what_was_asked_before_it_is_not_kept(
     store = await fleet.store()
     await store.get("a")
     asked = entry("a", epoch=store.epoch)
-    await fleet.send("FLUSHALL")
+    await fleet.send("FLUSHDB")
     await store.get("a")
     await store.put(asked, EAST)
     assert await store.get("a") is None

@@ -8,6 +8,8 @@ import pytest
 from app.stores.valkey_generations import SearchUnavailable
 from tests.stores.valkey_fleet import EAST, KEYS, Fleet, entry, fleet_on, names, until
 
+OURS = "~cache:* ~embedding:* +@read +@write +@connection +@search +eval +info"  # as README says
+
 
 @pytest.fixture
 async def fleet() -> AsyncIterator[Fleet]:
@@ -90,6 +92,8 @@ async def works(call: Awaitable[object]) -> bool:
     ("rules", "reads", "writes", "searches"),
     [
         ("+@all ~cache:* ~embedding:*", True, True, True),
+        (OURS, True, True, True),
+        (f"{OURS} -ft._list -info", True, True, True),
         ("+@all -ft._list ~cache:* ~embedding:*", True, True, True),
         ("+@all -@search ~cache:* ~embedding:*", True, True, False),
         ("+@all -ft.create ~cache:* ~embedding:*", True, True, True),
@@ -101,6 +105,7 @@ async def works(call: Awaitable[object]) -> bool:
 async def test_what_a_user_may_not_do_is_an_error_and_the_rest_goes_on(
     fleet: Fleet, rules: str, reads: bool, writes: bool, searches: bool
 ) -> None:
+    fleet.may_be_harmed()
     await (await fleet.store()).put(stored := entry("a"), EAST)
     await fleet.send(f"ACL SETUSER u on >pw {rules}")
     store = await fleet.store(url=fleet.server.url.replace("//", "//u:pw@"))
@@ -112,6 +117,7 @@ async def test_what_a_user_may_not_do_is_an_error_and_the_rest_goes_on(
 
 
 async def test_a_replica_that_may_only_be_read_answers(fleet: Fleet) -> None:
+    fleet.may_be_harmed()
     await (await fleet.store()).put(stored := entry("a"), EAST)
     await fleet.send("REPLICAOF 127.0.0.1 1")
     store = await fleet.store()
@@ -124,6 +130,7 @@ async def test_a_replica_that_may_only_be_read_answers(fleet: Fleet) -> None:
 
 
 async def test_with_no_memory_left_what_is_there_is_read(fleet: Fleet) -> None:
+    fleet.may_be_harmed()
     store = await fleet.store()
     await store.put(stored := entry("a"), None)
     await fleet.send("CONFIG SET maxmemory 1")

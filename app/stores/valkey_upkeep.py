@@ -35,6 +35,7 @@ from app.stores.valkey_search import (
     wants_successor,
 )
 
+_DISORDER = 256  # inserts; replies of so many may come in another order
 _CHECKS = 40  # times that a generation's state is looked at while it fills
 _LEASE = 15_000  # milliseconds
 _SLICE = 200  # keys that are looked for at once
@@ -74,7 +75,7 @@ class Upkeep:
         number, most = self._taken
         most = most if generation == number else 0
         self._taken = (generation, max(most, inserts))
-        if inserts < most // 2:  # the count has been evicted
+        if inserts < most // 2 and most > _DISORDER:  # the count has been evicted
             restore = partial(self._count, generation, most)
             self._chores.begin("the restoring of a count", restore)
         if inserts % max(1, self._options.max_inserts // _CHECKS) == 0:

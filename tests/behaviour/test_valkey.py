@@ -109,6 +109,19 @@ async def test_a_proxy_serves_before_its_store_is_there(valkey: StandIn) -> None
         await until(is_well)
 
 
+async def test_without_the_search_module_the_very_same_question_is_answered(
+    valkey: StandIn,
+) -> None:
+    valkey.switches.loaded = False
+    async with client_of(setup_on(valkey)) as client:
+        assert await ask(client, "valkey what") == "MISS"
+        await until(lambda: stored(client))
+        for turn in range(8):
+            assert await ask(client, f"valkey what is it {turn}") == "MISS"
+            assert await ask(client, "valkey what") == "HIT"
+        assert await degraded(client) == ["store"]
+
+
 class Load:
     """Sixteen clients that ask a few questions again and again."""
 

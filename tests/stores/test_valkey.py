@@ -243,13 +243,12 @@ async def test_an_epoch_that_was_evicted_is_restored(fleet: Fleet) -> None:
 
 async def test_a_count_of_inserts_that_was_evicted_is_restored(fleet: Fleet) -> None:
     store = await fleet.store()
-    for index in range(10):
-        await store.put(entry(str(index)), EAST)
+    await asyncio.gather(*(store.put(entry(str(index)), None) for index in range(300)))
     await fleet.send(f"DEL {KEYS.inserts}")
     await store.put(entry("a"), EAST)
 
     async def is_restored() -> bool:
-        return bool(await fleet.send(f"HGET {KEYS.inserts} 1") == b"11")
+        return bool(await fleet.send(f"HGET {KEYS.inserts} 1") == b"301")
 
     await until(is_restored)
 

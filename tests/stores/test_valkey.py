@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import numpy as np
 import pytest
 
 from app.models import Counts, EmbeddingModel, StoredEmbedding
+from app.stores.valkey_client import Command, Connections, Reply
 from app.stores.valkey_keys import Keys
 from tests.stores.valkey_fleet import EAST, KEYS, Fleet, entry, fleet_on, names, towards, until
 
@@ -334,3 +336,36 @@ async def test_a_scan_passes_over_what_is_not_an_entry(fleet: Fleet) -> None:
     page = await store.scan("", 10)
     assert ([stored.id for stored in page.entries], page.cursor) == (["a"], "")
     assert (await store.scan("nonsense", 10)).entries == []
+
+
+class Counted:
+    """The connections of a store, whose round trips are counted."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self.trips = 0
+
+    async def call(self, *commands: Command) -> list[Reply]:
+        self.trips += 1
+        return await self._connections.call(*commands)
+
+    async def aclose(self) -> None:
+        await self._connections.aclose()
+
+
+async def test_a_look_up_by_key_costs_one_round_trip_and_one_by_meaning_two(
+    fleet: Fleet,
+) -> None:
+    store = await fleet.store()
+    counted: Any = Counted(store._reads)
+    writes: Any = Counted(store._writes)
+    await store.get("a")
+    store._reads, store._writes = counted, writes
+    await store.put(entry("a"), EAST)
+    assert (counted.trips, writes.trips) == (0, 1)
+    assert await store.get("a") is not None
+    assert counted.trips == 1
+    assert await names(store) == ["a"]
+    assert counted.trips == 3
+    assert await store.nearest("p1", towards(0, 1), 4, 0.1) == []
+    assert (counted.trips, writes.trips) == (4, 1)

@@ -17,6 +17,7 @@ LAYERS = [
         "guards.languages",
         "guards.evidence",
         "guards.likeness",
+        "guards.requests",
         "guards.reading",
         "guards.roles",
         "guards.proofs",

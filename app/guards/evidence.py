@@ -65,8 +65,10 @@ class Evidence:
     `language` is None where nothing tells it, `lexicon` where no list fits it. `frame` is every
     word in order, `terms` those that carry meaning, `words` all under all their names, `plain` the
     words of the frame that carry none. `denied` is what negations reach. `alternatives` gives by
-    guard and group which of the alternatives are named, `narrowing` those
-    places whose naming alone changes the question, `ways` by `from` and `to` what follows.
+    guard and group which of the alternatives are named, `narrowing` those places whose naming
+    alone changes the question, `narrowing_requests` those where it does if either text is a
+    request, `ways` by `from` and `to` what follows. `is_request` says that it asks for things,
+    or for what is told of them: `all trains to Ghent`.
     """
 
     text: str
@@ -86,7 +88,9 @@ class Evidence:
     is_softened: bool
     alternatives: Mapping[Place, frozenset[str]]
     narrowing: frozenset[Place]
+    narrowing_requests: frozenset[Place]
     ways: Mapping[str, frozenset[str]]
+    is_request: bool
 
 
 def in_base_unit(quantity: Quantity) -> tuple[str, float]:

@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -35,6 +36,17 @@ Place = tuple[Guard, int]
 """A line of alternatives: what it tells of, and its number."""
 
 
+class Narrowing(Enum):
+    """Where a word narrows a question even if another names no alternative to it."""
+
+    NOWHERE = auto()
+    IN_REQUESTS = auto()
+    EVERYWHERE = auto()
+
+
+_MARKS = MappingProxyType({"!": Narrowing.EVERYWHERE, "?": Narrowing.IN_REQUESTS})
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """A word among alternatives: two members of one place exclude each other."""
@@ -42,7 +54,7 @@ class Member:
     place: Place
     name: str
     needs_capital: bool
-    narrows: bool
+    narrows: Narrowing
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +85,8 @@ class Lexicon:
 
     `look_up` tells what is known of any word. `phrases` gives for a first word what may follow it.
     `comparing` are the words that make a number after them a bound, `vague` the number words that
-    may mean no number.
+    may mean no number. What asks for things begins, after `openings`, with one of the `requests`,
+    or with one of `picking` and a noun, or is a phrase without `clauses`; and is not `personal`.
     """
 
     language: str
@@ -87,6 +100,11 @@ class Lexicon:
     passive: frozenset[str]
     agents: frozenset[str]
     asking: frozenset[str]
+    openings: frozenset[str]
+    requests: frozenset[str]
+    picking: frozenset[str]
+    clauses: frozenset[str]
+    personal: frozenset[str]
     prefixes: tuple[str, ...]
 
     @property
@@ -125,6 +143,11 @@ def load(language: str) -> Lexicon:
         passive=frozenset(_words(sections["passive"])),
         agents=frozenset(_words(sections["agents"])),
         asking=frozenset(_words(sections["asking"])),
+        openings=frozenset(_words(sections["openings"])),
+        requests=frozenset(map(_written, _words(sections["requests"]))),
+        picking=frozenset(_words(sections["picking"])),
+        clauses=words.questions.union(_words(sections["clauses"])),
+        personal=frozenset(_words(sections["personal"])),
         prefixes=tuple(_words(sections["prefixes"])),
     )
 
@@ -137,7 +160,7 @@ class _Words:
         self.suffixes = tuple(sorted(_words(sections["suffixes"]), key=len, reverse=True))
         self.synonyms = _synonyms(sections, self.suffixes)
         self.alternatives, self.inflected = _alternatives(sections, self.suffixes)
-        self.questions = set(_forms(sections[Guard.QUESTIONS]))
+        self.questions = frozenset(_forms(sections[Guard.QUESTIONS]))
         self.function = self.questions.union(_words(sections["function"]))
         self.light = set(_words(sections["light"]))
         self.light |= {_cut(word, self.suffixes) for word in self.light}
@@ -219,7 +242,7 @@ def _pairs(lines: list[list[str]]) -> dict[str, str]:
 
 def _spoken(forms: str) -> list[str]:
     """Split the forms of an alternative: `^nyc=new_york` to `nyc` and `new york`."""
-    return [_written(form.lstrip("^!~")) for form in forms.split("=")]
+    return [_written(form.lstrip("^!?~")) for form in forms.split("=")]
 
 
 def _written(word: str) -> str:
@@ -271,12 +294,13 @@ def _alternatives(
             for forms in line:
                 written = _spoken(forms)
                 for form, marked in zip(written, forms.split("="), strict=True):
-                    narrows = forms[0] == "!" and marked[0] != "~"
+                    mark = "~" if marked[0] == "~" else forms[0]
+                    narrows = _MARKS.get(mark, Narrowing.NOWHERE)
                     member = Member((guard, group), written[0], forms[0] == "^", narrows)
                     members[form].add(member)
                     if guard is Guard.NAMES:
                         members[f"{form}s"].add(member)
-                    elif not member.narrows:
+                    elif narrows is Narrowing.NOWHERE:
                         stems[_cut(form, suffixes)].add(member)
     return (
         {word: tuple(places) for word, places in members.items()},

@@ -7,8 +7,10 @@ from types import MappingProxyType
 
 from app.guards.evidence import CLOCK, CURRENCIES, UNITS, Evidence, Quantity, Term
 from app.guards.languages import LATIN, language_of, script_of
-from app.guards.lexicon import LANGUAGES, Lexicon, Place, Word, load
+from app.guards.lexicon import LANGUAGES, Lexicon, Narrowing, Place, Word, load
 from app.guards.lexing import Kind, Piece, pieces, quoted, straighten
+from app.guards.requests import asks_for_things
+from app.models import Guard
 
 _LEXICONS = MappingProxyType({language: load(language) for language in LANGUAGES})
 _UNKNOWN = "en"  # what a text without small words is read as
@@ -26,9 +28,11 @@ def examine(text: str) -> Evidence:
     straight = straighten(text)
     found = pieces(straight)
     script = script_of(straight)
-    language = language_of([piece.text for piece in found]) if script == LATIN else None
+    texts = [piece.text for piece in found]
+    language = language_of(texts) if script == LATIN else None
     lexicon = _LEXICONS.get(language or _UNKNOWN) if script == LATIN else None
     notes = _Reader(found, lexicon or _LEXICONS[_UNKNOWN]).read()
+    is_request = lexicon is not None and asks_for_things(texts, lexicon)
     names = [name for term in notes.terms for name in (term.word, *term.classes)]
     return Evidence(
         text=straight.lower(),
@@ -48,7 +52,9 @@ def examine(text: str) -> Evidence:
         is_softened=notes.is_softened,
         alternatives={place: frozenset(names) for place, names in notes.alternatives.items()},
         narrowing=frozenset(notes.narrowing),
+        narrowing_requests=frozenset(notes.narrowing_requests),
         ways={way: frozenset(keys) for way, keys in notes.ways.items()},
+        is_request=is_request,
     )
 
 
@@ -67,6 +73,7 @@ class _Notes:
     is_softened: bool = False
     alternatives: defaultdict[Place, set[str]] = field(default_factory=lambda: defaultdict(set))
     narrowing: list[Place] = field(default_factory=list)
+    narrowing_requests: list[Place] = field(default_factory=list)
     ways: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
 
@@ -111,8 +118,8 @@ class _Reader:
         piece = self._pieces[at]
         word = self._lexicon.look_up(text)
         is_name = piece.is_capital and not piece.begins and len(text) > 1
-        if word.members and not (word.asks and self._asks_nothing(at, taken)):
-            self._compare(word, is_name)
+        if word.members:
+            self._compare(word, is_name, word.asks and self._asks_nothing(at, taken))
         if word.negates and not self._completes_a_choice(at):
             notes.negations += 1
             self._reach = _REACH
@@ -152,12 +159,19 @@ class _Reader:
         is_last = at + 1 >= len(self._pieces) or self._pieces[at + 1].begins
         return is_last or self._text(at - 2) == "whether"
 
-    def _compare(self, word: Word, is_name: bool = False) -> None:
+    def _compare(self, word: Word, is_name: bool = False, asks_nothing: bool = False) -> None:
+        notes = self._notes
         for member in word.members:
-            if is_name or not member.needs_capital:
-                self._notes.alternatives[member.place].add(member.name)
-                if member.narrows:
-                    self._notes.narrowing.append(member.place)
+            place = member.place
+            if (member.needs_capital and not is_name) or (
+                asks_nothing and place[0] is Guard.QUESTIONS
+            ):
+                continue
+            notes.alternatives[place].add(member.name)
+            if member.narrows is Narrowing.EVERYWHERE:
+                notes.narrowing.append(place)
+            elif member.narrows is Narrowing.IN_REQUESTS:
+                notes.narrowing_requests.append(place)
 
     def _verbatim(self, text: str) -> None:
         word = self._lexicon.look_up(text)

@@ -14,6 +14,11 @@ def test_every_language_knows_each_kind_of_word(language: str) -> None:
     assert lexicon.vague < set(lexicon.numbers)
     assert lexicon.comparing
     assert lexicon.joints
+    assert lexicon.openings
+    assert lexicon.requests
+    assert lexicon.picking
+    assert lexicon.clauses
+    assert lexicon.personal
     words = [lexicon.look_up(word) for word in load_markers()]
     assert any(word.negates for word in words)
     assert any(word.is_function for word in words)

@@ -20,6 +20,8 @@ _MOST_COMPARED = 32  # terms; more are another wording
 _SHORT = 24  # words
 _MOST_ELSE = 4  # other words that only one text has
 _SHORTEST_STEM = 4  # letters after a prefix that negates
+_CODE = 2  # letters
+_NOTHING: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,12 @@ class _Pair:
     def is_close(self) -> bool:
         """Tell whether little is left, so that a small difference is the one that counts."""
         return len(self.left) + len(self.right) <= _MOST_ELSE
+
+    @property
+    def asks_for_things(self) -> bool:
+        """Tell whether both ask for things in few words, so that each word narrows which."""
+        both = self.a.is_request and self.b.is_request
+        return both and self.is_close and _are_short(self.a, self.b)
 
 
 def refusal(a: Evidence, b: Evidence) -> Guard | None:
@@ -87,7 +95,7 @@ def _numbers(pair: _Pair) -> bool:
     _cancel(left, right, in_base_unit)
     left = [quantity for quantity in left if quantity.value not in b.vague_numbers]
     right = [quantity for quantity in right if quantity.value not in a.vague_numbers]
-    if left and right:
+    if (left and right) or ((left or right) and pair.asks_for_things):
         return True
     if _are_short(a, b) and any(quantity.is_a_bound for quantity in (*left, *right)):
         return True
@@ -130,7 +138,8 @@ def _is_of_another_unit(quantity: Quantity, others: tuple[Quantity, ...]) -> boo
 
 def _quotes(pair: _Pair) -> bool:
     a, b = pair.a, pair.b
-    return _has_own_quote(a, b) and _has_own_quote(b, a)
+    left, right = _has_own_quote(a, b), _has_own_quote(b, a)
+    return (left and right) or ((left or right) and pair.asks_for_things)
 
 
 def _has_own_quote(one: Evidence, other: Evidence) -> bool:
@@ -157,10 +166,17 @@ def _alternatives(pair: _Pair) -> Iterator[Guard]:
         for place, names in a.alternatives.items()
         if (others := b.alternatives.get(place)) and names - others and others - names
     }
-    if (a.narrowing or b.narrowing) and pair.is_close and _are_short(a, b):
-        guards |= {place[0] for place in a.narrowing if place not in b.alternatives}
-        guards |= {place[0] for place in b.narrowing if place not in a.alternatives}
+    if pair.is_close and _are_short(a, b):
+        guards |= _narrowing(a, b) | _narrowing(b, a)
     yield from sorted(guards)
+
+
+def _narrowing(one: Evidence, other: Evidence) -> set[Guard]:
+    """Give the guards in whose lists one text names what narrows it, and the other nothing."""
+    narrowing = one.narrowing
+    if one.narrowing_requests and (one.is_request or other.is_request):
+        narrowing |= one.narrowing_requests
+    return {place[0] for place in narrowing if place not in other.alternatives}
 
 
 def _negation(pair: _Pair) -> bool:
@@ -196,9 +212,29 @@ def _is_denial(word: str, others: set[str], prefixes: tuple[str, ...]) -> bool:
 
 
 def _names(pair: _Pair) -> bool:
+    """Tell whether each text has names of its own, or only one has, where both ask for things."""
     left = [term for term in pair.left if term.is_name]
     right = [term for term in pair.right if term.is_name]
-    return pair.is_close and bool(left and right) and not are_written_alike(left, right)
+    if pair.is_close and left and right and not are_written_alike(left, right):
+        return True
+    if not pair.asks_for_things:
+        return False
+    if any(_is_code(term) or term.is_name for term in (*pair.left, *pair.right)):
+        return True
+    return _has_other_places(pair.a, pair.b) or _has_other_places(pair.b, pair.a)
+
+
+def _has_other_places(one: Evidence, other: Evidence) -> bool:
+    """Tell whether a text names a place, a people or a language that another one does not."""
+    return any(
+        place[0] is Guard.NAMES and not names <= other.alternatives.get(place, _NOTHING)
+        for place, names in one.alternatives.items()
+    )
+
+
+def _is_code(term: Term) -> bool:
+    """Tell whether a word is so short and rare that it names something: an airline, an airport."""
+    return term.kind is Kind.WORD and len(term.word) == _CODE and not term.is_common
 
 
 def _roles(pair: _Pair) -> bool:

@@ -37,7 +37,7 @@ def _crosses(a: Evidence, b: Evidence) -> bool:
     """Tell whether one text comes from where the other goes to."""
     goal, origin = a.ways.get("to", _NOTHING), b.ways.get("from", _NOTHING)
     crossing = a.ways.get("from", _NOTHING) & b.ways.get("to", _NOTHING)
-    if crossing - goal - origin and (goal or origin):
+    if crossing - goal - origin and (goal or origin or (a.is_request and b.is_request)):
         return True
     first, second = a.ways.get("first", _NOTHING), a.ways.get("second", _NOTHING)
     return bool(first & b.ways.get("to", _NOTHING) and second & b.ways.get("from", _NOTHING))

@@ -244,10 +244,11 @@ class Guard(StrEnum):
 
     Most are plain. `kinds` are other things of one kind (a cat, a dog), `qualifiers` words that
     narrow one of the questions, `roles` the same things the other way round (from, to), `words`
-    rare words in the same place.
+    rare words in the same place, `writing` case or white space that counts.
     """
 
     LANGUAGE = "language"
+    WRITING = "writing"
     NUMBERS = "numbers"
     UNITS = "units"
     DATES = "dates"

@@ -20,6 +20,7 @@ LAYERS = [
         "guards.requests",
         "guards.reading",
         "guards.roles",
+        "guards.writing",
         "guards.proofs",
         "key",
         "policy",

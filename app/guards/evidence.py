@@ -60,7 +60,7 @@ class Term(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """All that the guards look at; `text` is in lower case.
+    """All that the guards look at; `text` is `raw` in lower case, its quotes made plain.
 
     `language` is None where nothing tells it, `lexicon` where no list fits it. `frame` is every
     word in order, `terms` those that carry meaning, `words` all under all their names, `plain` the
@@ -71,6 +71,7 @@ class Evidence:
     or for what is told of them: `all trains to Ghent`.
     """
 
+    raw: str
     text: str
     script: str
     language: str | None

@@ -12,6 +12,7 @@ from app.guards.evidence import CLOCK, Evidence, Quantity, Term, in_base_unit
 from app.guards.lexing import Kind
 from app.guards.likeness import are_related, are_written_alike, is_short_for
 from app.guards.roles import common_ends, have_changed
+from app.guards.writing import are_written_apart
 from app.models import Guard
 
 _MOST_REPLACED = 3  # words in one place; more are another wording
@@ -84,6 +85,10 @@ def _languages(pair: _Pair) -> bool:
     if a.script != b.script:
         return True
     return a.language is not None and b.language is not None and a.language != b.language
+
+
+def _writing(pair: _Pair) -> bool:
+    return are_written_apart(pair.a.raw, pair.b.raw)
 
 
 def _numbers(pair: _Pair) -> bool:
@@ -267,6 +272,7 @@ def _replaced(a: tuple[Term, ...], b: tuple[Term, ...]) -> tuple[list[Term], lis
 
 _IN_ANY_LANGUAGE = (
     (Guard.LANGUAGE, _languages),
+    (Guard.WRITING, _writing),
     (Guard.NUMBERS, _numbers),
     (Guard.UNITS, _units),
     (Guard.QUOTES, _quotes),

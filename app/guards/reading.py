@@ -35,6 +35,7 @@ def examine(text: str) -> Evidence:
     is_request = lexicon is not None and asks_for_things(texts, lexicon)
     names = [name for term in notes.terms for name in (term.word, *term.classes)]
     return Evidence(
+        raw=text,
         text=straight.lower(),
         script=script,
         language=language,

@@ -26,6 +26,9 @@ DIFFERENT = [
     (Guard.NUMBERS, "Wie viele Tage haben zwei Jahre?", "Wie viele Tage haben drei Jahre?"),
     (Guard.NUMBERS, "Combien font vingt-cinq euros ?", "Combien font vingt-six euros ?"),
     (Guard.NUMBERS, "¿Cuánto cuestan doce huevos?", "¿Cuánto cuestan diez huevos?"),
+    # the same letters, of another case or in other places
+    (Guard.WRITING, "Decode aGVsbG8gd29ybGQ=", "Decode AGvSbg8GD29YBgq="),
+    (Guard.WRITING, 'Count the spaces in "a b"', 'Count the spaces in "a   b"'),
     # the same numbers of something else
     (Guard.UNITS, "how long is a 5 km run", "how long is a 5 mile run"),
     (Guard.UNITS, "is $20 enough for a day in Oslo", "is €20 enough for a day in Oslo"),

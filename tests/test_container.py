@@ -111,12 +111,19 @@ def test_the_proxy_is_published_to_this_machine_alone() -> None:
     assert "ports" not in SERVICES["valkey"]
 
 
-def test_a_plain_up_starts_the_proxy_alone() -> None:
-    assert [name for name, service in SERVICES.items() if "profiles" not in service] == ["proxy"]
+def test_a_plain_up_starts_the_proxy_with_its_store() -> None:
+    assert not any("profiles" in service for service in SERVICES.values())
+    assert set(SERVICES) == {"proxy", "valkey"}
     for name, dependency in PROXY["depends_on"].items():
         assert "healthcheck" in SERVICES[name]
-        assert dependency == {"condition": "service_healthy", "required": False}
+        assert dependency == {"condition": "service_healthy"}
+    assert "valkey://valkey:6379/0" in PROXY["environment"]["REPRISE_STORE"]
     assert PROXY["env_file"] == [{"path": ".env", "required": False}]
+
+
+def test_the_store_keeps_its_data_across_restarts() -> None:
+    command = SERVICES["valkey"]["command"]
+    assert command[command.index("--appendonly") + 1] == "yes"
 
 
 def test_images_from_elsewhere_are_pinned() -> None:

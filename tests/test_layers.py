@@ -1,6 +1,7 @@
 """The house rules, checked against the code."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -199,3 +200,14 @@ def test_functions_and_files_stay_short(module: str) -> None:
     for node in ast.walk(TREES[module]):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert (node.end_lineno or 0) - node.lineno < 60, f"{module}.{node.name}"
+
+
+def test_the_table_for_contributors_is_this_one() -> None:
+    text = (APP.parent / "CONTRIBUTING.md").read_text()
+    rows = [line.split("|")[2] for line in text.splitlines() if line.startswith("| ")][1:]
+    told = [list(re.findall(r"`([\w/]+)`", row)) for row in rows]
+    ours = [
+        list(dict.fromkeys(f"{n.split('.')[0]}/" if "." in n else n for n in row)) for row in LAYERS
+    ]
+    ours[-1].remove("__main__")
+    assert told == ours

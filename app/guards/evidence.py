@@ -60,7 +60,10 @@ class Term(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """All that the guards look at; `text` is `raw` in lower case, its quotes made plain.
+    """All that the guards look at.
+
+    `text` is `raw` in lower case, its quotes made plain, `letters` is it without white space, and
+    `encoded` are its words in which case counts.
 
     `language` is None where nothing tells it, `lexicon` where no list fits it. `frame` is every
     word in order, `terms` those that carry meaning, `words` all under all their names, `plain` the
@@ -72,6 +75,8 @@ class Evidence:
     """
 
     raw: str
+    letters: str
+    encoded: frozenset[str]
     text: str
     script: str
     language: str | None

@@ -12,7 +12,7 @@ from app.guards.evidence import CLOCK, Evidence, Quantity, Term, in_base_unit
 from app.guards.lexing import Kind
 from app.guards.likeness import are_related, are_written_alike, is_short_for
 from app.guards.roles import common_ends, have_changed
-from app.guards.writing import are_written_apart
+from app.guards.writing import differ_in_literal_space, has_own_encoding
 from app.models import Guard
 
 _MOST_REPLACED = 3  # words in one place; more are another wording
@@ -88,7 +88,10 @@ def _languages(pair: _Pair) -> bool:
 
 
 def _writing(pair: _Pair) -> bool:
-    return are_written_apart(pair.a.raw, pair.b.raw)
+    a, b = pair.a, pair.b
+    if has_own_encoding(a.encoded, b.raw) or has_own_encoding(b.encoded, a.raw):
+        return True
+    return a.letters == b.letters and differ_in_literal_space(a.raw, b.raw)
 
 
 def _numbers(pair: _Pair) -> bool:

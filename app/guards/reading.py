@@ -10,6 +10,7 @@ from app.guards.languages import LATIN, language_of, script_of
 from app.guards.lexicon import LANGUAGES, Lexicon, Narrowing, Place, Word, load
 from app.guards.lexing import Kind, Piece, pieces, quoted, straighten
 from app.guards.requests import asks_for_things
+from app.guards.writing import encoded_words, letters_of
 from app.models import Guard
 
 _LEXICONS = MappingProxyType({language: load(language) for language in LANGUAGES})
@@ -36,6 +37,8 @@ def examine(text: str) -> Evidence:
     names = [name for term in notes.terms for name in (term.word, *term.classes)]
     return Evidence(
         raw=text,
+        letters=letters_of(text),
+        encoded=encoded_words(text),
         text=straight.lower(),
         script=script,
         language=language,

@@ -1,6 +1,8 @@
 import pytest
 
-from app.guards.writing import are_written_apart
+from app.guards.proofs import refusals
+from app.guards.reading import examine
+from app.models import Guard
 
 APART = [
     ("Decode this base64: aGVsbG8gd29ybGQ=", "Decode this base64: AGvSbg8GD29YBgq="),
@@ -19,6 +21,10 @@ ALIKE = [
     ("Decode aGVsbG8gd29ybGQ=", "Please decode aGVsbG8gd29ybGQ= for me"),
     ("iPhone or Android", "iphone or android"),
 ]
+
+
+def are_written_apart(a: str, b: str) -> bool:
+    return Guard.WRITING in refusals(examine(a), examine(b))
 
 
 @pytest.mark.parametrize(("a", "b"), APART)

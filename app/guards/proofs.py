@@ -18,6 +18,8 @@ from app.models import Guard
 _MOST_REPLACED = 3  # words in one place; more are another wording
 _WORDS = re.compile(r"\w+")
 _MOST_COMPARED = 32  # terms; more are another wording
+_MANY = 8  # terms
+_MOSTLY = 0.6  # of a text's terms
 _SHORT = 24  # words
 _MOST_ELSE = 4  # other words that only one text has
 _SHORTEST_STEM = 4  # letters after a prefix that negates
@@ -249,8 +251,21 @@ def _roles(pair: _Pair) -> bool:
     return have_changed(pair.a, pair.b)
 
 
+def _share_little(pair: _Pair) -> bool:
+    """Tell whether two long texts have most of what each says to themselves."""
+    return all(
+        len(own) >= _MANY and len(own) > _MOSTLY * len(text.terms)
+        for own, text in ((pair.left, pair.a), (pair.right, pair.b))
+    )
+
+
 def _words(pair: _Pair) -> bool:
-    """Tell whether two texts are the same but for rare words in one place: names, terms of art."""
+    """Tell whether two texts are the same but for rare words in one place: names, terms of art.
+
+    Or hardly share a word, though they are long.
+    """
+    if _share_little(pair):
+        return True
     left, right = _replaced(pair.a.terms, pair.b.terms)
     if not left or not right or max(len(left), len(right)) > _MOST_REPLACED:
         return False

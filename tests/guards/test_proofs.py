@@ -137,6 +137,12 @@ DIFFERENT = [
     (Guard.LANGUAGE, "What is Valkey?", "Was ist Valkey?"),
     (Guard.LANGUAGE, "How do I reset my password?", "Как сбросить пароль?"),
     (Guard.LANGUAGE, "¿Qué es Valkey?", "Qu'est-ce que c'est, Valkey ?"),
+    # hardly a word in common
+    (
+        Guard.WORDS,
+        "explain how maple oxide harbor violin saddle comet turnip and ledger relate",
+        "explain how basil quartz ferry trumpet stirrup nebula carrot and invoice relate",
+    ),
 ]
 
 SAME = [

@@ -6,9 +6,9 @@ The shipped embedding model sees neither: it puts everything in lower case and s
 import re
 
 _HUMP = re.compile(r"[a-z0-9][A-Z]")
-_ENCODED = re.compile(r"[A-Za-z0-9+/_-]*(?:[a-z0-9][A-Z][A-Za-z0-9+/_-]*){2}=*")
+_ENCODED = re.compile(r"[A-Za-z0-9+/_-]*(?:[a-z0-9][A-Z][A-Za-z0-9+/_-]*){3}=*")
 _SPACE = re.compile(r"\s+")
-_LITERAL = re.compile("[\n\"'`\u201c\u201d\u2018\u2019\u00ab\u00bb]")  # quotes of all kinds
+_LITERAL = re.compile('[\n"`\u201c\u201d\u00ab\u00bb]')  # not apostrophes
 
 
 def encoded_words(text: str) -> frozenset[str]:

@@ -20,6 +20,8 @@ ALIKE = [
     (" What's new? ", "What's new?"),
     ("Decode aGVsbG8gd29ybGQ=", "Please decode aGVsbG8gd29ybGQ= for me"),
     ("iPhone or Android", "iphone or android"),
+    ("Is PewDiePie on AirBnB?", "is pewdiepie on airbnb?"),
+    ("I'm late.What's next?", "I'm late. What's next?"),
 ]
 
 

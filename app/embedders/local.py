@@ -15,7 +15,7 @@ from app.threads import Threads
 _MODEL = Path(__file__).parent.parent / "data" / "all-MiniLM-L6-v2"
 _WINDOW = 256  # tokens, those that mark begin and end included; what the model was trained on
 _QUEUE = 64  # texts; a short one takes 1 or 2 ms, a long one 50
-_PATIENCE = 0.25  # seconds in line; with so much to do, a miss is sooner answered
+_PATIENCE = 0.5  # seconds in line; with so much to do, a miss is sooner answered
 _SPACE = 0x20
 _DELETE = 0x7F
 _DROPPED = frozenset({"Mn", "Cc", "Cf", "Cn", "Co"})  # Unicode general categories

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from app import policy
 from app.errors import Failure, PartUnavailable
 from app.headers import CacheControl
-from app.judge import Credulous, Judge
+from app.judge import Judge
 from app.models import CacheKey, Clock, Counts, Embedding, Header, Page, StoredResponse
 from app.parts import Budget, EmbedderPart
 from app.policy import Limits
@@ -47,7 +47,7 @@ class SemanticCache:
         self,
         store: StorePart,
         embedder: EmbedderPart,
-        judge: Judge | Credulous,
+        judge: Judge,
         limits: Limits,
         clock: Clock,
     ) -> None:
@@ -95,11 +95,11 @@ class SemanticCache:
             neighbors = await self._store.nearest(
                 lookup.key, lookup.embedding, self._limits.max_distance, lookup.budget
             )
+            near = policy.candidates(neighbors, lookup.control, self._limits, self._clock())
+            chosen = await self._judge.choose(lookup.key.text or "", near)
         except PartUnavailable as unavailable:
             lookup.failure = unavailable.detail
             return None
-        near = policy.candidates(neighbors, lookup.control, self._limits, self._clock())
-        chosen = self._judge.first(lookup.key.text or "", near)
         return Hit(chosen.stored, max(0.0, chosen.distance)) if chosen else None
 
     async def embed(self, lookup: Lookup) -> None:
@@ -167,10 +167,15 @@ class SemanticCache:
     async def degraded(self) -> list[str]:
         """Name the parts that are down."""
         is_silent = await self.count() is None
-        down = {"store": is_silent or self._store.is_down, "embedder": self._embedder.is_down}
+        down = {
+            "store": is_silent or self._store.is_down,
+            "embedder": self._embedder.is_down,
+            "verifier": self._judge.is_down,
+        }
         return [name for name, is_down in down.items() if is_down]
 
     async def aclose(self) -> None:
         """Finish what is being written, then close the parts."""
         await self._store.aclose()
         await self._embedder.aclose()
+        await self._judge.aclose()

@@ -21,26 +21,34 @@ from app.admin_client import AdminClient
 from app.demo import run_demo
 from app.embedders.local import LocalEmbedder
 from app.errors import BadInput, CallFailed, ConfigurationError
-from app.evaluation import evaluate_pairs, read_pairs
+from app.evaluation import Models, Scale, evaluate_pairs, read_pairs
 from app.figures import Report
-from app.interfaces import Embedder
 from app.logs import configure_logging
 from app.main import create_app
 from app.progress import Progress
 from app.replaying import read_stream, replay_stream
 from app.server import Server, listen, run_server, url_of
 from app.settings import PREFIX, Settings, load_settings
+from app.verifier import load_verifier
 from app.workers import Workers
 
 T = TypeVar("T")
 
 _DISTANCES = (0.05, 0.10, 0.15, 0.20, 0.25, 0.30)
 _FARTHEST = 2.0
+_ERROR_RATES = (0.01, 0.02, 0.05)
 
 _Files = Annotated[list[Path], typer.Argument(help="JSON lines, gzipped if named .gz.")]
 _Distances = Annotated[
     list[float] | None,
     typer.Option(help="Greatest cosine distance; repeatable. [default: 0.05, 0.1 … 0.3]"),
+]
+_ErrorRates = Annotated[
+    list[float] | None,
+    typer.Option(help="Share of hits that may be wrong; repeatable. [default: 0.01, 0.02, 0.05]"),
+]
+_Verifier = Annotated[
+    Path | None, typer.Option(help="Folder of a verifier that training/ has made.")
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -89,21 +97,33 @@ def demo() -> None:
 
 
 @commands.command()
-def evaluate(
+def evaluate(  # noqa: PLR0913, PLR0917 - the options of a command
     files: _Files,
     distance: _Distances = None,
+    error_rate: _ErrorRates = None,
+    verifier: _Verifier = None,
     show: Annotated[int, typer.Option(help="List so many wrong refusals.", min=0)] = 0,
     as_json: _Json = False,
 ) -> None:
     """Count which labelled pairs, {"a", "b", "same"}, would share an answer."""
     measure = partial(evaluate_pairs, show=show)
-    _measure(files, distance, read_pairs, measure, as_json=as_json)
+    with _reported():
+        scale = _scale(distance, error_rate)
+    _measure(files, scale, (read_pairs, measure), verifier, as_json=as_json)
 
 
 @commands.command()
-def replay(files: _Files, distance: _Distances = None, as_json: _Json = False) -> None:
+def replay(
+    files: _Files,
+    distance: _Distances = None,
+    error_rate: _ErrorRates = None,
+    verifier: _Verifier = None,
+    as_json: _Json = False,
+) -> None:
     """Send a stream of {"prompt", "answer_id"} through a proxy on this machine, count its hits."""
-    _measure(files, distance, read_stream, replay_stream, as_json=as_json)
+    with _reported():
+        scale = _scale(distance, error_rate)
+    _measure(files, scale, (read_stream, replay_stream), verifier, as_json=as_json)
 
 
 @commands.command()
@@ -159,35 +179,43 @@ def _admin_client(url: str | None) -> AdminClient:
 
 def _measure(
     files: Sequence[Path],
-    distances: Sequence[float] | None,
-    read: Callable[[Path], T],
-    measure: Callable[[T, Sequence[float], Embedder, Progress], Report],
+    scale: Scale,
+    work: tuple[Callable[[Path], T], Callable[[T, Scale, Models, Progress], Report]],
+    model: Path | None,
     *,
     as_json: bool,
 ) -> None:
     """Read all the files, then measure and report one after the other."""
+    read, measure = work
     with _reported():
-        chosen = _allowed(distances or _DISTANCES)
         read_files = [read(file) for file in files]
+        verifier = load_verifier(model, LocalEmbedder.name) if model else None
     embedder = LocalEmbedder()
+    models = Models(embedder, verifier)
     reports = []
     try:
         for content in read_files:
-            reports.append(measure(content, chosen, embedder, _bar))
+            reports.append(measure(content, scale, models, _bar))
             if not as_json:
                 typer.echo(reports[-1])
     finally:
         asyncio.run(embedder.aclose())
+        if verifier is not None:
+            asyncio.run(verifier.aclose())
     if as_json:
         document = {"files": [report.document() for report in reports]}
         typer.echo(json.dumps(document, indent=2, allow_nan=False))
 
 
-def _allowed(distances: Sequence[float]) -> list[float]:
+def _scale(distances: Sequence[float] | None, rates: Sequence[float] | None) -> Scale:
+    distances, rates = distances or _DISTANCES, rates or _ERROR_RATES
     for distance in distances:
         if not 0 <= distance <= _FARTHEST:
             raise BadInput(f"--distance {distance} is not allowed: a cosine distance from 0 to 2")
-    return list(dict.fromkeys(distances))
+    for rate in rates:
+        if not 0 < rate < 1:
+            raise BadInput(f"--error-rate {rate} is not allowed: more than 0 and less than 1")
+    return Scale(list(dict.fromkeys(distances)), list(dict.fromkeys(rates)))
 
 
 @contextmanager

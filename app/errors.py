@@ -28,7 +28,8 @@
         └── UpstreamTimeout      504
 
 Foreign errors are mapped to these once, where they enter: those of the HTTP client in
-`upstream.py`, those of stores and embedders in `parts.py`.
+`upstream.py`, those of stores, embedders and verifiers in
+`parts.py`.
 """
 
 from typing import ClassVar, Literal
@@ -36,7 +37,7 @@ from typing import ClassVar, Literal
 Misread = Literal["not-json", "ambiguous-json", "unknown-body"]
 """Why a body cannot be understood: a token that README explains."""
 
-Failure = Literal["store-unavailable", "embedder-unavailable"]
+Failure = Literal["store-unavailable", "embedder-unavailable", "verifier-unavailable"]
 """Which part of the cache failed: a token that README explains."""
 
 

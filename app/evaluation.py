@@ -16,17 +16,40 @@ from app.figures import Report, Row, Share, Table
 from app.guards.evidence import Evidence
 from app.guards.proofs import refusals
 from app.guards.reading import examine
-from app.interfaces import Embedder
+from app.interfaces import Embedder, Verifier
 from app.jsonl import Line, read_lines
 from app.key import KeyRules, build_key
 from app.memo import Memo
-from app.models import CacheKey, ClientRequest, Embedding, Guard
+from app.models import CacheKey, Candidate, ClientRequest, Embedding, Guard
 from app.openai import ChatRequest
 from app.progress import Progress
 
 _RULES = KeyRules(upstream="simulated://")
 _GUARD_COLUMNS = ("guard", "fired", "rightly")
-_COLUMNS = ("stage", "distance", "recall", "negatives_served", "wrong_among_served")
+_COLUMNS = (
+    "stage",
+    "distance",
+    "error_rate",
+    "recall",
+    "negatives_served",
+    "wrong_among_served",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What is measured: an embedder, and the verifier if there is one."""
+
+    embedder: Embedder
+    verifier: Verifier | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Where to measure: greatest distances, and shares of hits that may be wrong."""
+
+    distances: Sequence[float]
+    error_rates: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,33 +71,48 @@ class PairSet:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A pair, its cosine distance, and the guards that refuse it.
+    """A pair, its cosine distance, the guards that refuse it, and how likely it serves.
 
-    The distance is infinite where the one can never answer the other.
+    The distance is infinite where the one can never answer the other, the probability 0 where
+    nobody asks the verifier.
     """
 
     pair: Pair
     distance: float
     guards: Sequence[Guard] = ()
+    probability: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """A rule that says whether the stored answer may be given, within a greatest distance."""
+class Rule:
+    """What says whether a stored answer may be given.
 
-    name: str
-    allows: Callable[[Comparison, float], bool]
+    `least` is the probability that it takes, for a share of wrong hits of `error_rate`; without,
+    the verifier is not asked.
+    """
+
+    stage: str
+    distance: float
+    guarded: bool = False
+    least: float = 0.0
+    error_rate: float | None = None
+
+    def allows(self, comparison: Comparison) -> bool:
+        """Tell whether the stored answer may be given."""
+        if comparison.distance > self.distance or (self.guarded and comparison.guards):
+            return False
+        return comparison.probability >= self.least
 
 
-def _is_near(comparison: Comparison, farthest: float) -> bool:
-    return comparison.distance <= farthest
-
-
-def _is_let_pass(comparison: Comparison, farthest: float) -> bool:
-    return comparison.distance <= farthest and not comparison.guards
-
-
-STAGES = (Stage("distance", _is_near), Stage("guards", _is_let_pass))
+def _rules(scale: Scale, verifier: Verifier | None) -> Iterator[Rule]:
+    for stage, guarded in (("distance", False), ("guards", True)):
+        for distance in scale.distances:
+            yield Rule(stage, distance, guarded)
+    if verifier is not None:
+        known = verifier.calibration
+        for stage, guarded in (("verifier", False), ("all", True)):
+            for rate in scale.error_rates:
+                yield Rule(stage, known.max_distance, guarded, known.threshold(rate), rate)
 
 
 def read_pairs(path: Path) -> PairSet:
@@ -108,28 +146,28 @@ def _key(line: Line, name: str) -> CacheKey:
 
 def evaluate_pairs(
     pair_set: PairSet,
-    distances: Sequence[float],
-    embedder: Embedder,
+    scale: Scale,
+    models: Models,
     progress: Progress,
     *,
     show: int = 0,
 ) -> Report:
-    """Compare the pairs and count, for every stage and distance, what would be served.
+    """Compare the pairs and count, for every stage and threshold, what would be served.
 
     Each guard is told of on the pairs within the greatest distance; `show` is how many of the
     pairs that it wrongly refuses are to be listed.
     """
-    comparisons = asyncio.run(_compare(pair_set, embedder, progress))
+    comparisons = asyncio.run(_compare(pair_set, models, progress))
     positives = sum(pair.same for pair in pair_set.pairs)
     return Report(
         file=pair_set.file,
         counts={"pairs": len(comparisons), "positives": positives},
         figures=Table(
             _COLUMNS,
-            [_row(comparisons, stage, distance) for stage in STAGES for distance in distances],
+            [_row(comparisons, rule) for rule in _rules(scale, models.verifier)],
         ),
-        guards=Table(_GUARD_COLUMNS, list(_guard_rows(comparisons, max(distances)))),
-        examples=list(itertools.islice(_wrong_refusals(comparisons, max(distances)), show)),
+        guards=Table(_GUARD_COLUMNS, list(_guard_rows(comparisons, max(scale.distances)))),
+        examples=list(itertools.islice(_wrong_refusals(comparisons, max(scale.distances)), show)),
     )
 
 
@@ -153,31 +191,46 @@ def _wrong_refusals(comparisons: Sequence[Comparison], farthest: float) -> Itera
             yield f"wrongly refused by {guards}, {comparison.distance:.4f} away: {texts}"
 
 
-def _row(comparisons: Sequence[Comparison], stage: Stage, distance: float) -> Row:
-    served = [c.pair.same for c in comparisons if stage.allows(c, distance)]
+def _row(comparisons: Sequence[Comparison], rule: Rule) -> Row:
+    served = [c.pair.same for c in comparisons if rule.allows(c)]
     right = sum(served)
     wrong = len(served) - right
     positives = sum(comparison.pair.same for comparison in comparisons)
     return {
-        "stage": stage.name,
-        "distance": distance,
+        "stage": rule.stage,
+        "distance": rule.distance,
+        "error_rate": rule.error_rate,
         "recall": Share(right, positives),
         "negatives_served": Share(wrong, len(comparisons) - positives),
         "wrong_among_served": Share(wrong, len(served)),
     }
 
 
-async def _compare(pair_set: PairSet, embedder: Embedder, progress: Progress) -> list[Comparison]:
-    memo = Memo(embedder)
+async def _compare(pair_set: PairSet, models: Models, progress: Progress) -> list[Comparison]:
+    memo = Memo(models.embedder)
     keys = [key for pair in pair_set.pairs for key in (pair.stored, pair.asked)]
     texts = dict.fromkeys(key.text for key in keys if key.text is not None)
     with progress(pair_set.file, len(texts)) as advance:
         await memo.learn(texts, advance)
     examined = functools.cache(examine)
-    return [
-        Comparison(pair, await _distance(pair, memo), _guards(pair, examined))
-        for pair in pair_set.pairs
-    ]
+    comparisons = []
+    for pair in pair_set.pairs:
+        distance = await _distance(pair, memo)
+        probability = await _probability(pair, distance, models.verifier)
+        comparisons.append(Comparison(pair, distance, _guards(pair, examined), probability))
+    return comparisons
+
+
+async def _probability(pair: Pair, distance: float, verifier: Verifier | None) -> float:
+    stored, asked = pair.stored, pair.asked
+    if stored.digest == asked.digest:
+        return math.inf  # no matter how sure the verifier must be
+    if verifier is None or stored.text is None or asked.text is None:
+        return 0.0
+    if distance > verifier.calibration.max_distance:
+        return 0.0
+    (probability,) = await verifier.verify(asked.text, [Candidate(stored.text, distance)])
+    return probability
 
 
 def _guards(pair: Pair, examined: Callable[[str], Evidence]) -> Sequence[Guard]:

@@ -68,7 +68,7 @@ class Table:
         ]
 
     def __str__(self) -> str:
-        rows = [[str(row[column]) for column in self.columns] for row in self.rows]
+        rows = [[_cell(row[column]) for column in self.columns] for row in self.rows]
         return table([_words(name) for name in self.columns], rows)
 
 
@@ -111,6 +111,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         _GAP.join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
         for line in lines
     )
+
+
+def _cell(value: str | float | Share | None) -> str:
+    return "-" if value is None else str(value)
 
 
 def _words(name: str) -> str:

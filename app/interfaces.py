@@ -8,7 +8,9 @@ is to say what failed.
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
+from app.calibration import Calibration
 from app.models import (
+    Candidate,
     ClientRequest,
     Counts,
     Embedding,
@@ -103,6 +105,23 @@ class Embedder(Protocol):
 
         None where the model cannot represent the whole text: it is too long or holds an unknown
         token, so that its embedding would be another text's too.
+        """
+
+    async def aclose(self) -> None:
+        """Let go of everything."""
+
+
+class Verifier(Protocol):
+    """Reads two questions together and tells whether one answer serves both."""
+
+    @property
+    def calibration(self) -> Calibration:
+        """What was measured of it: how far apart is worth asking, and what is likely enough."""
+
+    async def verify(self, asked: str, candidates: Sequence[Candidate]) -> Sequence[float]:
+        """Tell for each candidate how likely its answer serves the question, from 0 to 1.
+
+        0 where the model cannot see all of both.
         """
 
     async def aclose(self) -> None:

@@ -21,13 +21,13 @@ from app.embedders.remote import RemoteEmbedder
 from app.embeddings import EmbeddingsProxy
 from app.errors import ConfigurationError
 from app.forwarding import Forwarder
-from app.interfaces import Embedder, Upstream, WholeStore
-from app.judge import Credulous, Judge
+from app.interfaces import Embedder, Upstream, Verifier, WholeStore
+from app.judge import Bar, Guards, Judge
 from app.key import KeyRules
 from app.metrics import Metrics
 from app.middleware import CHAT_COMPLETIONS, EMBEDDINGS, ExchangeMiddleware, GateMiddleware
 from app.models import Clock, EmbeddingModel, Kind
-from app.parts import EmbedderPart
+from app.parts import EmbedderPart, VerifierPart
 from app.policy import Limits
 from app.proxy import Proxy, Rules
 from app.settings import Settings
@@ -39,6 +39,7 @@ from app.stores.valkey import ValkeyStore
 from app.stores.valkey_search import IndexOptions
 from app.stores.valkey_url import address_of
 from app.upstream import HttpUpstream, Target
+from app.verifier import load_verifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +51,26 @@ class Adapters:
     upstream: Upstream
     metrics: Metrics
     clock: Clock
+    verifier: Verifier | None = None
 
 
 def adapters_for(
-    settings: Settings, *, embedder: Embedder | None = None, clock: Clock = time.time
+    settings: Settings,
+    *,
+    embedder: Embedder | None = None,
+    verifier: Verifier | None = None,
+    clock: Clock = time.time,
 ) -> Adapters:
-    """Make the adapters that the settings name; an embedder that is given takes its place."""
+    """Make the adapters that the settings name; what is given takes its place."""
     metrics = Metrics()
     embedder = embedder or _embedder(settings)
     upstream = _upstream(settings)
     store = _store(settings, embedder, metrics, clock)
-    return Adapters(store, embedder, upstream, metrics, clock)
+    if settings.verifier == "off":
+        verifier = None
+    elif verifier is None:
+        verifier = load_verifier(Path(settings.verifier_model), embedder.name)
+    return Adapters(store, embedder, upstream, metrics, clock, verifier)
 
 
 def _store(settings: Settings, embedder: Embedder, metrics: Metrics, clock: Clock) -> WholeStore:
@@ -139,12 +149,12 @@ def _embedder(settings: Settings) -> Embedder:
 def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     """Put the proxy together."""
     parts = adapters or adapters_for(settings)
-    rules = _rules(settings)
+    rules = _rules(settings, parts.verifier)
     forwarder = Forwarder(parts.upstream, parts.metrics)
     cache = SemanticCache(
         StorePart(parts.store, parts.metrics),
         EmbedderPart(parts.embedder, parts.metrics),
-        Judge(parts.metrics) if settings.guards == "on" else Credulous(),
+        _judge(settings, parts),
         rules.limits,
         parts.clock,
     )
@@ -182,7 +192,22 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     return app
 
 
-def _rules(settings: Settings) -> Rules:
+def _judge(settings: Settings, parts: Adapters) -> Judge:
+    guards = Guards(parts.metrics) if settings.guards == "on" else None
+    if parts.verifier is None:
+        return Judge(guards)
+    part = VerifierPart(parts.verifier, settings.verifier_timeout, parts.metrics)
+    least = parts.verifier.calibration.threshold(settings.max_error_rate)
+    return Judge(guards, Bar(part, least, parts.metrics))
+
+
+def _max_distance(settings: Settings, verifier: Verifier | None) -> float:
+    if settings.max_distance is not None:
+        return settings.max_distance
+    return verifier.calibration.max_distance if verifier else Limits().max_distance
+
+
+def _rules(settings: Settings, verifier: Verifier | None) -> Rules:
     return Rules(
         keys=KeyRules(
             upstream=settings.upstream_url,
@@ -191,7 +216,7 @@ def _rules(settings: Settings) -> Rules:
             ignored_headers=frozenset(name.lower().encode() for name in settings.ignored_headers),
         ),
         limits=Limits(
-            max_distance=settings.max_distance,
+            max_distance=_max_distance(settings, verifier),
             max_temperature=settings.max_temperature,
             max_bytes=settings.max_body_bytes,
             ttl=settings.ttl,

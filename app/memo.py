@@ -1,11 +1,11 @@
-"""An embedder that embeds each text once."""
+"""Models that several proxies take turns with; the embedder embeds each text once."""
 
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Sequence
 
-from app.interfaces import Embedder
-from app.models import Embedding, Header
+from app.interfaces import Embedder, Verifier
+from app.models import Candidate, Embedding, Header
 
 
 class Memo:
@@ -35,6 +35,21 @@ class Memo:
         async with asyncio.TaskGroup() as tasks:
             for _ in range(os.cpu_count() or 1):
                 tasks.create_task(work())
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+
+class Lent:
+    """A verifier that is its owner's to close."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        self._verifier = verifier
+        self.calibration = verifier.calibration
+
+    async def verify(self, asked: str, candidates: Sequence[Candidate]) -> Sequence[float]:
+        """Ask the verifier."""
+        return await self._verifier.verify(asked, candidates)
 
     async def aclose(self) -> None:
         """Do nothing."""

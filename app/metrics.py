@@ -41,13 +41,19 @@ class Metrics:
         self.embedding_seconds = histogram(
             "reprise_embedding_seconds", "Time spent embedding a text.", buckets=_FAST
         )
+        # The verifier has returned or failed; what it remembers costs nothing and is not here.
+        self.verification_seconds = histogram(
+            "reprise_verification_seconds",
+            "Time spent verifying the candidates of a question.",
+            buckets=_FAST,
+        )
         # The upstream's head has arrived or the attempt has failed.
         self.upstream_seconds = histogram(
             "reprise_upstream_seconds",
             "Time from forwarding a request to the head of its answer.",
             buckets=_SLOW,
         )
-        # A guard has refused a neighbour.
+        # A guard, or the verifier, has refused a neighbour.
         self.refusals = counter("reprise_refusals", "Neighbours refused, by guard.", ["guard"])
         # The store has taken an answer.
         self.stored = counter("reprise_stored", "Answers stored, by kind.", ["kind"])

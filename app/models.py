@@ -142,6 +142,14 @@ class Neighbor:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """A stored question that may be the one asked; `distance` is cosine."""
+
+    text: str = field(repr=False)
+    distance: float
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """Some stored responses; `cursor` leads to the next ones and is empty after the last."""
 

@@ -16,13 +16,14 @@ import numpy as np
 
 from app.breaker import Breaker
 from app.errors import Declined, Failure, PartFailed, PartUnavailable
-from app.interfaces import Embedder
+from app.interfaces import Embedder, Verifier
 from app.metrics import Metrics
-from app.models import Clock, Embedding, Header
+from app.models import Candidate, Clock, Embedding, Header
 
 T = TypeVar("T")
 
 _TEXTS_KNOWN = 4096  # 6 KiB each at 1,536 dimensions
+_PAIRS_KNOWN = 16_384
 
 _logger = logging.getLogger("reprise.cache")
 
@@ -141,3 +142,60 @@ class EmbedderPart:
     async def aclose(self) -> None:
         """Close the embedder."""
         await self._embedder.aclose()
+
+
+class VerifierPart:
+    """A verifier whose probabilities have been checked; `timeout` is in seconds a question."""
+
+    def __init__(
+        self,
+        verifier: Verifier,
+        timeout: float,
+        metrics: Metrics,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._verifier = verifier
+        self._timeout = timeout
+        self._part = Part("verifier", "verifier-unavailable", metrics, clock)
+        self._seconds = metrics.verification_seconds
+        self._known: OrderedDict[tuple[str, Candidate], float] = OrderedDict()
+
+    @property
+    def is_down(self) -> bool:
+        """Tell whether the verifier is being left alone."""
+        return self._part.is_down
+
+    async def verify(self, asked: str, candidates: Sequence[Candidate]) -> Sequence[float]:
+        """Tell for each candidate how likely its answer serves the question, from 0 to 1.
+
+        What was verified lately is not verified again, be the verifier down or not. Raises
+        PartUnavailable.
+        """
+        told = {c: known for c in candidates if (known := self._recall(asked, c)) is not None}
+        if unknown := [candidate for candidate in candidates if candidate not in told]:
+
+            async def work() -> Sequence[float]:
+                return self._checked(await self._verifier.verify(asked, unknown), len(unknown))
+
+            found = await self._part.call(work, Budget(self._timeout), self._seconds)
+            for candidate, probability in zip(unknown, found, strict=True):
+                told[candidate] = self._known[asked, candidate] = probability
+            while len(self._known) > _PAIRS_KNOWN:
+                self._known.popitem(last=False)
+        return [told[candidate] for candidate in candidates]
+
+    def _recall(self, asked: str, candidate: Candidate) -> float | None:
+        known = self._known.get((asked, candidate))
+        if known is not None:
+            self._known.move_to_end((asked, candidate))
+        return known
+
+    @staticmethod
+    def _checked(probabilities: Sequence[float], count: int) -> Sequence[float]:
+        if len(probabilities) != count or not all(0 <= p <= 1 for p in probabilities):
+            raise ValueError("not a probability for each candidate")
+        return probabilities
+
+    async def aclose(self) -> None:
+        """Close the verifier."""
+        await self._verifier.aclose()

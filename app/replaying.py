@@ -10,22 +10,26 @@ from typing import Literal
 from urllib.parse import quote
 
 from app.client import Client, Reply
+from app.evaluation import Models, Scale
 from app.figures import Report, Row, Share, Table
-from app.interfaces import Embedder
 from app.jsonl import Line, read_lines
 from app.main import adapters_for, create_app
-from app.memo import Memo
+from app.memo import Lent, Memo
 from app.progress import Progress
 from app.server import serving
 from app.settings import FixedSettings
 from app.simulator import SimulatedUpstream
 
 _LONG = 2_592_000.0  # seconds
+_ANY = 0.5  # where no share is asked for
 _PATIENT = 30.0  # seconds; a busy machine must not change the figures
-_STAGES: tuple[tuple[str, Literal["on", "off"]], ...] = (("distance", "off"), ("guards", "on"))
+_Switch = Literal["on", "off"]
+_STAGES: tuple[tuple[str, _Switch], ...] = (("distance", "off"), ("guards", "on"))
+_VERIFIED: tuple[tuple[str, _Switch], ...] = (("verifier", "off"), ("all", "on"))
 _COLUMNS = (
     "stage",
     "distance",
+    "error_rate",
     "hit_rate",
     "wrong_among_hits",
     "ideal_hits_taken",
@@ -54,11 +58,15 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What decides which neighbour answers: a stage, and its greatest cosine distance."""
+    """What decides which neighbour answers: a stage, and its greatest cosine distance.
+
+    `error_rate` is the share of hits that may be wrong; without, nothing is verified.
+    """
 
     stage: str
-    guards: Literal["on", "off"]
+    guards: _Switch
     distance: float
+    error_rate: float | None = None
 
 
 @dataclass(slots=True)
@@ -119,14 +127,13 @@ def _expects_hit(line: Line, had: bool) -> bool:
     return line.text("expect") == "hit" if "expect" in line.document else had
 
 
-def replay_stream(
-    stream: Stream, distances: Sequence[float], embedder: Embedder, progress: Progress
-) -> Report:
-    """Send a stream through one empty proxy for each stage and distance, and count its hits.
+def replay_stream(stream: Stream, scale: Scale, models: Models, progress: Progress) -> Report:
+    """Send a stream through one empty proxy for each stage and threshold, and count its hits.
 
     Each text is embedded once, beforehand: latencies are without that.
     """
-    memo = Memo(embedder)
+    memo = Memo(models.embedder)
+    shared = replace(models, embedder=memo)
     prompts = dict.fromkeys(q.prompt for q in (*stream.filling, *stream.counted))
     with progress(f"{stream.file}: embedding", len(prompts)) as advance:
         asyncio.run(memo.learn(prompts, advance))
@@ -138,21 +145,27 @@ def replay_stream(
         },
         figures=Table(
             _COLUMNS,
-            [
-                _row(stream, Rule(stage, guards, distance), memo, progress)
-                for stage, guards in _STAGES
-                for distance in distances
-            ],
+            [_row(stream, rule, shared, progress) for rule in _rules(scale, models)],
         ),
     )
 
 
-def _row(stream: Stream, rule: Rule, embedder: Embedder, progress: Progress) -> Row:
+def _rules(scale: Scale, models: Models) -> Iterator[Rule]:
+    for stage, guards in _STAGES:
+        for distance in scale.distances:
+            yield Rule(stage, guards, distance)
+    if models.verifier is not None:
+        for stage, guards in _VERIFIED:
+            for rate in scale.error_rates:
+                yield Rule(stage, guards, models.verifier.calibration.max_distance, rate)
+
+
+def _row(stream: Stream, rule: Rule, models: Models, progress: Progress) -> Row:
     tally = _Tally()
     steps = len(stream.filling) + len(stream.counted)
     with (
-        progress(f"{stream.file}: {rule.stage}, {rule.distance}", steps) as advance,
-        _proxy(steps, rule, embedder) as (client, desk),
+        progress(f"{stream.file}: {rule.stage}, {_threshold(rule)}", steps) as advance,
+        _proxy(steps, rule, models) as (client, desk),
     ):
         for question in stream.filling:
             # Stored, whatever is in the cache already: it is filled, not asked.
@@ -166,6 +179,7 @@ def _row(stream: Stream, rule: Rule, embedder: Embedder, progress: Progress) -> 
     return {
         "stage": rule.stage,
         "distance": rule.distance,
+        "error_rate": rule.error_rate,
         "hit_rate": Share(hits, requests),
         "wrong_among_hits": Share(hits - tally.right, hits),
         "ideal_hits_taken": Share(tally.taken, ideal),
@@ -175,21 +189,30 @@ def _row(stream: Stream, rule: Rule, embedder: Embedder, progress: Progress) -> 
     }
 
 
+def _threshold(rule: Rule) -> float:
+    return rule.distance if rule.error_rate is None else rule.error_rate
+
+
 @contextmanager
-def _proxy(entries: int, rule: Rule, embedder: Embedder) -> Iterator[tuple[Client, _Desk]]:
+def _proxy(entries: int, rule: Rule, models: Models) -> Iterator[tuple[Client, _Desk]]:
     """Run an empty proxy that forgets nothing."""
     settings = FixedSettings(
         upstream_url="simulated://",
         guards=rule.guards,
+        verifier="off" if rule.error_rate is None else "on",
         max_distance=rule.distance,
+        max_error_rate=rule.error_rate or _ANY,
         max_entries=entries,
         ttl=_LONG,
         store_timeout=_PATIENT,
         embedder_timeout=_PATIENT,
+        verifier_timeout=_PATIENT,
     )
     desk = _Desk()
+    verifier = Lent(models.verifier) if models.verifier else None
     adapters = replace(
-        adapters_for(settings, embedder=embedder), upstream=SimulatedUpstream(answer=desk.answer)
+        adapters_for(settings, embedder=models.embedder, verifier=verifier),
+        upstream=SimulatedUpstream(answer=desk.answer),
     )
     with serving(create_app(settings, adapters)) as url, Client(url) as client:
         yield client, desk

@@ -132,9 +132,12 @@ class Settings(BaseSettings):
     embedding_dimensions: int = _setting(1536, "a whole number from 1 to 16384", ge=1, le=16_384)
     embedder_timeout: float = _setting(2.0, "seconds, more than 0", gt=0)
     guards: Literal["on", "off"] = _setting("on", "on or off")
-    verifier: Literal["off"] = _setting("off", "off")
+    verifier: Literal["on", "off"] = _setting("off", "on or off")
+    verifier_model: str = _setting("", "a folder with what training/ makes")
+    verifier_timeout: float = _setting(0.5, "seconds, more than 0", gt=0)
 
-    max_distance: float = _setting(0.15, "a cosine distance from 0 to 2", ge=0, le=2)
+    max_distance: float | None = _setting(None, "a cosine distance from 0 to 2", ge=0, le=2)
+    max_error_rate: float = _setting(0.01, "a share, more than 0 and less than 1", gt=0, lt=1)
     ttl: float = _setting(3600.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
     isolation: Isolation = _setting(Isolation.CREDENTIAL, "user, credential or shared")
     ignored_headers: _List = _setting((), "header names, separated by commas")
@@ -258,6 +261,11 @@ def check(settings: Settings) -> None:
         raise ConfigurationError(
             f"{PREFIX}WORKERS={settings.workers} is not allowed with {PREFIX}STORE="
             f"{settings.store}: workers cannot share it, so 1"
+        )
+    if settings.verifier == "on" and not settings.verifier_model:
+        raise ConfigurationError(
+            f"{PREFIX}VERIFIER=on is not allowed without {PREFIX}VERIFIER_MODEL: no model ships "
+            "with Reprise yet, training/ makes one"
         )
     if settings.upstream_api_key.get_secret_value() and not settings.api_keys and not local:
         raise ConfigurationError(

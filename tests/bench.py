@@ -8,7 +8,7 @@ from typing import Any
 from app.cache import SemanticCache
 from app.forwarding import Forwarder
 from app.headers import cache_status_value
-from app.judge import Judge
+from app.judge import Guards, Judge
 from app.key import KeyRules
 from app.metrics import Metrics
 from app.models import ClientRequest, Head, Header, Replay
@@ -38,7 +38,7 @@ class Bench:
         self.cache = SemanticCache(
             StorePart(self.store, self.metrics),
             EmbedderPart(self.embedder, self.metrics),
-            Judge(self.metrics),
+            Judge(Guards(self.metrics)),
             rules.limits,
             self.clock,
         )

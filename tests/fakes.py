@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from app.calibration import Calibration
 from app.models import (
+    Candidate,
     ClientRequest,
     Counts,
     Embedding,
@@ -60,6 +62,26 @@ class FakeEmbedder:
         if self.before is not None:
             await self.before()
         return self.answer(text)
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+class FakeVerifier:
+    """Says of a candidate what `answer` says of its text."""
+
+    def __init__(self) -> None:
+        self.calibration = Calibration(0.0, 1.0, 0.0, 0.4, ((0.01, 0.9), (0.05, 0.6)))
+        self.asked: list[tuple[str, Sequence[Candidate]]] = []
+        self.before: Callable[[], Awaitable[None]] | None = None
+        self.answer: Callable[[str], float] = lambda _: 1.0
+        self.closed = False
+
+    async def verify(self, asked: str, candidates: Sequence[Candidate]) -> Sequence[float]:
+        self.asked.append((asked, candidates))
+        if self.before is not None:
+            await self.before()
+        return [self.answer(candidate.text) for candidate in candidates]
 
     async def aclose(self) -> None:
         self.closed = True

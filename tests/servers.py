@@ -15,7 +15,7 @@ from app.metrics import Metrics
 from app.models import Header
 from app.server import Server, listen, url_of
 from app.settings import FixedSettings
-from tests.fakes import FakeEmbedder, FakeStore, ManualClock, completion
+from tests.fakes import FakeEmbedder, FakeStore, FakeVerifier, ManualClock, completion
 
 JSON_TYPE: Header = (b"content-type", b"application/json")
 STREAM_TYPE: Header = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -150,6 +150,7 @@ class Setup:
         self.clock = ManualClock()
         self.store: Any = FakeStore(self.clock)
         self.embedder = FakeEmbedder()
+        self.verifier = FakeVerifier()
         self.settings = FixedSettings(**settings)
         self.metrics: Metrics
         self.server: Server
@@ -165,7 +166,7 @@ class Setup:
         """Run the proxy alone, before an upstream elsewhere."""
         settings = self.settings.model_copy(update={"upstream_url": upstream_url})
         fake = self.embedder if settings.embedder == "local" else None
-        adapters = adapters_for(settings, embedder=fake, clock=self.clock)
+        adapters = adapters_for(settings, embedder=fake, verifier=self.verifier, clock=self.clock)
         if self.store is not None:
             adapters = replace(adapters, store=self.store)
         self.metrics = adapters.metrics

@@ -4,13 +4,13 @@ import pytest
 
 from app.cache import Lookup, SemanticCache
 from app.headers import CacheControl
-from app.judge import Judge
+from app.judge import Bar, Guards, Judge
 from app.metrics import Metrics
 from app.models import CacheKey, StoredResponse
-from app.parts import EmbedderPart
+from app.parts import EmbedderPart, VerifierPart
 from app.policy import Limits
 from app.store_parts import StorePart
-from tests.fakes import FakeEmbedder, FakeStore, ManualClock, embedding_of, hang
+from tests.fakes import FakeEmbedder, FakeStore, FakeVerifier, ManualClock, embedding_of, hang
 
 
 class Bench:
@@ -20,11 +20,13 @@ class Bench:
         self.clock = ManualClock()
         self.store = FakeStore(self.clock)
         self.embedder = FakeEmbedder()
+        self.verifier = FakeVerifier()
         self.metrics = Metrics()
+        verifier = VerifierPart(self.verifier, 0.01, self.metrics)
         self.cache = SemanticCache(
             StorePart(self.store, self.metrics),
             EmbedderPart(self.embedder, self.metrics),
-            Judge(self.metrics),
+            Judge(Guards(self.metrics), Bar(verifier, 0.9, self.metrics)),
             Limits(**limits),
             self.clock,
         )
@@ -159,6 +161,26 @@ async def test_a_failing_embedder_is_a_miss_that_says_so(trouble: Any) -> None:
     assert bench.store.calls == []
 
 
+@pytest.mark.parametrize("trouble", [fail, hang])
+async def test_a_failing_verifier_is_a_miss_that_says_so(trouble: Any) -> None:
+    bench = Bench()
+    await bench.keep("valkey is what")
+    bench.verifier.before = trouble
+    lookup = bench.lookup("valkey what")
+    assert await bench.cache.semantic(lookup) is None
+    assert lookup.failure == "verifier-unavailable"
+    assert lookup.embedding is not None
+
+
+async def test_a_neighbor_that_is_not_likely_enough_does_not_answer() -> None:
+    bench = Bench()
+    await bench.keep("valkey is what")
+    bench.verifier.answer = lambda _: 0.89
+    lookup = bench.lookup("valkey what")
+    assert await bench.cache.semantic(lookup) is None
+    assert lookup.failure is None
+
+
 async def test_closing_finishes_writes_and_closes_the_parts() -> None:
     bench = Bench()
     stored = await bench.keep("valkey what")
@@ -167,6 +189,7 @@ async def test_closing_finishes_writes_and_closes_the_parts() -> None:
     await bench.cache.aclose()
     assert await bench.store.memory.get(stored.id) == stored
     assert bench.embedder.closed
+    assert bench.verifier.closed
 
 
 async def test_degraded_parts_are_named() -> None:

@@ -202,7 +202,7 @@ def test_evaluate_prints_a_table_for_each_file(measured: Path) -> None:
     assert done.stdout.count("pairs.jsonl: 2 pairs, 1 positives\n") == 2
     rows = [line.split() for line in done.stdout.splitlines() if line.startswith("distance ")]
     assert [row[1] for row in rows] == ["0.05", "0.1", "0.15", "0.2", "0.25", "0.3"] * 2
-    assert " ".join(rows[0][2:]) == "100.0 % [20.7, 100.0] 0.0 % [0.0, 79.3] 0.0 % [0.0, 79.3]"
+    assert " ".join(rows[0][2:]) == "- 100.0 % [20.7, 100.0] 0.0 % [0.0, 79.3] 0.0 % [0.0, 79.3]"
 
 
 def test_replay_prints_a_table_for_each_file(measured: Path) -> None:
@@ -213,16 +213,17 @@ def test_replay_prints_a_table_for_each_file(measured: Path) -> None:
     assert re.split(r"\s{2,}", head.strip()) == [
         "stage",
         "distance",
+        "error rate",
         "hit rate",
         "wrong among hits",
         "ideal hits taken",
         "right per request",
     ]
-    assert [row.split()[:3] for row in rows if row] == [
-        ["distance", "0.0", "25.0"],
-        ["distance", "0.1", "50.0"],
-        ["guards", "0.0", "25.0"],
-        ["guards", "0.1", "50.0"],
+    assert [row.split()[:4] for row in rows if row] == [
+        ["distance", "0.0", "-", "25.0"],
+        ["distance", "0.1", "-", "50.0"],
+        ["guards", "0.0", "-", "25.0"],
+        ["guards", "0.1", "-", "50.0"],
     ]
 
 
@@ -283,6 +284,8 @@ def test_a_terminal_shows_how_far_it_has_come(measured: Path, command: str, file
         (["replay", "stream.jsonl.gz", "pairs.jsonl"], "pairs.jsonl: line 2: "),
         (["evaluate", "pairs.jsonl", "--distance", "2.5"], "--distance 2.5 is not allowed: "),
         (["replay", "stream.jsonl.gz", "--distance", "nan"], "--distance nan is not allowed: "),
+        (["evaluate", "pairs.jsonl", "--error-rate", "0"], "--error-rate 0.0 is not allowed: "),
+        (["replay", "stream.jsonl.gz", "--error-rate", "1"], "--error-rate 1.0 is not allowed: "),
     ],
 )
 def test_what_cannot_be_measured_is_told_in_one_line(
@@ -314,6 +317,24 @@ def test_replay_that_is_interrupted_ends_at_once(measured: Path) -> None:
         _, told = process.communicate(timeout=10)
     assert process.returncode == 130
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("args", "environment"),
+    [
+        (["evaluate", "pairs.jsonl", "--verifier", "nowhere"], {}),
+        (["serve"], {"REPRISE_VERIFIER": "on", "REPRISE_VERIFIER_MODEL": "nowhere"}),
+        (["serve"], {"REPRISE_VERIFIER": "on"}),
+    ],
+)
+def test_a_verifier_that_is_not_there_is_told_in_one_line(
+    measured: Path, args: list[str], environment: dict[str, str]
+) -> None:
+    refused = run(measured, *args, **environment)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("reprise: REPRISE_VERIFIER")
+    assert "training/" in refused.stderr
+    assert refused.stderr.count("\n") == 1
 
 
 TOKEN = {"REPRISE_ADMIN_TOKEN": "admin-token"}

@@ -44,7 +44,9 @@ def default_of(name: str) -> str:
     default = Settings.model_fields[name].default
     if isinstance(default, float):
         return f"{default:g}" if default < 1e6 else str(default)
-    if default == () or (hasattr(default, "get_secret_value") and not default.get_secret_value()):
+    if default in (None, ()) or (
+        hasattr(default, "get_secret_value") and not default.get_secret_value()
+    ):
         return ""
     return str(default)
 

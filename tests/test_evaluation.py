@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from app.errors import BadInput
-from app.evaluation import evaluate_pairs, read_pairs
+from app.evaluation import Models, Scale, evaluate_pairs, read_pairs
 from app.figures import Report, Share
 from app.models import Embedding
-from tests.fakes import FakeEmbedder, FakeProgress
+from tests.fakes import FakeEmbedder, FakeProgress, FakeVerifier
 
 ANGLES = {"north": 0, "nearly north": 20, "north-east": 45, "east": 90, "south": 180}
 
@@ -41,7 +41,7 @@ def turns(*texts: str) -> list[dict[str, str]]:
 def evaluate(path: Path, *distances: float) -> Report:
     embedder = FakeEmbedder()
     embedder.answer = compass
-    return evaluate_pairs(read_pairs(path), distances, embedder, FakeProgress())
+    return evaluate_pairs(read_pairs(path), Scale(distances), Models(embedder), FakeProgress())
 
 
 def test_what_is_served_is_counted_by_stage_and_distance(tmp_path: Path) -> None:
@@ -60,6 +60,7 @@ def test_what_is_served_is_counted_by_stage_and_distance(tmp_path: Path) -> None
         {
             "stage": "distance",
             "distance": distance,
+            "error_rate": None,
             "recall": Share(right, 3),
             "negatives_served": Share(wrong, 2),
             "wrong_among_served": Share(wrong, right + wrong),
@@ -97,7 +98,7 @@ def test_the_same_question_is_served_at_no_distance(tmp_path: Path) -> None:
 def test_each_text_is_embedded_once_and_counts_as_a_step(tmp_path: Path) -> None:
     path = write(tmp_path / "pairs.jsonl", pair("north", "east", 1), pair("east", "south", 0))
     embedder, progress = FakeEmbedder(), FakeProgress()
-    evaluate_pairs(read_pairs(path), [0.1, 0.2], embedder, progress)
+    evaluate_pairs(read_pairs(path), Scale([0.1, 0.2]), Models(embedder), progress)
     assert sorted(embedder.texts) == ["east", "north", "south"]
     assert progress.seen == [(str(path), 3, 3)]
 
@@ -114,7 +115,7 @@ def test_guards_are_a_stage_of_their_own(tmp_path: Path) -> None:
     embedder = FakeEmbedder()
     embedder.answer = lambda _: np.ones(8, np.float32)
     pairs = read_pairs(write(tmp_path / "pairs.jsonl", *PAIRS))
-    report = evaluate_pairs(pairs, [0.1, 0.2], embedder, FakeProgress(), show=3)
+    report = evaluate_pairs(pairs, Scale([0.1, 0.2]), Models(embedder), FakeProgress(), show=3)
     rows = {(row["stage"], row["distance"]): row for row in report.figures.rows}
     assert rows["distance", 0.1]["negatives_served"] == Share(1, 1)
     assert rows["guards", 0.1]["negatives_served"] == Share(0, 1)
@@ -127,6 +128,41 @@ def test_guards_are_a_stage_of_their_own(tmp_path: Path) -> None:
     assert report.examples == [
         "wrongly refused by numbers, 0.0000 away: 'open 2 doors' / 'open 3 doors'"
     ]
+
+
+def test_the_verifier_is_a_stage_of_its_own_and_with_guards(tmp_path: Path) -> None:
+    embedder, verifier = FakeEmbedder(), FakeVerifier()
+    embedder.answer = lambda _: np.ones(8, np.float32)
+    told = {"turn off the light": 0.95, "turn the light on": 0.95, "open 3 doors": 0.7}
+    verifier.answer = lambda text: told.get(text, 0.5)
+    pairs = read_pairs(
+        write(
+            tmp_path / "pairs.jsonl",
+            *(pair(line["b"], line["a"], line["same"]) for line in PAIRS),
+            pair("open the door", "open the door", 1),
+        )
+    )
+    models = Models(embedder, verifier)
+    report = evaluate_pairs(pairs, Scale([0.1], [0.001, 0.01, 0.05]), models, FakeProgress())
+    rows = {(row["stage"], row["error_rate"]): row for row in report.figures.rows}
+    assert {row["distance"] for row in rows.values()} == {0.1, 0.4}
+    assert rows["verifier", 0.001]["recall"] == Share(1, 4)  # the very same question
+    assert rows["verifier", 0.01]["recall"] == Share(2, 4)
+    assert rows["verifier", 0.01]["negatives_served"] == Share(1, 1)
+    assert rows["verifier", 0.05]["recall"] == Share(3, 4)
+    assert rows["all", 0.01]["recall"] == Share(2, 4)
+    assert rows["all", 0.01]["negatives_served"] == Share(0, 1)
+    assert len(verifier.asked) == 4
+
+
+def test_what_is_too_far_away_is_not_verified(tmp_path: Path) -> None:
+    embedder, verifier = FakeEmbedder(), FakeVerifier()
+    embedder.answer = compass
+    path = write(tmp_path / "pairs.jsonl", pair("north", "north-east", 1), pair("north", "east", 1))
+    models = Models(embedder, verifier)
+    report = evaluate_pairs(read_pairs(path), Scale([0.1], [0.01]), models, FakeProgress())
+    assert report.figures.rows[-1]["recall"] == Share(1, 2)
+    assert [asked for asked, _ in verifier.asked] == ["north-east"]
 
 
 @pytest.mark.parametrize(

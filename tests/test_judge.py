@@ -3,9 +3,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from app.judge import Credulous, Judge
+from app.errors import PartUnavailable
+from app.judge import Bar, Guards, Judge
 from app.metrics import Metrics
 from app.models import CacheKey, Neighbor, StoredResponse
+from app.parts import VerifierPart
+from tests.fakes import FakeVerifier
 
 ASKED = "How do I turn on 2FA?"
 OPPOSITE = "How do I turn off 2FA?"
@@ -23,6 +26,13 @@ def chosen(found: Neighbor | None) -> str | None:
     return found.stored.key.text if found else None
 
 
+def verifying(
+    verifier: FakeVerifier, metrics: Metrics, *, guards: bool = False, least: float = 0.9
+) -> Judge:
+    part = VerifierPart(verifier, 1, metrics)
+    return Judge(Guards(metrics) if guards else None, Bar(part, least, metrics))
+
+
 @pytest.mark.parametrize(
     ("texts", "expected"),
     [
@@ -33,25 +43,92 @@ def chosen(found: Neighbor | None) -> str | None:
         ([None, SAME], SAME),
     ],
 )
-def test_the_first_that_no_guard_refuses_may_serve(
+async def test_the_first_that_no_guard_refuses_may_serve(
     texts: Sequence[str | None], expected: str | None
 ) -> None:
-    judge = Judge(Metrics())
+    judge = Judge(Guards(Metrics()))
     for _ in range(2):
-        assert chosen(judge.first(ASKED, neighbors(*texts))) == expected
+        assert chosen(await judge.choose(ASKED, neighbors(*texts))) == expected
 
 
-def test_without_guards_the_nearest_may_serve() -> None:
-    assert chosen(Credulous().first(ASKED, neighbors(OPPOSITE, SAME))) == OPPOSITE
-    assert Credulous().first(ASKED, []) is None
+async def test_without_guards_the_nearest_may_serve() -> None:
+    assert chosen(await Judge().choose(ASKED, neighbors(OPPOSITE, SAME))) == OPPOSITE
+    assert await Judge().choose(ASKED, []) is None
 
 
-def test_a_refusal_is_counted_and_told_without_content(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_refusal_is_counted_and_told_without_content(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     metrics = Metrics()
-    judge = Judge(metrics)
+    judge = Judge(Guards(metrics))
     with caplog.at_level(logging.DEBUG, "reprise.cache"):
         for _ in range(2):
-            judge.first(ASKED, neighbors(OPPOSITE))
+            await judge.choose(ASKED, neighbors(OPPOSITE))
     assert caplog.messages == ["antonyms refuses entry d0, 0.0000 away"] * 2
     labels = {"guard": "antonyms"}
     assert metrics.registry.get_sample_value("reprise_refusals_total", labels) == 2
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"one": 0.95, "two": 0.99, "three": 0.5}, "two"),
+        ({"one": 0.95, "two": 0.95, "three": 0.95}, "one"),
+        ({"one": 0.1, "two": 0.2, "three": 0.9}, "three"),
+        ({"one": 0.1, "two": 0.2, "three": 0.89}, None),
+    ],
+)
+async def test_the_likeliest_that_is_likely_enough_may_serve(
+    told: dict[str, float], expected: str | None
+) -> None:
+    verifier = FakeVerifier()
+    verifier.answer = lambda text: told[text]
+    judge = verifying(verifier, Metrics())
+    assert chosen(await judge.choose("asked", neighbors("one", "two", "three"))) == expected
+
+
+async def test_what_a_guard_refuses_is_not_verified() -> None:
+    verifier = FakeVerifier()
+    judge = verifying(verifier, Metrics(), guards=True)
+    assert chosen(await judge.choose(ASKED, neighbors(OPPOSITE, SAME))) == SAME
+    assert [[c.text for c in candidates] for _, candidates in verifier.asked] == [[SAME]]
+
+
+async def test_an_entry_without_text_is_not_verified() -> None:
+    verifier = FakeVerifier()
+    assert await verifying(verifier, Metrics()).choose(ASKED, neighbors(None)) is None
+    assert verifier.asked == []
+
+
+async def test_a_refusal_by_the_verifier_is_counted_and_told_without_content(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    metrics, verifier = Metrics(), FakeVerifier()
+    verifier.answer = lambda _: 0.25
+    with caplog.at_level(logging.DEBUG, "reprise.cache"):
+        await verifying(verifier, metrics).choose(ASKED, neighbors(SAME))
+    assert caplog.messages == ["the verifier refuses entry d0, 0.0000 away: 0.2500"]
+    labels = {"guard": "verifier"}
+    assert metrics.registry.get_sample_value("reprise_refusals_total", labels) == 1
+
+
+async def test_a_verifier_that_fails_chooses_nobody() -> None:
+    verifier = FakeVerifier()
+
+    async def fail() -> None:
+        raise RuntimeError
+
+    verifier.before = fail
+    judge = verifying(verifier, Metrics())
+    for _ in range(5):
+        with pytest.raises(PartUnavailable, match="verifier-unavailable"):
+            await judge.choose(ASKED, neighbors(SAME))
+    assert judge.is_down
+    assert not Judge().is_down
+
+
+async def test_closing_closes_the_verifier() -> None:
+    verifier = FakeVerifier()
+    await Judge().aclose()
+    await verifying(verifier, Metrics()).aclose()
+    assert verifier.closed

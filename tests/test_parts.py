@@ -1,11 +1,13 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from app.errors import Declined, Overloaded, PartFailed, PartUnavailable
 from app.metrics import Metrics
-from app.models import Embedding
-from app.parts import Budget, EmbedderPart
-from tests.fakes import FakeEmbedder, embedding_of
+from app.models import Candidate, Embedding
+from app.parts import Budget, EmbedderPart, VerifierPart
+from tests.fakes import FakeEmbedder, FakeVerifier, embedding_of, hang
 
 
 def failures(metrics: Metrics) -> float | None:
@@ -117,3 +119,68 @@ async def test_what_could_not_be_embedded_is_tried_again(metrics: Metrics) -> No
     embedder.answer = embedding_of
     assert await part.embed("a", Budget(1)) is not None
     assert len(embedder.texts) == 3
+
+
+def candidates(*texts: str) -> list[Candidate]:
+    return [Candidate(text, 0.1) for text in texts]
+
+
+async def test_probabilities_come_out_in_order(metrics: Metrics) -> None:
+    verifier = FakeVerifier()
+    verifier.answer = {"a": 0.25, "b": 0.5, "c": 0.75}.__getitem__
+    part = VerifierPart(verifier, 1, metrics)
+    assert await part.verify("asked", candidates("b")) == [0.5]
+    assert await part.verify("asked", candidates("a", "b", "c")) == [0.25, 0.5, 0.75]
+    assert await part.verify("asked", []) == []
+    assert [[c.text for c in given] for _, given in verifier.asked] == [["b"], ["a", "c"]]
+
+
+async def test_a_pair_that_was_verified_lately_is_not_verified_again(
+    metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.parts._PAIRS_KNOWN", 2)
+    verifier = FakeVerifier()
+    part = VerifierPart(verifier, 1, metrics)
+    for text in ("a", "b", "a", "c", "a", "b"):
+        await part.verify("asked", candidates(text))
+    assert [given[0].text for _, given in verifier.asked] == ["a", "b", "c", "b"]
+    await part.verify("another", candidates("b"))
+    assert len(verifier.asked) == 5
+
+
+@pytest.mark.parametrize("told", [float("nan"), -0.1, 1.1, float("inf")])
+async def test_a_verifier_that_answers_nonsense_is_unavailable(
+    metrics: Metrics, told: float
+) -> None:
+    verifier = FakeVerifier()
+    verifier.answer = lambda _: told
+    with pytest.raises(PartUnavailable, match="verifier-unavailable"):
+        await VerifierPart(verifier, 1, metrics).verify("asked", candidates("a"))
+
+
+async def test_a_verifier_that_forgets_a_candidate_is_unavailable(metrics: Metrics) -> None:
+    class Forgetful(FakeVerifier):
+        async def verify(self, asked: str, candidates: Sequence[Candidate]) -> Sequence[float]:
+            return (await super().verify(asked, candidates))[1:]
+
+    with pytest.raises(PartUnavailable, match="verifier-unavailable"):
+        await VerifierPart(Forgetful(), 1, metrics).verify("asked", candidates("a", "b"))
+
+
+async def test_a_slow_verifier_is_unavailable(metrics: Metrics) -> None:
+    verifier = FakeVerifier()
+    verifier.before = hang
+    with pytest.raises(PartUnavailable, match="verifier-unavailable"):
+        await VerifierPart(verifier, 0.01, metrics).verify("asked", candidates("a"))
+
+
+async def test_what_was_verified_is_known_while_the_verifier_is_down(metrics: Metrics) -> None:
+    verifier = FakeVerifier()
+    part = VerifierPart(verifier, 0.01, metrics)
+    await part.verify("asked", candidates("a"))
+    verifier.before = hang
+    for _ in range(5):
+        with pytest.raises(PartUnavailable):
+            await part.verify("asked", candidates("b"))
+    assert part.is_down
+    assert await part.verify("asked", candidates("a")) == [1.0]

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from app.errors import BadInput
+from app.evaluation import Models, Scale
 from app.figures import Report, Row, Share
 from app.models import Embedding
 from app.replaying import Question, Stream, read_stream, replay_stream
-from tests.fakes import FakeEmbedder, FakeProgress
+from tests.fakes import FakeEmbedder, FakeProgress, FakeVerifier
 
 DISTANCES = (0.05, 0.15, 0.3)
 
@@ -35,7 +36,7 @@ def write(path: Path, *lines: object) -> Path:
 def replay(stream: Stream, *distances: float) -> Report:
     embedder = FakeEmbedder()
     embedder.answer = spread
-    return replay_stream(stream, distances, embedder, FakeProgress())
+    return replay_stream(stream, Scale(distances), Models(embedder), FakeProgress())
 
 
 def alone(report: Report) -> Sequence[Row]:
@@ -115,11 +116,32 @@ def test_guards_are_a_stage_of_their_own(tmp_path: Path) -> None:
     embedder = FakeEmbedder()
     embedder.answer = lambda _: np.ones(8, np.float32)
     stream = read_stream(write(tmp_path / "stream.jsonl", *lines))
-    report = replay_stream(stream, [0.1], embedder, FakeProgress())
+    report = replay_stream(stream, Scale([0.1]), Models(embedder), FakeProgress())
     assert {row["stage"]: row["hit_rate"] for row in report.figures.rows} == {
         "distance": Share(1, 2),
         "guards": Share(0, 2),
     }
+
+
+def test_the_verifier_is_a_stage_of_its_own_and_with_guards(tmp_path: Path) -> None:
+    prompts = ("Open 2 doors.", "Open 3 doors.", "Close the window.", "Shut the window.")
+    lines = [{"prompt": prompt, "answer_id": prompt[-7:]} for prompt in prompts]
+    embedder, verifier = FakeEmbedder(), FakeVerifier()
+    embedder.answer = lambda text: np.eye(8, dtype=np.float32)[int("window" in text)]
+    verifier.answer = lambda text: 0.95 if "2" in text else 0.7
+    stream = read_stream(write(tmp_path / "stream.jsonl", *lines))
+    models = Models(embedder, verifier)
+    report = replay_stream(stream, Scale([0.1], [0.01, 0.05]), models, FakeProgress())
+    rows = {(row["stage"], row["error_rate"]): row["hit_rate"] for row in report.figures.rows}
+    assert rows == {
+        ("distance", None): Share(2, 4),
+        ("guards", None): Share(1, 4),
+        ("verifier", 0.01): Share(1, 4),
+        ("verifier", 0.05): Share(2, 4),
+        ("all", 0.01): Share(0, 4),
+        ("all", 0.05): Share(1, 4),
+    }
+    assert not verifier.closed
 
 
 def test_a_verbatim_repeat_hits_though_it_cannot_be_embedded(tmp_path: Path) -> None:
@@ -184,6 +206,7 @@ def test_where_nothing_can_hit_nothing_does(tmp_path: Path) -> None:
         {
             "stage": "distance",
             "distance": 2,
+            "error_rate": None,
             "hit_rate": Share(0, 1),
             "wrong_among_hits": Share(0, 0),
             "ideal_hits_taken": Share(0, 0),
@@ -199,7 +222,7 @@ def test_each_text_is_embedded_once_whatever_the_distances(tmp_path: Path) -> No
     stream = read_stream(write(tmp_path / "stream.jsonl", *lines))
     embedder, progress = FakeEmbedder(), FakeProgress()
     before = threading.active_count()
-    replay_stream(stream, [0.1, 0.2], embedder, progress)
+    replay_stream(stream, Scale([0.1, 0.2]), Models(embedder), progress)
     assert sorted(embedder.texts) == ["apple", "birch"]
     assert not embedder.closed
     rules = ("distance, 0.1", "distance, 0.2", "guards, 0.1", "guards, 0.2")
@@ -215,7 +238,7 @@ def test_a_part_of_the_cache_that_fails_stops_it(tmp_path: Path) -> None:
     embedder = FakeEmbedder()
     embedder.answer = lambda _: np.zeros(8, np.float32)
     with pytest.raises(RuntimeError, match="embedder-unavailable"):
-        replay_stream(stream, [0.1], embedder, FakeProgress())
+        replay_stream(stream, Scale([0.1]), Models(embedder), FakeProgress())
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,8 @@ def test_without_environment_the_defaults_hold() -> None:
     assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 8000, 1)
     assert settings.upstream_url == "https://api.openai.com/v1"
     assert (settings.store, settings.embedder, settings.verifier) == ("memory://", "local", "off")
-    assert (settings.max_distance, settings.ttl, settings.max_temperature) == (0.15, 3600, 1.0)
+    assert (settings.max_distance, settings.max_error_rate) == (None, 0.01)
+    assert (settings.ttl, settings.max_temperature) == (3600, 1.0)
     assert settings.keeps_credentials
 
 
@@ -113,7 +114,10 @@ def test_a_slash_at_the_end_of_the_upstream_does_not_matter(
         ("EMBEDDING_DIMENSIONS", "0"),
         ("EMBEDDING_DIMENSIONS", "16385"),
         ("EMBEDDING_DIMENSIONS", "many"),
-        ("VERIFIER", "on"),
+        ("VERIFIER", "maybe"),
+        ("VERIFIER_TIMEOUT", "0"),
+        ("MAX_ERROR_RATE", "0"),
+        ("MAX_ERROR_RATE", "1"),
         ("MAX_DISTANCE", "-0.1"),
         ("MAX_DISTANCE", "nan"),
         ("TTL", "2592001"),

@@ -13,6 +13,7 @@ from app.models import Embedding, Header
 from app.threads import Threads
 
 _MODEL = Path(__file__).parent.parent / "data" / "all-MiniLM-L6-v2"
+TOKENIZER = _MODEL / "tokenizer.json"
 _WINDOW = 256  # tokens, those that mark begin and end included; what the model was trained on
 _QUEUE = 64  # texts; a short one takes 1 or 2 ms, a long one 50
 _PATIENCE = 0.5  # seconds in line; with so much to do, a miss is sooner answered
@@ -58,7 +59,7 @@ class LocalEmbedder:
 
     def _run(self, text: str) -> Embedding | None:
         ids = self._tokenizer.encode(text).ids
-        if len(ids) > _WINDOW or self._unknown in ids or _loses_characters(text):
+        if len(ids) > _WINDOW or self._unknown in ids or loses_characters(text):
             return None
         tokens = np.array([ids], dtype=np.int64)
         (embeddings,) = self._session.run(
@@ -71,7 +72,7 @@ class LocalEmbedder:
         self._threads.shutdown()
 
 
-def _loses_characters(text: str) -> bool:
+def loses_characters(text: str) -> bool:
     """Tell whether the tokenizer drops a part of the text: accents, and characters without shape.
 
     It decomposes a text and deletes the marks: "schon" and "schön", "=" and "≠" become the same.

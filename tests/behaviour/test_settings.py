@@ -2,15 +2,17 @@
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
-from tests.fakes import completion
+from tests.fakes import completion, hang
 from tests.servers import Exchange, Setup, UpstreamApp, upstream_of
 
 
@@ -196,3 +198,55 @@ async def test_a_proxy_that_the_environment_excepts_a_host_from_is_not_used(
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     async with client_of(Setup(), trust_env=False) as client:
         assert await outcome(client, "valkey what") == "MISS"
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"verifier": "off"}, "HIT"),
+        ({"verifier": "on"}, "MISS"),
+        ({"verifier": "on", "max_error_rate": 0.04}, "MISS"),
+        ({"verifier": "on", "max_error_rate": 0.05}, "HIT"),
+    ],
+)
+async def test_the_verifier_lets_pass_what_the_error_rate_takes(
+    settings: dict[str, Any], expected: str
+) -> None:
+    setup = Setup(**settings)
+    setup.verifier.answer = lambda _: 0.7
+    async with client_of(setup) as client:
+        await outcome(client, "valkey what")
+        assert await outcome(client, "valkey is what") == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "bound"),
+    [
+        ({"verifier": "off"}, 0.15),
+        ({"verifier": "on"}, 0.4),
+        ({"verifier": "on", "max_distance": 0.1}, 0.1),
+        ({"verifier": "off", "max_distance": 0.3}, 0.3),
+    ],
+)
+async def test_candidates_are_as_far_away_as_is_worth_asking(
+    settings: dict[str, Any], bound: float
+) -> None:
+    for distance, expected in ((bound - 0.01, "HIT"), (bound + 0.01, "MISS")):
+        setup, turned = Setup(**settings), math.acos(1 - distance)
+        north = np.zeros(8, np.float32)
+        north[0] = 1.0
+        aside = np.zeros(8, np.float32)
+        aside[:2] = math.cos(turned), math.sin(turned)
+        setup.embedder.answer = {"valkey what": north, "valkey is what": aside}.get
+        async with client_of(setup) as client:
+            await outcome(client, "valkey what")
+            assert await outcome(client, "valkey is what") == expected
+
+
+async def test_a_verifier_that_hangs_costs_its_timeout_and_says_so() -> None:
+    setup = Setup(verifier="on", verifier_timeout=0.01)
+    setup.verifier.before = hang
+    async with client_of(setup) as client:
+        await outcome(client, "valkey what")
+        response = await client.post("chat/completions", json=chat("valkey is what"))
+    assert response.headers["cache-status"] == "reprise; fwd=miss; detail=verifier-unavailable"

@@ -1,0 +1,37 @@
+"""What a verifier's raw figure is worth: a probability, and where to draw the line."""
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_NEVER = 2.0  # no probability is as high
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What was measured, with one embedder, on pairs that the verifier had not seen.
+
+    `bias`, `logit` and `distance` are the weights of a logistic regression. `thresholds` are
+    pairs of a share and the least probability that keeps the hits that are wrong below it, shares
+    rising. `max_distance` is how far apart two questions may be to be worth asking about.
+    """
+
+    bias: float
+    logit: float
+    distance: float
+    max_distance: float
+    thresholds: Sequence[tuple[float, float]]
+
+    def probability(self, logit: float, distance: float) -> float:
+        """Tell how likely one answer serves two questions that are a cosine distance apart."""
+        told = self.bias + self.logit * logit + self.distance * distance
+        return 0.5 + 0.5 * math.tanh(told / 2)
+
+    def threshold(self, max_error_rate: float) -> float:
+        """Give the least probability that may be served, for the share of hits that may be wrong.
+
+        A share below the least that was measured cannot be promised: nothing reaches it.
+        """
+        at = bisect_right([share for share, _ in self.thresholds], max_error_rate)
+        return self.thresholds[at - 1][1] if at else _NEVER

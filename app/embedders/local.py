@@ -39,6 +39,8 @@ class LocalEmbedder:
         # Cut and padded texts would be embedded as other texts.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        # "[SEP]" in a question is text, too: as a token of the model it would be no part of it.
+        self._tokenizer.encode_special_tokens = True
         self._unknown = self._tokenizer.token_to_id("[UNK]")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1

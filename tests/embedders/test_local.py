@@ -90,6 +90,11 @@ async def test_a_text_that_fills_the_window_has_one(embedder: LocalEmbedder) -> 
     assert await embedder.embed("word " * 254) is not None
 
 
+async def test_what_looks_like_a_token_of_the_model_is_text(embedder: LocalEmbedder) -> None:
+    shouted = await embed(embedder, "What does [SEP] mean to BERT?")
+    np.testing.assert_array_equal(shouted, await embed(embedder, "What does [sep] mean to BERT?"))
+
+
 async def test_embedding_leaves_the_event_loop_free(embedder: LocalEmbedder) -> None:
     embedding = asyncio.create_task(embedder.embed("word " * 254))
     turns = 0

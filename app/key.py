@@ -7,6 +7,7 @@ as neutral; nothing is normalised but the order of JSON keys and white space bet
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -66,6 +67,15 @@ _LABEL = b"reprise-1"
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
+# What a tool gave, told to an agent in the user's name: every word of it counts.
+_TOOL_RESULT = re.compile(
+    r"^[ \t>*#\[]{0,8}(?:observation|(?:tool|function|command|action)[ _](?:call )?"
+    r"(?:result|output|response)s?)[ _]?\d{0,4}[ \t*#\]]{0,8}(?::|$)"
+    r"|<(?:tool|function)_(?:result|output|response)s?\b|<observation\b",
+    re.IGNORECASE | re.MULTILINE,
+)
+_MOST_EMBEDDED = 65_536  # characters; more than any embedder takes
+
 _TEXT = 0  # stands where the last user turn's text was: no text, and no valid content
 
 
@@ -98,8 +108,12 @@ def build_key(request: ClientRequest, chat: ChatRequest, rules: KeyRules) -> Cac
     return CacheKey(
         partition=partition,
         digest=_digest(rules.secret, b"entry", _canonical([partition, texts])),
-        text=text if text and not text.isspace() else None,
+        text=text if text and _can_be_reworded(text) else None,
     )
+
+
+def _can_be_reworded(text: str) -> bool:
+    return not text.isspace() and not _TOOL_RESULT.search(text, 0, _MOST_EMBEDDED)
 
 
 def build_embedding_keys(

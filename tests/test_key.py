@@ -165,6 +165,27 @@ def test_what_has_no_text_to_match_is_exact_only(body: dict[str, Any]) -> None:
     assert key_of(body).text is None
 
 
+@pytest.mark.parametrize(
+    ("text", "is_exact_only"),
+    [
+        ("Observation: it is sunny", True),
+        ("Question: a\nThought: b\nAction: look\nObservation: sunny\nThought:", True),
+        ("**Observation 2:**\nsunny", True),
+        ("[[ ## observation_0 ## ]]\nsunny", True),
+        ("Tool result: sunny", True),
+        ("function_response: sunny", True),
+        ("Command output:\nsunny", True),
+        ("<tool_response>\nsunny\n</tool_response>", True),
+        ("What is an observation?", False),
+        ("Observations of the sun: are they safe?", False),
+        ("Which tool results in the best output: a saw or a knife?", False),
+    ],
+)
+def test_what_a_tool_gave_is_matched_to_the_letter(text: str, is_exact_only: bool) -> None:
+    for content in (text, [{"type": "text", "text": text}]):
+        assert (key_of(last_turn(content)).text is None) is is_exact_only
+
+
 def test_images_tell_exact_only_requests_apart() -> None:
     def asking(url: str) -> CacheKey:
         image = {"type": "image_url", "image_url": {"url": url}}

@@ -185,7 +185,9 @@ class EmbeddingsProxy:
         if recording.reason:
             self._metrics.not_stored.labels(recording.reason).inc()
 
-    def _keep(self, batch: Batch, epoch: str, turn: Turn, storable: StorableEmbeddings) -> None:
+    async def _keep(
+        self, batch: Batch, epoch: str, turn: Turn, storable: StorableEmbeddings
+    ) -> None:
         now, lifetime = self._clock(), storable.freshness_lifetime
         model = storable.answer.model
         answered = dict(zip(batch.digests, storable.answer.embeddings, strict=True))

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.headers import CREDENTIALS, NAMESPACE, is_ours
 from app.models import CacheKey, ClientRequest, Header
@@ -100,14 +100,30 @@ class KeyRules:
     ignored_headers: frozenset[bytes] = frozenset()
 
 
+class MustMatch(NamedTuple):
+    """All of a request that must match exactly, as JSON would hold it; the partition is made of it.
+
+    `caller` names the isolation and, under `user`, the end user; credentials are among `headers`,
+    which are pairs of name and value.
+    """
+
+    upstream: str
+    path: str
+    query: str
+    namespaces: list[str]
+    caller: list[Any]
+    headers: list[list[str]]
+    body: Mapping[str, Any]
+
+
 def build_key(request: ClientRequest, chat: ChatRequest, rules: KeyRules) -> CacheKey:
     """Build the key of a chat completion request."""
-    skeleton, texts = _split(chat)
-    partition = _partition(request, chat.document, skeleton, rules)
+    exact, texts = split(request, chat, rules)
+    partition = _partition(exact, rules)
     text = "\n".join(texts) if texts is not None else None
     return CacheKey(
         partition=partition,
-        digest=_digest(rules.secret, b"entry", _canonical([partition, texts])),
+        digest=digest_of([partition, texts], b"entry", rules.secret),
         text=text if text and _can_be_reworded(text) else None,
     )
 
@@ -122,30 +138,21 @@ def build_embedding_keys(
     """Build the exact key of each input of an embeddings request."""
     taken = {*NEUTRAL_FIELDS, "input", "encoding_format"}
     skeleton = {n: v for n, v in embeddings.document.items() if n not in taken}
-    partition = _partition(request, embeddings.document, skeleton, rules)
-    return [
-        _digest(rules.secret, b"embedding", _canonical([partition, item]))
-        for item in embeddings.inputs
-    ]
+    partition = _partition(_must_match(request, embeddings.document, skeleton, rules), rules)
+    return [digest_of([partition, item], b"embedding", rules.secret) for item in embeddings.inputs]
 
 
-def _partition(
-    request: ClientRequest, document: Mapping[str, Any], skeleton: object, rules: KeyRules
-) -> str:
-    parts = [
-        rules.upstream,
-        request.path.decode("latin-1"),
-        request.query.decode("latin-1"),
-        [value.decode("latin-1") for name, value in request.headers if name == NAMESPACE],
-        _identity(document, rules.isolation),
-        _significant(request.headers, rules),
-        skeleton,
-    ]
-    return _digest(rules.secret, b"partition", _canonical(parts))
+def _partition(exact: MustMatch, rules: KeyRules) -> str:
+    return digest_of(exact, b"partition", rules.secret)
 
 
-def _split(chat: ChatRequest) -> tuple[dict[str, Any], list[str] | None]:
-    """Part the body into what must match exactly and the texts of the last user turn."""
+def split(
+    request: ClientRequest, chat: ChatRequest, rules: KeyRules
+) -> tuple[MustMatch, list[str] | None]:
+    """Part a request into what must match exactly and the texts of the last user turn.
+
+    None in place of the texts where all must match exactly.
+    """
     skeleton = {n: v for n, v in chat.document.items() if n not in NEUTRAL_FIELDS}
     last = chat.messages[-1]
     texts = texts_of(last.get("content")) if last["role"] == "user" else None
@@ -154,7 +161,24 @@ def _split(chat: ChatRequest) -> tuple[dict[str, Any], list[str] | None]:
         if isinstance(last["content"], list):
             content = [{**part, "text": _TEXT} for part in last["content"]]
         skeleton["messages"] = [*chat.messages[:-1], {**last, "content": content}]
-    return skeleton, texts
+    return _must_match(request, chat.document, skeleton, rules), texts
+
+
+def _must_match(
+    request: ClientRequest,
+    document: Mapping[str, Any],
+    skeleton: Mapping[str, Any],
+    rules: KeyRules,
+) -> MustMatch:
+    return MustMatch(
+        rules.upstream,
+        request.path.decode("latin-1"),
+        request.query.decode("latin-1"),
+        [value.decode("latin-1") for name, value in request.headers if name == NAMESPACE],
+        _identity(document, rules.isolation),
+        _significant(request.headers, rules),
+        skeleton,
+    )
 
 
 def _identity(document: Mapping[str, Any], isolation: Isolation) -> list[Any]:
@@ -184,12 +208,12 @@ def _matters(name: bytes, ignored: frozenset[bytes]) -> bool:
     )
 
 
-def _canonical(document: object) -> bytes:
-    return _ENCODER.encode(document).encode()
+def digest_of(document: object, purpose: bytes, secret: bytes) -> str:
+    """Give the digest of a JSON document, in lower-case hex: the same for any order of its keys.
 
-
-def _digest(secret: bytes, purpose: bytes, document: bytes) -> str:
-    message = b"\0".join((_LABEL, purpose, document))
+    Digests for different purposes have nothing in common; under a `secret` they are HMACs.
+    """
+    message = b"\0".join((_LABEL, purpose, _ENCODER.encode(document).encode()))
     if secret:
         return hmac.digest(secret, message, "sha256").hex()
     return hashlib.sha256(message).hexdigest()

@@ -92,7 +92,8 @@ class StoredResponse(Aging):
     """A stored response (RFC 9111 §1.2.1): a chat completion and how long it stays fresh.
 
     `completion` is the chat completion as UTF-8 JSON, without `id`, `object` and `created`.
-    `epoch` is the store's when the upstream was asked; empty: the present one.
+    `epoch` is the store's when the upstream was asked; empty: the present one. `parts` tells what
+    the partition is made of, as `key_parts.py` writes it; empty where that is not known.
     """
 
     key: CacheKey
@@ -101,6 +102,7 @@ class StoredResponse(Aging):
     stored_at: float
     freshness_lifetime: float
     epoch: str = field(default="", compare=False)
+    parts: str = field(default="", repr=False)
 
     @property
     def id(self) -> str:

@@ -11,6 +11,7 @@ from app.errors import NotCached, NotUnderstood
 from app.forwarding import NOT_CACHED, Forwarder, Forwarding, outgoing
 from app.headers import cache_control, credentials
 from app.key import KeyRules, build_key
+from app.key_parts import key_parts, parts_text
 from app.metrics import Metrics
 from app.models import CacheStatus, ClientRequest, Clock, Head, Replay, StoredResponse
 from app.openai import ChatRequest
@@ -135,7 +136,11 @@ class Proxy:
         if recording.reason:
             self._metrics.not_stored.labels(recording.reason).inc()
 
-    def _keep(self, question: _Question, epoch: str, turn: Turn, answer: Storable) -> None:
+    async def _keep(self, question: _Question, epoch: str, turn: Turn, answer: Storable) -> None:
+        size = len(question.request.body) if isinstance(question.request.body, bytes) else 0
+        parts = await by_size(
+            size, partial(key_parts, question.request, question.chat, self._rules.keys)
+        )
         if not turn.may_keep(question.lookup.key.digest):
             return
         stored = StoredResponse(
@@ -145,6 +150,7 @@ class Proxy:
             stored_at=self._clock(),
             freshness_lifetime=answer.freshness_lifetime,
             epoch=epoch,
+            parts=parts_text(parts),
         )
         self._cache.store(stored, None if answer.exact_only else question.lookup.embedding)
 

@@ -1,6 +1,6 @@
 """An upstream's answer on its way to the readers of a flight, and the copy beside it."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from app.interfaces import UpstreamResponse
@@ -17,7 +17,7 @@ async def relay(
     response: UpstreamResponse,
     head: Head,
     recording: Recording[T],
-    keep: Callable[[T], None],
+    keep: Callable[[T], Awaitable[None]],
 ) -> None:
     """Pass an answer on as it arrives; `keep` is called with what may be stored, at most once.
 
@@ -32,8 +32,8 @@ async def relay(
     await _settle(recording, keep)
 
 
-async def _settle(recording: Recording[T], keep: Callable[[T], None]) -> None:
+async def _settle(recording: Recording[T], keep: Callable[[T], Awaitable[None]]) -> None:
     if recording.is_complete:
         outcome = await by_size(recording.size, recording.outcome)
         if outcome is not None:
-            keep(outcome)
+            await keep(outcome)

@@ -25,6 +25,7 @@ LAYERS = [
         "guards.roles",
         "guards.proofs",
         "key",
+        "key_parts",
         "policy",
         "rendering",
         "recording",

@@ -6,6 +6,7 @@ read what a newer one has added to.
 """
 
 import struct
+import sys
 import zlib
 from collections.abc import Mapping
 
@@ -36,6 +37,8 @@ def response_fields(stored: StoredResponse) -> dict[str, bytes]:
     }
     if stored.key.text is not None:
         fields["prompt"] = stored.key.text.encode()
+    if stored.parts:
+        fields["parts"] = stored.parts.encode()
     return fields
 
 
@@ -54,6 +57,7 @@ def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
         stored_at=_seconds(fields, "created_at"),
         freshness_lifetime=_seconds(fields, "lifetime"),
         epoch=_text(fields, "epoch"),
+        parts=sys.intern(fields.get("parts", b"").decode()),
     )
 
 

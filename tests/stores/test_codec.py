@@ -19,6 +19,7 @@ RESPONSES = st.builds(
     stored_at=SECONDS,
     freshness_lifetime=SECONDS,
     epoch=st.just("e1"),
+    parts=st.just("") | TEXTS,
 )
 EMBEDDINGS = st.builds(
     StoredEmbedding,

@@ -89,6 +89,7 @@ def entry(
         "completion": f'{{"choices":[],"name":"{name} ✓"}}'.encode(),
         "stored_at": clock.now,
         "freshness_lifetime": 60.0,
+        "parts": "caller=0123 body.model=4567",
     }
     return StoredResponse(**{**fields, **changes})
 

@@ -7,12 +7,22 @@ from dataclasses import dataclass, field
 from app import policy
 from app.errors import Failure, PartUnavailable
 from app.headers import CacheControl
-from app.judge import Judge
-from app.models import CacheKey, Clock, Counts, Embedding, Header, Page, StoredResponse
+from app.judge import Judge, Opinion
+from app.models import (
+    CacheKey,
+    Clock,
+    Counts,
+    Embedding,
+    Header,
+    Neighbor,
+    Page,
+    StoredResponse,
+)
 from app.parts import Budget, EmbedderPart
 from app.policy import Limits
 from app.store_parts import StorePart
 
+_FARTHEST = 2.0  # no cosine distance is greater
 _SCANS = 50  # pages of the store that one page of a filtered list may cost
 
 
@@ -22,6 +32,21 @@ class Hit:
 
     stored: StoredResponse
     distance: float | None = None
+
+
+@dataclass(slots=True)
+class Watch:
+    """What a look-up comes across, for whoever asks why it ends as it does.
+
+    `exact` is stored under the very key, fresh or not; `neighbors` come nearest first, near enough
+    or not, and `candidates` are those of them that are near and fresh enough. A look-up that is
+    watched decides like any other, and its refusals are not counted.
+    """
+
+    exact: StoredResponse | None = None
+    neighbors: Sequence[Neighbor] | None = None
+    candidates: Sequence[Neighbor] = ()
+    opinions: list[Opinion] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -38,6 +63,7 @@ class Lookup:
     budget: Budget
     embedding: Embedding | None = None
     failure: Failure | None = None
+    watch: Watch | None = None
 
 
 class SemanticCache:
@@ -68,10 +94,15 @@ class SemanticCache:
         return self._store.epoch
 
     def lookup(
-        self, key: CacheKey, control: CacheControl, credentials: Sequence[Header] = ()
+        self,
+        key: CacheKey,
+        control: CacheControl,
+        credentials: Sequence[Header] = (),
+        watch: Watch | None = None,
     ) -> Lookup:
         """Begin to look a request up."""
-        return Lookup(key, control, credentials, Budget(self._limits.store_timeout))
+        budget = Budget(self._limits.store_timeout)
+        return Lookup(key, control, credentials, budget, watch=watch)
 
     async def exact(self, lookup: Lookup) -> Hit | None:
         """Find an answer to the very same question."""
@@ -82,6 +113,8 @@ class SemanticCache:
         except PartUnavailable as unavailable:
             lookup.failure = unavailable.detail
             return None
+        if lookup.watch is not None:
+            lookup.watch.exact = stored
         if stored and policy.may_answer(stored, lookup.control, self._clock()):
             return Hit(stored)
         return None
@@ -91,12 +124,17 @@ class SemanticCache:
         await self.embed(lookup)
         if lookup.embedding is None or lookup.failure:
             return None
+        watch = lookup.watch
+        reach = self._limits.max_distance if watch is None else _FARTHEST
         try:
             neighbors = await self._store.nearest(
-                lookup.key, lookup.embedding, self._limits.max_distance, lookup.budget
+                lookup.key, lookup.embedding, reach, lookup.budget
             )
             near = policy.candidates(neighbors, lookup.control, self._limits, self._clock())
-            chosen = await self._judge.choose(lookup.key.text or "", near)
+            if watch is not None:
+                watch.neighbors, watch.candidates = neighbors, near
+            note = None if watch is None else watch.opinions.append
+            chosen = await self._judge.choose(lookup.key.text or "", near, note)
         except PartUnavailable as unavailable:
             lookup.failure = unavailable.detail
             return None

@@ -68,13 +68,13 @@ class Forwarding:
     def __init__(self, forwarder: Forwarder, request: ClientRequest, status: CacheStatus) -> None:
         self._forwarder = forwarder
         self._request = request
-        self._status = status
+        self.status = status
         self._response: UpstreamResponse | None = None
 
     async def head(self) -> Head:
         """Send the request and wait for the head of its answer."""
         response = self._response = await self._forwarder.send(self._request)
-        return Head(response.status_code, response.headers, self._status)
+        return Head(response.status_code, response.headers, self.status)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         if self._response is not None:

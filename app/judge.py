@@ -2,10 +2,11 @@
 
 import functools
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from app.guards.proofs import refusal
+from app.guards.proofs import refusal, refusals
 from app.guards.reading import examine
 from app.metrics import Metrics
 from app.models import Candidate, Guard, Neighbor
@@ -17,12 +18,25 @@ _PAIRS_KNOWN = 16_384
 _logger = logging.getLogger("reprise.cache")
 
 
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What is thought of a neighbour: who refuses it, and how likely its answer serves, 0 to 1."""
+
+    neighbor: Neighbor
+    refused_by: Guard | Literal["verifier"] | None = None
+    probability: float | None = None
+
+
+Note = Callable[[Opinion], None]
+"""Takes an opinion as it is formed; the usual note counts refusals."""
+
+
 class Guards:
     """Refuses neighbours by cheap proofs, and remembers what it has judged lately."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._refusals = metrics.refusals
-        evidence_of = functools.lru_cache(_TEXTS_KNOWN)(examine)
+        self._evidence_of = evidence_of = functools.lru_cache(_TEXTS_KNOWN)(examine)
 
         @functools.lru_cache(_PAIRS_KNOWN)
         def judge(asked: str, stored: str) -> Guard | None:
@@ -30,21 +44,32 @@ class Guards:
 
         self._judge: Callable[[str, str], Guard | None] = judge
 
-    def passing(self, asked: str, neighbors: Iterable[Neighbor]) -> Iterator[Neighbor]:
+    def passing(
+        self, asked: str, neighbors: Iterable[Neighbor], note: Note | None = None
+    ) -> Iterator[Neighbor]:
         """Give the neighbours that no guard refuses, in order."""
-        return (neighbor for neighbor in neighbors if self._passes(asked, neighbor))
+        note = note or self._count
+        return (neighbor for neighbor in neighbors if self._passes(asked, neighbor, note))
 
-    def _passes(self, asked: str, neighbor: Neighbor) -> bool:
+    def all_refusing(self, asked: str, stored: str) -> Sequence[Guard]:
+        """Give every guard that refuses; the first of them is the one that decides."""
+        return refusals(self._evidence_of(asked), self._evidence_of(stored))
+
+    def _passes(self, asked: str, neighbor: Neighbor, note: Note) -> bool:
         stored = neighbor.stored.key.text
         if stored is None:
             return False
         guard = self._judge(asked, stored)
         if guard is not None:
-            self._refusals.labels(guard.value).inc()
-            _logger.debug(
-                "%s refuses entry %s, %.4f away", guard, neighbor.stored.id, neighbor.distance
-            )
+            note(Opinion(neighbor, guard))
         return guard is None
+
+    def _count(self, opinion: Opinion) -> None:
+        guard, neighbor = opinion.refused_by, opinion.neighbor
+        self._refusals.labels(str(guard)).inc()
+        _logger.debug(
+            "%s refuses entry %s, %.4f away", guard, neighbor.stored.id, neighbor.distance
+        )
 
 
 class Bar:
@@ -52,10 +77,12 @@ class Bar:
 
     def __init__(self, verifier: VerifierPart, least: float, metrics: Metrics) -> None:
         self.verifier = verifier
-        self._least = least
+        self.least = least
         self._refusals = metrics.refusals.labels("verifier")
 
-    async def likeliest(self, asked: str, neighbors: Iterable[Neighbor]) -> Neighbor | None:
+    async def likeliest(
+        self, asked: str, neighbors: Iterable[Neighbor], note: Note | None = None
+    ) -> Neighbor | None:
         """Give the neighbour whose answer most likely serves, if that is likely enough.
 
         Raises PartUnavailable.
@@ -65,20 +92,25 @@ class Bar:
             for neighbor in neighbors
             if (text := neighbor.stored.key.text) is not None
         }
+        note = note or self._count
         told = await self.verifier.verify(asked, list(candidates))
-        chosen, most = None, self._least
+        chosen, most = None, self.least
         for neighbor, probability in zip(candidates.values(), told, strict=True):
-            if probability < self._least:
-                self._refusals.inc()
-                _logger.debug(
-                    "the verifier refuses entry %s, %.4f away: %.4f",
-                    neighbor.stored.id,
-                    neighbor.distance,
-                    probability,
-                )
-            elif chosen is None or probability > most:
+            is_likely = probability >= self.least
+            note(Opinion(neighbor, None if is_likely else "verifier", probability))
+            if is_likely and (chosen is None or probability > most):
                 chosen, most = neighbor, probability
         return chosen
+
+    def _count(self, opinion: Opinion) -> None:
+        if opinion.refused_by is not None:
+            self._refusals.inc()
+            _logger.debug(
+                "the verifier refuses entry %s, %.4f away: %.4f",
+                opinion.neighbor.stored.id,
+                opinion.neighbor.distance,
+                opinion.probability,
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +125,26 @@ class Judge:
         """Tell whether the verifier is being left alone."""
         return self.bar is not None and self.bar.verifier.is_down
 
-    async def choose(self, asked: str, neighbors: Iterable[Neighbor]) -> Neighbor | None:
-        """Give the neighbour, nearest first, whose answer may serve. Raises PartUnavailable."""
-        left = neighbors if self.guards is None else self.guards.passing(asked, neighbors)
+    @property
+    def least(self) -> float | None:
+        """The probability that the verifier must give at the least; None without one."""
+        return None if self.bar is None else self.bar.least
+
+    async def choose(
+        self, asked: str, neighbors: Iterable[Neighbor], note: Note | None = None
+    ) -> Neighbor | None:
+        """Give the neighbour, nearest first, whose answer may serve. Raises PartUnavailable.
+
+        `note` is told of each neighbour that is judged, in place of the metrics and the log.
+        """
+        left = neighbors if self.guards is None else self.guards.passing(asked, neighbors, note)
         if self.bar is None:
             return next(iter(left), None)
-        return await self.bar.likeliest(asked, left)
+        return await self.bar.likeliest(asked, left, note)
+
+    def all_refusing(self, asked: str, stored: str) -> Sequence[Guard]:
+        """Give every guard that refuses a text, the one that decides first."""
+        return () if self.guards is None else self.guards.all_refusing(asked, stored)
 
     async def aclose(self) -> None:
         """Close the verifier."""

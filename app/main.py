@@ -13,6 +13,7 @@ from starlette.routing import Route
 from app import __version__
 from app.api.admin import admin_routes
 from app.api.cached import CachedRoute
+from app.api.explaining import explain_route
 from app.api.ops import ops_routes
 from app.api.passthrough import OtherRoutes, Passthrough, PassthroughRoutes
 from app.cache import SemanticCache
@@ -20,6 +21,7 @@ from app.embedders.local import LocalEmbedder
 from app.embedders.remote import RemoteEmbedder
 from app.embeddings import EmbeddingsProxy
 from app.errors import ConfigurationError
+from app.explaining import Explainer
 from app.forwarding import Forwarder
 from app.interfaces import Embedder, Upstream, Verifier, WholeStore
 from app.judge import Bar, Guards, Judge
@@ -151,10 +153,11 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     parts = adapters or adapters_for(settings)
     rules = _rules(settings, parts.verifier)
     forwarder = Forwarder(parts.upstream, parts.metrics)
+    judge = _judge(settings, parts)
     cache = SemanticCache(
         StorePart(parts.store, parts.metrics),
         EmbedderPart(parts.embedder, parts.metrics),
-        _judge(settings, parts),
+        judge,
         rules.limits,
         parts.clock,
     )
@@ -187,7 +190,10 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
         app.router.routes.append(Route(path, endpoint, methods=["POST"]))
     app.include_router(ops_routes(cache, parts.metrics))
     token = settings.admin_token.get_secret_value()
-    app.include_router(admin_routes(cache, parts.metrics, parts.clock, token))
+    admin = admin_routes(cache, parts.metrics, parts.clock, token)
+    explainer = Explainer(proxy, cache, judge, rules.limits, parts.clock)
+    admin.add_api_route("/explain", explain_route(explainer, token), methods=["POST"])
+    app.include_router(admin)
     app.router.routes.append(OtherRoutes(PassthroughRoutes(forwarder, _passthrough(settings))))
     return app
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from app import policy, rendering
-from app.cache import Hit, Lookup, SemanticCache
+from app.cache import Hit, Lookup, SemanticCache, Watch
 from app.errors import NotCached, NotUnderstood
 from app.forwarding import NOT_CACHED, Forwarder, Forwarding, outgoing
 from app.headers import cache_control, credentials
 from app.key import KeyRules, build_key
-from app.key_parts import key_parts, parts_text
+from app.key_parts import KeyParts, key_parts, parts_text
 from app.metrics import Metrics
-from app.models import CacheStatus, ClientRequest, Clock, Head, Replay, StoredResponse
+from app.models import Bypass, CacheStatus, ClientRequest, Clock, Head, Replay, StoredResponse
 from app.openai import ChatRequest
 from app.policy import Limits
 from app.recording import ChatRecording, Storable
@@ -34,11 +34,12 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
-    """A request that may use the cache, and how far its look-up has come."""
+class Question:
+    """A request that may use the cache, and how far its look-up has come; `size` is in bytes."""
 
     request: ClientRequest
     chat: ChatRequest
+    size: int
     lookup: Lookup
 
 
@@ -68,41 +69,67 @@ class Proxy:
         2. The very same question is answered from the store.
         3. Otherwise the request joins the flight of its question, or starts it.
         """
-        control = cache_control(request.headers)
-        try:
-            chat = await by_size(len(body), partial(ChatRequest.parse, body))
-        except NotUnderstood as unknown:
-            return self._forwarder.bypass(request, unknown.detail)
-        if reason := policy.bypass_reason(chat, control, self._rules.limits):
-            return self._forwarder.bypass(request, reason)
+        question = await self.understand(request, body)
+        if not isinstance(question, Question):
+            return self._forwarder.bypass(request, question)
 
-        key = await by_size(len(body), partial(build_key, request, chat, self._rules.keys))
-        lookup = self._cache.lookup(key, control, credentials(request.headers))
-        question = _Question(request, chat, lookup)
+        lookup = question.lookup
         fill = partial(self._fill, question)
-        if control.no_cache:
+        if lookup.control.no_cache:
             return self._flights.alone(fill)
 
         if answer := await self._replay(question, await self._cache.exact(lookup)):
             return answer
-        flight = (key.digest, chat.shape, control, self._cache.epoch)
+        flight = (lookup.key.digest, question.chat.shape, lookup.control, self._cache.epoch)
         reader = self._flights.join(flight, fill)
         if reader.collapsed:
             self._metrics.collapsed.inc()
         return reader
 
-    async def _fill(self, question: _Question, flight: Flight) -> None:
+    async def understand(
+        self, request: ClientRequest, body: bytes, watch: Watch | None = None
+    ) -> Question | Bypass:
+        """Read a request, and begin its look-up; or say why it must not use the cache."""
+        control = cache_control(request.headers)
+        try:
+            chat = await by_size(len(body), partial(ChatRequest.parse, body))
+        except NotUnderstood as unknown:
+            return unknown.detail
+        if reason := policy.bypass_reason(chat, control, self._rules.limits):
+            return reason
+        key = await by_size(len(body), partial(build_key, request, chat, self._rules.keys))
+        lookup = self._cache.lookup(key, control, credentials(request.headers), watch)
+        return Question(request, chat, len(body), lookup)
+
+    async def foresee(self, request: ClientRequest, question: Question | Bypass) -> CacheStatus:
+        """Tell what `handle` would say of a request, were no other on its way; ask no upstream.
+
+        Raises NotCached.
+        """
+        if not isinstance(question, Question):
+            return self._forwarder.bypass(request, question).status
+        answer = await self._from_store(question)
+        return answer.head.cache_status if answer else _miss(question.lookup)
+
+    async def parts(self, question: Question) -> KeyParts:
+        """Name what must match exactly."""
+        work = partial(key_parts, question.request, question.chat, self._rules.keys)
+        return await by_size(question.size, work)
+
+    async def _fill(self, question: Question, flight: Flight) -> None:
         """Fetch the answer of a flight: from the store by meaning, or from the upstream."""
-        lookup = question.lookup
-        if lookup.control.no_cache:
-            await self._cache.embed(lookup)
-        elif answer := await self._replay(question, await self._find(lookup)):
+        if answer := await self._from_store(question):
             flight.begin(answer.head)
             await flight.write(answer.body)
             return
-        if lookup.control.only_if_cached:
-            raise NotCached(NOT_CACHED)
-        await self._forward(question, flight)
+        await self._forward(question, _miss(question.lookup), flight)
+
+    async def _from_store(self, question: Question) -> Replay | None:
+        """Look for an answer in the store, unless the caller wants another one."""
+        if question.lookup.control.no_cache:
+            await self._cache.embed(question.lookup)
+            return None
+        return await self._replay(question, await self._find(question.lookup))
 
     async def _find(self, lookup: Lookup) -> Hit | None:
         """Look again for the same question, then for one that means the same.
@@ -117,17 +144,11 @@ class Proxy:
         """
         return await self._cache.exact(lookup) or await self._cache.semantic(lookup)
 
-    async def _forward(self, question: _Question, flight: Flight) -> None:
+    async def _forward(self, question: Question, status: CacheStatus, flight: Flight) -> None:
         """Pass the upstream's answer on as it arrives, and keep a copy that may be stored."""
-        lookup = question.lookup
-        status = CacheStatus.miss(
-            lookup.key.digest,
-            forward="request" if lookup.control.no_cache else "miss",
-            detail=lookup.failure,
-        )
         request = outgoing(question.request, identity=True)
         epoch = self._cache.epoch  # of now: a purge while the answer is on its way defeats it
-        with self._turns.take([lookup.key.digest]) as turn:
+        with self._turns.take([question.lookup.key.digest]) as turn:
             async with aclosing(await self._forwarder.send(request)) as response:
                 head = Head(response.status_code, response.headers, status)
                 recording = ChatRecording(question.chat, head, self._rules.limits)
@@ -136,11 +157,8 @@ class Proxy:
         if recording.reason:
             self._metrics.not_stored.labels(recording.reason).inc()
 
-    async def _keep(self, question: _Question, epoch: str, turn: Turn, answer: Storable) -> None:
-        size = len(question.request.body) if isinstance(question.request.body, bytes) else 0
-        parts = await by_size(
-            size, partial(key_parts, question.request, question.chat, self._rules.keys)
-        )
+    async def _keep(self, question: Question, epoch: str, turn: Turn, answer: Storable) -> None:
+        parts = await self.parts(question)
         if not turn.may_keep(question.lookup.key.digest):
             return
         stored = StoredResponse(
@@ -154,7 +172,7 @@ class Proxy:
         )
         self._cache.store(stored, None if answer.exact_only else question.lookup.embedding)
 
-    async def _replay(self, question: _Question, hit: Hit | None) -> Replay | None:
+    async def _replay(self, question: Question, hit: Hit | None) -> Replay | None:
         """Render a hit; a stored response that cannot be read is a miss."""
         if hit is None:
             return None
@@ -169,3 +187,14 @@ class Proxy:
         except ValueError:
             self._metrics.failures.labels("store").inc()
             return None
+
+
+def _miss(lookup: Lookup) -> CacheStatus:
+    """Say why the upstream is asked. Raises NotCached if it must not be."""
+    if lookup.control.only_if_cached:
+        raise NotCached(NOT_CACHED)
+    return CacheStatus.miss(
+        lookup.key.digest,
+        forward="request" if lookup.control.no_cache else "miss",
+        detail=lookup.failure,
+    )

@@ -2,17 +2,19 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from app.cache import SemanticCache
+from app.explaining import Explainer, Explanation
 from app.forwarding import Forwarder
 from app.headers import cache_status_value
-from app.judge import Guards, Judge
+from app.judge import Bar, Guards, Judge
 from app.key import KeyRules
 from app.metrics import Metrics
-from app.models import ClientRequest, Head, Header, Replay
-from app.parts import EmbedderPart
+from app.models import ClientRequest, Clock, Head, Header, Replay
+from app.parts import EmbedderPart, VerifierPart
 from app.policy import Limits
 from app.proxy import Proxy, Rules
 from app.responses import Arriving
@@ -21,29 +23,41 @@ from tests.fakes import (
     FakeEmbedder,
     FakeStore,
     FakeUpstream,
+    FakeVerifier,
     ManualClock,
 )
 
 
 class Bench:
-    """A proxy over fakes."""
+    """A proxy over fakes; `part_clock` tells the parts the time, `limits` are the operator's."""
 
-    def __init__(self, **limits: Any) -> None:
+    def __init__(
+        self,
+        *,
+        verifier: FakeVerifier | None = None,
+        part_clock: Clock = time.monotonic,
+        **limits: Any,
+    ) -> None:
         self.clock = ManualClock()
         self.store = FakeStore(self.clock)
         self.embedder = FakeEmbedder()
         self.upstream = FakeUpstream()
         self.metrics = Metrics()
         rules = Rules(KeyRules("https://upstream.test/v1"), Limits(**limits))
+        judge = Judge(Guards(self.metrics))
+        if verifier is not None:
+            part = VerifierPart(verifier, 0.5, self.metrics, part_clock)
+            judge = Judge(judge.guards, Bar(part, 0.9, self.metrics))
         self.cache = SemanticCache(
-            StorePart(self.store, self.metrics),
-            EmbedderPart(self.embedder, self.metrics),
-            Judge(Guards(self.metrics)),
+            StorePart(self.store, self.metrics, part_clock),
+            EmbedderPart(self.embedder, self.metrics, part_clock),
+            judge,
             rules.limits,
             self.clock,
         )
         forwarder = Forwarder(self.upstream, self.metrics)
         self.proxy = Proxy(self.cache, forwarder, rules, self.metrics, self.clock)
+        self.explainer = Explainer(self.proxy, self.cache, judge, rules.limits, self.clock)
 
     async def ask(
         self, text: str = "valkey what", *headers: Header, **fields: Any
@@ -56,6 +70,10 @@ class Bench:
     async def send(self, body: bytes, *headers: Header) -> Replay | Arriving:
         request = ClientRequest("POST", b"/chat/completions", b"", headers, body)
         return await self.proxy.handle(request, body)
+
+    async def explain(self, body: bytes, *headers: Header) -> Explanation:
+        request = ClientRequest("POST", b"/chat/completions", b"", headers, body)
+        return await self.explainer.explain(request, body)
 
     async def status(self, *args: Any, **fields: Any) -> str:
         head, _ = await read(await self.ask(*args, **fields))

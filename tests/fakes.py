@@ -110,6 +110,7 @@ class FakeStore:
         self.got: StoredResponse | None = None
         self.found: Sequence[Neighbor] | None = None
         self.given: Sequence[StoredEmbedding | None] | None = None
+        self.page: Page | None = None
         self.calls: list[str] = []
 
     @property
@@ -143,7 +144,7 @@ class FakeStore:
 
     async def scan(self, cursor: str, limit: int) -> Page:
         await self._enter("scan")
-        return await self.memory.scan(cursor, limit)
+        return self.page or await self.memory.scan(cursor, limit)
 
     async def purge(self) -> int:
         await self._enter("purge")

@@ -1,16 +1,21 @@
 """README and config.example.env say what the code does, all of it and nothing else."""
 
 import asyncio
+import json
+import os
 import re
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
+import httpx
 import pytest
+from pydantic import SecretStr
 
 from app import errors
 from app.errors import Failure, Refusal, RepriseError
+from app.explaining import Obstacle
 from app.key import NEUTRAL_FIELDS, NEUTRAL_HEADERS, NEUTRAL_PREFIXES
 from app.main import adapters_for, create_app
 from app.metrics import Metrics
@@ -124,6 +129,11 @@ def test_every_reason_not_to_store_stands_in_readme() -> None:
     assert documented == tokens(Unfit)
 
 
+def test_every_reason_not_to_answer_stands_in_readme() -> None:
+    text = section("Why a request hits or misses").split("`refused_by` is")[1].split("\n- ")[0]
+    assert tokens(Obstacle) <= set(re.findall(r"`([a-z-]+)`", text))
+
+
 def test_every_neutral_name_stands_in_readme() -> None:
     text = section("What must match, what is never cached").lower()
     names = [*NEUTRAL_FIELDS, *(name.decode() for name in NEUTRAL_HEADERS)]
@@ -141,9 +151,24 @@ DISTANCE = re.compile(r"(distance=0\.04)\d\d")
 COMMAND = re.compile(r"^\$ (curl .*)\n(.*)$", re.MULTILINE)
 
 
+TOKEN = "admin-token"
+DIGEST = re.compile(r"[0-9a-f]{12,64}|[0-9a-f]{4}…")
+
+
+def without_digests(told: Any) -> Any:
+    """Give a document with something else in place of all digests, and coarse distances."""
+    if isinstance(told, dict):
+        return {name: without_digests(value) for name, value in told.items()}
+    if isinstance(told, list):
+        return [without_digests(value) for value in told]
+    if isinstance(told, float):
+        return round(told, 1)  # quantised models depend on the processor
+    return DIGEST.sub("…", DISTANCE.sub(r"\1", told)) if isinstance(told, str) else told
+
+
 @pytest.fixture
 async def served() -> AsyncIterator[str]:
-    settings = FixedSettings(upstream_url="simulated://")
+    settings = FixedSettings(upstream_url="simulated://", admin_token=SecretStr(TOKEN))
     adapters = adapters_for(settings, clock=ManualClock())
     async with proxy_of(create_app(settings, adapters)) as (url, _):
         yield url
@@ -161,3 +186,25 @@ async def test_the_commands_of_readme_print_what_it_says(served: str) -> None:
         # The distance may differ in its last digits: quantised models depend on the processor.
         told, expected = (DISTANCE.sub(r"\1", line) for line in (output.decode().strip(), printed))
         assert told == expected
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+async def test_the_explanation_of_readme_is_given(served: str) -> None:
+    shell, printed = re.findall(
+        r"```(?:sh|json)\n(.*?)```", section("Why a request hits or misses"), re.DOTALL
+    )
+    async with httpx.AsyncClient(headers={"authorization": "Bearer sk-ann"}) as client:
+        for text, fields in (
+            ("What is Valkey?", {}),
+            ("What is not Valkey?", {}),
+            ("Explain what Valkey is", {"temperature": 0.5}),
+        ):
+            body = {"model": "m", "messages": [{"role": "user", "content": text}], **fields}
+            (await client.post(f"{served}/chat/completions", json=body)).raise_for_status()
+    process = await asyncio.create_subprocess_shell(
+        shell.replace("http://127.0.0.1:8000", served.removesuffix("/v1")),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "REPRISE_ADMIN_TOKEN": TOKEN},
+    )
+    output, _ = await process.communicate()
+    assert without_digests(json.loads(printed)) == without_digests(json.loads(output))

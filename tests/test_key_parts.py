@@ -92,7 +92,7 @@ def test_the_caller_is_whoever_shares(isolation: Isolation, same: bool) -> None:
     assert len(set(callers)) == (1 if isolation is Isolation.SHARED else 2)
 
 
-FIELDS = st.dictionaries(
+FIELDS: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
     st.sampled_from(["seed", "stop", "tools", "user", "what is this?"]),
     st.sampled_from([None, 0, 0.0, False, "", [], {}]),
     max_size=2,

@@ -72,6 +72,7 @@ LAYERS = [
         "cache",
         "forwarding",
         "proxy",
+        "explaining",
         "batches",
         "embeddings",
     ],
@@ -84,6 +85,7 @@ LAYERS = [
         "api.passthrough",
         "api.ops",
         "api.admin",
+        "api.explaining",
     ],
     [
         "settings",
@@ -106,7 +108,7 @@ ADAPTERS = set(LAYERS[3])
 # Who may know a library. What is not named here may be imported anywhere.
 LIBRARIES = {
     "aiohttp": {"transport"},
-    "fastapi": {"api.admin", "api.ops", "main", "server"},
+    "fastapi": {"api.admin", "api.explaining", "api.ops", "main", "server"},
     "httpx": {"transport", "upstream"},
     "onnxruntime": {"embedders.local", "verifier"},
     "prometheus_client": {"metrics", "api.ops"},

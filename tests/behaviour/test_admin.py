@@ -41,6 +41,7 @@ ROUTES = [
     ("GET", "/cache/entries/0123"),
     ("DELETE", "/cache/entries/0123"),
     ("POST", "/cache/purge"),
+    ("POST", "/cache/explain"),
 ]
 
 

@@ -1,0 +1,383 @@
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from app.errors import NotCached
+from app.explaining import Explanation, Judged
+from app.models import CacheStatus, ClientRequest, Guard, Header, Outcome, Page, StoredResponse
+from tests.bench import Bench, read, settle
+from tests.fakes import FakeResponse, FakeVerifier, ManualClock, completion, embedding_of
+
+ANN: Header = (b"authorization", b"Bearer sk-ann")
+BOB: Header = (b"authorization", b"Bearer sk-bob")
+NO_CACHE: Header = (b"cache-control", b"no-cache")
+
+
+def body_of(text: str = "valkey what", **fields: Any) -> bytes:
+    messages = [{"role": "user", "content": text}]
+    return json.dumps({"model": "m", "messages": messages, **fields}).encode()
+
+
+async def fail() -> None:
+    raise RuntimeError
+
+
+# What is explained is what happens.
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request."""
+
+    body: bytes
+    headers: tuple[Header, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Some seconds that pass."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Parts of the cache that fail from now on; no others do."""
+
+    failing: frozenset[str]
+
+
+PARTS = ("store", "embedder", "verifier")
+TEXTS = [
+    "valkey what",
+    "valkey is what",
+    "valkey can scale",
+    "valkey can not scale",
+    "valkey in version 7",
+    "valkey in version 8",
+    "valkey unseen",
+    "Observation: valkey",
+    "pasta how",
+    " ",
+]
+HISTORY = [{"role": "user", "content": "a"}, {"role": "tool", "content": "b"}]
+FIELDS: list[dict[str, Any]] = [
+    *({"stream": True}, {"temperature": 0.5}, {"user": "ann"}, {"messages": HISTORY}),
+    *({"temperature": 1.5}, {"store": True}, {"n": "x"}),
+]
+DIRECTIVES = [
+    *("max-age=30", "min-fresh=30", "no-cache", "no-store", "only-if-cached"),
+    *("no-cache, only-if-cached", "max-age=0, only-if-cached", "no-store, only-if-cached"),
+]
+
+
+def mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
+    """Give what is usual more often than all others together."""
+    return st.sampled_from([usual] * (2 * len(others)) + [*others])
+
+
+BODIES = st.builds(
+    lambda text, fields, broken: broken or body_of(text, **fields),
+    st.sampled_from(TEXTS),
+    mostly({}, *FIELDS),
+    mostly(b"", b"", b"", b"", b"{", b'{"n":1,"n":2}'),
+)
+HEADERS = st.builds(
+    lambda *lines: tuple(line for line in lines if line),
+    mostly(ANN, BOB),
+    mostly(None, None, None, (b"x-cache-namespace", b"a")),
+    mostly(None, *((b"cache-control", said.encode()) for said in DIRECTIVES)),
+)
+STEPS = st.one_of(
+    *[st.builds(Ask, BODIES, HEADERS) for _ in range(6)],
+    st.builds(Wait, st.sampled_from([1.0, 30.0, 31.0, 60.0])),
+    st.builds(Turn, mostly(frozenset(), *(frozenset({part}) for part in PARTS))),
+)
+
+
+@dataclass
+class World:
+    """A cache over fakes whose answers live for a minute, and may be verified."""
+
+    verified: bool
+    verifier: FakeVerifier = field(default_factory=FakeVerifier)
+    part_clock: ManualClock = field(default_factory=ManualClock)
+
+    def __post_init__(self) -> None:
+        self.verifier.answer = lambda text: 0.5 if "is" in text else 0.95
+        verifier = self.verifier if self.verified else None
+        self.bench = Bench(verifier=verifier, part_clock=self.part_clock, ttl=60.0)
+        answer = json.dumps(completion()).encode()
+        self.bench.upstream.answer = lambda _: FakeResponse([answer])
+        self.bench.embedder.answer = lambda t: None if "unseen" in t else embedding_of(t)
+
+    def wait(self, seconds: float) -> None:
+        self.bench.clock.advance(seconds)
+        self.part_clock.advance(seconds)
+
+    def turn(self, failing: frozenset[str]) -> None:
+        parts: tuple[Any, ...] = (self.bench.store, self.bench.embedder, self.verifier)
+        for name, part in zip(PARTS, parts, strict=True):
+            part.before = fail if name in failing else None
+
+    def traces(self) -> Any:
+        """What a request would leave behind, durations and failures of the parts aside."""
+        bench = self.bench
+        families = ("requests", "collapsed", "refusals", "stored", "not_stored", "evictions")
+        counted = [
+            (sample.name, sample.labels, sample.value)
+            for name in families
+            for family in getattr(bench.metrics, name).collect()
+            for sample in family.samples
+            if not sample.name.endswith("_created")
+        ]
+        writes = [call for call in bench.store.calls if call not in {"get", "nearest", "scan"}]
+        return counted, writes, len(bench.upstream.requests)
+
+    async def happens(self, ask: Ask) -> CacheStatus | None:
+        try:
+            head, _ = await read(await self.bench.send(ask.body, *ask.headers))
+        except NotCached:
+            return None
+        await settle()
+        return head.cache_status
+
+
+def check_reasons(told: Explanation) -> None:
+    """Check that an explanation does not contradict itself."""
+    status = told.status
+    judged = [*(told.neighbors or ()), *([told.exact] if told.exact else [])]
+    answering = [one for one in judged if one.answers]
+    is_hit = status is not None and status.outcome is Outcome.HIT
+    assert len(answering) == (1 if is_hit else 0)
+    assert all(one.refused_by is None for one in answering)
+    if not is_hit and not told.failures:
+        assert all(one.refused_by is not None for one in judged)
+    assert (told.key is None) is (told.bypass is not None)
+    if status is not None and status.outcome is Outcome.BYPASS:
+        assert status.detail == told.bypass
+    if status is not None and status.outcome is Outcome.MISS and status.detail:
+        assert status.detail in told.failures
+
+
+async def live(steps: Sequence[Any], *, verified: bool) -> None:
+    world = World(verified)
+    for step in steps:
+        match step:
+            case Wait(seconds):
+                world.wait(seconds)
+            case Turn(failing):
+                world.turn(failing)
+            case Ask(body, headers):
+                before = world.traces()
+                told = await world.bench.explain(body, *headers)
+                again = await world.bench.explain(body, *headers)
+                assert world.traces() == before
+                assert again.status == told.status
+                check_reasons(told)
+                assert await world.happens(step) == told.status
+    await world.bench.cache.aclose()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(STEPS, min_size=6, max_size=20), st.booleans())
+@example([Ask(body_of("valkey what")), Ask(body_of("valkey is what"))], False)
+@example([Ask(body_of("valkey can scale")), Ask(body_of("valkey can not scale"))], False)
+@example([Ask(body_of("valkey is what")), Ask(body_of("valkey what"))], True)
+@example([Ask(body_of()), Wait(60), Ask(body_of())], False)
+@example([Ask(body_of()), Turn(frozenset({"verifier"})), Ask(body_of("valkey"))], True)
+@example([Turn(frozenset({"store"})), Ask(body_of(), (NO_CACHE,))], False)
+def test_what_is_explained_is_what_the_next_request_gets(
+    steps: Sequence[Any], verified: bool
+) -> None:
+    asyncio.run(live(steps, verified=verified))
+
+
+# What an explanation tells.
+
+
+def texts(judged: Sequence[Judged] | None) -> list[str | None]:
+    return [one.stored.key.text for one in judged or ()]
+
+
+async def keep(bench: Bench, *asked: Ask) -> Sequence[StoredResponse]:
+    """Have answers stored, and give all that are."""
+    for ask in asked:
+        await read(await bench.send(ask.body, *ask.headers))
+        await settle()
+    return (await bench.store.memory.scan("", 100)).entries
+
+
+async def test_the_nearest_are_shown_with_all_that_keeps_them_from_answering() -> None:
+    verifier = FakeVerifier()
+    verifier.answer = lambda text: 0.5 if "and" in text else 0.95
+    bench = Bench(verifier=verifier)
+    for text in ("valkey can not scale to 7", "valkey and can scale", "valkey scale", "pasta how"):
+        await keep(bench, Ask(body_of(text)))
+    told = await bench.explain(body_of("valkey can scale"))
+    assert told.neighbors is not None
+    assert [one.distance for one in told.neighbors] == sorted(
+        one.distance or 0.0 for one in told.neighbors
+    )
+    found = {one.stored.key.text: one for one in told.neighbors}
+    assert (found["valkey scale"].answers, found["valkey scale"].probability) == (True, 0.95)
+    refused = found["valkey can not scale to 7"]
+    assert (refused.refused_by, refused.probability) == (refused.guards[0], None)
+    assert {Guard.NEGATION} <= set(refused.guards)
+    unlikely = found["valkey and can scale"]
+    assert (unlikely.refused_by, unlikely.probability, unlikely.guards) == ("verifier", 0.5, ())
+    assert (found["pasta how"].refused_by, found["pasta how"].answers) == ("distance", False)
+    assert told.status == CacheStatus.hit(
+        found["valkey scale"].stored, bench.clock(), found["valkey scale"].distance
+    )
+
+
+async def test_several_guards_are_all_named() -> None:
+    bench = Bench()
+    await keep(bench, Ask(body_of("valkey can not scale to 7 nodes")))
+    told = await bench.explain(body_of("valkey can scale to 8 nodes"))
+    (refused,) = told.neighbors or ()
+    assert {Guard.NUMBERS, Guard.NEGATION} <= set(refused.guards)
+    assert refused.refused_by == refused.guards[0]
+
+
+@pytest.mark.parametrize(
+    ("directive", "expected"),
+    [(b"", None), (b"max-age=9", "directives"), (b"no-cache", "directives")],
+)
+async def test_what_is_too_old_for_the_caller_says_so(
+    directive: bytes, expected: str | None
+) -> None:
+    bench = Bench()
+    await keep(bench, Ask(body_of("valkey what")), Ask(body_of("valkey other thing")))
+    bench.clock.advance(10)
+    told = await bench.explain(body_of("valkey what"), (b"cache-control", directive))
+    assert told.exact is not None
+    assert (told.exact.refused_by, told.exact.answers) == (expected, expected is None)
+    assert told.neighbors is not None
+    assert told.neighbors[0].refused_by == expected
+
+
+async def test_a_stale_response_that_is_still_there_says_so() -> None:
+    bench = Bench(ttl=60.0)
+    (bench.store.got,) = await keep(bench, Ask(body_of()))
+    bench.clock.advance(60)
+    told = await bench.explain(body_of())
+    assert told.exact is not None
+    assert (told.exact.refused_by, told.status and told.status.outcome) == ("stale", Outcome.MISS)
+
+
+@pytest.mark.parametrize(
+    ("body", "exact_only"),
+    [
+        (body_of("valkey what"), False),
+        (body_of(" "), True),
+        (body_of("Observation: sun"), True),
+        (body_of("valkey unseen"), True),
+    ],
+)
+async def test_what_cannot_be_matched_by_meaning_says_so(body: bytes, exact_only: bool) -> None:
+    bench = Bench()
+    bench.embedder.answer = lambda t: None if "unseen" in t else embedding_of(t)
+    told = await bench.explain(body)
+    assert (told.exact_only, told.neighbors is None) == (exact_only, exact_only)
+
+
+@pytest.mark.parametrize("control", [(), ((b"cache-control", b"only-if-cached"),)])
+async def test_a_body_that_is_too_large_to_be_read_goes_past_the_cache(
+    control: tuple[Header, ...],
+) -> None:
+    request = ClientRequest("POST", b"/chat/completions", b"", control)
+    told = await Bench().explainer.explain(request, None)
+    assert told.status == (None if control else CacheStatus.bypass("body-too-large"))
+    assert (told.bypass, told.key) == ("body-too-large", None)
+
+
+@pytest.mark.parametrize(
+    ("other", "differs"),
+    [
+        (Ask(body_of(temperature=0.5), (ANN,)), ["body.temperature"]),
+        (Ask(body_of(), (ANN, (b"x-cache-namespace", b"a"))), ["namespace"]),
+        (Ask(body_of(), (ANN, (b"openai-project", b"p"))), ["header.openai-project"]),
+        (Ask(body_of(temperature=0.5, seed=1), (ANN,)), ["body.seed", "body.temperature"]),
+        (Ask(body_of(temperature=0.5), (BOB,)), None),
+    ],
+)
+async def test_what_differs_from_the_nearest_other_partition_is_named(
+    other: Ask, differs: list[str] | None
+) -> None:
+    bench = Bench()
+    await keep(bench, other)
+    told = await bench.explain(body_of(), ANN)
+    found = told.elsewhere and sorted(told.elsewhere.differs)
+    assert (found, told.searched, told.searched_all) == (differs, 1, True)
+
+
+async def test_fewer_differences_come_first_then_more_words_in_common_then_the_youngest() -> None:
+    bench = Bench()
+    await keep(
+        bench,
+        Ask(body_of("valkey what", temperature=0.5, seed=1)),
+        Ask(body_of("pasta how", temperature=0.5)),
+    )
+    for temperature in (0.1, 0.2):
+        bench.clock.advance(1)
+        await keep(bench, Ask(body_of("valkey is what", temperature=temperature)))
+    await keep(bench, Ask(body_of("valkey what now")))  # our own partition
+    told = await bench.explain(body_of("valkey what"))
+    assert told.elsewhere is not None
+    assert (told.elsewhere.stored.key.text, told.elsewhere.differs) == (
+        "valkey is what",
+        ["body.temperature"],
+    )
+    assert told.elsewhere.stored.stored_at == bench.clock.now
+
+
+async def test_no_more_than_some_stored_responses_are_looked_through() -> None:
+    bench = Bench()
+    bench.store.page = Page(await keep(bench, Ask(body_of(temperature=0.5))), "more")
+    told = await bench.explain(body_of())
+    assert (told.searched, told.searched_all) == (2000, False)
+    assert told.elsewhere is not None
+
+
+async def test_a_response_that_does_not_tell_its_parts_is_left_out() -> None:
+    bench = Bench()
+    (stored,) = await keep(bench, Ask(body_of(temperature=0.5)))
+    old = StoredResponse(stored.key, "m", stored.completion, stored.stored_at, 60.0)
+    await bench.store.memory.put(old, None)
+    told = await bench.explain(body_of())
+    assert (told.elsewhere, told.searched) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("part", "failures"),
+    [("store", {"store-unavailable"}), ("embedder", {"embedder-unavailable"})],
+)
+async def test_a_part_that_is_down_is_named(part: str, failures: set[str]) -> None:
+    bench = Bench()
+    await keep(bench, Ask(body_of("valkey what")))
+    getattr(bench, part).before = fail
+    told = await bench.explain(body_of("valkey is what"))
+    assert (told.failures, told.neighbors) == (failures, None)
+    assert told.status is not None
+    assert (told.status.outcome, told.status.detail) == (Outcome.MISS, *failures)
+
+
+async def test_an_exact_match_answers_though_the_search_fails() -> None:
+    bench = Bench()
+    (kept,) = await keep(bench, Ask(body_of()))
+    again = Bench()
+    await again.store.memory.put(replace(kept, epoch=""), None)
+    again.embedder.before = fail
+    told = await again.explain(body_of())
+    assert told.status == CacheStatus.hit(kept, again.clock(), None)
+    assert (told.failures, told.neighbors) == ({"embedder-unavailable"}, None)
+    assert told.exact is not None
+    assert told.exact.answers

@@ -135,11 +135,8 @@ class Explainer:
         return told
 
     def _exact(self, stored: StoredResponse, question: Question, told: Explanation) -> Judged:
-        return Judged(
-            stored,
-            _answers(stored, told.status, Tier.EXACT),
-            _aged(stored, question, told.now),
-        )
+        answers = _answers(stored, told.status, Tier.EXACT)
+        return Judged(stored, answers, None if answers else _aged(stored, question, told.now))
 
     def _judged(self, watch: Watch, question: Question, told: Explanation) -> Iterator[Judged]:
         opinions = {opinion.neighbor.stored.id: opinion for opinion in watch.opinions}

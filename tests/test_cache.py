@@ -2,11 +2,11 @@ from typing import Any
 
 import pytest
 
-from app.cache import Lookup, SemanticCache
+from app.cache import Lookup, SemanticCache, Watch
 from app.headers import CacheControl
 from app.judge import Bar, Guards, Judge
 from app.metrics import Metrics
-from app.models import CacheKey, StoredResponse
+from app.models import CacheKey, Guard, StoredResponse
 from app.parts import EmbedderPart, VerifierPart
 from app.policy import Limits
 from app.store_parts import StorePart
@@ -179,6 +179,36 @@ async def test_a_neighbor_that_is_not_likely_enough_does_not_answer() -> None:
     lookup = bench.lookup("valkey what")
     assert await bench.cache.semantic(lookup) is None
     assert lookup.failure is None
+
+
+@pytest.mark.parametrize("asked", ["valkey scale", "valkey can scale", "valkey not", "pasta"])
+async def test_a_look_up_that_is_watched_decides_alike(asked: str) -> None:
+    bench = Bench()
+    for text in ("valkey can scale", "valkey can not scale", "pasta how"):
+        await bench.keep(text)
+    watch = Watch()
+    plain, watched = bench.lookup(asked), bench.lookup(asked)
+    watched.watch = watch
+    for find in (bench.cache.exact, bench.cache.semantic):
+        assert await find(watched) == await find(plain)
+    assert (watch.exact is None) is (asked != "valkey can scale")
+
+
+async def test_a_look_up_that_is_watched_tells_what_it_comes_across() -> None:
+    bench = Bench()
+    old = await bench.keep("valkey can scale well")
+    bench.clock.advance(10)
+    opposite, far = [await bench.keep(text) for text in ("valkey can not scale", "pasta how")]
+    lookup = bench.lookup("valkey can scale", max_age=5)
+    lookup.watch = watch = Watch()
+    assert await bench.cache.semantic(lookup) is None
+    found = [neighbor.stored for neighbor in watch.neighbors or ()]
+    assert {stored.id for stored in found} == {old.id, opposite.id, far.id}
+    assert [neighbor.stored for neighbor in watch.candidates] == [opposite]
+    (opinion,) = watch.opinions
+    assert (opinion.neighbor.stored, opinion.refused_by) == (opposite, Guard.NEGATION)
+    refused = {"guard": "negation"}
+    assert not bench.metrics.registry.get_sample_value("reprise_refusals_total", refused)
 
 
 async def test_closing_finishes_writes_and_closes_the_parts() -> None:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 import pytest
 
 from app.errors import PartUnavailable
-from app.judge import Bar, Guards, Judge
+from app.judge import Bar, Guards, Judge, Opinion
 from app.metrics import Metrics
-from app.models import CacheKey, Neighbor, StoredResponse
+from app.models import CacheKey, Guard, Neighbor, StoredResponse
 from app.parts import VerifierPart
 from tests.fakes import FakeVerifier
 
@@ -110,6 +110,38 @@ async def test_a_refusal_by_the_verifier_is_counted_and_told_without_content(
     assert caplog.messages == ["the verifier refuses entry d0, 0.0000 away: 0.2500"]
     labels = {"guard": "verifier"}
     assert metrics.registry.get_sample_value("reprise_refusals_total", labels) == 1
+
+
+async def test_whoever_wants_to_know_is_told_what_is_thought_in_place_of_the_metrics() -> None:
+    metrics, verifier = Metrics(), FakeVerifier()
+    verifier.answer = {SAME: 0.95, ASKED: 0.5}.__getitem__
+    judge = verifying(verifier, metrics, guards=True)
+    opinions: list[Opinion] = []
+    found = neighbors(OPPOSITE, SAME, ASKED)
+    assert chosen(await judge.choose(ASKED, found, opinions.append)) == SAME
+    assert opinions == [
+        Opinion(found[0], Guard.ANTONYMS),
+        Opinion(found[1], None, 0.95),
+        Opinion(found[2], "verifier", 0.5),
+    ]
+    for guard in ("antonyms", "verifier"):
+        assert not metrics.registry.get_sample_value("reprise_refusals_total", {"guard": guard})
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        ("Can I turn on 2FA in 3 steps?", []),
+        ("Can I turn off 2FA in 3 steps?", [Guard.ANTONYMS]),
+        ("Can I turn off 2FA in 4 steps?", [Guard.NUMBERS, Guard.ANTONYMS]),
+    ],
+)
+def test_all_guards_that_refuse_are_told_the_one_that_decides_first(
+    stored: str, expected: Sequence[Guard]
+) -> None:
+    asked = "Can I turn on 2FA in 3 steps?"
+    assert list(Judge(Guards(Metrics())).all_refusing(asked, stored)) == expected
+    assert Judge().all_refusing(asked, stored) == ()
 
 
 async def test_a_verifier_that_fails_chooses_nobody() -> None:

@@ -40,7 +40,7 @@ class Watch:
 
     `exact` is stored under the very key, fresh or not; `neighbors` come nearest first, near enough
     or not, and `candidates` are those of them that are near and fresh enough. A look-up that is
-    watched decides like any other, and its refusals are not counted.
+    watched decides like any other; its refusals are not counted, and what it reads is not used.
     """
 
     exact: StoredResponse | None = None
@@ -109,7 +109,7 @@ class SemanticCache:
         if lookup.failure:
             return None
         try:
-            stored = await self._store.get(lookup.key, lookup.budget)
+            stored = await self._store.get(lookup.key, lookup.budget, peek=lookup.watch is not None)
         except PartUnavailable as unavailable:
             lookup.failure = unavailable.detail
             return None
@@ -128,7 +128,7 @@ class SemanticCache:
         reach = self._limits.max_distance if watch is None else _FARTHEST
         try:
             neighbors = await self._store.nearest(
-                lookup.key, lookup.embedding, reach, lookup.budget
+                lookup.key, lookup.embedding, reach, lookup.budget, peek=watch is not None
             )
             near = policy.candidates(neighbors, lookup.control, self._limits, self._clock())
             if watch is not None:

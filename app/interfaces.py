@@ -32,11 +32,20 @@ class Store(Protocol):
         So a purge defeats answers that are on their way: they were asked for in another epoch.
         """
 
-    async def get(self, digest: str) -> StoredResponse | None:
-        """Give the response stored under an exact key, or None."""
+    async def get(self, digest: str, *, peek: bool = False) -> StoredResponse | None:
+        """Give the response stored under an exact key, or None.
+
+        `peek`: it does not count as used, as far as the store itself decides what that means.
+        """
 
     async def nearest(
-        self, partition: str, embedding: Embedding, k: int, max_distance: float
+        self,
+        partition: str,
+        embedding: Embedding,
+        k: int,
+        max_distance: float,
+        *,
+        peek: bool = False,
     ) -> Sequence[Neighbor]:
         """Give up to `k` responses of a partition within a cosine distance, nearest first."""
 

@@ -94,8 +94,10 @@ class StorePart:
         """Tell whether the store is being left alone, in whatever it does."""
         return any(part.is_down for part in (self._reading, self._searching, self._writing))
 
-    async def get(self, key: CacheKey, budget: Budget) -> StoredResponse | None:
-        """Give the response stored under the exact key.
+    async def get(
+        self, key: CacheKey, budget: Budget, *, peek: bool = False
+    ) -> StoredResponse | None:
+        """Give the response stored under the exact key; `peek`: without using it.
 
         A write of that key which is under way is waited for: a client that has read its answer
         to the end and asks again on the same proxy, hits.
@@ -103,7 +105,7 @@ class StorePart:
 
         async def work() -> StoredResponse | None:
             await self._writes.finished([key.digest])
-            stored = await self._store.get(key.digest)
+            stored = await self._store.get(key.digest, peek=peek)
             if stored is not None and (
                 stored.key.digest != key.digest or stored.key.partition != key.partition
             ):
@@ -113,13 +115,19 @@ class StorePart:
         return await self._reading.call(work, budget, self._exact_seconds)
 
     async def nearest(
-        self, key: CacheKey, embedding: Embedding, max_distance: float, budget: Budget
+        self,
+        key: CacheKey,
+        embedding: Embedding,
+        max_distance: float,
+        budget: Budget,
+        *,
+        peek: bool = False,
     ) -> Sequence[Neighbor]:
         """Give the responses of the key's partition that are nearest to an embedding."""
 
         async def work() -> Sequence[Neighbor]:
             neighbors = await self._store.nearest(
-                key.partition, embedding, _NEIGHBORS, max_distance
+                key.partition, embedding, _NEIGHBORS, max_distance, peek=peek
             )
             if any(n.stored.key.partition != key.partition for n in neighbors):
                 raise ValueError("the store gave entries of another partition")

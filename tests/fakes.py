@@ -122,15 +122,23 @@ class FakeStore:
         if self.before is not None:
             await self.before()
 
-    async def get(self, digest: str) -> StoredResponse | None:
+    async def get(self, digest: str, *, peek: bool = False) -> StoredResponse | None:
         await self._enter("get")
-        return self.got or await self.memory.get(digest)
+        return self.got or await self.memory.get(digest, peek=peek)
 
     async def nearest(
-        self, partition: str, embedding: Embedding, k: int, max_distance: float
+        self,
+        partition: str,
+        embedding: Embedding,
+        k: int,
+        max_distance: float,
+        *,
+        peek: bool = False,
     ) -> Sequence[Neighbor]:
         await self._enter("nearest")
-        return self.found or await self.memory.nearest(partition, embedding, k, max_distance)
+        return self.found or await self.memory.nearest(
+            partition, embedding, k, max_distance, peek=peek
+        )
 
     async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
         await self._enter("put")

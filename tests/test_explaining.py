@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from app.errors import NotCached
 from app.explaining import Explanation, Judged
 from app.models import CacheStatus, ClientRequest, Guard, Header, Outcome, Page, StoredResponse
+from app.stores.memory import MemoryStore
 from tests.bench import Bench, read, settle
 from tests.fakes import FakeResponse, FakeVerifier, ManualClock, completion, embedding_of
 
@@ -337,6 +338,18 @@ async def test_fewer_differences_come_first_then_more_words_in_common_then_the_y
         ["body.temperature"],
     )
     assert told.elsewhere.stored.stored_at == bench.clock.now
+
+
+async def test_what_is_explained_does_not_count_as_used() -> None:
+    bench = Bench()
+    bench.store.memory = MemoryStore(2, bench.clock, lambda _kind, _reason: None)
+    await keep(bench, Ask(body_of("valkey what")), Ask(body_of("pasta how")))
+    for text in ("valkey what", "valkey is what"):
+        told = await bench.explain(body_of(text))
+        assert told.status is not None
+        assert told.status.outcome is Outcome.HIT
+    left = await keep(bench, Ask(body_of("tea when")))
+    assert {stored.key.text for stored in left} == {"pasta how", "tea when"}
 
 
 async def test_no_more_than_some_stored_responses_are_looked_through() -> None:

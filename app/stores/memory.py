@@ -48,17 +48,23 @@ class MemoryStore:
         )
         self.epoch = secrets.token_hex(8)
 
-    async def get(self, digest: str) -> StoredResponse | None:
+    async def get(self, digest: str, *, peek: bool = False) -> StoredResponse | None:
         """Give the response stored under an exact key, or None."""
         self._responses.expire()
-        return self._responses.use(digest)
+        return self._responses.peek(digest) if peek else self._responses.use(digest)
 
     async def nearest(
-        self, partition: str, embedding: Embedding, k: int, max_distance: float
+        self,
+        partition: str,
+        embedding: Embedding,
+        k: int,
+        max_distance: float,
+        *,
+        peek: bool = False,
     ) -> list[Neighbor]:
         """Give up to `k` responses of a partition that are near enough, nearest first.
 
-        Only the first counts as used.
+        Only the first counts as used, if any.
         """
         self._responses.expire()
         if (known := self._partitions.get(partition)) is None:
@@ -68,7 +74,7 @@ class MemoryStore:
             for digest, distance in await known.search(embedding, k, self._threads)
             if distance <= max_distance and (stored := self._responses.peek(digest))
         ]
-        if neighbors:
+        if neighbors and not peek:
             self._responses.use(neighbors[0].stored.id)
         return neighbors
 

@@ -57,15 +57,21 @@ class SqliteStore:
         """What a purge replaces; what carries another one is not stored."""
         return self._memory.epoch
 
-    async def get(self, digest: str) -> StoredResponse | None:
+    async def get(self, digest: str, *, peek: bool = False) -> StoredResponse | None:
         """Give the response stored under an exact key, or None."""
-        return await self._memory.get(digest)
+        return await self._memory.get(digest, peek=peek)
 
     async def nearest(
-        self, partition: str, embedding: Embedding, k: int, max_distance: float
+        self,
+        partition: str,
+        embedding: Embedding,
+        k: int,
+        max_distance: float,
+        *,
+        peek: bool = False,
     ) -> list[Neighbor]:
         """Give up to `k` responses of a partition that are near enough, nearest first."""
-        return await self._memory.nearest(partition, embedding, k, max_distance)
+        return await self._memory.nearest(partition, embedding, k, max_distance, peek=peek)
 
     async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
         """Store a response in place of an older one; without embedding, for exact matches only.

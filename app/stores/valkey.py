@@ -83,8 +83,11 @@ class ValkeyStore:
         """The token that was last seen in the server."""
         return self._generations.epoch
 
-    async def get(self, digest: str) -> StoredResponse | None:
-        """Give the response stored under an exact key, or None: one round trip."""
+    async def get(self, digest: str, *, peek: bool = False) -> StoredResponse | None:
+        """Give the response stored under an exact key, or None: one round trip.
+
+        What counts as used is the server's affair.
+        """
 
         def ask(numbers: Sequence[int]) -> list[Command]:
             return [read_response(self._keys.entry(number, digest)) for number in numbers]
@@ -97,7 +100,13 @@ class ValkeyStore:
         return None
 
     async def nearest(
-        self, partition: str, embedding: Embedding, k: int, max_distance: float
+        self,
+        partition: str,
+        embedding: Embedding,
+        k: int,
+        max_distance: float,
+        *,
+        peek: bool = False,
     ) -> list[Neighbor]:
         """Give up to `k` responses of a partition that are near enough, nearest first.
 

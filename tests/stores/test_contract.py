@@ -139,6 +139,13 @@ async def test_neighbors_come_nearest_first_with_cosine_distances(
     assert distances == pytest.approx([0, 1 - 0.5**0.5, 1, 2], abs=1e-5)
 
 
+async def test_who_peeks_sees_the_same(store: Store, clock: ManualClock) -> None:
+    await store.put(entry(clock), EAST)
+    (neighbor,) = await store.nearest("p1", EAST, 4, 0.5)
+    assert [neighbor] == [*await store.nearest("p1", EAST, 4, 0.5, peek=True)]
+    assert await store.get(neighbor.stored.id, peek=True) == neighbor.stored
+
+
 async def test_no_more_neighbors_come_than_asked_for(store: Store, clock: ManualClock) -> None:
     for index in range(10):
         await store.put(entry(clock, str(index)), towards(1, 0.1 * index))

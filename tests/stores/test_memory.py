@@ -38,6 +38,17 @@ async def test_the_least_recently_used_give_way() -> None:
     assert evictions == ["chat_completion lru"]
 
 
+async def test_what_is_only_peeked_at_gives_way_like_the_rest() -> None:
+    clock = ManualClock()
+    store = MemoryStore(3, clock, Evictions())
+    await fill(store, clock, "abc")
+    assert await store.get("p1-a", peek=True) == entry(clock, "a")
+    (near, *_) = await store.nearest("p1", EAST, 3, 1.0, peek=True)
+    assert near.stored == entry(clock, "a")
+    await fill(store, clock, "d")
+    assert await alive(store, "abcd") == "bcd"
+
+
 async def test_what_leaves_by_itself_is_told_by_its_key() -> None:
     clock, left = ManualClock(), list[str]()
     store = MemoryStore(2, clock, Evictions(), lambda kind, digest: left.append(f"{kind} {digest}"))

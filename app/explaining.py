@@ -5,6 +5,7 @@ Rules of this file: what decides is what decides for callers, `Proxy.understand`
 sent to the upstream's chat completions, and no hit, miss or refusal is counted.
 """
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -27,7 +28,8 @@ from app.models import (
 from app.policy import Limits, may_answer
 from app.proxy import Proxy, Question
 
-_PAGE, _PAGES = 250, 40  # of stored responses that are looked through for another partition
+_PAGE, _PAGES = 250, 400  # of stored responses that are looked through for another partition
+_SECONDS = 2.0  # that this may take
 
 Obstacle = Literal["stale", "directives", "distance", "verifier"] | Guard
 """Why a stored response does not answer: a token that README explains."""
@@ -75,7 +77,7 @@ class Explanation:
     neighbors: Sequence[Judged] | None = None
     elsewhere: Elsewhere | None = None
     searched: int = 0
-    searched_all: bool = True
+    searched_all: bool = False
     failures: set[Failure] = field(default_factory=set)
 
 
@@ -131,7 +133,13 @@ class Explainer:
             told.exact = self._exact(watch.exact, question, told)
         if watch.neighbors is not None:
             told.neighbors = list(self._judged(watch, question, told))
-        await self._look_elsewhere(told)
+        try:
+            async with asyncio.timeout(_SECONDS):
+                await self._look_elsewhere(told)
+        except PartUnavailable as unavailable:
+            told.failures.add(unavailable.detail)
+        except TimeoutError:
+            pass  # what has been found is told, and that it was not all
         return told
 
     def _exact(self, stored: StoredResponse, question: Question, told: Explanation) -> Judged:
@@ -174,16 +182,12 @@ class Explainer:
         best: tuple[int, float, float] | None = None
         cursor, key = "", told.key
         for _ in range(_PAGES):
-            try:
-                page = await self._cache.entries(cursor, _PAGE, None)
-            except PartUnavailable as unavailable:
-                told.failures.add(unavailable.detail)
-                return
+            page = await self._cache.entries(cursor, _PAGE, None)
             told.searched += len(page.entries)
             for stored in page.entries:
-                parts = parts_of(stored.parts)
                 if key is None or stored.key.partition == key.partition:
                     continue
+                parts = parts_of(stored.parts)
                 if parts.get(CALLER) != told.parts[CALLER]:
                     continue
                 differs = differences(told.parts, parts)
@@ -192,8 +196,8 @@ class Explainer:
                     best, told.elsewhere = rank, Elsewhere(stored, differs)
             cursor = page.cursor
             if not cursor:
-                break
-        told.searched_all = not cursor
+                told.searched_all = True
+                return
 
 
 def _answers(stored: StoredResponse, status: CacheStatus | None, tier: Tier) -> bool:

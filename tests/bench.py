@@ -46,7 +46,7 @@ class Bench:
         rules = Rules(KeyRules("https://upstream.test/v1"), Limits(**limits))
         judge = Judge(Guards(self.metrics))
         if verifier is not None:
-            part = VerifierPart(verifier, 0.5, self.metrics, part_clock)
+            part = VerifierPart(verifier, 60.0, self.metrics, part_clock)
             judge = Judge(judge.guards, Bar(part, 0.9, self.metrics))
         self.cache = SemanticCache(
             StorePart(self.store, self.metrics, part_clock),

@@ -113,7 +113,8 @@ class World:
     def __post_init__(self) -> None:
         self.verifier.answer = lambda text: 0.5 if "is" in text else 0.95
         verifier = self.verifier if self.verified else None
-        self.bench = Bench(verifier=verifier, part_clock=self.part_clock, ttl=60.0)
+        patient = {"store_timeout": 60.0, "embedder_timeout": 60.0}  # however busy the machine is
+        self.bench = Bench(verifier=verifier, part_clock=self.part_clock, ttl=60.0, **patient)
         answer = json.dumps(completion()).encode()
         self.bench.upstream.answer = lambda _: FakeResponse([answer])
         self.bench.embedder.answer = lambda t: None if "unseen" in t else embedding_of(t)
@@ -186,7 +187,7 @@ async def live(steps: Sequence[Any], *, verified: bool) -> None:
     await world.bench.cache.aclose()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(STEPS, min_size=6, max_size=20), st.booleans())
 @example([Ask(body_of("valkey what")), Ask(body_of("valkey is what"))], False)
 @example([Ask(body_of("valkey can scale")), Ask(body_of("valkey can not scale"))], False)
@@ -354,10 +355,9 @@ async def test_what_is_explained_does_not_count_as_used() -> None:
 
 async def test_no_more_than_some_stored_responses_are_looked_through() -> None:
     bench = Bench()
-    bench.store.page = Page(await keep(bench, Ask(body_of(temperature=0.5))), "more")
+    bench.store.page = Page([*await keep(bench, Ask(body_of()))] * 250, "more")
     told = await bench.explain(body_of())
-    assert (told.searched, told.searched_all) == (2000, False)
-    assert told.elsewhere is not None
+    assert (told.searched, told.searched_all) == (100_000, False)
 
 
 async def test_a_response_that_does_not_tell_its_parts_is_left_out() -> None:

@@ -32,20 +32,25 @@ _OURS = b"x-cache-"
 
 _DIRECTIVE = re.compile(r'([!#$%&\'*+\-.^_`|~\w]+)(?:\s*=\s*("(?:[^"\\]|\\.)*"|[^\s,;]*))?')
 _DELTA_SECONDS = re.compile(r"[0-9]+")
+_MUST_REVALIDATE = frozenset({"must-revalidate", "proxy-revalidate", "s-maxage"})
 _FOR_EVER = 2**31  # seconds, and what longer counts as (RFC 9111 §1.2.2)
 
 
 @dataclass(frozen=True, slots=True)
 class CacheControl:
-    """The Cache-Control directives we act on (RFC 9111 §5.2); times in seconds."""
+    """The Cache-Control directives we act on (RFC 9111 §5.2, RFC 5861); times in seconds."""
 
     no_store: bool = False
     no_cache: bool = False
+    must_revalidate: bool = False
     only_if_cached: bool = False
-    max_age: int | None = None
-    min_fresh: int | None = None
+    max_age: float | None = None
+    max_stale: float | None = None
+    min_fresh: float | None = None
+    stale_if_error: float | None = None
 
 
+_STORED = frozenset({Outcome.HIT, Outcome.STALE})
 _NO_DIRECTIVES = CacheControl()
 
 
@@ -92,17 +97,24 @@ def cache_control(headers: Iterable[Header]) -> CacheControl:
         return _NO_DIRECTIVES
     directives: dict[str, str] = {}
     for match in _DIRECTIVE.finditer(value):
-        directives.setdefault(match[1].lower(), (match[2] or "").strip('"'))
+        name, said = match[1].lower(), match[2]
+        if said is None and name == "max-stale":
+            said = str(_FOR_EVER)  # however stale
+        directives.setdefault(name, (said or "").strip('"'))
     return CacheControl(
         no_store="no-store" in directives,
         no_cache="no-cache" in directives,
+        must_revalidate=not _MUST_REVALIDATE.isdisjoint(directives),
         only_if_cached="only-if-cached" in directives,
-        max_age=_seconds(directives.get("max-age")),
-        min_fresh=_seconds(directives.get("min-fresh")),
+        max_age=seconds_of(directives.get("max-age")),
+        max_stale=seconds_of(directives.get("max-stale")),
+        min_fresh=seconds_of(directives.get("min-fresh")),
+        stale_if_error=seconds_of(directives.get("stale-if-error")),
     )
 
 
-def _seconds(value: str | None) -> int | None:
+def seconds_of(value: str | None) -> int | None:
+    """Read a number of seconds (RFC 9111 §1.2.2): None where there is none, 0 for a bad one."""
     if value is None:
         return None
     if not _DELTA_SECONDS.fullmatch(value):
@@ -114,10 +126,11 @@ def _seconds(value: str | None) -> int | None:
 def cache_status_value(status: CacheStatus) -> str:
     """Write one member of a Cache-Status list (RFC 9211 §2, structured fields)."""
     parts = [CACHE_NAME]
-    if status.outcome is Outcome.HIT:
-        parts += ["hit", f"ttl={status.ttl}"]
-    else:
-        parts.append(f"fwd={status.forward}")
+    parts.append("hit" if status.forward is None else f"fwd={status.forward}")
+    if status.forward_status is not None:
+        parts.append(f"fwd-status={status.forward_status}")
+    if status.outcome in _STORED:
+        parts.append(f"ttl={status.ttl}")
     if status.collapsed:
         parts.append("collapsed")
     if status.tier is Tier.SEMANTIC:
@@ -135,7 +148,7 @@ def cache_headers(status: CacheStatus) -> list[Header]:
         (b"cache-status", cache_status_value(status).encode()),
         (b"x-cache", status.outcome.value.encode()),
     ]
-    if status.outcome is Outcome.HIT:
+    if status.outcome in _STORED:
         headers.append((b"age", b"%d" % status.age))
     if status.distance is not None:
         headers.append((b"x-cache-distance", b"%.4f" % status.distance))

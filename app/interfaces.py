@@ -23,7 +23,7 @@ from app.models import (
 
 
 class Store(Protocol):
-    """Keeps stored responses for as long as they are fresh, and finds them again."""
+    """Keeps stored responses for as long as they are fresh or may serve stale, and finds them."""
 
     @property
     def epoch(self) -> str:

@@ -1,7 +1,7 @@
 """The central types: what a request, a key, a stored response and a verdict are."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -19,7 +19,7 @@ Embedding = NDArray[np.float32]
 Clock = Callable[[], float]
 """The time in seconds: since the epoch, unless said otherwise."""
 
-Forward = Literal["miss", "partial", "request", "bypass"]
+Forward = Literal["miss", "stale", "partial", "request", "bypass"]
 """Why a request went upstream (RFC 9211 §2.2)."""
 
 Bypass = (
@@ -67,12 +67,16 @@ class CacheKey:
 
 
 class Aging:
-    """What is stored at a time, in seconds since 1970, and stays fresh for some seconds."""
+    """What is stored at a time, in seconds since 1970, and stays fresh for some seconds.
+
+    It is kept for `stale_lifetime` seconds more: stale, it may still serve now and then.
+    """
 
     __slots__ = ()
 
     stored_at: float
     freshness_lifetime: float
+    stale_lifetime: float
 
     def age(self, now: float) -> float:
         """Tell how long ago the answer was received (RFC 9111 §4.2.3)."""
@@ -85,6 +89,15 @@ class Aging:
     def is_fresh(self, now: float) -> bool:
         """Tell whether the answer may still be served without asking again."""
         return self.ttl(now) > 0
+
+    @property
+    def lifetime(self) -> float:
+        """For how long the answer is kept, fresh or stale."""
+        return self.freshness_lifetime + self.stale_lifetime
+
+    def left(self, now: float) -> float:
+        """Tell how much of the whole lifetime is left."""
+        return self.lifetime - self.age(now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +116,7 @@ class StoredResponse(Aging):
     freshness_lifetime: float
     epoch: str = field(default="", compare=False)
     parts: str = field(default="", repr=False)
+    stale_lifetime: float = 0.0
 
     @property
     def id(self) -> str:
@@ -125,6 +139,7 @@ class StoredEmbedding(Aging):
     stored_at: float
     freshness_lifetime: float
     epoch: str = field(default="", compare=False)
+    stale_lifetime: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +193,7 @@ class Outcome(StrEnum):
     """What became of a request; the value of `x-cache`."""
 
     HIT = "HIT"
+    STALE = "STALE"
     MISS = "MISS"
     PARTIAL = "PARTIAL"
     BYPASS = "BYPASS"
@@ -194,11 +210,13 @@ class Tier(StrEnum):
 class CacheStatus:
     """RFC 9211's parameters as fields: one object makes the header, the log line and the labels.
 
-    `age` and `ttl` are in seconds.
+    `age` and `ttl` are in seconds. `forward_status` is the status with which the upstream failed,
+    where a stored response takes its place.
     """
 
     outcome: Outcome
     forward: Forward | None = None
+    forward_status: int | None = None
     detail: Bypass | Failure | None = None
     tier: Tier | None = None
     distance: float | None = None
@@ -211,13 +229,21 @@ class CacheStatus:
     def hit(cls, stored: StoredResponse, now: float, distance: float | None) -> "CacheStatus":
         """Describe an answer from the store; `distance` is None for an exact match."""
         return cls(
-            Outcome.HIT,
+            Outcome.HIT if stored.is_fresh(now) else Outcome.STALE,
             tier=Tier.EXACT if distance is None else Tier.SEMANTIC,
             distance=distance,
             age=int(stored.age(now)),
-            ttl=int(stored.freshness_lifetime) - int(stored.age(now)),
+            ttl=whole_ttl(stored, now),
             entry=stored.id,
         )
+
+    def instead_of(self, status_code: int | None) -> "CacheStatus":
+        """Describe an answer from the store that takes the place of a failure of the upstream.
+
+        `status_code` is the failure's, or None where there was no answer at all.
+        """
+        forward: Forward = "stale" if self.outcome is Outcome.STALE else "request"
+        return replace(self, forward=forward, forward_status=status_code)
 
     @classmethod
     def miss(
@@ -230,6 +256,12 @@ class CacheStatus:
     def bypass(cls, detail: Bypass) -> "CacheStatus":
         """Describe a request that the cache has nothing to do with; `detail` says why."""
         return cls(Outcome.BYPASS, forward="bypass", detail=detail)
+
+
+def whole_ttl(stored: Aging, now: float) -> int:
+    """Tell a ttl in whole seconds, negative for all that is stale."""
+    seconds = int(stored.freshness_lifetime) - int(stored.age(now))
+    return seconds if stored.is_fresh(now) else min(seconds, -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +279,11 @@ class Replay:
 
     head: Head
     body: bytes
+
+    def instead_of(self, status_code: int | None) -> "Replay":
+        """Give the same for the place of a failure of the upstream, as CacheStatus says it."""
+        status = self.head.cache_status.instead_of(status_code)
+        return replace(self, head=replace(self.head, cache_status=status))
 
 
 class Guard(StrEnum):

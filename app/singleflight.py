@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from dataclasses import replace
 
 from app.errors import UpstreamInterrupted, UpstreamUnreachable
-from app.models import Head, Outcome
+from app.models import Head
 
 _PATIENCE = 10.0  # seconds that one reader may hold the others up
 
@@ -155,7 +155,7 @@ class Reader:
     async def head(self) -> Head:
         """Wait for the beginning of the answer; raises what the flight failed with."""
         head = await self._flight.head(self)
-        if not self.collapsed or head.cache_status.outcome is Outcome.HIT:
+        if not self.collapsed or head.cache_status.forward is None:
             return head
         return replace(
             head,

@@ -1,4 +1,10 @@
+from dataclasses import replace
+from typing import Any
+
+import http_sf
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.headers import (
     CacheControl,
@@ -9,9 +15,15 @@ from app.headers import (
     end_to_end,
     value_of,
 )
-from app.models import CacheKey, CacheStatus, Header, StoredResponse
+from app.models import CacheKey, CacheStatus, Header, Outcome, StoredResponse
 
 STORED = StoredResponse(CacheKey("p", "entry-1", None), "m", b"{}", 1000.0, 3600.0)
+
+
+def told(value: str) -> dict[str, Any]:
+    """Read a Cache-Status field: for each cache its parameters (RFC 9211 §2)."""
+    members: Any = http_sf.parse(value.encode(), tltype="list")
+    return {str(name): (name, parameters) for name, parameters in members}
 
 
 def test_hop_by_hop_headers_are_dropped_with_those_that_connection_names() -> None:
@@ -73,6 +85,17 @@ def test_the_first_of_several_values_counts() -> None:
         (["community=UCI, only-if-cached"], CacheControl(only_if_cached=True)),
         (['x="no-store, no-cache"'], CacheControl()),
         ([",,, ,no-store,,"], CacheControl(no_store=True)),
+        (["max-stale"], CacheControl(max_stale=2**31)),
+        (["Max-Stale=60,stale-if-error = 5"], CacheControl(max_stale=60, stale_if_error=5)),
+        (["max-stale="], CacheControl(max_stale=0)),
+        (["max-stale=a while"], CacheControl(max_stale=0)),
+        (["max-stale, max-stale=0"], CacheControl(max_stale=2**31)),
+        (["stale-if-error"], CacheControl(stale_if_error=0)),
+        (["\tmin-fresh=5\t;x", " , max-age\t=\t7"], CacheControl(min_fresh=5, max_age=7)),
+        (["no-transform, pragma=x", "stale-while-revalidate=9"], CacheControl()),
+        (["must-revalidate"], CacheControl(must_revalidate=True)),
+        (["s-maxage=5"], CacheControl(must_revalidate=True)),
+        (["max-stale-never=5, xmax-age=5, only-if-cached-not"], CacheControl()),
     ],
 )
 def test_cache_control_is_read_as_rfc_9111_says(lines: list[str], expected: CacheControl) -> None:
@@ -94,10 +117,69 @@ def test_cache_control_is_read_as_rfc_9111_says(lines: list[str], expected: Cach
             "reprise; fwd=miss; detail=store-unavailable",
         ),
         (CacheStatus.bypass("temperature"), "reprise; fwd=bypass; detail=temperature"),
+        (CacheStatus.hit(STORED, 4600.0, None), "reprise; hit; ttl=-1; detail=exact"),
+        (
+            CacheStatus.hit(STORED, 4661.5, 0.03984),
+            'reprise; hit; ttl=-61; detail="semantic; distance=0.0398"',
+        ),
+        (CacheStatus.miss("e", forward="stale"), "reprise; fwd=stale"),
+        (
+            CacheStatus.hit(STORED, 4661.0, None).instead_of(503),
+            "reprise; fwd=stale; fwd-status=503; ttl=-61; detail=exact",
+        ),
+        (
+            CacheStatus.hit(STORED, 4661.0, None).instead_of(None),
+            "reprise; fwd=stale; ttl=-61; detail=exact",
+        ),
+        (
+            CacheStatus.hit(STORED, 1058.0, None).instead_of(429),
+            "reprise; fwd=request; fwd-status=429; ttl=3542; detail=exact",
+        ),
+        (
+            replace(CacheStatus.miss("e", forward="stale"), collapsed=True),
+            "reprise; fwd=stale; collapsed",
+        ),
     ],
 )
 def test_cache_status_is_written_as_rfc_9211_says(status: CacheStatus, value: str) -> None:
     assert cache_status_value(status) == value
+    assert list(told(value)) == ["reprise"]
+    _, parameters = told(value)["reprise"]
+    assert ("hit" in parameters) != ("fwd" in parameters)  # RFC 9211 §2.2
+
+
+STORED_OR_NOT = st.builds(
+    lambda stored_at, lifetime, now, distance: CacheStatus.hit(
+        replace(STORED, stored_at=stored_at, freshness_lifetime=lifetime), now, distance
+    ),
+    st.floats(0, 1e9),
+    st.floats(0.1, 1e7),
+    st.floats(0, 1e9),
+    st.none() | st.floats(0, 2),
+)
+
+
+@given(STORED_OR_NOT, st.none() | st.sampled_from([429, 500, 503]), st.booleans())
+def test_what_cache_status_says_can_be_read_back(
+    status: CacheStatus, failed: int | None, is_failed: bool
+) -> None:
+    """As RFC 9651 structured fields, by a parser that is not ours."""
+    status = status.instead_of(failed) if is_failed else status
+    _, parameters = told(cache_status_value(status))["reprise"]
+    assert parameters["ttl"] == status.ttl
+    assert (parameters["ttl"] < 0) is (status.outcome is Outcome.STALE)
+    assert parameters.get("fwd-status") == status.forward_status
+    assert parameters.get("hit") is (None if is_failed else True)
+    assert str(parameters["detail"]).startswith("exact" if status.distance is None else "semantic")
+
+
+def test_a_stale_hit_tells_its_age() -> None:
+    assert cache_headers(CacheStatus.hit(STORED, 4661.0, None)) == [
+        (b"cache-status", b"reprise; hit; ttl=-61; detail=exact"),
+        (b"x-cache", b"STALE"),
+        (b"age", b"3661"),
+        (b"x-cache-entry", b"entry-1"),
+    ]
 
 
 def test_a_semantic_hit_tells_age_distance_and_entry() -> None:

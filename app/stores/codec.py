@@ -33,6 +33,7 @@ def response_fields(stored: StoredResponse) -> dict[str, bytes]:
         "model": stored.model.encode(),
         "created_at": repr(stored.stored_at).encode(),
         "lifetime": repr(stored.freshness_lifetime).encode(),
+        "stale": repr(stored.stale_lifetime).encode(),
         "epoch": stored.epoch.encode(),
     }
     if stored.key.text is not None:
@@ -58,6 +59,7 @@ def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
         freshness_lifetime=_seconds(fields, "lifetime"),
         epoch=_text(fields, "epoch"),
         parts=sys.intern(fields.get("parts", b"").decode()),
+        stale_lifetime=_seconds(fields, "stale") if "stale" in fields else 0.0,
     )
 
 
@@ -70,6 +72,7 @@ def embedding_fields(stored: StoredEmbedding) -> dict[str, bytes]:
         "model": stored.model.encode(),
         "created_at": repr(stored.stored_at).encode(),
         "lifetime": repr(stored.freshness_lifetime).encode(),
+        "stale": repr(stored.stale_lifetime).encode(),
         "epoch": stored.epoch.encode(),
     }
 
@@ -89,6 +92,7 @@ def embedding_of(digest: str, fields: Mapping[str, bytes]) -> StoredEmbedding:
         stored_at=_seconds(fields, "created_at"),
         freshness_lifetime=_seconds(fields, "lifetime"),
         epoch=_text(fields, "epoch"),
+        stale_lifetime=_seconds(fields, "stale") if "stale" in fields else 0.0,
     )
 
 

@@ -87,7 +87,7 @@ class MemoryStore:
         self._responses.expire()
         if stored.epoch not in ("", self.epoch):
             return
-        self._responses.put(stored.id, stored, stored.stored_at + stored.freshness_lifetime)
+        self._responses.put(stored.id, stored, stored.stored_at + stored.lifetime)
         if embedding is not None:
             partition = self._partitions.get(stored.key.partition)
             if partition is None:
@@ -123,11 +123,10 @@ class MemoryStore:
         self._embeddings.expire()
         for stored in embeddings:
             if stored.epoch in ("", self.epoch):
-                expires = stored.stored_at + stored.freshness_lifetime
-                self._embeddings.put(stored.id, stored, expires)
+                self._embeddings.put(stored.id, stored, stored.stored_at + stored.lifetime)
 
     def holds(self, kind: Kind, digest: str) -> bool:
-        """Tell whether something fresh is stored under an exact key; it does not count as used."""
+        """Tell whether something is stored under an exact key; it does not count as used."""
         kept = self._embeddings if kind is Kind.EMBEDDING else self._responses
         return kept.peek(digest) is not None
 

@@ -176,7 +176,7 @@ class SqliteStore:
         return Row(
             Kind.CHAT_COMPLETION,
             stored.id,
-            stored.stored_at + stored.freshness_lifetime,
+            stored.stored_at + stored.lifetime,
             stored.epoch,
             codec.fields_bytes(codec.response_fields(stored)),
             None if embedding is None else codec.vector_bytes(embedding),
@@ -188,7 +188,7 @@ def _embedding_row(stored: StoredEmbedding) -> Row:
     return Row(
         Kind.EMBEDDING,
         stored.id,
-        stored.stored_at + stored.freshness_lifetime,
+        stored.stored_at + stored.lifetime,
         stored.epoch,
         codec.fields_bytes(codec.embedding_fields(stored)),
     )

@@ -215,7 +215,7 @@ class ValkeyStore:
         return await by_size(size, lambda: reader.response(digest, reply))
 
     def _remaining(self, stored: Aging) -> int:
-        return math.ceil(stored.ttl(self._clock()) * 1000)
+        return math.ceil(stored.left(self._clock()) * 1000)
 
     async def _ask(self, ask: Callable[[Sequence[int]], Sequence[Command]]) -> list[Reply]:
         """Ask something of all living generations: once more if others live than was thought."""

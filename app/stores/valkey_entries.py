@@ -20,10 +20,10 @@ T = TypeVar("T", StoredResponse, StoredEmbedding)
 
 RESPONSE_FIELDS = (
     *("version", "partition", "response", "encoding", "model"),
-    *("created_at", "lifetime", "epoch", "prompt", "parts"),
+    *("created_at", "lifetime", "stale", "epoch", "prompt", "parts"),
 )
 
-_LIFE = ("created_at", "lifetime", "epoch")
+_LIFE = ("created_at", "lifetime", "stale", "epoch")
 
 # A hash and the end of its life at once: neither without the other, whatever dies in between.
 # Refused whole if memory is short. With NX, only if there is none.
@@ -135,7 +135,7 @@ def epoch_in(embedding: Reply) -> bytes | None:
 
 
 class Reader:
-    """Reads what is valid: whole, of this version, of the present epoch, and fresh."""
+    """Reads what is valid: whole, of this version, of the present epoch, and not past its end."""
 
     def __init__(self, token: str, now: float) -> None:
         self._token = token
@@ -156,7 +156,8 @@ class Reader:
 
     def _lives(self, fields: Mapping[str, bytes]) -> bool:
         try:
-            stored_at, lifetime = float(fields["created_at"]), float(fields["lifetime"])
+            stored_at = float(fields["created_at"])
+            lifetime = float(fields["lifetime"]) + float(fields.get("stale", 0))
         except (KeyError, ValueError):
             return False
         age = max(0.0, self._now - stored_at)
@@ -167,7 +168,7 @@ class Reader:
             stored = read()
         except ValueError:
             return None  # missing, damaged, or written by another version
-        is_valid = stored.epoch == self._token != "" and stored.is_fresh(self._now)
+        is_valid = stored.epoch == self._token != "" and stored.left(self._now) > 0
         return stored if is_valid else None
 
 

@@ -18,6 +18,7 @@ RESPONSES = st.builds(
     completion=st.binary(max_size=5000) | st.integers(0, 9000).map(lambda n: b"answer " * n),
     stored_at=SECONDS,
     freshness_lifetime=SECONDS,
+    stale_lifetime=SECONDS,
     epoch=st.just("e1"),
     parts=st.just("") | TEXTS,
 )
@@ -29,6 +30,7 @@ EMBEDDINGS = st.builds(
     width=st.sampled_from([4, 8]),
     stored_at=SECONDS,
     freshness_lifetime=SECONDS,
+    stale_lifetime=SECONDS,
     epoch=st.just("e1"),
 )
 STORED = StoredResponse(
@@ -62,7 +64,15 @@ def test_a_long_answer_is_packed_and_a_short_one_can_be_read_by_eye() -> None:
     assert codec.response_fields(short)["response"] == b'{"a": "b"}'
 
 
-FIELDS = [name for name in codec.response_fields(STORED) if name not in {"prompt", "encoding"}]
+OPTIONAL = {"prompt", "encoding", "stale"}
+FIELDS = [name for name in codec.response_fields(STORED) if name not in OPTIONAL]
+
+
+def test_what_was_written_before_answers_were_kept_stale_is_kept_while_it_is_fresh() -> None:
+    response, embedding = codec.response_fields(STORED), codec.embedding_fields(EMBEDDING)
+    del response["stale"], embedding["stale"]
+    assert codec.response_of("d", response).stale_lifetime == 0
+    assert codec.embedding_of("d", embedding).stale_lifetime == 0
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -84,6 +94,7 @@ def test_a_response_that_lacks_a_field_is_refused(name: str) -> None:
         ("created_at", b"yesterday"),
         ("created_at", b"nan"),
         ("lifetime", b"inf"),
+        ("stale", b"long"),
         ("model", b"\xff"),
     ],
 )

@@ -212,6 +212,28 @@ async def test_an_entry_is_gone_when_its_time_is_up(store: Store, clock: ManualC
     assert await store.count() == Counts(0, 0)
 
 
+async def test_a_stale_entry_is_kept_for_its_stale_lifetime(
+    store: WholeStore, clock: ManualClock
+) -> None:
+    stored = entry(clock, freshness_lifetime=10.0, stale_lifetime=20.0)
+    await store.put(stored, EAST)
+    vector = replace(embedding(clock), freshness_lifetime=10.0, stale_lifetime=20.0)
+    await store.put_embeddings([vector])
+    for _ in range(2):
+        clock.advance(14.5)
+        assert await store.get("p1-a") == stored
+        assert [n.stored for n in await store.nearest("p1", EAST, 4, 2.0)] == [stored]
+        assert list(await store.get_embeddings(["e"])) == [vector]
+        assert await ids(store, 10) == ["p1-a"]
+        assert await store.count() == Counts(1, 1)
+    clock.advance(1)
+    assert await store.get("p1-a") is None
+    assert list(await store.nearest("p1", EAST, 4, 2.0)) == []
+    assert list(await store.get_embeddings(["e"])) == [None]
+    assert await ids(store, 10) == []
+    assert await store.count() == Counts(0, 0)
+
+
 async def test_a_replaced_entry_lives_as_long_as_the_new_one(
     store: Store, clock: ManualClock
 ) -> None:

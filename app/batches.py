@@ -11,6 +11,7 @@ from app.errors import Failure, NotUnderstood, UpstreamInterrupted, UpstreamUnre
 from app.forwarding import Forwarding
 from app.headers import CacheControl
 from app.models import CacheStatus, ClientRequest, Head, Header, StoredEmbedding
+from app.policy import Limits
 from app.singleflight import Reader
 from app.vectors import EmbeddingsAnswer, EmbeddingsRequest, Numbers
 
@@ -20,7 +21,7 @@ _NOTHING_SENT = MappingProxyType({"prompt_tokens": 0, "total_tokens": 0})
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A request, the exact keys of its inputs in order, and what is stored under them.
+    """A request, its limits, the exact keys of its inputs in order, and what is stored under them.
 
     `failure` names the part of the cache that failed.
     """
@@ -28,6 +29,7 @@ class Batch:
     request: ClientRequest
     asked: EmbeddingsRequest
     control: CacheControl
+    limits: Limits
     digests: Sequence[str]
     found: Mapping[str, StoredEmbedding] = field(default_factory=dict)
     failure: Failure | None = None

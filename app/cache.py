@@ -1,14 +1,15 @@
 """The semantic cache: the same question first, then one that means the same."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from app import policy
+from app import freshness, policy
 from app.errors import Failure, PartUnavailable
 from app.headers import CacheControl
 from app.judge import Judge, Opinion
 from app.models import (
+    Aging,
     CacheKey,
     Clock,
     Counts,
@@ -24,6 +25,9 @@ from app.store_parts import StorePart
 
 _FARTHEST = 2.0  # no cosine distance is greater
 _SCANS = 50  # pages of the store that one page of a filtered list may cost
+
+Rule = Callable[[Aging, float], bool]
+"""Tells whether a stored response may serve at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class Watch:
 
     exact: StoredResponse | None = None
     neighbors: Sequence[Neighbor] | None = None
-    candidates: Sequence[Neighbor] = ()
+    candidates: list[Neighbor] = field(default_factory=list)
     opinions: list[Opinion] = field(default_factory=list)
 
 
@@ -53,15 +57,18 @@ class Watch:
 class Lookup:
     """The look-up of one request, and what it has learnt so far.
 
-    `credentials` are the caller's, `budget` is what the store may still cost, `embedding` that of
-    the text, `failure` names the part that failed.
+    `credentials` are the caller's, `budget` is what the store may still cost, `max_distance` how
+    far away an answer may be, `embedding` that of the text, `is_stale` tells that the very same
+    question has an answer, but a stale one, `failure` names the part that failed.
     """
 
     key: CacheKey
     control: CacheControl
     credentials: Sequence[Header] = field(repr=False)
     budget: Budget
+    max_distance: float
     embedding: Embedding | None = None
+    is_stale: bool = False
     failure: Failure | None = None
     watch: Watch | None = None
 
@@ -98,14 +105,48 @@ class SemanticCache:
         key: CacheKey,
         control: CacheControl,
         credentials: Sequence[Header] = (),
-        watch: Watch | None = None,
+        max_distance: float | None = None,
     ) -> Lookup:
-        """Begin to look a request up."""
+        """Begin to look a request up, which may be stricter about distance than the operator."""
+        most = self._limits.max_distance
+        if max_distance is not None:
+            most = min(most, max_distance)
+        return Lookup(key, control, credentials, Budget(self._limits.store_timeout), most)
+
+    def again(self, lookup: Lookup) -> Lookup:
+        """Begin the same look-up anew; the embedding stays known."""
         budget = Budget(self._limits.store_timeout)
-        return Lookup(key, control, credentials, budget, watch=watch)
+        return replace(lookup, budget=budget, is_stale=False, failure=None)
 
     async def exact(self, lookup: Lookup) -> Hit | None:
-        """Find an answer to the very same question."""
+        """Find an answer to the very same question, fresh or stale."""
+        return await self._exact(lookup, self._answering(lookup.control))
+
+    async def semantic(self, lookup: Lookup) -> Hit | None:
+        """Find an answer to a question that means the same; the embedding stays known.
+
+        A stale one answers only if no fresh one does.
+        """
+        return await self._semantic(lookup, self._answering(lookup.control))
+
+    async def stand_in(self, lookup: Lookup) -> Hit | None:
+        """Find what may answer because the upstream has failed; the same question comes first."""
+        control, limits = lookup.control, self._limits
+        again = self.again(lookup)
+        rules: list[Rule] = [
+            lambda stored, now: freshness.may_stand_in(stored, control, limits, now)
+        ]
+        return await self._exact(again, rules) or await self._semantic(again, rules)
+
+    def _answering(self, control: CacheControl) -> list[Rule]:
+        """Give the rules of what may answer, in the order in which they are tried."""
+        limits = self._limits
+        return [
+            lambda stored, now: freshness.may_answer(stored, control, now),
+            lambda stored, now: freshness.may_answer_stale(stored, control, limits, now),
+        ]
+
+    async def _exact(self, lookup: Lookup, rules: Sequence[Rule]) -> Hit | None:
         if lookup.failure:
             return None
         try:
@@ -115,30 +156,45 @@ class SemanticCache:
             return None
         if lookup.watch is not None:
             lookup.watch.exact = stored
-        if stored and policy.may_answer(stored, lookup.control, self._clock()):
-            return Hit(stored)
-        return None
+        if stored is None:
+            return None
+        now = self._clock()
+        lookup.is_stale = not stored.is_fresh(now)
+        return Hit(stored) if any(rule(stored, now) for rule in rules) else None
 
-    async def semantic(self, lookup: Lookup) -> Hit | None:
-        """Find an answer to a question that means the same; the embedding stays known."""
+    async def _semantic(self, lookup: Lookup, rules: Sequence[Rule]) -> Hit | None:
         await self.embed(lookup)
         if lookup.embedding is None or lookup.failure:
             return None
         watch = lookup.watch
-        reach = self._limits.max_distance if watch is None else _FARTHEST
+        reach = lookup.max_distance if watch is None else _FARTHEST
         try:
             neighbors = await self._store.nearest(
                 lookup.key, lookup.embedding, reach, lookup.budget, peek=watch is not None
             )
-            near = policy.candidates(neighbors, lookup.control, self._limits, self._clock())
+            note = None
             if watch is not None:
-                watch.neighbors, watch.candidates = neighbors, near
-            note = None if watch is None else watch.opinions.append
-            chosen = await self._judge.choose(lookup.key.text or "", near, note)
+                watch.neighbors, note = neighbors, watch.opinions.append
+            for near in self._in_turn(neighbors, lookup.max_distance, rules):
+                if watch is not None:
+                    watch.candidates += near
+                chosen = await self._judge.choose(lookup.key.text or "", near, note)
+                if chosen:
+                    return Hit(chosen.stored, max(0.0, chosen.distance))
         except PartUnavailable as unavailable:
             lookup.failure = unavailable.detail
-            return None
-        return Hit(chosen.stored, max(0.0, chosen.distance)) if chosen else None
+        return None
+
+    def _in_turn(
+        self, neighbors: Sequence[Neighbor], max_distance: float, rules: Sequence[Rule]
+    ) -> Iterator[list[Neighbor]]:
+        """Give the neighbours that each rule lets answer and no earlier one did, nearest first."""
+        now, left = self._clock(), neighbors
+        for rule in rules:
+            serving = [neighbor for neighbor in left if rule(neighbor.stored, now)]
+            left = [neighbor for neighbor in left if not rule(neighbor.stored, now)]
+            if near := policy.candidates(serving, max_distance):
+                yield near
 
     async def embed(self, lookup: Lookup) -> None:
         """Embed the text of a request, once, if it has one and the cache is in order."""

@@ -1,14 +1,15 @@
 """The path of an embeddings request: each input is looked up on its own, the rest is asked for."""
 
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 
-from app import policy
+from app import freshness
 from app.batches import Batch, Gathered, Share, document_headers
+from app.directives import directives
 from app.errors import NotCached, NotUnderstood, PartUnavailable
 from app.forwarding import NOT_CACHED, Forwarder, Forwarding, outgoing
-from app.headers import cache_control
 from app.key import build_embedding_keys
 from app.metrics import Metrics
 from app.models import (
@@ -21,18 +22,22 @@ from app.models import (
     Replay,
     StoredEmbedding,
     Tier,
+    whole_ttl,
 )
 from app.parts import Budget
 from app.proxy import Rules
 from app.recording import EmbeddingsRecording, StorableEmbeddings
+from app.refreshing import Refreshes
 from app.relaying import relay
 from app.singleflight import Flight, Reader
+from app.standby import Standby
 from app.store_parts import EmbeddingStorePart
 from app.threads import by_size
 from app.turns import Turn, Turns
 from app.vectors import EmbeddingsRequest, Numbers
 
-EmbeddingsReply = Replay | Reader | Forwarding | Gathered
+Coming = Reader | Gathered
+EmbeddingsReply = Replay | Coming | Standby | Forwarding
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,7 @@ class EmbeddingsProxy:
         self._metrics = metrics
         self._clock = clock
         self._turns = Turns()
+        self._refreshes = Refreshes(rules.limits.max_bytes, clock)
         self._on_their_way: dict[tuple[str, str], _Asking] = {}  # by epoch and exact key
 
     async def handle(self, request: ClientRequest, body: bytes) -> EmbeddingsReply:
@@ -68,9 +74,11 @@ class EmbeddingsProxy:
         1. A body that we cannot interpret, or that must not be cached, goes on as it came.
         2. If every input is stored, the store answers.
         3. Otherwise one upstream request asks for the inputs that are neither stored nor on
-           their way already; those that are on their way are waited for.
+           their way already; those that are on their way are waited for. If the upstream fails,
+           stale embeddings may stand in.
         """
-        control = cache_control(request.headers)
+        wanted = directives(request.headers)
+        control = wanted.control
         try:
             asked = await by_size(len(body), partial(EmbeddingsRequest.parse, body))
         except NotUnderstood as unknown:
@@ -79,24 +87,47 @@ class EmbeddingsProxy:
             return self._forwarder.bypass(request, "no-store")
 
         keys = partial(build_embedding_keys, request, asked, self._rules.keys)
-        batch = Batch(request, asked, control, await by_size(len(body), keys))
+        limits = freshness.limits_for(self._rules.limits, wanted.ttl)
+        batch = Batch(request, asked, control, limits, await by_size(len(body), keys))
         if not control.no_cache:
             batch = await self._look_up(batch)
         if not batch.missing:
-            return await self._replay(batch)
+            return await self._answer(batch)
         if control.only_if_cached:
             raise NotCached(NOT_CACHED)
-        return self._ask(batch)
+        answer = self._ask(batch)
+        if not limits.stale_lifetime:
+            return answer
+        return Standby(answer, partial(self._stand_in, batch), waits=False)
 
-    async def _look_up(self, batch: Batch) -> Batch:
+    async def _answer(self, batch: Batch) -> Replay:
+        """Render a batch of which every input is stored; newer ones are fetched behind stale ones.
+
+        Stale ones serve only where nothing has to be waited for.
+        """
+        replay, now = await self._replay(batch), self._clock()
+        stale = [e.id for e in batch.found.values() if not e.is_fresh(now)]
+        if stale and not batch.control.only_if_cached:
+            fresh_only = replace(batch.control, max_stale=None, min_fresh=0)
+            part = replace(_part_of(batch, stale), control=fresh_only)
+            self._refreshes.begin((self._store.epoch, *stale), None, partial(self._fill, part))
+        return replay
+
+    async def _stand_in(self, batch: Batch, failed: int | None) -> Replay | None:
+        """Render what may take the place of a failure of the upstream, if it is all stored."""
+        if batch.control.no_cache:
+            return None
+        found = await self._look_up(batch, standing_in=True)
+        return None if found.missing else (await self._replay(found)).instead_of(failed)
+
+    async def _look_up(self, batch: Batch, *, standing_in: bool = False) -> Batch:
         """Find what is stored; embeddings of two models do not go into one answer."""
         digests = list(dict.fromkeys(batch.digests))
         try:
             stored = await self._store.get(digests, Budget(self._rules.limits.store_timeout))
         except PartUnavailable as unavailable:
             return replace(batch, found={}, failure=unavailable.detail)
-        now = self._clock()
-        found = {e.id: e for e in stored if e and policy.may_answer(e, batch.control, now)}
+        found = _serving(batch, [e for e in stored if e], self._clock(), standing_in=standing_in)
         one_model = len({embedding.model for embedding in found.values()}) == 1
         return replace(batch, found=found if one_model else {})
 
@@ -109,14 +140,14 @@ class EmbeddingsProxy:
         size = sum(len(embedding.numbers) for embedding in found)
         body = await by_size(size, partial(batch.render, known, oldest.model, None))
         status = CacheStatus(
-            Outcome.HIT,
+            Outcome.HIT if oldest.is_fresh(now) else Outcome.STALE,
             tier=Tier.EXACT,
             age=max(int(embedding.age(now)) for embedding in found),
-            ttl=int(oldest.freshness_lifetime) - int(oldest.age(now)),
+            ttl=whole_ttl(oldest, now),
         )
         return Replay(Head(200, document_headers(body), status), body)
 
-    def _ask(self, batch: Batch) -> EmbeddingsReply:
+    def _ask(self, batch: Batch) -> Coming:
         """Join what is on its way, and ask for the rest. Nothing else runs in between."""
         coming = self._coming(batch)
         own = [digest for digest in batch.missing if digest not in coming]
@@ -178,7 +209,7 @@ class EmbeddingsProxy:
         with self._turns.take(batch.digests) as turn:
             async with aclosing(await self._forwarder.send(request)) as response:
                 head = Head(response.status_code, response.headers, status)
-                recording = EmbeddingsRecording(len(batch.digests), head, self._rules.limits)
+                recording = EmbeddingsRecording(len(batch.digests), head, batch.limits)
                 await relay(
                     flight, response, head, recording, partial(self._keep, batch, epoch, turn)
                 )
@@ -188,21 +219,44 @@ class EmbeddingsProxy:
     async def _keep(
         self, batch: Batch, epoch: str, turn: Turn, storable: StorableEmbeddings
     ) -> None:
-        now, lifetime = self._clock(), storable.freshness_lifetime
-        model = storable.answer.model
+        now, model = self._clock(), storable.answer.model
         answered = dict(zip(batch.digests, storable.answer.embeddings, strict=True))
         stored = [
-            StoredEmbedding(digest, model, e.raw, e.width, now, lifetime, epoch)
+            StoredEmbedding(
+                id=digest,
+                model=model,
+                numbers=e.raw,
+                width=e.width,
+                stored_at=now,
+                freshness_lifetime=storable.freshness_lifetime,
+                stale_lifetime=storable.stale_lifetime,
+                epoch=epoch,
+            )
             for digest, e in answered.items()
             if turn.may_keep(digest)
         ]
         if stored:
             self._store.put(stored)
 
+    async def aclose(self) -> None:
+        """Finish what is being fetched behind answers that have been served."""
+        await self._refreshes.aclose()
+
 
 def _is_same(one: Batch, other: Batch) -> bool:
     """Tell whether two batches have the same answer, byte for byte."""
     return (one.digests, one.asked.encoding) == (other.digests, other.asked.encoding)
+
+
+def _serving(
+    batch: Batch, stored: Sequence[StoredEmbedding], now: float, *, standing_in: bool
+) -> dict[str, StoredEmbedding]:
+    """Give what may serve: stale embeddings only if with them there is nothing to ask for."""
+    control, limits = batch.control, batch.limits
+    fresh = {e.id: e for e in stored if freshness.may_answer(e, control, now)}
+    rule = freshness.may_stand_in if standing_in else freshness.may_answer_stale
+    stale = {e.id: e for e in stored if e.id not in fresh and rule(e, control, limits, now)}
+    return fresh | stale if len(fresh | stale) == len(set(batch.digests)) else fresh
 
 
 def _part_of(batch: Batch, digests: list[str]) -> Batch:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from app.cache import SemanticCache, Watch
 from app.errors import Failure, NotCached, PartUnavailable
+from app.freshness import may_answer
 from app.judge import Judge
 from app.key_parts import CALLER, KeyParts, differences, parts_of
 from app.models import (
@@ -25,7 +26,7 @@ from app.models import (
     StoredResponse,
     Tier,
 )
-from app.policy import Limits, may_answer
+from app.policy import Limits
 from app.proxy import Proxy, Question
 
 _PAGE, _PAGES = 250, 400  # of stored responses that are looked through for another partition
@@ -118,7 +119,7 @@ class Explainer:
         first = last = question.lookup
         if watch.neighbors is None and first.failure is None:
             # What is near is of interest also where an exact match answers, or nothing may.
-            last = self._cache.lookup(first.key, first.control, first.credentials, watch)
+            last = self._cache.again(first)
             await self._cache.exact(last)
             await self._cache.semantic(last)
         told = Explanation(
@@ -170,7 +171,7 @@ class Explainer:
             )
 
     def _kept_out(self, neighbor: Neighbor, question: Question, now: float) -> Obstacle:
-        if not neighbor.distance <= self.limits.max_distance:
+        if not neighbor.distance <= question.lookup.max_distance:
             return "distance"
         return _aged(neighbor.stored, question, now) or "directives"
 

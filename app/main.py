@@ -155,7 +155,7 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     forwarder = Forwarder(parts.upstream, parts.metrics)
     judge = _judge(settings, parts)
     cache = SemanticCache(
-        StorePart(parts.store, parts.metrics),
+        StorePart(parts.store, parts.metrics, neighbors=rules.limits.neighbors),
         EmbedderPart(parts.embedder, parts.metrics),
         judge,
         rules.limits,
@@ -167,7 +167,13 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with aclosing(parts.upstream), aclosing(cache), aclosing(vectors):
+        async with (
+            aclosing(parts.upstream),
+            aclosing(cache),
+            aclosing(vectors),
+            aclosing(proxy),
+            aclosing(embeddings),
+        ):
             app.state.ready = True
             yield
             app.state.ready = False
@@ -226,6 +232,10 @@ def _rules(settings: Settings, verifier: Verifier | None) -> Rules:
             max_temperature=settings.max_temperature,
             max_bytes=settings.max_body_bytes,
             ttl=settings.ttl,
+            min_ttl=settings.min_ttl,
+            max_ttl=settings.max_ttl,
+            stale_while_revalidate=settings.stale_while_revalidate,
+            stale_if_error=settings.stale_if_error,
             store_timeout=settings.store_timeout,
             embedder_timeout=settings.embedder_timeout,
         ),

@@ -5,31 +5,48 @@ README; when in doubt, no.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.headers import CacheControl, cache_control
-from app.models import Aging, Bypass, Header, Neighbor, Unfit
+from app.headers import CacheControl
+from app.models import Bypass, Neighbor, Unfit
 from app.openai import ChatRequest, JsonObject
 
 _FINISHED = frozenset({"stop", "tool_calls", "function_call"})
+_MOST_CANDIDATES = 4  # what is worth being read word by word
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a deployment allows.
 
-    `max_distance` is cosine; `max_bytes` is the size of a body; the rest is in seconds:
-    `ttl` the freshness lifetime, the others what one look-up may cost.
+    `max_distance` is cosine; `max_bytes` is the size of a body; the rest is in seconds: `ttl` the
+    freshness lifetime, `min_ttl` and `max_ttl` its bounds where a client asks for another one,
+    `stale_while_revalidate` and `stale_if_error` how far past it an answer may serve, the
+    timeouts what one look-up may cost.
     """
 
     max_distance: float = 0.15
     max_temperature: float = 1.0
     max_bytes: int = 10_485_760
     ttl: float = 3600.0
+    min_ttl: float = 0.0
+    max_ttl: float = 2_592_000.0
+    stale_while_revalidate: float = 0.0
+    stale_if_error: float = 0.0
     store_timeout: float = 0.25
     embedder_timeout: float = 2.0
+
+    @property
+    def stale_lifetime(self) -> float:
+        """How far past its freshness an answer may serve at the most."""
+        return max(self.stale_while_revalidate, self.stale_if_error)
+
+    @property
+    def neighbors(self) -> int:
+        """How many of the nearest are looked at: more where stale ones may hide fresh ones."""
+        return _MOST_CANDIDATES if not self.stale_lifetime else 3 * _MOST_CANDIDATES
 
 
 def bypass_reason(chat: ChatRequest, control: CacheControl, limits: Limits) -> Bypass | None:
@@ -64,27 +81,14 @@ def _has_audio_part(message: Mapping[str, Any]) -> bool:
     return isinstance(content, list) and any("audio" in part["type"] for part in content)
 
 
-def may_answer(stored: Aging, control: CacheControl, now: float) -> bool:
-    """Tell whether a stored response may be served without asking again (RFC 9111 §4.2, §5.2.1)."""
-    if control.no_cache or not stored.is_fresh(now):
-        return False
-    if control.max_age is not None and stored.age(now) > control.max_age:
-        return False
-    return control.min_fresh is None or stored.ttl(now) >= control.min_fresh
-
-
-def candidates(
-    neighbors: Iterable[Neighbor], control: CacheControl, limits: Limits, now: float
-) -> list[Neighbor]:
-    """Give the neighbours that are near enough and may answer, nearest first."""
+def candidates(neighbors: Iterable[Neighbor], max_distance: float) -> list[Neighbor]:
+    """Give the neighbours that are near enough, a few, nearest first."""
     near = [
         neighbor
         for neighbor in neighbors
-        if math.isfinite(neighbor.distance)
-        and neighbor.distance <= limits.max_distance
-        and may_answer(neighbor.stored, control, now)
+        if math.isfinite(neighbor.distance) and neighbor.distance <= max_distance
     ]
-    return sorted(near, key=lambda neighbor: neighbor.distance)
+    return sorted(near, key=lambda neighbor: neighbor.distance)[:_MOST_CANDIDATES]
 
 
 def why_not_stored(completion: JsonObject, choices: int) -> Unfit | None:
@@ -144,16 +148,3 @@ def _calls_a_tool(message: Mapping[str, Any]) -> bool:
 def is_exact_only(completion: JsonObject) -> bool:
     """Tell whether an answer may serve only the very same question: it calls a tool."""
     return any(_calls_a_tool(choice["message"]) for choice in completion["choices"])
-
-
-def freshness_lifetime(headers: Sequence[Header], limits: Limits, *, is_stream: bool) -> float:
-    """Tell for how many seconds an answer stays fresh; 0 means that it must not be stored.
-
-    Streams are exempt from the upstream's Cache-Control: frameworks set `no-cache` on all of them.
-    """
-    if is_stream:
-        return limits.ttl
-    control = cache_control(headers)
-    if control.no_store:
-        return 0.0
-    return limits.ttl if control.max_age is None else min(limits.ttl, control.max_age)

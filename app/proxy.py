@@ -2,27 +2,40 @@
 
 import random
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from app import policy, rendering
+from app import freshness, policy, rendering
 from app.cache import Hit, Lookup, SemanticCache, Watch
+from app.directives import Directives, directives
 from app.errors import NotCached, NotUnderstood
 from app.forwarding import NOT_CACHED, Forwarder, Forwarding, outgoing
-from app.headers import cache_control, credentials
+from app.headers import credentials
 from app.key import KeyRules, build_key
 from app.key_parts import KeyParts, key_parts, parts_text
 from app.metrics import Metrics
-from app.models import Bypass, CacheStatus, ClientRequest, Clock, Head, Replay, StoredResponse
+from app.models import (
+    Bypass,
+    CacheStatus,
+    ClientRequest,
+    Clock,
+    Forward,
+    Head,
+    Outcome,
+    Replay,
+    StoredResponse,
+)
 from app.openai import ChatRequest
 from app.policy import Limits
 from app.recording import ChatRecording, Storable
+from app.refreshing import Refreshes, follow
 from app.relaying import relay
 from app.singleflight import Flight, Reader, SingleFlight
+from app.standby import Standby
 from app.threads import by_size
 from app.turns import Turn, Turns
 
-Answer = Replay | Reader | Forwarding
+Answer = Replay | Reader | Standby | Forwarding
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +48,16 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request that may use the cache, and how far its look-up has come; `size` is in bytes."""
+    """A request that may use the cache, what it asks for, and how far its look-up has come.
+
+    `size` is that of its body, in bytes; `limits` are its own.
+    """
 
     request: ClientRequest
     chat: ChatRequest
     size: int
+    asked: Directives
+    limits: Limits
     lookup: Lookup
 
 
@@ -60,6 +78,7 @@ class Proxy:
         self._metrics = metrics
         self._clock = clock
         self._flights = SingleFlight(rules.limits.max_bytes)
+        self._refreshes = Refreshes(rules.limits.max_bytes, clock)
         self._turns = Turns()
 
     async def handle(self, request: ClientRequest, body: bytes) -> Answer:
@@ -67,7 +86,8 @@ class Proxy:
 
         1. A body that we cannot interpret, or that must not be cached, goes on as it came.
         2. The very same question is answered from the store.
-        3. Otherwise the request joins the flight of its question, or starts it.
+        3. Otherwise the request joins the flight of its question, or starts it. If the upstream
+           fails, a stale response may stand in.
         """
         question = await self.understand(request, body)
         if not isinstance(question, Question):
@@ -78,28 +98,33 @@ class Proxy:
         if lookup.control.no_cache:
             return self._flights.alone(fill)
 
-        if answer := await self._replay(question, await self._cache.exact(lookup)):
+        if answer := await self._answer(question, await self._cache.exact(lookup)):
             return answer
-        flight = (lookup.key.digest, question.chat.shape, lookup.control, self._cache.epoch)
+        flight = (lookup.key.digest, question.chat.shape, question.asked, self._cache.epoch)
         reader = self._flights.join(flight, fill)
         if reader.collapsed:
             self._metrics.collapsed.inc()
-        return reader
+        if lookup.control.only_if_cached or not question.limits.stale_lifetime:
+            return reader
+        return Standby(reader, partial(self._stand_in, question), waits=lookup.is_stale)
 
     async def understand(
         self, request: ClientRequest, body: bytes, watch: Watch | None = None
     ) -> Question | Bypass:
         """Read a request, and begin its look-up; or say why it must not use the cache."""
-        control = cache_control(request.headers)
+        asked = directives(request.headers)
         try:
             chat = await by_size(len(body), partial(ChatRequest.parse, body))
         except NotUnderstood as unknown:
             return unknown.detail
-        if reason := policy.bypass_reason(chat, control, self._rules.limits):
+        if reason := policy.bypass_reason(chat, asked.control, self._rules.limits):
             return reason
         key = await by_size(len(body), partial(build_key, request, chat, self._rules.keys))
-        lookup = self._cache.lookup(key, control, credentials(request.headers), watch)
-        return Question(request, chat, len(body), lookup)
+        caller = credentials(request.headers)
+        lookup = self._cache.lookup(key, asked.control, caller, asked.max_distance)
+        lookup.watch = watch
+        limits = freshness.limits_for(self._rules.limits, asked.ttl)
+        return Question(request, chat, len(body), asked, limits, lookup)
 
     async def foresee(self, request: ClientRequest, question: Question | Bypass) -> CacheStatus:
         """Tell what `handle` would say of a request, were no other on its way; ask no upstream.
@@ -108,7 +133,7 @@ class Proxy:
         """
         if not isinstance(question, Question):
             return self._forwarder.bypass(request, question).status
-        answer = await self._from_store(question)
+        answer = await self._replay(question, await self._find(question.lookup))
         return answer.head.cache_status if answer else _miss(question.lookup)
 
     async def parts(self, question: Question) -> KeyParts:
@@ -118,21 +143,35 @@ class Proxy:
 
     async def _fill(self, question: Question, flight: Flight) -> None:
         """Fetch the answer of a flight: from the store by meaning, or from the upstream."""
-        if answer := await self._from_store(question):
-            flight.begin(answer.head)
-            await flight.write(answer.body)
+        lookup = question.lookup
+        if answer := await self._answer(question, await self._find(lookup)):
+            await _land(flight, answer)
             return
-        await self._forward(question, _miss(question.lookup), flight)
+        status = _miss(lookup)
+        if not lookup.control.no_cache and (refresh := self._refreshes.join(*self._name(question))):
+            await follow(flight, refresh)
+        else:
+            await self._forward(question, status, flight)
 
-    async def _from_store(self, question: Question) -> Replay | None:
-        """Look for an answer in the store, unless the caller wants another one."""
-        if question.lookup.control.no_cache:
-            await self._cache.embed(question.lookup)
-            return None
-        return await self._replay(question, await self._find(question.lookup))
+    async def _refresh(self, question: Question, flight: Flight) -> None:
+        """Fetch a newer answer than a stale one, unless the store has one by now."""
+        lookup = self._cache.again(question.lookup)
+        again = replace(question, lookup=lookup)
+        found = await self._replay(again, await self._cache.exact(lookup))
+        if found and found.head.cache_status.outcome is Outcome.HIT:
+            await _land(flight, found)
+            return
+        await self._cache.embed(lookup)
+        await self._forward(again, _miss(lookup), flight)
+
+    def _name(self, question: Question) -> tuple[tuple[str, str], object]:
+        """Name what a refresh of this question fetches, and its shape."""
+        return (question.lookup.key.digest, self._cache.epoch), question.chat.shape
 
     async def _find(self, lookup: Lookup) -> Hit | None:
         """Look again for the same question, then for one that means the same.
+
+        A caller who wants another answer gets none, and only its text is embedded.
 
         Why again: a flight collapses only requests that overlap with it.
 
@@ -142,6 +181,9 @@ class Proxy:
 
         Without a second look, B asks the upstream for what has just been stored.
         """
+        if lookup.control.no_cache:
+            await self._cache.embed(lookup)
+            return None
         return await self._cache.exact(lookup) or await self._cache.semantic(lookup)
 
     async def _forward(self, question: Question, status: CacheStatus, flight: Flight) -> None:
@@ -151,7 +193,7 @@ class Proxy:
         with self._turns.take([question.lookup.key.digest]) as turn:
             async with aclosing(await self._forwarder.send(request)) as response:
                 head = Head(response.status_code, response.headers, status)
-                recording = ChatRecording(question.chat, head, self._rules.limits)
+                recording = ChatRecording(question.chat, head, question.limits)
                 keep = partial(self._keep, question, epoch, turn)
                 await relay(flight, response, head, recording, keep)
         if recording.reason:
@@ -167,10 +209,28 @@ class Proxy:
             completion=answer.completion,
             stored_at=self._clock(),
             freshness_lifetime=answer.freshness_lifetime,
+            stale_lifetime=answer.stale_lifetime,
             epoch=epoch,
             parts=parts_text(parts),
         )
         self._cache.store(stored, None if answer.exact_only else question.lookup.embedding)
+
+    async def _answer(self, question: Question, hit: Hit | None) -> Replay | None:
+        """Render a hit; behind a stale one, a newer answer is fetched."""
+        replay = await self._replay(question, hit)
+        is_stale = replay is not None and replay.head.cache_status.outcome is Outcome.STALE
+        if is_stale and not question.lookup.control.only_if_cached:
+            self._refreshes.begin(*self._name(question), partial(self._refresh, question))
+        return replay
+
+    async def _stand_in(self, question: Question, failed: int | None) -> Replay | None:
+        """Render what may take the place of a failure of the upstream."""
+        replay = await self._replay(question, await self._cache.stand_in(question.lookup))
+        return replay and replay.instead_of(failed)
+
+    async def aclose(self) -> None:
+        """Finish what is being fetched behind answers that have been served."""
+        await self._refreshes.aclose()
 
     async def _replay(self, question: Question, hit: Hit | None) -> Replay | None:
         """Render a hit; a stored response that cannot be read is a miss."""
@@ -191,10 +251,17 @@ class Proxy:
 
 def _miss(lookup: Lookup) -> CacheStatus:
     """Say why the upstream is asked. Raises NotCached if it must not be."""
-    if lookup.control.only_if_cached:
+    control = lookup.control
+    if control.only_if_cached:
         raise NotCached(NOT_CACHED)
+    forward: Forward = "stale" if lookup.is_stale else "miss"
     return CacheStatus.miss(
         lookup.key.digest,
-        forward="request" if lookup.control.no_cache else "miss",
+        forward="request" if control.no_cache else forward,
         detail=lookup.failure,
     )
+
+
+async def _land(flight: Flight, replay: Replay) -> None:
+    flight.begin(replay.head)
+    await flight.write(replay.body)

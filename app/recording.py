@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from app import policy
+from app import freshness, policy
 from app.completions import CompletionBuilder, without_envelope
 from app.errors import NotUnderstood
 from app.headers import value_of
@@ -30,21 +30,23 @@ _LENGTH = re.compile("[0-9]{1,15}")
 class Storable:
     """An answer that may be stored.
 
-    `completion` is UTF-8 JSON without envelope, `freshness_lifetime` is in seconds; an answer that
+    `completion` is UTF-8 JSON without envelope, the lifetimes are in seconds; an answer that
     is `exact_only` may serve nothing but the very same question.
     """
 
     completion: bytes
     freshness_lifetime: float
+    stale_lifetime: float
     exact_only: bool
 
 
 @dataclass(frozen=True, slots=True)
 class StorableEmbeddings:
-    """Embeddings that may be stored; `freshness_lifetime` is in seconds."""
+    """Embeddings that may be stored; the lifetimes are in seconds."""
 
     answer: EmbeddingsAnswer
     freshness_lifetime: float
+    stale_lifetime: float
 
 
 class Recording(ABC, Generic[T]):
@@ -67,7 +69,9 @@ class Recording(ABC, Generic[T]):
         self._announced = int(length) if _LENGTH.fullmatch(length) else None
         self._is_stream = media_type == "text/event-stream"
         self._body: list[bytes] = []
-        self._lifetime = policy.freshness_lifetime(headers, limits, is_stream=self._is_stream)
+        is_stream = self._is_stream
+        self._lifetime = freshness.freshness_lifetime(headers, limits, is_stream=is_stream)
+        self._stale_lifetime = freshness.stale_lifetime(headers, limits, is_stream=is_stream)
         if head.status_code != _OK:
             self.reason = "status"
         elif not self._reads(media_type):
@@ -187,6 +191,7 @@ class ChatRecording(Recording[Storable]):
         return Storable(
             json.dumps(completion, ensure_ascii=False, separators=(",", ":")).encode(),
             self._lifetime,
+            self._stale_lifetime,
             policy.is_exact_only(completion),
         )
 
@@ -208,4 +213,4 @@ class EmbeddingsRecording(Recording[StorableEmbeddings]):
         answer = EmbeddingsAnswer.parse(b"".join(self._body), self._count)
         if not answer.is_all:
             raise NotUnderstood("unknown-body")
-        return StorableEmbeddings(answer, self._lifetime)
+        return StorableEmbeddings(answer, self._lifetime, self._stale_lifetime)

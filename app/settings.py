@@ -139,6 +139,10 @@ class Settings(BaseSettings):
     max_distance: float | None = _setting(None, "a cosine distance from 0 to 2", ge=0, le=2)
     max_error_rate: float = _setting(0.01, "a share, more than 0 and less than 1", gt=0, lt=1)
     ttl: float = _setting(3600.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
+    min_ttl: float = _setting(0.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
+    max_ttl: float = _setting(2_592_000.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
+    stale_while_revalidate: float = _setting(0.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
+    stale_if_error: float = _setting(0.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
     isolation: Isolation = _setting(Isolation.CREDENTIAL, "user, credential or shared")
     ignored_headers: _List = _setting((), "header names, separated by commas")
     max_temperature: float = _setting(1.0, "a number, 0 or more", ge=0)
@@ -261,6 +265,11 @@ def check(settings: Settings) -> None:
         raise ConfigurationError(
             f"{PREFIX}WORKERS={settings.workers} is not allowed with {PREFIX}STORE="
             f"{settings.store}: workers cannot share it, so 1"
+        )
+    if settings.min_ttl > settings.max_ttl:
+        raise ConfigurationError(
+            f"{PREFIX}MIN_TTL={settings.min_ttl:g} is not allowed with {PREFIX}MAX_TTL="
+            f"{settings.max_ttl:g}: at most that"
         )
     if settings.verifier == "on" and not settings.verifier_model:
         raise ConfigurationError(

@@ -25,7 +25,7 @@ from app.parts import Budget, Part
 
 T = TypeVar("T")
 
-_NEIGHBORS = 4  # more than one: the nearest may be stale
+_NEIGHBORS = 4  # more than one: the nearest may be refused
 _WRITE_SECONDS = 2.0
 _ADMIN_SECONDS = 30.0  # what an operator waits for
 _CLOSING_SECONDS = 5.0
@@ -71,10 +71,20 @@ class Writes:
 
 
 class StorePart:
-    """A store whose answers have been checked: nobody is served another caller's entry."""
+    """A store whose answers have been checked: nobody is served another caller's entry.
 
-    def __init__(self, store: Store, metrics: Metrics, clock: Clock = time.monotonic) -> None:
+    `neighbors` is how many of the nearest are looked at.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        metrics: Metrics,
+        clock: Clock = time.monotonic,
+        neighbors: int = _NEIGHBORS,
+    ) -> None:
         self._store = store
+        self._neighbors = neighbors
         # Apart, so that slow searches or a full disk do not keep exact hits from being served.
         self._reading, self._searching, self._writing, self._administering = (
             Part("store", "store-unavailable", metrics, clock) for _ in range(4)
@@ -127,7 +137,7 @@ class StorePart:
 
         async def work() -> Sequence[Neighbor]:
             neighbors = await self._store.nearest(
-                key.partition, embedding, _NEIGHBORS, max_distance, peek=peek
+                key.partition, embedding, self._neighbors, max_distance, peek=peek
             )
             if any(n.stored.key.partition != key.partition for n in neighbors):
                 raise ValueError("the store gave entries of another partition")

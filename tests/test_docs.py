@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import AsyncIterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,12 +15,14 @@ import pytest
 from pydantic import SecretStr
 
 from app import errors
+from app.directives import MAX_DISTANCE, TTL
 from app.errors import Failure, Refusal, RepriseError
 from app.explaining import Obstacle
+from app.headers import NAMESPACE, CacheControl
 from app.key import NEUTRAL_FIELDS, NEUTRAL_HEADERS, NEUTRAL_PREFIXES
 from app.main import adapters_for, create_app
 from app.metrics import Metrics
-from app.models import Bypass, Guard, Unfit
+from app.models import Bypass, Forward, Guard, Outcome, Unfit
 from app.settings import PREFIX, FixedSettings, Settings
 from tests.fakes import ManualClock
 from tests.servers import proxy_of
@@ -48,7 +51,7 @@ def default_of(name: str) -> str:
     """Write a setting's default as the environment would."""
     default = Settings.model_fields[name].default
     if isinstance(default, float):
-        return f"{default:g}" if default < 1e6 else str(default)
+        return f"{default:.10g}"
     if default in (None, ()) or (
         hasattr(default, "get_secret_value") and not default.get_secret_value()
     ):
@@ -121,6 +124,22 @@ def test_every_detail_token_stands_in_readme() -> None:
     table = section("Headers").split("| token |")[1].split("\n\n")[0]
     documented = set(re.findall(r"`([a-z-]+)`", table))
     assert documented == tokens(Bypass) | tokens(Failure)
+
+
+def test_every_request_header_and_directive_stands_in_readme() -> None:
+    table = section("Headers").split("| header | effect |")[1].split("\n\n")[0]
+    names = {name.decode() for name in (NAMESPACE, TTL, MAX_DISTANCE)}
+    assert names <= set(re.findall(r"`(x-cache-[a-z-]+)", table))
+    directives = {field.name.replace("_", "-") for field in fields(CacheControl)}
+    directives.remove("must-revalidate")  # responses say so
+    first_cells = "".join(re.findall(r"^\| `Cache-Control(.*?) \|", table, re.MULTILINE))
+    assert set(re.findall(r"[ `]([a-z-]+)(?:=s)?`", first_cells)) == directives
+
+
+def test_every_outcome_and_reason_to_forward_stands_in_readme() -> None:
+    table = rows(section("Headers").split("| header | value |")[1].split("\n\n")[0])
+    assert re.findall(r"`([A-Z]+)`", table["x-cache"][0]) == [outcome.value for outcome in Outcome]
+    assert set(re.findall(r"fwd=(\w+)", table["Cache-Status"][0])) == set(get_args(Forward))
 
 
 def test_every_reason_not_to_store_stands_in_readme() -> None:

@@ -10,7 +10,17 @@ APP = Path(__file__).parent.parent / "app"
 
 # A module imports only from lower rows, and from modules named before it in its own row.
 LAYERS = [
-    ["errors", "models", "headers", "sse", "openai", "completions", "vectors", "metrics"],
+    [
+        "errors",
+        "models",
+        "headers",
+        "directives",
+        "sse",
+        "openai",
+        "completions",
+        "vectors",
+        "metrics",
+    ],
     [
         "breaker",
         "calibration",
@@ -27,6 +37,7 @@ LAYERS = [
         "key",
         "key_parts",
         "policy",
+        "freshness",
         "rendering",
         "recording",
         "figures",
@@ -64,6 +75,8 @@ LAYERS = [
     ],
     [
         "singleflight",
+        "standby",
+        "refreshing",
         "turns",
         "relaying",
         "parts",

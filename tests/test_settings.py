@@ -121,6 +121,10 @@ def test_a_slash_at_the_end_of_the_upstream_does_not_matter(
         ("MAX_DISTANCE", "-0.1"),
         ("MAX_DISTANCE", "nan"),
         ("TTL", "2592001"),
+        ("MIN_TTL", "-1"),
+        ("MAX_TTL", "2592001"),
+        ("STALE_WHILE_REVALIDATE", "-1"),
+        ("STALE_IF_ERROR", "a day"),
         ("ISOLATION", "none"),
         ("MAX_ENTRIES", "1.5"),
         ("LOG_LEVEL", "loud"),
@@ -143,6 +147,14 @@ def test_the_password_of_the_store_shows_nowhere(monkeypatch: pytest.MonkeyPatch
     settings = load(monkeypatch, STORE="valkey://proxy:hunter2@db:6379/1")
     assert settings.shown_store == "valkey://***@db:6379/1"
     assert "hunter2" not in repr(settings) + str(settings)
+
+
+def test_the_least_lifetime_is_not_more_than_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(monkeypatch, MIN_TTL="60", MAX_TTL="60").min_ttl == 60
+    with pytest.raises(
+        ConfigurationError, match=r"MIN_TTL=61 .* REPRISE_MAX_TTL=60: at most that$"
+    ):
+        load(monkeypatch, MIN_TTL="61", MAX_TTL="60")
 
 
 def test_a_store_that_can_be_shared_may_have_workers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,94 @@
+"""Newer answers fetched behind stale ones that have been served (RFC 5861 §3).
+
+For each thing one at a time, for all together no more than a few dozen; after a failure that thing
+is left alone for a while, so that an upstream in trouble is not asked by everyone who is served.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Hashable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from app.freshness import is_failure
+from app.models import Clock
+from app.singleflight import Fill, Flight, Reader
+
+_MOST = 64
+_REST = 10.0  # seconds
+_MOST_RESTING = 4096
+_CLOSING_SECONDS = 5.0
+
+_logger = logging.getLogger("reprise.cache")
+
+
+@dataclass(frozen=True, slots=True)
+class _Refresh:
+    flight: Flight
+    shape: Hashable
+    task: "asyncio.Task[None]"
+
+
+class Refreshes:
+    """Flights that nobody waits for, by what they fetch; others may follow them."""
+
+    def __init__(self, window: int, clock: Clock) -> None:
+        self._window = window
+        self._clock = clock
+        self._under_way: dict[Hashable, _Refresh] = {}
+        self._resting: OrderedDict[Hashable, float] = OrderedDict()  # and until when
+
+    def begin(self, name: Hashable, shape: Hashable, fill: Fill) -> None:
+        """Begin to fetch, and return at once, unless that is under way or has just failed."""
+        if name in self._under_way or len(self._under_way) >= _MOST:
+            return
+        if self._resting.get(name, 0.0) > self._clock():
+            return
+        flight = Flight(fill, self._window)
+        task = asyncio.create_task(self._see_to_its_end(name, flight.join()))
+        self._under_way[name] = _Refresh(flight, shape, task)
+
+    def join(self, name: Hashable, shape: Hashable) -> Reader | None:
+        """Follow what is being fetched, if it has the shape that is wanted."""
+        refresh = self._under_way.get(name)
+        if refresh is None or refresh.shape != shape or not refresh.flight.joinable:
+            return None
+        return refresh.flight.join(collapsed=True)
+
+    async def aclose(self) -> None:
+        """Finish what is being fetched, within bounds."""
+        tasks = [refresh.task for refresh in self._under_way.values()]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=_CLOSING_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _see_to_its_end(self, name: Hashable, reader: Reader) -> None:
+        try:
+            async with aclosing(reader):
+                head = await reader.head()
+                async for _ in reader:
+                    pass
+            if is_failure(head.status_code):
+                self._failed(name, f"status {head.status_code}")
+        except Exception as error:  # noqa: BLE001 - nobody waits for it
+            self._failed(name, type(error).__name__)
+        finally:
+            del self._under_way[name]
+
+    def _failed(self, name: Hashable, how: str) -> None:
+        _logger.warning("a refresh failed: %s", how)
+        self._resting[name] = self._clock() + _REST
+        self._resting.move_to_end(name)
+        if len(self._resting) > _MOST_RESTING:
+            self._resting.popitem(last=False)
+
+
+async def follow(flight: Flight, reader: Reader) -> None:
+    """Let a flight give what another one gives."""
+    async with aclosing(reader):
+        flight.begin(await reader.head())
+        async for piece in reader:
+            await flight.write(piece)

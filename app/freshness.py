@@ -4,15 +4,18 @@ Rules of this file: what a client asks for never reaches further than what the o
 where two readings are possible, the stricter one counts.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from app.headers import CacheControl, cache_control
 from app.models import Aging, Header
 from app.policy import Limits
+from app.volatility import Volatility
 
 _TOO_MANY_REQUESTS = 429
 _SERVER_ERRORS = 500
+_DAYS_BEGIN = 900.0  # seconds: time zones differ by quarters of an hour
 
 
 def may_answer(stored: Aging, control: CacheControl, now: float) -> bool:
@@ -94,8 +97,44 @@ def stale_lifetime(headers: Sequence[Header], limits: Limits, *, is_stream: bool
     return limits.stale_lifetime
 
 
-def limits_for(limits: Limits, asked_ttl: float | None) -> Limits:
-    """Give the limits of one request, which may ask for a freshness lifetime of its own."""
-    if asked_ttl is None:
+def limits_for(
+    limits: Limits, asked_ttl: float | None, volatility: Volatility = Volatility.NONE
+) -> Limits:
+    """Give the limits of one request, which may ask for a freshness lifetime of its own.
+
+    A time-bound answer lives no longer than `volatile_ttl`, and never stale.
+    """
+    if asked_ttl is not None:
+        limits = replace(limits, ttl=min(max(asked_ttl, limits.min_ttl), limits.max_ttl))
+    if not volatility:
         return limits
-    return replace(limits, ttl=min(max(asked_ttl, limits.min_ttl), limits.max_ttl))
+    ttl = min(limits.ttl, limits.volatile_ttl)
+    return replace(limits, ttl=ttl, stale_while_revalidate=0.0, stale_if_error=0.0)
+
+
+def bound(
+    control: CacheControl, volatility: Volatility, limits: Limits, now: float
+) -> CacheControl:
+    """Give what a request wants of a stored answer, as narrow as its question is bound to time.
+
+    A time-bound question may be near one that is not, and whose answer lives longer.
+    """
+    if not volatility:
+        return control
+    oldest = limits.volatile_ttl
+    if volatility is Volatility.DAY:
+        oldest = min(oldest, now % _DAYS_BEGIN)
+    if control.max_age is not None:
+        oldest = min(oldest, control.max_age)
+    return replace(control, max_age=oldest, max_stale=None, stale_if_error=None)
+
+
+def ends_at(volatility: Volatility, asked_at: float) -> float:
+    """Tell when an answer ends, whatever its lifetime: one about a day ends with the day.
+
+    That is the next quarter of an hour, since with any of them a day begins somewhere, and
+    nobody knows where who asks is.
+    """
+    if volatility is not Volatility.DAY:
+        return math.inf
+    return asked_at - asked_at % _DAYS_BEGIN + _DAYS_BEGIN

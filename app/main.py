@@ -234,6 +234,7 @@ def _rules(settings: Settings, verifier: Verifier | None) -> Rules:
             ttl=settings.ttl,
             min_ttl=settings.min_ttl,
             max_ttl=settings.max_ttl,
+            volatile_ttl=settings.volatile_ttl,
             stale_while_revalidate=settings.stale_while_revalidate,
             stale_if_error=settings.stale_if_error,
             store_timeout=settings.store_timeout,

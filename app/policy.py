@@ -23,6 +23,7 @@ class Limits:
 
     `max_distance` is cosine; `max_bytes` is the size of a body; the rest is in seconds: `ttl` the
     freshness lifetime, `min_ttl` and `max_ttl` its bounds where a client asks for another one,
+    `volatile_ttl` that of answers that are bound to their time,
     `stale_while_revalidate` and `stale_if_error` how far past it an answer may serve, the
     timeouts what one look-up may cost.
     """
@@ -33,6 +34,7 @@ class Limits:
     ttl: float = 3600.0
     min_ttl: float = 0.0
     max_ttl: float = 2_592_000.0
+    volatile_ttl: float = 60.0
     stale_while_revalidate: float = 0.0
     stale_if_error: float = 0.0
     store_timeout: float = 0.25

@@ -34,6 +34,7 @@ from app.singleflight import Flight, Reader, SingleFlight
 from app.standby import Standby
 from app.threads import by_size
 from app.turns import Turn, Turns
+from app.volatility import volatility_of
 
 Answer = Replay | Reader | Standby | Forwarding
 
@@ -50,7 +51,8 @@ class Rules:
 class Question:
     """A request that may use the cache, what it asks for, and how far its look-up has come.
 
-    `size` is that of its body, in bytes; `limits` are its own.
+    `size` is that of its body, in bytes; `limits` are its own; `ends_at` is the time at which its
+    answer ends, whatever its lifetime.
     """
 
     request: ClientRequest
@@ -58,6 +60,7 @@ class Question:
     size: int
     asked: Directives
     limits: Limits
+    ends_at: float
     lookup: Lookup
 
 
@@ -120,11 +123,20 @@ class Proxy:
         if reason := policy.bypass_reason(chat, asked.control, self._rules.limits):
             return reason
         key = await by_size(len(body), partial(build_key, request, chat, self._rules.keys))
-        caller = credentials(request.headers)
-        lookup = self._cache.lookup(key, asked.control, caller, asked.max_distance)
+        limits, now = self._rules.limits, self._clock()
+        volatility = volatility_of(chat, now)
+        control = freshness.bound(asked.control, volatility, limits, now)
+        lookup = self._cache.lookup(key, control, credentials(request.headers), asked.max_distance)
         lookup.watch = watch
-        limits = freshness.limits_for(self._rules.limits, asked.ttl)
-        return Question(request, chat, len(body), asked, limits, lookup)
+        return Question(
+            request=request,
+            chat=chat,
+            size=len(body),
+            asked=asked,
+            limits=freshness.limits_for(limits, asked.ttl, volatility),
+            ends_at=freshness.ends_at(volatility, now),
+            lookup=lookup,
+        )
 
     async def foresee(self, request: ClientRequest, question: Question | Bypass) -> CacheStatus:
         """Tell what `handle` would say of a request, were no other on its way; ask no upstream.
@@ -201,14 +213,15 @@ class Proxy:
 
     async def _keep(self, question: Question, epoch: str, turn: Turn, answer: Storable) -> None:
         parts = await self.parts(question)
-        if not turn.may_keep(question.lookup.key.digest):
+        now = self._clock()
+        if now >= question.ends_at or not turn.may_keep(question.lookup.key.digest):
             return
         stored = StoredResponse(
             key=question.lookup.key,
             model=question.chat.model,
             completion=answer.completion,
-            stored_at=self._clock(),
-            freshness_lifetime=answer.freshness_lifetime,
+            stored_at=now,
+            freshness_lifetime=min(answer.freshness_lifetime, question.ends_at - now),
             stale_lifetime=answer.stale_lifetime,
             epoch=epoch,
             parts=parts_text(parts),

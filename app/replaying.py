@@ -1,6 +1,7 @@
 """`reprise replay`: a stream of requests through the whole proxy, and what its hits are worth."""
 
 import asyncio
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,6 @@ from app.server import serving
 from app.settings import FixedSettings
 from app.simulator import SimulatedUpstream
 
-_LONG = 2_592_000.0  # seconds
 _ANY = 0.5  # where no share is asked for
 _PATIENT = 30.0  # seconds; a busy machine must not change the figures
 _Switch = Literal["on", "off"]
@@ -195,7 +195,8 @@ def _threshold(rule: Rule) -> float:
 
 @contextmanager
 def _proxy(entries: int, rule: Rule, models: Models) -> Iterator[tuple[Client, _Desk]]:
-    """Run an empty proxy that forgets nothing."""
+    """Run an empty proxy that forgets nothing: its time stands still."""
+    now = time.time()
     settings = FixedSettings(
         upstream_url="simulated://",
         guards=rule.guards,
@@ -203,7 +204,6 @@ def _proxy(entries: int, rule: Rule, models: Models) -> Iterator[tuple[Client, _
         max_distance=rule.distance,
         max_error_rate=rule.error_rate or _ANY,
         max_entries=entries,
-        ttl=_LONG,
         store_timeout=_PATIENT,
         embedder_timeout=_PATIENT,
         verifier_timeout=_PATIENT,
@@ -211,7 +211,7 @@ def _proxy(entries: int, rule: Rule, models: Models) -> Iterator[tuple[Client, _
     desk = _Desk()
     verifier = Lent(models.verifier) if models.verifier else None
     adapters = replace(
-        adapters_for(settings, embedder=models.embedder, verifier=verifier),
+        adapters_for(settings, embedder=models.embedder, verifier=verifier, clock=lambda: now),
         upstream=SimulatedUpstream(answer=desk.answer),
     )
     with serving(create_app(settings, adapters)) as url, Client(url) as client:

@@ -141,6 +141,7 @@ class Settings(BaseSettings):
     ttl: float = _setting(3600.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
     min_ttl: float = _setting(0.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
     max_ttl: float = _setting(2_592_000.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
+    volatile_ttl: float = _setting(60.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
     stale_while_revalidate: float = _setting(0.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
     stale_if_error: float = _setting(0.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
     isolation: Isolation = _setting(Isolation.CREDENTIAL, "user, credential or shared")

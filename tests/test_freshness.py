@@ -1,5 +1,7 @@
 """Tables by section: RFC 9111 §5.2.1 (request directives), RFC 5861 §3 and §4 (stale answers)."""
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from app import freshness
 from app.headers import CacheControl, cache_control
 from app.models import CacheKey, Header, StoredResponse
 from app.policy import Limits
+from app.volatility import Volatility
 
 NOW = 1_700_000_000.0
 LIMITS = Limits(stale_while_revalidate=60, stale_if_error=600)
@@ -221,3 +224,63 @@ def test_a_client_may_ask_for_a_lifetime_within_the_operators_bounds(
     asked: float | None, bounds: dict[str, Any], ttl: float
 ) -> None:
     assert freshness.limits_for(Limits(**bounds), asked).ttl == ttl
+
+
+@pytest.mark.parametrize("volatility", [Volatility.MOMENT, Volatility.DAY])
+@pytest.mark.parametrize(
+    ("asked", "settings", "ttl"),
+    [
+        (None, {}, 60),
+        (3600.0, {}, 60),
+        (10.0, {}, 10),
+        (10.0, {"min_ttl": 100}, 60),
+        (None, {"ttl": 30}, 30),
+        (None, {"volatile_ttl": 0}, 0),
+        (3600.0, {"volatile_ttl": 0, "min_ttl": 60}, 0),
+    ],
+)
+def test_a_time_bound_answer_lives_shortly_and_never_stale(
+    volatility: Volatility, asked: float | None, settings: dict[str, Any], ttl: float
+) -> None:
+    limits = replace(LIMITS, **settings)
+    own = freshness.limits_for(limits, asked, volatility)
+    assert (own.ttl, own.stale_lifetime) == (ttl, 0)
+    assert freshness.limits_for(limits, None) == limits
+
+
+DAWN = NOW - NOW % 900
+
+
+@pytest.mark.parametrize(
+    ("line", "volatility", "at", "oldest"),
+    [
+        ("", Volatility.NONE, 5, None),
+        ("max-age=600", Volatility.NONE, 5, 600),
+        ("", Volatility.MOMENT, 5, 60),
+        ("max-age=600, max-stale, stale-if-error=9", Volatility.MOMENT, 5, 60),
+        ("max-age=30", Volatility.MOMENT, 5, 30),
+        ("", Volatility.DAY, 600, 60),
+        ("", Volatility.DAY, 5, 5),
+    ],
+)
+def test_a_time_bound_question_is_answered_by_nothing_older(
+    line: str, volatility: Volatility, at: float, oldest: float | None
+) -> None:
+    control = freshness.bound(said(line), volatility, LIMITS, DAWN + at)
+    assert control.max_age == oldest
+    if volatility:
+        for age in (oldest or 0) + 0.1, 100, 101, 300:
+            stored = aged(age)
+            assert not freshness.may_answer(stored, control, NOW)
+            assert not freshness.may_stand_in(stored, control, LIMITS, NOW)
+
+
+@given(st.floats(0, 4e9), st.sampled_from(range(-12 * 4, 14 * 4 + 1)))
+def test_what_is_said_of_a_day_is_not_said_on_another_one(now: float, quarters: int) -> None:
+    """In no time zone."""
+    end = freshness.ends_at(Volatility.DAY, now)
+    assert now < end <= now + 900
+    day = (now + 900 * quarters) // 86_400
+    assert (end - 0.001 + 900 * quarters) // 86_400 == day
+    for other in (Volatility.NONE, Volatility.MOMENT):
+        assert freshness.ends_at(other, now) == math.inf

@@ -37,6 +37,7 @@ LAYERS = [
         "key",
         "key_parts",
         "policy",
+        "volatility",
         "freshness",
         "rendering",
         "recording",

@@ -123,6 +123,7 @@ def test_a_slash_at_the_end_of_the_upstream_does_not_matter(
         ("TTL", "2592001"),
         ("MIN_TTL", "-1"),
         ("MAX_TTL", "2592001"),
+        ("VOLATILE_TTL", "soon"),
         ("STALE_WHILE_REVALIDATE", "-1"),
         ("STALE_IF_ERROR", "a day"),
         ("ISOLATION", "none"),

@@ -1,6 +1,6 @@
 """What a text says that another must say too, gathered once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -58,8 +58,7 @@ class Term(NamedTuple):
         return len(self.classes) > 1 and not set(self.classes).isdisjoint(other.classes)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Evidence:
+class Evidence(NamedTuple):
     """All that the guards look at.
 
     `text` is `raw` in lower case, its quotes made plain, `letters` is it without white space, and
@@ -84,18 +83,18 @@ class Evidence:
     frame: tuple[str, ...]
     terms: tuple[Term, ...]
     words: frozenset[str]
-    plain: frozenset[str]
+    plain: Set[str]
     quantities: tuple[Quantity, ...]
-    vague_numbers: frozenset[float]
+    vague_numbers: Set[float]
     quotes: frozenset[str]
-    verbatims: frozenset[str]
+    verbatims: Set[str]
     negations: int
-    denied: frozenset[str]
+    denied: Set[str]
     is_softened: bool
-    alternatives: Mapping[Place, frozenset[str]]
-    narrowing: frozenset[Place]
-    narrowing_requests: frozenset[Place]
-    ways: Mapping[str, frozenset[str]]
+    alternatives: Mapping[Place, Set[str]]
+    narrowing: Set[Place]
+    narrowing_requests: Set[Place]
+    ways: Mapping[str, Set[str]]
     is_request: bool
 
 

@@ -30,7 +30,7 @@ _ALTERNATIVES = (
 
 Sections = Mapping[str, list[list[str]]]
 Phrase = tuple[tuple[str, ...], str]
-"""The words that may follow a first one, and the one word that all together count as."""
+"""The words that may follow two others, and the one word that all together count as."""
 
 Place = tuple[Guard, int]
 """A line of alternatives: what it tells of, and its number."""
@@ -83,7 +83,8 @@ class Word:
 class Lexicon:
     """What is known of a language's words; all are in lower case.
 
-    `look_up` tells what is known of any word. `phrases` gives for a first word what may follow it.
+    `look_up` tells what is known of any word. `phrases` gives for two words the phrases that they
+    may begin, `beginnings` are the first of those.
     `comparing` are the words that make a number after them a bound, `vague` the number words that
     may mean no number. What asks for things begins, after `openings`, with one of the `requests`,
     or with one of `picking` and a noun, or is a phrase without `clauses`; and is not `personal`.
@@ -91,7 +92,8 @@ class Lexicon:
 
     language: str
     look_up: Callable[[str], Word]
-    phrases: Mapping[str, tuple[Phrase, ...]]
+    phrases: Mapping[tuple[str, str], tuple[Phrase, ...]]
+    beginnings: frozenset[str]
     numbers: Mapping[str, float]
     multipliers: Mapping[str, float]
     vague: frozenset[str]
@@ -127,10 +129,12 @@ def load(language: str) -> Lexicon:
     sections = _read(f"{language}.txt", "names.txt", *(["en-common.txt"] * (language == "en")))
     words = _Words(sections)
     numbers = _pairs(sections["numbers"])
+    phrases = _phrases({*words.synonyms, *words.alternatives})
     return Lexicon(
         language=language,
         look_up=lru_cache(_REMEMBERED)(words.look_up),
-        phrases=MappingProxyType(_phrases({*words.synonyms, *words.alternatives})),
+        phrases=MappingProxyType(phrases),
+        beginnings=frozenset(first for first, _ in phrases),
         numbers=MappingProxyType(
             {word: float(value.strip("~")) for word, value in numbers.items() if value[0] != "*"}
         ),
@@ -308,10 +312,10 @@ def _alternatives(
     )
 
 
-def _phrases(names: Iterable[str]) -> dict[str, tuple[Phrase, ...]]:
-    """Give for a first word the phrases that it may begin, the longest first."""
-    phrases: dict[str, list[Phrase]] = defaultdict(list)
+def _phrases(names: Iterable[str]) -> dict[tuple[str, str], tuple[Phrase, ...]]:
+    """Give for two words the phrases that they may begin, the longest first."""
+    phrases: dict[tuple[str, str], list[Phrase]] = defaultdict(list)
     for phrase in sorted((name for name in names if " " in name), key=len, reverse=True):
-        first, *rest = phrase.split()
-        phrases[first].append((tuple(rest), phrase))
-    return {first: tuple(found) for first, found in phrases.items()}
+        first, second, *rest = phrase.split()
+        phrases[first, second].append((tuple(rest), phrase))
+    return {two: tuple(found) for two, found in phrases.items()}

@@ -1,4 +1,4 @@
-"""May two words be the same word: synonyms, inflections, slips of the pen, abbreviations."""
+"""May two words be the same word: inflections, slips of the pen, abbreviations."""
 
 import re
 from collections.abc import Sequence
@@ -20,12 +20,10 @@ _ENDINGS = re.compile(
 
 
 def are_related(x: Term, y: Term) -> bool:
-    """Tell whether two words may mean the same."""
-    if x.kind is not Kind.WORD or y.kind is not Kind.WORD:
-        return x.word == y.word
-    if x.word[0] == y.word[0] and (_inflects(x.word, y.word) or _is_slip(x.word, y.word)):
-        return True
-    return x.is_like(y)
+    """Tell whether two words that share no name may be one by their letters."""
+    if x.word[0] != y.word[0] or x.kind is not Kind.WORD or y.kind is not Kind.WORD:
+        return False
+    return _inflects(x.word, y.word) or _is_slip(x.word, y.word)
 
 
 def are_written_alike(x: Sequence[Term], y: Sequence[Term]) -> bool:

@@ -72,13 +72,10 @@ def _leftovers(a: Evidence, b: Evidence) -> tuple[list[Term], list[Term]]:
     right = [term for term in b.terms if not term.is_in(a.words)]
     if not left or not right or max(len(left), len(right)) > _MOST_COMPARED:
         return left, right
-    left, right = (
-        [term for term in left if not any(are_related(term, other) for other in right)],
-        [term for term in right if not any(are_related(term, other) for other in left)],
-    )
+    related = {term for x in left for y in right if are_related(x, y) for term in (x, y)}
     return (
-        [term for term in left if not is_short_for(term, b.frame)],
-        [term for term in right if not is_short_for(term, a.frame)],
+        [term for term in left if term not in related and not is_short_for(term, b.frame)],
+        [term for term in right if term not in related and not is_short_for(term, a.frame)],
     )
 
 
@@ -185,7 +182,7 @@ def _narrowing(one: Evidence, other: Evidence) -> set[Guard]:
     """Give the guards in whose lists one text names what narrows it, and the other nothing."""
     narrowing = one.narrowing
     if one.narrowing_requests and (one.is_request or other.is_request):
-        narrowing |= one.narrowing_requests
+        narrowing = narrowing | one.narrowing_requests
     return {place[0] for place in narrowing if place not in other.alternatives}
 
 

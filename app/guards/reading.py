@@ -46,18 +46,18 @@ def examine(text: str) -> Evidence:
         frame=tuple(notes.frame),
         terms=tuple(notes.terms),
         words=frozenset(names).union(notes.frame),
-        plain=frozenset(notes.plain),
+        plain=notes.plain,
         quantities=tuple(notes.quantities),
-        vague_numbers=frozenset(notes.vague_numbers),
+        vague_numbers=notes.vague_numbers,
         quotes=quoted(straight),
-        verbatims=frozenset(notes.verbatims),
+        verbatims=notes.verbatims,
         negations=notes.negations,
-        denied=frozenset(notes.denied),
+        denied=notes.denied,
         is_softened=notes.is_softened,
-        alternatives={place: frozenset(names) for place, names in notes.alternatives.items()},
-        narrowing=frozenset(notes.narrowing),
-        narrowing_requests=frozenset(notes.narrowing_requests),
-        ways={way: frozenset(keys) for way, keys in notes.ways.items()},
+        alternatives=notes.alternatives,
+        narrowing=notes.narrowing,
+        narrowing_requests=notes.narrowing_requests,
+        ways=notes.ways,
         is_request=is_request,
     )
 
@@ -68,16 +68,16 @@ class _Notes:
 
     frame: list[str] = field(default_factory=list)
     terms: list[Term] = field(default_factory=list)
-    plain: list[str] = field(default_factory=list)
+    plain: set[str] = field(default_factory=set)
     quantities: list[Quantity] = field(default_factory=list)
-    vague_numbers: list[float] = field(default_factory=list)
-    verbatims: list[str] = field(default_factory=list)
+    vague_numbers: set[float] = field(default_factory=set)
+    verbatims: set[str] = field(default_factory=set)
     negations: int = 0
-    denied: list[str] = field(default_factory=list)
+    denied: set[str] = field(default_factory=set)
     is_softened: bool = False
     alternatives: defaultdict[Place, set[str]] = field(default_factory=lambda: defaultdict(set))
-    narrowing: list[Place] = field(default_factory=list)
-    narrowing_requests: list[Place] = field(default_factory=list)
+    narrowing: set[Place] = field(default_factory=set)
+    narrowing_requests: set[Place] = field(default_factory=set)
     ways: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
 
@@ -96,7 +96,7 @@ class _Reader:
         at = 0
         while at < len(self._pieces):
             piece = self._pieces[at]
-            text, taken = self._phrase(at) if piece.text in lexicon.phrases else (piece.text, 1)
+            text, taken = self._phrase(at) if piece.text in lexicon.beginnings else (piece.text, 1)
             if piece.kind is Kind.VERBATIM:
                 self._verbatim(piece.text)
             elif taken == 1 and (piece.kind is Kind.NUMBER or text in lexicon.numbers):
@@ -109,12 +109,10 @@ class _Reader:
 
     def _phrase(self, at: int) -> tuple[str, int]:
         """Give the longest known phrase that begins at a piece, and how many pieces it takes."""
-        text, following = self._pieces[at].text, self._text(at + 1)
-        for rest, phrase in self._lexicon.phrases[text]:
-            if rest[0] == following and all(
-                self._text(at + 1 + i) == word for i, word in enumerate(rest)
-            ):
-                return phrase, 1 + len(rest)
+        text = self._pieces[at].text
+        for rest, phrase in self._lexicon.phrases.get((text, self._text(at + 1)), ()):
+            if all(self._text(at + 2 + i) == word for i, word in enumerate(rest)):
+                return phrase, 2 + len(rest)
         return text, 1
 
     def _word(self, at: int, text: str, taken: int) -> None:
@@ -137,7 +135,7 @@ class _Reader:
             self._add(term, word.is_light)
             return
         notes.frame.append(text)
-        notes.plain.append(text)
+        notes.plain.add(text)
         self._reach -= 1
         if word.way is not None:
             self._way = word.way
@@ -173,22 +171,22 @@ class _Reader:
                 continue
             notes.alternatives[place].add(member.name)
             if member.narrows is Narrowing.EVERYWHERE:
-                notes.narrowing.append(place)
+                notes.narrowing.add(place)
             elif member.narrows is Narrowing.IN_REQUESTS:
-                notes.narrowing_requests.append(place)
+                notes.narrowing_requests.add(place)
 
     def _verbatim(self, text: str) -> None:
         word = self._lexicon.look_up(text)
         self._compare(word)
         if not word.members:
-            self._notes.verbatims.append(text)
+            self._notes.verbatims.add(text)
         self._add(Term(text, (text,), Kind.VERBATIM))
 
     def _add(self, term: Term, is_light: bool = False) -> None:
         notes = self._notes
         notes.frame.append(term.key)
         if self._reach > 0:
-            notes.denied.append(term.key)
+            notes.denied.add(term.key)
             self._reach = 0
         if is_light:
             return
@@ -205,7 +203,7 @@ class _Reader:
         word = self._pieces[at].text
         if word in lexicon.vague and taken == 1 and not unit:
             self._compare(lexicon.look_up(word))
-            notes.vague_numbers.append(value)
+            notes.vague_numbers.add(value)
             notes.frame.append(word)
             return 1
         before = notes.frame[-1] if notes.frame else ""

@@ -86,8 +86,9 @@ class Lexicon:
     `look_up` tells what is known of any word. `phrases` gives for two words the phrases that they
     may begin, `beginnings` are the first of those.
     `comparing` are the words that make a number after them a bound, `vague` the number words that
-    may mean no number. What asks for things begins, after `openings`, with one of the `requests`,
-    or with one of `picking` and a noun, or is a phrase without `clauses`; and is not `personal`.
+    may mean no number, `titles` what names no one even with a capital. What asks for things begins,
+    after `openings`, with one of the `requests`, or with one of `picking` and a noun, or is a
+    phrase without `clauses`; and is not `personal`.
     """
 
     language: str
@@ -101,6 +102,7 @@ class Lexicon:
     joints: frozenset[str]
     passive: frozenset[str]
     agents: frozenset[str]
+    titles: frozenset[str]
     asking: frozenset[str]
     openings: frozenset[str]
     requests: frozenset[str]
@@ -146,6 +148,7 @@ def load(language: str) -> Lexicon:
         joints=frozenset(_words(sections["joints"])),
         passive=frozenset(_words(sections["passive"])),
         agents=frozenset(_words(sections["agents"])),
+        titles=frozenset(_words(sections["titles"])),
         asking=frozenset(_words(sections["asking"])),
         openings=frozenset(_words(sections["openings"])),
         requests=frozenset(map(_written, _words(sections["requests"]))),

@@ -15,7 +15,7 @@ _MOST_LEFT_OUT = 2
 _INITIALS = range(2, 6)
 _ENDINGS = re.compile(
     r"s|es|e?d|ing|t?ed|ting|e?rs?|ors?|e?st|ions?|ations?|ments?|ly|al|ally|ive|y|ies|ied|ity|ness"
-    r"|able|e|[ea]nces?|ces?|[ea]nt|ful|ists?|ism|ic|ical|ian|ish|ous|e?n|ern|em|te|ten|t|[ao]s?|x|aux|"
+    r"|able|e|[ea]nces?|ces?|[ea]nt|ful|ists?|ism|ic|ical|ian|ish|ous|e?n|ern|em|te|ten|t|[ao]s?|x|aux|cy|tly|"
 )
 
 

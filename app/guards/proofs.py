@@ -22,6 +22,7 @@ _MANY = 8  # terms
 _MOSTLY = 0.6  # of a text's terms
 _SHORT = 24  # words
 _MOST_ELSE = 4  # other words that only one text has
+_MOST_BESIDE = 1  # beside a denial, or beside other names; with more it is another wording
 _SHORTEST_STEM = 4  # letters after a prefix that negates
 _CODE = 2  # letters
 _NOTHING: frozenset[str] = frozenset()
@@ -37,9 +38,14 @@ class _Pair:
     right: list[Term]
 
     @property
+    def rest(self) -> int:
+        """How many terms are left."""
+        return len(self.left) + len(self.right)
+
+    @property
     def is_close(self) -> bool:
         """Tell whether little is left, so that a small difference is the one that counts."""
-        return len(self.left) + len(self.right) <= _MOST_ELSE
+        return self.rest <= _MOST_ELSE
 
     @property
     def asks_for_things(self) -> bool:
@@ -100,8 +106,9 @@ def _numbers(pair: _Pair) -> bool:
     left, right = list(a.quantities), list(b.quantities)
     _cancel(left, right, lambda quantity: quantity.value)
     _cancel(left, right, in_base_unit)
-    left = [quantity for quantity in left if quantity.value not in b.vague_numbers]
-    right = [quantity for quantity in right if quantity.value not in a.vague_numbers]
+    if len(a.quantities) != len(b.quantities):  # else each has its counterpart
+        left = [quantity for quantity in left if quantity.value not in b.vague_numbers]
+        right = [quantity for quantity in right if quantity.value not in a.vague_numbers]
     if (left and right) or ((left or right) and pair.asks_for_things):
         return True
     if _are_short(a, b) and any(quantity.is_a_bound for quantity in (*left, *right)):
@@ -187,9 +194,11 @@ def _narrowing(one: Evidence, other: Evidence) -> set[Guard]:
 
 
 def _negation(pair: _Pair) -> bool:
-    if not pair.is_close:
+    if _is_prefixed(pair):
+        return True
+    if pair.rest > _MOST_BESIDE:
         return False
-    return _denies(pair.a, pair.b) or _denies(pair.b, pair.a) or _is_prefixed(pair)
+    return _denies(pair.a, pair.b) or _denies(pair.b, pair.a)
 
 
 def _denies(denying: Evidence, affirming: Evidence) -> bool:
@@ -200,6 +209,8 @@ def _denies(denying: Evidence, affirming: Evidence) -> bool:
 
 
 def _is_prefixed(pair: _Pair) -> bool:
+    if not pair.is_close or (pair.a.negations - pair.b.negations) % 2:
+        return False  # `not valid` is `invalid`, but two denials cancel out
     left = {term.word for term in pair.left}
     right = {term.word for term in pair.right}
     prefixes = pair.a.lexicon.prefixes if pair.a.lexicon else ()
@@ -220,9 +231,12 @@ def _is_denial(word: str, others: set[str], prefixes: tuple[str, ...]) -> bool:
 
 def _names(pair: _Pair) -> bool:
     """Tell whether each text has names of its own, or only one has, where both ask for things."""
+    if not pair.is_close:
+        return False
     left = [term for term in pair.left if term.is_name]
     right = [term for term in pair.right if term.is_name]
-    if pair.is_close and left and right and not are_written_alike(left, right):
+    others = pair.rest - len(left) - len(right)
+    if left and right and others <= _MOST_BESIDE and not are_written_alike(left, right):
         return True
     if not pair.asks_for_things:
         return False

@@ -20,6 +20,7 @@ _MERIDIEMS = MappingProxyType({"am": 0, "pm": 720})
 _HOUR = 60  # minutes
 _NOON = 12 * _HOUR
 _YEARS = range(1900, 2100)
+_CENTURY = 100
 _FEWEST_CAPITALS = 4  # in a title
 _TITLE = 0.7  # of its words have a capital
 
@@ -119,10 +120,12 @@ class _Reader:
         notes = self._notes
         piece = self._pieces[at]
         word = self._lexicon.look_up(text)
-        is_name = piece.is_capital and not piece.begins and len(text) > 1
+        is_name = piece.is_capital and self._is_name(at, text)
         if word.members:
             self._compare(word, is_name, word.asks and self._asks_nothing(at, taken))
-        if word.negates and not self._completes_a_choice(at):
+        if word.negates and self._completes_a_choice(at):
+            notes.is_softened = True
+        elif word.negates:
             notes.negations += 1
             self._reach = _REACH
         elif word.knows and self._reach > 0:
@@ -141,6 +144,13 @@ class _Reader:
             self._way = word.way
         elif word.is_joint and "first" in notes.ways:
             self._way = "second"
+
+    def _is_name(self, at: int, text: str) -> bool:
+        """Tell whether a word with a capital is a name, and does not only begin a sentence."""
+        titles = self._lexicon.titles
+        if len(text) <= 1 or text in titles:
+            return False
+        return not self._pieces[at].begins or self._text(at - 1) in titles  # as in `Dr. No`
 
     def _asks_nothing(self, at: int, taken: int) -> bool:
         """Tell whether a question word asks for nothing of its own.
@@ -209,7 +219,8 @@ class _Reader:
         before = notes.frame[-1] if notes.frame else ""
         if not unit and value in _YEARS:
             before = ""
-        is_of_a_thing = bool(notes.terms) and before == notes.terms[-1].key
+        last = notes.terms[-1] if notes.terms else None
+        is_of_a_thing = last is not None and last.kind is not Kind.NUMBER and before == last.key
         notes.quantities.append(Quantity(value, unit, is_of_a_thing, before in lexicon.comparing))
         self._add(Term(f"{value:g}", (f"{value:g}",), Kind.NUMBER))
         return taken + more
@@ -220,7 +231,7 @@ class _Reader:
         piece = self._pieces[at]
         taken = 1
         if piece.kind is Kind.NUMBER:
-            value = lexicon.parse(piece.text)
+            value = self._year(at, lexicon.parse(piece.text))
         else:
             value = lexicon.numbers[piece.text]
             if value in range(20, 100, 10) and lexicon.numbers.get(self._text(at + 1)) in range(10):
@@ -230,6 +241,14 @@ class _Reader:
             value *= times
             taken += 1
         return value, taken
+
+    def _year(self, at: int, value: float) -> float:
+        """Read the second of two years in a row: `2016-17`."""
+        quantities = self._notes.quantities
+        if not quantities or self._pieces[at - 1].kind is not Kind.NUMBER:
+            return value
+        after = quantities[-1].value + 1
+        return after if after in _YEARS and after % _CENTURY == value else value
 
     def _unit(self, first: int, after: int, value: float) -> tuple[str, float, int]:
         """Give a number's unit, its value in it, and how many pieces belong to a time of day."""

@@ -21,16 +21,25 @@ def _is_turned(a: Evidence, b: Evidence) -> bool:
     """
     if not _FEWEST_IN_PASSIVE <= len(a.terms) == len(b.terms) or _is_passive(a) == _is_passive(b):
         return False
+    if _has_agent(a) and _has_agent(b):
+        return False
     if any(place[0] is Guard.QUESTIONS for place in (*a.alternatives, *b.alternatives)):
         return False
     return all(x.is_like(y) for x, y in zip(a.terms, b.terms, strict=True))
 
 
+def _has_agent(text: Evidence) -> bool:
+    return text.lexicon is not None and not text.plain.isdisjoint(text.lexicon.agents)
+
+
 def _is_passive(text: Evidence) -> bool:
-    if text.lexicon is None or text.plain.isdisjoint(text.lexicon.agents):
+    """Tell whether a text has a passive, and the one who does it after a verb of some weight."""
+    if text.lexicon is None or not _has_agent(text):
         return False
     agent = next(at for at, word in enumerate(text.frame) if word in text.lexicon.agents)
-    return not text.lexicon.passive.isdisjoint(text.frame[:agent])
+    if text.lexicon.passive.isdisjoint(text.frame[:agent]):
+        return False
+    return any(text.frame[agent - 1] == term.key for term in text.terms)
 
 
 def _crosses(a: Evidence, b: Evidence) -> bool:

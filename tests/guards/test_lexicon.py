@@ -19,6 +19,7 @@ def test_every_language_knows_each_kind_of_word(language: str) -> None:
     assert lexicon.picking
     assert lexicon.clauses
     assert lexicon.personal
+    assert lexicon.titles or lexicon.has_capital_nouns
     words = [lexicon.look_up(word) for word in load_markers()]
     assert any(word.negates for word in words)
     assert any(word.is_function for word in words)

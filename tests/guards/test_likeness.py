@@ -16,6 +16,7 @@ def term(word: str) -> Term:
         ("organise", "organisation", True),
         ("different", "difference", True),
         ("signature", "singature", True),
+        ("fluently", "fluency", True),
         ("kitchen", "kithen", True),
         ("ouagadougou", "ouagougou", True),
         ("cat", "car", False),

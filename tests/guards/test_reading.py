@@ -13,6 +13,10 @@ from app.models import Guard
         ("twenty-five packs", [25]),
         ("two hundred packs", [200]),
         ("3 million people", [3_000_000]),
+        ("30k", [30_000]),
+        ("in 2016-17", [2016, 2017]),
+        ("in 2016/19", [2016, 19]),
+        ("16-17", [16, 17]),
         ("a dozen eggs", []),
         ("two dozen eggs", [24]),
         ("1,000 and 1000.5", [1000, 1000.5]),
@@ -82,6 +86,8 @@ def test_negations_reach_the_next_term(text: str, denied: set[str]) -> None:
 def test_capitals_make_names_only_inside_sentences() -> None:
     terms = examine("Did Grace meet Ada? Where was Alan?").terms
     assert [term.word for term in terms if term.is_name] == ["grace", "ada", "alan"]
+    terms = examine("Did Dr. Turing meet President Truman?").terms
+    assert [term.word for term in terms if term.is_name] == ["turing", "truman"]
     assert not any(term.is_name for term in examine("Best Way To Cook Fresh Green Peas").terms)
     assert not any(term.is_name for term in examine("Ist der Hund von Herrn Maier hier?").terms)
 

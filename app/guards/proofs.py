@@ -22,6 +22,7 @@ _MANY = 8  # terms
 _MOSTLY = 0.6  # of a text's terms
 _SHORT = 24  # words
 _MOST_ELSE = 4  # other words that only one text has
+_MOST_NARROWING = 6  # of them, those that narrow the question included
 _MOST_BESIDE = 1  # beside a denial, or beside other names; with more it is another wording
 _SHORTEST_STEM = 4  # letters after a prefix that negates
 _CODE = 2  # letters
@@ -180,9 +181,19 @@ def _alternatives(pair: _Pair) -> Iterator[Guard]:
         for place, names in a.alternatives.items()
         if (others := b.alternatives.get(place)) and names - others and others - names
     }
-    if pair.is_close and _are_short(a, b):
+    if pair.rest <= _MOST_NARROWING and _are_short(a, b):
         guards |= _narrowing(a, b) | _narrowing(b, a)
+        if _have_other_dates(a, b):
+            guards.add(Guard.DATES)
     yield from sorted(guards)
+
+
+def _have_other_dates(a: Evidence, b: Evidence) -> bool:
+    """Tell whether both texts name dates, and one some more: Monday, and Monday or Friday."""
+    return any(
+        place[0] is Guard.DATES and names != b.alternatives.get(place, names)
+        for place, names in a.alternatives.items()
+    )
 
 
 def _narrowing(one: Evidence, other: Evidence) -> set[Guard]:
@@ -238,9 +249,10 @@ def _names(pair: _Pair) -> bool:
     others = pair.rest - len(left) - len(right)
     if left and right and others <= _MOST_BESIDE and not are_written_alike(left, right):
         return True
-    if not pair.asks_for_things:
-        return False
-    if any(_is_code(term) or term.is_name for term in (*pair.left, *pair.right)):
+    codes = [any(map(_is_code, terms)) for terms in (pair.left, pair.right)]
+    if all(codes) or not pair.asks_for_things:
+        return all(codes)
+    if any(codes) or left or right:
         return True
     return _has_other_places(pair.a, pair.b) or _has_other_places(pair.b, pair.a)
 

@@ -136,6 +136,7 @@ class _Reader:
         if not word.is_function:
             term = Term(text, word.classes, Kind.WORD, is_name, word.is_common)
             self._add(term, word.is_light)
+            self._way = word.way or self._way
             return
         notes.frame.append(text)
         notes.plain.add(text)

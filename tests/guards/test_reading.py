@@ -94,6 +94,8 @@ def test_capitals_make_names_only_inside_sentences() -> None:
 
 def test_ways_are_read_from_prepositions() -> None:
     assert examine("from Paris to Rome").ways == {"from": {"paris"}, "to": {"rome"}}
+    assert examine("leaving Paris for a tour").ways == {"from": {"paris"}}
+    assert examine("arriving in Rome").ways == {"to": {"rome"}}
     assert examine("between Paris and Rome").ways == {"first": {"paris"}, "second": {"rome"}}
 
 

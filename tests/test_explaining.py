@@ -242,10 +242,10 @@ async def test_the_nearest_are_shown_with_all_that_keeps_them_from_answering() -
 
 async def test_several_guards_are_all_named() -> None:
     bench = Bench()
-    await keep(bench, Ask(body_of("valkey can not scale to 7 nodes")))
-    told = await bench.explain(body_of("valkey can scale to 8 nodes"))
+    await keep(bench, Ask(body_of("valkey turn off 7 nodes")))
+    told = await bench.explain(body_of("valkey turn on 8 nodes"))
     (refused,) = told.neighbors or ()
-    assert {Guard.NUMBERS, Guard.NEGATION} <= set(refused.guards)
+    assert {Guard.NUMBERS, Guard.ANTONYMS} <= set(refused.guards)
     assert refused.refused_by == refused.guards[0]
 
 

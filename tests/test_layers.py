@@ -57,6 +57,7 @@ LAYERS = [
         "stores.valkey_url",
         "stores.valkey_keys",
         "stores.valkey_search",
+        "stores.valkey_credentials",
         "stores.valkey_client",
         "stores.valkey_entries",
         "stores.valkey_generations",
@@ -133,7 +134,7 @@ LIBRARIES = {
     "tokenizers": {"embedders.local", "verifier"},
     "typer": {"cli"},
     "uvicorn": {"server"},
-    "valkey": {"stores.valkey_client"},
+    "valkey": {"stores.valkey_credentials", "stores.valkey_client"},
     "yarl": {"transport"},
 }
 IMPURE = {"asyncio", "logging", "os", "random", "socket", "threading", "time", "datetime"}

@@ -127,7 +127,7 @@ def alive(pid: int) -> bool:
 async def test_a_start_that_is_refused_is_not_tried_again(valkey: StandIn) -> None:
     store = {"REPRISE_STORE": "valkeys://localhost?ca=/nowhere"}
     async with fleet_on(valkey, **store) as fleet:
-        line = await fleet.read_until("names a ca that cannot be read")
+        line = await fleet.read_until("names a file that cannot be read")
         assert "REPRISE_STORE=valkeys://localhost?ca=/nowhere" in line
         async with asyncio.timeout(20):
             assert await fleet.process.wait() == 2

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from valkey.asyncio.connection import (
@@ -17,6 +18,7 @@ from valkey.exceptions import ResponseError as Refused
 from valkey.exceptions import ValkeyError
 
 from app.errors import Overloaded
+from app.stores.valkey_credentials import PasswordFile
 from app.stores.valkey_url import Address
 
 __all__ = ("Command", "Connections", "OutOfMemory", "Refused", "Reply", "checked")
@@ -40,6 +42,7 @@ class Connections:
         self._address = address
         self._seconds = seconds
         self._tls = _tls_of(address)
+        self._credentials = _credentials_of(address)
         self._idle: list[AbstractConnection] = []
         self._room = asyncio.Semaphore(most)
         self._waiting = 0
@@ -96,8 +99,7 @@ class Connections:
         address = self._address
         common: dict[str, Any] = {
             "db": address.database,
-            "username": address.username or None,
-            "password": address.password or None,
+            **self._credentials,
             # One timeout bounds a whole call; one for each reply would cost a timer each.
             "socket_timeout": None,
             "lib_name": None,
@@ -133,6 +135,14 @@ async def _reply(connection: AbstractConnection) -> Reply:
         return await connection.read_response()
     except Refused as refusal:
         return refusal
+
+
+def _credentials_of(address: Address) -> dict[str, Any]:
+    if address.password_file:
+        file = PasswordFile(Path(address.password_file), address.username)
+        file.get_credentials()  # a name that is wrong is to be noticed at once
+        return {"credential_provider": file}
+    return {"username": address.username or None, "password": address.password or None}
 
 
 def _tls_of(address: Address) -> ssl.SSLContext | None:

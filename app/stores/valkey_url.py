@@ -11,7 +11,10 @@ _OPTION = re.compile(r"(?i)(password=)[^&#]*")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A server: `path` names a unix socket, else `host` and `port`. `ca` is a file, or empty."""
+    """A server: `path` names a unix socket, else `host` and `port`. `ca` is a file, or empty.
+
+    So is `password_file`, which takes the place of a password.
+    """
 
     host: str
     port: int
@@ -21,6 +24,7 @@ class Address:
     password: str = field(repr=False)
     is_encrypted: bool
     ca: str
+    password_file: str = ""
 
 
 def address_of(url: str) -> Address:
@@ -31,8 +35,10 @@ def address_of(url: str) -> Address:
     query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
     is_unix, is_encrypted = parts.scheme == "unix", parts.scheme == "valkeys"
     known = {"db"} if is_unix else {"ca"} if is_encrypted else set()
-    if set(query) - known or "" in query.values():
+    if set(query) - known - {"password_file"} or "" in query.values():
         raise ValueError("an option that is not known")
+    if parts.password and "password_file" in query:
+        raise ValueError("two passwords")
     if is_unix:
         database = query.get("db", "0")
         if parts.hostname or not parts.path.strip("/"):
@@ -52,6 +58,7 @@ def address_of(url: str) -> Address:
         password=unquote(parts.password or ""),
         is_encrypted=is_encrypted,
         ca=query.get("ca", ""),
+        password_file=query.get("password_file", ""),
     )
 
 

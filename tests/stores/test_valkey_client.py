@@ -166,6 +166,29 @@ async def test_a_password_is_needed_where_there_is_one() -> None:
                     await connections.call(("PING",))
 
 
+async def test_a_password_in_a_file_is_read_anew_for_each_connection(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("secret\n")
+    async with stand_in(requirepass="secret") as server:
+        named = server.url.replace(":secret@", "") + f"?password_file={file}"
+        async with connections_to(named, most=1) as connections:
+            assert await connections.call(("PING",)) == [b"PONG"]
+            await connections.call(("CONFIG", "SET", "requirepass", "newer"))
+            file.write_text("newer")
+            # What is connected stays so; what connects says the new one.
+            assert await connections.call(("PING",)) == [b"PONG"]
+            kill = ("CLIENT", "KILL", "USER", "default", "SKIPME", "no")
+            await asyncio.gather(connections.call(kill), return_exceptions=True)
+            while server.connections:
+                await asyncio.sleep(0.002)
+            assert await connections.call(("PING",)) == [b"PONG"]
+
+
+def test_a_password_file_that_cannot_be_read_is_noticed_at_once() -> None:
+    with pytest.raises(OSError, match=r"No such file"):
+        Connections(address_of("valkey://a?password_file=/nowhere/password"), 1, 1.0)
+
+
 async def test_a_user_who_may_not_say_its_name_is_served() -> None:
     async with stand_in() as server:
         async with connections_to(server.url) as connections:

@@ -29,7 +29,7 @@ from app.stores.valkey import ValkeyStore
 from app.stores.valkey_search import IndexOptions
 from app.stores.valkey_url import address_of
 from tests.fakes import ManualClock
-from tests.valkey.server import valkey_search
+from tests.stores.valkey_fleet import fleet_on
 
 DIMENSIONS = 4
 MODEL = EmbeddingModel("test", DIMENSIONS)
@@ -54,8 +54,8 @@ async def sqlite_store(clock: ManualClock, folder: Path) -> AsyncIterator[WholeS
 @asynccontextmanager
 async def valkey_store(clock: ManualClock, _folder: Path) -> AsyncIterator[WholeStore]:
     async with (
-        valkey_search() as server,
-        aclosing(ValkeyStore(address_of(server.url), MODEL, IndexOptions(), 5.0, clock)) as store,
+        fleet_on() as fleet,
+        aclosing(ValkeyStore(address_of(fleet.url), MODEL, IndexOptions(), 5.0, clock)) as store,
     ):
         yield store
 

@@ -6,9 +6,18 @@ from collections.abc import AsyncIterator, Awaitable
 import pytest
 
 from app.stores.valkey_generations import SearchUnavailable
-from tests.stores.valkey_fleet import EAST, KEYS, Fleet, entry, fleet_on, names, until
+from tests.stores.valkey_fleet import (
+    EAST,
+    KEYS,
+    RIGHTS,
+    Fleet,
+    entry,
+    fleet_on,
+    names,
+    until,
+)
 
-OURS = "~cache:* ~embedding:* +@read +@write +@connection +@search +eval +info"  # as README says
+OURS = RIGHTS.split(maxsplit=4)[-1]
 
 
 @pytest.fixture

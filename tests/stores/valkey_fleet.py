@@ -1,9 +1,14 @@
-"""A Valkey and the stores of some proxies on it."""
+"""A Valkey and the stores of some proxies on it.
+
+On the stand-in they are the user whose rights README gives, and may be refused nothing.
+"""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +19,11 @@ from app.stores.valkey import ValkeyStore
 from app.stores.valkey_keys import Keys
 from app.stores.valkey_search import IndexOptions
 from app.stores.valkey_url import address_of
-from tests.valkey.server import ValkeySearch, valkey_search
+from tests.valkey.server import StandIn, ValkeySearch, valkey_search
+
+README = (Path(__file__).parent.parent.parent / "README.md").read_text()
+RIGHTS, CLUSTER_RIGHTS = re.findall(r"^ACL SETUSER (reprise .+)$", README, re.MULTILINE)
+_USER = "reprise"
 
 MODEL = EmbeddingModel("test", 4)
 KEYS = Keys.of("test", 4)
@@ -25,6 +34,7 @@ class Fleet:
 
     def __init__(self, server: ValkeySearch, stack: AsyncExitStack) -> None:
         self.server = server
+        self.url = server.url
         self.by_hand: Any = Valkey.from_url(server.url)
         self._stack = stack
 
@@ -36,7 +46,7 @@ class Fleet:
         url: str | None = None,
         **options: Any,
     ) -> ValkeyStore:
-        address = address_of(url or self.server.url)
+        address = address_of(url or self.url)
         store = ValkeyStore(address, model, IndexOptions(**options), seconds, time.time)
         return await self._stack.enter_async_context(aclosing(store))
 
@@ -53,7 +63,17 @@ async def fleet_on(version: str = "1.2.1", **config: Any) -> AsyncIterator[Fleet
     async with valkey_search(version, **config) as server, AsyncExitStack() as stack:
         fleet = Fleet(server, stack)
         stack.push_async_callback(fleet.by_hand.aclose)
+        if isinstance(server, StandIn):
+            fleet.url = await as_in_readme(server)
         yield fleet
+        if isinstance(server, StandIn):
+            assert await server.denied(_USER) == []
+
+
+async def as_in_readme(server: StandIn) -> str:
+    """Make the user whose rights README gives, and give the server's URL for it."""
+    await server.add_user(*RIGHTS.split())
+    return server.url.replace("//", f"//{_USER}:secret@")
 
 
 def entry(name: str, **changes: Any) -> StoredResponse:

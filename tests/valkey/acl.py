@@ -16,6 +16,7 @@ class Grants:
 
     def __init__(self) -> None:
         self._allowed: dict[bytes, set[bytes]] = {}
+        self.denied: list[tuple[bytes, bytes]] = []  # users, and what they were refused
 
     def learn(self, user: bytes, rules: list[bytes]) -> list[bytes]:
         """Apply rules, and give those that the real server understands."""
@@ -30,7 +31,10 @@ class Grants:
 
     def allows(self, user: bytes, name: bytes) -> bool:
         """Tell whether a user may run a command."""
-        return user not in self._allowed or name not in NAMES or name in self._allowed[user]
+        if user not in self._allowed or name not in NAMES or name in self._allowed[user]:
+            return True
+        self.denied.append((user, name))
+        return False
 
 
 def may_touch(patterns: list[bytes], prefixes: list[bytes], *, is_write: bool) -> bool:

@@ -20,6 +20,7 @@ import valkey.asyncio
 from tests.valkey.module import SearchModule
 from tests.valkey.process import Process
 from tests.valkey.relay import Relay
+from tests.valkey.resp import Simple
 from tests.valkey.switches import Switches
 
 
@@ -37,6 +38,12 @@ class ValkeySearch(Protocol):
     @property
     def connections(self) -> int:
         """Count the connections of clients."""
+
+    async def add_user(self, user: str, *rules: str) -> None:
+        """Make a user, as ACL SETUSER does, which a restart does not undo."""
+
+    async def denied(self, user: str) -> list[str]:
+        """List what a user was refused since the server was started."""
 
     async def kill(self) -> None:
         """End it as `kill -9` does: connections break, new ones are refused."""
@@ -62,6 +69,7 @@ class StandIn:
         self._listeners: list[asyncio.Server] = []
         self._relays: dict[Relay, asyncio.Task[None]] = {}
         self._defects: list[Exception] = []
+        self._users: list[tuple[str, ...]] = []
 
     @property
     def url(self) -> str:
@@ -87,6 +95,8 @@ class StandIn:
         await self._process.start()
         has_limit = "maxmemory" in self._process.config
         await self._module.catalog.open(self._process.socket, has_limit=has_limit)
+        for user in self._users:
+            await self._set_user(*user)
         unix = self._process.folder / "relay"
         unix.unlink(missing_ok=True)
         self._listeners = [
@@ -94,6 +104,21 @@ class StandIn:
             await asyncio.start_unix_server(self._serve, unix),
         ]
         self._port = self._listeners[0].sockets[0].getsockname()[1]
+
+    async def add_user(self, user: str, *rules: str) -> None:
+        self._users.append((user, *rules))
+        await self._set_user(user, *rules)
+
+    async def _set_user(self, user: str, *rules: str) -> None:
+        plain = self._module.grants.learn(user.encode(), [rule.encode() for rule in rules])
+        (reply,) = await self._module.catalog.admin.call(("ACL", "SETUSER", user, *plain))
+        assert reply == Simple(b"OK"), reply
+
+    async def denied(self, user: str) -> list[str]:
+        (log,) = await self._module.catalog.admin.call(("ACL", "LOG"))
+        ours = [name for who, name in self._module.grants.denied if who == user.encode()]
+        real = [told[b"object"] for told in log if told[b"username"] == user.encode()]
+        return [name.decode() for name in (*ours, *real)]
 
     async def kill(self) -> None:
         await self.end(signal.SIGKILL)
@@ -157,6 +182,12 @@ class Elsewhere:
     @property
     def connections(self) -> int:
         pytest.skip("only the stand-in counts connections")
+
+    async def add_user(self, user: str, *rules: str) -> None:
+        pytest.skip("only the stand-in has users of a test")
+
+    async def denied(self, user: str) -> list[str]:
+        pytest.skip("only the stand-in has users of a test")
 
     async def kill(self) -> None:
         pytest.skip("only the stand-in may be killed")

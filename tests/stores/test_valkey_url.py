@@ -22,7 +22,10 @@ def address(**changes: object) -> Address:
         ("valkey://[::1]:7000", {"host": "::1", "port": 7000}),
         ("valkey://:secret@127.0.0.1", {"password": "secret"}),
         ("valkey://me:p%40ss%2F@127.0.0.1", {"username": "me", "password": "p@ss/"}),
-        ("valkey://me@127.0.0.1?password_file=/run/pw", {"username": "me", "password_file": "/run/pw"}),
+        (
+            "valkey://me@127.0.0.1?password_file=/run/pw",
+            {"username": "me", "password_file": "/run/pw"},
+        ),
         ("unix:///a?db=0&password_file=pw", {"host": "", "path": "/a", "password_file": "pw"}),
         ("valkeys://127.0.0.1", {"is_encrypted": True}),
         ("valkeys://127.0.0.1?ca=/etc/ca.pem", {"is_encrypted": True, "ca": "/etc/ca.pem"}),

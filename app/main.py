@@ -109,7 +109,8 @@ def _valkey_store(settings: Settings, embedder: Embedder, clock: Clock) -> Valke
         )
     except OSError as error:
         raise ConfigurationError(
-            f"REPRISE_STORE={settings.shown_store} names a file that cannot be read: {error.strerror}"
+            f"REPRISE_STORE={settings.shown_store} names a file that cannot be read: "
+            f"{error.strerror}"
         ) from error
 
 

@@ -1,11 +1,12 @@
 """Running the application: a listening socket, uvicorn on it, and an orderly end."""
 
+import asyncio
 import re
 import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -17,6 +18,7 @@ from app.errors import ConfigurationError
 
 _KEEP_ALIVE_SECONDS = 75  # longer than any client's pool, so that it is the client who closes
 _BACKLOG = 2048
+_LAST_REQUEST_SECONDS = 0.5  # for a request that was on its way when the end began
 _BACKGROUND_SHUTDOWN = 5  # seconds
 _END_OF_HEAD = b"\r\n\r\n"
 _LONGEST_HEAD = 65_536
@@ -24,17 +26,22 @@ _OFFER = re.compile(rb"(?i)\r\nupgrade[ \t]*:(?![^\r\n]*websocket)[^\r\n]*")
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """Uvicorn's HTTP, which does not lose the body of a request that offers another protocol.
+    """Uvicorn's HTTP, which loses no body and no request.
 
     Java's client sends `Upgrade: h2c` with everything. A server may ignore that (RFC 9110 §7.8),
     but httptools takes all that follows the head for the other protocol. So the offer is taken
     out of the head before it is parsed. WebSockets stay: the application refuses them.
 
     A head is held back until it is whole only where a message surely begins, and looks like one.
+
+    At the end, a connection that waits for a request is not closed at once: one may be on its way,
+    and a client that cannot know whether it was acted on may not send it again. It is answered, and
+    its head says that the connection ends (RFC 9112 §9.6).
     """
 
     _is_between = True  # nothing of the next message has been parsed
     _held = b""  # the head so far
+    _is_ending = False
 
     def data_received(self, data: bytes) -> None:
         if self._is_between:
@@ -53,9 +60,36 @@ class HttpProtocol(HttpToolsProtocol):
         self._is_between = False
         super().on_message_begin()
 
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if self._is_ending and self.cycle is not None:
+            self.cycle.keep_alive = False
+
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._is_between = True
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._is_ending:
+            self._linger()
+
+    def shutdown(self) -> None:
+        self._is_ending = True
+        if self._is_idle():
+            self._linger()
+        elif not self.cycle.response_started:
+            self.cycle.keep_alive = False
+
+    def _linger(self) -> None:
+        self.loop.call_later(_LAST_REQUEST_SECONDS, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        if self._is_idle():
+            self.transport.close()
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
 
 def _may_begin_a_head(data: bytes) -> bool:
@@ -99,6 +133,24 @@ class Server(uvicorn.Server):
         if self.started:
             self._on_listening()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, then finish what is in flight.
+
+        Whoever has connected is taken in before: to close a socket breaks off those in its queue.
+        """
+        taken = [
+            self._serve_last(connection) for sock in sockets or [] for connection in _all(sock)
+        ]
+        serving = asyncio.gather(*taken)
+        await super().shutdown(sockets)
+        await serving
+
+    async def _serve_last(self, connection: socket.socket) -> None:
+        _, protocol = await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: HttpProtocol(self.config, self.server_state, self.lifespan.state), connection
+        )
+        protocol.shutdown()
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop: the server finishes what is in flight."""
         self._state.ready = False
@@ -116,6 +168,15 @@ def listen(host: str, port: int) -> socket.socket:
         raise ConfigurationError(
             f"REPRISE_HOST={host} REPRISE_PORT={port}: cannot listen there: {error.strerror}"
         ) from error
+
+
+def _all(sock: socket.socket) -> list[socket.socket]:
+    """Give the connections that a listening socket has in its queue."""
+    found = []
+    with suppress(OSError):  # there is none left, or the socket is closed
+        while True:
+            found.append(sock.accept()[0])
+    return found
 
 
 def url_of(sock: socket.socket) -> str:

@@ -252,6 +252,8 @@ class ValkeyStore:
         if self._says_all_shards and any(map(knows_no_all_shards, replies)):
             self._says_all_shards = False
             replies = await self._ask(ask)
+            # That was not it: without it an answer that is cut short would look whole.
+            self._says_all_shards = any(isinstance(reply, Exception) for reply in replies)
         nearest: dict[str, tuple[float, str]] = {}
         for reply in replies:  # newest generation first
             for key, distance in self._found(reply):

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 Command = tuple[str | bytes | int, ...]
 
+_NO_OPTION = re.compile(r"(?i)ALLSHARDS|syntax error|(unknown|unexpected|invalid) argument")
 _TAG = re.compile(r"[0-9A-Za-z]+")  # needs no escaping and is no pattern
 _DISTANCE = "__distance"
 _LONGEST_TIMEOUT = 60_000  # milliseconds
@@ -125,8 +126,8 @@ def is_not_loaded(refusal: object) -> bool:
 
 
 def knows_no_all_shards(refusal: object) -> bool:
-    """Tell whether an error says that the module is too old for ALLSHARDS."""
-    return isinstance(refusal, Exception) and "ALLSHARDS" in str(refusal)
+    """Tell whether an error says, or may say, that the module does not have ALLSHARDS."""
+    return isinstance(refusal, Exception) and _NO_OPTION.search(str(refusal)) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from app.stores.valkey_search import (
     create_index,
     documents_in,
     found_in,
+    knows_no_all_shards,
     limit_in,
     may_retire,
     names_in,
@@ -143,3 +144,22 @@ def test_of_many_generations_the_oldest_may_retire_and_the_only_one_never(
 ) -> None:
     if len(fills) != 2:
         assert may_retire(fills, Room(2_000, 1)) is (len(fills) > 2)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "expected"),
+    [
+        ("Unexpected argument `ALLSHARDS`", True),
+        ("ERR syntax error", True),
+        ("Unknown argument", True),
+        ("Search operation cancelled due to timeout", False),
+        ("Index with name 'i' not found in database 0", False),
+        ("unknown command 'FT.SEARCH'", False),
+        ("OOM command not allowed when used memory > 'maxmemory'.", False),
+    ],
+)
+def test_an_option_that_is_not_known_is_told_from_other_trouble(
+    refusal: str, expected: bool
+) -> None:
+    assert knows_no_all_shards(Exception(refusal)) is expected
+    assert not knows_no_all_shards([1, b"ALLSHARDS", []])

@@ -30,6 +30,7 @@ from tests.servers import proxy_of
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 EXAMPLE = (ROOT / "config.example.env").read_text()
+OTHERS = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("deploy/*.yaml")])
 
 
 def section(title: str) -> str:
@@ -95,6 +96,31 @@ def test_every_metric_stands_in_readme_with_its_labels() -> None:
         name: set(re.findall(r"`(\w+)`", row[0])) for name, row in rows(section("Metrics")).items()
     }
     assert documented == ours
+
+
+@pytest.mark.parametrize("path", OTHERS, ids=lambda path: path.name)
+def test_other_documents_name_what_readme_explains(path: Path) -> None:
+    text = path.read_text()
+    settings = set(re.findall(r"REPRISE_[A-Z_]+[A-Z]", text))
+    assert settings <= {PREFIX + name.upper() for name in Settings.model_fields}
+    assert set(re.findall(r"reprise_[a-z_]+[a-z]", text)) <= set(rows(section("Metrics")))
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *ROOT.glob("docs/*.md")], ids=str)
+def test_a_link_leads_to_what_is_there(path: Path) -> None:
+    text = path.read_text()
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", text):
+        file = (path.parent / target).resolve() if target else path
+        assert file.exists(), target
+        assert not anchor or anchor in anchors_of(file), anchor
+    for name in re.findall(r"\]\[([^\]]+)\]", text):
+        assert f"\n[{name}]: https://" in text, name
+
+
+def anchors_of(path: Path) -> set[str]:
+    """Give the names by which the headings of a document are linked to."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 def subclasses(error: type[RepriseError]) -> list[type[RepriseError]]:

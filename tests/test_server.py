@@ -1,12 +1,15 @@
 """The proxy in a thread of its own."""
 
+import asyncio
+import socket
 import threading
+from collections.abc import AsyncIterator
 
 import pytest
 
 from app.client import Client
 from app.main import adapters_for, create_app
-from app.server import serving
+from app.server import Server, listen, serving
 from app.settings import FixedSettings
 from tests.fakes import FakeEmbedder
 
@@ -41,3 +44,62 @@ def test_a_proxy_in_the_background_ends_with_what_failed_in_front() -> None:
     with pytest.raises(KeyboardInterrupt), serving(app):
         raise KeyboardInterrupt
     assert threading.active_count() == before
+
+
+@pytest.fixture
+async def listening() -> AsyncIterator[tuple[Server, socket.socket]]:
+    settings = FixedSettings(upstream_url="simulated://")
+    app = create_app(settings, adapters_for(settings, embedder=FakeEmbedder()))
+    server = Server(app, 5, lambda: None)
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    with listen("127.0.0.1", 0) as sock:
+        await server.startup(sockets=[sock])
+        yield server, sock
+
+
+REQUEST = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
+
+
+async def test_who_waits_to_be_taken_in_when_the_end_begins_is_answered(
+    listening: tuple[Server, socket.socket],
+) -> None:
+    server, sock = listening
+    address = sock.getsockname()
+    connection = socket.create_connection(address)  # the loop has not seen it
+    ending = asyncio.create_task(server.shutdown([sock]))
+    reader, writer = await asyncio.open_connection(sock=connection)
+    writer.write(REQUEST)
+    answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nconnection: close\r\n" in answer
+    writer.close()
+    await ending
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(*address)
+
+
+async def test_a_connection_that_was_kept_is_answered_once_more_and_closed(
+    listening: tuple[Server, socket.socket],
+) -> None:
+    server, sock = listening
+    reader, writer = await asyncio.open_connection(*sock.getsockname())
+    writer.write(REQUEST)
+    first = await reader.readuntil(b"}")
+    assert b"connection: close" not in first
+    ending = asyncio.create_task(server.shutdown([sock]))
+    await asyncio.sleep(0)
+    writer.write(REQUEST)
+    assert b"\r\nconnection: close\r\n" in await reader.read()
+    writer.close()
+    await ending
+
+
+async def test_a_connection_that_asks_nothing_is_closed(
+    listening: tuple[Server, socket.socket],
+) -> None:
+    server, sock = listening
+    reader, writer = await asyncio.open_connection(*sock.getsockname())
+    await server.shutdown([sock])
+    assert await reader.read() == b""
+    writer.close()

@@ -316,6 +316,21 @@ async def test_neighbours_that_may_be_wrong_are_none(fleet: Fleet) -> None:
         await names(store)
 
 
+async def test_a_refusal_of_another_kind_does_not_let_wrong_neighbours_through(
+    fleet: Fleet,
+) -> None:
+    fleet.may_be_harmed()
+    store = await fleet.store(seconds=0.5)
+    await store.put(entry("near"), EAST)
+    fleet.server.switches.refusal = "ERR syntax error"
+    with pytest.raises(Exception, match="syntax"):
+        await names(store)
+    fleet.server.switches.refusal = ""
+    fleet.server.switches.search_seconds = 1.0
+    with pytest.raises(Exception, match="timeout"):
+        await names(store)
+
+
 async def test_a_great_many_entries_are_counted_by_sampling(fleet: Fleet) -> None:
     store = await fleet.store()
     embeddings = [StoredEmbedding(str(i), "m", b"1234", 4, 2e9, 600.0) for i in range(1500)]

@@ -141,7 +141,7 @@ class Server(uvicorn.Server):
         taken = [
             self._serve_last(connection) for sock in sockets or [] for connection in _all(sock)
         ]
-        serving = asyncio.gather(*taken)
+        serving = asyncio.gather(*taken, return_exceptions=True)  # some have left meanwhile
         await super().shutdown(sockets)
         await serving
 
@@ -174,6 +174,7 @@ def _all(sock: socket.socket) -> list[socket.socket]:
     """Give the connections that a listening socket has in its queue."""
     found = []
     with suppress(OSError):  # there is none left, or the socket is closed
+        sock.setblocking(False)
         while True:
             found.append(sock.accept()[0])
     return found

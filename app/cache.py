@@ -8,6 +8,7 @@ from app import policy
 from app.errors import Failure, PartUnavailable
 from app.headers import CacheControl
 from app.judge import Judge
+from app.labels import NO_LABELS, Labels
 from app.models import CacheKey, Clock, Counts, Embedding, Header, Page, StoredResponse
 from app.parts import Budget, EmbedderPart
 from app.policy import Limits
@@ -28,14 +29,17 @@ class Hit:
 class Lookup:
     """The look-up of one request, and what it has learnt so far.
 
-    `credentials` are the caller's, `budget` is what the store may still cost, `embedding` that of
-    the text, `failure` names the part that failed.
+    `credentials` are the caller's, `labels` the request's, `budget` is what the store may still
+    cost, `embedding` that of the text, `failure` names the part that failed. `carried` are the
+    labels of the entry whose place the answer will take.
     """
 
     key: CacheKey
     control: CacheControl
     credentials: Sequence[Header] = field(repr=False)
     budget: Budget
+    labels: Labels = NO_LABELS
+    carried: Labels = NO_LABELS
     embedding: Embedding | None = None
     failure: Failure | None = None
 
@@ -68,10 +72,14 @@ class SemanticCache:
         return self._store.epoch
 
     def lookup(
-        self, key: CacheKey, control: CacheControl, credentials: Sequence[Header] = ()
+        self,
+        key: CacheKey,
+        control: CacheControl,
+        credentials: Sequence[Header] = (),
+        labels: Labels = NO_LABELS,
     ) -> Lookup:
         """Begin to look a request up."""
-        return Lookup(key, control, credentials, Budget(self._limits.store_timeout))
+        return Lookup(key, control, credentials, Budget(self._limits.store_timeout), labels)
 
     async def exact(self, lookup: Lookup) -> Hit | None:
         """Find an answer to the very same question."""
@@ -81,6 +89,9 @@ class SemanticCache:
             stored = await self._store.get(lookup.key, lookup.budget)
         except PartUnavailable as unavailable:
             lookup.failure = unavailable.detail
+            return None
+        if stored and not stored.labels.cover(lookup.labels):
+            lookup.carried = stored.labels
             return None
         if stored and policy.may_answer(stored, lookup.control, self._clock()):
             return Hit(stored)
@@ -95,7 +106,8 @@ class SemanticCache:
             neighbors = await self._store.nearest(
                 lookup.key, lookup.embedding, self._limits.max_distance, lookup.budget
             )
-            near = policy.candidates(neighbors, lookup.control, self._limits, self._clock())
+            usable = [n for n in neighbors if policy.may_be_reworded(n.stored, lookup.labels)]
+            near = policy.candidates(usable, lookup.control, self._limits, self._clock())
             chosen = await self._judge.choose(lookup.key.text or "", near)
         except PartUnavailable as unavailable:
             lookup.failure = unavailable.detail

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from app.headers import CREDENTIALS, NAMESPACE, is_ours
+from app.headers import CREDENTIALS, is_ours
+from app.labels import NAMESPACE, NO_LABELS, labels_of
 from app.models import CacheKey, ClientRequest, Header
 from app.openai import ChatRequest, texts_of
 from app.vectors import EmbeddingsRequest
@@ -109,8 +110,10 @@ def build_embedding_keys(
     taken = {*NEUTRAL_FIELDS, "input", "encoding_format"}
     skeleton = {n: v for n, v in embeddings.document.items() if n not in taken}
     partition = _partition(request, embeddings.document, skeleton, rules)
+    # An embedding carries no tags: those of its request are part of its name instead.
+    tags = sorted((labels_of(request.headers) or NO_LABELS).tags)
     return [
-        _digest(rules.secret, b"embedding", _canonical([partition, item]))
+        _digest(rules.secret, b"embedding", _canonical([partition, item, *tags]))
         for item in embeddings.inputs
     ]
 

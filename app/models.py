@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import Failure, Misread
+from app.labels import NO_LABELS, Labels
 
 Header = tuple[bytes, bytes]
 """One header line; the name in lower case, as ASGI gives it."""
@@ -24,7 +25,7 @@ Forward = Literal["miss", "partial", "request", "bypass"]
 
 Bypass = (
     Misread
-    | Literal["body-too-large", "no-store", "passthrough"]
+    | Literal["body-too-large", "labels", "no-store", "passthrough"]
     | Literal["store", "web-search", "plugins", "audio", "temperature"]
 )
 """Why a request goes past the cache: a token that README explains."""
@@ -92,7 +93,8 @@ class StoredResponse(Aging):
     """A stored response (RFC 9111 §1.2.1): a chat completion and how long it stays fresh.
 
     `completion` is the chat completion as UTF-8 JSON, without `id`, `object` and `created`.
-    `epoch` is the store's when the upstream was asked; empty: the present one.
+    `epoch` is the store's when the upstream was asked; empty: the present one. `labels` are what
+    an operator may purge it by. What is disputed answers only the very same question.
     """
 
     key: CacheKey
@@ -101,6 +103,8 @@ class StoredResponse(Aging):
     stored_at: float
     freshness_lifetime: float
     epoch: str = field(default="", compare=False)
+    labels: Labels = NO_LABELS
+    is_disputed: bool = False
 
     @property
     def id(self) -> str:

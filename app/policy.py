@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.headers import CacheControl, cache_control
-from app.models import Aging, Bypass, Header, Neighbor, Unfit
+from app.labels import Labels
+from app.models import Aging, Bypass, Header, Neighbor, StoredResponse, Unfit
 from app.openai import ChatRequest, JsonObject
 
 _FINISHED = frozenset({"stop", "tool_calls", "function_call"})
@@ -71,6 +72,11 @@ def may_answer(stored: Aging, control: CacheControl, now: float) -> bool:
     if control.max_age is not None and stored.age(now) > control.max_age:
         return False
     return control.min_fresh is None or stored.ttl(now) >= control.min_fresh
+
+
+def may_be_reworded(stored: StoredResponse, asked: Labels) -> bool:
+    """Tell whether an entry may answer another question than its own: with all tags, undisputed."""
+    return stored.labels.cover(asked) and not stored.is_disputed
 
 
 def candidates(

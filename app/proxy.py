@@ -11,6 +11,7 @@ from app.errors import NotCached, NotUnderstood
 from app.forwarding import NOT_CACHED, Forwarder, Forwarding, outgoing
 from app.headers import cache_control, credentials
 from app.key import KeyRules, build_key
+from app.labels import labels_of
 from app.metrics import Metrics
 from app.models import CacheStatus, ClientRequest, Clock, Head, Replay, StoredResponse
 from app.openai import ChatRequest
@@ -74,9 +75,11 @@ class Proxy:
             return self._forwarder.bypass(request, unknown.detail)
         if reason := policy.bypass_reason(chat, control, self._rules.limits):
             return self._forwarder.bypass(request, reason)
+        if (labels := labels_of(request.headers)) is None:
+            return self._forwarder.bypass(request, "labels")
 
         key = await by_size(len(body), partial(build_key, request, chat, self._rules.keys))
-        lookup = self._cache.lookup(key, control, credentials(request.headers))
+        lookup = self._cache.lookup(key, control, credentials(request.headers), labels)
         question = _Question(request, chat, lookup)
         fill = partial(self._fill, question)
         if control.no_cache:
@@ -84,7 +87,7 @@ class Proxy:
 
         if answer := await self._replay(question, await self._cache.exact(lookup)):
             return answer
-        flight = (key.digest, chat.shape, control, self._cache.epoch)
+        flight = (key.digest, chat.shape, control, labels.tags, self._cache.epoch)
         reader = self._flights.join(flight, fill)
         if reader.collapsed:
             self._metrics.collapsed.inc()
@@ -145,6 +148,7 @@ class Proxy:
             stored_at=self._clock(),
             freshness_lifetime=answer.freshness_lifetime,
             epoch=epoch,
+            labels=question.lookup.labels.joined(question.lookup.carried),
         )
         self._cache.store(stored, None if answer.exact_only else question.lookup.embedding)
 

@@ -10,7 +10,17 @@ APP = Path(__file__).parent.parent / "app"
 
 # A module imports only from lower rows, and from modules named before it in its own row.
 LAYERS = [
-    ["errors", "models", "headers", "sse", "openai", "completions", "vectors", "metrics"],
+    [
+        "errors",
+        "labels",
+        "models",
+        "headers",
+        "sse",
+        "openai",
+        "completions",
+        "vectors",
+        "metrics",
+    ],
     [
         "breaker",
         "calibration",

@@ -20,7 +20,7 @@ T = TypeVar("T", StoredResponse, StoredEmbedding)
 
 RESPONSE_FIELDS = (
     *("version", "partition", "response", "encoding", "model"),
-    *("created_at", "lifetime", "epoch", "prompt"),
+    *("created_at", "lifetime", "epoch", "prompt", "namespace", "tags", "disputed"),
 )
 
 _LIFE = ("created_at", "lifetime", "epoch")

@@ -151,7 +151,7 @@ class SemanticCache:
 
     async def delete(self, digest: str) -> bool:
         """Remove a stored response; tell whether there was one. Raises PartUnavailable."""
-        return await self._store.delete(digest)
+        return bool(await self._store.delete(digest))
 
     async def purge(self) -> int:
         """Remove everything; tell how much there was. Raises PartUnavailable."""

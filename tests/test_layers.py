@@ -13,6 +13,7 @@ LAYERS = [
     [
         "errors",
         "labels",
+        "epochs",
         "models",
         "headers",
         "sse",
@@ -35,6 +36,8 @@ LAYERS = [
         "guards.roles",
         "guards.proofs",
         "key",
+        "selectors",
+        "standing",
         "policy",
         "rendering",
         "recording",

@@ -1,20 +1,18 @@
 """The semantic cache: the same question first, then one that means the same."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app import policy
 from app.errors import Failure, PartUnavailable
 from app.headers import CacheControl
+from app.hits import Hits
 from app.judge import Judge
 from app.labels import NO_LABELS, Labels
-from app.models import CacheKey, Clock, Counts, Embedding, Header, Page, StoredResponse
+from app.models import CacheKey, Clock, Counts, Embedding, Header, StoredResponse
 from app.parts import Budget, EmbedderPart
 from app.policy import Limits
 from app.store_parts import StorePart
-
-_SCANS = 50  # pages of the store that one page of a filtered list may cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +58,7 @@ class SemanticCache:
         self._judge = judge
         self._limits = limits
         self._clock = clock
+        self.hits = Hits()
 
     @property
     def embedder(self) -> dict[str, str | int]:
@@ -128,39 +127,6 @@ class SemanticCache:
     def store(self, stored: StoredResponse, embedding: Embedding | None) -> None:
         """Begin to store a response, and return at once."""
         self._store.put(stored, embedding)
-
-    async def entry(self, digest: str) -> StoredResponse | None:
-        """Give a stored response to an operator. Raises PartUnavailable."""
-        return await self._store.entry(digest)
-
-    async def entries(self, cursor: str, limit: int, model: str | None) -> Page:
-        """Give about `limit` stored responses, those of a model only if one is named.
-
-        A page may be short, or empty, and yet not the last: its cursor tells. Raises
-        PartUnavailable.
-        """
-        found: list[StoredResponse] = []
-        for _ in range(_SCANS):
-            page = await self._store.scan(cursor, limit - len(found))
-            await asyncio.sleep(0)  # a store in process does not let others in
-            found += [stored for stored in page.entries if model in {None, stored.model}]
-            cursor = page.cursor
-            if not cursor or len(found) >= limit:
-                break
-        return Page(found, cursor)
-
-    async def delete(self, digest: str) -> bool:
-        """Remove a stored response; tell whether there was one. Raises PartUnavailable."""
-        return bool(await self._store.delete(digest))
-
-    async def purge(self) -> int:
-        """Remove everything; tell how much there was. Raises PartUnavailable."""
-        return await self._store.purge()
-
-    async def size(self) -> int:
-        """Tell how much a purge would remove. Raises PartUnavailable."""
-        counts = await self._store.count(Budget(self._limits.store_timeout))
-        return counts.chat_completions + counts.embeddings
 
     async def count(self) -> Counts | None:
         """Tell how much is stored; None if the store does not say."""

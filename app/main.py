@@ -16,6 +16,7 @@ from app.api.cached import CachedRoute
 from app.api.ops import ops_routes
 from app.api.passthrough import OtherRoutes, Passthrough, PassthroughRoutes
 from app.cache import SemanticCache
+from app.curator import Curator
 from app.embedders.local import LocalEmbedder
 from app.embedders.remote import RemoteEmbedder
 from app.embeddings import EmbeddingsProxy
@@ -151,13 +152,10 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     parts = adapters or adapters_for(settings)
     rules = _rules(settings, parts.verifier)
     forwarder = Forwarder(parts.upstream, parts.metrics)
-    cache = SemanticCache(
-        StorePart(parts.store, parts.metrics),
-        EmbedderPart(parts.embedder, parts.metrics),
-        _judge(settings, parts),
-        rules.limits,
-        parts.clock,
-    )
+    store = StorePart(parts.store, parts.metrics)
+    embedder = EmbedderPart(parts.embedder, parts.metrics)
+    cache = SemanticCache(store, embedder, _judge(settings, parts), rules.limits, parts.clock)
+    curator = Curator(store, embedder, rules.limits)
     proxy = Proxy(cache, forwarder, rules, parts.metrics, parts.clock)
     vectors = EmbeddingStorePart(parts.store, parts.metrics)
     embeddings = EmbeddingsProxy(vectors, forwarder, rules, parts.metrics, parts.clock)
@@ -187,7 +185,7 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
         app.router.routes.append(Route(path, endpoint, methods=["POST"]))
     app.include_router(ops_routes(cache, parts.metrics))
     token = settings.admin_token.get_secret_value()
-    app.include_router(admin_routes(cache, parts.metrics, parts.clock, token))
+    app.include_router(admin_routes(cache, curator, parts.metrics, parts.clock, token))
     app.router.routes.append(OtherRoutes(PassthroughRoutes(forwarder, _passthrough(settings))))
     return app
 

@@ -161,9 +161,11 @@ class Proxy:
         completion_id = f"chatcmpl-{random.getrandbits(128):032x}"
         render = partial(rendering.replay, hit.stored, question.chat, status)
         try:
-            return await by_size(
+            replay = await by_size(
                 len(hit.stored.completion), partial(render, completion_id=completion_id, now=now)
             )
         except ValueError:
             self._metrics.failures.labels("store").inc()
             return None
+        self._cache.hits.note(hit.stored, hit.distance)
+        return replay

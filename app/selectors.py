@@ -7,6 +7,8 @@ import numpy as np
 from app.labels import Labels
 from app.models import Embedding
 
+_ROUNDING = 1e-6
+
 
 @dataclass(frozen=True, slots=True)
 class Near:
@@ -16,8 +18,9 @@ class Near:
     max_distance: float
 
     def distance(self, embedding: Embedding) -> float:
-        """Tell how far away an embedding is: cosine, 0 = same."""
-        return min(max(0.0, 1.0 - float(np.dot(self.embedding, embedding))), 2.0)
+        """Tell how far away an embedding is: cosine, 0 = same but for rounding."""
+        distance = 1.0 - float(np.dot(self.embedding, embedding))
+        return 0.0 if distance < _ROUNDING else min(distance, 2.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,9 @@ LAYERS = [
         "parts",
         "store_parts",
         "judge",
+        "hits",
         "cache",
+        "curator",
         "forwarding",
         "proxy",
         "batches",
@@ -95,6 +97,8 @@ LAYERS = [
         "api.cached",
         "api.passthrough",
         "api.ops",
+        "api.documents",
+        "api.purging",
         "api.admin",
     ],
     [
@@ -118,7 +122,7 @@ ADAPTERS = set(LAYERS[3])
 # Who may know a library. What is not named here may be imported anywhere.
 LIBRARIES = {
     "aiohttp": {"transport"},
-    "fastapi": {"api.admin", "api.ops", "main", "server"},
+    "fastapi": {"api.admin", "api.documents", "api.ops", "api.purging", "main", "server"},
     "httpx": {"transport", "upstream"},
     "onnxruntime": {"embedders.local", "verifier"},
     "prometheus_client": {"metrics", "api.ops"},

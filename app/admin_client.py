@@ -3,6 +3,7 @@
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,12 +30,9 @@ class AdminClient:
         """Ask what is stored and what became of the requests. Raises CallFailed."""
         return self._call("GET", "/cache/stats")
 
-    def purge(self, *, dry_run: bool) -> int:
-        """Remove everything, or tell how much that would be. Raises CallFailed."""
-        purged: int = self._call("POST", "/cache/purge", {"all": True, "dry_run": dry_run})[
-            "purged"
-        ]
-        return purged
+    def purge(self, selector: Mapping[str, object], *, dry_run: bool) -> dict[str, Any]:
+        """Remove what is selected, or tell what that would be. Raises CallFailed."""
+        return self._call("POST", "/cache/purge", {**selector, "dry_run": dry_run})
 
     def _call(self, method: str, path: str, document: object = None) -> dict[str, Any]:
         url = self._base_url + path

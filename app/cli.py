@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from app import __version__
 from app.admin_client import AdminClient
+from app.carrying import export_entries, import_entries
 from app.demo import run_demo
 from app.embedders.local import LocalEmbedder
 from app.errors import BadInput, CallFailed, ConfigurationError
@@ -172,6 +173,31 @@ def purge(  # noqa: PLR0913, PLR0917 - the options of a command
     for entry in purged.get("entries", []):
         prompt = " ".join((entry["prompt"] or "").split())
         typer.echo(f"  {entry['id'][:12]}  {entry['model']}  {prompt[:_SHOWN]}")
+
+
+@commands.command("export")
+def export_file(
+    file: Annotated[Path, typer.Argument(help="Where to write; a part of one is gone on with.")],
+    url: _Url = None,
+) -> None:
+    """Write what a running proxy has stored to a file: questions, answers and embeddings."""
+    with _reported():
+        exported = export_entries(_admin_client(url), file, _bar)
+    typer.echo(f"exported {exported} entries")
+
+
+@commands.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="What was exported; gzipped if named .gz.")],
+    from_line: Annotated[int, typer.Option(help="Begin with this line.", min=1)] = 1,
+    url: _Url = None,
+) -> None:
+    """Store what a file holds in a running proxy, unless newer answers are there."""
+    with _reported():
+        taken = import_entries(_admin_client(url), file, from_line, _bar)
+    typer.echo(str(taken))
+    if taken.problem:
+        raise typer.Exit(1)
 
 
 def main() -> None:

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
-from app.models import Page, StoredResponse
+from app.models import Embedding, Page, StoredResponse
 from app.parts import Budget, EmbedderPart
 from app.policy import Limits
 from app.selectors import EVERYTHING, Near, Selector
@@ -25,13 +26,33 @@ class Preview:
     entries: Sequence[StoredResponse]
 
 
-class Curator:
-    """Looks after what is stored, on behalf of an operator."""
+class Fate(StrEnum):
+    """What became of an entry that was to be stored again."""
 
-    def __init__(self, store: StorePart, embedder: EmbedderPart, limits: Limits) -> None:
+    IMPORTED = "imported"
+    KEPT = "kept"  # as it was: it is there already, or a newer one is
+    EXPIRED = "expired"
+
+
+class Curator:
+    """Looks after what is stored, on behalf of an operator.
+
+    `mark` tells the cursors of this store from those that an earlier start has given, if the store
+    does not know them any more; it has no hyphen.
+    """
+
+    def __init__(self, store: StorePart, embedder: EmbedderPart, limits: Limits, mark: str) -> None:
+        self.mark = mark
         self._store = store
         self._embedder = embedder
         self._limits = limits
+        self._shape = (embedder.dimensions,)
+        self._embedding = asyncio.Lock()  # so that clients do not have to wait in line for long
+
+    @property
+    def embedder(self) -> str:
+        """The name of the model that embeds."""
+        return self._embedder.name
 
     async def entry(self, digest: str) -> StoredResponse | None:
         """Give a stored response."""
@@ -52,6 +73,33 @@ class Curator:
                 break
         return Page(found, cursor)
 
+    async def scan(self, cursor: str, limit: int, selector: Selector) -> Page:
+        """Give what is selected among the next `limit` stored responses."""
+        return await self._store.scan(cursor, limit, selector)
+
+    async def embeddings_of(self, entries: Sequence[StoredResponse]) -> Sequence[Embedding | None]:
+        """Give the embeddings by which some entries are found, or None, in order."""
+        return await self._store.embeddings_of([stored.id for stored in entries])
+
+    async def restore(
+        self, stored: StoredResponse, embedding: Embedding | None, embedder: str
+    ) -> Fate:
+        """Store a response again, unless one that is as new is there.
+
+        One that another model has embedded is embedded anew; where the present model cannot
+        represent the text, it answers the very same question only.
+        """
+        known = await self._store.entry(stored.id)
+        if known is not None and known.stored_at >= stored.stored_at:
+            return Fate.KEPT
+        is_ours = embedder == self.embedder
+        if embedding is not None and not (is_ours and embedding.shape == self._shape):
+            budget = Budget(self._limits.embedder_timeout)
+            async with self._embedding:
+                embedding = await self._embedder.embed(stored.key.text or "", budget)
+        await self._store.restore(stored, embedding)
+        return Fate.IMPORTED
+
     async def delete(self, digest: str) -> bool:
         """Remove a stored response; tell whether there was one."""
         return bool(await self._store.delete(digest))
@@ -67,7 +115,7 @@ class Curator:
 
     async def distances(self, near: Near, entries: Sequence[StoredResponse]) -> list[float | None]:
         """Tell how far some entries are from a text."""
-        embeddings = await self._store.embeddings_of([stored.id for stored in entries])
+        embeddings = await self.embeddings_of(entries)
         return [None if e is None else near.distance(e) for e in embeddings]
 
     async def preview(self, selector: Selector) -> Preview:

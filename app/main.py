@@ -1,5 +1,6 @@
 """The composition root: the only place that names concrete adapters."""
 
+import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -155,7 +156,8 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     store = StorePart(parts.store, parts.metrics)
     embedder = EmbedderPart(parts.embedder, parts.metrics)
     cache = SemanticCache(store, embedder, _judge(settings, parts), rules.limits, parts.clock)
-    curator = Curator(store, embedder, rules.limits)
+    mark = "" if settings.is_shared else secrets.token_hex(4)
+    curator = Curator(store, embedder, rules.limits, mark)
     proxy = Proxy(cache, forwarder, rules, parts.metrics, parts.clock)
     vectors = EmbeddingStorePart(parts.store, parts.metrics)
     embeddings = EmbeddingsProxy(vectors, forwarder, rules, parts.metrics, parts.clock)

@@ -162,6 +162,11 @@ class StorePart:
         await self._writes.finished([digest])
         return await self._administer(lambda: self._store.feedback(digest, correct=correct))
 
+    async def restore(self, stored: StoredResponse, embedding: Embedding | None) -> None:
+        """Store a response and wait until that is done."""
+        await self._writes.finished([stored.id])
+        await self._administer(lambda: self._store.put(stored, embedding))
+
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
         """Give some stored responses."""
         return await self._administer(lambda: self._store.scan(cursor, limit, selector))

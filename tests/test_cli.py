@@ -367,6 +367,22 @@ def test_an_operator_purges_by_name_and_by_meaning(tmp_path: Path) -> None:
         assert ask(served.url)["x-cache"] == "MISS"
 
 
+def test_what_is_exported_is_imported_again(tmp_path: Path) -> None:
+    with serving(tmp_path, **TOKEN) as served:
+        ask(served.url)
+        at = ("cache.jsonl", "--url", served.url)
+        done = run(tmp_path, "export", *at, **TOKEN)
+        assert (done.stdout, done.stderr) == ("exported 1 entries\n", "")
+        assert run(tmp_path, "purge", "--all", *at[1:], **TOKEN).returncode == 0
+        with (tmp_path / "cache.jsonl").open("a") as file:
+            file.write("This is no entry.\n")
+        done = run(tmp_path, "import", *at, **TOKEN)
+        assert (done.returncode, done.stderr) == (1, "")
+        told = "imported 1, kept 0, expired 0, refused 1 (line 4: not-json)\n"
+        assert done.stdout == told
+        assert ask(served.url)["x-cache"] == "HIT"
+
+
 def test_the_settings_say_which_proxy_is_asked(tmp_path: Path) -> None:
     with serving(tmp_path, **TOKEN) as served:
         port = {"REPRISE_PORT": served.url.removesuffix("/v1").rpartition(":")[2]}
@@ -424,5 +440,7 @@ def test_a_terminal_is_shown_a_token_that_opens_the_admin_routes(tmp_path: Path)
 def test_help_names_the_commands(tmp_path: Path) -> None:
     done = run(tmp_path, "--help")
     assert done.returncode == 0
-    for command in ("serve", "demo", "evaluate", "replay", "stats", "purge"):
+    for command in (
+        *("serve", "demo", "evaluate", "replay", "stats", "purge", "export", "import"),
+    ):
         assert command in done.stdout

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
 
 from app import errors
 from app.errors import Failure, Refusal, RepriseError
@@ -87,6 +89,23 @@ def test_every_metric_stands_in_readme_with_its_labels() -> None:
         name: set(re.findall(r"`(\w+)`", row[0])) for name, row in rows(section("Metrics")).items()
     }
     assert documented == ours
+
+
+def test_every_admin_route_stands_in_readme() -> None:
+    settings = FixedSettings(upstream_url="simulated://")
+    app = create_app(settings, adapters_for(settings, clock=ManualClock()))
+    routers = [getattr(route, "original_router", None) for route in app.routes]
+    ours = {
+        f"{method} {route.path}".replace("{digest}", "{id}")
+        for router in routers
+        if isinstance(router, APIRouter) and router.prefix == "/cache"
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
+    }
+    table = section("Looking after the cache")
+    told = re.findall(r"\| `([A-Z]+ /cache/[\w/{}]+)", table)
+    assert sorted(told) == sorted(ours)
 
 
 def subclasses(error: type[RepriseError]) -> list[type[RepriseError]]:

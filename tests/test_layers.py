@@ -50,6 +50,7 @@ LAYERS = [
         "stores.partition",
         "stores.memory",
         "stores.codec",
+        "stores.portable",
         "stores.journal",
         "stores.commits",
         "stores.sqlite",
@@ -99,6 +100,7 @@ LAYERS = [
         "api.ops",
         "api.documents",
         "api.purging",
+        "api.transfer",
         "api.admin",
     ],
     [
@@ -111,6 +113,7 @@ LAYERS = [
         "evaluation",
         "replaying",
         "admin_client",
+        "carrying",
         "cli",
         "__main__",
     ],
@@ -122,7 +125,15 @@ ADAPTERS = set(LAYERS[3])
 # Who may know a library. What is not named here may be imported anywhere.
 LIBRARIES = {
     "aiohttp": {"transport"},
-    "fastapi": {"api.admin", "api.documents", "api.ops", "api.purging", "main", "server"},
+    "fastapi": {
+        "api.admin",
+        "api.documents",
+        "api.ops",
+        "api.purging",
+        "api.transfer",
+        "main",
+        "server",
+    },
     "httpx": {"transport", "upstream"},
     "onnxruntime": {"embedders.local", "verifier"},
     "prometheus_client": {"metrics", "api.ops"},

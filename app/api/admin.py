@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from app import __version__
 from app.api.documents import asked, document_of, listed, refuse_unknown
 from app.api.purging import PurgeEndpoint
+from app.api.transfer import Transfer
 from app.cache import SemanticCache
 from app.curator import Curator
 from app.errors import EntryNotFound, InvalidAdminToken, InvalidRequest, RouteNotFound
@@ -44,12 +45,15 @@ def admin_routes(
             raise InvalidAdminToken("Incorrect admin token provided.")
 
     admin = _Admin(cache, curator, metrics, clock)
+    transfer = Transfer(curator, clock)
     router = APIRouter(prefix="/cache", dependencies=[Depends(check)])
     router.add_api_route("/stats", admin.stats, methods=["GET"])
     router.add_api_route("/entries", admin.entries, methods=["GET"])
     router.add_api_route("/entries/{digest}", admin.entry, methods=["GET"])
     router.add_api_route("/entries/{digest}", admin.delete, methods=["DELETE"])
     router.add_api_route("/feedback", admin.feedback, methods=["POST"])
+    router.add_api_route("/export", transfer.export, methods=["GET"])
+    router.add_api_route("/import", transfer.import_, methods=["POST"])
     router.add_api_route("/purge", PurgeEndpoint(curator, clock).__call__, methods=["POST"])
     return router
 

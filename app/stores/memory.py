@@ -115,7 +115,7 @@ class MemoryStore:
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
         """Give the responses that are selected among the next `limit`, the oldest first."""
         entries, following = self._responses.page(cursor, limit)
-        if selector is not EVERYTHING:
+        if selector != EVERYTHING:
             entries = [stored for stored in entries if self._selects(selector, stored)]
         return Page(entries, following)
 

@@ -59,7 +59,7 @@ class Survey:
         return Page(entries, f"{place}:{page[-1]}")
 
     async def _read(self, keys: Sequence[str], selector: Selector) -> list[StoredResponse]:
-        if selector is not EVERYTHING:
+        if selector != EVERYTHING:
             told = await self._connections.call(*(read_choice(key, selector) for key in keys))
             size = self._generations.dimensions
             choices = zip(keys, told, strict=True)

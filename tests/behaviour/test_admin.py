@@ -42,6 +42,8 @@ ROUTES = [
     ("DELETE", "/cache/entries/0123"),
     ("POST", "/cache/purge"),
     ("POST", "/cache/feedback"),
+    ("GET", "/cache/export"),
+    ("POST", "/cache/import"),
 ]
 
 

@@ -89,12 +89,12 @@ class SemanticCache:
         except PartUnavailable as unavailable:
             lookup.failure = unavailable.detail
             return None
-        if stored and not stored.labels.cover(lookup.labels):
-            lookup.carried = stored.labels
+        if stored is None:
             return None
-        if stored and policy.may_answer(stored, lookup.control, self._clock()):
-            return Hit(stored)
-        return None
+        lookup.carried = stored.labels
+        if not stored.labels.cover(lookup.labels):
+            return None
+        return Hit(stored) if policy.may_answer(stored, lookup.control, self._clock()) else None
 
     async def semantic(self, lookup: Lookup) -> Hit | None:
         """Find an answer to a question that means the same; the embedding stays known."""

@@ -48,6 +48,16 @@ async def test_callers_who_tag_one_question_differently_share_its_answer_in_the_
     assert len(setup.upstream.exchanges) == 2
 
 
+async def test_an_answer_that_takes_the_place_of_an_older_one_keeps_its_tags(
+    client: httpx.AsyncClient, setup: Setup
+) -> None:
+    assert await outcome(client, "valkey what", "a", "b") == "MISS"
+    setup.clock.advance(10)
+    younger = {"x-cache-tags": "b", "Cache-Control": "max-age=5"}
+    assert (await ask(client, "valkey what", younger)).headers["x-cache"] == "MISS"
+    assert (await ask(client, "valkey what", {"x-cache-tags": "a"})).headers["age"] == "0"
+
+
 async def test_tags_do_not_go_upstream_and_any_character_is_kept(
     client: httpx.AsyncClient, setup: Setup
 ) -> None:

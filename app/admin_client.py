@@ -3,8 +3,11 @@
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPException
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from app.errors import BadInput, CallFailed
 from app.middleware import is_loopback
@@ -29,24 +32,44 @@ class AdminClient:
         """Ask what is stored and what became of the requests. Raises CallFailed."""
         return self._call("GET", "/cache/stats")
 
-    def purge(self, *, dry_run: bool) -> int:
-        """Remove everything, or tell how much that would be. Raises CallFailed."""
-        purged: int = self._call("POST", "/cache/purge", {"all": True, "dry_run": dry_run})[
-            "purged"
-        ]
-        return purged
+    def purge(self, selector: Mapping[str, object], *, dry_run: bool) -> dict[str, Any]:
+        """Remove what is selected, or tell what that would be. Raises CallFailed."""
+        return self._call("POST", "/cache/purge", {**selector, "dry_run": dry_run})
+
+    def export(self, cursor: str | None) -> Iterator[bytes]:
+        """Give the lines of an export, from an earlier one's cursor on. Raises CallFailed.
+
+        They end early where the proxy breaks them off.
+        """
+        query = "" if cursor is None else f"?{urlencode({'cursor': cursor})}"
+        with self._answer("GET", f"/cache/export{query}") as response:
+            try:
+                yield from response
+            except (OSError, HTTPException):
+                return
+
+    def import_lines(self, lines: bytes) -> dict[str, Any]:
+        """Send lines of an export; tell what became of them. Raises CallFailed."""
+        return self._read("POST", "/cache/import", lines)
 
     def _call(self, method: str, path: str, document: object = None) -> dict[str, Any]:
+        return self._read(method, path, None if document is None else json.dumps(document).encode())
+
+    def _read(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
+        with self._answer(method, path, body) as response:
+            answer: dict[str, Any] = json.loads(response.read())
+            return answer
+
+    @contextmanager
+    def _answer(self, method: str, path: str, body: bytes | None = None) -> Iterator[Any]:
         url = self._base_url + path
-        body = None if document is None else json.dumps(document).encode()
         request = urllib.request.Request(url, body, self._headers, method=method)  # noqa: S310
         try:
             with self._opener.open(request, timeout=_PATIENCE) as response:
-                answer: dict[str, Any] = json.loads(response.read())
-                return answer
+                yield response
         except urllib.error.HTTPError as error:
             raise CallFailed(f"{url} answered {error.code}: {_message(error)}") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             raise CallFailed(f"{url} cannot be asked: {error}") from None
 
 

@@ -1,13 +1,14 @@
 """The semantic cache: the same question first, then one that means the same."""
 
-import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from app import freshness, policy
 from app.errors import Failure, PartUnavailable
 from app.headers import CacheControl
+from app.hits import Hits
 from app.judge import Judge, Opinion
+from app.labels import NO_LABELS, Labels
 from app.models import (
     Aging,
     CacheKey,
@@ -16,7 +17,6 @@ from app.models import (
     Embedding,
     Header,
     Neighbor,
-    Page,
     StoredResponse,
 )
 from app.parts import Budget, EmbedderPart
@@ -24,7 +24,6 @@ from app.policy import Limits
 from app.store_parts import StorePart
 
 _FARTHEST = 2.0  # no cosine distance is greater
-_SCANS = 50  # pages of the store that one page of a filtered list may cost
 
 Rule = Callable[[Aging, float], bool]
 """Tells whether a stored response may serve at a time."""
@@ -58,7 +57,8 @@ class Lookup:
     """The look-up of one request, and what it has learnt so far.
 
     `credentials` are the caller's, `budget` is what the store may still cost, `max_distance` how
-    far away an answer may be, `embedding` that of the text, `is_stale` tells that the very same
+    far away an answer may be, `labels` are the request's, `carried` those of the entry whose place
+    the answer will take. `embedding` is that of the text, `is_stale` tells that the very same
     question has an answer, but a stale one, `failure` names the part that failed.
     """
 
@@ -67,6 +67,8 @@ class Lookup:
     credentials: Sequence[Header] = field(repr=False)
     budget: Budget
     max_distance: float
+    labels: Labels = NO_LABELS
+    carried: Labels = NO_LABELS
     embedding: Embedding | None = None
     is_stale: bool = False
     failure: Failure | None = None
@@ -89,6 +91,7 @@ class SemanticCache:
         self._judge = judge
         self._limits = limits
         self._clock = clock
+        self.hits = Hits()
 
     @property
     def embedder(self) -> dict[str, str | int]:
@@ -158,6 +161,9 @@ class SemanticCache:
             lookup.watch.exact = stored
         if stored is None:
             return None
+        lookup.carried = stored.labels
+        if not stored.labels.cover(lookup.labels):
+            return None
         now = self._clock()
         lookup.is_stale = not stored.is_fresh(now)
         return Hit(stored) if any(rule(stored, now) for rule in rules) else None
@@ -175,7 +181,8 @@ class SemanticCache:
             note = None
             if watch is not None:
                 watch.neighbors, note = neighbors, watch.opinions.append
-            for near in self._in_turn(neighbors, lookup.max_distance, rules):
+            usable = [n for n in neighbors if policy.may_be_reworded(n.stored, lookup.labels)]
+            for near in self._in_turn(usable, lookup.max_distance, rules):
                 if watch is not None:
                     watch.candidates += near
                 chosen = await self._judge.choose(lookup.key.text or "", near, note)
@@ -210,39 +217,6 @@ class SemanticCache:
     def store(self, stored: StoredResponse, embedding: Embedding | None) -> None:
         """Begin to store a response, and return at once."""
         self._store.put(stored, embedding)
-
-    async def entry(self, digest: str) -> StoredResponse | None:
-        """Give a stored response to an operator. Raises PartUnavailable."""
-        return await self._store.entry(digest)
-
-    async def entries(self, cursor: str, limit: int, model: str | None) -> Page:
-        """Give about `limit` stored responses, those of a model only if one is named.
-
-        A page may be short, or empty, and yet not the last: its cursor tells. Raises
-        PartUnavailable.
-        """
-        found: list[StoredResponse] = []
-        for _ in range(_SCANS):
-            page = await self._store.scan(cursor, limit - len(found))
-            await asyncio.sleep(0)  # a store in process does not let others in
-            found += [stored for stored in page.entries if model in {None, stored.model}]
-            cursor = page.cursor
-            if not cursor or len(found) >= limit:
-                break
-        return Page(found, cursor)
-
-    async def delete(self, digest: str) -> bool:
-        """Remove a stored response; tell whether there was one. Raises PartUnavailable."""
-        return await self._store.delete(digest)
-
-    async def purge(self) -> int:
-        """Remove everything; tell how much there was. Raises PartUnavailable."""
-        return await self._store.purge()
-
-    async def size(self) -> int:
-        """Tell how much a purge would remove. Raises PartUnavailable."""
-        counts = await self._store.count(Budget(self._limits.store_timeout))
-        return counts.chat_completions + counts.embeddings
 
     async def count(self) -> Counts | None:
         """Tell how much is stored; None if the store does not say."""

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from app import __version__
 from app.admin_client import AdminClient
+from app.carrying import export_entries, import_entries
 from app.demo import run_demo
 from app.embedders.local import LocalEmbedder
 from app.errors import BadInput, CallFailed, ConfigurationError
@@ -36,6 +37,7 @@ T = TypeVar("T")
 
 _DISTANCES = (0.05, 0.10, 0.15, 0.20, 0.25, 0.30)
 _FARTHEST = 2.0
+_SHOWN = 60  # characters of a question in a list
 _ERROR_RATES = (0.01, 0.02, 0.05)
 
 _Files = Annotated[list[Path], typer.Argument(help="JSON lines, gzipped if named .gz.")]
@@ -141,17 +143,61 @@ def stats(url: _Url = None, as_json: _Json = False) -> None:
 
 
 @commands.command()
-def purge(
+def purge(  # noqa: PLR0913, PLR0917 - the options of a command
     everything: Annotated[bool, typer.Option("--all", help="Remove everything.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    tag: Annotated[str | None, typer.Option(help="Remove what carries a tag.")] = None,
+    model: Annotated[str | None, typer.Option(help="Remove the answers of a model.")] = None,
+    namespace: Annotated[str | None, typer.Option(help="Remove a namespace.")] = None,
+    about: Annotated[str | None, typer.Option(help="Remove what means about the same.")] = None,
+    max_distance: Annotated[
+        float | None, typer.Option(help="How far from --about, as cosine distance.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     url: _Url = None,
 ) -> None:
-    """Remove what a running proxy has stored."""
+    """Remove what a running proxy has stored; of several options, all must hold."""
+    given: dict[str, object] = {
+        "all": everything or None,
+        "tag": tag,
+        "model": model,
+        "namespace": namespace,
+        "about": about,
+        "max_distance": max_distance,
+    }
+    selector = {name: value for name, value in given.items() if value is not None}
     with _reported():
-        if not everything:
-            raise BadInput("say what to purge: --all")
-        purged = _admin_client(url).purge(dry_run=dry_run)
-    typer.echo(f"{'would purge' if dry_run else 'purged'} {purged} entries")
+        if not selector:
+            raise BadInput("say what to purge: --all, --tag, --model, --namespace or --about")
+        purged = _admin_client(url).purge(selector, dry_run=dry_run)
+    typer.echo(f"{'would purge' if dry_run else 'purged'} {purged['purged']} entries")
+    for entry in purged.get("entries", []):
+        prompt = " ".join((entry["prompt"] or "").split())
+        typer.echo(f"  {entry['id'][:12]}  {entry['model']}  {prompt[:_SHOWN]}")
+
+
+@commands.command("export")
+def export_file(
+    file: Annotated[Path, typer.Argument(help="Where to write; a part of one is gone on with.")],
+    url: _Url = None,
+) -> None:
+    """Write what a running proxy has stored to a file: questions, answers and embeddings."""
+    with _reported():
+        exported = export_entries(_admin_client(url), file, _bar)
+    typer.echo(f"exported {exported} entries")
+
+
+@commands.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="What was exported; gzipped if named .gz.")],
+    from_line: Annotated[int, typer.Option(help="Begin with this line.", min=1)] = 1,
+    url: _Url = None,
+) -> None:
+    """Store what a file holds in a running proxy, unless newer answers are there."""
+    with _reported():
+        taken = import_entries(_admin_client(url), file, from_line, _bar)
+    typer.echo(str(taken))
+    if taken.problem:
+        raise typer.Exit(1)
 
 
 def main() -> None:

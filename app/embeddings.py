@@ -11,6 +11,7 @@ from app.directives import directives
 from app.errors import NotCached, NotUnderstood, PartUnavailable
 from app.forwarding import NOT_CACHED, Forwarder, Forwarding, outgoing
 from app.key import build_embedding_keys
+from app.labels import labels_of
 from app.metrics import Metrics
 from app.models import (
     CacheStatus,
@@ -85,6 +86,8 @@ class EmbeddingsProxy:
             return self._forwarder.bypass(request, unknown.detail)
         if control.no_store:
             return self._forwarder.bypass(request, "no-store")
+        if labels_of(request.headers) is None:
+            return self._forwarder.bypass(request, "labels")
 
         keys = partial(build_embedding_keys, request, asked, self._rules.keys)
         limits = freshness.limits_for(self._rules.limits, wanted.ttl)

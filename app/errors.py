@@ -24,6 +24,7 @@
         ├── UpstreamUnreachable  502
         ├── ShuttingDown         503
         ├── StoreUnavailable     503
+        ├── EmbedderUnavailable  503
         ├── NotCached            504
         └── UpstreamTimeout      504
 
@@ -200,6 +201,13 @@ class StoreUnavailable(Refusal):
 
     status_code = 503
     code = "store_unavailable"
+
+
+class EmbedderUnavailable(Refusal):
+    """An operator's text was not embedded."""
+
+    status_code = 503
+    code = "embedder_unavailable"
 
 
 class NotCached(Refusal):

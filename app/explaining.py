@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from app.cache import SemanticCache, Watch
+from app.cache import Watch
+from app.curator import Curator
 from app.errors import Failure, NotCached, PartUnavailable
 from app.freshness import may_answer
 from app.judge import Judge
@@ -28,11 +29,12 @@ from app.models import (
 )
 from app.policy import Limits
 from app.proxy import Proxy, Question
+from app.selectors import EVERYTHING
 
 _PAGE, _PAGES = 250, 400  # of stored responses that are looked through for another partition
 _SECONDS = 2.0  # that this may take
 
-Obstacle = Literal["stale", "directives", "distance", "verifier"] | Guard
+Obstacle = Literal["tags", "disputed", "stale", "directives", "distance", "verifier"] | Guard
 """Why a stored response does not answer: a token that README explains."""
 
 
@@ -86,10 +88,10 @@ class Explainer:
     """Tells how a chat completion request would be answered now."""
 
     def __init__(
-        self, proxy: Proxy, cache: SemanticCache, judge: Judge, limits: Limits, clock: Clock
+        self, proxy: Proxy, curator: Curator, judge: Judge, limits: Limits, clock: Clock
     ) -> None:
         self._proxy = proxy
-        self._cache = cache
+        self._curator = curator
         self._judge = judge
         self._clock = clock
         self.limits = limits
@@ -119,9 +121,7 @@ class Explainer:
         first = last = question.lookup
         if watch.neighbors is None and first.failure is None:
             # What is near is of interest also where an exact match answers, or nothing may.
-            last = self._cache.again(first)
-            await self._cache.exact(last)
-            await self._cache.semantic(last)
+            last = await self._proxy.look_around(question)
         told = Explanation(
             status,
             self._clock(),
@@ -145,7 +145,7 @@ class Explainer:
 
     def _exact(self, stored: StoredResponse, question: Question, told: Explanation) -> Judged:
         answers = _answers(stored, told.status, Tier.EXACT)
-        return Judged(stored, answers, None if answers else _aged(stored, question, told.now))
+        return Judged(stored, answers, None if answers else _unfit(stored, question, told.now))
 
     def _judged(self, watch: Watch, question: Question, told: Explanation) -> Iterator[Judged]:
         opinions = {opinion.neighbor.stored.id: opinion for opinion in watch.opinions}
@@ -173,7 +173,9 @@ class Explainer:
     def _kept_out(self, neighbor: Neighbor, question: Question, now: float) -> Obstacle:
         if not neighbor.distance <= question.lookup.max_distance:
             return "distance"
-        return _aged(neighbor.stored, question, now) or "directives"
+        if neighbor.stored.is_disputed:
+            return "disputed"
+        return _unfit(neighbor.stored, question, now) or "directives"
 
     async def _look_elsewhere(self, told: Explanation) -> None:
         """Find the stored response whose partition differs least from that of the request.
@@ -183,7 +185,7 @@ class Explainer:
         best: tuple[int, float, float] | None = None
         cursor, key = "", told.key
         for _ in range(_PAGES):
-            page = await self._cache.entries(cursor, _PAGE, None)
+            page = await self._curator.scan(cursor, _PAGE, EVERYTHING)
             told.searched += len(page.entries)
             for stored in page.entries:
                 if key is None or stored.key.partition == key.partition:
@@ -205,7 +207,9 @@ def _answers(stored: StoredResponse, status: CacheStatus | None, tier: Tier) -> 
     return status is not None and status.tier is tier and status.entry == stored.id
 
 
-def _aged(stored: StoredResponse, question: Question, now: float) -> Obstacle | None:
+def _unfit(stored: StoredResponse, question: Question, now: float) -> Obstacle | None:
+    if not stored.labels.cover(question.lookup.labels):
+        return "tags"
     if not stored.is_fresh(now):
         return "stale"
     return None if may_answer(stored, question.lookup.control, now) else "directives"

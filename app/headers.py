@@ -26,8 +26,6 @@ HOP_BY_HOP = frozenset(
 CREDENTIALS = frozenset({b"authorization", b"api-key", b"x-api-key", b"cookie"})
 """Where a caller's identity travels."""
 
-NAMESPACE = b"x-cache-namespace"
-
 _OURS = b"x-cache-"
 
 _DIRECTIVE = re.compile(r'([!#$%&\'*+\-.^_`|~\w]+)(?:\s*=\s*("(?:[^"\\]|\\.)*"|[^\s,;]*))?')

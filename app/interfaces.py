@@ -20,6 +20,8 @@ from app.models import (
     StoredEmbedding,
     StoredResponse,
 )
+from app.selectors import EVERYTHING, Selector
+from app.standing import Standing
 
 
 class Store(Protocol):
@@ -27,9 +29,10 @@ class Store(Protocol):
 
     @property
     def epoch(self) -> str:
-        """What a purge replaces, as far as is known; what carries another one is not stored.
+        """What every purge replaces, as far as is known; what carries another one is not stored.
 
-        So a purge defeats answers that are on their way: they were asked for in another epoch.
+        So a purge defeats answers that are on their way: they were asked for in another epoch. What
+        is stored already, and of the same era (`epochs.py`), lives on.
         """
 
     async def get(self, digest: str, *, peek: bool = False) -> StoredResponse | None:
@@ -52,14 +55,24 @@ class Store(Protocol):
     async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
         """Store a response in place of an older one; without embedding, for exact matches only."""
 
-    async def delete(self, digest: str) -> bool:
-        """Remove the response stored under an exact key; tell whether there was one."""
+    async def delete(self, *digests: str) -> int:
+        """Remove the responses stored under exact keys; tell how many there were."""
 
-    async def scan(self, cursor: str, limit: int) -> Page:
-        """Give about `limit` stored responses, from an earlier page's cursor on; empty: the first.
+    async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
+        """Take note of what somebody says of an answer; None if there is none under the key."""
 
-        What is stored or removed meanwhile may show or not; the rest shows once.
+    async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
+        """Give up to `limit` stored responses, from an earlier page's cursor on; empty: the first.
+
+        What is stored or removed meanwhile may show or not; the rest shows once. A page may be
+        short, and even empty, and yet not the last.
         """
+
+    async def embeddings_of(self, digests: Sequence[str]) -> Sequence[Embedding | None]:
+        """Give the embeddings by which responses are found, or None, in order."""
+
+    async def begin_turn(self) -> None:
+        """Let nothing be stored that was asked for before; what is stored lives on."""
 
     async def purge(self) -> int:
         """Remove everything, embeddings included; tell how much there was.

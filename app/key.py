@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from app.headers import CREDENTIALS, NAMESPACE, is_ours
+from app.headers import CREDENTIALS, is_ours
+from app.labels import NAMESPACE, NO_LABELS, labels_of
 from app.models import CacheKey, ClientRequest, Header
 from app.openai import ChatRequest, texts_of
 from app.vectors import EmbeddingsRequest
@@ -139,7 +140,12 @@ def build_embedding_keys(
     taken = {*NEUTRAL_FIELDS, "input", "encoding_format"}
     skeleton = {n: v for n, v in embeddings.document.items() if n not in taken}
     partition = _partition(_must_match(request, embeddings.document, skeleton, rules), rules)
-    return [digest_of([partition, item], b"embedding", rules.secret) for item in embeddings.inputs]
+    # An embedding carries no tags: those of its request are part of its name instead.
+    tags = sorted((labels_of(request.headers) or NO_LABELS).tags)
+    return [
+        digest_of([partition, item, *tags], b"embedding", rules.secret)
+        for item in embeddings.inputs
+    ]
 
 
 def _partition(exact: MustMatch, rules: KeyRules) -> str:

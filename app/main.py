@@ -1,5 +1,6 @@
 """The composition root: the only place that names concrete adapters."""
 
+import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -17,6 +18,7 @@ from app.api.explaining import explain_route
 from app.api.ops import ops_routes
 from app.api.passthrough import OtherRoutes, Passthrough, PassthroughRoutes
 from app.cache import SemanticCache
+from app.curator import Curator
 from app.embedders.local import LocalEmbedder
 from app.embedders.remote import RemoteEmbedder
 from app.embeddings import EmbeddingsProxy
@@ -154,14 +156,12 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     parts = adapters or adapters_for(settings)
     rules = _rules(settings, parts.verifier)
     forwarder = Forwarder(parts.upstream, parts.metrics)
+    store = StorePart(parts.store, parts.metrics, neighbors=rules.limits.neighbors)
+    embedder = EmbedderPart(parts.embedder, parts.metrics)
     judge = _judge(settings, parts)
-    cache = SemanticCache(
-        StorePart(parts.store, parts.metrics, neighbors=rules.limits.neighbors),
-        EmbedderPart(parts.embedder, parts.metrics),
-        judge,
-        rules.limits,
-        parts.clock,
-    )
+    cache = SemanticCache(store, embedder, judge, rules.limits, parts.clock)
+    mark = "" if settings.is_shared else secrets.token_hex(4)
+    curator = Curator(store, embedder, rules.limits, mark)
     proxy = Proxy(cache, forwarder, rules, parts.metrics, parts.clock)
     vectors = EmbeddingStorePart(parts.store, parts.metrics)
     embeddings = EmbeddingsProxy(vectors, forwarder, rules, parts.metrics, parts.clock)
@@ -197,8 +197,8 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
         app.router.routes.append(Route(path, endpoint, methods=["POST"]))
     app.include_router(ops_routes(cache, parts.metrics))
     token = settings.admin_token.get_secret_value()
-    admin = admin_routes(cache, parts.metrics, parts.clock, token)
-    explainer = Explainer(proxy, cache, judge, rules.limits, parts.clock)
+    admin = admin_routes(cache, curator, parts.metrics, parts.clock, token)
+    explainer = Explainer(proxy, curator, judge, rules.limits, parts.clock)
     admin.add_api_route("/explain", explain_route(explainer, token), methods=["POST"])
     app.include_router(admin)
     app.router.routes.append(OtherRoutes(PassthroughRoutes(forwarder, _passthrough(settings))))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import Failure, Misread
+from app.labels import NO_LABELS, Labels
 
 Header = tuple[bytes, bytes]
 """One header line; the name in lower case, as ASGI gives it."""
@@ -24,7 +25,7 @@ Forward = Literal["miss", "stale", "partial", "request", "bypass"]
 
 Bypass = (
     Misread
-    | Literal["body-too-large", "no-store", "passthrough"]
+    | Literal["body-too-large", "labels", "no-store", "passthrough"]
     | Literal["store", "web-search", "plugins", "audio", "temperature"]
 )
 """Why a request goes past the cache: a token that README explains."""
@@ -106,7 +107,8 @@ class StoredResponse(Aging):
 
     `completion` is the chat completion as UTF-8 JSON, without `id`, `object` and `created`.
     `epoch` is the store's when the upstream was asked; empty: the present one. `parts` tells what
-    the partition is made of, as `key_parts.py` writes it; empty where that is not known.
+    the partition is made of, as `key_parts.py` writes it; empty where that is not known. `labels`
+    are what an operator may purge it by. What is disputed answers only the very same question.
     """
 
     key: CacheKey
@@ -117,6 +119,8 @@ class StoredResponse(Aging):
     epoch: str = field(default="", compare=False)
     parts: str = field(default="", repr=False)
     stale_lifetime: float = 0.0
+    labels: Labels = NO_LABELS
+    is_disputed: bool = False
 
     @property
     def id(self) -> str:

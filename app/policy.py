@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.headers import CacheControl
-from app.models import Bypass, Neighbor, Unfit
+from app.labels import Labels
+from app.models import Bypass, Neighbor, StoredResponse, Unfit
 from app.openai import ChatRequest, JsonObject
 
 _FINISHED = frozenset({"stop", "tool_calls", "function_call"})
@@ -81,6 +82,11 @@ def _uses_audio(chat: ChatRequest) -> bool:
 def _has_audio_part(message: Mapping[str, Any]) -> bool:
     content = message.get("content")
     return isinstance(content, list) and any("audio" in part["type"] for part in content)
+
+
+def may_be_reworded(stored: StoredResponse, asked: Labels) -> bool:
+    """Tell whether an entry may answer another question than its own: with all tags, undisputed."""
+    return stored.labels.cover(asked) and not stored.is_disputed
 
 
 def candidates(neighbors: Iterable[Neighbor], max_distance: float) -> list[Neighbor]:

@@ -13,6 +13,7 @@ from app.forwarding import NOT_CACHED, Forwarder, Forwarding, outgoing
 from app.headers import credentials
 from app.key import KeyRules, build_key
 from app.key_parts import KeyParts, key_parts, parts_text
+from app.labels import labels_of
 from app.metrics import Metrics
 from app.models import (
     Bypass,
@@ -103,8 +104,8 @@ class Proxy:
 
         if answer := await self._answer(question, await self._cache.exact(lookup)):
             return answer
-        flight = (lookup.key.digest, question.chat.shape, question.asked, self._cache.epoch)
-        reader = self._flights.join(flight, fill)
+        flight = (lookup.key.digest, question.chat.shape, question.asked, lookup.labels.tags)
+        reader = self._flights.join((*flight, self._cache.epoch), fill)
         if reader.collapsed:
             self._metrics.collapsed.inc()
         if lookup.control.only_if_cached or not question.limits.stale_lifetime:
@@ -122,12 +123,14 @@ class Proxy:
             return unknown.detail
         if reason := policy.bypass_reason(chat, asked.control, self._rules.limits):
             return reason
+        if (labels := labels_of(request.headers)) is None:
+            return "labels"
         key = await by_size(len(body), partial(build_key, request, chat, self._rules.keys))
         limits, now = self._rules.limits, self._clock()
         volatility = volatility_of(chat, now)
         control = freshness.bound(asked.control, volatility, limits, now)
         lookup = self._cache.lookup(key, control, credentials(request.headers), asked.max_distance)
-        lookup.watch = watch
+        lookup.labels, lookup.watch = labels, watch
         return Question(
             request=request,
             chat=chat,
@@ -147,6 +150,13 @@ class Proxy:
             return self._forwarder.bypass(request, question).status
         answer = await self._replay(question, await self._find(question.lookup))
         return answer.head.cache_status if answer else _miss(question.lookup)
+
+    async def look_around(self, question: Question) -> Lookup:
+        """Look a question up once more and to the end, whatever could answer it at once."""
+        lookup = self._cache.again(question.lookup)
+        await self._cache.exact(lookup)
+        await self._cache.semantic(lookup)
+        return lookup
 
     async def parts(self, question: Question) -> KeyParts:
         """Name what must match exactly."""
@@ -225,21 +235,27 @@ class Proxy:
             stale_lifetime=answer.stale_lifetime,
             epoch=epoch,
             parts=parts_text(parts),
+            labels=question.lookup.labels.joined(question.lookup.carried),
         )
         self._cache.store(stored, None if answer.exact_only else question.lookup.embedding)
 
     async def _answer(self, question: Question, hit: Hit | None) -> Replay | None:
-        """Render a hit; behind a stale one, a newer answer is fetched."""
-        replay = await self._replay(question, hit)
-        is_stale = replay is not None and replay.head.cache_status.outcome is Outcome.STALE
+        """Render a hit and count it; behind a stale one, a newer answer is fetched."""
+        if hit is None or (replay := await self._replay(question, hit)) is None:
+            return None
+        self._cache.hits.note(hit.stored, hit.distance)
+        is_stale = replay.head.cache_status.outcome is Outcome.STALE
         if is_stale and not question.lookup.control.only_if_cached:
             self._refreshes.begin(*self._name(question), partial(self._refresh, question))
         return replay
 
     async def _stand_in(self, question: Question, failed: int | None) -> Replay | None:
         """Render what may take the place of a failure of the upstream."""
-        replay = await self._replay(question, await self._cache.stand_in(question.lookup))
-        return replay and replay.instead_of(failed)
+        hit = await self._cache.stand_in(question.lookup)
+        if hit is None or (replay := await self._replay(question, hit)) is None:
+            return None
+        self._cache.hits.note(hit.stored, hit.distance)
+        return replay.instead_of(failed)
 
     async def aclose(self) -> None:
         """Finish what is being fetched behind answers that have been served."""

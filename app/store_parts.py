@@ -22,6 +22,8 @@ from app.models import (
     Tier,
 )
 from app.parts import Budget, Part
+from app.selectors import EVERYTHING, Selector
+from app.standing import Standing
 
 T = TypeVar("T")
 
@@ -168,14 +170,33 @@ class StorePart:
         """Give a stored response to an operator."""
         return await self._administer(lambda: self._store.get(digest))
 
-    async def delete(self, digest: str) -> bool:
-        """Remove a stored response; tell whether there was one."""
-        await self._writes.finished([digest])
-        return await self._administer(lambda: self._store.delete(digest))
+    async def delete(self, *digests: str) -> int:
+        """Remove stored responses; tell how many there were."""
+        await self._writes.finished(digests)
+        return await self._administer(lambda: self._store.delete(*digests))
 
-    async def scan(self, cursor: str, limit: int) -> Page:
+    async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
+        """Take note of what somebody says of an answer; None if there is none."""
+        await self._writes.finished([digest])
+        return await self._administer(lambda: self._store.feedback(digest, correct=correct))
+
+    async def restore(self, stored: StoredResponse, embedding: Embedding | None) -> None:
+        """Store a response and wait until that is done."""
+        await self._writes.finished([stored.id])
+        await self._administer(lambda: self._store.put(stored, embedding))
+
+    async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
         """Give some stored responses."""
-        return await self._administer(lambda: self._store.scan(cursor, limit))
+        return await self._administer(lambda: self._store.scan(cursor, limit, selector))
+
+    async def embeddings_of(self, digests: Sequence[str]) -> Sequence[Embedding | None]:
+        """Give the embeddings by which stored responses are found."""
+        return await self._administer(lambda: self._store.embeddings_of(digests))
+
+    async def begin_turn(self) -> None:
+        """Let nothing be stored that was asked for before, what is being written included."""
+        await self._administer(self._store.begin_turn)
+        await self._writes.drain()
 
     async def purge(self) -> int:
         """Remove everything; tell how much there was."""

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from app.cache import SemanticCache
+from app.curator import Curator
 from app.explaining import Explainer, Explanation
 from app.forwarding import Forwarder
 from app.headers import cache_status_value
@@ -48,16 +49,13 @@ class Bench:
         if verifier is not None:
             part = VerifierPart(verifier, 60.0, self.metrics, part_clock)
             judge = Judge(judge.guards, Bar(part, 0.9, self.metrics))
-        self.cache = SemanticCache(
-            StorePart(self.store, self.metrics, part_clock),
-            EmbedderPart(self.embedder, self.metrics, part_clock),
-            judge,
-            rules.limits,
-            self.clock,
-        )
+        store = StorePart(self.store, self.metrics, part_clock)
+        embedder = EmbedderPart(self.embedder, self.metrics, part_clock)
+        self.cache = SemanticCache(store, embedder, judge, rules.limits, self.clock)
         forwarder = Forwarder(self.upstream, self.metrics)
         self.proxy = Proxy(self.cache, forwarder, rules, self.metrics, self.clock)
-        self.explainer = Explainer(self.proxy, self.cache, judge, rules.limits, self.clock)
+        curator = Curator(store, embedder, rules.limits, "")
+        self.explainer = Explainer(self.proxy, curator, judge, rules.limits, self.clock)
 
     async def ask(
         self, text: str = "valkey what", *headers: Header, **fields: Any

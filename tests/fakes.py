@@ -22,6 +22,8 @@ from app.models import (
     StoredEmbedding,
     StoredResponse,
 )
+from app.selectors import EVERYTHING, Selector
+from app.standing import Standing
 from app.stores.memory import MemoryStore
 
 
@@ -146,13 +148,25 @@ class FakeStore:
             await self.before_put()
         await self.memory.put(stored, embedding)
 
-    async def delete(self, digest: str) -> bool:
+    async def delete(self, *digests: str) -> int:
         await self._enter("delete")
-        return await self.memory.delete(digest)
+        return await self.memory.delete(*digests)
 
-    async def scan(self, cursor: str, limit: int) -> Page:
+    async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
+        await self._enter("feedback")
+        return await self.memory.feedback(digest, correct=correct)
+
+    async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
         await self._enter("scan")
-        return self.page or await self.memory.scan(cursor, limit)
+        return self.page or await self.memory.scan(cursor, limit, selector)
+
+    async def embeddings_of(self, digests: Sequence[str]) -> Sequence[Embedding | None]:
+        await self._enter("embeddings_of")
+        return await self.memory.embeddings_of(digests)
+
+    async def begin_turn(self) -> None:
+        await self._enter("begin_turn")
+        await self.memory.begin_turn()
 
     async def purge(self) -> int:
         await self._enter("purge")

@@ -348,9 +348,39 @@ def test_an_operator_looks_at_a_running_proxy_and_purges_it(tmp_path: Path) -> N
         assert json.loads(stats.stdout)["entries"] == {"chat_completion": 1, "embedding": 0}
         assert "chat_completion 1, embedding 0" in run(tmp_path, "stats", *at, **TOKEN).stdout
         dry = run(tmp_path, "purge", "--all", "--dry-run", *at, **TOKEN)
-        assert dry.stdout == "would purge 1 entries\n"
+        told, shown = dry.stdout.splitlines()
+        assert told == "would purge 1 entries"
+        assert shown.endswith("  m  What is Valkey?")
         assert run(tmp_path, "purge", "--all", *at, **TOKEN).stdout == "purged 1 entries\n"
         assert run(tmp_path, "purge", "--all", *at, **TOKEN).stdout == "purged 0 entries\n"
+
+
+def test_an_operator_purges_by_name_and_by_meaning(tmp_path: Path) -> None:
+    with serving(tmp_path, **TOKEN) as served:
+        ask(served.url)
+        at = ("--url", served.url)
+        names = ("--tag", "a", "--model", "m", "--namespace", "n")
+        assert run(tmp_path, "purge", *names, *at, **TOKEN).stdout == "purged 0 entries\n"
+        about = ("--about", "Can you explain what Valkey is?", "--max-distance", "0.1")
+        done = run(tmp_path, "purge", *about, "--model", "m", *at, **TOKEN)
+        assert done.stdout == "purged 1 entries\n"
+        assert ask(served.url)["x-cache"] == "MISS"
+
+
+def test_what_is_exported_is_imported_again(tmp_path: Path) -> None:
+    with serving(tmp_path, **TOKEN) as served:
+        ask(served.url)
+        at = ("cache.jsonl", "--url", served.url)
+        done = run(tmp_path, "export", *at, **TOKEN)
+        assert (done.stdout, done.stderr) == ("exported 1 entries\n", "")
+        assert run(tmp_path, "purge", "--all", *at[1:], **TOKEN).returncode == 0
+        with (tmp_path / "cache.jsonl").open("a") as file:
+            file.write("This is no entry.\n")
+        done = run(tmp_path, "import", *at, **TOKEN)
+        assert (done.returncode, done.stderr) == (1, "")
+        told = "imported 1, kept 0, expired 0, refused 1 (line 4: not-json)\n"
+        assert done.stdout == told
+        assert ask(served.url)["x-cache"] == "HIT"
 
 
 def test_the_settings_say_which_proxy_is_asked(tmp_path: Path) -> None:
@@ -369,6 +399,8 @@ def test_the_settings_say_which_proxy_is_asked(tmp_path: Path) -> None:
         (["stats", "--url", "http://127.0.0.1:1"], "admin-token", 1, "cannot be asked"),
         (["stats", "--url", "localhost:8000"], "admin-token", 2, "http:// or https://"),
         (["purge", "--url", "{url}"], "admin-token", 2, "--all"),
+        (["purge", "--all", "--tag", "a", "--url", "{url}"], "admin-token", 1, "answered 400"),
+        (["purge", "--about", "a", "--url", "{url}"], "admin-token", 1, "max_distance"),
     ],
 )
 def test_what_a_running_proxy_does_not_do_is_told_in_one_line(
@@ -408,5 +440,7 @@ def test_a_terminal_is_shown_a_token_that_opens_the_admin_routes(tmp_path: Path)
 def test_help_names_the_commands(tmp_path: Path) -> None:
     done = run(tmp_path, "--help")
     assert done.returncode == 0
-    for command in ("serve", "demo", "evaluate", "replay", "stats", "purge"):
+    for command in (
+        *("serve", "demo", "evaluate", "replay", "stats", "purge", "export", "import"),
+    ):
         assert command in done.stdout

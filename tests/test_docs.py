@@ -12,14 +12,17 @@ from typing import Any, get_args
 
 import httpx
 import pytest
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
 from pydantic import SecretStr
 
 from app import errors
 from app.directives import MAX_DISTANCE, TTL
 from app.errors import Failure, Refusal, RepriseError
 from app.explaining import Obstacle
-from app.headers import NAMESPACE, CacheControl
+from app.headers import CacheControl
 from app.key import NEUTRAL_FIELDS, NEUTRAL_HEADERS, NEUTRAL_PREFIXES
+from app.labels import NAMESPACE, TAGS
 from app.main import adapters_for, create_app
 from app.metrics import Metrics
 from app.models import Bypass, Forward, Guard, Outcome, Unfit
@@ -123,6 +126,23 @@ def anchors_of(path: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
+def test_every_admin_route_stands_in_readme() -> None:
+    settings = FixedSettings(upstream_url="simulated://")
+    app = create_app(settings, adapters_for(settings, clock=ManualClock()))
+    routers = [getattr(route, "original_router", None) for route in app.routes]
+    ours = {
+        f"{method} {route.path}".replace("{digest}", "{id}")
+        for router in routers
+        if isinstance(router, APIRouter) and router.prefix == "/cache"
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
+    }
+    table = section("Looking after the cache")
+    told = re.findall(r"\| `([A-Z]+ /cache/[\w/{}]+)", table)
+    assert sorted(told) == sorted(ours)
+
+
 def subclasses(error: type[RepriseError]) -> list[type[RepriseError]]:
     return [found for child in error.__subclasses__() for found in (child, *subclasses(child))]
 
@@ -154,7 +174,7 @@ def test_every_detail_token_stands_in_readme() -> None:
 
 def test_every_request_header_and_directive_stands_in_readme() -> None:
     table = section("Headers").split("| header | effect |")[1].split("\n\n")[0]
-    names = {name.decode() for name in (NAMESPACE, TTL, MAX_DISTANCE)}
+    names = {name.decode() for name in (NAMESPACE, TAGS, TTL, MAX_DISTANCE)}
     assert names <= set(re.findall(r"`(x-cache-[a-z-]+)", table))
     directives = {field.name.replace("_", "-") for field in fields(CacheControl)}
     directives.remove("must-revalidate")  # responses say so

@@ -262,7 +262,7 @@ async def test_a_purge_defeats_answers_that_are_on_their_way() -> None:
     arrived, bench.upstream.before = gate()
     early = await bench.ask()
     await settle()
-    await bench.cache.purge()
+    await bench.store.purge()
     late = await bench.ask()  # another flight: the early one began before the purge
     arrived.set()
     assert (await read(early))[0].cache_status.collapsed is False
@@ -279,7 +279,7 @@ async def test_an_answer_that_was_asked_for_before_a_purge_is_not_stored() -> No
     arrived, bench.upstream.before = gate()
     answer = await bench.ask()
     await settle()
-    await bench.cache.purge()
+    await bench.store.purge()
     arrived.set()
     await read(answer)
     await settle()

@@ -185,7 +185,7 @@ async def test_a_purge_defeats_a_refresh() -> None:
     arrived, bench.upstream.before = gate()
     await bench.status()
     await settle()
-    await bench.cache.purge()
+    await bench.store.purge()
     arrived.set()
     await settle()
     assert await bench.status() == "fwd=miss"

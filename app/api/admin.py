@@ -7,38 +7,34 @@ import json
 import logging
 import re
 import time
-from collections.abc import Awaitable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from app import __version__
+from app.api.documents import asked, document_of, listed, refuse_unknown
+from app.api.purging import PurgeEndpoint
+from app.api.transfer import Transfer
 from app.cache import SemanticCache
-from app.errors import (
-    EntryNotFound,
-    InvalidAdminToken,
-    InvalidRequest,
-    NotUnderstood,
-    PartUnavailable,
-    RouteNotFound,
-    StoreUnavailable,
-)
+from app.curator import Curator
+from app.errors import EntryNotFound, InvalidAdminToken, InvalidRequest, RouteNotFound
 from app.keyring import Keyring
 from app.metrics import Metrics
 from app.models import Clock, Kind, Outcome, StoredResponse
-from app.openai import JsonObject, load_json
-
-T = TypeVar("T")
+from app.openai import JsonObject
+from app.selectors import Selector
 
 _USUAL_PAGE, _LARGEST_PAGE = 50, 1000
-_MOST_BODY = 65_536
 _LIMIT = re.compile("[0-9]{1,4}")
+_NOTHING = "Nothing is stored under this id."
 
 _logger = logging.getLogger("reprise.admin")
 
 
-def admin_routes(cache: SemanticCache, metrics: Metrics, clock: Clock, token: str) -> APIRouter:
+def admin_routes(
+    cache: SemanticCache, curator: Curator, metrics: Metrics, clock: Clock, token: str
+) -> APIRouter:
     """Make the routes of operators. Without a token there are none."""
     keyring = Keyring([token] if token else [])
 
@@ -48,21 +44,28 @@ def admin_routes(cache: SemanticCache, metrics: Metrics, clock: Clock, token: st
         if not keyring.knows(request.scope["headers"]):
             raise InvalidAdminToken("Incorrect admin token provided.")
 
-    admin = _Admin(cache, metrics, clock)
+    admin = _Admin(cache, curator, metrics, clock)
+    transfer = Transfer(curator, clock)
     router = APIRouter(prefix="/cache", dependencies=[Depends(check)])
     router.add_api_route("/stats", admin.stats, methods=["GET"])
     router.add_api_route("/entries", admin.entries, methods=["GET"])
     router.add_api_route("/entries/{digest}", admin.entry, methods=["GET"])
     router.add_api_route("/entries/{digest}", admin.delete, methods=["DELETE"])
-    router.add_api_route("/purge", admin.purge, methods=["POST"])
+    router.add_api_route("/feedback", admin.feedback, methods=["POST"])
+    router.add_api_route("/export", transfer.export, methods=["GET"])
+    router.add_api_route("/import", transfer.import_, methods=["POST"])
+    router.add_api_route("/purge", PurgeEndpoint(curator, clock).__call__, methods=["POST"])
     return router
 
 
 class _Admin:
     """The endpoints."""
 
-    def __init__(self, cache: SemanticCache, metrics: Metrics, clock: Clock) -> None:
+    def __init__(
+        self, cache: SemanticCache, curator: Curator, metrics: Metrics, clock: Clock
+    ) -> None:
         self._cache = cache
+        self._curator = curator
         self._metrics = metrics
         self._clock = clock
         self._started = time.monotonic()
@@ -88,40 +91,43 @@ class _Admin:
 
     async def entries(self, request: Request) -> JSONResponse:
         """List what is stored, page by page."""
-        page = await _asked(self._cache.entries(*_page(request.query_params)))
-        listed = [_listed(stored, self._clock()) for stored in page.entries]
-        return JSONResponse({"entries": listed, "cursor": page.cursor or None})
+        page = await asked(self._curator.entries(*_page(request.query_params)))
+        shown = [self._listed(stored) for stored in page.entries]
+        _logger.info("listed %d entries", len(shown))
+        return JSONResponse({"entries": shown, "cursor": page.cursor or None})
 
     async def entry(self, digest: str) -> JSONResponse:
         """Show one stored response, its question and answer included."""
-        stored = await _asked(self._cache.entry(digest))
+        stored = await asked(self._curator.entry(digest))
         if stored is None:
-            raise EntryNotFound("Nothing is stored under this id.")
-        answer = {"completion": json.loads(stored.completion)}
-        return JSONResponse(_listed(stored, self._clock()) | answer)
+            raise EntryNotFound(_NOTHING)
+        _logger.info("showed 1 entry")
+        distances = self._cache.hits.of(stored).distances
+        answer = {"distances": distances, "completion": json.loads(stored.completion)}
+        return JSONResponse(self._listed(stored) | answer)
 
     async def delete(self, digest: str) -> JSONResponse:
         """Remove one stored response."""
-        if not await _asked(self._cache.delete(digest)):
-            raise EntryNotFound("Nothing is stored under this id.")
+        if not await asked(self._curator.delete(digest)):
+            raise EntryNotFound(_NOTHING)
         _logger.info("deleted 1 entry")
         return JSONResponse({"deleted": 1})
 
-    async def purge(self, request: Request) -> JSONResponse:
-        """Remove everything, or say how much that would be."""
-        dry_run = _dry_run(await _document(request))
-        purged = await _asked(self._cache.size() if dry_run else self._cache.purge())
-        if not dry_run:
-            _logger.info("purged all: %d entries", purged)
-        return JSONResponse({"purged": purged, "dry_run": dry_run})
+    async def feedback(self, request: Request) -> JSONResponse:
+        """Take note of whether an answer was right."""
+        document = await document_of(request)
+        refuse_unknown(document, "id", "correct")
+        digest, correct = document.get("id"), document.get("correct")
+        if not isinstance(digest, str) or not isinstance(correct, bool):
+            raise InvalidRequest('The body must be {"id": "…", "correct": true or false}.')
+        standing = await asked(self._curator.feedback(digest, correct=correct))
+        if standing is None:
+            raise EntryNotFound(_NOTHING)
+        _logger.info("1 entry was called %s: %s", "right" if correct else "wrong", standing)
+        return JSONResponse({"id": digest, "standing": standing.value})
 
-
-async def _asked(work: Awaitable[T]) -> T:
-    """Ask the store something for an operator, who is told if it fails."""
-    try:
-        return await work
-    except PartUnavailable as unavailable:
-        raise StoreUnavailable("The store did not do it; the log says why.") from unavailable
+    def _listed(self, stored: StoredResponse) -> JsonObject:
+        return listed(stored, self._clock()) | {"hits": self._cache.hits.of(stored).count}
 
 
 def _outcomes(metrics: Metrics) -> dict[str, int]:
@@ -135,44 +141,10 @@ def _outcomes(metrics: Metrics) -> dict[str, int]:
     return outcomes
 
 
-def _listed(stored: StoredResponse, now: float) -> JsonObject:
-    return {
-        "id": stored.id,
-        "model": stored.model,
-        "prompt": stored.key.text,
-        "stored_at": stored.stored_at,
-        "age": int(stored.age(now)),
-        "ttl": int(stored.ttl(now)),
-        "bytes": len(stored.completion),
-    }
-
-
-def _page(query: Mapping[str, str]) -> tuple[str, int, str | None]:
-    if unknown := set(query) - {"limit", "cursor", "model"}:
-        raise InvalidRequest(f"{', '.join(sorted(unknown))}: limit, cursor and model are known.")
+def _page(query: Mapping[str, str]) -> tuple[str, int, Selector]:
+    refuse_unknown(query, "limit", "cursor", "tag", "model", "namespace")
     limit = query.get("limit", str(_USUAL_PAGE))
     if not _LIMIT.fullmatch(limit) or not 1 <= int(limit) <= _LARGEST_PAGE:
         raise InvalidRequest(f"limit must be a whole number from 1 to {_LARGEST_PAGE}.")
-    return query.get("cursor", ""), int(limit), query.get("model")
-
-
-async def _document(request: Request) -> Any:
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _MOST_BODY:
-            raise InvalidRequest("The body is too long.")
-    try:
-        return load_json(body)
-    except NotUnderstood as unknown:
-        raise InvalidRequest("The body is not JSON.") from unknown
-
-
-def _dry_run(document: Any) -> bool:
-    known = {"all", "dry_run"}
-    if not isinstance(document, dict) or document.get("all") is not True or set(document) - known:
-        raise InvalidRequest('The body must be {"all": true}, with "dry_run" if you like.')
-    dry_run = document.get("dry_run", False)
-    if not isinstance(dry_run, bool):
-        raise InvalidRequest("dry_run must be true or false.")
-    return dry_run
+    selector = Selector(query.get("tag"), query.get("model"), query.get("namespace"))
+    return query.get("cursor", ""), int(limit), selector

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from app.labels import NO_LABELS, Labels, tags_in, tags_text
 from app.models import CacheKey, Embedding, StoredEmbedding, StoredResponse
 
 VERSION = b"1"
@@ -40,7 +41,9 @@ def response_fields(stored: StoredResponse) -> dict[str, bytes]:
         fields["prompt"] = stored.key.text.encode()
     if stored.parts:
         fields["parts"] = stored.parts.encode()
-    return fields
+    if stored.is_disputed:
+        fields["disputed"] = b"1"
+    return fields | _label_fields(stored.labels)
 
 
 def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
@@ -60,7 +63,16 @@ def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
         epoch=_text(fields, "epoch"),
         parts=sys.intern(fields.get("parts", b"").decode()),
         stale_lifetime=_seconds(fields, "stale") if "stale" in fields else 0.0,
+        labels=labels_in(fields),
+        is_disputed=bool(fields.get("disputed")),
     )
+
+
+def labels_in(fields: Mapping[str, bytes]) -> Labels:
+    """Read the labels of a stored response. Raises ValueError."""
+    # What is absent is empty: older entries have neither.
+    namespace, tags = fields.get("namespace", b""), fields.get("tags", b"")
+    return Labels(namespace.decode(), tags_in(tags.decode())) if namespace or tags else NO_LABELS
 
 
 def embedding_fields(stored: StoredEmbedding) -> dict[str, bytes]:
@@ -130,6 +142,11 @@ def vector_of(raw: bytes, dimensions: int) -> Embedding:
     if vector.shape != (dimensions,) or not np.isfinite(vector).all():
         raise ValueError("the embedding is damaged or another model's")
     return vector.astype(np.float32)
+
+
+def _label_fields(labels: Labels) -> dict[str, bytes]:
+    fields = {"namespace": labels.namespace.encode(), "tags": tags_text(labels.tags).encode()}
+    return {name: value for name, value in fields.items() if value}
 
 
 def _check_version(fields: Mapping[str, bytes]) -> None:

@@ -56,6 +56,10 @@ class Expiring(Generic[T]):
             self._entries.move_to_end(key)
         return value
 
+    def amend(self, key: str, value: T) -> None:
+        """Change a value that is kept; its place and its time stay."""
+        self._entries[key].value = value
+
     def put(self, key: str, value: T, expires: float) -> None:
         """Keep a value in place of an older one; make room for it if need be."""
         self.remove(key)

@@ -47,6 +47,7 @@ _PUT = (
     "INSERT OR REPLACE INTO entries SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7"
     " WHERE ?4 = (SELECT value FROM meta WHERE name = 'epoch')"
 )
+_AMEND = "UPDATE entries SET fields = ? WHERE kind = ? AND digest = ? AND expires = ?"
 _REMOVE = "DELETE FROM entries WHERE kind = ? AND digest = ?"
 _PURGE = "DELETE FROM entries"
 _SET_EPOCH = "INSERT OR REPLACE INTO meta VALUES ('epoch', ?)"
@@ -85,13 +86,27 @@ class Remove:
 
 
 @dataclass(frozen=True, slots=True)
+class Amend:
+    """A row to write in place of one that expires at the same time; its vector stays."""
+
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The epoch that begins, in which what was asked for earlier is not written any more."""
+
+    epoch: str
+
+
+@dataclass(frozen=True, slots=True)
 class Purge:
     """Everything to remove, and the epoch that begins then."""
 
     epoch: str
 
 
-Change = Append | Remove | Purge
+Change = Append | Amend | Remove | Turn | Purge
 
 
 class _Unusable(Exception):
@@ -140,6 +155,11 @@ class Journal:
                 match change:
                     case Append(rows):
                         connection.executemany(_PUT, rows)
+                    case Amend(row):
+                        told = (row.fields, row.kind, row.digest, row.expires)
+                        connection.execute(_AMEND, told)
+                    case Turn(epoch):
+                        connection.execute(_SET_EPOCH, (epoch,))
                     case Remove(keys):
                         connection.executemany(_REMOVE, keys)
                     case Purge(epoch):

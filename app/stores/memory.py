@@ -2,8 +2,10 @@
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
+from app.epochs import next_turn
 from app.models import (
     Clock,
     Counts,
@@ -14,6 +16,8 @@ from app.models import (
     StoredEmbedding,
     StoredResponse,
 )
+from app.selectors import EVERYTHING, Selector
+from app.standing import Standing, standing_after
 from app.stores.expiring import Expiring
 from app.stores.partition import Partition
 from app.threads import Threads
@@ -94,14 +98,43 @@ class MemoryStore:
                 partition = self._partitions[stored.key.partition] = Partition(len(embedding))
             partition.add(stored.id, embedding)
 
-    async def delete(self, digest: str) -> bool:
-        """Remove the response stored under an exact key; tell whether there was one."""
-        was_alive = self._responses.peek(digest) is not None
-        return self._responses.remove(digest) and was_alive
+    async def delete(self, *digests: str) -> int:
+        """Remove the responses stored under exact keys; tell how many there were."""
+        return sum(map(self._remove, digests))
 
-    async def scan(self, cursor: str, limit: int) -> Page:
-        """Give up to `limit` responses, the oldest first."""
-        return Page(*self._responses.page(cursor, limit))
+    async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
+        """Take note of what somebody says of an answer; None if there is none under the key."""
+        if (stored := self.peek(digest)) is None:
+            return None
+        standing = standing_after(is_disputed=stored.is_disputed, correct=correct)
+        if standing is Standing.REMOVED:
+            self._responses.remove(digest)
+        else:
+            self.amend(stored, replace(stored, is_disputed=standing is Standing.EXACT_ONLY))
+        return standing
+
+    def amend(self, stored: StoredResponse, amended: StoredResponse) -> None:
+        """Put an entry in place of another one, if that is still there; its life stays as it is."""
+        if self.peek(stored.id) is stored:
+            self._responses.amend(stored.id, amended)
+
+    async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
+        """Give the responses that are selected among the next `limit`, the oldest first."""
+        entries, following = self._responses.page(cursor, limit)
+        if selector != EVERYTHING:
+            entries = [stored for stored in entries if self._selects(selector, stored)]
+        return Page(entries, following)
+
+    async def embeddings_of(self, digests: Sequence[str]) -> list[Embedding | None]:
+        """Give the embeddings by which responses are found, or None, in order."""
+        return [
+            None if (stored := self.peek(digest)) is None else self._embedding_of(stored)
+            for digest in digests
+        ]
+
+    async def begin_turn(self) -> None:
+        """Let nothing be stored that was asked for before."""
+        self.epoch = next_turn(self.epoch, secrets.token_hex(8))
 
     async def purge(self) -> int:
         """Remove everything, and begin a new epoch; tell how much there was."""
@@ -125,6 +158,10 @@ class MemoryStore:
             if stored.epoch in ("", self.epoch):
                 self._embeddings.put(stored.id, stored, stored.stored_at + stored.lifetime)
 
+    def peek(self, digest: str) -> StoredResponse | None:
+        """Give the response stored under an exact key; it does not count as used."""
+        return self._responses.peek(digest)
+
     def holds(self, kind: Kind, digest: str) -> bool:
         """Tell whether something is stored under an exact key; it does not count as used."""
         kept = self._embeddings if kind is Kind.EMBEDDING else self._responses
@@ -141,6 +178,18 @@ class MemoryStore:
     async def aclose(self) -> None:
         """Let the threads go; what is in memory goes with the process."""
         self._threads.shutdown()
+
+    def _remove(self, digest: str) -> bool:
+        was_alive = self._responses.peek(digest) is not None
+        return self._responses.remove(digest) and was_alive
+
+    def _selects(self, selector: Selector, stored: StoredResponse) -> bool:
+        embedding = self._embedding_of(stored) if selector.near else None
+        return selector.selects(stored.model, stored.labels, embedding)
+
+    def _embedding_of(self, stored: StoredResponse) -> Embedding | None:
+        partition = self._partitions.get(stored.key.partition)
+        return None if partition is None else partition.get(stored.id)
 
     def _evicted(self, kind: Kind, digest: str, reason: str) -> None:
         self._on_evict(kind, reason)

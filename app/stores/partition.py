@@ -83,6 +83,11 @@ class Partition:
         if not block.alive:
             self._blocks.remove(block)
 
+    def get(self, digest: str) -> Embedding | None:
+        """Give an embedding, or None."""
+        block, row = self._places.get(digest, (None, 0))
+        return None if block is None else block.matrix[row].copy()
+
     async def search(
         self, embedding: Embedding, k: int, threads: Threads
     ) -> list[tuple[str, float]]:

@@ -5,12 +5,14 @@ nothing is served that a restart could lose, and nothing comes back that was del
 What is asked for is answered from memory alone.
 """
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from app.epochs import is_dead, next_turn
 from app.models import (
     Clock,
     Counts,
@@ -22,9 +24,11 @@ from app.models import (
     StoredEmbedding,
     StoredResponse,
 )
+from app.selectors import EVERYTHING, Selector
+from app.standing import Standing, standing_after
 from app.stores import codec
 from app.stores.commits import Commits
-from app.stores.journal import Append, Journal, Purge, Remove, Row
+from app.stores.journal import Amend, Append, Journal, Purge, Remove, Row, Turn
 from app.stores.memory import MemoryStore
 from app.threads import by_size
 
@@ -50,6 +54,7 @@ class SqliteStore:
         self._memory = MemoryStore(max_entries, clock, on_evict, self._drop)
         self._memory.epoch = journal.epoch
         self._commits = Commits(journal, self._memory.holds)
+        self._judging = asyncio.Lock()
         self._load(journal, path, clock())
 
     @property
@@ -82,15 +87,41 @@ class SqliteStore:
         row = await by_size(len(stored.completion), lambda: self._response_row(stored, embedding))
         await self._commits.commit(Append([row]), lambda: self._memory.put(stored, embedding))
 
-    async def delete(self, digest: str) -> bool:
-        """Remove the response stored under an exact key; tell whether there was one."""
+    async def delete(self, *digests: str) -> int:
+        """Remove the responses stored under exact keys; tell how many there were."""
         return await self._commits.commit(
-            Remove([(Kind.CHAT_COMPLETION, digest)]), lambda: self._memory.delete(digest)
+            Remove([(Kind.CHAT_COMPLETION, digest) for digest in digests]),
+            lambda: self._memory.delete(*digests),
         )
 
-    async def scan(self, cursor: str, limit: int) -> Page:
-        """Give up to `limit` responses, the oldest first."""
-        return await self._memory.scan(cursor, limit)
+    async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
+        """Take note of what somebody says of an answer; None if there is none under the key."""
+        async with self._judging:  # what is said second is to see what was said first
+            if (stored := self._memory.peek(digest)) is None:
+                return None
+            standing = standing_after(is_disputed=stored.is_disputed, correct=correct)
+            if standing is Standing.REMOVED:
+                await self.delete(digest)
+            else:
+                await self._amend(stored, is_disputed=standing is Standing.EXACT_ONLY)
+            return standing
+
+    async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
+        """Give the responses that are selected among the next `limit`, the oldest first."""
+        return await self._memory.scan(cursor, limit, selector)
+
+    async def embeddings_of(self, digests: Sequence[str]) -> list[Embedding | None]:
+        """Give the embeddings by which responses are found, or None, in order."""
+        return await self._memory.embeddings_of(digests)
+
+    async def begin_turn(self) -> None:
+        """Let nothing be stored that was asked for before."""
+        epoch = next_turn(self.epoch, secrets.token_hex(8))
+
+        async def begin() -> None:
+            self._memory.epoch = epoch
+
+        await self._commits.commit(Turn(epoch), begin)
 
     async def purge(self) -> int:
         """Remove everything, and begin a new epoch; tell how much there was."""
@@ -131,6 +162,15 @@ class SqliteStore:
         await self._commits.aclose()
         await self._memory.aclose()
 
+    async def _amend(self, stored: StoredResponse, *, is_disputed: bool) -> None:
+        amended = replace(stored, is_disputed=is_disputed)
+        row = await by_size(len(stored.completion), lambda: self._response_row(amended, None))
+
+        async def amend() -> None:
+            self._memory.amend(stored, amended)
+
+        await self._commits.commit(Amend(row), amend)
+
     def _drop(self, kind: Kind, digest: str) -> None:
         self._commits.drop(kind, digest)
 
@@ -157,12 +197,18 @@ class SqliteStore:
         """Read a row into memory; tell whether its embedding is of no use. Raises ValueError."""
         fields = codec.fields_of(row.fields)
         if row.kind is Kind.EMBEDDING:
-            self._memory.keep_embeddings([codec.embedding_of(row.digest, fields)])
+            known = codec.embedding_of(row.digest, fields)
+            self._memory.keep_embeddings([replace(known, epoch=self._present(known.epoch))])
             return False
         stored = codec.response_of(row.digest, fields)
+        stored = replace(stored, epoch=self._present(stored.epoch))
         embedding = self._embedding(row)
         self._memory.keep(stored, embedding)
         return embedding is None and row.vector is not None
+
+    def _present(self, epoch: str) -> str:
+        """Give the present epoch in place of an earlier turn of the same era."""
+        return epoch if is_dead(epoch, self.epoch) else self.epoch
 
     def _embedding(self, row: Row) -> Embedding | None:
         if row.vector is None or row.embedder != self._model.name:

@@ -20,12 +20,18 @@ from app.models import (
     StoredEmbedding,
     StoredResponse,
 )
+from app.selectors import EVERYTHING, Selector
+from app.standing import Standing, standing_after
 from app.stores.codec import vector_bytes
 from app.stores.valkey_client import Command, Connections, OutOfMemory, Reply, checked
 from app.stores.valkey_entries import (
     Reader,
+    embedding_in,
+    judge_response,
     read_embedding,
+    read_life,
     read_response,
+    read_vector,
     vector_size,
     write_embedding,
     write_response,
@@ -156,12 +162,31 @@ class ValkeyStore:
                 return
             await self._write(("UNLINK", newest))  # too late: it was purged, or has no index
 
-    async def delete(self, digest: str) -> bool:
-        """Remove the response stored under an exact key; tell whether there was one."""
-        was_there = await self.get(digest) is not None
-        numbers = await self._generations.known()
-        await self._write(*(("UNLINK", self._keys.entry(n, digest)) for n in numbers))
-        return was_there
+    async def delete(self, *digests: str) -> int:
+        """Remove the responses stored under exact keys; tell how many there were."""
+        there: set[str] = set()
+        for _ in range(_ATTEMPTS):
+            numbers = await self._generations.known()
+            keys = [self._keys.entry(number, digest) for digest in digests for number in numbers]
+            commands = [command for key in keys for command in (read_life(key), ("UNLINK", key))]
+            *replies, told, epoch = await self._writes.call(*commands, *self._generations.state)
+            is_all = self._generations.note(told, epoch)
+            reader = self._reader()
+            for key, life, unlinked in zip(keys, replies[::2], replies[1::2], strict=True):
+                if checked(unlinked) and reader.is_alive(life):
+                    there.add(self._keys.digest_of(key))
+            if is_all:
+                break
+        return len(there)
+
+    async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
+        """Take note of what somebody says of an answer; None if there is none under the key."""
+        while (stored := await self.get(digest)) is not None:
+            standing = standing_after(is_disputed=stored.is_disputed, correct=correct)
+            keys = [self._keys.entry(n, digest) for n in await self._generations.known()]
+            if any(await self._write(*(judge_response(key, stored, standing) for key in keys))):
+                return standing
+        return None
 
     async def get_embeddings(self, digests: Sequence[str]) -> list[StoredEmbedding | None]:
         """Give the embedding stored under each exact key, or None: one round trip."""
@@ -184,9 +209,30 @@ class ValkeyStore:
             if self._generations.token == epoch:
                 return
 
-    async def scan(self, cursor: str, limit: int) -> Page:
-        """Give up to `limit` stored responses; a page may be short and yet not the last."""
-        return await self._survey.scan(cursor, limit)
+    async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
+        """Give the responses that are selected among the next `limit`."""
+        return await self._survey.scan(cursor, limit, selector)
+
+    async def embeddings_of(self, digests: Sequence[str]) -> list[Embedding | None]:
+        """Give the embeddings by which responses are found, or None, in order."""
+
+        def ask(numbers: Sequence[int]) -> list[Command]:
+            return [
+                read_vector(self._keys.entry(number, digest))
+                for number in numbers
+                for digest in digests
+            ]
+
+        found: dict[str, Embedding] = {}
+        replies = await self._ask(ask)
+        for index, raw in enumerate(replies):  # newest generation first
+            if (embedding := embedding_in(raw, self._dimensions)) is not None:
+                found.setdefault(digests[index % len(digests)], embedding)
+        return [found.get(digest) for digest in digests]
+
+    async def begin_turn(self) -> None:
+        """Let nothing be stored, by any proxy, that was asked for before."""
+        await self._generations.begin_turn()
 
     async def purge(self) -> int:
         """Make everything unreadable at once, for all proxies; its memory follows by and by."""

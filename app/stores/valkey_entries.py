@@ -4,15 +4,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from app.epochs import is_dead
 from app.models import Embedding, StoredEmbedding, StoredResponse
+from app.selectors import Selector
+from app.standing import Standing
 from app.stores.codec import (
     embedding_fields,
     embedding_of,
     fields_bytes,
     fields_of,
+    labels_in,
     response_fields,
     response_of,
     vector_bytes,
+    vector_of,
 )
 from app.stores.valkey_client import Command, Refused, Reply, checked
 
@@ -21,9 +26,11 @@ T = TypeVar("T", StoredResponse, StoredEmbedding)
 RESPONSE_FIELDS = (
     *("version", "partition", "response", "encoding", "model"),
     *("created_at", "lifetime", "stale", "epoch", "prompt", "parts"),
+    *("namespace", "tags", "disputed"),
 )
 
 _LIFE = ("created_at", "lifetime", "stale", "epoch")
+_SELECTED_BY = ("model", "namespace", "tags", "embedding")
 
 # A hash and the end of its life at once: neither without the other, whatever dies in between.
 # Refused whole if memory is short. With NX, only if there is none.
@@ -32,6 +39,16 @@ if ARGV[2] == 'NX' and redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], unpack(ARGV, 3))
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return 1
+"""
+
+# Not what has been written in its place, and not what was judged otherwise meanwhile.
+_JUDGE = """#!lua
+local found = redis.call('HMGET', KEYS[1], 'created_at', 'disputed')
+if found[1] ~= ARGV[1] or (found[2] or '') ~= ARGV[2] then return 0 end
+if ARGV[3] == 'removed' then return redis.call('UNLINK', KEYS[1]) end
+if ARGV[3] == 'exact_only' then redis.call('HSET', KEYS[1], 'disputed', '1')
+else redis.call('HDEL', KEYS[1], 'disputed') end
 return 1
 """
 
@@ -69,6 +86,43 @@ def read_response(key: str) -> Command:
 def read_life(key: str) -> Command:
     """Read when and in which epoch a response was stored."""
     return ("HMGET", key, *_LIFE)
+
+
+def judge_response(key: str, stored: StoredResponse, standing: Standing) -> Command:
+    """Write down what becomes of a response, if it is as it was read; the reply is 1 then."""
+    fields = response_fields(stored)
+    read = (fields["created_at"], fields.get("disputed", b""))
+    return ("EVAL", _JUDGE, 1, key, *read, standing.value)
+
+
+def read_choice(key: str, selector: Selector) -> Command:
+    """Read what a response is selected by."""
+    return ("HMGET", key, *(_SELECTED_BY if selector.near else _SELECTED_BY[:-1]))
+
+
+def is_chosen(values: Reply, selector: Selector, dimensions: int) -> bool:
+    """Tell from the reply to `read_choice` whether a response is selected."""
+    if isinstance(values, Exception):
+        return False
+    fields = _fields(_SELECTED_BY, values)
+    embedding = embedding_in(fields.get("embedding"), dimensions)
+    try:
+        return selector.selects(fields["model"].decode(), labels_in(fields), embedding)
+    except (KeyError, ValueError):
+        return False  # damaged, and nobody is served it
+
+
+def read_vector(key: str) -> Command:
+    """Read a stored response's vector."""
+    return ("HGET", key, "embedding")
+
+
+def embedding_in(vector: Reply, dimensions: int) -> Embedding | None:
+    """Read the reply to `read_vector`; None where there is none, or another model's."""
+    try:
+        return vector_of(_bytes(vector), dimensions)
+    except ValueError:
+        return None
 
 
 def vector_size(key: str) -> Command:
@@ -116,7 +170,7 @@ def copy_of(values: Reply, left: Reply, epoch: str) -> Copy | None:
         name.decode(errors="replace"): value
         for name, value in zip(values[::2], values[1::2], strict=True)
     }
-    if fields.get("epoch") != epoch.encode() or "created_at" not in fields:
+    if is_dead(_shown(fields.get("epoch", b"")), epoch) or "created_at" not in fields:
         return None
     return Copy(fields, left)
 
@@ -161,19 +215,23 @@ class Reader:
         except (KeyError, ValueError):
             return False
         age = max(0.0, self._now - stored_at)
-        return age < lifetime and fields.get("epoch") == self._token.encode() != b""
+        return age < lifetime and not is_dead(_shown(fields.get("epoch", b"")), self._token)
 
     def _valid(self, read: Callable[[], T]) -> T | None:
         try:
             stored = read()
         except ValueError:
             return None  # missing, damaged, or written by another version
-        is_valid = stored.epoch == self._token != "" and stored.left(self._now) > 0
+        is_valid = not is_dead(stored.epoch, self._token) and stored.left(self._now) > 0
         return stored if is_valid else None
 
 
 def _fields(names: Sequence[str], values: Sequence[bytes | None]) -> dict[str, bytes]:
     return {name: value for name, value in zip(names, values, strict=False) if value is not None}
+
+
+def _shown(raw: bytes) -> str:
+    return raw.decode(errors="replace")
 
 
 def _bytes(value: Reply) -> bytes:

@@ -30,6 +30,15 @@ redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """
 
+# As `epochs.next_turn`; a purge of everything in between is not undone.
+_BEGIN_TURN = """#!lua
+local era = string.match(redis.call('GET', KEYS[1]) or '', '^[^.]+')
+if not era then return false end
+local epoch = era .. '.' .. ARGV[1]
+redis.call('SET', KEYS[1], epoch)
+return epoch
+"""
+
 _logger = logging.getLogger("reprise.store")
 
 
@@ -121,6 +130,16 @@ class Generations:
         (reply,) = await self._connections.call(("SET", EPOCH, token))
         checked(reply)
         self.token = self.epoch = token
+
+    async def begin_turn(self) -> None:
+        """Begin a new turn of the present era, for everybody. Raises Refused if there is none."""
+        await self.known()
+        (reply,) = await self._connections.call(
+            ("EVAL", _BEGIN_TURN, 1, EPOCH, secrets.token_hex(8))
+        )
+        if checked(reply) is None:
+            raise Refused("there is no epoch")
+        self.token = self.epoch = reply.decode()
 
     async def aclose(self) -> None:
         """Stop mending."""

@@ -1,6 +1,6 @@
 """The names of everything that the cache keeps in Valkey. Pure.
 
-    cache:epoch                                a purge replaces it; what carries another is dead
+    cache:epoch                                a purge replaces it; another era's are dead
     cache:<model>:generations                  the numbers of the living ones, newest first
     cache:<model>:inserts                      how much each has taken, a hash
     cache:<model>:lease                        who is tidying up

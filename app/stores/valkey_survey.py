@@ -2,9 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 
-from app.models import Clock, Counts, Page
+from app.models import Clock, Counts, Page, StoredResponse
+from app.selectors import EVERYTHING, Selector
 from app.stores.valkey_client import Command, Connections, checked
-from app.stores.valkey_entries import Reader, read_embedding, read_life, read_response
+from app.stores.valkey_entries import (
+    Reader,
+    is_chosen,
+    read_choice,
+    read_embedding,
+    read_life,
+    read_response,
+)
 from app.stores.valkey_generations import Generations
 from app.stores.valkey_keys import is_embedding
 from app.stores.valkey_search import documents_in, names_in
@@ -21,8 +29,8 @@ class Survey:
         self._keys = generations.keys
         self._clock = clock
 
-    async def scan(self, cursor: str, limit: int) -> Page:
-        """Give up to `limit` responses.
+    async def scan(self, cursor: str, limit: int, selector: Selector) -> Page:
+        """Give the responses that are selected among the next `limit`.
 
         A cursor is the server's, and the last key given of those that it led to; what is no
         cursor leads nowhere.
@@ -45,16 +53,24 @@ class Survey:
             and self._keys.generation_in(key) in alive
         )
         page, is_whole = keys[:limit], len(keys) <= limit
-        replies = await self._connections.call(*map(read_response, page))
-        reader = Reader(self._generations.token, self._clock())
-        entries = [
-            stored
-            for key, values in zip(page, replies, strict=True)
-            if (stored := reader.response(self._keys.digest_of(key), values)) is not None
-        ]
+        entries = await self._read(page, selector)
         if is_whole:
             return Page(entries, "" if following == b"0" else f"{following.decode()}:")
         return Page(entries, f"{place}:{page[-1]}")
+
+    async def _read(self, keys: Sequence[str], selector: Selector) -> list[StoredResponse]:
+        if selector != EVERYTHING:
+            told = await self._connections.call(*(read_choice(key, selector) for key in keys))
+            size = self._generations.dimensions
+            choices = zip(keys, told, strict=True)
+            keys = [key for key, values in choices if is_chosen(values, selector, size)]
+        replies = await self._connections.call(*map(read_response, keys)) if keys else []
+        reader = Reader(self._generations.token, self._clock())
+        return [
+            stored
+            for key, values in zip(keys, replies, strict=True)
+            if (stored := reader.response(self._keys.digest_of(key), values)) is not None
+        ]
 
     async def count(self) -> Counts:
         """Count what is alive: exactly in a small database, else as in a sample of its keys."""

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from functools import partial
 
+from app.epochs import is_dead
 from app.stores.chores import Chores
 from app.stores.valkey_client import Connections, Refused, Reply, checked
 from app.stores.valkey_entries import (
@@ -238,13 +239,16 @@ class Upkeep:
             await self._remove_dead(keys, list(map(epoch_in, replies)))
 
     async def _remove_dead(self, keys: Sequence[str], epochs: Sequence[Reply]) -> None:
-        alive, epoch = self._generations.numbers, self._generations.epoch.encode()
+        alive, epoch = self._generations.numbers, self._generations.epoch
         dead = [
             key
             for key, told in zip(keys, epochs, strict=True)
             # What does not tell an epoch is not ours, or damaged and will end by itself.
             if isinstance(told, bytes)
-            and (told != epoch or self._keys.generation_in(key) not in (None, *alive))
+            and (
+                is_dead(told.decode(errors="replace"), epoch)
+                or self._keys.generation_in(key) not in (None, *alive)
+            )
         ]
         await self._connections.call(*(("UNLINK", key) for key in dead))
 

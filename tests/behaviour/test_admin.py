@@ -42,6 +42,9 @@ ROUTES = [
     ("DELETE", "/cache/entries/0123"),
     ("POST", "/cache/purge"),
     ("POST", "/cache/explain"),
+    ("POST", "/cache/feedback"),
+    ("GET", "/cache/export"),
+    ("POST", "/cache/import"),
 ]
 
 
@@ -122,7 +125,9 @@ async def test_a_purge_removes_everything_and_a_dry_run_nothing(
     for text in ("valkey what", "pasta how"):
         await ask(client, text)
     preview = await client.post("/cache/purge", json={"all": True, "dry_run": True})
-    assert preview.json() == {"purged": 2, "dry_run": True}
+    shown = preview.json()
+    assert (shown["purged"], shown["dry_run"]) == (2, True)
+    assert [entry["prompt"] for entry in shown["entries"]] == ["valkey what", "pasta how"]
     assert (await ask(client, "valkey what")).headers["x-cache"] == "HIT"
     with caplog.at_level(logging.INFO, "reprise.admin"):
         purged = await client.post("/cache/purge", json={"all": True})
@@ -156,6 +161,22 @@ async def test_the_stats_add_up(client: httpx.AsyncClient) -> None:
         b'{"all": false}',
         b'{"all": true, "dry_run": 1}',
         b'{"all": true, "modle": "m"}',
+        b'{"all": true, "model": "m"}',
+        b'{"all": true, "max_distance": 1}',
+        b'{"all": true, "dry_run": null}',
+        b'{"dry_run": true}',
+        b'{"tag": ""}',
+        b'{"tag": ["valkey"]}',
+        b'{"model": null}',
+        b'{"about": "valkey what"}',
+        b'{"max_distance": 2}',
+        b'{"model": "m", "max_distance": 2}',
+        b'{"about": "valkey what", "max_distance": "2"}',
+        b'{"about": "valkey what", "max_distance": true}',
+        b'{"about": "valkey what", "max_distance": 2.1}',
+        b'{"about": "valkey what", "max_distance": -0.1}',
+        b'{"about": "", "max_distance": 2}',
+        b'{"model": "m", "model": "m"}',
         b" " * 70_000 + b'{"all": true}',
     ],
 )
@@ -191,8 +212,66 @@ async def test_an_operator_is_told_when_the_store_fails(
         ("DELETE", "/cache/entries/0123", None),
         ("POST", "/cache/purge", {"all": True}),
         ("POST", "/cache/purge", {"all": True, "dry_run": True}),
+        ("POST", "/cache/purge", {"tag": "a"}),
+        ("POST", "/cache/purge", {"tag": "a", "dry_run": True}),
+        ("POST", "/cache/feedback", {"id": "0123", "correct": False}),
     ):
         failed = await client.request(method, path, json=body)
         assert (failed.status_code, failed.json()["error"]["code"]) == (503, "store_unavailable")
     stats = (await client.get("/cache/stats")).json()
     assert (stats["entries"], stats["store"]) == (None, None)
+
+
+async def test_a_text_that_cannot_be_embedded_purges_nothing(
+    client: httpx.AsyncClient, setup: Setup
+) -> None:
+    async def fail() -> None:
+        raise RuntimeError
+
+    await ask(client, "valkey what")
+    body = {"about": "cobalt", "max_distance": 2}
+    setup.embedder.answer = lambda _: None
+    refused = await client.post("/cache/purge", json=body)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_request")
+    setup.embedder.before = fail
+    failed = await client.post("/cache/purge", json=body)
+    assert (failed.status_code, failed.json()["error"]["code"]) == (503, "embedder_unavailable")
+    assert (await ask(client, "valkey what")).headers["x-cache"] == "HIT"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b'{"id": "a"}',
+        b'{"id": 1, "correct": true}',
+        b'{"id": "a", "correct": 1}',
+        b'{"id": "a", "correct": true, "why": "x"}',
+    ],
+)
+async def test_feedback_that_is_not_understood_is_refused(
+    client: httpx.AsyncClient, body: bytes
+) -> None:
+    refused = await client.post("/cache/feedback", content=body)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_request")
+
+
+async def test_an_entry_tells_how_often_it_has_answered_and_from_how_far_away(
+    client: httpx.AsyncClient, setup: Setup
+) -> None:
+    entry = (await ask(client, "valkey what")).headers["x-cache-entry"]
+    near = [await ask(client, text) for text in ("valkey is what", "valkey what is")]
+    await ask(client, "valkey what")
+    shown = (await client.get(f"/cache/entries/{entry}")).json()
+    assert shown["hits"] == 3
+    told = [f"{distance:.4f}" for distance in shown["distances"]]
+    assert told == [answer.headers["x-cache-distance"] for answer in near]
+    (line,) = (await client.get("/cache/entries")).json()["entries"]
+    assert (line["hits"], "distances" in line) == (3, False)
+
+    setup.clock.advance(1)
+    headers = {"Cache-Control": "no-cache"}
+    body = {"model": "m", "messages": [{"role": "user", "content": "valkey what"}]}
+    await client.post("/v1/chat/completions", json=body, headers=headers)
+    assert (await client.get(f"/cache/entries/{entry}")).json()["hits"] == 0

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -6,11 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.labels import Labels, checked_labels
 from app.models import CacheKey, StoredEmbedding, StoredResponse
 from app.stores import codec
 
 TEXTS = st.text(max_size=50)
 SECONDS = st.floats(0, 1e10)
+LABELS = st.builds(
+    checked_labels, TEXTS, st.frozensets(st.text(min_size=1, max_size=20), max_size=5)
+).filter(bool)
 RESPONSES = st.builds(
     StoredResponse,
     key=st.builds(CacheKey, partition=TEXTS, digest=TEXTS, text=st.none() | TEXTS),
@@ -21,6 +26,8 @@ RESPONSES = st.builds(
     stale_lifetime=SECONDS,
     epoch=st.just("e1"),
     parts=st.just("") | TEXTS,
+    labels=LABELS,
+    is_disputed=st.booleans(),
 )
 EMBEDDINGS = st.builds(
     StoredEmbedding,
@@ -43,6 +50,14 @@ EMBEDDING = StoredEmbedding("d", "m", bytes(16), 4, 1.5, 60.0, "e1")
 def test_a_stored_response_comes_back_as_it_was(stored: StoredResponse) -> None:
     read = codec.response_of(stored.id, codec.response_fields(stored))
     assert (read, read.epoch) == (stored, stored.epoch)
+
+
+def test_what_an_older_version_has_written_has_no_labels_and_is_not_disputed() -> None:
+    labels = Labels("n", frozenset({"a"}))
+    fields = codec.response_fields(replace(STORED, labels=labels, is_disputed=True))
+    for name in ("namespace", "tags", "disputed"):
+        del fields[name]
+    assert codec.response_of("d", fields) == STORED
 
 
 @given(EMBEDDINGS)

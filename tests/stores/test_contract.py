@@ -4,6 +4,7 @@ A store joins by a line in STORES: a context in which there is an empty one, wit
 a hundred entries, under a clock that the test moves; there is a folder for what it writes.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import replace
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from app.interfaces import Store, WholeStore
+from app.labels import Labels
 from app.models import (
     CacheKey,
     Counts,
@@ -23,6 +25,8 @@ from app.models import (
     StoredEmbedding,
     StoredResponse,
 )
+from app.selectors import EVERYTHING, Near, Selector
+from app.standing import Standing
 from app.stores.memory import MemoryStore
 from app.stores.sqlite import SqliteStore
 from app.stores.valkey import ValkeyStore
@@ -276,11 +280,11 @@ async def test_nothing_is_lost_among_many(store: Store, clock: ManualClock) -> N
     assert await store.count() == Counts(30, 0)
 
 
-async def ids(store: Store, limit: int) -> list[str]:
+async def ids(store: Store, limit: int, selector: Selector = EVERYTHING) -> list[str]:
     """Page through a store."""
     found, cursor = [], ""
     while True:
-        page = await store.scan(cursor, limit)
+        page = await store.scan(cursor, limit, selector)
         found += [stored.id for stored in page.entries]
         if not (cursor := page.cursor):
             return found
@@ -384,3 +388,157 @@ async def test_an_embedding_is_gone_when_its_time_is_up(
     clock.advance(60)
     assert list(await store.get_embeddings(["e"])) == [None]
     assert await store.count() == Counts(0, 0)
+
+
+def labelled(namespace: str, *tags: str) -> Labels:
+    return Labels(namespace, frozenset(tags))
+
+
+async def test_labels_come_back_however_they_are_written(store: Store, clock: ManualClock) -> None:
+    odd = labelled("größe, *{1}", "a b", "user:{1}|*-\\", "@p:{x}=>[KNN]", "ü✓")
+    await store.put(entry(clock, labels=odd), EAST)
+    stored = await store.get("p1-a")
+    assert stored is not None
+    assert stored.labels == odd
+    assert await ids(store, 10, Selector(tag="user:{1}|*-\\")) == ["p1-a"]
+    assert await ids(store, 10, Selector(tag="user")) == []
+
+
+SELECTED = [
+    (EVERYTHING, {"a", "b", "c", "d"}),
+    (Selector(tag="x"), {"a", "b"}),
+    (Selector(tag="X"), set()),
+    (Selector(model="rare"), {"b", "c"}),
+    (Selector(namespace="n"), {"a", "c"}),
+    (Selector(tag="x", model="rare"), {"b"}),
+    (Selector(near=Near(EAST, 0.001)), {"a"}),
+    (Selector(near=Near(EAST, 0.5)), {"a", "b"}),
+    (Selector(near=Near(EAST, 2.0)), {"a", "b", "c"}),
+    (Selector(namespace="n", near=Near(EAST, 2.0)), {"a", "c"}),
+]
+
+
+@pytest.mark.parametrize(("selector", "names"), SELECTED)
+async def test_a_scan_shows_what_is_selected_in_whatever_partition(
+    store: Store, clock: ManualClock, selector: Selector, names: set[str]
+) -> None:
+    for name, labels, model, vector in (
+        ("a", labelled("n", "x", "y"), "m", EAST),
+        ("b", labelled("", "x"), "rare", towards(1, 1)),
+        ("c", labelled("n"), "rare", towards(-1)),
+        ("d", labelled("", "y"), "m", None),
+    ):
+        stored = entry(clock, name, partition=f"p{name}", labels=labels, model=model)
+        await store.put(stored, vector)
+    for limit in (1, 10):
+        assert sorted(await ids(store, limit, selector)) == sorted(f"p{n}-{n}" for n in names)
+
+
+async def test_several_are_deleted_at_once(store: Store, clock: ManualClock) -> None:
+    for name in ("a", "b", "c", "expired"):
+        lifetime = 1.0 if name == "expired" else 60.0
+        await store.put(entry(clock, name, freshness_lifetime=lifetime), EAST)
+    clock.advance(1)
+    assert await store.delete("p1-a", "p1-none", "p1-c", "p1-expired") == 2
+    assert await ids(store, 10) == ["p1-b"]
+    assert await store.delete() == 0
+
+
+async def test_the_embeddings_of_entries_come_in_the_order_asked_for(
+    store: Store, clock: ManualClock
+) -> None:
+    await store.put(entry(clock, "a"), EAST)
+    await store.put(entry(clock, "b", partition="p2"), towards(0, 1))
+    await store.put(entry(clock, "exact"), None)
+    east, none, north, exact = await store.embeddings_of(["p1-a", "p1-none", "p2-b", "p1-exact"])
+    assert (none, exact) == (None, None)
+    assert east is not None
+    assert north is not None
+    assert east.tolist() == EAST.tolist()
+    assert north.tolist() == towards(0, 1).tolist()
+    assert list(await store.embeddings_of([])) == []
+
+
+async def test_what_was_asked_for_before_a_new_turn_is_not_stored_and_what_is_stored_stays(
+    store: WholeStore, clock: ManualClock
+) -> None:
+    await store.put(entry(clock, "old"), EAST)
+    await store.put_embeddings([embedding(clock)])
+    before = store.epoch
+    await store.begin_turn()
+    await store.put(entry(clock, "late", epoch=before), EAST)
+    await store.put_embeddings([replace(embedding(clock, "late"), epoch=before)])
+    await store.put(entry(clock, "new", epoch=store.epoch), towards(1, 1))
+    assert sorted(await ids(store, 10)) == ["p1-new", "p1-old"]
+    assert [n.stored.id for n in await store.nearest("p1", EAST, 4, 2.0)] == ["p1-old", "p1-new"]
+    assert list(await store.get_embeddings(["late"])) == [None]
+    assert list(await store.get_embeddings(["e"])) == [embedding(clock)]
+    assert await store.count() == Counts(2, 1)
+
+
+async def test_a_purge_removes_the_entries_of_every_turn(
+    store: WholeStore, clock: ManualClock
+) -> None:
+    for name in ("a", "b", "c"):
+        await store.put(entry(clock, name), EAST)
+        await store.begin_turn()
+    before = store.epoch
+    assert await store.purge() == 3
+    assert await ids(store, 10) == []
+    await store.begin_turn()
+    await store.put(entry(clock, "late", epoch=before), EAST)
+    assert await store.get("p1-a") is None
+    assert await store.get("p1-late") is None
+
+
+async def test_a_wrong_answer_is_disputed_first_and_goes_then(
+    store: Store, clock: ManualClock
+) -> None:
+    await store.put(entry(clock), EAST)
+    clock.advance(10)
+    assert await store.feedback("p1-a", correct=False) is Standing.EXACT_ONLY
+    disputed = await store.get("p1-a")
+    assert disputed == replace(entry(clock), stored_at=clock.now - 10, is_disputed=True)
+    (neighbor,) = await store.nearest("p1", EAST, 4, 2.0)
+    assert neighbor.stored.is_disputed
+    assert await store.feedback("p1-a", correct=False) is Standing.REMOVED
+    assert await store.get("p1-a") is None
+    assert list(await store.nearest("p1", EAST, 4, 2.0)) == []
+    for correct in (True, False):
+        assert await store.feedback("p1-a", correct=correct) is None
+
+
+async def test_an_answer_that_is_right_after_all_is_trusted_again(
+    store: Store, clock: ManualClock
+) -> None:
+    await store.put(entry(clock), EAST)
+    for _ in range(3):
+        assert await store.feedback("p1-a", correct=False) is Standing.EXACT_ONLY
+        assert await store.feedback("p1-a", correct=True) is Standing.TRUSTED
+        assert await store.get("p1-a") == entry(clock)
+        assert len(await store.nearest("p1", EAST, 4, 2.0)) == 1
+
+
+async def test_two_who_call_an_answer_wrong_at_once_are_two(
+    store: Store, clock: ManualClock
+) -> None:
+    await store.put(entry(clock), EAST)
+    said = await asyncio.gather(*(store.feedback("p1-a", correct=False) for _ in range(3)))
+    assert set(said) == {Standing.EXACT_ONLY, Standing.REMOVED, None}
+    assert await store.get("p1-a") is None
+
+
+async def test_judging_does_not_prolong_life_and_a_new_answer_is_trusted(
+    store: Store, clock: ManualClock
+) -> None:
+    await store.put(entry(clock, "a"), EAST)
+    await store.put(entry(clock, "b"), EAST)
+    for name in ("a", "b"):
+        await store.feedback(f"p1-{name}", correct=False)
+    clock.advance(59)
+    await store.put(entry(clock, "b"), EAST)
+    clock.advance(1)
+    assert await store.get("p1-a") is None
+    newer = await store.get("p1-b")
+    assert newer is not None
+    assert not newer.is_disputed

@@ -177,7 +177,7 @@ async def compare_with_a_list(steps: list[Step], vector: Callable[[float], Embed
             await store.put(stored, vector(angle))
             model[stored.id] = (stored, angle)
         elif action == "delete":
-            assert await store.delete(f"p1-{name}") is (f"p1-{name}" in model)
+            assert await store.delete(f"p1-{name}") == (f"p1-{name}" in model)
             model.pop(f"p1-{name}", None)
         else:
             clock.advance(number / 2)

@@ -16,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.interfaces import WholeStore
+from app.labels import Labels
 from app.models import CacheKey, Counts, EmbeddingModel, Kind
+from app.standing import Standing
 from app.stores.memory import MemoryStore
 from app.stores.sqlite import SqliteStore
 from benchmarks.kill_9 import Acknowledged, losses, run_round
@@ -358,3 +360,35 @@ async def take(store: WholeStore, clock: ManualClock, action: str, number: int) 
             await store.purge()
         case "advance":
             clock.advance(number / 4)
+
+
+async def test_an_earlier_turn_and_what_was_judged_survive_a_restart(restarts: Restarts) -> None:
+    labels = Labels("n", frozenset({"a", "b"}))
+    async with restarts.store() as store:
+        before = store.epoch
+        await store.put(entry(restarts.clock, "a", epoch=before, labels=labels), EAST)
+        await store.put_embeddings([replace(embedding(restarts.clock), epoch=before)])
+        await store.begin_turn()
+        assert await store.feedback("p1-a", correct=False) is Standing.EXACT_ONLY
+        epoch = store.epoch
+    async with restarts.store() as store:
+        assert store.epoch == epoch
+        assert await store.count() == Counts(1, 1)
+        (near,) = await store.nearest("p1", EAST, 4, 0.01)
+        assert near.stored == entry(restarts.clock, "a", labels=labels, is_disputed=True)
+        await store.put(entry(restarts.clock, "late", epoch=before), EAST)
+        assert await store.get("p1-late") is None
+        assert await store.feedback("p1-a", correct=False) is Standing.REMOVED
+    assert restarts.rows() == 1  # the embedding
+
+
+async def test_an_answer_that_is_replaced_while_the_old_one_is_judged_stays(
+    restarts: Restarts,
+) -> None:
+    newer = entry(restarts.clock, stored_at=restarts.clock.now + 1, completion=b"newer")
+    async with restarts.store() as store:
+        await store.put(entry(restarts.clock), EAST)
+        await asyncio.gather(store.put(newer, EAST), store.feedback("p1-a", correct=False))
+        assert await store.get("p1-a") == newer
+    async with restarts.store() as store:
+        assert await store.get("p1-a") == newer

@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.labels import Labels
 from app.models import Counts, EmbeddingModel, StoredEmbedding
+from app.selectors import Near, Selector
+from app.standing import Standing
 from app.stores.valkey_client import Command, Connections, Reply
 from app.stores.valkey_keys import Keys
 from tests.stores.valkey_fleet import EAST, KEYS, Fleet, entry, fleet_on, names, towards, until
@@ -52,6 +55,55 @@ async def test_an_answer_that_was_on_its_way_when_another_proxy_purged_is_not_ke
     for store in (one, other):
         assert (await store.get("a"), await names(store)) == (None, [])
     assert await fleet.by_hand.keys(f"{KEYS.entries}") == []
+
+
+async def test_an_answer_that_was_on_its_way_when_another_proxy_began_a_turn_is_not_kept(
+    fleet: Fleet,
+) -> None:
+    one, other = await fleet.store(), await fleet.store()
+    await one.put(entry("old"), EAST)
+    asked = entry("a", epoch=one.epoch)
+    await other.begin_turn()
+    await one.put(asked, EAST)
+    for store in (one, other):
+        assert (await store.get("a"), await names(store)) == (None, ["old"])
+    assert await fleet.by_hand.keys(KEYS.entries) == [KEYS.entry(1, "old").encode()]
+    assert one.epoch == other.epoch
+
+
+async def test_a_turn_does_not_undo_a_purge_that_another_proxy_has_not_seen(fleet: Fleet) -> None:
+    one, other = await fleet.store(), await fleet.store()
+    await one.put(entry("a"), EAST)
+    assert await other.get("a") is not None
+    await one.purge()
+    await other.begin_turn()
+    for store in (one, other):
+        assert (await store.get("a"), await names(store)) == (None, [])
+
+
+async def test_what_one_proxy_is_told_is_wrong_the_other_does_not_reword(fleet: Fleet) -> None:
+    one, other = await fleet.store(), await fleet.store()
+    await one.put(entry("a"), EAST)
+    left = await fleet.by_hand.pttl(KEYS.entry(1, "a"))
+    assert await other.feedback("a", correct=False) is Standing.EXACT_ONLY
+    (neighbor,) = await one.nearest("p1", EAST, 4, 2.0)
+    assert neighbor.stored.is_disputed
+    assert left - 5_000 < await fleet.by_hand.pttl(KEYS.entry(1, "a")) <= left
+    assert await one.feedback("a", correct=False) is Standing.REMOVED
+    assert await fleet.by_hand.keys(KEYS.entries) == []
+
+
+async def test_a_damaged_entry_is_not_selected(fleet: Fleet) -> None:
+    store = await fleet.store()
+    await store.put(entry("a"), EAST)
+    await store.put(entry("b", labels=Labels("n")), EAST)
+    await fleet.by_hand.hset(KEYS.entry(1, "b"), "tags", b"\xff")
+    await fleet.by_hand.hset(KEYS.entry(1, "bare"), "a", "b")
+    await fleet.by_hand.set(KEYS.entry(1, "text"), "a")
+    for selector in (Selector(model="gpt-test"), Selector(near=Near(EAST, 1.0))):
+        page = await store.scan("", 10, selector)
+        assert [stored.id for stored in page.entries] == ["a"]
+    assert await store.embeddings_of(["text", "bare"]) == [None, None]
 
 
 async def test_a_purge_removes_in_the_end_what_it_made_unreadable(fleet: Fleet) -> None:

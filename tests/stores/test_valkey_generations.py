@@ -121,6 +121,14 @@ async def test_what_lives_moves_on_with_what_is_left_of_its_life(fleet: Fleet) -
     assert await fleet.by_hand.hgetall(KEYS.inserts) == {b"3": b"1"}
 
 
+async def test_what_was_stored_in_an_earlier_turn_moves_on(fleet: Fleet) -> None:
+    store = await two_generations(fleet)
+    await store.begin_turn()
+    await store._upkeep._look_after()
+    assert await fleet.by_hand.keys("cache:*:*:old") == [KEYS.entry(3, "old").encode()]
+    assert await names(store) == ["old"]
+
+
 async def test_what_is_dead_does_not_move_on(fleet: Fleet) -> None:
     store = await two_generations(fleet)
     await fleet.by_hand.hset(KEYS.entry(1, "old"), "epoch", "another")

@@ -1,0 +1,68 @@
+"""What operators send and are shown: JSON documents."""
+
+from collections.abc import Awaitable, Mapping
+from typing import Any, TypeVar
+
+from fastapi import Request
+
+from app.errors import (
+    EmbedderUnavailable,
+    InvalidRequest,
+    NotUnderstood,
+    PartUnavailable,
+    StoreUnavailable,
+)
+from app.models import StoredResponse
+from app.openai import JsonObject, load_json
+
+T = TypeVar("T")
+
+_MOST_BODY = 65_536
+
+
+async def asked(work: Awaitable[T]) -> T:
+    """Ask a part something for an operator, who is told if it fails."""
+    try:
+        return await work
+    except PartUnavailable as unavailable:
+        if unavailable.detail == "embedder-unavailable":
+            raise EmbedderUnavailable("The text was not embedded; the log says why.") from None
+        raise StoreUnavailable("The store did not do it; the log says why.") from unavailable
+
+
+async def document_of(request: Request) -> Mapping[str, Any]:
+    """Read the body of a request, a JSON object. Raises InvalidRequest."""
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _MOST_BODY:
+            raise InvalidRequest("The body is too long.")
+    try:
+        document = load_json(body)
+    except NotUnderstood as unknown:
+        raise InvalidRequest("The body is not JSON.") from unknown
+    if not isinstance(document, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    return document
+
+
+def refuse_unknown(names: Mapping[str, object], *known: str) -> None:
+    """Refuse what is misspelt: it may have been meant to narrow the request down."""
+    if unknown := sorted(set(names) - set(known)):
+        raise InvalidRequest(f"{', '.join(unknown)}: {', '.join(known)} are known.")
+
+
+def listed(stored: StoredResponse, now: float) -> JsonObject:
+    """Describe a stored response in a line of a list."""
+    return {
+        "id": stored.id,
+        "model": stored.model,
+        "namespace": stored.labels.namespace or None,
+        "tags": sorted(stored.labels.tags),
+        "prompt": stored.key.text,
+        "stored_at": stored.stored_at,
+        "age": int(stored.age(now)),
+        "ttl": int(stored.ttl(now)),
+        "bytes": len(stored.completion),
+        "disputed": stored.is_disputed,
+    }

@@ -1,0 +1,127 @@
+"""Entries as JSON lines, to be kept elsewhere and read again: whole, whatever store they were in.
+
+Rules of this file: a line has the fields of an entry (`codec.py`) as texts, but its answer as JSON
+and its embedding in base64, and no epoch; what is not such a line raises ValueError, whose text
+says why and tells nothing of what was read.
+"""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from app import policy
+from app.errors import NotUnderstood
+from app.labels import checked_labels
+from app.models import Embedding, StoredResponse
+from app.openai import load_json
+from app.stores.codec import response_fields, response_of, vector_bytes, vector_of
+
+_DIGEST = re.compile("[0-9a-f]{64}")
+_TEXTS_ELSEWHERE = ("response", "encoding", "epoch")
+_OTHERS = ("id", "completion", "embedding", "embedder")
+_LONGEST_LIFE = 2_592_000.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Portable:
+    """An entry and, if it is to be found by meaning, its embedding by the model `embedder`."""
+
+    stored: StoredResponse
+    embedding: Embedding | None = field(default=None, repr=False)
+    embedder: str = ""
+
+
+def line_of(portable: Portable) -> bytes:
+    """Write an entry as one line. Raises ValueError for an answer that is not JSON."""
+    stored, embedding = portable.stored, portable.embedding
+    fields = response_fields(replace(stored, completion=b""))
+    texts = {n: raw.decode() for n, raw in fields.items() if n not in _TEXTS_ELSEWHERE}
+    raw = None if embedding is None else base64.b64encode(vector_bytes(embedding)).decode()
+    document = {
+        "id": stored.id,
+        **texts,
+        "embedder": portable.embedder,
+        "embedding": raw,
+        "completion": json.loads(stored.completion),
+    }
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def cursor_line(cursor: str | None) -> bytes:
+    """Write where an export goes on; None: it is at its end."""
+    return json.dumps({"cursor": cursor}).encode() + b"\n"
+
+
+def portable_of(line: bytes, now: float) -> Portable | None:
+    """Read a line; None for one that is no entry, but tells where an export goes on.
+
+    An entry may answer in the partition that it names, and nowhere else. Raises ValueError.
+    """
+    document = _document(line)
+    if document.keys() == {"cursor"}:
+        return None
+    completion = document.get("completion")
+    choices = completion.get("choices") if isinstance(completion, dict) else None
+    if not isinstance(completion, dict) or not isinstance(choices, list):
+        raise ValueError("completion is not a chat completion")
+    if reason := policy.why_not_stored(completion, len(choices)):
+        raise ValueError(f"completion is not one that is stored: {reason}")
+    raw = json.dumps(completion, ensure_ascii=False, separators=(",", ":")).encode()
+    fields = {name: _text(value) for name, value in document.items() if name not in _OTHERS}
+    stored = response_of(
+        _digest(document, "id"), {**fields, "response": raw, "encoding": b"", "epoch": b""}
+    )
+    _digest(document, "partition")
+    if checked_labels(stored.labels.namespace, stored.labels.tags) is None:
+        raise ValueError("more or longer labels than are kept")
+    if not 0 <= stored.freshness_lifetime <= _LONGEST_LIFE:
+        raise ValueError("lifetime is too long")
+    stored = replace(stored, stored_at=min(stored.stored_at, now))
+    if policy.is_exact_only(completion) or stored.key.text is None:
+        return Portable(stored)
+    embedder = document.get("embedder")
+    return Portable(stored, _embedding(document), embedder if isinstance(embedder, str) else "")
+
+
+def _document(line: bytes) -> Mapping[str, Any]:
+    try:
+        document = load_json(line)
+    except NotUnderstood as unknown:
+        raise ValueError(unknown.detail) from None
+    if not isinstance(document, dict):
+        raise ValueError("not a JSON object")
+    return document
+
+
+def _text(value: object) -> bytes:
+    if not isinstance(value, str):
+        raise ValueError("a field that must be a text is none")
+    return value.encode()
+
+
+def _digest(document: Mapping[str, Any], name: str) -> str:
+    digest = document.get(name)
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise ValueError(f"{name} is not a digest")
+    return digest
+
+
+def _embedding(document: Mapping[str, Any]) -> Embedding | None:
+    told = document.get("embedding")
+    if told is None:
+        return None
+    try:
+        raw = base64.b64decode(_text(told), validate=True)
+    except binascii.Error:
+        raise ValueError("embedding is not base64") from None
+    vector = vector_of(raw, len(raw) // 4)
+    norm = float(np.linalg.norm(vector))
+    if not vector.size or not np.isfinite(norm) or norm == 0.0:
+        raise ValueError("embedding has no direction")
+    return np.asarray(vector / norm, np.float32)

@@ -144,7 +144,7 @@ async def test_the_stats_add_up(client: httpx.AsyncClient) -> None:
     await ask(client, "valkey what", store=True)
     stats = (await client.get("/cache/stats")).json()
     assert stats["entries"] == {"chat_completion": 2, "embedding": 0}
-    assert stats["requests"] == {"HIT": 2, "MISS": 2, "BYPASS": 1, "PARTIAL": 0}
+    assert stats["requests"] == {"HIT": 2, "MISS": 2, "BYPASS": 1, "PARTIAL": 0, "STALE": 0}
     assert stats["embedder"] == {"name": "fake", "dimensions": 8}
     assert stats["store"] == {"kind": "fake"}
     assert stats["degraded"] == []

@@ -24,6 +24,7 @@ from app.policy import Limits
 from app.store_parts import StorePart
 
 _FARTHEST = 2.0  # no cosine distance is greater
+_LAST_ATTEMPTS = 3
 
 Rule = Callable[[Aging, float], bool]
 """Tells whether a stored response may serve at a time."""
@@ -133,13 +134,21 @@ class SemanticCache:
         return await self._semantic(lookup, self._answering(lookup.control))
 
     async def stand_in(self, lookup: Lookup) -> Hit | None:
-        """Find what may answer because the upstream has failed; the same question comes first."""
+        """Find what may answer because the upstream has failed; the same question comes first.
+
+        Nothing else can answer any more, so that a store which is merely slow is asked again.
+        """
         control, limits = lookup.control, self._limits
-        again = self.again(lookup)
         rules: list[Rule] = [
             lambda stored, now: freshness.may_stand_in(stored, control, limits, now)
         ]
-        return await self._exact(again, rules) or await self._semantic(again, rules)
+        for _ in range(_LAST_ATTEMPTS):
+            again = self.again(lookup)
+            again.budget.is_last = True
+            hit = await self._exact(again, rules) or await self._semantic(again, rules)
+            if hit or again.failure != "store-unavailable":
+                return hit
+        return None
 
     def _answering(self, control: CacheControl) -> list[Rule]:
         """Give the rules of what may answer, in the order in which they are tried."""

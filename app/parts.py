@@ -37,9 +37,13 @@ class Observer(Protocol):
 
 @dataclass(slots=True)
 class Budget:
-    """The time that a part may still cost one request, in seconds."""
+    """The time that a part may still cost one request, in seconds.
+
+    With `is_last`, when nothing else can answer, it is called even while it is being left alone.
+    """
 
     seconds: float
+    is_last: bool = False
 
 
 class Part:
@@ -65,7 +69,7 @@ class Part:
         Raises PartUnavailable, and nothing else.
         """
         begin = self._clock()
-        if budget.seconds <= 0 or not self._breaker.allows(begin):
+        if budget.seconds <= 0 or not (self._breaker.allows(begin) or budget.is_last):
             raise PartUnavailable(self._detail)
         try:
             async with asyncio.timeout(budget.seconds):

@@ -10,7 +10,7 @@ import pytest
 from app.errors import Refusal, UpstreamInterrupted, UpstreamTimeout, UpstreamUnreachable
 from app.models import Header
 from tests.bench import Bench, content, read, settle
-from tests.fakes import FakeResponse, completion
+from tests.fakes import FakeResponse, completion, hang
 
 ERROR = b'{"error":{"message":"down"}}'
 PLAIN = "ttl=-10; detail=exact"
@@ -26,6 +26,10 @@ def raising(error: Exception) -> Callable[[], Awaitable[None]]:
         raise error
 
     return fail
+
+
+async def nothing() -> None:
+    """Do nothing."""
 
 
 async def gone_stale(text: str = "valkey what", **limits: Any) -> Bench:
@@ -182,3 +186,20 @@ async def test_what_stands_in_is_not_stored_anew() -> None:
     await settle()
     (stored,) = (await bench.store.memory.scan("", 2)).entries
     assert stored.age(bench.clock.now) == 110
+
+
+async def test_a_store_that_is_slow_or_left_alone_is_asked_again_when_nothing_else_answers() -> (
+    None
+):
+    bench = await gone_stale(store_timeout=0.01)
+    bench.store.before = hang
+    for number in range(4):  # with three attempts each
+        head, _ = await read(await bench.ask(f"topic{number} what"))
+        assert head.status_code == 503
+    looks = iter([hang, hang])
+
+    async def recover() -> None:
+        await next(looks, nothing)()
+
+    bench.store.before = recover
+    assert await bench.status() == f"fwd=stale; fwd-status=503; {PLAIN}"

@@ -145,7 +145,7 @@ class Transfer:
         except ValueError as error:
             report.refuse(number, str(error))
             return None
-        if portable is not None and not portable.stored.is_fresh(now):
+        if portable is not None and portable.stored.left(now) <= 0:
             report.fates[Fate.EXPIRED] += 1
             return None
         return portable

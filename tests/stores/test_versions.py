@@ -52,8 +52,8 @@ def test_what_the_first_version_wrote_is_read(more: Mapping[str, bytes]) -> None
 
 
 def test_what_is_written_the_first_version_reads() -> None:
-    assert codec.response_fields(READ) == RESPONSE
-    assert codec.embedding_fields(READ_EMBEDDING) == EMBEDDING
+    assert codec.response_fields(READ).items() >= RESPONSE.items()
+    assert codec.embedding_fields(READ_EMBEDDING).items() >= EMBEDDING.items()
 
 
 def test_a_newer_version_is_not_guessed_at() -> None:

@@ -77,4 +77,4 @@ async def test_a_password_that_changes_costs_no_client_anything(
                 await rotate(by_hand, password)
             load.forget()
             await load.gets("HIT")
-            assert time.perf_counter() - begin < 5
+            assert time.perf_counter() - begin < 10

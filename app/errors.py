@@ -6,8 +6,10 @@
     ├── CallFailed               a running proxy did not do what a command asked of it
     ├── NotUnderstood            a body we cannot interpret; it goes on as it came
     ├── Declined                 a part does not do one piece of work; no failure of its own
-    │   └── Overloaded           it has too much to do just now
+    │   ├── Overloaded           it has too much to do just now
+    │   └── NodeAway             a node of the store's cluster is being left alone for a while
     ├── PartFailed               a part failed, and its text, fit for a log, says how
+    │   └── NodeFailed           a node of the store's cluster did not answer
     ├── PartUnavailable          a part of the cache failed; always a miss, never an answer
     ├── UpstreamInterrupted      the upstream's body broke off after its head was sent on
     ├── ClientDisconnected       nobody is left to answer
@@ -74,8 +76,16 @@ class Overloaded(Declined):
     """A part has so much to do that waiting for it would take longer than doing without."""
 
 
+class NodeAway(Declined):
+    """A node of a cluster is being left alone for a while, or nobody has the slot of a key."""
+
+
 class PartFailed(RepriseError):
     """A part failed in a way that can be told: the text holds nothing of a request."""
+
+
+class NodeFailed(PartFailed):
+    """A node of a cluster did not answer."""
 
 
 class PartUnavailable(RepriseError):

@@ -90,7 +90,7 @@ def _store(settings: Settings, embedder: Embedder, metrics: Metrics, clock: Cloc
                 clock,
                 count_eviction,
             )
-        case ("valkey" | "valkeys" | "unix", _, _):
+        case ("valkey" | "valkeys" | "valkey+cluster" | "valkeys+cluster" | "unix", _, _):
             return _valkey_store(settings, embedder, clock)
         case _:
             return MemoryStore(settings.max_entries, clock, count_eviction)

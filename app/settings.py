@@ -119,7 +119,8 @@ class Settings(BaseSettings):
     store: _StoreUrl = _setting(
         "memory://",
         "memory://, sqlite:///relative.db, sqlite:////absolute.db, valkey://host:6379/0, "
-        "valkeys:// (TLS, ?ca=file) or unix:///path?db=0; of Valkey one server, no cluster",
+        "valkeys:// (TLS, ?ca=file), unix:///path?db=0, or a cluster: valkey+cluster://host:6379, "
+        "valkeys+cluster:// (?reads=replicas)",
         repr=False,  # it may hold a password
     )
     store_timeout: float = _setting(0.25, "seconds, more than 0", gt=0)

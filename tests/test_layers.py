@@ -64,6 +64,12 @@ LAYERS = [
         "stores.valkey_search",
         "stores.valkey_credentials",
         "stores.valkey_client",
+        "stores.valkey_layout",
+        "stores.valkey_routes",
+        "stores.valkey_nodes",
+        "stores.valkey_topology",
+        "stores.valkey_coordinator",
+        "stores.valkey_cluster",
         "stores.valkey_entries",
         "stores.valkey_generations",
         "stores.valkey_survey",
@@ -154,7 +160,7 @@ LIBRARIES = {
     "tokenizers": {"embedders.local", "verifier"},
     "typer": {"cli"},
     "uvicorn": {"server"},
-    "valkey": {"stores.valkey_credentials", "stores.valkey_client"},
+    "valkey": {"stores.valkey_credentials", "stores.valkey_client", "stores.valkey_layout"},
     "yarl": {"transport"},
 }
 IMPURE = {"asyncio", "logging", "os", "random", "socket", "threading", "time", "datetime"}

@@ -100,7 +100,7 @@ def test_a_slash_at_the_end_of_the_upstream_does_not_matter(
         ("STORE", "sqlite:///folder/"),
         ("STORE", "sqlite:///cache.db?mode=ro"),
         ("STORE", "sqlite:///cache\n.db"),
-        ("STORE", "valkey+cluster://a"),
+        ("STORE", "valkey+cluster://a/1"),
         ("STORE", "valkey://user:pass@a/one"),
         ("INDEX_ALGORITHM", "ivf"),
         ("INDEX_M", "1"),
@@ -158,8 +158,11 @@ def test_the_least_lifetime_is_not_more_than_the_most(monkeypatch: pytest.Monkey
         load(monkeypatch, MIN_TTL="61", MAX_TTL="60")
 
 
-def test_a_store_that_can_be_shared_may_have_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert load(monkeypatch, STORE="valkey://db", WORKERS="4").workers == 4
+@pytest.mark.parametrize("store", ["valkey://db", "valkey+cluster://db", "unix:///db"])
+def test_a_store_that_can_be_shared_may_have_workers(
+    monkeypatch: pytest.MonkeyPatch, store: str
+) -> None:
+    assert load(monkeypatch, STORE=store, WORKERS="4").workers == 4
 
 
 @pytest.mark.parametrize(

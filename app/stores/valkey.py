@@ -6,9 +6,11 @@ memory of what has expired: the newest takes what is written, all are searched, 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
+from app.errors import Declined, PartFailed
 from app.models import (
     Aging,
     Clock,
@@ -23,7 +25,8 @@ from app.models import (
 from app.selectors import EVERYTHING, Selector
 from app.standing import Standing, standing_after
 from app.stores.codec import vector_bytes
-from app.stores.valkey_client import Command, Connections, OutOfMemory, Reply, checked
+from app.stores.valkey_client import Command, OutOfMemory, Reply, checked
+from app.stores.valkey_cluster import servers_at
 from app.stores.valkey_entries import (
     Reader,
     embedding_in,
@@ -52,8 +55,6 @@ from app.stores.valkey_upkeep import Upkeep
 from app.stores.valkey_url import Address
 from app.threads import by_size
 
-_MOST_READING, _MOST_WRITING = 32, 16  # connections
-_WRITE_SECONDS = 2.0
 _SEARCH_SHARE = 0.8  # of a look-up's time: the server gives up before its connection is closed
 _ATTEMPTS = 2  # the second when the server turned out to have other generations, or another epoch
 _EXTRA = 12  # neighbours beyond those asked for: what has expired takes up places
@@ -77,9 +78,7 @@ class ValkeyStore:
         self._seconds = seconds
         self._clock = clock
         self._says_all_shards = True
-        self._reads = Connections(address, _MOST_READING, seconds)
-        # Apart, since a write waits until it is indexed.
-        self._writes = Connections(address, _MOST_WRITING, _WRITE_SECONDS)
+        self._reads, self._writes = servers_at(address, seconds)
         self._generations = Generations(self._writes, self._keys, model.dimensions, options)
         self._upkeep = Upkeep(self._writes, self._generations, options)
         self._survey = Survey(self._reads, self._generations, clock)
@@ -101,6 +100,8 @@ class ValkeyStore:
         replies = await self._ask(ask)
         reader = self._reader()
         for reply in replies:  # newest generation first
+            if isinstance(reply, Declined):
+                return None  # there may be a newer answer than what an older generation has
             if (stored := await self._read(reader, digest, reply)) is not None:
                 return stored
         return None
@@ -236,7 +237,10 @@ class ValkeyStore:
 
     async def purge(self) -> int:
         """Make everything unreadable at once, for all proxies; its memory follows by and by."""
-        alive = await self._survey.count()
+        alive = Counts(0, 0)
+        # What a shard has that is away is purged all the same.
+        with suppress(Declined, PartFailed, TimeoutError):
+            alive = await self._survey.count()
         await self._upkeep.purge()
         return alive.chat_completions + alive.embeddings
 

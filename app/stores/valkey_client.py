@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from valkey.asyncio.connection import (
     AbstractConnection,
@@ -21,14 +21,31 @@ from app.errors import Overloaded
 from app.stores.valkey_credentials import PasswordFile
 from app.stores.valkey_url import Address
 
-__all__ = ("Command", "Connections", "OutOfMemory", "Refused", "Reply", "checked")
+__all__ = ("Command", "Connections", "OutOfMemory", "Refused", "Reply", "Server", "checked")
 
 Command = tuple[str | bytes | int, ...]
 Reply = Any
 """What the server says to a command; an exception where it refuses it."""
 
-_GREETING: Command = ("CLIENT", "SETNAME", "reprise")
+GREETING: Command = ("CLIENT", "SETNAME", "reprise")
 _MOST_WAITING = 512
+
+
+class Server(Protocol):
+    """What a store keeps its entries in: one server, or a cluster that is asked like one."""
+
+    @property
+    def has_replicas(self) -> bool:
+        """Tell whether a write can be lost with the server that took it, others going on."""
+
+    async def call(self, *commands: Command) -> list[Reply]:
+        """Send commands in one go and give their replies, refusals among them.
+
+        Raises Overloaded, TimeoutError, and what else keeps all of them from being answered.
+        """
+
+    async def aclose(self) -> None:
+        """Disconnect."""
 
 
 class Connections:
@@ -38,9 +55,18 @@ class Connections:
     server that has gone away is asked anew by the next call.
     """
 
-    def __init__(self, address: Address, most: int, seconds: float) -> None:
+    has_replicas = False  # those that a server has of its own never take its place
+
+    def __init__(
+        self,
+        address: Address,
+        most: int,
+        seconds: float,
+        greeting: Sequence[Command] = (GREETING,),
+    ) -> None:
         self._address = address
         self._seconds = seconds
+        self._greeting = greeting
         self._tls = _tls_of(address)
         self._credentials = _credentials_of(address)
         self._idle: list[AbstractConnection] = []
@@ -82,7 +108,7 @@ class Connections:
             is_new = not connection.is_connected
             if is_new:
                 await connection.connect()
-                commands = (_GREETING, *commands)  # costs no round trip of its own
+                commands = (*self._greeting, *commands)  # costs no round trip of its own
             await connection.send_packed_command(connection.pack_commands(commands))
             replies = [await _reply(connection) for _ in commands]
         except BaseException:
@@ -93,7 +119,7 @@ class Connections:
             await connection.disconnect(nowait=True)
         else:
             self._idle.append(connection)
-        return replies[is_new:]
+        return replies[len(self._greeting) * is_new :]
 
     def _new(self) -> AbstractConnection:
         address = self._address

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from app.epochs import is_dead
+from app.errors import Declined, PartFailed
 from app.models import Embedding, StoredEmbedding, StoredResponse
 from app.selectors import Selector
 from app.standing import Standing
@@ -184,7 +185,7 @@ def epoch_in(embedding: Reply) -> bytes | None:
     """Read the epoch from the reply to `read_embedding`; None where it tells none."""
     try:
         return fields_of(_bytes(embedding)).get("epoch")
-    except (ValueError, Refused):
+    except (ValueError, Refused, PartFailed):
         return None
 
 
@@ -197,7 +198,7 @@ class Reader:
 
     def response(self, digest: str, values: Reply) -> StoredResponse | None:
         """Read the reply to `read_response`. Raises a refusal that is more than damage."""
-        fields = _fields(RESPONSE_FIELDS, [] if _is_damage(values) else checked(values))
+        fields = _fields(RESPONSE_FIELDS, [] if _is_lost(values) else checked(values))
         return self._valid(lambda: response_of(digest, fields))
 
     def embedding(self, digest: str, value: Reply) -> StoredEmbedding | None:
@@ -235,9 +236,10 @@ def _shown(raw: bytes) -> str:
 
 
 def _bytes(value: Reply) -> bytes:
-    return b"" if value is None or _is_damage(value) else checked(value)
+    return b"" if value is None or _is_lost(value) else checked(value)
 
 
-def _is_damage(reply: Reply) -> bool:
-    """Tell whether a key holds something else than it should."""
-    return isinstance(reply, Refused) and str(reply).startswith("WRONGTYPE")
+def _is_lost(reply: Reply) -> bool:
+    """Tell whether a key holds something else than it should, or its node is away."""
+    is_damage = isinstance(reply, Refused) and str(reply).startswith("WRONGTYPE")
+    return is_damage or isinstance(reply, Declined)

@@ -8,10 +8,11 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 
-from app.stores.valkey_client import Command, Connections, Refused, Reply, checked
+from app.errors import Declined, PartFailed
+from app.stores.valkey_client import Command, Refused, Reply, Server, checked
 from app.stores.valkey_keys import EPOCH, Keys, generations_in, listed
 from app.stores.valkey_search import (
     IndexOptions,
@@ -22,6 +23,7 @@ from app.stores.valkey_search import (
 )
 
 _PAUSE = 1.0  # seconds between attempts to make what cannot be made
+_REPLICATION = 200  # milliseconds that a replica has to take a purge
 
 # Only if the list is still what it was thought to be.
 _REPLACE_LIST = """#!lua
@@ -53,7 +55,7 @@ class Generations:
     """
 
     def __init__(
-        self, connections: Connections, keys: Keys, dimensions: int, options: IndexOptions
+        self, connections: Server, keys: Keys, dimensions: int, options: IndexOptions
     ) -> None:
         self._connections = connections
         self.keys = keys
@@ -84,7 +86,10 @@ class Generations:
 
     def note(self, numbers: Reply, epoch: Reply) -> bool:
         """Take the server's state; tell whether it names no generation that was not known."""
-        told, token = generations_in(checked(numbers)), checked(epoch)
+        token = checked(epoch)
+        # While the shard of the list is away, what it said last will do: the epoch decides.
+        is_away = isinstance(numbers, Declined | PartFailed)
+        told = self.numbers if is_away else generations_in(checked(numbers))
         self.token = token.decode() if token else ""
         if not told or not token:
             self.mend()
@@ -125,9 +130,12 @@ class Generations:
         return False
 
     async def begin_epoch(self) -> None:
-        """Begin a new epoch, for everybody."""
+        """Begin a new epoch, for everybody: one that a failover does not undo, if possible."""
         token = secrets.token_hex(8)
-        (reply,) = await self._connections.call(("SET", EPOCH, token))
+        commands: list[Command] = [("SET", EPOCH, token)]
+        if self._connections.has_replicas:
+            commands.append(("WAIT", 1, _REPLICATION))
+        reply, *_ = await self._connections.call(*commands)
         checked(reply)
         self.token = self.epoch = token
 
@@ -171,7 +179,7 @@ class Generations:
         if not alive:
             # Indexes without a list: it was evicted, or lost otherwise.
             alive = tuple(sorted((n for n in there if n is not None), reverse=True)) or (1,)
-        await self._create_all([number for number in alive if number not in there])
+        await self._create_all(alive, there)
         if checked(numbers) is None:
             written, numbers = await self._connections.call(
                 ("SET", key, listed(alive), "NX"), ("GET", key)
@@ -182,12 +190,17 @@ class Generations:
         self.token = self.epoch = epoch.decode()
         self.numbers = alive
 
-    async def _create_all(self, numbers: Sequence[int]) -> None:
-        """Make indexes; where that is refused, exact matches go on without."""
+    async def _create_all(self, numbers: Sequence[int], there: Collection[int | None]) -> None:
+        """Make indexes; where that is refused, exact matches go on without.
+
+        Also those that are there: it may be that only some nodes of a cluster have them.
+        """
         problem = ""
-        replies = await self._connections.call(*map(self._create, numbers)) if numbers else []
-        for reply in replies:
-            if isinstance(reply, Exception) and not is_there_already(reply):
+        replies = await self._connections.call(*map(self._create, numbers))
+        for number, reply in zip(numbers, replies, strict=True):
+            if number in there or is_there_already(reply):
+                continue
+            if isinstance(reply, Exception):
                 problem = "not loaded" if is_not_loaded(reply) else type(reply).__name__
         if problem and problem != self._problem:
             _logger.error(

@@ -100,9 +100,9 @@ def documents_in(info: Any) -> int:
 
 
 def limit_in(memory: Any) -> int:
-    """Read the limit of the server's memory from the reply to INFO: bytes, 0 for none."""
-    limit = re.search(rb"(?m)^maxmemory:(\d+)", memory) if isinstance(memory, bytes) else None
-    return int(limit[1]) if limit else 0
+    """Read the limit of memory from the reply to INFO, that of all nodes: bytes, 0 for none."""
+    limits = re.findall(rb"(?m)^maxmemory:(\d+)", memory) if isinstance(memory, bytes) else []
+    return sum(map(int, limits))
 
 
 def names_in(reply: Any) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from app.models import Clock, Counts, Page, StoredResponse
 from app.selectors import EVERYTHING, Selector
-from app.stores.valkey_client import Command, Connections, checked
+from app.stores.valkey_client import Command, Server, checked
 from app.stores.valkey_entries import (
     Reader,
     is_chosen,
@@ -23,7 +23,7 @@ _EXACT = 500  # keys that are looked at one by one to be counted
 class Survey:
     """Looks at everything, without changing it."""
 
-    def __init__(self, connections: Connections, generations: Generations, clock: Clock) -> None:
+    def __init__(self, connections: Server, generations: Generations, clock: Clock) -> None:
         self._connections = connections
         self._generations = generations
         self._keys = generations.keys
@@ -84,6 +84,10 @@ class Survey:
         *infos, listed, epoch = told
         self._generations.note(listed, epoch)
         following, raw_keys = checked(scanned)
+        while following != b"0" and len(raw_keys) < _EXACT:  # the next shard of a cluster
+            (scanned,) = await self._connections.call(("SCAN", following, "COUNT", _EXACT))
+            following, more = checked(scanned)
+            raw_keys += more
         keys = [raw.decode(errors="replace") for raw in raw_keys]
         embeddings = [key for key in keys if is_embedding(key)]
         if following != b"0":

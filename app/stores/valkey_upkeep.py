@@ -13,8 +13,9 @@ from contextlib import suppress
 from functools import partial
 
 from app.epochs import is_dead
+from app.errors import Declined, PartFailed
 from app.stores.chores import Chores
-from app.stores.valkey_client import Connections, Refused, Reply, checked
+from app.stores.valkey_client import Refused, Reply, Server, checked
 from app.stores.valkey_entries import (
     copy_of,
     epoch_in,
@@ -57,7 +58,7 @@ class Upkeep:
     """Keeps the generations of one model in order."""
 
     def __init__(
-        self, connections: Connections, generations: Generations, options: IndexOptions
+        self, connections: Server, generations: Generations, options: IndexOptions
     ) -> None:
         self._connections = connections
         self._generations = generations
@@ -93,7 +94,9 @@ class Upkeep:
         await self._generations.known()
         await self._generations.begin_epoch()
         try:
-            await self._begin_anew()
+            # The new epoch alone makes everything unreadable, be a shard away or not.
+            with suppress(Declined, PartFailed, TimeoutError):
+                await self._begin_anew()
         finally:
             self._chores.begin("the clearing after a purge", self._clear)
 

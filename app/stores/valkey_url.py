@@ -2,10 +2,20 @@
 
 import re
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 _PORT = 6379
 _USERINFO = re.compile(r"//.*@")
+_OPTIONS = MappingProxyType(
+    {
+        "valkey": set[str](),
+        "valkeys": {"ca"},
+        "unix": {"db"},
+        "valkey+cluster": {"reads"},
+        "valkeys+cluster": {"ca", "reads"},
+    }
+)
 _OPTION = re.compile(r"(?i)(password=)[^&#]*")
 
 
@@ -13,7 +23,8 @@ _OPTION = re.compile(r"(?i)(password=)[^&#]*")
 class Address:
     """A server: `path` names a unix socket, else `host` and `port`. `ca` is a file, or empty.
 
-    So is `password_file`, which takes the place of a password.
+    So is `password_file`, which takes the place of a password. Of a cluster it is any node, and
+    `reads_replicas` says that entries may be read from replicas.
     """
 
     host: str
@@ -25,20 +36,25 @@ class Address:
     is_encrypted: bool
     ca: str
     password_file: str = ""
+    is_cluster: bool = False
+    reads_replicas: bool = False
 
 
 def address_of(url: str) -> Address:
-    """Take a URL apart: valkey://, valkeys:// (TLS) or unix://. Raises ValueError."""
+    """Take a URL apart: valkey://, valkeys:// (TLS), these two with +cluster, or unix://.
+
+    Raises ValueError.
+    """
     parts = urlsplit(url)
-    if parts.scheme not in {"valkey", "valkeys", "unix"} or parts.fragment:
+    if parts.scheme not in _OPTIONS or parts.fragment:
         raise ValueError("not the URL of a Valkey")
     query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-    is_unix, is_encrypted = parts.scheme == "unix", parts.scheme == "valkeys"
-    known = {"db"} if is_unix else {"ca"} if is_encrypted else set()
-    if set(query) - known - {"password_file"} or "" in query.values():
+    if set(query) - _OPTIONS[parts.scheme] - {"password_file"} or "" in query.values():
         raise ValueError("an option that is not known")
     if parts.password and "password_file" in query:
         raise ValueError("two passwords")
+    scheme, _, kind = parts.scheme.partition("+")
+    is_unix, is_cluster = scheme == "unix", kind == "cluster"
     if is_unix:
         database = query.get("db", "0")
         if parts.hostname or not parts.path.strip("/"):
@@ -49,6 +65,10 @@ def address_of(url: str) -> Address:
             raise ValueError("no host")
     if not database.isascii() or not database.isdecimal():
         raise ValueError("a database is a number")
+    if is_cluster and int(database):
+        raise ValueError("a cluster has no other database")
+    if query.get("reads", "replicas") != "replicas":
+        raise ValueError("not where reads may go")
     return Address(
         host=parts.hostname or "",
         port=parts.port or _PORT,
@@ -56,9 +76,11 @@ def address_of(url: str) -> Address:
         database=int(database),
         username=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
-        is_encrypted=is_encrypted,
+        is_encrypted=scheme == "valkeys",
         ca=query.get("ca", ""),
         password_file=query.get("password_file", ""),
+        is_cluster=is_cluster,
+        reads_replicas="reads" in query,
     )
 
 

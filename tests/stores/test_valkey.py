@@ -11,7 +11,7 @@ from app.labels import Labels
 from app.models import Counts, EmbeddingModel, StoredEmbedding
 from app.selectors import Near, Selector
 from app.standing import Standing
-from app.stores.valkey_client import Command, Connections, Reply
+from app.stores.valkey_client import Command, Reply, Server
 from app.stores.valkey_keys import Keys
 from tests.stores.valkey_fleet import EAST, KEYS, Fleet, entry, fleet_on, names, towards, until
 
@@ -408,7 +408,7 @@ async def test_a_scan_passes_over_what_is_not_an_entry(fleet: Fleet) -> None:
 class Counted:
     """The connections of a store, whose round trips are counted."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Server) -> None:
         self._connections = connections
         self.trips = 0
 

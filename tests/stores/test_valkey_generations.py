@@ -9,7 +9,7 @@ import pytest
 
 from app.models import Counts, EmbeddingModel
 from app.stores.valkey import ValkeyStore
-from app.stores.valkey_client import Command, Connections
+from app.stores.valkey_client import Command, Server
 from app.stores.valkey_search import IndexOptions
 from app.stores.valkey_url import address_of
 from benchmarks.churn import churn
@@ -62,7 +62,7 @@ async def put_aside(fleet: Fleet, list_: str) -> None:
 class Interrupted:
     """The connections of a store, where something happens before a command is sent."""
 
-    def __init__(self, connections: Connections, before: str, act: Callable[[], Awaitable[Any]]):
+    def __init__(self, connections: Server, before: str, act: Callable[[], Awaitable[Any]]):
         self._connections = connections
         self._before = before
         self._act: Callable[[], Awaitable[Any]] | None = act

@@ -19,6 +19,7 @@ from app.stores.valkey import ValkeyStore
 from app.stores.valkey_keys import Keys
 from app.stores.valkey_search import IndexOptions
 from app.stores.valkey_url import address_of
+from tests.valkey.cluster import Cluster, valkey_cluster
 from tests.valkey.server import StandIn, ValkeySearch, valkey_search
 
 README = (Path(__file__).parent.parent.parent / "README.md").read_text()
@@ -73,7 +74,21 @@ async def fleet_on(version: str = "1.2.1", **config: Any) -> AsyncIterator[Fleet
 async def as_in_readme(server: StandIn) -> str:
     """Make the user whose rights README gives, and give the server's URL for it."""
     await server.add_user(*RIGHTS.split())
-    return server.url.replace("//", f"//{_USER}:secret@")
+    return as_user(server.url)
+
+
+def as_user(url: str) -> str:
+    """Give the URL for the user whose rights README gives."""
+    return url.replace("//", f"//{_USER}:secret@")
+
+
+@asynccontextmanager
+async def cluster_in_readme() -> AsyncIterator[Cluster]:
+    """Give a cluster that knows the user whose rights README gives, and may refuse it nothing."""
+    async with valkey_cluster() as cluster:
+        await cluster.add_user(*RIGHTS.split(), *CLUSTER_RIGHTS.split()[1:])
+        yield cluster
+        assert await cluster.denied(_USER) == []
 
 
 def entry(name: str, **changes: Any) -> StoredResponse:

@@ -11,6 +11,8 @@ from tests.valkey.resp import Push, Reply, Stream, command
 
 Command = tuple[bytes | str | int, ...]
 
+_READS = {"PEXPIRETIME", "HMGET", "HGETALL"}
+
 
 class Admin:
     """Asks the real server, and hears in the same order what happens to its keys.
@@ -26,8 +28,9 @@ class Admin:
         self._on_flush = on_flush
         self._waiting: deque[asyncio.Future[Reply]] = deque()
 
-    async def open(self, path: Path) -> None:
-        """Connect through a unix socket."""
+    async def open(self, path: Path, *, is_node: bool = False) -> None:
+        """Connect through a unix socket; `is_node` is true of a node of a cluster."""
+        self._is_node = is_node
         self._reader, self._writer = await asyncio.open_unix_connection(path)
         self._listener = asyncio.create_task(self._listen())
         # Reading as the stand-in must neither prolong a key's life under LRU nor cause
@@ -39,7 +42,7 @@ class Admin:
             ("CLIENT", "TRACKING", "ON", "OPTIN"),
         )
         self._writer.write(command("PSUBSCRIBE", "__keyspace@*__:*"))  # answered by a push
-        await self.call(("PING",))
+        await self.call(("PING",), *([("READONLY",)] if is_node else []))
 
     async def call(self, *commands: Command) -> list[Reply]:
         """Send commands in one piece. Raises ConnectionError if the server goes away."""
@@ -47,8 +50,12 @@ class Admin:
         futures: list[asyncio.Future[Reply]] = [loop.create_future() for _ in commands]
         if self._listener.done():
             raise ConnectionResetError("the server is gone")
-        self._waiting.extend(futures)
-        self._writer.write(b"".join(command(*words) for words in commands))
+        for words, future in zip(commands, futures, strict=True):
+            if self._is_node and words[0] in _READS:  # whatever slot moves here just now
+                self._waiting.append(loop.create_future())
+                self._writer.write(command("ASKING"))
+            self._waiting.append(future)
+            self._writer.write(command(*words))
         return await asyncio.gather(*futures)
 
     async def call_in(self, database: int, *commands: Command) -> list[Reply]:

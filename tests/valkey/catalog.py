@@ -35,12 +35,13 @@ class Catalog:
         self._ballast: Ballast | None = None
         self.defects: list[BaseException] = []
 
-    async def open(self, path: Path, *, has_limit: bool) -> None:
+    async def open(self, path: Path, *, has_limit: bool, is_node: bool = False) -> None:
         """Connect to a server that has just started, with the indexes that it still has.
 
-        `has_limit` says that memory is limited, so that what indexes use must weigh.
+        `has_limit` says that memory is limited, so that what indexes use must weigh; `is_node`
+        that it is one of a cluster.
         """
-        await self.admin.open(path)
+        await self.admin.open(path, is_node=is_node)
         self._ballast = Ballast(path) if has_limit else None
         self._changed.clear()
         self._run(self._keep_up())
@@ -78,6 +79,13 @@ class Catalog:
         if self.indexes:
             await self.admin.call(("PING",))
             await self.settle()
+
+    async def look_again(self) -> None:
+        """Index what has come or gone without an event: keys of slots that moved at once."""
+        for (database, _), index in self.indexes.items():
+            keys = {*index.documents, *await self._scan(database, index)}
+            self._changed.update((database, key) for key in keys)
+        await self.settle()
 
     async def settle(self) -> None:
         """Index what is known to have changed."""
@@ -146,7 +154,7 @@ class Catalog:
         for (_, key, index), _, expires_at, values in zip(
             wanted, replies, replies, replies, strict=True
         ):
-            if expires_at == _GONE:
+            if expires_at == _GONE or isinstance(expires_at, Failure):  # it is another node's
                 index.remove(key)
             elif not isinstance(values, Failure):  # of another type: what was indexed stays
                 fields = dict(zip(index.identifiers, values, strict=True))

@@ -37,6 +37,11 @@ class Process:
         return self._process.pid
 
     @property
+    def is_node(self) -> bool:
+        """Tell whether it is one of a cluster."""
+        return self.config.get("cluster-enabled") == "yes"
+
+    @property
     def is_persistent(self) -> bool:
         return self.config["appendonly"] == "yes" or self.config["save"] != '""'
 

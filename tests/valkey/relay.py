@@ -18,6 +18,7 @@ from tests.valkey.resp import Failure, Push, Reply, Simple, Stream, command, enc
 _HELLO = command("HELLO")
 _NOT_KNOWN = b"NOAUTH Authentication required."
 _UNPAIRED = {b"SUBSCRIBE", b"PSUBSCRIBE", b"SSUBSCRIBE", b"MONITOR"}
+_REPLICATES = {(b"PSYNC",), (b"SYNC",), (b"CLUSTER", b"SYNCSLOTS")}
 # What is answered when it is indexed; in a transaction, indexing is put off.
 _WRITES = {b"HSET", b"HMSET", b"HSETEX", b"HDEL", b"DEL", b"UNLINK"}
 _CHUNK = 1 << 18
@@ -51,6 +52,7 @@ class Relay:
         self._database = 0
         self._has_written = False
         self._is_paired = True  # one reply to each command
+        self._is_between_servers = False  # of which nothing is to be understood
         self._turn = asyncio.Event()  # is set while the next command may go to the server
         self._turn.set()
 
@@ -88,8 +90,14 @@ class Relay:
         stream = Stream()
         with suppress(OSError):
             while data := await self._from_client.read(_CHUNK):
-                for request in stream.feed(data):
-                    self._requested.put_nowait(request)
+                if self._is_between_servers:
+                    self._requested.put_nowait(([], data))
+                    continue
+                for words, raw in stream.feed(data):
+                    names = tuple(word.upper() for word in words)
+                    if names[:1] in _REPLICATES or names[:2] in _REPLICATES:
+                        self._is_between_servers, self._is_paired = True, False
+                    self._requested.put_nowait((words, raw))
 
     async def _turns(self) -> None:
         with suppress(OSError):
@@ -125,6 +133,10 @@ class Relay:
         stream = Stream()
         with suppress(OSError):
             while data := await self._from_server.read(_CHUNK):
+                if self._is_between_servers:
+                    self._to_client.write(data)
+                    await self._to_client.drain()
+                    continue
                 self._has_written = False
                 replies = [await self._reply(*reply) for reply in stream.feed(data)]
                 if self._has_written:

@@ -61,11 +61,17 @@ class ValkeySearch(Protocol):
 class StandIn:
     """The real server behind a relay that answers the module's commands."""
 
-    def __init__(self, process: Process, module: SearchModule, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self,
+        process: Process,
+        module: SearchModule,
+        tls: ssl.SSLContext | None = None,
+        port: int = 0,
+    ) -> None:
         self._process = process
         self._module = module
         self._tls = tls
-        self._port = 0
+        self._port = port
         self._listeners: list[asyncio.Server] = []
         self._relays: dict[Relay, asyncio.Task[None]] = {}
         self._defects: list[Exception] = []
@@ -93,8 +99,8 @@ class StandIn:
     async def start(self) -> None:
         """Start the server, then listen."""
         await self._process.start()
-        has_limit = "maxmemory" in self._process.config
-        await self._module.catalog.open(self._process.socket, has_limit=has_limit)
+        has_limit, is_node = "maxmemory" in self._process.config, self._process.is_node
+        await self._module.catalog.open(self._process.socket, has_limit=has_limit, is_node=is_node)
         for user in self._users:
             await self._set_user(*user)
         unix = self._process.folder / "relay"
@@ -211,7 +217,8 @@ async def valkey_search(
     What indexes take weighs in the server's memory only where `maxmemory` is given, be it 0. The
     stand-in's own connections are called `stand-in` in CLIENT LIST.
     """
-    if url := os.environ.get("VALKEY_URL"):
+    url = os.environ.get("VALKEY_URL", "")
+    if url and "+cluster" not in url:
         if config or tls is not None or version != "1.2.1":
             pytest.skip("only the stand-in can be configured")
         await _flush(url)

@@ -1,0 +1,98 @@
+"""Which node of a cluster has which keys. Pure.
+
+A key belongs to one of 16,384 slots, a slot to one shard: a primary and its replicas. See
+https://valkey.io/topics/cluster-spec/.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from valkey.crc import key_slot
+
+_REDIRECTION = re.compile(r"(MOVED|ASK) (\d+) (\S*):(\d+)")
+_UNKNOWN = "?"  # what a node says that does not know its own name
+
+
+class Place(NamedTuple):
+    """Where a node listens."""
+
+    host: str
+    port: int
+
+
+class Range(NamedTuple):
+    """The slots from `first` to `last`, and the places that have them, the primary first."""
+
+    first: int
+    last: int
+    places: tuple[Place, ...]
+
+
+class Redirection(NamedTuple):
+    """Where a key is instead: for good, or with `is_passing` while its slot moves there."""
+
+    slot: int
+    place: Place
+    is_passing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The shards of a cluster, as one of its nodes tells of them; by their first slots."""
+
+    ranges: Sequence[Range]
+
+    @property
+    def shards(self) -> list[tuple[Place, ...]]:
+        """List the places of each shard, the primary first."""
+        return list({told.places[0]: told.places for told in self.ranges}.values())
+
+    def shard_of(self, slot: int) -> tuple[Place, ...]:
+        """Give the places that have a slot, the primary first; none if nobody has it."""
+        index = bisect_right(self.ranges, slot, key=lambda told: told.first) - 1
+        if index < 0 or slot > self.ranges[index].last:
+            return ()
+        return self.ranges[index].places
+
+
+def slot_of(key: str | bytes) -> int:
+    """Give the slot of a key."""
+    slot: int = key_slot(key.encode() if isinstance(key, str) else key)
+    return slot
+
+
+def layout_in(reply: Any, asked: Place) -> Layout:
+    """Read the reply to CLUSTER SLOTS of a node. Raises ValueError where it is none."""
+    if not isinstance(reply, list):
+        raise ValueError("not the slots of a cluster")
+    ranges = []
+    for first, last, primary, *replicas in reply:
+        told = _place(primary, asked)
+        if told is not None:
+            others = [_place(replica, asked) for replica in replicas]
+            ranges.append(Range(first, last, (told, *(p for p in others if p is not None))))
+    return Layout(sorted(ranges))
+
+
+def redirection_in(reply: object, asked: Place) -> Redirection | None:
+    """Read where a node says that a key is, if that is what it says."""
+    if not isinstance(reply, Exception):
+        return None
+    told = _REDIRECTION.fullmatch(str(reply))
+    if told is None:
+        return None
+    kind, slot, host, port = told.groups()
+    return Redirection(int(slot), Place(_host(host, asked), int(port)), kind == "ASK")
+
+
+def _place(told: Sequence[Any], asked: Place) -> Place | None:
+    name = (told[0] or b"").decode()
+    return None if name == _UNKNOWN else Place(_host(name, asked), int(told[1]))
+
+
+def _host(name: str, asked: Place) -> str:
+    """Name a host; one that is not told is the one that was asked."""
+    return name if name not in {"", _UNKNOWN} else asked.host

@@ -14,6 +14,7 @@ from app.models import Aging, Bypass, Header, Neighbor, Unfit
 from app.openai import ChatRequest, JsonObject
 
 _FINISHED = frozenset({"stop", "tool_calls", "function_call"})
+_WHOLE = frozenset({None, "finish-reason", "refusal", "audio", "empty"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,11 @@ def why_not_stored(completion: JsonObject, choices: int) -> Unfit | None:
         if reason := _why_not_choice(choice):
             return reason
     return None
+
+
+def is_whole(reason: Unfit | None) -> bool:
+    """Tell whether an answer that is not stored for a reason may still go to all who asked."""
+    return reason in _WHOLE
 
 
 def _is_choice(choice: object) -> bool:

@@ -10,6 +10,7 @@ from app.cache import Hit, Lookup, SemanticCache
 from app.errors import NotCached, NotUnderstood
 from app.forwarding import NOT_CACHED, Forwarder, Forwarding, outgoing
 from app.headers import cache_control, credentials
+from app.joining import Joined
 from app.key import KeyRules, build_key
 from app.metrics import Metrics
 from app.models import CacheStatus, ClientRequest, Clock, Head, Replay, StoredResponse
@@ -21,7 +22,7 @@ from app.singleflight import Flight, Reader, SingleFlight
 from app.threads import by_size
 from app.turns import Turn, Turns
 
-Answer = Replay | Reader | Forwarding
+Answer = Replay | Reader | Joined | Forwarding
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +85,23 @@ class Proxy:
 
         if answer := await self._replay(question, await self._cache.exact(lookup)):
             return answer
-        flight = (key.digest, chat.shape, control, self._cache.epoch)
-        reader = self._flights.join(flight, fill)
+        flight = (key.digest, control, self._cache.epoch)
+        reader = self._flights.join(flight, fill, chat.form)
         if reader.collapsed:
             self._metrics.collapsed.inc()
-        return reader
+        if reader.form == chat.form:
+            return reader
+        again = partial(self._flights.join, (*flight, chat.form), fill, chat.form)
+        return Joined(reader, chat.form, partial(self._render, chat), again)
 
     async def _fill(self, question: _Question, flight: Flight) -> None:
         """Fetch the answer of a flight: from the store by meaning, or from the upstream."""
         lookup = question.lookup
         if lookup.control.no_cache:
             await self._cache.embed(lookup)
-        elif answer := await self._replay(question, await self._find(lookup)):
+        elif (hit := await self._find(lookup)) and (answer := await self._replay(question, hit)):
             flight.begin(answer.head)
+            flight.settle(hit.stored.completion)
             await flight.write(answer.body)
             return
         if lookup.control.only_if_cached:
@@ -152,14 +157,22 @@ class Proxy:
         """Render a hit; a stored response that cannot be read is a miss."""
         if hit is None:
             return None
-        now = self._clock()
-        status = CacheStatus.hit(hit.stored, now, hit.distance)
+        status = CacheStatus.hit(hit.stored, self._clock(), hit.distance)
+        answer = await self._render(question.chat, hit.stored.completion, status)
+        if answer is None:
+            self._metrics.failures.labels("store").inc()
+        return answer
+
+    async def _render(
+        self, chat: ChatRequest, completion: bytes, status: CacheStatus
+    ) -> Replay | None:
+        """Render a completion as a request asks for it, or give None if it cannot be read."""
         completion_id = f"chatcmpl-{random.getrandbits(128):032x}"
-        render = partial(rendering.replay, hit.stored, question.chat, status)
+        render = partial(rendering.replay, completion, chat, status)
         try:
             return await by_size(
-                len(hit.stored.completion), partial(render, completion_id=completion_id, now=now)
+                len(completion),
+                partial(render, completion_id=completion_id, now=self._clock()),
             )
         except ValueError:
-            self._metrics.failures.labels("store").inc()
             return None

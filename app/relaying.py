@@ -21,19 +21,23 @@ async def relay(
 ) -> None:
     """Pass an answer on as it arrives; `keep` is called with what may be stored, at most once.
 
-    That is before the last bytes go on: who has read them and asks again, hits.
+    That is before the last bytes go on: who has read them and asks again, hits. What the answer
+    adds up to, be it fit to be stored or not, is told to those who wait for it in another form.
     """
     flight.begin(head)
     async for piece in response:
         recording.feed(piece)
-        await _settle(recording, keep)
+        await _settle(flight, recording, keep)
         await flight.write(piece)
     recording.end()
-    await _settle(recording, keep)
+    await _settle(flight, recording, keep)
 
 
-async def _settle(recording: Recording[T], keep: Callable[[T], None]) -> None:
+async def _settle(flight: Flight, recording: Recording[T], keep: Callable[[T], None]) -> None:
     if recording.is_complete:
         outcome = await by_size(recording.size, recording.outcome)
+        flight.settle(recording.content)
         if outcome is not None:
             keep(outcome)
+    elif recording.reason:
+        flight.settle(None)

@@ -63,6 +63,7 @@ LAYERS = [
     ],
     [
         "singleflight",
+        "joining",
         "turns",
         "relaying",
         "parts",

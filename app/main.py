@@ -14,6 +14,7 @@ from app import __version__
 from app.api.admin import admin_routes
 from app.api.cached import CachedRoute
 from app.api.ops import ops_routes
+from app.api.pacing import PacedHandler
 from app.api.passthrough import OtherRoutes, Passthrough, PassthroughRoutes
 from app.cache import SemanticCache
 from app.embedders.local import LocalEmbedder
@@ -182,7 +183,9 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
         ],
     )
     app.state.ready = False
-    for path, handler in ((CHAT_COMPLETIONS, proxy), (EMBEDDINGS, embeddings)):
+    delay = settings.replay_chunk_delay_ms / 1000
+    chat = PacedHandler(proxy, delay) if delay else proxy
+    for path, handler in ((CHAT_COMPLETIONS, chat), (EMBEDDINGS, embeddings)):
         endpoint = CachedRoute(handler, forwarder, settings.max_body_bytes)
         app.router.routes.append(Route(path, endpoint, methods=["POST"]))
     app.include_router(ops_routes(cache, parts.metrics))
@@ -222,6 +225,7 @@ def _rules(settings: Settings, verifier: Verifier | None) -> Rules:
             ttl=settings.ttl,
             store_timeout=settings.store_timeout,
             embedder_timeout=settings.embedder_timeout,
+            finish_abandoned=settings.finish_abandoned,
         ),
     )
 

@@ -22,7 +22,8 @@ class Limits:
     """What a deployment allows.
 
     `max_distance` is cosine; `max_bytes` is the size of a body; the rest is in seconds:
-    `ttl` the freshness lifetime, the others what one look-up may cost.
+    `ttl` the freshness lifetime, the others what one look-up may cost. With `finish_abandoned`, an
+    answer that all clients have left is fetched to its end, and stored.
     """
 
     max_distance: float = 0.15
@@ -31,6 +32,7 @@ class Limits:
     ttl: float = 3600.0
     store_timeout: float = 0.25
     embedder_timeout: float = 2.0
+    finish_abandoned: bool = False
 
 
 def bypass_reason(chat: ChatRequest, control: CacheControl, limits: Limits) -> Bypass | None:

@@ -58,7 +58,7 @@ class Proxy:
         self._rules = rules
         self._metrics = metrics
         self._clock = clock
-        self._flights = SingleFlight(rules.limits.max_bytes)
+        self._flights = SingleFlight(rules.limits.max_bytes, finish=rules.limits.finish_abandoned)
         self._turns = Turns()
 
     async def handle(self, request: ClientRequest, body: bytes) -> Answer:

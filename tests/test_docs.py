@@ -42,6 +42,8 @@ def rows(text: str) -> dict[str, list[str]]:
 def default_of(name: str) -> str:
     """Write a setting's default as the environment would."""
     default = Settings.model_fields[name].default
+    if isinstance(default, bool):
+        return str(default).lower()
     if isinstance(default, float):
         return f"{default:g}" if default < 1e6 else str(default)
     if default in (None, ()) or (

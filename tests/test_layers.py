@@ -81,6 +81,7 @@ LAYERS = [
         "responses",
         "middleware",
         "api.cached",
+        "api.pacing",
         "api.passthrough",
         "api.ops",
         "api.admin",

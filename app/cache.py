@@ -117,6 +117,10 @@ class SemanticCache:
         """Begin to store a response, and return at once."""
         self._store.put(stored, embedding)
 
+    async def written(self, key: CacheKey) -> None:
+        """Wait until a response that is being stored under a key is, or has failed to be."""
+        await self._store.written(key.digest)
+
     async def entry(self, digest: str) -> StoredResponse | None:
         """Give a stored response to an operator. Raises PartUnavailable."""
         return await self._store.entry(digest)

@@ -21,8 +21,9 @@ from app.embedders.local import LocalEmbedder
 from app.embedders.remote import RemoteEmbedder
 from app.embeddings import EmbeddingsProxy
 from app.errors import ConfigurationError
+from app.fleet import Fleet
 from app.forwarding import Forwarder
-from app.interfaces import Embedder, Upstream, Verifier, WholeStore
+from app.interfaces import Embedder, Leases, Upstream, Verifier, WholeStore
 from app.judge import Bar, Guards, Judge
 from app.key import KeyRules
 from app.metrics import Metrics
@@ -37,10 +38,15 @@ from app.store_parts import EmbeddingStorePart, StorePart
 from app.stores.memory import MemoryStore
 from app.stores.sqlite import SqliteStore
 from app.stores.valkey import ValkeyStore
+from app.stores.valkey_client import Connections
+from app.stores.valkey_keys import Keys
+from app.stores.valkey_lease import ValkeyLeases
 from app.stores.valkey_search import IndexOptions
 from app.stores.valkey_url import address_of
 from app.upstream import HttpUpstream, Target
 from app.verifier import load_verifier
+
+_LEASING = 8  # connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,7 @@ class Adapters:
     metrics: Metrics
     clock: Clock
     verifier: Verifier | None = None
+    leases: Leases | None = None
 
 
 def adapters_for(
@@ -71,7 +78,8 @@ def adapters_for(
         verifier = None
     elif verifier is None:
         verifier = load_verifier(Path(settings.verifier_model), embedder.name)
-    return Adapters(store, embedder, upstream, metrics, clock, verifier)
+    leases = _leases(settings, embedder)
+    return Adapters(store, embedder, upstream, metrics, clock, verifier, leases)
 
 
 def _store(settings: Settings, embedder: Embedder, metrics: Metrics, clock: Clock) -> WholeStore:
@@ -110,6 +118,14 @@ def _valkey_store(settings: Settings, embedder: Embedder, clock: Clock) -> Valke
         raise ConfigurationError(
             f"REPRISE_STORE={settings.shown_store} names a ca that cannot be read: {error.strerror}"
         ) from error
+
+
+def _leases(settings: Settings, embedder: Embedder) -> Leases | None:
+    if not settings.is_shared or not settings.fleet_collapse_wait:
+        return None
+    address = address_of(settings.store)
+    connections = Connections(address, _LEASING, settings.store_timeout)
+    return ValkeyLeases(connections, Keys.of(embedder.name, embedder.dimensions))
 
 
 def _upstream(settings: Settings) -> Upstream:
@@ -151,7 +167,8 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     """Put the proxy together."""
     parts = adapters or adapters_for(settings)
     rules = _rules(settings, parts.verifier)
-    forwarder = Forwarder(parts.upstream, parts.metrics)
+    fleet = Fleet(parts.leases, settings.fleet_collapse_wait, parts.metrics)
+    forwarder = Forwarder(parts.upstream, parts.metrics, fleet)
     cache = SemanticCache(
         StorePart(parts.store, parts.metrics),
         EmbedderPart(parts.embedder, parts.metrics),
@@ -165,7 +182,12 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with aclosing(parts.upstream), aclosing(cache), aclosing(vectors):
+        async with (
+            aclosing(parts.upstream),
+            aclosing(cache),
+            aclosing(vectors),
+            aclosing(fleet),
+        ):
             app.state.ready = True
             yield
             app.state.ready = False

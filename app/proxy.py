@@ -8,6 +8,7 @@ from functools import partial
 from app import policy, rendering
 from app.cache import Hit, Lookup, SemanticCache
 from app.errors import NotCached, NotUnderstood
+from app.fleet import Lead
 from app.forwarding import NOT_CACHED, Forwarder, Forwarding, outgoing
 from app.headers import cache_control, credentials
 from app.joining import Joined
@@ -100,13 +101,28 @@ class Proxy:
         if lookup.control.no_cache:
             await self._cache.embed(lookup)
         elif (hit := await self._find(lookup)) and (answer := await self._replay(question, hit)):
-            flight.begin(answer.head)
-            flight.settle(hit.stored.completion)
-            await flight.write(answer.body)
+            await _give(flight, hit, answer)
             return
         if lookup.control.only_if_cached:
             raise NotCached(NOT_CACHED)
-        await self._forward(question, flight)
+        if lookup.control.no_cache or lookup.failure:
+            await self._forward(question, flight, Lead())
+            return
+        look = partial(self._look, question)
+        written = partial(self._cache.written, lookup.key)
+        async with self._forwarder.fleet.lead(lookup.key.digest, look, written) as lead:
+            if lead.found:
+                await _give(flight, *lead.found)
+            else:
+                await self._forward(question, flight, lead)
+
+    async def _look(self, question: _Question) -> tuple[Hit, Replay] | None:
+        """Look whether another proxy has stored the answer meanwhile."""
+        known = question.lookup
+        lookup = self._cache.lookup(known.key, known.control, known.credentials)
+        hit = await self._cache.exact(lookup)
+        answer = await self._replay(question, hit)
+        return (hit, answer) if hit and answer else None
 
     async def _find(self, lookup: Lookup) -> Hit | None:
         """Look again for the same question, then for one that means the same.
@@ -121,7 +137,9 @@ class Proxy:
         """
         return await self._cache.exact(lookup) or await self._cache.semantic(lookup)
 
-    async def _forward(self, question: _Question, flight: Flight) -> None:
+    async def _forward(
+        self, question: _Question, flight: Flight, lead: Lead[tuple[Hit, Replay]]
+    ) -> None:
         """Pass the upstream's answer on as it arrives, and keep a copy that may be stored."""
         lookup = question.lookup
         status = CacheStatus.miss(
@@ -136,7 +154,7 @@ class Proxy:
                 head = Head(response.status_code, response.headers, status)
                 recording = ChatRecording(question.chat, head, self._rules.limits)
                 keep = partial(self._keep, question, epoch, turn)
-                await relay(flight, response, head, recording, keep)
+                await relay(flight, lead.watch(response), head, recording, keep)
         if recording.reason:
             self._metrics.not_stored.labels(recording.reason).inc()
 
@@ -176,3 +194,9 @@ class Proxy:
             )
         except ValueError:
             return None
+
+
+async def _give(flight: Flight, hit: Hit, answer: Replay) -> None:
+    flight.begin(answer.head)
+    flight.settle(hit.stored.completion)
+    await flight.write(answer.body)

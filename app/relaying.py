@@ -1,9 +1,8 @@
 """An upstream's answer on its way to the readers of a flight, and the copy beside it."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable
 from typing import TypeVar
 
-from app.interfaces import UpstreamResponse
 from app.models import Head
 from app.recording import Recording
 from app.singleflight import Flight
@@ -14,7 +13,7 @@ T = TypeVar("T")
 
 async def relay(
     flight: Flight,
-    response: UpstreamResponse,
+    response: AsyncIterable[bytes],
     head: Head,
     recording: Recording[T],
     keep: Callable[[T], None],

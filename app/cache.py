@@ -227,6 +227,10 @@ class SemanticCache:
         """Begin to store a response, and return at once."""
         self._store.put(stored, embedding)
 
+    async def written(self, key: CacheKey) -> None:
+        """Wait until a response that is being stored under a key is, or has failed to be."""
+        await self._store.written(key.digest)
+
     async def count(self) -> Counts | None:
         """Tell how much is stored; None if the store does not say."""
         try:

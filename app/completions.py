@@ -14,7 +14,8 @@ from app.errors import NotUnderstood
 from app.openai import JsonObject
 
 _ENVELOPE = frozenset({"id", "object", "created", "obfuscation"})
-_WHOLE = frozenset({"finish_reason", "id", "index", "name", "role", "type"})  # never told in pieces
+# Never told in pieces, though some servers repeat them.
+_WHOLE = frozenset({"finish_reason", "format", "id", "index", "name", "role", "type"})
 _IN_EVERY_CHUNK = frozenset({"model", "system_fingerprint", "service_tier"})
 _PIECE = re.compile(r".{1,64}(?:\s|$)|.{1,64}", re.DOTALL)
 

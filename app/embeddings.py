@@ -183,7 +183,9 @@ class EmbeddingsProxy:
         return {digest: a for digest, a in askings.items() if a and a.flight.joinable}
 
     def _start(self, batch: Batch) -> _Asking:
-        flight = Flight(partial(self._fill, batch), self._rules.limits.max_bytes)
+        limits = self._rules.limits
+        fill = partial(self._fill, batch)
+        flight = Flight(fill, limits.max_bytes, finish=limits.finish_abandoned)
         asking = _Asking(flight, batch)
         if not batch.control.no_cache:
             names = [(self._store.epoch, digest) for digest in batch.digests]

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 from app.errors import NotCached, UpstreamInterrupted, UpstreamTimeout, UpstreamUnreachable
+from app.fleet import Fleet
 from app.headers import cache_control
 from app.interfaces import Upstream, UpstreamResponse
 from app.metrics import Metrics
@@ -13,9 +14,10 @@ NOT_CACHED = "Nothing stored answers this request."
 
 
 class Forwarder:
-    """The one way to the upstream."""
+    """The one way to the upstream, which one proxy of a fleet goes for all."""
 
-    def __init__(self, upstream: Upstream, metrics: Metrics) -> None:
+    def __init__(self, upstream: Upstream, metrics: Metrics, fleet: Fleet | None = None) -> None:
+        self.fleet = fleet or Fleet(None, 0.0, metrics)
         self._upstream = upstream
         self._seconds = metrics.upstream_seconds
         self._failures = metrics.failures.labels("upstream")

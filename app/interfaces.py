@@ -108,6 +108,25 @@ class WholeStore(Store, EmbeddingStore, Protocol):
     """A store of responses and embeddings, which share their epoch."""
 
 
+class Leases(Protocol):
+    """Who of a fleet asks for an answer. A lease lasts for some `seconds` and runs out by itself.
+
+    A `token` names a holder: a late one does not touch the lease of its successor.
+    """
+
+    async def take(self, name: str, token: str, seconds: float) -> str:
+        """Take a lease that is free; give the token of who holds it now."""
+
+    async def renew(self, name: str, token: str, seconds: float) -> bool:
+        """Let a lease last for so long from now; tell whether it still was ours."""
+
+    async def release(self, name: str, token: str) -> None:
+        """Give a lease back, if it still is ours."""
+
+    async def aclose(self) -> None:
+        """Let go of everything."""
+
+
 class Embedder(Protocol):
     """Turns a text into a vector whose direction is its meaning."""
 

@@ -16,6 +16,7 @@ from app.api.admin import admin_routes
 from app.api.cached import CachedRoute
 from app.api.explaining import explain_route
 from app.api.ops import ops_routes
+from app.api.pacing import PacedHandler
 from app.api.passthrough import OtherRoutes, Passthrough, PassthroughRoutes
 from app.cache import SemanticCache
 from app.curator import Curator
@@ -24,8 +25,9 @@ from app.embedders.remote import RemoteEmbedder
 from app.embeddings import EmbeddingsProxy
 from app.errors import ConfigurationError
 from app.explaining import Explainer
+from app.fleet import Fleet
 from app.forwarding import Forwarder
-from app.interfaces import Embedder, Upstream, Verifier, WholeStore
+from app.interfaces import Embedder, Leases, Upstream, Verifier, WholeStore
 from app.judge import Bar, Guards, Judge
 from app.key import KeyRules
 from app.metrics import Metrics
@@ -40,6 +42,9 @@ from app.store_parts import EmbeddingStorePart, StorePart
 from app.stores.memory import MemoryStore
 from app.stores.sqlite import SqliteStore
 from app.stores.valkey import ValkeyStore
+from app.stores.valkey_cluster import servers_at
+from app.stores.valkey_keys import Keys
+from app.stores.valkey_lease import ValkeyLeases
 from app.stores.valkey_search import IndexOptions
 from app.stores.valkey_url import address_of
 from app.upstream import HttpUpstream, Target
@@ -56,6 +61,7 @@ class Adapters:
     metrics: Metrics
     clock: Clock
     verifier: Verifier | None = None
+    leases: Leases | None = None
 
 
 def adapters_for(
@@ -74,7 +80,8 @@ def adapters_for(
         verifier = None
     elif verifier is None:
         verifier = load_verifier(Path(settings.verifier_model), embedder.name)
-    return Adapters(store, embedder, upstream, metrics, clock, verifier)
+    leases = _leases(settings, embedder)
+    return Adapters(store, embedder, upstream, metrics, clock, verifier, leases)
 
 
 def _store(settings: Settings, embedder: Embedder, metrics: Metrics, clock: Clock) -> WholeStore:
@@ -116,6 +123,13 @@ def _valkey_store(settings: Settings, embedder: Embedder, clock: Clock) -> Valke
         ) from error
 
 
+def _leases(settings: Settings, embedder: Embedder) -> Leases | None:
+    if not settings.is_shared or not settings.fleet_collapse_wait:
+        return None
+    _, server = servers_at(address_of(settings.store), settings.store_timeout)
+    return ValkeyLeases(server, Keys.of(embedder.name, embedder.dimensions))
+
+
 def _upstream(settings: Settings) -> Upstream:
     if settings.is_simulated:
         return SimulatedUpstream(settings.simulated_delay)
@@ -155,7 +169,8 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     """Put the proxy together."""
     parts = adapters or adapters_for(settings)
     rules = _rules(settings, parts.verifier)
-    forwarder = Forwarder(parts.upstream, parts.metrics)
+    fleet = Fleet(parts.leases, settings.fleet_collapse_wait, parts.metrics)
+    forwarder = Forwarder(parts.upstream, parts.metrics, fleet)
     store = StorePart(parts.store, parts.metrics, neighbors=rules.limits.neighbors)
     embedder = EmbedderPart(parts.embedder, parts.metrics)
     judge = _judge(settings, parts)
@@ -172,6 +187,7 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
             aclosing(parts.upstream),
             aclosing(cache),
             aclosing(vectors),
+            aclosing(fleet),
             aclosing(proxy),
             aclosing(embeddings),
         ):
@@ -192,7 +208,9 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
         ],
     )
     app.state.ready = False
-    for path, handler in ((CHAT_COMPLETIONS, proxy), (EMBEDDINGS, embeddings)):
+    delay = settings.replay_chunk_delay_ms / 1000
+    chat = PacedHandler(proxy, delay) if delay else proxy
+    for path, handler in ((CHAT_COMPLETIONS, chat), (EMBEDDINGS, embeddings)):
         endpoint = CachedRoute(handler, forwarder, settings.max_body_bytes)
         app.router.routes.append(Route(path, endpoint, methods=["POST"]))
     app.include_router(ops_routes(cache, parts.metrics))
@@ -240,6 +258,7 @@ def _rules(settings: Settings, verifier: Verifier | None) -> Rules:
             stale_if_error=settings.stale_if_error,
             store_timeout=settings.store_timeout,
             embedder_timeout=settings.embedder_timeout,
+            finish_abandoned=settings.finish_abandoned,
         ),
     )
 

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from app.errors import NotUnderstood
 
@@ -79,6 +79,13 @@ def _depth(document: object) -> int:
     return depth
 
 
+class Form(NamedTuple):
+    """In what form an answer is asked for: whole or streamed, and then with its usage or not."""
+
+    stream: bool
+    include_usage: bool
+
+
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
     """A view of the body of a chat completion request; `document` is the whole of it."""
@@ -112,10 +119,9 @@ class ChatRequest:
         )
 
     @property
-    def shape(self) -> tuple[bool, str]:
+    def form(self) -> Form:
         """What makes the bytes of two answers to one question differ."""
-        options = self.document.get("stream_options")
-        return self.stream, json.dumps(options, sort_keys=True) if options else ""
+        return Form(self.stream, self.stream and self.include_usage)
 
 
 def _unknown() -> NoReturn:

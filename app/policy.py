@@ -16,6 +16,7 @@ from app.openai import ChatRequest, JsonObject
 
 _FINISHED = frozenset({"stop", "tool_calls", "function_call"})
 _MOST_CANDIDATES = 4  # what is worth being read word by word
+_WHOLE = frozenset({None, "finish-reason", "refusal", "audio", "empty"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,8 @@ class Limits:
     freshness lifetime, `min_ttl` and `max_ttl` its bounds where a client asks for another one,
     `volatile_ttl` that of answers that are bound to their time,
     `stale_while_revalidate` and `stale_if_error` how far past it an answer may serve, the
-    timeouts what one look-up may cost.
+    timeouts what one look-up may cost. With `finish_abandoned`, an answer that all clients have
+    left is fetched to its end, and stored.
     """
 
     max_distance: float = 0.15
@@ -40,6 +42,7 @@ class Limits:
     stale_if_error: float = 0.0
     store_timeout: float = 0.25
     embedder_timeout: float = 2.0
+    finish_abandoned: bool = False
 
     @property
     def stale_lifetime(self) -> float:
@@ -117,6 +120,11 @@ def why_not_stored(completion: JsonObject, choices: int) -> Unfit | None:
         if reason := _why_not_choice(choice):
             return reason
     return None
+
+
+def is_whole(reason: Unfit | None) -> bool:
+    """Tell whether an answer that is not stored for a reason may still go to all who asked."""
+    return reason in _WHOLE
 
 
 def _is_choice(choice: object) -> bool:

@@ -1,6 +1,7 @@
 """The path of a request, from what the client sent to what will answer it."""
 
 import random
+from collections.abc import Hashable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,8 +10,10 @@ from app import freshness, policy, rendering
 from app.cache import Hit, Lookup, SemanticCache, Watch
 from app.directives import Directives, directives
 from app.errors import NotCached, NotUnderstood
+from app.fleet import Lead
 from app.forwarding import NOT_CACHED, Forwarder, Forwarding, outgoing
 from app.headers import credentials
+from app.joining import Joined
 from app.key import KeyRules, build_key
 from app.key_parts import KeyParts, key_parts, parts_text
 from app.labels import labels_of
@@ -37,7 +40,7 @@ from app.threads import by_size
 from app.turns import Turn, Turns
 from app.volatility import volatility_of
 
-Answer = Replay | Reader | Standby | Forwarding
+Answer = Replay | Reader | Joined | Standby | Forwarding
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ class Proxy:
         self._rules = rules
         self._metrics = metrics
         self._clock = clock
-        self._flights = SingleFlight(rules.limits.max_bytes)
+        self._flights = SingleFlight(rules.limits.max_bytes, finish=rules.limits.finish_abandoned)
         self._refreshes = Refreshes(rules.limits.max_bytes, clock)
         self._turns = Turns()
 
@@ -98,19 +101,28 @@ class Proxy:
             return self._forwarder.bypass(request, question)
 
         lookup = question.lookup
-        fill = partial(self._fill, question)
         if lookup.control.no_cache:
-            return self._flights.alone(fill)
+            return self._flights.alone(partial(self._fill, question))
 
-        if answer := await self._answer(question, await self._cache.exact(lookup)):
+        if replay := await self._answer(question, await self._cache.exact(lookup)):
+            return replay
+        answer = self._join(question)
+        if lookup.control.only_if_cached or not question.limits.stale_lifetime:
             return answer
-        flight = (lookup.key.digest, question.chat.shape, question.asked, lookup.labels.tags)
-        reader = self._flights.join((*flight, self._cache.epoch), fill)
+        return Standby(answer, partial(self._stand_in, question), waits=lookup.is_stale)
+
+    def _join(self, question: Question) -> Reader | Joined:
+        """Join the flight of a question, in whatever form it was asked for first, or start it."""
+        lookup, form = question.lookup, question.chat.form
+        flight = (lookup.key.digest, question.asked, lookup.labels.tags, self._cache.epoch)
+        fill = partial(self._fill, question)
+        reader = self._flights.join(flight, fill, form)
         if reader.collapsed:
             self._metrics.collapsed.inc()
-        if lookup.control.only_if_cached or not question.limits.stale_lifetime:
+        if reader.form == form:
             return reader
-        return Standby(reader, partial(self._stand_in, question), waits=lookup.is_stale)
+        again = partial(self._flights.join, (*flight, form), fill, form)
+        return Joined(reader, form, partial(self._render, question.chat), again)
 
     async def understand(
         self, request: ClientRequest, body: bytes, watch: Watch | None = None
@@ -166,29 +178,45 @@ class Proxy:
     async def _fill(self, question: Question, flight: Flight) -> None:
         """Fetch the answer of a flight: from the store by meaning, or from the upstream."""
         lookup = question.lookup
-        if answer := await self._answer(question, await self._find(lookup)):
-            await _land(flight, answer)
+        if (hit := await self._find(lookup)) and (answer := await self._answer(question, hit)):
+            await _give(flight, hit, answer)
             return
         status = _miss(lookup)
-        if not lookup.control.no_cache and (refresh := self._refreshes.join(*self._name(question))):
+        if lookup.control.no_cache or lookup.failure:
+            await self._forward(question, status, flight, Lead())
+            return
+        if refresh := self._refreshes.join(*self._name(question)):
             await follow(flight, refresh)
-        else:
-            await self._forward(question, status, flight)
+            return
+        look = partial(self._look, question)
+        written = partial(self._cache.written, lookup.key)
+        async with self._forwarder.fleet.lead(lookup.key.digest, look, written) as lead:
+            if lead.found:
+                await _give(flight, *lead.found)
+            else:
+                await self._forward(question, status, flight, lead)
+
+    async def _look(self, question: Question) -> tuple[Hit, Replay] | None:
+        """Look whether another proxy has stored the answer meanwhile."""
+        hit = await self._cache.exact(self._cache.again(question.lookup))
+        answer = await self._answer(question, hit)
+        return (hit, answer) if hit and answer else None
 
     async def _refresh(self, question: Question, flight: Flight) -> None:
         """Fetch a newer answer than a stale one, unless the store has one by now."""
         lookup = self._cache.again(question.lookup)
         again = replace(question, lookup=lookup)
-        found = await self._replay(again, await self._cache.exact(lookup))
-        if found and found.head.cache_status.outcome is Outcome.HIT:
-            await _land(flight, found)
+        hit = await self._cache.exact(lookup)
+        found = await self._replay(again, hit)
+        if hit and found and found.head.cache_status.outcome is Outcome.HIT:
+            await _give(flight, hit, found)
             return
         await self._cache.embed(lookup)
-        await self._forward(again, _miss(lookup), flight)
+        await self._forward(again, _miss(lookup), flight, Lead())
 
-    def _name(self, question: Question) -> tuple[tuple[str, str], object]:
-        """Name what a refresh of this question fetches, and its shape."""
-        return (question.lookup.key.digest, self._cache.epoch), question.chat.shape
+    def _name(self, question: Question) -> tuple[tuple[str, str], Hashable]:
+        """Name what a refresh of this question fetches, and its form."""
+        return (question.lookup.key.digest, self._cache.epoch), question.chat.form
 
     async def _find(self, lookup: Lookup) -> Hit | None:
         """Look again for the same question, then for one that means the same.
@@ -208,7 +236,13 @@ class Proxy:
             return None
         return await self._cache.exact(lookup) or await self._cache.semantic(lookup)
 
-    async def _forward(self, question: Question, status: CacheStatus, flight: Flight) -> None:
+    async def _forward(
+        self,
+        question: Question,
+        status: CacheStatus,
+        flight: Flight,
+        lead: Lead[tuple[Hit, Replay]],
+    ) -> None:
         """Pass the upstream's answer on as it arrives, and keep a copy that may be stored."""
         request = outgoing(question.request, identity=True)
         epoch = self._cache.epoch  # of now: a purge while the answer is on its way defeats it
@@ -217,7 +251,7 @@ class Proxy:
                 head = Head(response.status_code, response.headers, status)
                 recording = ChatRecording(question.chat, head, question.limits)
                 keep = partial(self._keep, question, epoch, turn)
-                await relay(flight, response, head, recording, keep)
+                await relay(flight, lead.watch(response), head, recording, keep)
         if recording.reason:
             self._metrics.not_stored.labels(recording.reason).inc()
 
@@ -265,16 +299,24 @@ class Proxy:
         """Render a hit; a stored response that cannot be read is a miss."""
         if hit is None:
             return None
-        now = self._clock()
-        status = CacheStatus.hit(hit.stored, now, hit.distance)
+        status = CacheStatus.hit(hit.stored, self._clock(), hit.distance)
+        answer = await self._render(question.chat, hit.stored.completion, status)
+        if answer is None:
+            self._metrics.failures.labels("store").inc()
+        return answer
+
+    async def _render(
+        self, chat: ChatRequest, completion: bytes, status: CacheStatus
+    ) -> Replay | None:
+        """Render a completion as a request asks for it, or give None if it cannot be read."""
         completion_id = f"chatcmpl-{random.getrandbits(128):032x}"
-        render = partial(rendering.replay, hit.stored, question.chat, status)
+        render = partial(rendering.replay, completion, chat, status)
         try:
             return await by_size(
-                len(hit.stored.completion), partial(render, completion_id=completion_id, now=now)
+                len(completion),
+                partial(render, completion_id=completion_id, now=self._clock()),
             )
         except ValueError:
-            self._metrics.failures.labels("store").inc()
             return None
 
 
@@ -291,6 +333,7 @@ def _miss(lookup: Lookup) -> CacheStatus:
     )
 
 
-async def _land(flight: Flight, replay: Replay) -> None:
-    flight.begin(replay.head)
-    await flight.write(replay.body)
+async def _give(flight: Flight, hit: Hit, answer: Replay) -> None:
+    flight.begin(answer.head)
+    flight.settle(hit.stored.completion)
+    await flight.write(answer.body)

@@ -54,11 +54,13 @@ class Recording(ABC, Generic[T]):
 
     `is_complete` turns true, once, as soon as the answer is all there: then ask for the `outcome`,
     before the last bytes go to the client. `reason` says why an answer is not to be stored.
+    `content` is what any form of the answer can be made of, stored or not, or None.
     """
 
     def __init__(self, head: Head, limits: Limits) -> None:
         headers = head.headers
         self.reason: Unfit | None = None
+        self.content: bytes | None = None
         self.is_complete = False
         self.size = 0  # bytes read
         self._settled = False
@@ -186,13 +188,14 @@ class ChatRecording(Recording[Storable]):
     def _read(self) -> Storable:
         answer = self._builder.completion() if self._is_stream else self._document()
         completion: JsonObject = without_envelope(answer)
-        if reason := policy.why_not_stored(completion, self._choices):
+        reason = policy.why_not_stored(completion, self._choices)
+        if policy.is_whole(reason):
+            told = json.dumps(completion, ensure_ascii=False, separators=(",", ":")).encode()
+            self.content = told
+        if reason:
             raise _NotFit(reason)
         return Storable(
-            json.dumps(completion, ensure_ascii=False, separators=(",", ":")).encode(),
-            self._lifetime,
-            self._stale_lifetime,
-            policy.is_exact_only(completion),
+            told, self._lifetime, self._stale_lifetime, policy.is_exact_only(completion)
         )
 
     def _document(self) -> JsonObject:

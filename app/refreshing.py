@@ -26,7 +26,6 @@ _logger = logging.getLogger("reprise.cache")
 @dataclass(frozen=True, slots=True)
 class _Refresh:
     flight: Flight
-    shape: Hashable
     task: "asyncio.Task[None]"
 
 
@@ -39,20 +38,20 @@ class Refreshes:
         self._under_way: dict[Hashable, _Refresh] = {}
         self._resting: OrderedDict[Hashable, float] = OrderedDict()  # and until when
 
-    def begin(self, name: Hashable, shape: Hashable, fill: Fill) -> None:
+    def begin(self, name: Hashable, form: Hashable, fill: Fill) -> None:
         """Begin to fetch, and return at once, unless that is under way or has just failed."""
         if name in self._under_way or len(self._under_way) >= _MOST:
             return
         if self._resting.get(name, 0.0) > self._clock():
             return
-        flight = Flight(fill, self._window)
+        flight = Flight(fill, self._window, form=form)
         task = asyncio.create_task(self._see_to_its_end(name, flight.join()))
-        self._under_way[name] = _Refresh(flight, shape, task)
+        self._under_way[name] = _Refresh(flight, task)
 
-    def join(self, name: Hashable, shape: Hashable) -> Reader | None:
-        """Follow what is being fetched, if it has the shape that is wanted."""
+    def join(self, name: Hashable, form: Hashable) -> Reader | None:
+        """Follow what is being fetched, if it has the form that is wanted."""
         refresh = self._under_way.get(name)
-        if refresh is None or refresh.shape != shape or not refresh.flight.joinable:
+        if refresh is None or refresh.flight.form != form or not refresh.flight.joinable:
             return None
         return refresh.flight.join(collapsed=True)
 
@@ -92,3 +91,4 @@ async def follow(flight: Flight, reader: Reader) -> None:
         flight.begin(await reader.head())
         async for piece in reader:
             await flight.write(piece)
+        flight.settle(await reader.result())

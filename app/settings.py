@@ -148,6 +148,12 @@ class Settings(BaseSettings):
     isolation: Isolation = _setting(Isolation.CREDENTIAL, "user, credential or shared")
     ignored_headers: _List = _setting((), "header names, separated by commas")
     max_temperature: float = _setting(1.0, "a number, 0 or more", ge=0)
+    finish_abandoned: bool = _setting(False, "true or false")
+    replay_chunk_delay_ms: int = _setting(
+        0, "milliseconds, a whole number from 0 to 10000", ge=0, le=10_000
+    )
+    fleet_collapse_wait: float = _setting(0.0, "seconds from 0 to 600", ge=0, le=600)
+
     max_entries: int = _setting(100_000, "a whole number, 1 or more", ge=1)
     max_body_bytes: int = _setting(10_485_760, "a whole number, 1024 or more", ge=1024)
 

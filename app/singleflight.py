@@ -2,21 +2,25 @@
 
 A *flight* is a task that fetches one answer and keeps it as it arrives. Readers follow at their
 own pace, from the first byte, whenever they came. The task belongs to no reader: the first one
-may leave and the others go on; when the last one leaves, the task is cancelled, which releases
-the upstream.
+may leave and the others go on. When the last one leaves, the task is cancelled, which releases
+the upstream, unless it is to be finished for the sake of what it adds up to.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from contextlib import suppress
 from dataclasses import replace
 
 from app.errors import UpstreamInterrupted, UpstreamUnreachable
 from app.models import Head
 
-_PATIENCE = 10.0  # seconds that one reader may hold the others up
+_PATIENCE = 1.0  # seconds that one reader may hold the others up, in all
 
 Fill = Callable[["Flight"], Awaitable[None]]
-"""Fetches an answer: calls `begin` once, then `write` for each piece; may raise at any point."""
+"""Fetches an answer: calls `begin` once, then `write` for each piece; may raise at any point.
+
+It calls `settle` once the answer is read, for readers who want it in another form.
+"""
 
 
 class Flight:
@@ -26,16 +30,26 @@ class Flight:
     nobody can join any more, what every reader has seen is dropped, and the slowest one may lag
     `window` bytes behind before the upstream has to wait for it: memory is bounded. It waits for
     long only if nobody else does: else those that lag so far behind are cut off.
+
+    `form` is the one that the answer has. With `finish`, the fetch goes on without readers as long
+    as it may add up to something.
     """
 
-    def __init__(self, fill: Fill, window: int) -> None:
+    def __init__(
+        self, fill: Fill, window: int, *, form: Hashable = None, finish: bool = False
+    ) -> None:
+        self.form = form
         self._window = window
+        self._finish = finish
         self._head: Head | None = None
         self._pieces: list[bytes] = []
         self._kept = 0  # bytes in the pieces
         self._dropped = 0  # pieces that are gone from the front
         self._whole = True
         self._ended = False
+        self._cancelled = False
+        self._settled = False
+        self._result: bytes | None = None
         self._error: Exception | None = None
         self._readers: set[Reader] = set()
         self._progress = asyncio.Event()
@@ -44,7 +58,7 @@ class Flight:
     @property
     def joinable(self) -> bool:
         """Tell whether the answer is on its way and a new reader would get all of it."""
-        return self._whole and not self._ended and bool(self._readers)
+        return self._whole and not self._ended and not self._cancelled
 
     def join(self, *, collapsed: bool = False) -> "Reader":
         """Add a reader; `collapsed` marks one that did not start the flight."""
@@ -66,21 +80,36 @@ class Flight:
         self._wake()
         while self._kept > self._window:
             self._whole = False
+            self._cancel_if_in_vain()
             self._progress.clear()
             self._drop_what_all_have_seen()
             if self._kept > self._window:
                 await self._wait_for_the_slowest()
 
+    def settle(self, result: bytes | None) -> None:
+        """Tell what the answer adds up to, None if to nothing; the first word counts."""
+        if not self._settled:
+            self._settled = True
+            self._result = result
+            self._wake()
+            self._cancel_if_in_vain()
+
     async def _wait_for_the_slowest(self) -> None:
-        try:
-            async with asyncio.timeout(_PATIENCE):
+        end = self._dropped + len(self._pieces)
+        slowest = [reader for reader in self._readers if reader.position == self._dropped]
+        if all(reader.position < end for reader in self._readers):
+            await self._progress.wait()  # nobody is held up
+            return
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE - max(reader.held_up for reader in slowest)):
                 await self._progress.wait()
-        except TimeoutError:
-            slowest = {reader for reader in self._readers if reader.position == self._dropped}
-            if len(slowest) < len(self._readers):
-                self._readers -= slowest
-                for reader in slowest:
-                    reader.cut_off()
+        for reader in slowest:
+            reader.held_up += loop.time() - begin
+            if reader.held_up >= _PATIENCE:
+                self._readers.discard(reader)
+                reader.cut_off()
 
     def on_end(self, callback: Callable[[], None]) -> None:
         """Call back once the flight is over, however it ended."""
@@ -111,11 +140,26 @@ class Flight:
             await reader.wait()
         return self._head
 
+    async def result(self, reader: "Reader") -> bytes | None:
+        """Wait for what the answer adds up to, None if to nothing. The body is skipped."""
+        while not (self._settled or self._ended):
+            reader.position = self._dropped + len(self._pieces)
+            self._progress.set()
+            await reader.wait()
+        return self._result
+
     def leave(self, reader: "Reader") -> None:
         """Remove a reader; the last one takes the flight with it."""
         self._readers.discard(reader)
         self._progress.set()
-        if not self._readers and not self._ended:
+        self._cancel_if_in_vain()
+
+    def _cancel_if_in_vain(self) -> None:
+        """End a fetch that nobody reads, once nothing is to be gained from it any more."""
+        if self._readers or self._ended or self._cancelled:
+            return
+        if self._settled or not (self._finish and self._whole):
+            self._cancelled = True
             self._task.cancel()
 
     async def _run(self, fill: Fill) -> None:
@@ -150,7 +194,13 @@ class Reader:
         self.collapsed = collapsed
         self._changed = asyncio.Event()
         self.position = 0  # pieces seen
+        self.held_up = 0.0  # seconds that others have waited for this one
         self.is_cut_off = False
+
+    @property
+    def form(self) -> Hashable:
+        """The form in which the answer comes."""
+        return self._flight.form
 
     async def head(self) -> Head:
         """Wait for the beginning of the answer; raises what the flight failed with."""
@@ -167,6 +217,10 @@ class Reader:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while piece := await self._flight.read(self):
             yield piece
+
+    async def result(self) -> bytes | None:
+        """Skip the body and wait for what the answer adds up to, None if to nothing."""
+        return await self._flight.result(self)
 
     async def aclose(self) -> None:
         """Leave the flight; idempotent."""
@@ -188,25 +242,33 @@ class Reader:
 
 
 class SingleFlight:
-    """The flights under way, by what they fetch."""
+    """The flights under way, by what they fetch; see Flight for `window` and `finish`."""
 
-    def __init__(self, window: int) -> None:
+    def __init__(self, window: int, *, finish: bool = False) -> None:
         self._window = window
+        self._finish = finish
         self._flights: dict[Hashable, Flight] = {}
+        self._started: set[Flight] = set()  # nobody else may hold one that its readers have left
 
-    def join(self, key: Hashable, fill: Fill) -> Reader:
-        """Follow the flight of this key, starting it if there is none to join."""
+    def join(self, key: Hashable, fill: Fill, form: Hashable = None) -> Reader:
+        """Follow the flight of this key, starting it, in this form, if there is none to join."""
         flight = self._flights.get(key)
         if flight is not None and flight.joinable:
             return flight.join(collapsed=True)
-        flight = Flight(fill, self._window)
+        flight = self._start(fill, form)
         self._flights[key] = flight
         flight.on_end(lambda: self._forget(key, flight))
         return flight.join()
 
     def alone(self, fill: Fill) -> Reader:
         """Start a flight that nobody else can join."""
-        return Flight(fill, self._window).join()
+        return self._start(fill, None).join()
+
+    def _start(self, fill: Fill, form: Hashable) -> Flight:
+        flight = Flight(fill, self._window, form=form, finish=self._finish)
+        self._started.add(flight)
+        flight.on_end(lambda: self._started.discard(flight))
+        return flight
 
     def _forget(self, key: Hashable, flight: Flight) -> None:
         if self._flights.get(key) is flight:

@@ -84,3 +84,9 @@ class EventParser:
 def encode(data: bytes) -> bytes:
     """Write one event of type `message`; `data` is one line, such as a JSON document."""
     return b"data: " + data + b"\n\n"
+
+
+def encode_event(event: Event) -> bytes:
+    """Write an event of any type; its data may have several lines."""
+    kind = b"" if event.type == "message" else b"event: " + event.type.encode() + b"\n"
+    return kind + encode(event.data.replace("\n", "\ndata: ").encode())

@@ -35,7 +35,7 @@ class Standby:
 
     def __init__(self, source: Source, stand_in: StandIn, *, waits: bool) -> None:
         self._source = source
-        self._pieces = aiter(source)
+        self._pieces: AsyncIterator[bytes] = _only()
         self._stand_in = stand_in
         self._waits = waits
         self._first = b""
@@ -46,6 +46,7 @@ class Standby:
         head = None
         try:
             head = await self._source.head()
+            self._pieces = aiter(self._source)  # not before: the head decides what the body is
             if not is_failure(head.status_code):
                 self._first = await anext(self._pieces, b"") if self._waits else b""
                 return head
@@ -79,5 +80,6 @@ class Standby:
         await self._source.aclose()
 
 
-async def _only(body: bytes) -> AsyncIterator[bytes]:
-    yield body
+async def _only(*pieces: bytes) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece

@@ -158,6 +158,10 @@ class StorePart:
 
         self._writes.begin([stored.id], write)
 
+    async def written(self, digest: str) -> None:
+        """Wait until a response that is being stored under a key is."""
+        await self._writes.finished([digest])
+
     async def count(self, budget: Budget) -> Counts:
         """Tell how much is stored."""
         return await self._reading.call(self._store.count, budget)

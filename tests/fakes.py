@@ -194,6 +194,38 @@ class FakeStore:
         await self.memory.aclose()
 
 
+class FakeLeases:
+    """Leases in process, which run out when they are deleted from `holders`."""
+
+    def __init__(self) -> None:
+        self.holders: dict[str, str] = {}
+        self.calls: list[str] = []
+        self.before: Callable[[], Awaitable[None]] | None = None
+
+    async def _enter(self, call: str) -> None:
+        self.calls.append(call)
+        if self.before is not None:
+            await self.before()
+
+    async def take(self, name: str, token: str, seconds: float) -> str:
+        await self._enter("take")
+        assert seconds > 0
+        return self.holders.setdefault(name, token)
+
+    async def renew(self, name: str, token: str, seconds: float) -> bool:
+        await self._enter("renew")
+        assert seconds > 0
+        return self.holders.get(name) == token
+
+    async def release(self, name: str, token: str) -> None:
+        await self._enter("release")
+        if self.holders.get(name) == token:
+            del self.holders[name]
+
+    async def aclose(self) -> None:
+        self.calls.append("aclose")
+
+
 class FakeResponse:
     """An upstream response made of pieces; awaits a gate before each piece if there is one."""
 

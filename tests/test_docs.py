@@ -54,6 +54,8 @@ def rows(text: str) -> dict[str, list[str]]:
 def default_of(name: str) -> str:
     """Write a setting's default as the environment would."""
     default = Settings.model_fields[name].default
+    if isinstance(default, bool):
+        return str(default).lower()
     if isinstance(default, float):
         return f"{default:.10g}"
     if default in (None, ()) or (

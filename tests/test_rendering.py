@@ -8,7 +8,7 @@ from app import rendering
 from app.completions import CompletionBuilder, without_envelope
 from app.models import CacheKey, CacheStatus, Replay, StoredResponse
 from app.openai import ChatRequest
-from app.sse import EventParser
+from app.sse import Event, EventParser
 from tests.fakes import completion
 from tests.strategies import COMPLETIONS
 
@@ -19,7 +19,7 @@ def replay(completion_: bytes, **fields: Any) -> Replay:
     body = {"model": "m", "messages": [{"role": "user", "content": "Hello"}], **fields}
     stored = StoredResponse(CacheKey("p", "d", "t"), "m", completion_, 1000.0, 60.0)
     return rendering.replay(
-        stored,
+        completion_,
         ChatRequest.parse(json.dumps(body).encode()),
         CacheStatus.hit(stored, 1010.0, None),
         completion_id="chatcmpl-new",
@@ -67,6 +67,22 @@ def test_no_line_of_a_streamed_replay_ends_where_unicode_alone_says_so() -> None
 def test_usage_is_streamed_only_when_asked_for() -> None:
     stored = dumped(without_envelope(completion()))
     assert b"usage" not in replay(stored, stream=True).body
+
+
+@pytest.mark.parametrize(
+    ("data", "left"),
+    [
+        ('{"choices":[{"index":0}],"usage":null}', b'data: {"choices":[{"index":0}]}\n\n'),
+        ('{"choices":[{"index":0}],"usage":{"a":1}}', b'data: {"choices":[{"index":0}]}\n\n'),
+        ('{"choices":[],"usage":{"a":1}}', b""),
+        ('{"choices":[],"usage":null,"x":"\u2028"}', b'data: {"choices":[],"x":"\\u2028"}\n\n'),
+        ('{"choices": [],\n"x": 1}', b'data: {"choices": [],\ndata: "x": 1}\n\n'),
+        ("[DONE]", b"data: [DONE]\n\n"),
+        ('"usage"', b'data: "usage"\n\n'),
+    ],
+)
+def test_usage_is_left_out_of_a_stream_and_nothing_else(data: str, left: bytes) -> None:
+    assert rendering.without_usage(Event(data)) == left
 
 
 @pytest.mark.parametrize("stored", [b"", b"null", b"[1]", b"{", b"\xff", DEEP])

@@ -46,6 +46,12 @@ class Script:
 
         self.steps.put_nowait(step)
 
+    def settle(self, result: bytes | None) -> None:
+        async def step(flight: Flight) -> None:
+            flight.settle(result)
+
+        self.steps.put_nowait(step)
+
     def end(self) -> None:
         self.steps.put_nowait(None)
 
@@ -287,3 +293,98 @@ async def test_a_reader_that_stalls_alone_is_waited_for(monkeypatch: pytest.Monk
     asyncio.get_running_loop().call_later(0.02, waited.set)
     await waited.wait()
     assert await body(stalled) == b"12345" * 9
+
+
+@pytest.mark.parametrize("result", [b"all", None])
+async def test_what_an_answer_adds_up_to_is_told_before_its_end(result: bytes | None) -> None:
+    script, flights = Script(), SingleFlight(100)
+    leader, follower = flights.join("key", script, "form"), flights.join("key", script)
+    waiting = asyncio.create_task(follower.result())
+    script.begin()
+    script.write(b"a")
+    await settle()
+    assert not waiting.done()
+    script.settle(result)
+    script.settle(b"late")
+    assert await waiting == result
+    script.end()
+    assert await body(leader) == b"a"
+    assert follower.form == "form"
+
+
+async def test_an_answer_that_fails_adds_up_to_nothing() -> None:
+    script, flights = Script(), SingleFlight(100)
+    follower = flights.join("key", script)
+    script.fail(UpstreamInterrupted("cut"))
+    assert await follower.result() is None
+
+
+async def test_who_waits_for_what_an_answer_adds_up_to_holds_nobody_up() -> None:
+    script, flights = Script(), SingleFlight(window=10)
+    reading, waiting = flights.join("key", script), flights.join("key", script)
+    task = asyncio.create_task(waiting.result())
+    script.write(*[b"12345"] * 9)
+    script.settle(b"all")
+    script.end()
+    assert await body(reading) == b"12345" * 9
+    assert await task == b"all"
+
+
+async def test_a_fetch_that_all_have_left_is_finished_where_that_is_wanted() -> None:
+    script, flights = Script(), SingleFlight(100, finish=True)
+    await flights.join("key", script).aclose()
+    script.write(b"a")
+    await settle()
+    late = flights.join("key", Script())
+    assert late.collapsed
+    await late.aclose()
+    script.end()
+    await settle()
+    assert not script.cancelled
+    assert not flights._flights
+    assert not flights._started
+
+
+@pytest.mark.parametrize("result", [b"all", None])
+async def test_a_fetch_is_finished_for_the_sake_of_what_it_adds_up_to(result: bytes | None) -> None:
+    script, flights = Script(), SingleFlight(100, finish=True)
+    await flights.alone(script).aclose()
+    script.settle(result)
+    await settle()
+    assert script.cancelled
+
+
+async def test_a_fetch_that_outgrows_the_window_is_not_finished_for_nobody() -> None:
+    script, flights = Script(), SingleFlight(10, finish=True)
+    await flights.join("key", script).aclose()
+    script.write(b"12345", b"12345")
+    await settle()
+    assert not script.cancelled
+    script.write(b"1")
+    await settle()
+    assert script.cancelled
+
+
+async def test_patience_with_a_slow_reader_is_used_up_bit_by_bit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.singleflight._PATIENCE", 0.05)
+    script, flights = Script(), SingleFlight(window=10)
+    slow, quick = flights.join("key", script), flights.join("key", script)
+    script.write(*[b"12345"] * 1000)
+    script.end()
+    reading = asyncio.create_task(body(quick))
+    seen = 0
+
+    async def read_slowly() -> None:
+        nonlocal seen
+        async for piece in slow:
+            seen += len(piece)
+            paused = asyncio.Event()
+            asyncio.get_running_loop().call_later(0.01, paused.set)
+            await paused.wait()
+
+    with pytest.raises(UpstreamInterrupted):
+        await read_slowly()
+    assert 0 < seen < 5000
+    assert await reading == b"12345" * 1000

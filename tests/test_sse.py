@@ -82,3 +82,9 @@ def test_a_last_event_without_blank_line_is_given_at_the_end() -> None:
 
 def test_one_space_after_the_colon_is_dropped_and_no_more() -> None:
     assert parse(b"data:  two spaces\n\n") == [Event(" two spaces")]
+
+
+@given(STREAMS)
+def test_events_written_again_are_the_same_events(stream: bytes) -> None:
+    events = parse(stream)
+    assert parse(*map(sse.encode_event, events)) == events

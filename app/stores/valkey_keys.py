@@ -4,6 +4,7 @@
     cache:<model>:generations                  the numbers of the living ones, newest first
     cache:<model>:inserts                      how much each has taken, a hash
     cache:<model>:lease                        who is tidying up
+    cache:flight:<model>:<digest>              the lease of who is asking the upstream
     cache:<model>:<generation>:<digest>        a stored response
     cache:<model>:<generation>                 no key: the index of a generation
     embedding:<digest>                         an embedding of the upstream's
@@ -57,6 +58,10 @@ class Keys:
     def lease(self) -> str:
         """Name the lease of who is tidying up."""
         return f"cache:{self.model}:lease"
+
+    def flight(self, digest: str) -> str:
+        """Name the lease of who is asking for an answer."""
+        return f"cache:flight:{self.model}:{digest}"
 
     @property
     def entries(self) -> str:

@@ -323,19 +323,14 @@ async def test_the_sdks_own_retries_honour_retry_after(base_url: str, setup: Set
 
 
 @pytest.mark.parametrize("usage_first", [False, True])
-async def test_usage_comes_to_those_who_ask_for_it_on_the_way_too(
+async def test_two_streams_that_differ_in_usage_are_one_flight(
     client: openai.AsyncOpenAI, setup: Setup, usage_first: bool
 ) -> None:
-    """Two streams of one question that differ in `stream_options` are two flights."""
-    arrived = 0
-    both = asyncio.Event()
+    """Usage comes to those who ask for it, if the one who asked first did."""
+    opened = asyncio.Event()
 
     async def wait_for_both(exchange: Exchange) -> None:
-        nonlocal arrived
-        arrived += 1
-        if arrived == 2:
-            both.set()
-        await both.wait()
+        await opened.wait()
         await answer(exchange)
 
     async def usage_of(include: bool) -> bool:
@@ -346,10 +341,16 @@ async def test_usage_comes_to_those_who_ask_for_it_on_the_way_too(
         return any([told.usage is not None async for told in stream])
 
     setup.upstream.handler = wait_for_both
-    asked = (usage_first, not usage_first)
-    async with asyncio.timeout(5):
-        told = await asyncio.gather(*(usage_of(include) for include in asked))
-    assert tuple(told) == asked
+    first = asyncio.create_task(usage_of(usage_first))
+    while not setup.upstream.exchanges:
+        await asyncio.sleep(0)
+    second = asyncio.create_task(usage_of(not usage_first))
+    collapsed = setup.metrics.registry.get_sample_value
+    while not collapsed("reprise_collapsed_requests_total"):
+        await asyncio.sleep(0)
+    opened.set()
+    assert (await first, await second) == (usage_first, False)
+    assert len(setup.upstream.exchanges) == 1
 
 
 async def test_the_clients_own_timeout_releases_the_upstream(

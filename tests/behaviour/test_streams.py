@@ -76,7 +76,7 @@ async def collapsed(setup: Setup, requests: int) -> None:
     """Wait until so many requests have joined another one's flight."""
     registry = setup.metrics.registry
     while registry.get_sample_value("reprise_collapsed_requests_total") != requests:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.002)
 
 
 async def test_the_first_token_arrives_before_the_third_is_sent(

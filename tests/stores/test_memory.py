@@ -10,7 +10,7 @@ from app.models import Counts, Embedding, Kind, StoredResponse
 from app.stores import partition
 from app.stores.memory import MemoryStore
 from tests.fakes import ManualClock
-from tests.stores.test_contract import EAST, embedding, entry, towards
+from tests.stores.every_store import EAST, embedding, entry, towards
 
 
 class Evictions(list[str]):

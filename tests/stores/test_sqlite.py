@@ -23,7 +23,7 @@ from app.stores.memory import MemoryStore
 from app.stores.sqlite import SqliteStore
 from benchmarks.kill_9 import Acknowledged, losses, run_round
 from tests.fakes import ManualClock
-from tests.stores.test_contract import EAST, MODEL, embedding, entry, ids, towards
+from tests.stores.every_store import EAST, MODEL, embedding, entry, ids, towards
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -1,0 +1,127 @@
+"""Every store, empty, for the tests of what they all do.
+
+A store joins by a line in STORES: a context in which there is an empty one, with room for at least
+a hundred entries, under a clock that the test moves; there is a folder for what it writes.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.interfaces import Store, WholeStore
+from app.labels import Labels
+from app.models import (
+    CacheKey,
+    Embedding,
+    EmbeddingModel,
+    Kind,
+    StoredEmbedding,
+    StoredResponse,
+)
+from app.selectors import EVERYTHING, Selector
+from app.stores.memory import MemoryStore
+from app.stores.sqlite import SqliteStore
+from app.stores.valkey import ValkeyStore
+from app.stores.valkey_search import IndexOptions
+from app.stores.valkey_url import address_of
+from tests.fakes import ManualClock
+from tests.stores.valkey_fleet import as_user, cluster_in_readme, fleet_on
+from tests.valkey.cluster import any_cluster
+
+DIMENSIONS = 4
+MODEL = EmbeddingModel("test", DIMENSIONS)
+
+
+def ignore(_kind: Kind, _reason: str) -> None:
+    """Take note of an eviction, or not."""
+
+
+@asynccontextmanager
+async def memory_store(clock: ManualClock, _folder: Path) -> AsyncIterator[WholeStore]:
+    async with aclosing(MemoryStore(100, clock, ignore)) as store:
+        yield store
+
+
+@asynccontextmanager
+async def sqlite_store(clock: ManualClock, folder: Path) -> AsyncIterator[WholeStore]:
+    async with aclosing(SqliteStore(folder / "cache.db", MODEL, 100, clock, ignore)) as store:
+        yield store
+
+
+@asynccontextmanager
+async def valkey_store(clock: ManualClock, _folder: Path) -> AsyncIterator[WholeStore]:
+    async with (
+        fleet_on() as fleet,
+        aclosing(ValkeyStore(address_of(fleet.url), MODEL, IndexOptions(), 5.0, clock)) as store,
+    ):
+        yield store
+
+
+@asynccontextmanager
+async def cluster_store(clock: ManualClock, _folder: Path) -> AsyncIterator[WholeStore]:
+    async with (
+        any_cluster() as url,
+        aclosing(ValkeyStore(address_of(url), MODEL, IndexOptions(), 5.0, clock)) as store,
+    ):
+        yield store
+
+
+@asynccontextmanager
+async def coordinated_store(clock: ManualClock, _folder: Path) -> AsyncIterator[WholeStore]:
+    async with cluster_in_readme() as cluster:
+        cluster.switch_coordinator(on=True)
+        address = address_of(as_user(cluster.url))
+        async with aclosing(ValkeyStore(address, MODEL, IndexOptions(), 5.0, clock)) as store:
+            yield store
+
+
+STORES: dict[str, Callable[[ManualClock, Path], AbstractAsyncContextManager[WholeStore]]] = {
+    "memory": memory_store,
+    "sqlite": sqlite_store,
+    "valkey": valkey_store,
+    "valkey-cluster": cluster_store,
+    "valkey-cluster-coordinated": coordinated_store,
+}
+
+
+def entry(
+    clock: ManualClock, name: str = "a", partition: str = "p1", **changes: Any
+) -> StoredResponse:
+    fields: dict[str, Any] = {
+        "key": CacheKey(partition, f"{partition}-{name}", f"What is {name}? ✓"),
+        "model": "gpt-test",
+        "completion": f'{{"choices":[],"name":"{name} ✓"}}'.encode(),
+        "stored_at": clock.now,
+        "freshness_lifetime": 60.0,
+        "parts": "caller=0123 body.model=4567",
+    }
+    return StoredResponse(**{**fields, **changes})
+
+
+def towards(*coordinates: float) -> Embedding:
+    vector = np.array([*coordinates, *[0.0] * (DIMENSIONS - len(coordinates))], np.float32)
+    return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
+
+
+EAST = towards(1)
+
+
+def labelled(namespace: str, *tags: str) -> Labels:
+    return Labels(namespace, frozenset(tags))
+
+
+async def ids(store: Store, limit: int, selector: Selector = EVERYTHING) -> list[str]:
+    """Page through a store."""
+    found, cursor = [], ""
+    while True:
+        page = await store.scan(cursor, limit, selector)
+        found += [stored.id for stored in page.entries]
+        if not (cursor := page.cursor):
+            return found
+
+
+def embedding(clock: ManualClock, digest: str = "e") -> StoredEmbedding:
+    return StoredEmbedding(digest, "m", bytes(range(8)), 4, clock.now, 60.0)

@@ -1,0 +1,226 @@
+"""What every store does for those who look after it, whatever it is made of."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from app.interfaces import Store, WholeStore
+from app.models import (
+    Counts,
+)
+from app.selectors import EVERYTHING, Near, Selector
+from app.standing import Standing
+from tests.fakes import ManualClock
+from tests.stores.every_store import EAST, embedding, entry, ids, labelled, towards
+
+
+async def test_a_scan_shows_everything_once(store: Store, clock: ManualClock) -> None:
+    for index in range(25):
+        await store.put(entry(clock, str(index), partition=f"p{index % 3}"), EAST)
+    await store.put(entry(clock, "exact"), None)
+    await store.put(entry(clock, "expired", freshness_lifetime=1.0), EAST)
+    clock.advance(1)
+    expected = sorted([f"p{index % 3}-{index}" for index in range(25)] + ["p1-exact"])
+    for limit in (1, 7, 26, 100):
+        assert sorted(await ids(store, limit)) == expected
+
+
+async def test_a_scan_of_an_empty_store_ends(store: Store) -> None:
+    assert await ids(store, 10) == []
+
+
+async def test_what_is_removed_during_a_scan_harms_nobody(store: Store, clock: ManualClock) -> None:
+    for index in range(20):
+        await store.put(entry(clock, str(index)), EAST)
+    first = await store.scan("", 5)
+    for stored in first.entries:
+        await store.delete(stored.id)
+    rest, cursor = [], first.cursor
+    while cursor:
+        page = await store.scan(cursor, 5)
+        rest += [stored.id for stored in page.entries]
+        cursor = page.cursor
+    assert {stored.id for stored in first.entries} | set(rest) == {f"p1-{i}" for i in range(20)}
+
+
+async def test_a_purge_removes_everything_and_tells_how_much(
+    store: WholeStore, clock: ManualClock
+) -> None:
+    await store.put(entry(clock, "a"), EAST)
+    await store.put(entry(clock, "b", partition="p2"), None)
+    await store.put_embeddings([embedding(clock)])
+    assert await store.purge() == 3
+    assert await store.get("p1-a") is None
+    assert list(await store.nearest("p1", EAST, 4, 2.0)) == []
+    assert list(await store.get_embeddings(["e"])) == [None]
+    assert await store.count() == Counts(0, 0)
+    assert await ids(store, 10) == []
+    assert await store.purge() == 0
+
+
+async def test_what_was_asked_for_before_a_purge_is_not_stored_after_it(
+    store: WholeStore, clock: ManualClock
+) -> None:
+    await store.get("p1-a")  # now it knows its epoch
+    before = store.epoch
+    await store.purge()
+    await store.put(entry(clock, epoch=before), EAST)
+    await store.put_embeddings([replace(embedding(clock), epoch=before)])
+    assert await store.get("p1-a") is None
+    assert list(await store.nearest("p1", EAST, 4, 2.0)) == []
+    assert list(await store.get_embeddings(["e"])) == [None]
+    assert await ids(store, 10) == []
+    assert store.epoch != before
+    await store.put(entry(clock, epoch=store.epoch), EAST)
+    assert await store.get("p1-a") is not None
+
+
+async def test_labels_come_back_however_they_are_written(store: Store, clock: ManualClock) -> None:
+    odd = labelled("größe, *{1}", "a b", "user:{1}|*-\\", "@p:{x}=>[KNN]", "ü✓")
+    await store.put(entry(clock, labels=odd), EAST)
+    stored = await store.get("p1-a")
+    assert stored is not None
+    assert stored.labels == odd
+    assert await ids(store, 10, Selector(tag="user:{1}|*-\\")) == ["p1-a"]
+    assert await ids(store, 10, Selector(tag="user")) == []
+
+
+SELECTED = [
+    (EVERYTHING, {"a", "b", "c", "d"}),
+    (Selector(tag="x"), {"a", "b"}),
+    (Selector(tag="X"), set()),
+    (Selector(model="rare"), {"b", "c"}),
+    (Selector(namespace="n"), {"a", "c"}),
+    (Selector(tag="x", model="rare"), {"b"}),
+    (Selector(near=Near(EAST, 0.001)), {"a"}),
+    (Selector(near=Near(EAST, 0.5)), {"a", "b"}),
+    (Selector(near=Near(EAST, 2.0)), {"a", "b", "c"}),
+    (Selector(namespace="n", near=Near(EAST, 2.0)), {"a", "c"}),
+]
+
+
+@pytest.mark.parametrize(("selector", "names"), SELECTED)
+async def test_a_scan_shows_what_is_selected_in_whatever_partition(
+    store: Store, clock: ManualClock, selector: Selector, names: set[str]
+) -> None:
+    for name, labels, model, vector in (
+        ("a", labelled("n", "x", "y"), "m", EAST),
+        ("b", labelled("", "x"), "rare", towards(1, 1)),
+        ("c", labelled("n"), "rare", towards(-1)),
+        ("d", labelled("", "y"), "m", None),
+    ):
+        stored = entry(clock, name, partition=f"p{name}", labels=labels, model=model)
+        await store.put(stored, vector)
+    for limit in (1, 10):
+        assert sorted(await ids(store, limit, selector)) == sorted(f"p{n}-{n}" for n in names)
+
+
+async def test_several_are_deleted_at_once(store: Store, clock: ManualClock) -> None:
+    for name in ("a", "b", "c", "expired"):
+        lifetime = 1.0 if name == "expired" else 60.0
+        await store.put(entry(clock, name, freshness_lifetime=lifetime), EAST)
+    clock.advance(1)
+    assert await store.delete("p1-a", "p1-none", "p1-c", "p1-expired") == 2
+    assert await ids(store, 10) == ["p1-b"]
+    assert await store.delete() == 0
+
+
+async def test_the_embeddings_of_entries_come_in_the_order_asked_for(
+    store: Store, clock: ManualClock
+) -> None:
+    await store.put(entry(clock, "a"), EAST)
+    await store.put(entry(clock, "b", partition="p2"), towards(0, 1))
+    await store.put(entry(clock, "exact"), None)
+    east, none, north, exact = await store.embeddings_of(["p1-a", "p1-none", "p2-b", "p1-exact"])
+    assert (none, exact) == (None, None)
+    assert east is not None
+    assert north is not None
+    assert east.tolist() == EAST.tolist()
+    assert north.tolist() == towards(0, 1).tolist()
+    assert list(await store.embeddings_of([])) == []
+
+
+async def test_what_was_asked_for_before_a_new_turn_is_not_stored_and_what_is_stored_stays(
+    store: WholeStore, clock: ManualClock
+) -> None:
+    await store.put(entry(clock, "old"), EAST)
+    await store.put_embeddings([embedding(clock)])
+    before = store.epoch
+    await store.begin_turn()
+    await store.put(entry(clock, "late", epoch=before), EAST)
+    await store.put_embeddings([replace(embedding(clock, "late"), epoch=before)])
+    await store.put(entry(clock, "new", epoch=store.epoch), towards(1, 1))
+    assert sorted(await ids(store, 10)) == ["p1-new", "p1-old"]
+    assert [n.stored.id for n in await store.nearest("p1", EAST, 4, 2.0)] == ["p1-old", "p1-new"]
+    assert list(await store.get_embeddings(["late"])) == [None]
+    assert list(await store.get_embeddings(["e"])) == [embedding(clock)]
+    assert await store.count() == Counts(2, 1)
+
+
+async def test_a_purge_removes_the_entries_of_every_turn(
+    store: WholeStore, clock: ManualClock
+) -> None:
+    for name in ("a", "b", "c"):
+        await store.put(entry(clock, name), EAST)
+        await store.begin_turn()
+    before = store.epoch
+    assert await store.purge() == 3
+    assert await ids(store, 10) == []
+    await store.begin_turn()
+    await store.put(entry(clock, "late", epoch=before), EAST)
+    assert await store.get("p1-a") is None
+    assert await store.get("p1-late") is None
+
+
+async def test_a_wrong_answer_is_disputed_first_and_goes_then(
+    store: Store, clock: ManualClock
+) -> None:
+    await store.put(entry(clock), EAST)
+    clock.advance(10)
+    assert await store.feedback("p1-a", correct=False) is Standing.EXACT_ONLY
+    disputed = await store.get("p1-a")
+    assert disputed == replace(entry(clock), stored_at=clock.now - 10, is_disputed=True)
+    (neighbor,) = await store.nearest("p1", EAST, 4, 2.0)
+    assert neighbor.stored.is_disputed
+    assert await store.feedback("p1-a", correct=False) is Standing.REMOVED
+    assert await store.get("p1-a") is None
+    assert list(await store.nearest("p1", EAST, 4, 2.0)) == []
+    for correct in (True, False):
+        assert await store.feedback("p1-a", correct=correct) is None
+
+
+async def test_an_answer_that_is_right_after_all_is_trusted_again(
+    store: Store, clock: ManualClock
+) -> None:
+    await store.put(entry(clock), EAST)
+    for _ in range(3):
+        assert await store.feedback("p1-a", correct=False) is Standing.EXACT_ONLY
+        assert await store.feedback("p1-a", correct=True) is Standing.TRUSTED
+        assert await store.get("p1-a") == entry(clock)
+        assert len(await store.nearest("p1", EAST, 4, 2.0)) == 1
+
+
+async def test_two_who_call_an_answer_wrong_at_once_are_two(
+    store: Store, clock: ManualClock
+) -> None:
+    await store.put(entry(clock), EAST)
+    said = await asyncio.gather(*(store.feedback("p1-a", correct=False) for _ in range(3)))
+    assert set(said) == {Standing.EXACT_ONLY, Standing.REMOVED, None}
+    assert await store.get("p1-a") is None
+
+
+async def test_judging_does_not_prolong_life_and_a_new_answer_is_trusted(
+    store: Store, clock: ManualClock
+) -> None:
+    await store.put(entry(clock, "a"), EAST)
+    await store.put(entry(clock, "b"), EAST)
+    for name in ("a", "b"):
+        await store.feedback(f"p1-{name}", correct=False)
+    clock.advance(59)
+    await store.put(entry(clock, "b"), EAST)
+    clock.advance(1)
+    assert await store.get("p1-a") is None
+    newer = await store.get("p1-b")
+    assert newer is not None
+    assert not newer.is_disputed

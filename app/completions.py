@@ -148,8 +148,9 @@ def chunks_of(completion: Mapping[str, Any], *, include_usage: bool) -> Iterator
     """Cut a completion into the chunks that tell it, still without the envelope.
 
     Choices are told one after the other: a chunk with the role and everything that is not text,
-    the texts in pieces of up to 64 characters that end at white space where there is any, then
-    the finish reason. Usage comes last, in a chunk without choices, and only if asked for.
+    the texts in pieces of up to 64 characters that end at white space where there is any, the
+    tool calls one by one, then the finish reason. Usage comes last, in a chunk without choices,
+    and only if asked for.
     """
     usage = completion.get("usage") if include_usage else None
     fields = {n: v for n, v in completion.items() if n not in {"choices", "usage"}}
@@ -169,12 +170,19 @@ def _choice_chunks(choice: Mapping[str, Any]) -> Iterator[JsonObject]:
     message: Mapping[str, Any] = choice["message"]
     texts = {n: v for n, v in message.items() if isinstance(v, str) and n not in _WHOLE}
     opening = {n: "" if n in texts else v for n, v in message.items()}
-    if isinstance(calls := message.get("tool_calls"), list):
-        opening["tool_calls"] = [{**call, "index": i} for i, call in enumerate(calls)]
+    calls = opening.pop("tool_calls") if _has_calls(message) else []
     rest = {n: v for n, v in choice.items() if n not in {"index", "message", "finish_reason"}}
     base = {"index": choice["index"], **dict.fromkeys(rest)}
     yield {**base, **rest, "delta": opening, "finish_reason": None}
-    for name, text in texts.items():
-        for piece in _PIECE.findall(text):
+    # Servers think, speak, then call; some readers keep the order in which they are told.
+    for name in sorted(texts, key=lambda name: name == "content"):
+        for piece in _PIECE.findall(texts[name]):
             yield {**base, "delta": {name: piece}, "finish_reason": None}
+    for index, call in enumerate(calls):
+        yield {**base, "delta": {"tool_calls": [{**call, "index": index}]}, "finish_reason": None}
     yield {**base, "delta": {}, "finish_reason": choice.get("finish_reason")}
+
+
+def _has_calls(message: Mapping[str, Any]) -> bool:
+    calls = message.get("tool_calls")
+    return isinstance(calls, list) and bool(calls)

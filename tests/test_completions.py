@@ -45,6 +45,31 @@ def test_pieces_of_a_text_are_short_and_complete(text: str) -> None:
     assert all(len(piece) <= 65 for piece in pieces)
 
 
+@pytest.mark.parametrize("stream_order", [False, True])
+def test_thoughts_are_told_before_the_text_and_calls_after_it(stream_order: bool) -> None:
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    texts = {"content": "Hi", "reasoning_content": "Hm"}
+    ordered = dict(reversed(texts.items())) if stream_order else texts
+    message = {"role": "assistant", "tool_calls": [call, {**call, "id": "b"}], **ordered}
+    stored = {"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
+    told = [chunk["choices"][0]["delta"] for chunk in chunks_of(stored, include_usage=False)]
+    assert told[0] == {"role": "assistant", "content": "", "reasoning_content": ""}
+    assert told[1:3] == [{"reasoning_content": "Hm"}, {"content": "Hi"}]
+    assert [[c["id"], c["index"]] for d in told[3:5] for c in d["tool_calls"]] == [
+        ["a", 0],
+        ["b", 1],
+    ]
+    assert told[5:] == [{}]
+
+
+@pytest.mark.parametrize("nothing", [None, []])
+def test_what_is_no_call_is_told_as_it_is(nothing: object) -> None:
+    message = {"role": "assistant", "content": "Hi", "tool_calls": nothing}
+    stored = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    opening, *_ = chunks_of(stored, include_usage=False)
+    assert opening["choices"][0]["delta"]["tool_calls"] == nothing
+
+
 def test_usage_comes_last_in_a_chunk_without_choices() -> None:
     stored = without_envelope(completion())
     *rest, last = chunks_of(stored, include_usage=True)

@@ -114,7 +114,10 @@ class Proxy:
     def _join(self, question: Question) -> Reader | Joined:
         """Join the flight of a question, in whatever form it was asked for first, or start it."""
         lookup, form = question.lookup, question.chat.form
-        flight = (lookup.key.digest, question.asked, lookup.labels.tags, self._cache.epoch)
+        flight = (
+            *(lookup.key.digest, self._cache.epoch),
+            *(question.asked, lookup.labels.tags, question.ends_at),
+        )
         fill = partial(self._fill, question)
         reader = self._flights.join(flight, fill, form)
         if reader.collapsed:

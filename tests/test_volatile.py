@@ -91,6 +91,19 @@ async def test_an_answer_that_comes_on_the_next_day_is_not_stored() -> None:
     assert "put" not in proxy.store.calls
 
 
+async def test_who_asks_on_the_next_day_does_not_join_who_asked_the_day_before() -> None:
+    proxy = bench()
+    proxy.clock.advance(899)
+    arrived, proxy.upstream.before = gate()
+    asked = []
+    for _ in range(2):
+        asked.append(asyncio.create_task(proxy.status(TODAY)))
+        await settle()
+        proxy.clock.advance(1)
+    arrived.set()
+    assert [await status for status in asked] == ["fwd=miss", "fwd=miss"]
+
+
 async def test_the_day_of_a_neighbour_counts_as_well() -> None:
     proxy = bench()
     proxy.clock.advance(890)

@@ -218,8 +218,9 @@ class Proxy:
         await self._forward(again, _miss(lookup), flight, Lead())
 
     def _name(self, question: Question) -> tuple[tuple[str, str], Hashable]:
-        """Name what a refresh of this question fetches, and its form."""
-        return (question.lookup.key.digest, self._cache.epoch), question.chat.form
+        """Name what a refresh of this question fetches, and in what form it comes and is kept."""
+        kept_as = (question.asked.ttl, question.lookup.labels.tags)
+        return (question.lookup.key.digest, self._cache.epoch), (question.chat.form, *kept_as)
 
     async def _find(self, lookup: Lookup) -> Hit | None:
         """Look again for the same question, then for one that means the same.

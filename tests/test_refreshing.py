@@ -108,6 +108,25 @@ async def test_who_may_not_have_the_stale_answer_follows_the_refresh() -> None:
     assert len(bench.upstream.requests) == 2
 
 
+@pytest.mark.parametrize(
+    ("header", "forward"),
+    [((b"x-cache-tags", b"a"), "fwd=miss"), ((b"x-cache-ttl", b"50"), "fwd=stale")],
+)
+async def test_who_wants_it_kept_in_another_way_follows_no_refresh(
+    header: Header, forward: str
+) -> None:
+    bench = await gone_stale()
+    arrived, bench.upstream.before = gate()
+    await bench.status()
+    asked = asyncio.create_task(bench.status("valkey what", header, control("max-age=5")))
+    await settle()
+    arrived.set()
+    assert await asked == forward
+    await settle()
+    assert (await bench.status("valkey what", header)).startswith("hit")
+    assert len(bench.upstream.requests) == 3
+
+
 async def test_no_cache_follows_no_refresh() -> None:
     bench = await gone_stale()
     arrived, bench.upstream.before = gate()

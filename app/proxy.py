@@ -225,7 +225,8 @@ class Proxy:
     async def _find(self, lookup: Lookup) -> Hit | None:
         """Look again for the same question, then for one that means the same.
 
-        A caller who wants another answer gets none, and only its text is embedded.
+        A caller who wants another answer gets none: its text is embedded, and only the labels are
+        learnt of the entry whose place the new answer will take.
 
         Why again: a flight collapses only requests that overlap with it.
 
@@ -237,7 +238,7 @@ class Proxy:
         """
         if lookup.control.no_cache:
             await self._cache.embed(lookup)
-            return None
+            return await self._cache.exact(lookup)
         return await self._cache.exact(lookup) or await self._cache.semantic(lookup)
 
     async def _forward(

@@ -142,6 +142,15 @@ async def test_no_cache_asks_again_and_stores_the_new_answer() -> None:
     assert content((await read(await bench.ask("valkey is what")))[1]) == "Newer."
 
 
+async def test_the_answer_that_no_cache_fetches_carries_the_tags_of_the_old_one() -> None:
+    bench = Bench()
+    await bench.status("valkey what", (b"x-cache-tags", b"a, b"))
+    assert await bench.status("valkey what", (b"cache-control", b"no-cache")) == "fwd=request"
+    await settle()
+    (stored,) = (await bench.store.memory.scan("", 2)).entries
+    assert stored.labels.tags == {"a", "b"}
+
+
 async def test_no_cache_does_not_join_an_older_flight() -> None:
     bench = Bench()
     _, bench.upstream.before = gate()

@@ -201,7 +201,9 @@ class Proxy:
 
     async def _look(self, question: Question) -> tuple[Hit, Replay] | None:
         """Look whether another proxy has stored the answer meanwhile."""
-        hit = await self._cache.exact(self._cache.again(question.lookup))
+        lookup = self._cache.again(question.lookup)
+        hit = await self._cache.exact(lookup)
+        question.lookup.carried = lookup.carried
         answer = await self._answer(question, hit)
         return (hit, answer) if hit and answer else None
 

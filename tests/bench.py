@@ -9,6 +9,7 @@ from typing import Any
 from app.cache import SemanticCache
 from app.curator import Curator
 from app.explaining import Explainer, Explanation
+from app.fleet import Fleet
 from app.forwarding import Forwarder
 from app.headers import cache_status_value
 from app.judge import Bar, Guards, Judge
@@ -22,6 +23,7 @@ from app.responses import Arriving
 from app.store_parts import StorePart
 from tests.fakes import (
     FakeEmbedder,
+    FakeLeases,
     FakeStore,
     FakeUpstream,
     FakeVerifier,
@@ -30,13 +32,17 @@ from tests.fakes import (
 
 
 class Bench:
-    """A proxy over fakes; `part_clock` tells the parts the time, `limits` are the operator's."""
+    """A proxy over fakes; `part_clock` tells the parts the time, `limits` are the operator's.
+
+    With `leases` it is one of a fleet.
+    """
 
     def __init__(
         self,
         *,
         verifier: FakeVerifier | None = None,
         part_clock: Clock = time.monotonic,
+        leases: FakeLeases | None = None,
         **limits: Any,
     ) -> None:
         self.clock = ManualClock()
@@ -52,7 +58,8 @@ class Bench:
         store = StorePart(self.store, self.metrics, part_clock)
         embedder = EmbedderPart(self.embedder, self.metrics, part_clock)
         self.cache = SemanticCache(store, embedder, judge, rules.limits, self.clock)
-        forwarder = Forwarder(self.upstream, self.metrics)
+        fleet = Fleet(leases, 60.0, self.metrics)
+        forwarder = Forwarder(self.upstream, self.metrics, fleet)
         self.proxy = Proxy(self.cache, forwarder, rules, self.metrics, self.clock)
         curator = Curator(store, embedder, rules.limits, "")
         self.explainer = Explainer(self.proxy, curator, judge, rules.limits, self.clock)

@@ -7,7 +7,7 @@ import pytest
 
 from app.fleet import Fleet, Lead
 from app.metrics import Metrics
-from tests.bench import settle
+from tests.bench import Bench, gate, settle
 from tests.fakes import FakeLeases, FakeResponse, hang
 
 WAIT = 60.0
@@ -169,3 +169,21 @@ async def test_a_place_without_a_lease_changes_nothing() -> None:
     lead: Lead[str] = Lead()
     response = FakeResponse([b"a", b"b"])
     assert [piece async for piece in lead.watch(response)] == [b"a", b"b"]
+
+
+async def test_another_proxys_answer_with_other_tags_leaves_them_to_the_next_one() -> None:
+    leases = FakeLeases()
+    ours, other = Bench(leases=leases), Bench(leases=leases)
+    ours.store.memory = other.store.memory
+    held = gate()
+    other.upstream.before = held[1]
+    theirs = asyncio.create_task(other.status("valkey what", (b"x-cache-tags", b"a")))
+    await settle()
+    waiting = asyncio.create_task(ours.status("valkey what", (b"x-cache-tags", b"b")))
+    await settle()
+    held[0].set()
+    async with asyncio.timeout(5):
+        assert [await theirs, await waiting] == ["fwd=miss", "fwd=miss"]
+    await settle()
+    (stored,) = (await ours.store.memory.scan("", 2)).entries
+    assert stored.labels.tags == {"a", "b"}

@@ -80,8 +80,8 @@ def portable_of(line: bytes, now: float) -> Portable | None:
     _digest(document, "partition")
     if checked_labels(stored.labels.namespace, stored.labels.tags) is None:
         raise ValueError("more or longer labels than are kept")
-    if not 0 <= stored.freshness_lifetime <= _LONGEST_LIFE:
-        raise ValueError("lifetime is too long")
+    if not all(0 <= s <= _LONGEST_LIFE for s in (stored.freshness_lifetime, stored.stale_lifetime)):
+        raise ValueError("lifetime or stale is too long")
     stored = replace(stored, stored_at=min(stored.stored_at, now))
     if policy.is_exact_only(completion) or stored.key.text is None:
         return Portable(stored)

@@ -81,6 +81,8 @@ def document(**changes: Any) -> bytes:
         {"lifetime": "nan"},
         {"lifetime": "-1"},
         {"lifetime": "1e9"},
+        {"stale": "-1"},
+        {"stale": "1e300"},
         {"tags": ",".join(map(str, range(33)))},
         {"namespace": "n" * 257},
         {"completion": None},

@@ -180,7 +180,11 @@ class EmbeddingsProxy:
             return {}
         epoch = self._store.epoch
         askings = {digest: self._on_their_way.get((epoch, digest)) for digest in batch.missing}
-        return {digest: a for digest, a in askings.items() if a and a.flight.joinable}
+        return {
+            digest: asking
+            for digest, asking in askings.items()
+            if asking and asking.batch.limits == batch.limits and asking.flight.joinable
+        }
 
     def _start(self, batch: Batch) -> _Asking:
         limits = self._rules.limits

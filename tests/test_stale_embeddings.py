@@ -95,6 +95,18 @@ async def test_a_request_may_ask_for_a_lifetime() -> None:
         assert status(head) == f"hit; ttl={ttl}; detail=exact"
 
 
+async def test_who_wants_it_kept_for_another_time_asks_for_it() -> None:
+    bench = Bench()
+    arrived, bench.upstream.before = gate()
+    first = asyncio.create_task(bench.told(["a"], (b"x-cache-ttl", b"0")))
+    await settle()
+    second = asyncio.create_task(bench.told(["a"]))
+    await settle()
+    arrived.set()
+    assert [(await first)[0], (await second)[0]] == ["fwd=miss", "fwd=miss"]
+    assert (await bench.told(["a"]))[0] == "hit; ttl=3600; detail=exact"
+
+
 async def test_what_is_being_fetched_is_finished_at_shutdown() -> None:
     bench = await gone_stale()
     arrived, bench.upstream.before = gate()

@@ -1,207 +1,23 @@
-import asyncio
-import json
+"""What an explanation tells."""
+
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
-from app.errors import NotCached
-from app.explaining import Explanation, Judged
+from app.explaining import Judged
 from app.models import CacheStatus, ClientRequest, Guard, Header, Outcome, Page, StoredResponse
 from app.stores.memory import MemoryStore
+from tests.asking import Ask, body_of
 from tests.bench import Bench, read, settle
-from tests.fakes import FakeResponse, FakeVerifier, ManualClock, completion, embedding_of
+from tests.fakes import FakeVerifier, embedding_of
 
 ANN: Header = (b"authorization", b"Bearer sk-ann")
 BOB: Header = (b"authorization", b"Bearer sk-bob")
-NO_CACHE: Header = (b"cache-control", b"no-cache")
-
-
-def body_of(text: str = "valkey what", **fields: Any) -> bytes:
-    messages = [{"role": "user", "content": text}]
-    return json.dumps({"model": "m", "messages": messages, **fields}).encode()
 
 
 async def fail() -> None:
     raise RuntimeError
-
-
-# What is explained is what happens.
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A request."""
-
-    body: bytes
-    headers: tuple[Header, ...] = ()
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Some seconds that pass."""
-
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Turn:
-    """Parts of the cache that fail from now on; no others do."""
-
-    failing: frozenset[str]
-
-
-PARTS = ("store", "embedder", "verifier")
-TEXTS = [
-    "valkey what",
-    "valkey is what",
-    "valkey can scale",
-    "valkey can not scale",
-    "valkey in version 7",
-    "valkey in version 8",
-    "valkey unseen",
-    "Observation: valkey",
-    "pasta how",
-    " ",
-]
-HISTORY = [{"role": "user", "content": "a"}, {"role": "tool", "content": "b"}]
-FIELDS: list[dict[str, Any]] = [
-    *({"stream": True}, {"temperature": 0.5}, {"user": "ann"}, {"messages": HISTORY}),
-    *({"temperature": 1.5}, {"store": True}, {"n": "x"}),
-]
-DIRECTIVES = [
-    *("max-age=30", "min-fresh=30", "no-cache", "no-store", "only-if-cached"),
-    *("no-cache, only-if-cached", "max-age=0, only-if-cached", "no-store, only-if-cached"),
-]
-
-
-def mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
-    """Give what is usual more often than all others together."""
-    return st.sampled_from([usual] * (2 * len(others)) + [*others])
-
-
-BODIES = st.builds(
-    lambda text, fields, broken: broken or body_of(text, **fields),
-    st.sampled_from(TEXTS),
-    mostly({}, *FIELDS),
-    mostly(b"", b"", b"", b"", b"{", b'{"n":1,"n":2}'),
-)
-HEADERS = st.builds(
-    lambda *lines: tuple(line for line in lines if line),
-    mostly(ANN, BOB),
-    mostly(None, None, None, (b"x-cache-namespace", b"a")),
-    mostly(None, *((b"cache-control", said.encode()) for said in DIRECTIVES)),
-)
-STEPS = st.one_of(
-    *[st.builds(Ask, BODIES, HEADERS) for _ in range(6)],
-    st.builds(Wait, st.sampled_from([1.0, 30.0, 31.0, 60.0])),
-    st.builds(Turn, mostly(frozenset(), *(frozenset({part}) for part in PARTS))),
-)
-
-
-@dataclass
-class World:
-    """A cache over fakes whose answers live for a minute, and may be verified."""
-
-    verified: bool
-    verifier: FakeVerifier = field(default_factory=FakeVerifier)
-    part_clock: ManualClock = field(default_factory=ManualClock)
-
-    def __post_init__(self) -> None:
-        self.verifier.answer = lambda text: 0.5 if "is" in text else 0.95
-        verifier = self.verifier if self.verified else None
-        patient = {"store_timeout": 60.0, "embedder_timeout": 60.0}  # however busy the machine is
-        self.bench = Bench(verifier=verifier, part_clock=self.part_clock, ttl=60.0, **patient)
-        answer = json.dumps(completion()).encode()
-        self.bench.upstream.answer = lambda _: FakeResponse([answer])
-        self.bench.embedder.answer = lambda t: None if "unseen" in t else embedding_of(t)
-
-    def wait(self, seconds: float) -> None:
-        self.bench.clock.advance(seconds)
-        self.part_clock.advance(seconds)
-
-    def turn(self, failing: frozenset[str]) -> None:
-        parts: tuple[Any, ...] = (self.bench.store, self.bench.embedder, self.verifier)
-        for name, part in zip(PARTS, parts, strict=True):
-            part.before = fail if name in failing else None
-
-    def traces(self) -> Any:
-        """What a request would leave behind, durations and failures of the parts aside."""
-        bench = self.bench
-        families = ("requests", "collapsed", "refusals", "stored", "not_stored", "evictions")
-        counted = [
-            (sample.name, sample.labels, sample.value)
-            for name in families
-            for family in getattr(bench.metrics, name).collect()
-            for sample in family.samples
-            if not sample.name.endswith("_created")
-        ]
-        writes = [call for call in bench.store.calls if call not in {"get", "nearest", "scan"}]
-        return counted, writes, len(bench.upstream.requests)
-
-    async def happens(self, ask: Ask) -> CacheStatus | None:
-        try:
-            head, _ = await read(await self.bench.send(ask.body, *ask.headers))
-        except NotCached:
-            return None
-        await settle()
-        return head.cache_status
-
-
-def check_reasons(told: Explanation) -> None:
-    """Check that an explanation does not contradict itself."""
-    status = told.status
-    judged = [*(told.neighbors or ()), *([told.exact] if told.exact else [])]
-    answering = [one for one in judged if one.answers]
-    is_hit = status is not None and status.outcome is Outcome.HIT
-    assert len(answering) == (1 if is_hit else 0)
-    assert all(one.refused_by is None for one in answering)
-    if not is_hit and not told.failures:
-        assert all(one.refused_by is not None for one in judged)
-    assert (told.key is None) is (told.bypass is not None)
-    if status is not None and status.outcome is Outcome.BYPASS:
-        assert status.detail == told.bypass
-    if status is not None and status.outcome is Outcome.MISS and status.detail:
-        assert status.detail in told.failures
-
-
-async def live(steps: Sequence[Any], *, verified: bool) -> None:
-    world = World(verified)
-    for step in steps:
-        match step:
-            case Wait(seconds):
-                world.wait(seconds)
-            case Turn(failing):
-                world.turn(failing)
-            case Ask(body, headers):
-                before = world.traces()
-                told = await world.bench.explain(body, *headers)
-                again = await world.bench.explain(body, *headers)
-                assert world.traces() == before
-                assert again.status == told.status
-                check_reasons(told)
-                assert await world.happens(step) == told.status
-    await world.bench.cache.aclose()
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(STEPS, min_size=6, max_size=20), st.booleans())
-@example([Ask(body_of("valkey what")), Ask(body_of("valkey is what"))], False)
-@example([Ask(body_of("valkey can scale")), Ask(body_of("valkey can not scale"))], False)
-@example([Ask(body_of("valkey is what")), Ask(body_of("valkey what"))], True)
-@example([Ask(body_of()), Wait(60), Ask(body_of())], False)
-@example([Ask(body_of()), Turn(frozenset({"verifier"})), Ask(body_of("valkey"))], True)
-@example([Turn(frozenset({"store"})), Ask(body_of(), (NO_CACHE,))], False)
-def test_what_is_explained_is_what_the_next_request_gets(
-    steps: Sequence[Any], verified: bool
-) -> None:
-    asyncio.run(live(steps, verified=verified))
-
-
-# What an explanation tells.
 
 
 def texts(judged: Sequence[Judged] | None) -> list[str | None]:

@@ -1,0 +1,20 @@
+"""Requests of explanations, as they are made up."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from app.models import Header
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request."""
+
+    body: bytes
+    headers: tuple[Header, ...] = ()
+
+
+def body_of(text: str = "valkey what", **fields: Any) -> bytes:
+    messages = [{"role": "user", "content": text}]
+    return json.dumps({"model": "m", "messages": messages, **fields}).encode()

@@ -13,7 +13,7 @@ from typing import Literal
 from app.cache import Watch
 from app.curator import Curator
 from app.errors import Failure, NotCached, PartUnavailable
-from app.freshness import may_answer
+from app.freshness import may_answer, may_answer_stale
 from app.judge import Judge
 from app.key_parts import CALLER, KeyParts, differences, parts_of
 from app.models import (
@@ -34,7 +34,9 @@ from app.selectors import EVERYTHING
 _PAGE, _PAGES = 250, 400  # of stored responses that are looked through for another partition
 _SECONDS = 2.0  # that this may take
 
-Obstacle = Literal["tags", "disputed", "stale", "directives", "distance", "verifier"] | Guard
+Obstacle = (
+    Literal["tags", "disputed", "stale", "directives", "distance", "rank", "verifier"] | Guard
+)
 """Why a stored response does not answer: a token that README explains."""
 
 
@@ -145,7 +147,7 @@ class Explainer:
 
     def _exact(self, stored: StoredResponse, question: Question, told: Explanation) -> Judged:
         answers = _answers(stored, told.status, Tier.EXACT)
-        return Judged(stored, answers, None if answers else _unfit(stored, question, told.now))
+        return Judged(stored, answers, None if answers else self._unfit(stored, question, told.now))
 
     def _judged(self, watch: Watch, question: Question, told: Explanation) -> Iterator[Judged]:
         opinions = {opinion.neighbor.stored.id: opinion for opinion in watch.opinions}
@@ -175,7 +177,15 @@ class Explainer:
             return "distance"
         if neighbor.stored.is_disputed:
             return "disputed"
-        return _unfit(neighbor.stored, question, now) or "directives"
+        return self._unfit(neighbor.stored, question, now) or "rank"
+
+    def _unfit(self, stored: StoredResponse, question: Question, now: float) -> Obstacle | None:
+        control = question.lookup.control
+        if not stored.labels.cover(question.lookup.labels):
+            return "tags"
+        if may_answer(stored, control, now) or may_answer_stale(stored, control, self.limits, now):
+            return None
+        return "directives" if stored.is_fresh(now) else "stale"
 
     async def _look_elsewhere(self, told: Explanation) -> None:
         """Find the stored response whose partition differs least from that of the request.
@@ -205,14 +215,6 @@ class Explainer:
 
 def _answers(stored: StoredResponse, status: CacheStatus | None, tier: Tier) -> bool:
     return status is not None and status.tier is tier and status.entry == stored.id
-
-
-def _unfit(stored: StoredResponse, question: Question, now: float) -> Obstacle | None:
-    if not stored.labels.cover(question.lookup.labels):
-        return "tags"
-    if not stored.is_fresh(now):
-        return "stale"
-    return None if may_answer(stored, question.lookup.control, now) else "directives"
 
 
 def _unlikeness(one: str | None, other: str | None) -> float:

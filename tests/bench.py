@@ -55,7 +55,8 @@ class Bench:
         if verifier is not None:
             part = VerifierPart(verifier, 60.0, self.metrics, part_clock)
             judge = Judge(judge.guards, Bar(part, 0.9, self.metrics))
-        store = StorePart(self.store, self.metrics, part_clock)
+        neighbors = rules.limits.neighbors
+        store = StorePart(self.store, self.metrics, part_clock, neighbors=neighbors)
         embedder = EmbedderPart(self.embedder, self.metrics, part_clock)
         self.cache = SemanticCache(store, embedder, judge, rules.limits, self.clock)
         fleet = Fleet(leases, 60.0, self.metrics)

@@ -157,6 +157,18 @@ async def test_fewer_differences_come_first_then_more_words_in_common_then_the_y
     assert told.elsewhere.stored.stored_at == bench.clock.now
 
 
+@pytest.mark.parametrize("age", [0, 70])
+async def test_those_behind_the_nearest_four_are_shown_and_not_read(age: int) -> None:
+    verifier = FakeVerifier()
+    verifier.answer = lambda _: 0.5
+    bench = Bench(verifier=verifier, ttl=60.0, stale_while_revalidate=60.0)
+    for word in ("that", "this", "here", "there", "then", "thus"):
+        await keep(bench, Ask(body_of(f"valkey is {word}")))
+    bench.clock.advance(age)
+    told = await bench.explain(body_of("valkey"))
+    assert [one.refused_by for one in told.neighbors or ()] == ["verifier"] * 4 + ["rank"] * 2
+
+
 async def test_what_is_explained_does_not_count_as_used() -> None:
     bench = Bench()
     bench.store.memory = MemoryStore(2, bench.clock, lambda _kind, _reason: None)

@@ -119,8 +119,13 @@ class World:
     def __post_init__(self) -> None:
         self.verifier.answer = lambda text: 0.5 if "is" in text else 0.95
         verifier = self.verifier if self.verified else None
-        patient = {"store_timeout": 60.0, "embedder_timeout": 60.0}  # however busy the machine is
-        stale = dict(zip(("stale_while_revalidate", "stale_if_error"), self.windows, strict=True))
+        patient: dict[str, Any] = {
+            "store_timeout": 60.0,
+            "embedder_timeout": 60.0,
+        }  # however busy the machine is
+        stale: dict[str, Any] = dict(
+            zip(("stale_while_revalidate", "stale_if_error"), self.windows, strict=True)
+        )
         self.bench = Bench(
             verifier=verifier, part_clock=self.part_clock, ttl=60.0, **patient, **stale
         )

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from app.models import CacheStatus, Header, Outcome, Tier
+from app.models import CacheStatus, Header, Tier
 
 CACHE_NAME = "reprise"
 
@@ -48,7 +48,6 @@ class CacheControl:
     stale_if_error: float | None = None
 
 
-_STORED = frozenset({Outcome.HIT, Outcome.STALE})
 _NO_DIRECTIVES = CacheControl()
 
 
@@ -127,7 +126,7 @@ def cache_status_value(status: CacheStatus) -> str:
     parts.append("hit" if status.forward is None else f"fwd={status.forward}")
     if status.forward_status is not None:
         parts.append(f"fwd-status={status.forward_status}")
-    if status.outcome in _STORED:
+    if status.is_stored:
         parts.append(f"ttl={status.ttl}")
     if status.collapsed:
         parts.append("collapsed")
@@ -146,7 +145,7 @@ def cache_headers(status: CacheStatus) -> list[Header]:
         (b"cache-status", cache_status_value(status).encode()),
         (b"x-cache", status.outcome.value.encode()),
     ]
-    if status.outcome in _STORED:
+    if status.is_stored:
         headers.append((b"age", b"%d" % status.age))
     if status.distance is not None:
         headers.append((b"x-cache-distance", b"%.4f" % status.distance))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from app.errors import UpstreamInterrupted
 from app.headers import value_of
-from app.models import CacheStatus, Head, Outcome, Replay
+from app.models import CacheStatus, Head, Replay
 from app.openai import Form
 from app.rendering import without_usage
 from app.singleflight import Reader
@@ -64,7 +64,7 @@ class Joined:
         await self._reader.aclose()
 
     def _is_live(self, head: Head) -> bool:
-        if head.cache_status.outcome is Outcome.HIT:  # all that was stored is here at once
+        if head.cache_status.is_stored:  # all that was stored is here at once
             return False
         media_type = (value_of(head.headers, b"content-type") or "").partition(";")[0]
         leader = self._reader.form

@@ -229,6 +229,11 @@ class CacheStatus:
     collapsed: bool = False
     entry: str = ""
 
+    @property
+    def is_stored(self) -> bool:
+        """Tell whether the answer comes from the store, fresh or stale."""
+        return self.outcome in {Outcome.HIT, Outcome.STALE}
+
     @classmethod
     def hit(cls, stored: StoredResponse, now: float, distance: float | None) -> "CacheStatus":
         """Describe an answer from the store; `distance` is None for an exact match."""

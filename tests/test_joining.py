@@ -290,10 +290,15 @@ async def test_nobody_waits_for_the_end_of_an_answer_that_is_too_large_to_be_rea
 
 
 @pytest.mark.parametrize("first", [WHOLE, STREAMED, WITH_USAGE])
-async def test_a_hit_by_meaning_serves_every_form_and_its_usage(first: dict[str, Any]) -> None:
-    bench = Bench()
+@pytest.mark.parametrize("age", [0, 3601])
+async def test_a_hit_by_meaning_serves_every_form_and_its_usage(
+    first: dict[str, Any], age: int
+) -> None:
+    bench = Bench(stale_while_revalidate=60)
     await bench.status("valkey what")
     await settle()
+    bench.clock.advance(age)
+    bench.upstream.before = hang
     opened, bench.embedder.before = gate()
 
     async def ask(form: dict[str, Any]) -> tuple[Head, bytes]:
@@ -310,7 +315,7 @@ async def test_a_hit_by_meaning_serves_every_form_and_its_usage(first: dict[str,
     assert json.loads(whole)["usage"] == USAGE
     assert (usage_of(stream), usage_of(full)) == ([], [USAGE])
     assert text_of(stream) == text_of(full) == content(whole)
-    assert len(bench.upstream.requests) == 1
+    assert len(bench.upstream.requests) == (2 if age else 1)
 
 
 async def test_a_stream_that_is_not_text_is_cut_for_who_needs_it_adapted() -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from app.api.cached import Handler
 from app.headers import value_of
-from app.models import ClientRequest, Head, Outcome, Replay
+from app.models import ClientRequest, Head, Replay
 from app.responses import Arriving
 
 _END_OF_EVENT = b"\n\n"
@@ -36,8 +36,8 @@ class Paced:
         answer = self._answer
         head = answer.head if isinstance(answer, Replay) else await answer.head()
         media_type = value_of(head.headers, b"content-type") or ""
-        is_replay = head.cache_status.outcome is Outcome.HIT
-        self._is_held = is_replay and media_type.startswith("text/event-stream")
+        is_stream = media_type.startswith("text/event-stream")
+        self._is_held = head.cache_status.is_stored and is_stream
         return head
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

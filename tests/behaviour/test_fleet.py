@@ -12,6 +12,7 @@ import pytest
 from tests.behaviour.test_streams import DONE, Paced, chat
 from tests.behaviour.test_valkey import client_of, setup_on
 from tests.servers import UpstreamApp, upstream_of
+from tests.valkey.cluster import valkey_cluster
 from tests.valkey.server import StandIn, stand_in
 
 WAIT = 5
@@ -55,6 +56,21 @@ async def test_two_proxies_make_one_upstream_request(valkey: StandIn, is_down: b
         outcomes = {answer.headers["x-cache"] for answer in answers}
         assert outcomes == {"MISS" if is_down else "HIT"}
         assert len(upstream.exchanges) == (2 if is_down else 1)
+
+
+async def test_two_proxies_on_a_cluster_make_one_upstream_request() -> None:
+    async with valkey_cluster() as cluster, AsyncExitStack() as stack:
+        upstream = UpstreamApp(paced := Paced())
+        url = await stack.enter_async_context(upstream_of(upstream))
+        setups = [setup_on(cluster, fleet_collapse_wait=WAIT) for _ in range(2)]
+        first, second = [await stack.enter_async_context(client_of(s, url)) for s in setups]
+        leading = asyncio.create_task(post(first, stream=True))
+        await arrived(upstream, 1)
+        asking = [asyncio.create_task(post(second, stream=bool(i % 2))) for i in range(6)]
+        paced.let(10)
+        assert (await leading).content.endswith(DONE)
+        assert {(await task).headers["x-cache"] for task in asking} == {"HIT"}
+        assert len(upstream.exchanges) == 1
 
 
 @asynccontextmanager

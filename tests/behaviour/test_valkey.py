@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.servers import Setup, upstream_of
+from tests.valkey.cluster import Cluster
 from tests.valkey.server import StandIn, stand_in
 
 STORE_TIMEOUT = 0.5
@@ -24,7 +25,7 @@ async def valkey() -> AsyncIterator[StandIn]:
         yield server
 
 
-def setup_on(server: StandIn, **settings: Any) -> Setup:
+def setup_on(server: StandIn | Cluster, **settings: Any) -> Setup:
     """Set a proxy up with a Valkey in place of the fake."""
     setup = Setup(store=server.url, store_timeout=STORE_TIMEOUT, admin_token=TOKEN, **settings)
     setup.store = None

@@ -185,7 +185,8 @@ class Proxy:
             await _give(flight, hit, answer)
             return
         status = _miss(lookup)
-        if lookup.control.no_cache or lookup.failure:
+        # What is not stored, nobody else would find.
+        if lookup.control.no_cache or lookup.failure or question.limits.ttl <= 0:
             await self._forward(question, status, flight, Lead())
             return
         if refresh := self._refreshes.join(*self._name(question)):

@@ -7,6 +7,7 @@ import pytest
 
 from app.fleet import Fleet, Lead
 from app.metrics import Metrics
+from app.models import Header
 from tests.bench import Bench, gate, settle
 from tests.fakes import FakeLeases, FakeResponse, hang
 
@@ -187,3 +188,10 @@ async def test_another_proxys_answer_with_other_tags_leaves_them_to_the_next_one
     await settle()
     (stored,) = (await ours.store.memory.scan("", 2)).entries
     assert stored.labels.tags == {"a", "b"}
+
+
+@pytest.mark.parametrize("header", [(b"x-cache-ttl", b"0"), (b"cache-control", b"no-cache")])
+async def test_nobody_waits_for_an_answer_that_is_not_to_be_found(header: Header) -> None:
+    leases = FakeLeases()
+    assert (await Bench(leases=leases).status("valkey what", header)).startswith("fwd=")
+    assert leases.calls == []

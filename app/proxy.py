@@ -190,6 +190,7 @@ class Proxy:
             await self._forward(question, status, flight, Lead())
             return
         if refresh := self._refreshes.join(*self._name(question)):
+            self._metrics.collapsed.inc()
             await follow(flight, refresh)
             return
         look = partial(self._look, question)

@@ -105,6 +105,7 @@ async def test_who_may_not_have_the_stale_answer_follows_the_refresh() -> None:
     await settle()
     arrived.set()
     assert await follower == "fwd=stale; collapsed"
+    assert bench.count("reprise_collapsed_requests_total") == 1
     assert len(bench.upstream.requests) == 2
 
 

@@ -79,10 +79,10 @@ GROQ = lines(
     choice("{}", '"stop"') + ',"x_groq":{"id":"req_1","usage":{"total_tokens":3}}',
 )
 _DETAIL = '{"type":"reasoning.text","text":"%s","format":"unknown","index":0}'
+_THOUGHT = f'"content":"","reasoning":"%s","reasoning_details":[{_DETAIL}]'
 OPENROUTER = b": OPENROUTER PROCESSING\n\n" * 2 + lines(
-    '"provider":"P",'
-    + choice(f'{{"role":"assistant","content":"","reasoning_details":[{_DETAIL % "H"}]}}'),
-    '"provider":"P",' + choice(f'{{"content":"","reasoning_details":[{_DETAIL % "m"}]}}'),
+    '"provider":"P",' + choice(f'{{"role":"assistant",{_THOUGHT % ("H", "H")}}}'),
+    '"provider":"P",' + choice(f'{{"role":"assistant",{_THOUGHT % ("m", "m")}}}'),
     '"provider":"P",' + choice('{"content":"Hi you"}', more=',"native_finish_reason":null'),
     '"provider":"P",' + choice('{"content":""}', '"stop"', ',"native_finish_reason":"STOP"'),
 )
@@ -139,6 +139,7 @@ def test_the_stream_of_a_server_is_kept_and_told_again_without_loss(name: str, w
         ("deepseek", ["usage", "completion_tokens_details", "reasoning_tokens"], 1),
         ("mistral", ["usage", "total_tokens"], 3),
         ("groq", ["x_groq", "usage", "total_tokens"], 3),
+        ("openrouter", ["choices", 0, "message", "reasoning"], "Hm"),
         ("openrouter", ["choices", 0, "message", "reasoning_details", 0, "text"], "Hm"),
         ("openrouter", ["choices", 0, "message", "reasoning_details", 0, "format"], "unknown"),
         ("openrouter", ["choices", 0, "native_finish_reason"], "STOP"),

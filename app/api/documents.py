@@ -12,7 +12,7 @@ from app.errors import (
     PartUnavailable,
     StoreUnavailable,
 )
-from app.models import StoredResponse
+from app.models import StoredResponse, whole_ttl
 from app.openai import JsonObject, load_json
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ def listed(stored: StoredResponse, now: float) -> JsonObject:
         "prompt": stored.key.text,
         "stored_at": stored.stored_at,
         "age": int(stored.age(now)),
-        "ttl": int(stored.ttl(now)),
+        "ttl": whole_ttl(stored, now),
         "bytes": len(stored.completion),
         "disputed": stored.is_disputed,
     }

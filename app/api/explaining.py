@@ -14,7 +14,7 @@ from app.headers import cache_status_value, end_to_end
 from app.incoming import API_PREFIX, Incoming
 from app.keyring import Keyring
 from app.middleware import CHAT_COMPLETIONS
-from app.models import ClientRequest, Header, StoredResponse
+from app.models import ClientRequest, Header, StoredResponse, whole_ttl
 from app.openai import JsonObject, load_json
 from app.threads import by_size
 
@@ -146,5 +146,5 @@ def _listed(stored: StoredResponse, now: float) -> JsonObject:
         "model": stored.model,
         "prompt": stored.key.text,
         "age": int(stored.age(now)),
-        "ttl": int(stored.freshness_lifetime) - int(stored.age(now)),  # as Cache-Status counts
+        "ttl": whole_ttl(stored, now),
     }

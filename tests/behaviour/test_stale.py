@@ -163,6 +163,20 @@ async def test_a_request_asks_for_a_lifetime_within_the_operators_bounds() -> No
     assert all(exchange.header(b"x-cache-ttl") == [] for exchange in setup.upstream.exchanges)
 
 
+@pytest.mark.parametrize("age", [0, 99, 100, 130])
+async def test_lists_and_explanations_count_a_lifetime_as_the_header_does(age: int) -> None:
+    setup = Setup(ttl=100, stale_while_revalidate=60, admin_token="t")  # noqa: S106
+    async with client_of(setup) as client:
+        await client.post("chat/completions", json=chat())
+        setup.clock.advance(age)
+        cache, token = client.base_url.join("/cache/"), {"x-api-key": "t"}
+        explained = await client.post(cache.join("explain"), json=chat(), headers=token)
+        listed = await client.get(cache.join("entries"), headers=token)
+        ttl = told(await client.post("chat/completions", json=chat()))["ttl"]
+        assert explained.json()["exact"]["ttl"] == ttl
+        assert [entry["ttl"] for entry in listed.json()["entries"]] == [ttl]
+
+
 async def test_a_lifetime_of_zero_stores_nothing() -> None:
     async with client_of(Setup()) as client:
         for _ in range(2):

@@ -43,8 +43,9 @@ class Watch:
     """What a look-up comes across, for whoever asks why it ends as it does.
 
     `exact` is stored under the very key, fresh or not; `neighbors` come nearest first, near enough
-    or not, and `candidates` are those of them that are near and fresh enough. A look-up that is
-    watched decides like any other; its refusals are not counted, and what it reads is not used.
+    or not, and `candidates` are those of them that were near and fresh enough to be judged, or may
+    serve stale. A look-up that is watched decides like any other; its refusals are not counted, and
+    what it reads is not used.
     """
 
     exact: StoredResponse | None = None

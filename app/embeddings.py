@@ -110,7 +110,7 @@ class EmbeddingsProxy:
         """
         replay, now = await self._replay(batch), self._clock()
         stale = [e.id for e in batch.found.values() if not e.is_fresh(now)]
-        if stale and not batch.control.only_if_cached:
+        if stale and not batch.control.only_if_cached and batch.limits.ttl > 0:
             fresh_only = replace(batch.control, max_stale=None, min_fresh=0)
             part = replace(_part_of(batch, stale), control=fresh_only)
             self._refreshes.begin((self._store.epoch, *stale), None, partial(self._fill, part))

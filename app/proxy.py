@@ -288,7 +288,8 @@ class Proxy:
             return None
         self._cache.hits.note(hit.stored, hit.distance)
         is_stale = replay.head.cache_status.outcome is Outcome.STALE
-        if is_stale and not question.lookup.control.only_if_cached:
+        may_fetch = not question.lookup.control.only_if_cached and question.limits.ttl > 0
+        if is_stale and may_fetch:
             self._refreshes.begin(*self._name(question), partial(self._refresh, question))
         return replay
 

@@ -171,6 +171,14 @@ async def test_only_if_cached_is_served_stale_and_fetches_nothing() -> None:
         await bench.status("valkey what", control("only-if-cached, max-age=5"))
 
 
+async def test_nothing_is_fetched_that_would_not_be_stored() -> None:
+    bench = await gone_stale()
+    for _ in range(2):
+        assert await bench.status("valkey what", (b"x-cache-ttl", b"0")) == EXACT
+        await settle()
+    assert len(bench.upstream.requests) == 1
+
+
 @pytest.mark.parametrize("status_code", [429, 500, 503])
 async def test_after_a_failure_the_upstream_is_left_alone_for_a_while(status_code: int) -> None:
     bench = await gone_stale()

@@ -50,6 +50,12 @@ async def test_where_something_is_to_be_asked_for_it_is_asked_for_with_what_is_s
     assert bench.asked == [["a", "b"], ["a", "c"]]
 
 
+async def test_nothing_is_fetched_that_would_not_be_stored() -> None:
+    bench = await gone_stale()
+    assert (await bench.told(["a"], (b"x-cache-ttl", b"0")))[0] == STALE
+    assert bench.asked == [["a", "b"]]
+
+
 @pytest.mark.parametrize("line", ["max-age=500", "min-fresh=0", "no-cache"])
 async def test_who_wants_nothing_stale_waits_for_the_upstream(line: str) -> None:
     bench = await gone_stale()

@@ -40,6 +40,8 @@ from app.threads import by_size
 from app.turns import Turn, Turns
 from app.volatility import volatility_of
 
+_MOST_LOOKS = 3
+
 Answer = Replay | Reader | Joined | Standby | Forwarding
 
 
@@ -203,11 +205,16 @@ class Proxy:
 
     async def _look(self, question: Question) -> tuple[Hit, Replay] | None:
         """Look whether another proxy has stored the answer meanwhile."""
+        hit = await self._look_again(question)
+        answer = await self._answer(question, hit)
+        return (hit, answer) if hit and answer else None
+
+    async def _look_again(self, question: Question) -> Hit | None:
+        """Look the very same question up, and learn the labels of what is stored by now."""
         lookup = self._cache.again(question.lookup)
         hit = await self._cache.exact(lookup)
         question.lookup.carried = lookup.carried
-        answer = await self._answer(question, hit)
-        return (hit, answer) if hit and answer else None
+        return hit
 
     async def _refresh(self, question: Question, flight: Flight) -> None:
         """Fetch a newer answer than a stale one, unless the store has one by now."""
@@ -266,6 +273,12 @@ class Proxy:
 
     async def _keep(self, question: Question, epoch: str, turn: Turn, answer: Storable) -> None:
         parts = await self.parts(question)
+        seen = 0
+        for _ in range(_MOST_LOOKS):  # those who asked with other tags meanwhile keep them
+            if (latest := turn.latest_kept(question.lookup.key.digest)) == seen:
+                break
+            seen = latest
+            await self._look_again(question)
         now = self._clock()
         if now >= question.ends_at or not turn.may_keep(question.lookup.key.digest):
             return

@@ -36,6 +36,10 @@ class Turns:
                 if not line.waiting:
                     del self._lines[name]
 
+    def latest(self, name: str) -> int:
+        """Give the number of the latest turn whose answer was kept; 0 if there is none."""
+        return self._lines[name].kept
+
     def keep(self, name: str, number: int) -> bool:
         """Tell whether a turn's answer is the latest so far, and note that it is kept."""
         line = self._lines[name]
@@ -55,3 +59,7 @@ class Turn:
     def may_keep(self, name: str) -> bool:
         """Tell whether to keep the answer: not if that of a later request has been kept."""
         return self.turns.keep(name, self.number)
+
+    def latest_kept(self, name: str) -> int:
+        """Give the number of the latest request whose answer was kept meanwhile; 0 for none."""
+        return self.turns.latest(name)

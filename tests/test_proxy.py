@@ -151,6 +151,18 @@ async def test_the_answer_that_no_cache_fetches_carries_the_tags_of_the_old_one(
     assert stored.labels.tags == {"a", "b"}
 
 
+async def test_requests_of_other_tags_at_once_do_not_push_each_others_answers_out() -> None:
+    bench = Bench()
+    opened, bench.upstream.before = gate()
+    tagged: list[Header] = [(b"x-cache-tags", tag) for tag in (b"a", b"b", b"c")]
+    tasks = [asyncio.create_task(bench.status("valkey what", header)) for header in tagged]
+    await settle()
+    opened.set()
+    assert [await task for task in tasks] == ["fwd=miss"] * 3
+    for header in tagged:
+        assert (await bench.status("valkey what", header)).startswith("hit")
+
+
 async def test_no_cache_does_not_join_an_older_flight() -> None:
     bench = Bench()
     _, bench.upstream.before = gate()

@@ -25,6 +25,14 @@ def test_a_newer_question_without_an_answer_hides_none() -> None:
         assert older.may_keep("a")
 
 
+def test_what_was_kept_meanwhile_is_known_to_the_others() -> None:
+    turns = Turns()
+    with turns.take(["a", "b"]) as older, turns.take(["a"]) as newer:
+        assert older.latest_kept("a") == 0
+        newer.may_keep("a")
+        assert (older.latest_kept("a"), older.latest_kept("b")) == (newer.number, 0)
+
+
 def test_nothing_is_remembered_of_those_that_are_over() -> None:
     turns = Turns()
     with turns.take(["a", "a"]) as turn:

@@ -26,6 +26,7 @@ from app.evaluation import Models, Scale, evaluate_pairs, read_pairs
 from app.figures import Report
 from app.logs import configure_logging
 from app.main import create_app
+from app.plotting import svg
 from app.progress import Progress
 from app.replaying import read_stream, replay_stream
 from app.server import Server, listen, run_server, url_of
@@ -105,13 +106,19 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the options of a command
     error_rate: _ErrorRates = None,
     verifier: _Verifier = None,
     show: Annotated[int, typer.Option(help="List so many wrong refusals.", min=0)] = 0,
+    plot: Annotated[Path | None, typer.Option(help="SVG file to draw what is reached in.")] = None,
     as_json: _Json = False,
 ) -> None:
     """Count which labelled pairs, {"a", "b", "same"}, would share an answer."""
     measure = partial(evaluate_pairs, show=show)
     with _reported():
         scale = _scale(distance, error_rate)
-    _measure(files, scale, (read_pairs, measure), verifier, as_json=as_json)
+        if plot and plot.suffix != ".svg":
+            raise BadInput(f"--plot {plot} is not allowed: a name that ends in .svg")
+    reports = _measure(files, scale, (read_pairs, measure), verifier, as_json=as_json)
+    if plot:
+        with _reported():
+            _write(plot, svg([report.panel for report in reports if report.panel]))
 
 
 @commands.command()
@@ -230,7 +237,7 @@ def _measure(
     model: Path | None,
     *,
     as_json: bool,
-) -> None:
+) -> Sequence[Report]:
     """Read all the files, then measure and report one after the other."""
     read, measure = work
     with _reported():
@@ -251,6 +258,14 @@ def _measure(
     if as_json:
         document = {"files": [report.document() for report in reports]}
         typer.echo(json.dumps(document, indent=2, allow_nan=False))
+    return reports
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}") from error
 
 
 def _scale(distances: Sequence[float] | None, rates: Sequence[float] | None) -> Scale:

@@ -22,6 +22,7 @@ from app.key import KeyRules, build_key
 from app.memo import Memo
 from app.models import CacheKey, Candidate, ClientRequest, Embedding, Guard
 from app.openai import ChatRequest
+from app.plotting import Curve, Panel, curve
 from app.progress import Progress
 
 _RULES = KeyRules(upstream="simulated://")
@@ -168,7 +169,21 @@ def evaluate_pairs(
         ),
         guards=Table(_GUARD_COLUMNS, list(_guard_rows(comparisons, max(scale.distances)))),
         examples=list(itertools.islice(_wrong_refusals(comparisons, max(scale.distances)), show)),
+        panel=Panel(pair_set.file, list(_curves(comparisons, models.verifier))),
     )
+
+
+def _curves(comparisons: Sequence[Comparison], verifier: Verifier | None) -> Iterator[Curve]:
+    """Trace each stage over every threshold that it could have."""
+    positives = sum(comparison.pair.same for comparison in comparisons)
+    unrefused = [comparison for comparison in comparisons if not comparison.guards]
+    for stage, left in (("distance", comparisons), ("guards", unrefused)):
+        ranked = [(c.distance, c.pair.same) for c in left if c.distance < math.inf]
+        yield curve(stage, ranked, positives)
+    if verifier is not None:
+        for stage, left in (("verifier", comparisons), ("all", unrefused)):
+            ranked = [(-c.probability, c.pair.same) for c in left if c.probability]
+            yield curve(stage, ranked, positives)
 
 
 def _guard_rows(comparisons: Sequence[Comparison], farthest: float) -> Iterator[Row]:

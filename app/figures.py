@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.openai import JsonObject
+from app.plotting import Panel
 
 _Z = 1.959963984540054  # standard deviations that hold 95 % of a normal distribution
 _GAP = "   "
@@ -77,7 +78,7 @@ class Report:
     """What was measured on one file.
 
     `counts` hold for the whole of it, each row of `figures` for one stage and threshold; `guards`
-    tells of each guard. `examples` are lines to be read.
+    tells of each guard. `examples` are lines to be read, `panel` is to be drawn.
     """
 
     file: str
@@ -85,6 +86,7 @@ class Report:
     figures: Table
     guards: Table | None = None
     examples: Sequence[str] = ()
+    panel: Panel | None = None
 
     def document(self) -> JsonObject:
         """Give all of it for machines."""

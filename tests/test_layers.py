@@ -45,6 +45,7 @@ LAYERS = [
         "freshness",
         "rendering",
         "recording",
+        "plotting",
         "figures",
     ],
     ["interfaces", "threads", "progress"],

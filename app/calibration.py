@@ -4,28 +4,34 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import mul
 
 _NEVER = 2.0  # no probability is as high
+_SURE = 4.0  # log-odds; what a network tells beyond them is not borne out
+
+
+def features(logit: float, distance: float) -> tuple[float, ...]:
+    """Give what is weighed of a pair: the last two are of its cosine distance."""
+    told = min(logit, _SURE)
+    return 1.0, told, distance, told * distance
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """What was measured, with one embedder, on pairs that the verifier had not seen.
 
-    `bias`, `logit` and `distance` are the weights of a logistic regression. `thresholds` are
-    pairs of a share and the least probability that keeps the hits that are wrong below it, shares
-    rising. `max_distance` is how far apart two questions may be to be worth asking about.
+    `weights` are those of a logistic regression on the features. `thresholds` are pairs of a share
+    and the least probability that keeps the hits that are wrong below it, shares rising.
+    `max_distance` is how far apart two questions may be to be worth asking about.
     """
 
-    bias: float
-    logit: float
-    distance: float
+    weights: Sequence[float]
     max_distance: float
     thresholds: Sequence[tuple[float, float]]
 
     def probability(self, logit: float, distance: float) -> float:
         """Tell how likely one answer serves two questions that are a cosine distance apart."""
-        told = self.bias + self.logit * logit + self.distance * distance
+        told = sum(map(mul, self.weights, features(logit, distance)))
         return 0.5 + 0.5 * math.tanh(told / 2)
 
     def threshold(self, max_error_rate: float) -> float:

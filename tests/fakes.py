@@ -73,7 +73,7 @@ class FakeVerifier:
     """Says of a candidate what `answer` says of its text."""
 
     def __init__(self) -> None:
-        self.calibration = Calibration(0.0, 1.0, 0.0, 0.4, ((0.01, 0.9), (0.05, 0.6)))
+        self.calibration = Calibration((0.0, 1.0), 0.4, ((0.01, 0.9), (0.05, 0.6)))
         self.asked: list[tuple[str, Sequence[Candidate]]] = []
         self.before: Callable[[], Awaitable[None]] | None = None
         self.answer: Callable[[str], float] = lambda _: 1.0

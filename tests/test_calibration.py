@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from app.calibration import Calibration
 
-MEASURED = Calibration(0.5, 2.0, -3.0, 0.4, ((0.01, 0.97), (0.02, 0.9), (0.05, 0.7)))
+MEASURED = Calibration((0.5, 2.0, -3.0, 0.5), 0.4, ((0.01, 0.97), (0.02, 0.9), (0.05, 0.7)))
 
 numbers = st.floats(-1e6, 1e6)
 
@@ -12,10 +12,10 @@ numbers = st.floats(-1e6, 1e6)
 @pytest.mark.parametrize(
     ("logit", "distance", "expected"),
     [
-        (0.5, 0.5, 0.5),
-        (1.0, 0.5, 0.731059),
+        (1.0, 1.0, 0.5),
         (0.0, 0.5, 0.268941),
-        (900.0, 0.0, 1.0),
+        (4.0, 2.0, 0.998499),
+        (900.0, 2.0, 0.998499),
         (-900.0, 2.0, 0.0),
     ],
 )

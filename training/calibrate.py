@@ -1,16 +1,16 @@
-"""Calibrate an exported verifier on pairs held back: `python -m training.calibrate --help`."""
+"""Calibrate an exported verifier on what is held back: `python -m training.calibrate --help`."""
 
 import argparse
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.calibration import Calibration
+from app.calibration import Calibration, features
 from app.embedders.local import LocalEmbedder
 from app.figures import Share, table
 from app.guards.proofs import refusal
@@ -22,7 +22,9 @@ from training.pairs import Labelled, plain, read_pairs, split
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-_RATES = (0.01, 0.02, 0.03, 0.05, 0.1)
+_RATES = (0.01, 0.02, 0.05, 0.1)
+_TUTORIAL = 0.15  # cosine distance
+_OF_LOGIT = 2  # features; the others are of the distance
 _RIDGE = 1e-3
 _ROUNDS = 50
 
@@ -31,14 +33,16 @@ _ROUNDS = 50
 class Measured:
     """Pairs, one an entry: what is told of them and what is true.
 
-    `open` are those that distance and guards leave open, `near` those that distance does.
+    `asked` numbers the questions, which may have several candidates. `passing` are the pairs that
+    no guard refuses, `open` those of them that are near enough and whole before the network.
     """
 
-    source: Sequence[str]
+    source: NDArray[np.str_]
+    asked: NDArray[np.int_]
     same: Flags
     logit: Floats
     distance: Floats
-    near: Flags
+    passing: Flags
     open: Flags
 
 
@@ -52,17 +56,20 @@ def main() -> None:
     held_back = split(read_pairs(arguments.pairs))
     network = CrossEncoder(arguments.model)
     learnt = {plain(text) for pair in held_back.train for text in (pair.a, pair.b)}
-    mined, others = (
-        [p for path in arguments.streams for p in open_mine(path, share, learnt).candidates()]
+    mines = [open_mine(path) for path in arguments.streams]
+    asked, others = (
+        [pair for mine in mines for pair in mine.candidates(share, learnt)]
         for share in (CALIBRATED, REPORTED)
     )
     # Pairs that were chosen to look alike say nothing of what a distance is worth in traffic.
-    known = measure(mined or held_back.calibration, network)
+    known = measure(asked or held_back.calibration, network)
     calibrations = {LocalEmbedder.name: fit(known), "any": fit(known, use_distance=False)}
     document = {name: asdict(calibration) for name, calibration in calibrations.items()}
     (arguments.model / "calibration.json").write_text(json.dumps(document, indent=2) + "\n")
-    shown = measure([*held_back.report, *others], network)
-    print(report(shown, calibrations[LocalEmbedder.name]))
+    calibration = calibrations[LocalEmbedder.name]
+    print(reached(measure(held_back.report, network), calibration))
+    if others:
+        print(served(measure(others, network), calibration))
 
 
 def measure(pairs: Sequence[Labelled], network: CrossEncoder) -> Measured:
@@ -74,43 +81,47 @@ def measure(pairs: Sequence[Labelled], network: CrossEncoder) -> Measured:
     distance = np.array([1.0 - float(vectors[p.a] @ vectors[p.b]) for p in pairs])
     near = (distance <= FAR) & np.array([logit is not None for logit in logits])
     passing = np.array([refusal(evidence[p.a], evidence[p.b]) is None for p in pairs])
+    numbers = {key: at for at, key in enumerate(dict.fromkeys((p.source, p.a) for p in pairs))}
     return Measured(
-        source=[pair.source for pair in pairs],
+        source=np.array([pair.source for pair in pairs]),
+        asked=np.array([numbers[pair.source, pair.a] for pair in pairs]),
         same=np.array([pair.same for pair in pairs]),
         logit=np.array([0.0 if logit is None else logit for logit in logits]),
         distance=distance,
-        near=near,
+        passing=passing,
         open=near & passing,
     )
 
 
 def fit(known: Measured, *, use_distance: bool = True) -> Calibration:
     """Fit the probability on what is open, and find the line for each share of wrong hits."""
-    columns = [np.ones_like(known.logit), known.logit, known.distance * use_distance]
-    features = np.stack(columns, axis=1)[known.open]
-    same, weights = known.same[known.open], _balance(known)[known.open]
-    bias, logit, distance = _logistic(features, same.astype(float), weights)
-    fitted = Calibration(float(bias), float(logit), float(distance), FAR, ())
-    told = probabilities(known, fitted)[known.open]
-    lines = [(rate, line) for rate in _RATES if (line := _line(told, same, weights, rate))]
-    return Calibration(fitted.bias, fitted.logit, fitted.distance, FAR, lines)
+    used = np.array(list(map(features, known.logit, known.distance)))
+    used = used if use_distance else used[:, :_OF_LOGIT]
+    weights = _balance(known)[known.open]
+    found = _logistic(used[known.open], known.same[known.open].astype(float), weights)
+    fitted = Calibration([float(weight) for weight in found], FAR, ())
+    told = probabilities(known, fitted)
+    hits = _likeliest(known, np.where(known.open, told, -np.inf))
+    lines = [
+        (rate, _line(told[hits], known.same[hits], known.source[hits], rate)) for rate in _RATES
+    ]
+    return Calibration(fitted.weights, FAR, lines)
 
 
 def _balance(known: Measured) -> Floats:
     """Weigh pairs so that a set of a hundred times as many counts ten times as much."""
-    sources = np.array(known.source)
-    counts = {source: float((sources[known.open] == source).sum()) for source in set(sources)}
-    return np.array([1 / np.sqrt(max(counts[source], 1.0)) for source in sources])
+    counts = {source: int(((known.source == source) & known.open).sum()) for source in known.source}
+    return np.array([1 / np.sqrt(max(counts[source], 1)) for source in known.source])
 
 
-def _logistic(features: Floats, same: Floats, weights: Floats) -> Floats:
+def _logistic(used: Floats, same: Floats, weights: Floats) -> Floats:
     """Fit by Newton's method, with a touch of ridge."""
-    found = np.zeros(features.shape[1])
+    found = np.zeros(used.shape[1])
     weights = weights / weights.mean()
     for _ in range(_ROUNDS):
-        told = 1 / (1 + np.exp(-features @ found))
-        curvature = (features.T * (weights * told * (1 - told))) @ features
-        slope = features.T @ (weights * (same - told)) - _RIDGE * found
+        told = 1 / (1 + np.exp(-used @ found))
+        curvature = (used.T * (weights * told * (1 - told))) @ used
+        slope = used.T @ (weights * (same - told)) - _RIDGE * found
         found = found + np.linalg.solve(curvature + _RIDGE * np.eye(len(found)), slope)
     return found
 
@@ -121,39 +132,93 @@ def probabilities(known: Measured, calibration: Calibration) -> Floats:
     return np.array(list(told))
 
 
-def _line(told: Floats, same: Flags, weights: Floats, rate: float) -> float | None:
-    """Give the least probability from which on no more than a share is wrong; None if none is.
+def _likeliest(known: Measured, ranked: Floats) -> NDArray[np.int_]:
+    """Choose the candidate of each question that ranks highest; none of an infinitely low rank."""
+    left = np.flatnonzero(ranked > -np.inf)
+    left = left[np.argsort(-ranked[left], kind="stable")]
+    _, first = np.unique(known.asked[left], return_index=True)
+    return left[first]
 
-    One wrong pair more than there are is counted: what was not seen may still happen.
+
+def _line(told: Floats, same: Flags, source: NDArray[np.str_], rate: float) -> float:
+    """Give the least probability from which on no more than a share is wrong, by hardest source.
+
+    All together keep the share, and none is shown, with 95 % confidence, to have more: easy sources
+    would hide a hard one, and the next kind of questions may be hard. A source in which nothing is
+    right only counts among all.
     """
+    owns = [source == name for name in set(source) if same[source == name].any()]
+    hardest = [_line_of(told[own], same[own], rate, _shown) for own in owns]
+    return max(_line_of(told, same, rate, _counted), *hardest)
+
+
+def _counted(wrong: int, of: int) -> float:
+    return wrong / of
+
+
+def _shown(wrong: int, of: int) -> float:
+    return Share(wrong, of).interval[0]
+
+
+def _line_of(told: Floats, same: Flags, rate: float, share: Callable[[int, int], float]) -> float:
     order = np.argsort(-told)
-    wrong = np.cumsum(weights[order] * ~same[order]) + weights.mean()
-    share = wrong / (np.cumsum(weights[order]) + weights.mean())
+    wrong = np.cumsum(~same[order]).tolist()
     is_last = np.append(np.diff(told[order]) != 0, True)  # of those that are as likely
-    kept = np.flatnonzero((share <= rate) & is_last)
-    return float(told[order][kept[-1]]) if len(kept) else None
+    kept = [at for at in np.flatnonzero(is_last) if share(wrong[at], at + 1) <= rate]
+    return float(told[order][kept[-1]]) if kept else float(np.nextafter(told.max(), 2.0))
 
 
-def report(known: Measured, calibration: Calibration) -> str:
-    """Write a table of what each set loses and gains; shares with 95 % intervals."""
-    told = probabilities(known, calibration)
-    sources = np.array(known.source)
-    every = np.ones_like(known.same)
-    head = ["pairs", "number", "same", "distance at 1 %", "at 5 %", "verified at 1 %", "at 5 %"]
-    head += [f"recall, wrong at {rate:g}" for rate, _ in calibration.thresholds]
+def reached(known: Measured, calibration: Calibration) -> str:
+    """Write the greatest recall at 1 % and 5 % wrong, and negatives served at each share."""
+    told, near = probabilities(known, calibration), known.distance <= FAR
+    ranks = {
+        "distance": (-known.distance, np.ones_like(near)),
+        "guards": (-known.distance, known.passing),
+        "verifier": (told, near),
+        "all": (told, known.open),
+    }
     rows = []
     for source in sorted(set(known.source)):
-        own = sources == source
+        own = known.source == source
         same = known.same[own]
         cells = [source, str(own.sum()), str(same.sum())]
-        for ranked, may in ((-known.distance, every), (told, known.open)):
-            cells += [f"{_recall(ranked[own], same, may[own], rate):.2f}" for rate in (0.01, 0.05)]
+        for ranked, may in ranks.values():
+            reached = [_recall(ranked[own], same, may[own], rate) for rate in (0.01, 0.05)]
+            cells.append(" ".join(f"{recall:.2f}" for recall in reached))
         for _, line in calibration.thresholds:
             served = (known.open & (told >= line))[own]
-            right, wrong = int((served & same).sum()), int((served & ~same).sum())
-            cells.append(f"{Share(right, int(same.sum()))}, {Share(wrong, right + wrong)}")
+            cells.append(str(Share(int((served & ~same).sum()), int((~same).sum()))))
         rows.append(cells)
-    return table(head, rows)
+    head = [f"{stage} at 1, 5 %" for stage in ranks]
+    head += [f"negatives at {rate:g}" for rate, _ in calibration.thresholds]
+    return table(["pairs", "number", "same", *head], rows)
+
+
+def served(known: Measured, calibration: Calibration) -> str:
+    """Write the right hits per question that has a candidate, and the wrong among hits, by rule."""
+    told = probabilities(known, calibration)
+    plain_rule = np.where(known.distance <= _TUTORIAL, -known.distance, -np.inf)
+    rules = {
+        "distance": plain_rule,
+        "guards": np.where(known.passing, plain_rule, -np.inf),
+        **{
+            f"all at {rate:g}": np.where(known.open & (told >= line), told, -np.inf)
+            for rate, line in calibration.thresholds
+        },
+    }
+    rows = []
+    for source in sorted(set(known.source)):
+        own = known.source == source
+        questions = len(set(known.asked[own]))
+        cells = [source, str(questions)]
+        for ranked in rules.values():
+            same = known.same[_likeliest(known, np.where(own, ranked, -np.inf))]
+            right = Share(int(same.sum()), questions)
+            cells.append(
+                f"{100 * (right.value or 0):.1f} %, {Share(int((~same).sum()), len(same))}"
+            )
+        rows.append(cells)
+    return table(["stream", "questions", *(f"{rule}: right, wrong" for rule in rules)], rows)
 
 
 def _recall(ranked: Floats, same: Flags, may: Flags, rate: float) -> float:

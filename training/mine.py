@@ -1,7 +1,7 @@
 """Pairs mined with the embedder: the nearest questions of a stream that knows its right answers."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,76 +18,104 @@ _LOOK_ALIKE = 0.5  # the same of two that have not
 _NEIGHBOURS = 2
 _CANDIDATES = 4  # as many as the proxy looks at
 FAR = 0.3  # cosine distance; beyond it few of the same question are left
-_ASKED = 700  # questions of a stream; more would only repeat themselves
+_ANSWERED = 0.15  # cosine distance; what has a neighbour as near is answered, not stored
+_ASKED = 800  # questions of a stream: the last, which meet the fullest cache
 LEARNT, CALIBRATED, REPORTED = (0.0, 0.5), (0.5, 0.75), (0.75, 1.0)  # shares of the answers
+
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Mine:
-    """The questions of a stream whose answers are of one share, without those on `other_side`.
+    """The questions of a stream in order, each once.
 
-    `vectors` are unit length, or 0 where the embedder cannot represent the text.
+    `keys` name a question's answer, `tenants` who asks. `vectors` are unit length, or 0 where the
+    embedder cannot represent the text.
     """
 
     source: str
     texts: Sequence[str]
-    answers: NDArray[np.str_]
-    vectors: NDArray[np.float32]
+    keys: Sequence[str]
+    tenants: NDArray[np.str_]
+    vectors: Floats
 
-    def nearest_of_either(self) -> list[Labelled]:
-        """Pair every question with the nearest of its answer and the nearest of other answers."""
+    def nearest_of_either(
+        self, share: tuple[float, float], without: Collection[str]
+    ) -> list[Labelled]:
+        """Pair questions with the nearest of their answer and the nearest of other answers.
+
+        Both are of a share of the answers, and not in `without`, texts as `plain` writes them.
+        """
+        own = np.array(self._of(share, without), dtype=int)
+        keys = np.array(self.keys)
+        found = []
+        for at in own:
+            distances = self._from(at, own)
+            for flag, farthest in ((True, _NEAR), (False, _LOOK_ALIKE)):
+                apart = np.where((keys[own] == keys[at]) == flag, distances, np.inf)
+                nearest = np.argsort(apart)[:_NEIGHBOURS]
+                found += [tuple(sorted((at, own[n]))) for n in nearest if apart[n] <= farthest]
+        return self._labelled(found)
+
+    def candidates(self, share: tuple[float, float], without: Collection[str]) -> list[Labelled]:
+        """Pair questions of a share with the nearest that a cache would have: `a` is asked.
+
+        It has met the whole stream and stored what had no near neighbour, whatever its share:
+        with fewer answers in it, fewer would be wrong.
+        """
+        asked = set(self._of(share, without)[-_ASKED:])
+        stored: list[int] = []
         found = []
         for at in range(len(self.texts)):
-            distances, same = self._from(at)
-            for flag, farthest in ((True, _NEAR), (False, _LOOK_ALIKE)):
-                apart = np.where(same == flag, distances, np.inf)
-                nearest = np.argsort(apart)[:_NEIGHBOURS]
-                found += [(at, int(near)) for near in nearest if apart[near] <= farthest]
+            distances = self._from(at, np.array(stored, dtype=int))
+            if at in asked:
+                nearest = np.argsort(distances)[:_CANDIDATES]
+                found += [(at, stored[n]) for n in nearest if distances[n] <= FAR]
+            if not (distances <= _ANSWERED).any():
+                stored.append(at)
         return self._labelled(found)
 
-    def candidates(self) -> list[Labelled]:
-        """Pair questions with their nearest ones, whatever their answers: as a cache would."""
-        found = []
-        for at in range(min(_ASKED, len(self.texts))):
-            distances, _ = self._from(at)
-            nearest = np.argsort(distances)[:_CANDIDATES]
-            found += [(at, int(near)) for near in nearest if distances[near] <= FAR]
-        return self._labelled(found)
+    def _of(self, share: tuple[float, float], without: Collection[str]) -> list[int]:
+        low, high = share
+        return [
+            at
+            for at, (text, key) in enumerate(zip(self.texts, self.keys, strict=True))
+            if low <= draw(key) < high and plain(text) not in without
+        ]
 
-    def _from(self, at: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        distances = 1.0 - self.vectors @ self.vectors[at]
-        distances[at] = np.inf
-        return distances, self.answers == self.answers[at]
+    def _from(self, at: int, others: NDArray[np.int_]) -> Floats:
+        distances = 1.0 - self.vectors[others] @ self.vectors[at]
+        apart = (others == at) | (self.tenants[others] != self.tenants[at])
+        return np.where(apart, np.inf, distances).astype(np.float32)
 
-    def _labelled(self, found: Sequence[tuple[int, int]]) -> list[Labelled]:
-        pairs = dict.fromkeys((min(pair), max(pair)) for pair in found)
+    def _labelled(self, found: Iterable[tuple[int, ...]]) -> list[Labelled]:
         return [
             Labelled(
-                self.texts[one],
-                self.texts[other],
-                bool(self.answers[one] == self.answers[other]),
-                self.source,
+                self.texts[one], self.texts[other], self.keys[one] == self.keys[other], self.source
             )
-            for one, other in pairs
+            for one, other in dict.fromkeys(found)
             if plain(self.texts[one]) != plain(self.texts[other])
         ]
 
 
-def open_mine(path: Path, share: tuple[float, float], other_side: Collection[str]) -> Mine:
-    """Read and embed a stream's questions whose answers are of a share, without some texts.
+def open_mine(path: Path) -> Mine:
+    """Read and embed a stream: `{"prompt", "answer_id"}`, or GPTCache's `{"origin", "similar"}`.
 
-    `other_side` holds texts as `plain` writes them. Raises BadInput.
+    A line may name its tenant, `ns`; nobody is answered from another's. Raises BadInput.
     """
-    low, high = share
-    answers: dict[str, str] = {}
+    answers: dict[tuple[str, str], str] = {}
     for line in read_lines(path):
-        prompt, answer = line.text("prompt"), line.text("answer_id")
-        if low <= draw(answer) < high and plain(prompt) not in other_side:
-            answers[prompt] = answer
-    texts = list(answers)
-    source = f"mined:{path.name.partition('.')[0]}"
-    vectors = asyncio.run(embed(texts))
-    return Mine(source, texts, np.array(list(answers.values()), dtype=np.str_), vectors)
+        tenant = line.text("ns") if "ns" in line.document else ""
+        for name in ("origin", "similar") if "origin" in line.document else ("prompt",):
+            answers.setdefault((tenant, line.text(name)), line.text("answer_id"))
+    texts = [text for _, text in answers]
+    return Mine(
+        f"mined:{path.name.partition('.')[0]}",
+        texts,
+        list(answers.values()),
+        np.array([tenant for tenant, _ in answers], dtype=np.str_),
+        asyncio.run(embed(texts)),
+    )
 
 
 async def embed(texts: Sequence[str]) -> NDArray[np.float32]:

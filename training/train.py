@@ -84,8 +84,8 @@ def gather(
     pairs = list(parts.train)
     others = (*parts.calibration, *parts.report)
     held_back = {plain(text) for pair in others for text in (pair.a, pair.b)}
-    mines = [open_mine(path, LEARNT, held_back) for path in streams]
-    mined = [pair for mine in mines for pair in mine.nearest_of_either()]
+    mines = [open_mine(path) for path in streams]
+    mined = [pair for mine in mines for pair in mine.nearest_of_either(LEARNT, held_back)]
     texts = sorted({text for pair in (*pairs, *mined) for text in (pair.a, pair.b)})
     return [*pairs, *mined, *make(texts, made, rng)]
 

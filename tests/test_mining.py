@@ -9,7 +9,7 @@ import pytest
 
 from app.calibration import Calibration
 from training.calibrate import Measured, fit
-from training.mine import Mine, open_mine
+from training.mine import LEARNT, Mine, open_mine
 from training.pairs import Labelled, draw
 
 EVERYTHING = (0.0, 1.0)
@@ -48,6 +48,15 @@ def test_no_tenant_is_answered_from_another_s() -> None:
     questions = (("first", "x", "a", 0), ("second", "x", "b", 5), ("third", "y", "b", 30))
     assert of(mine(*questions).candidates(EVERYTHING, ())) == {("third", "second", False)}
     assert of(mine(*questions).nearest_of_either(EVERYTHING, ())) == {("second", "third", False)}
+
+
+def test_what_is_not_learnt_from_is_held_back() -> None:
+    questions = mine(*((f"{at}", f"answer {at}", "", at) for at in range(40)))
+    held_back = questions.held_back()
+    assert held_back
+    learnt = of(questions.nearest_of_either(LEARNT, ()))
+    assert learnt
+    assert not {text for one, other, _ in learnt for text in (one, other)} & set(held_back)
 
 
 def test_only_a_share_of_the_answers_is_asked_but_all_are_stored() -> None:

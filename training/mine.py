@@ -75,6 +75,10 @@ class Mine:
                 stored.append(at)
         return self._labelled(found)
 
+    def held_back(self) -> list[str]:
+        """Give the questions whose answers are not of the share that is learnt from."""
+        return [self.texts[at] for at in self._of((LEARNT[1], 1.0), ())]
+
     def _of(self, share: tuple[float, float], without: Collection[str]) -> list[int]:
         low, high = share
         return [

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _HEAD = 32
+_DROPPED = 0.1  # share of what a layer adds, in training only
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,11 @@ class _Layer(nn.Module):
         value = self.value(hidden).view(split).transpose(1, 2)
         weights = query @ key.transpose(-1, -2) / math.sqrt(width // self.heads) + bias
         mixed = (weights.softmax(-1) @ value).transpose(1, 2).reshape(pairs, length, width)
-        hidden = self.attention_norm(hidden + self.out(mixed))
-        return self.norm(hidden + self.down(functional.gelu(self.up(hidden))))
+        hidden = self.attention_norm(hidden + self._dropped(self.out(mixed)))
+        return self.norm(hidden + self._dropped(self.down(functional.gelu(self.up(hidden)))))
+
+    def _dropped(self, added: Tensor) -> Tensor:
+        return functional.dropout(added, _DROPPED, self.training)
 
 
 class CrossEncoder(nn.Module):

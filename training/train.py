@@ -27,6 +27,7 @@ _BATCH = 32
 _POOL = 100  # batches that are sorted by length together
 _WARM = 0.06  # of the steps
 _DECAY = 0.01
+_DOUBT = 0.03  # of every label: some are wrong
 _SHOWN = 50  # steps from one line to the next
 
 
@@ -85,6 +86,8 @@ def gather(
     others = (*parts.calibration, *parts.report)
     held_back = {plain(text) for pair in others for text in (pair.a, pair.b)}
     mines = [open_mine(path) for path in streams]
+    # What one stream holds back, another may know by another answer.
+    held_back |= {plain(text) for mine in mines for text in mine.held_back()}
     mined = [pair for mine in mines for pair in mine.nearest_of_either(LEARNT, held_back)]
     texts = sorted({text for pair in (*pairs, *mined) for text in (pair.a, pair.b)})
     return [*pairs, *mined, *make(texts, made, rng)]
@@ -138,7 +141,7 @@ def learn(
             break
         for group in optimizer.param_groups:
             group["lr"] = pace.rate * min(done / _WARM + 0.01, (1 - done) / (1 - _WARM))
-        labels = torch.tensor([float(pair.same) for pair in batch])
+        labels = torch.tensor([1 - _DOUBT if pair.same else _DOUBT for pair in batch])
         loss = functional.binary_cross_entropy_with_logits(model(*collate(batch)), labels)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learnt, 1.0)

@@ -77,7 +77,7 @@ async def test_a_team_makes_a_verifier_of_its_own_logs(tmp_path: Path) -> None:
         *("--made", 200),
         *("--out", model),
     )
-    run("export", model / "model.pt", model / "model-int8.onnx")
+    run("export", model / "model.pt", model / "model.pt", model / "model-int8.onnx")
     told = run("calibrate", pairs, "--model", model)
     assert "pairs" in told
     verifier = load_verifier(model, "all-MiniLM-L6-v2")

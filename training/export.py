@@ -3,6 +3,7 @@
 import argparse
 import logging
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -21,11 +22,21 @@ _logger = logging.getLogger("training")
 def main() -> None:
     """Read the command line and export."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path, help="model.pt, as training.train leaves it")
+    parser.add_argument(
+        "models", type=Path, nargs="+", help="model.pt, as training.train leaves it; or their mean"
+    )
     parser.add_argument("out", type=Path, help="the .onnx file to write")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    export(load(arguments.model), arguments.out)
+    export(mean([load(path) for path in arguments.models]), arguments.out)
+
+
+def mean(models: Sequence[CrossEncoder]) -> CrossEncoder:
+    """Give the first model with the mean of all weights; they come of one run after another."""
+    with torch.no_grad():
+        for weight, *others in zip(*(model.parameters() for model in models), strict=True):
+            weight.copy_(torch.stack([weight, *others]).mean(0))
+    return models[0]
 
 
 def export(model: CrossEncoder, out: Path) -> None:

@@ -51,7 +51,10 @@ _ErrorRates = Annotated[
     typer.Option(help="Share of hits that may be wrong; repeatable. [default: 0.01, 0.02, 0.05]"),
 ]
 _Verifier = Annotated[
-    Path | None, typer.Option(help="Folder of a verifier that training/ has made.")
+    Path | None,
+    typer.Option(
+        help="Folder of a verifier that training/ has made. [default: the one that ships]"
+    ),
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -242,7 +245,7 @@ def _measure(
     read, measure = work
     with _reported():
         read_files = [read(file) for file in files]
-        verifier = load_verifier(model, LocalEmbedder.name) if model else None
+        verifier = load_verifier(LocalEmbedder.name, model)
     embedder = LocalEmbedder()
     models = Models(embedder, verifier)
     reports = []
@@ -253,8 +256,7 @@ def _measure(
                 typer.echo(reports[-1])
     finally:
         asyncio.run(embedder.aclose())
-        if verifier is not None:
-            asyncio.run(verifier.aclose())
+        asyncio.run(verifier.aclose())
     if as_json:
         document = {"files": [report.document() for report in reports]}
         typer.echo(json.dumps(document, indent=2, allow_nan=False))

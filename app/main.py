@@ -79,7 +79,8 @@ def adapters_for(
     if settings.verifier == "off":
         verifier = None
     elif verifier is None:
-        verifier = load_verifier(Path(settings.verifier_model), embedder.name)
+        model = Path(settings.verifier_model) if settings.verifier_model else None
+        verifier = load_verifier(embedder.name, model)
     leases = _leases(settings, embedder)
     return Adapters(store, embedder, upstream, metrics, clock, verifier, leases)
 

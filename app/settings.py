@@ -279,11 +279,6 @@ def check(settings: Settings) -> None:
             f"{PREFIX}MIN_TTL={settings.min_ttl:g} is not allowed with {PREFIX}MAX_TTL="
             f"{settings.max_ttl:g}: at most that"
         )
-    if settings.verifier == "on" and not settings.verifier_model:
-        raise ConfigurationError(
-            f"{PREFIX}VERIFIER=on is not allowed without {PREFIX}VERIFIER_MODEL: no model ships "
-            "with Reprise yet, training/ makes one"
-        )
     if settings.upstream_api_key.get_secret_value() and not settings.api_keys and not local:
         raise ConfigurationError(
             f"{PREFIX}HOST={settings.host} is not allowed with {PREFIX}UPSTREAM_API_KEY and no "

@@ -15,6 +15,7 @@ from app.errors import ConfigurationError
 from app.models import Candidate
 from app.threads import Threads
 
+VERIFIER = Path(__file__).parent / "data" / "verifier"
 _WINDOW = 256  # tokens of both questions, those that mark begin and end included
 _LONGEST = 20 * _WINDOW  # characters; longer texts are not worth tokenizing to find out
 _QUEUE = 64  # questions with their candidates; a candidate takes 2 or 3 ms
@@ -27,7 +28,7 @@ class CrossEncoder:
     depend on its batch mates. Several threads may run at once.
     """
 
-    def __init__(self, model: Path, tokenizer: Path = TOKENIZER) -> None:
+    def __init__(self, model: Path = VERIFIER, tokenizer: Path = TOKENIZER) -> None:
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         # Cut and padded texts would be read as other texts.
         self._tokenizer.no_truncation()
@@ -85,8 +86,12 @@ class LocalVerifier:
         self._threads.shutdown()
 
 
-def load_verifier(model: Path, embedder: str) -> LocalVerifier:
-    """Load the model of a folder, as `training/` leaves it. Raises ConfigurationError."""
+def load_verifier(embedder: str, model: Path | None = None) -> LocalVerifier:
+    """Load the model that ships or that of a folder, as `training/` leaves it.
+
+    Raises ConfigurationError.
+    """
+    model = model or VERIFIER
     try:
         known = json.loads((model / "calibration.json").read_text("utf-8"))
         # With an embedder that it was not measured with, its own word alone counts.

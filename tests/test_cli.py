@@ -222,7 +222,8 @@ def test_a_plot_that_cannot_be_written_is_told_in_one_line(measured: Path) -> No
 
 
 def test_replay_prints_a_table_for_each_file(measured: Path) -> None:
-    done = run(measured, "replay", "stream.jsonl.gz", "--distance", "0", "--distance", "0.1")
+    scale = ("--distance", "0", "--distance", "0.1", "--error-rate", "0.05")
+    done = run(measured, "replay", "stream.jsonl.gz", *scale)
     assert (done.returncode, done.stderr) == (0, "")
     title, head, *rows = done.stdout.splitlines()
     assert title == "stream.jsonl.gz: 4 requests, 2 ideal hits"
@@ -240,6 +241,8 @@ def test_replay_prints_a_table_for_each_file(measured: Path) -> None:
         ["distance", "0.1", "-", "50.0"],
         ["guards", "0.0", "-", "25.0"],
         ["guards", "0.1", "-", "50.0"],
+        ["verifier", "0.3", "0.05", "50.0"],
+        ["all", "0.3", "0.05", "50.0"],
     ]
 
 
@@ -261,9 +264,10 @@ def test_figures_for_machines_are_one_document_whatever_the_environment(
     assert (done.returncode, done.stderr) == (0, "")
     first, second = json.loads(done.stdout)["files"]
     assert (first["file"], second["file"]) == (file, file)
-    row, guarded = first["rows"]
+    row, guarded, *verified = first["rows"]
     assert (row["stage"], row["distance"]) == ("distance", 0.1)
     assert (guarded["stage"], guarded["distance"]) == ("guards", 0.1)
+    assert [row["error_rate"] for row in verified] == [0.01, 0.02, 0.05] * 2
     shares = {name for name, value in row.items() if isinstance(value, dict)}
     assert shares == figures
     assert all(row[name].keys() == {"count", "of", "share", "low", "high"} for name in shares)
@@ -341,7 +345,6 @@ def test_replay_that_is_interrupted_ends_at_once(measured: Path) -> None:
     [
         (["evaluate", "pairs.jsonl", "--verifier", "nowhere"], {}),
         (["serve"], {"REPRISE_VERIFIER": "on", "REPRISE_VERIFIER_MODEL": "nowhere"}),
-        (["serve"], {"REPRISE_VERIFIER": "on"}),
     ],
 )
 def test_a_verifier_that_is_not_there_is_told_in_one_line(

@@ -80,7 +80,7 @@ async def test_a_team_makes_a_verifier_of_its_own_logs(tmp_path: Path) -> None:
     run("export", model / "model.pt", model / "model.pt", model / "model-int8.onnx")
     told = run("calibrate", pairs, "--model", model)
     assert "pairs" in told
-    verifier = load_verifier(model, "all-MiniLM-L6-v2")
+    verifier = load_verifier("all-MiniLM-L6-v2", model)
     (probability,) = await verifier.verify("Where is it?", [Candidate("Where is it now?", 0.1)])
     assert 0 < probability < 1
     await verifier.aclose()

@@ -142,7 +142,8 @@ class UpstreamApp:
 class Setup:
     """A proxy on a socket in front of an upstream on another one; fakes for the rest.
 
-    All else is made of the settings, as in production, a remote embedder included.
+    All else is made of the settings, as in production, a remote embedder included. The verifier is
+    off unless they turn it on.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -151,7 +152,7 @@ class Setup:
         self.store: Any = FakeStore(self.clock)
         self.embedder = FakeEmbedder()
         self.verifier = FakeVerifier()
-        self.settings = FixedSettings(**settings)
+        self.settings = FixedSettings(**{"verifier": "off", **settings})
         self.metrics: Metrics
         self.server: Server
 

@@ -15,7 +15,7 @@ from tests.fakes import FakeEmbedder
 
 
 def test_a_proxy_in_the_background_answers_and_leaves_nothing_behind() -> None:
-    settings = FixedSettings(upstream_url="simulated://")
+    settings = FixedSettings(upstream_url="simulated://", verifier="off")
     embedder = FakeEmbedder()
     before = threading.active_count()
     with serving(create_app(settings, adapters_for(settings, embedder=embedder))) as url:
@@ -31,14 +31,14 @@ def test_a_proxy_in_the_background_answers_and_leaves_nothing_behind() -> None:
 
 def test_no_proxy_of_the_environment_has_a_part_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    settings = FixedSettings(upstream_url="simulated://")
+    settings = FixedSettings(upstream_url="simulated://", verifier="off")
     app = create_app(settings, adapters_for(settings, embedder=FakeEmbedder()))
     with serving(app) as url, Client(url) as client:
         assert client.ask("Hello there", {}).answer.endswith("Hello there")
 
 
 def test_a_proxy_in_the_background_ends_with_what_failed_in_front() -> None:
-    settings = FixedSettings(upstream_url="simulated://")
+    settings = FixedSettings(upstream_url="simulated://", verifier="off")
     before = threading.active_count()
     app = create_app(settings, adapters_for(settings, embedder=FakeEmbedder()))
     with pytest.raises(KeyboardInterrupt), serving(app):
@@ -48,7 +48,7 @@ def test_a_proxy_in_the_background_ends_with_what_failed_in_front() -> None:
 
 @pytest.fixture
 async def listening() -> AsyncIterator[tuple[Server, socket.socket]]:
-    settings = FixedSettings(upstream_url="simulated://")
+    settings = FixedSettings(upstream_url="simulated://", verifier="off")
     app = create_app(settings, adapters_for(settings, embedder=FakeEmbedder()))
     server = Server(app, 5, lambda: None)
     server.config.load()

@@ -46,7 +46,7 @@ class Told:
 @pytest.fixture(scope="module")
 def told() -> Iterator[Told]:
     told = Told()
-    fixed = FixedSettings(upstream_url="http://upstream.test/v1")
+    fixed = FixedSettings(upstream_url="http://upstream.test/v1", verifier="off")
     adapters = replace(adapters_for(fixed, embedder=FakeEmbedder()), upstream=told.upstream)
     with serving(create_app(fixed, adapters)) as url:
         told.url = f"{url}/v1"

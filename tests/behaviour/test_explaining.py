@@ -150,7 +150,7 @@ async def test_what_is_not_understood_is_refused(client: httpx.AsyncClient, docu
 
 
 async def test_the_verifier_is_asked_and_its_bar_told() -> None:
-    setup = Setup(admin_token=TOKEN, verifier="on", verifier_model="unused", max_distance=0.4)
+    setup = Setup(admin_token=TOKEN, verifier="on", max_distance=0.4)
     setup.verifier.answer = lambda _: 0.875
     async with setup.run() as url, httpx.AsyncClient(base_url=url[: -len("/v1")]) as client:
         await ask(client, body_of("valkey is what"))

@@ -133,7 +133,7 @@ class Settings(BaseSettings):
     embedding_dimensions: int = _setting(1536, "a whole number from 1 to 16384", ge=1, le=16_384)
     embedder_timeout: float = _setting(2.0, "seconds, more than 0", gt=0)
     guards: Literal["on", "off"] = _setting("on", "on or off")
-    verifier: Literal["on", "off"] = _setting("off", "on or off")
+    verifier: Literal["on", "off"] = _setting("on", "on or off")
     verifier_model: str = _setting("", "a folder with what training/ makes")
     verifier_timeout: float = _setting(0.5, "seconds, more than 0", gt=0)
 

@@ -23,7 +23,7 @@ def test_without_environment_the_defaults_hold() -> None:
     settings = load_settings()
     assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 8000, 1)
     assert settings.upstream_url == "https://api.openai.com/v1"
-    assert (settings.store, settings.embedder, settings.verifier) == ("memory://", "local", "off")
+    assert (settings.store, settings.embedder, settings.verifier) == ("memory://", "local", "on")
     assert (settings.max_distance, settings.max_error_rate) == (None, 0.01)
     assert (settings.ttl, settings.max_temperature) == (3600, 1.0)
     assert settings.keeps_credentials

@@ -6,18 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
-from tokenizers import Tokenizer
 
 from app.calibration import Calibration
-from app.embedders.local import TOKENIZER, loses_characters
+from app.embedders.local import TOKENIZER
 from app.errors import ConfigurationError
+from app.local_models import LONGEST, WholeTexts, network_in
 from app.models import Candidate
 from app.threads import Threads
 
 VERIFIER = Path(__file__).parent / "data" / "verifier"
-_WINDOW = 256  # tokens of both questions, those that mark begin and end included
-_LONGEST = 20 * _WINDOW  # characters; longer texts are not worth tokenizing to find out
 _QUEUE = 64  # questions with their candidates; a candidate takes 2 or 3 ms
 
 
@@ -29,37 +26,25 @@ class CrossEncoder:
     """
 
     def __init__(self, model: Path = VERIFIER, tokenizer: Path = TOKENIZER) -> None:
-        self._tokenizer = Tokenizer.from_file(str(tokenizer))
-        # Cut and padded texts would be read as other texts.
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        # A text that holds "[SEP]" does not end there.
-        self._tokenizer.encode_special_tokens = True
-        self._unknown = self._tokenizer.token_to_id("[UNK]")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(
-            str(model / "model-int8.onnx"), options, providers=["CPUExecutionProvider"]
-        )
+        self._texts = WholeTexts(tokenizer)
+        self._network = network_in(model)
 
     def logit(self, one: str, other: str) -> float | None:
         """Tell in log-odds whether one answer serves both; None where it does not see all of both.
 
         They are too long, or hold what the tokenizer does not know or drops.
         """
-        if len(one) + len(other) > _LONGEST or loses_characters(one) or loses_characters(other):
+        if len(one) + len(other) > LONGEST:
             return None
-        encoding = self._tokenizer.encode(one, other)
-        if len(encoding.ids) > _WINDOW or self._unknown in encoding.ids:
+        if (encoded := self._texts.encode(one, other)) is None:
             return None
-        tokens = np.array([encoding.ids], dtype=np.int64)
+        tokens, types = (np.array([ids], dtype=np.int64) for ids in encoded)
         inputs = {
             "input_ids": tokens,
-            "token_type_ids": np.array([encoding.type_ids], dtype=np.int64),
+            "token_type_ids": types,
             "attention_mask": np.ones_like(tokens),
         }
-        (logits,) = self._session.run(["logit"], inputs)
+        (logits,) = self._network.run(["logit"], inputs)
         return float(logits[0])
 
 

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from app import __version__
-from app.api.documents import asked, document_of, listed, refuse_unknown
+from app.api.documents import asked, document_of, listed, refuse_unknown, selector_in
 from app.api.purging import PurgeEndpoint
 from app.api.transfer import Transfer
 from app.cache import SemanticCache
@@ -142,9 +142,8 @@ def _outcomes(metrics: Metrics) -> dict[str, int]:
 
 
 def _page(query: Mapping[str, str]) -> tuple[str, int, Selector]:
-    refuse_unknown(query, "limit", "cursor", "tag", "model", "namespace")
+    selector = selector_in(query, "limit", "cursor")
     limit = query.get("limit", str(_USUAL_PAGE))
     if not _LIMIT.fullmatch(limit) or not 1 <= int(limit) <= _LARGEST_PAGE:
         raise InvalidRequest(f"limit must be a whole number from 1 to {_LARGEST_PAGE}.")
-    selector = Selector(query.get("tag"), query.get("model"), query.get("namespace"))
     return query.get("cursor", ""), int(limit), selector

@@ -12,8 +12,10 @@ from app.errors import (
     PartUnavailable,
     StoreUnavailable,
 )
+from app.incoming import Incoming
 from app.models import StoredResponse, whole_ttl
 from app.openai import JsonObject, load_json
+from app.selectors import Selector
 
 T = TypeVar("T")
 
@@ -32,11 +34,9 @@ async def asked(work: Awaitable[T]) -> T:
 
 async def document_of(request: Request) -> Mapping[str, Any]:
     """Read the body of a request, a JSON object. Raises InvalidRequest."""
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _MOST_BODY:
-            raise InvalidRequest("The body is too long.")
+    body = await Incoming(request.receive).body(_MOST_BODY)
+    if body is None:
+        raise InvalidRequest("The body is too long.")
     try:
         document = load_json(body)
     except NotUnderstood as unknown:
@@ -44,6 +44,12 @@ async def document_of(request: Request) -> Mapping[str, Any]:
     if not isinstance(document, dict):
         raise InvalidRequest("The body must be a JSON object.")
     return document
+
+
+def selector_in(query: Mapping[str, str], *others: str) -> Selector:
+    """Read what a query selects by, `others` being what else it may hold. Raises InvalidRequest."""
+    refuse_unknown(query, *others, "tag", "model", "namespace")
+    return Selector(query.get("tag"), query.get("model"), query.get("namespace"))
 
 
 def refuse_unknown(names: Mapping[str, object], *known: str) -> None:

@@ -8,17 +8,19 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
+from app.api.documents import listed
 from app.errors import InvalidRequest, NotUnderstood
 from app.explaining import Explainer, Explanation, Judged
 from app.headers import cache_status_value, end_to_end
 from app.incoming import API_PREFIX, Incoming
 from app.keyring import Keyring
 from app.middleware import CHAT_COMPLETIONS
-from app.models import ClientRequest, Header, StoredResponse, whole_ttl
+from app.models import ClientRequest, Header, StoredResponse
 from app.openai import JsonObject, load_json
 from app.threads import by_size
 
 _MOST_AROUND = 65_536  # bytes beside the request: its headers, and what encloses both
+_SHOWN = ("id", "model", "prompt", "age", "ttl")
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~\w]+", re.ASCII)
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
@@ -141,10 +143,5 @@ def _elsewhere(told: Explanation) -> JsonObject | None:
 
 
 def _listed(stored: StoredResponse, now: float) -> JsonObject:
-    return {
-        "id": stored.id,
-        "model": stored.model,
-        "prompt": stored.key.text,
-        "age": int(stored.age(now)),
-        "ttl": whole_ttl(stored, now),
-    }
+    whole = listed(stored, now)
+    return {name: whole[name] for name in _SHOWN}

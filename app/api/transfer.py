@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import Send
 
-from app.api.documents import asked, refuse_unknown
+from app.api.documents import asked, selector_in
 from app.curator import Curator, Fate
 from app.errors import (
     ClientDisconnected,
@@ -65,11 +65,10 @@ class Transfer:
     async def export(self, request: Request) -> StreamingResponse:
         """Give all entries, or those that are selected, from a cursor on."""
         query = request.query_params
-        refuse_unknown(query, "cursor", "tag", "model", "namespace")
+        selector = selector_in(query, "cursor")
         mark, is_marked, cursor = query.get("cursor", f"{self._mark}-").partition("-")
         if not is_marked or mark != self._mark:
             raise InvalidRequest("The cursor is another store's, or from before a restart.")
-        selector = Selector(query.get("tag"), query.get("model"), query.get("namespace"))
         first = await asked(self._curator.scan(cursor, _PAGE, selector))
         return _Lines(self._lines(cursor, first, selector), media_type="application/jsonl")
 

@@ -208,8 +208,10 @@ class SemanticCache:
         """Give the neighbours that each rule lets answer and no earlier one did, nearest first."""
         now, left = self._clock(), neighbors
         for rule in rules:
-            serving = [neighbor for neighbor in left if rule(neighbor.stored, now)]
-            left = [neighbor for neighbor in left if not rule(neighbor.stored, now)]
+            serving, rest = list[Neighbor](), list[Neighbor]()
+            for neighbor in left:
+                (serving if rule(neighbor.stored, now) else rest).append(neighbor)
+            left = rest
             if near := policy.candidates(serving, max_distance):
                 yield near
 

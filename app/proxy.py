@@ -297,10 +297,8 @@ class Proxy:
 
     async def _answer(self, question: Question, hit: Hit | None) -> Replay | None:
         """Render a hit and count it; behind a stale one, a newer answer is fetched."""
-        if hit is None or (replay := await self._replay(question, hit)) is None:
-            return None
-        self._cache.hits.note(hit.stored, hit.distance)
-        is_stale = replay.head.cache_status.outcome is Outcome.STALE
+        replay = await self._serve(question, hit)
+        is_stale = replay is not None and replay.head.cache_status.outcome is Outcome.STALE
         may_fetch = not question.lookup.control.only_if_cached and question.limits.ttl > 0
         if is_stale and may_fetch:
             self._refreshes.begin(*self._name(question), partial(self._refresh, question))
@@ -308,11 +306,15 @@ class Proxy:
 
     async def _stand_in(self, question: Question, failed: int | None) -> Replay | None:
         """Render what may take the place of a failure of the upstream."""
-        hit = await self._cache.stand_in(question.lookup)
-        if hit is None or (replay := await self._replay(question, hit)) is None:
-            return None
-        self._cache.hits.note(hit.stored, hit.distance)
-        return replay.instead_of(failed)
+        replay = await self._serve(question, await self._cache.stand_in(question.lookup))
+        return replay and replay.instead_of(failed)
+
+    async def _serve(self, question: Question, hit: Hit | None) -> Replay | None:
+        """Render a hit and count it."""
+        replay = await self._replay(question, hit)
+        if hit is not None and replay is not None:
+            self._cache.hits.note(hit.stored, hit.distance)
+        return replay
 
     async def aclose(self) -> None:
         """Finish what is being fetched behind answers that have been served."""

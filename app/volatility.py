@@ -151,8 +151,7 @@ def _folded(word: str) -> str:
     """Write a word as the lists are read: `L'Année` as `annee`, `today's` as `today`."""
     lower = word.lower()
     if not lower.isascii():
-        decomposed = unicodedata.normalize("NFKD", lower)
-        lower = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+        lower = _plain(lower)
     if "'" in lower:
         lower = _ELISION.sub("", lower, count=1)
         if lower not in _LOADED.phrases:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
+from app.arriving import pieces_of
 from app.errors import UpstreamInterrupted
 from app.headers import value_of
 from app.models import CacheStatus, Head, Replay
@@ -49,15 +50,16 @@ class Joined:
         completion = await self._reader.result()
         replay = completion and await self._render(completion, head.cache_status)
         if replay:
-            self._body = _whole(replay.body)
+            self._body = pieces_of(replay)
             return replay.head
         await self._reader.aclose()
         self._reader = self._again()
         self._body = aiter(self._reader)
         return await self._reader.head()
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._body
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._body:
+            yield piece
 
     async def aclose(self) -> None:
         """Leave the flight; idempotent."""
@@ -70,10 +72,6 @@ class Joined:
         leader = self._reader.form
         is_stream = isinstance(leader, Form) and leader.stream and self._form.stream
         return is_stream and media_type.strip().lower() == "text/event-stream"
-
-
-async def _whole(body: bytes) -> AsyncIterator[bytes]:
-    yield body
 
 
 async def _without_usage(pieces: Reader) -> AsyncIterator[bytes]:

@@ -5,13 +5,14 @@ import functools
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine
 from contextlib import aclosing
 from email.utils import formatdate
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.types import Scope, Send
 
+from app.arriving import Arriving
 from app.errors import Refusal, UpstreamInterrupted
 from app.headers import cache_headers
 from app.incoming import Incoming
@@ -23,19 +24,6 @@ _REPLACED = frozenset({b"x-cache", b"x-cache-distance", b"x-cache-entry"})
 _WITHOUT_BODY = frozenset({204, 304})
 # Legal in a 304 (RFC 9110 §8.6), but the server would wait for the body.
 _REPLACED_WITHOUT_BODY = _REPLACED | {b"content-length"}
-
-
-class Arriving(Protocol):
-    """An answer whose head has to be waited for; async iteration gives its body."""
-
-    async def head(self) -> Head:
-        """Wait for the head."""
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        """Give the body's pieces as they arrive; ends early by raising UpstreamInterrupted."""
-
-    async def aclose(self) -> None:
-        """Release the source; idempotent."""
 
 
 async def respond(answer: Replay | Arriving, scope: Scope, incoming: Incoming, send: Send) -> None:

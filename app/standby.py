@@ -1,8 +1,8 @@
 """A stored response that takes the upstream's place if it fails (RFC 5861 §4)."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Protocol
 
+from app.arriving import Arriving, pieces_of
 from app.errors import UpstreamInterrupted, UpstreamTimeout, UpstreamUnreachable
 from app.freshness import is_failure
 from app.models import Head, Replay
@@ -13,19 +13,6 @@ StandIn = Callable[[int | None], Awaitable[Replay | None]]
 """Looks for what may be served instead of a failure, whose status it is told if there is one."""
 
 
-class Source(Protocol):
-    """An answer on its way."""
-
-    async def head(self) -> Head:
-        """Wait for the head."""
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        """Give the body's pieces as they arrive."""
-
-    async def aclose(self) -> None:
-        """Release the source; idempotent."""
-
-
 class Standby:
     """An answer on its way, and what stands in for it as long as nothing of it has gone on.
 
@@ -33,9 +20,9 @@ class Standby:
     response is known that may stand in. Async iteration gives the body. Close it when done.
     """
 
-    def __init__(self, source: Source, stand_in: StandIn, *, waits: bool) -> None:
+    def __init__(self, source: Arriving, stand_in: StandIn, *, waits: bool) -> None:
         self._source = source
-        self._pieces: AsyncIterator[bytes] = _only()
+        self._pieces = aiter(source)
         self._stand_in = stand_in
         self._waits = waits
         self._first = b""
@@ -46,7 +33,6 @@ class Standby:
         head = None
         try:
             head = await self._source.head()
-            self._pieces = aiter(self._source)  # not before: the head decides what the body is
             if not is_failure(head.status_code):
                 self._first = await anext(self._pieces, b"") if self._waits else b""
                 return head
@@ -64,7 +50,7 @@ class Standby:
         if replay is None:
             return None
         await self.aclose()
-        self._pieces = _only(replay.body)
+        self._pieces = pieces_of(replay)
         return replay.head
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -78,8 +64,3 @@ class Standby:
     async def aclose(self) -> None:
         """Release the source; idempotent."""
         await self._source.aclose()
-
-
-async def _only(*pieces: bytes) -> AsyncIterator[bytes]:
-    for piece in pieces:
-        yield piece

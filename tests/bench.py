@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from app.arriving import Arriving
 from app.cache import SemanticCache
 from app.curator import Curator
 from app.explaining import Explainer, Explanation
@@ -19,7 +20,6 @@ from app.models import ClientRequest, Clock, Head, Header, Replay
 from app.parts import EmbedderPart, VerifierPart
 from app.policy import Limits
 from app.proxy import Proxy, Rules
-from app.responses import Arriving
 from app.store_parts import StorePart
 from tests.fakes import (
     FakeEmbedder,

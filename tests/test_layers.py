@@ -90,6 +90,7 @@ LAYERS = [
         "client",
     ],
     [
+        "arriving",
         "singleflight",
         "joining",
         "standby",

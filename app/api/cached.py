@@ -4,10 +4,11 @@ from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
+from app.arriving import Arriving
 from app.forwarding import Forwarder
 from app.incoming import Incoming, client_request
 from app.models import ClientRequest, Replay
-from app.responses import Arriving, respond
+from app.responses import respond
 
 
 class Handler(Protocol):

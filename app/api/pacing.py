@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from app.api.cached import Handler
+from app.arriving import Arriving, pieces_of
 from app.headers import value_of
 from app.models import ClientRequest, Head, Replay
-from app.responses import Arriving
 
 _END_OF_EVENT = b"\n\n"
 
@@ -42,20 +42,14 @@ class Paced:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         is_first = True
-        async for piece in self._pieces():
+        answer = self._answer
+        async for piece in pieces_of(answer) if isinstance(answer, Replay) else answer:
             for event in piece.split(_END_OF_EVENT)[:-1] if self._is_held else ():
                 if not is_first:
                     await asyncio.sleep(self._delay)
                 is_first = False
                 yield event + _END_OF_EVENT
             if not self._is_held:
-                yield piece
-
-    async def _pieces(self) -> AsyncIterator[bytes]:
-        if isinstance(self._answer, Replay):
-            yield self._answer.body
-        else:
-            async for piece in self._answer:
                 yield piece
 
     async def aclose(self) -> None:

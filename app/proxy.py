@@ -317,7 +317,8 @@ class Proxy:
         return replay
 
     async def aclose(self) -> None:
-        """Finish what is being fetched behind answers that have been served."""
+        """Finish what is being fetched though nobody waits for it."""
+        await self._flights.aclose()
         await self._refreshes.aclose()
 
     async def _replay(self, question: Question, hit: Hit | None) -> Replay | None:

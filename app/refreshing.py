@@ -13,12 +13,11 @@ from dataclasses import dataclass
 
 from app.freshness import is_failure
 from app.models import Clock
-from app.singleflight import Fill, Flight, Reader
+from app.singleflight import Fill, Flight, Reader, see_out
 
 _MOST = 64
 _REST = 10.0  # seconds
 _MOST_RESTING = 4096
-_CLOSING_SECONDS = 5.0
 
 _logger = logging.getLogger("reprise.cache")
 
@@ -57,12 +56,7 @@ class Refreshes:
 
     async def aclose(self) -> None:
         """Finish what is being fetched, within bounds."""
-        tasks = [refresh.task for refresh in self._under_way.values()]
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=_CLOSING_SECONDS)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        await see_out([refresh.task for refresh in self._under_way.values()])
 
     async def _see_to_its_end(self, name: Hashable, reader: Reader) -> None:
         try:

@@ -7,7 +7,7 @@ the upstream, unless it is to be finished for the sake of what it adds up to.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -15,6 +15,7 @@ from app.errors import UpstreamInterrupted, UpstreamUnreachable
 from app.models import Head
 
 _PATIENCE = 1.0  # seconds that one reader may hold the others up, in all
+_CLOSING_SECONDS = 5.0
 
 Fill = Callable[["Flight"], Awaitable[None]]
 """Fetches an answer: calls `begin` once, then `write` for each piece; may raise at any point.
@@ -110,6 +111,11 @@ class Flight:
             if reader.held_up >= _PATIENCE:
                 self._readers.discard(reader)
                 reader.cut_off()
+
+    @property
+    def task(self) -> "asyncio.Future[None]":
+        """What fetches the answer."""
+        return self._task
 
     def on_end(self, callback: Callable[[], None]) -> None:
         """Call back once the flight is over, however it ended."""
@@ -264,6 +270,10 @@ class SingleFlight:
         """Start a flight that nobody else can join."""
         return self._start(fill, None).join()
 
+    async def aclose(self) -> None:
+        """Finish what is under way, within bounds."""
+        await see_out([flight.task for flight in self._started])
+
     def _start(self, fill: Fill, form: Hashable) -> Flight:
         flight = Flight(fill, self._window, form=form, finish=self._finish)
         self._started.add(flight)
@@ -273,3 +283,13 @@ class SingleFlight:
     def _forget(self, key: Hashable, flight: Flight) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
+
+
+async def see_out(tasks: Collection["asyncio.Future[None]"]) -> None:
+    """Wait for tasks that finish something at shutdown, and cancel those that take too long."""
+    if not tasks:
+        return
+    _, late = await asyncio.wait(tasks, timeout=_CLOSING_SECONDS)
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*late, return_exceptions=True)

@@ -3,6 +3,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from app import singleflight
 from app.errors import UpstreamInterrupted, UpstreamUnreachable
 from app.models import CacheKey, CacheStatus, Head, StoredResponse
 from app.singleflight import Flight, Reader, SingleFlight
@@ -351,6 +352,28 @@ async def test_a_fetch_is_finished_for_the_sake_of_what_it_adds_up_to(result: by
     await flights.alone(script).aclose()
     script.settle(result)
     await settle()
+    assert script.cancelled
+
+
+async def test_a_fetch_that_all_have_left_is_waited_for_at_shutdown() -> None:
+    script, flights = Script(), SingleFlight(100, finish=True)
+    await flights.join("key", script).aclose()
+    closing = asyncio.create_task(flights.aclose())
+    await settle()
+    assert not closing.done()
+    script.end()
+    await closing
+    assert not script.cancelled
+
+
+async def test_a_fetch_that_takes_too_long_is_ended_at_shutdown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(singleflight, "_CLOSING_SECONDS", 0.01)
+    script, flights = Script(), SingleFlight(100, finish=True)
+    await flights.alone(script).aclose()
+    await settle()
+    await flights.aclose()
     assert script.cancelled
 
 

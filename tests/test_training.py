@@ -77,7 +77,16 @@ async def test_a_team_makes_a_verifier_of_its_own_logs(tmp_path: Path) -> None:
         *("--made", 200),
         *("--out", model),
     )
-    run("export", model / "model.pt", model / "model.pt", model / "model-int8.onnx")
+    first = model / "model.pt"
+    run(
+        "train",
+        pairs,
+        *("--weights", first, first),
+        *("--tokenizer", TOKENIZER),
+        *("--made", 20),
+        *("--out", tmp_path / "again"),
+    )
+    run("export", first, tmp_path / "again" / "model.pt", model / "model-int8.onnx")
     told = run("calibrate", pairs, "--model", model)
     assert "pairs" in told
     verifier = load_verifier("all-MiniLM-L6-v2", model)

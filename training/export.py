@@ -3,7 +3,6 @@
 import argparse
 import logging
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -11,7 +10,7 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers import optimizer
 
-from training.model import CrossEncoder, load
+from training.model import CrossEncoder, load, mean
 
 _INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 _OPSET = 17
@@ -29,14 +28,6 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     export(mean([load(path) for path in arguments.models]), arguments.out)
-
-
-def mean(models: Sequence[CrossEncoder]) -> CrossEncoder:
-    """Give the first model with the mean of all weights; they come of one run after another."""
-    with torch.no_grad():
-        for weight, *others in zip(*(model.parameters() for model in models), strict=True):
-            weight.copy_(torch.stack([weight, *others]).mean(0))
-    return models[0]
 
 
 def export(model: CrossEncoder, out: Path) -> None:

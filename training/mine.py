@@ -15,7 +15,7 @@ from training.pairs import Labelled, draw, plain
 
 _NEAR = 0.35  # cosine distance, as far as two that have the same answer are paired
 _LOOK_ALIKE = 0.5  # the same of two that have not
-_NEIGHBOURS = 2
+_NEIGHBOURS = 4
 _CANDIDATES = 4  # as many as the proxy looks at
 FAR = 0.3  # cosine distance; beyond it few of the same question are left
 _ANSWERED = 0.15  # cosine distance; what has a neighbour as near is answered, not stored

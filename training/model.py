@@ -1,7 +1,7 @@
 """The verifier's network in PyTorch: a small BERT that reads two questions at once."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -138,6 +138,14 @@ def load(trained: Path) -> CrossEncoder:
     model = CrossEncoder(Shape(**kept["shape"]))
     model.load_state_dict(kept["weights"])
     return model
+
+
+def mean(models: Sequence[CrossEncoder]) -> CrossEncoder:
+    """Give the first model with the mean of all weights; they come of one run after another."""
+    with torch.no_grad():
+        for weight, *others in zip(*(model.parameters() for model in models), strict=True):
+            weight.copy_(torch.stack([weight, *others]).mean(0))
+    return models[0]
 
 
 def save(model: CrossEncoder, trained: Path) -> None:

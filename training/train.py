@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from training.augment import make
 from training.mine import LEARNT, open_mine
-from training.model import CrossEncoder, load, save, start_from
+from training.model import CrossEncoder, load, mean, save, start_from
 from training.pairs import Labelled, plain, read_pairs, split
 
 _logger = logging.getLogger("training")
@@ -48,8 +48,9 @@ def main() -> None:
     parser.add_argument(
         "--weights",
         type=Path,
+        nargs="+",
         required=True,
-        help="a BERT's model.safetensors, or a model.pt to go on from",
+        help="a BERT's model.safetensors, or a model.pt to go on from, or the mean of several",
     )
     parser.add_argument("--tokenizer", type=Path, required=True, help="its tokenizer.json")
     parser.add_argument("--recipe", type=Path, help="JSON: how often each source is seen")
@@ -70,7 +71,8 @@ def main() -> None:
     pairs = mix(pairs, recipe, rng)
     _logger.info("%d pairs: %s", len(pairs), Counter((p.source, p.same) for p in pairs))
     weights = arguments.weights
-    model = load(weights) if weights.suffix == ".pt" else start_from(weights)
+    goes_on = weights[0].suffix == ".pt"
+    model = mean([load(path) for path in weights]) if goes_on else start_from(weights[0])
     tokenizer = Tokenizer.from_file(str(arguments.tokenizer))
     encoded = encode(pairs, tokenizer)
     pace = Pace(arguments.rate, arguments.minutes)

@@ -52,7 +52,7 @@ async def calibration_for(embedder: str) -> Calibration:
 async def test_what_means_the_same_is_let_pass_and_what_looks_the_same_is_not(
     verifier: LocalVerifier, asked: str, same: str, other: str
 ) -> None:
-    candidates = [Candidate(same, 0.1), Candidate(other, 0.1)]
+    candidates = [Candidate(same, 0.1), Candidate(other, 0.2)]
     likely, unlikely = await verifier.verify(asked, candidates)
     assert likely > verifier.calibration.threshold(0.05) > unlikely
 

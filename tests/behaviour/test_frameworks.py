@@ -1,6 +1,5 @@
 """What LangChain and Pydantic AI make of a replay is what they have made of the original."""
 
-from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Any
 
@@ -82,12 +81,6 @@ def setup() -> Setup:
     setup = Setup()
     setup.upstream.handler = answer
     return setup
-
-
-@pytest.fixture
-async def base_url(setup: Setup) -> AsyncIterator[str]:
-    async with setup.run() as url:
-        yield url
 
 
 async def with_langchain(base_url: str, stream: bool) -> AIMessage:

@@ -81,12 +81,6 @@ def setup() -> Setup:
 
 
 @pytest.fixture
-async def base_url(setup: Setup) -> AsyncIterator[str]:
-    async with setup.run() as url:
-        yield url
-
-
-@pytest.fixture
 async def client(base_url: str) -> AsyncIterator[openai.AsyncOpenAI]:
     async with openai.AsyncOpenAI(base_url=base_url, api_key="sk-1", max_retries=0) as client:
         yield client

@@ -49,7 +49,7 @@ def network_in(folder: Path) -> onnxruntime.InferenceSession:
         options,
         providers=["CPUExecutionProvider"],
         # To add and to normalize takes one kernel four times as long as two (ONNX Runtime 1.32).
-        disabled_optimizers=["SkipLayerNormFusion", "BiasSkipLayerNormFusion"],
+        disabled_optimizers=["SkipLayerNormFusion"],
     )
 
 

@@ -34,6 +34,7 @@ LAYERS = [
         "guards.requests",
         "guards.writing",
         "guards.reading",
+        "guards.order",
         "guards.roles",
         "guards.proofs",
         "key",

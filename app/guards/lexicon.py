@@ -102,6 +102,8 @@ class Lexicon:
     joints: frozenset[str]
     passive: frozenset[str]
     agents: frozenset[str]
+    articles: frozenset[str]
+    pronouns: frozenset[str]
     titles: frozenset[str]
     asking: frozenset[str]
     openings: frozenset[str]
@@ -148,6 +150,8 @@ def load(language: str) -> Lexicon:
         joints=frozenset(_words(sections["joints"])),
         passive=frozenset(_words(sections["passive"])),
         agents=frozenset(_words(sections["agents"])),
+        articles=frozenset(_words(sections["articles"])),
+        pronouns=frozenset(_words(sections["pronouns"])),
         titles=frozenset(_words(sections["titles"])),
         asking=frozenset(_words(sections["asking"])),
         openings=frozenset(_words(sections["openings"])),

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from app.guards.evidence import CLOCK, Evidence, Quantity, Term, in_base_unit
 from app.guards.lexing import Kind
 from app.guards.likeness import are_related, are_written_alike, is_short_for
-from app.guards.roles import common_ends, have_changed
+from app.guards.order import common_ends
+from app.guards.roles import have_changed
 from app.guards.writing import differ_in_literal_space, has_own_encoding
 from app.models import Guard
 
@@ -205,7 +206,7 @@ def _narrowing(one: Evidence, other: Evidence) -> set[Guard]:
 
 
 def _negation(pair: _Pair) -> bool:
-    if _is_prefixed(pair):
+    if _is_prefixed(pair) or _denies_another_word(pair.a, pair.b):
         return True
     if pair.rest > _MOST_BESIDE:
         return False
@@ -217,6 +218,11 @@ def _denies(denying: Evidence, affirming: Evidence) -> bool:
     if denying.negations <= 0 or affirming.negations > 0 or affirming.is_softened:
         return False
     return any(word in affirming.words for word in denying.denied - affirming.denied)
+
+
+def _denies_another_word(a: Evidence, b: Evidence) -> bool:
+    """Tell whether two texts of the same words deny different ones: `buried and not burnt`."""
+    return a.denied != b.denied and a.negations > 0 and sorted(a.frame) == sorted(b.frame)
 
 
 def _is_prefixed(pair: _Pair) -> bool:

@@ -1,17 +1,28 @@
 """Who does it to whom, and where from and where to: have two things changed their roles."""
 
+from collections import Counter
+
 from app.guards.evidence import Evidence
-from app.guards.lexicon import Lexicon
+from app.guards.order import are_exchanged, are_swapped, qualifies_another
 from app.models import Guard
 
 _FEWEST_IN_PASSIVE = 3  # terms
-_MOST_MOVED = 64  # words
+_TWO = 2
 _NOTHING: frozenset[str] = frozenset()
 
 
 def have_changed(a: Evidence, b: Evidence) -> bool:
     """Tell whether two texts name the same in other roles; their words must be known."""
-    return _crosses(a, b) or _crosses(b, a) or _is_swapped(a, b) or _is_turned(a, b)
+    return (
+        _crosses(a, b)
+        or _crosses(b, a)
+        or are_swapped(a, b)
+        or _is_turned(a, b)
+        or are_exchanged(a, b)
+        or qualifies_another(a, b)
+        or _is_resolved(a, b)
+        or _is_resolved(b, a)
+    )
 
 
 def _is_turned(a: Evidence, b: Evidence) -> bool:
@@ -52,43 +63,15 @@ def _crosses(a: Evidence, b: Evidence) -> bool:
     return bool(first & b.ways.get("to", _NOTHING) and second & b.ways.get("from", _NOTHING))
 
 
-def _is_swapped(a: Evidence, b: Evidence) -> bool:
-    """Tell whether two parts have changed places around a third: X m Y and Y m X."""
-    if len(a.frame) != len(b.frame) or a.frame == b.frame:
+def _is_resolved(a: Evidence, b: Evidence) -> bool:
+    """Tell whether one names whom the other leaves to a pronoun, which may be either of two.
+
+    `If Ann and Bob part, is it her house?`, `If Ann and Bob part, is it Bob's house?`
+    """
+    if a.lexicon is None or len(b.terms) != len(a.terms) + 1:
         return False
-    start, end = common_ends(a.frame, b.frame)
-    x, y = a.frame[start : len(a.frame) - end], b.frame[start : len(b.frame) - end]
-    if len(x) > _MOST_MOVED or sorted(x) != sorted(y):
+    if not (a.plain - b.plain) & a.lexicon.pronouns or (b.plain - a.plain) & a.lexicon.pronouns:
         return False
-    for first in range(1, len(x)):
-        if x[:first] != y[len(y) - first :]:
-            continue
-        for last in range(1, len(x) - first):
-            if (
-                x[len(x) - last :] == y[:last]
-                and x[first : len(x) - last] == y[last : len(y) - first]
-            ):
-                between = x[first : len(x) - last]
-                after = a.frame[len(a.frame) - end :]
-                return not _is_symmetric(between, after, a.lexicon) and (
-                    start + end > 0 or any(word in a.plain for word in between)
-                )
-    return False
-
-
-def _is_symmetric(
-    between: tuple[str, ...], after: tuple[str, ...], lexicon: Lexicon | None
-) -> bool:
-    """Tell whether what is between only joins: `is`; `wine and` in `red wine and white wine`."""
-    if lexicon is None or lexicon.passive.issuperset(between):
-        return True
-    at = next((at for at, word in enumerate(between) if word in lexicon.joints), None)
-    return at is not None and after[:at] == between[:at]
-
-
-def common_ends(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[int, int]:
-    """Give how many words at the beginning and at the end are the same."""
-    most = min(len(a), len(b))
-    start = next((i for i in range(most) if a[i] != b[i]), most)
-    end = next((i for i in range(most - start) if a[-1 - i] != b[-1 - i]), most - start)
-    return start, end
+    names = Counter(term.key for term in b.terms if term.is_name)
+    more = Counter(term.key for term in b.terms) - Counter(term.key for term in a.terms)
+    return len(names) >= _TWO and len(more) == 1 and all(names[name] >= _TWO for name in more)

@@ -16,6 +16,8 @@ ROOT = Path(__file__).parent.parent
 WIDTH, INNER, LAYERS, WORDS = 64, 128, 2, 30_522
 
 pytest.importorskip("torch")
+model = pytest.importorskip("training.model")
+weights = pytest.importorskip("training.weights")
 safetensors = pytest.importorskip("safetensors.numpy")
 
 
@@ -46,10 +48,10 @@ def small_bert(path: Path) -> Path:
     tensors = {name: 0.1 * draw(size=shape).astype(np.float32) for name, shape in shapes.items()}
     for name in [name for name in tensors if name.startswith("encoder.")]:
         bias = name.removesuffix("weight") + "bias"
-        tensors[bias] = np.zeros(len(tensors[name]), np.float32)
+        tensors[bias] = 0.1 * draw(size=len(tensors[name])).astype(np.float32)
     for name in norms:
-        tensors[f"{name}.weight"] = np.ones(WIDTH, np.float32)
-        tensors[f"{name}.bias"] = np.zeros(WIDTH, np.float32)
+        tensors[f"{name}.weight"] = 1 + 0.1 * draw(size=WIDTH).astype(np.float32)
+        tensors[f"{name}.bias"] = 0.1 * draw(size=WIDTH).astype(np.float32)
     safetensors.save_file(tensors, path)
     return path
 
@@ -67,6 +69,16 @@ def logged_pairs(path: Path) -> Path:
     return path
 
 
+def test_exported_weights_come_back_but_for_rounding(tmp_path: Path) -> None:
+    bert = model.start_from(small_bert(tmp_path / "bert.safetensors"))
+    saved, exported = tmp_path / "model.pt", tmp_path / "model.onnx"
+    model.save(bert, saved)
+    run("export", saved, exported)
+    back = dict(weights.read_weights(exported).named_parameters())
+    for name, weight in bert.named_parameters():
+        assert (weight - back[name]).abs().max() <= weight.abs().max() / 127, name
+
+
 async def test_a_team_makes_a_verifier_of_its_own_logs(tmp_path: Path) -> None:
     pairs, model = logged_pairs(tmp_path / "pairs.jsonl"), tmp_path / "model"
     run(
@@ -77,11 +89,12 @@ async def test_a_team_makes_a_verifier_of_its_own_logs(tmp_path: Path) -> None:
         *("--made", 200),
         *("--out", model),
     )
-    first = model / "model.pt"
+    first, exported = model / "model.pt", tmp_path / "first.onnx"
+    run("export", first, exported)
     run(
         "train",
         pairs,
-        *("--weights", first, first),
+        *("--weights", first, exported),
         *("--tokenizer", TOKENIZER),
         *("--made", 20),
         *("--out", tmp_path / "again"),

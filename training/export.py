@@ -11,7 +11,8 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers import optimizer
 from onnxruntime.transformers.fusion_options import FusionOptions
 
-from training.model import CrossEncoder, load, mean
+from training.model import CrossEncoder, mean
+from training.weights import read_weights
 
 _INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 _OPSET = 17
@@ -28,7 +29,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="the .onnx file to write")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    export(mean([load(path) for path in arguments.models]), arguments.out)
+    export(mean([read_weights(path) for path in arguments.models]), arguments.out)
 
 
 def export(model: CrossEncoder, out: Path) -> None:

@@ -17,8 +17,9 @@ from torch.nn import functional
 
 from training.augment import make
 from training.mine import LEARNT, open_mine
-from training.model import CrossEncoder, load, mean, save, start_from
+from training.model import CrossEncoder, mean, save
 from training.pairs import Labelled, plain, read_pairs, split
+from training.weights import read_weights
 
 _logger = logging.getLogger("training")
 
@@ -50,7 +51,7 @@ def main() -> None:
         type=Path,
         nargs="+",
         required=True,
-        help="a BERT's model.safetensors, or a model.pt to go on from, or the mean of several",
+        help="a BERT's .safetensors, or what to go on from, .pt or .onnx, or the mean of several",
     )
     parser.add_argument("--tokenizer", type=Path, required=True, help="its tokenizer.json")
     parser.add_argument("--recipe", type=Path, help="JSON: how often each source is seen")
@@ -70,9 +71,7 @@ def main() -> None:
     pairs = gather(arguments.pairs, arguments.streams, arguments.made, rng)
     pairs = mix(pairs, recipe, rng)
     _logger.info("%d pairs: %s", len(pairs), Counter((p.source, p.same) for p in pairs))
-    weights = arguments.weights
-    goes_on = weights[0].suffix == ".pt"
-    model = mean([load(path) for path in weights]) if goes_on else start_from(weights[0])
+    model = mean([read_weights(path) for path in arguments.weights])
     tokenizer = Tokenizer.from_file(str(arguments.tokenizer))
     encoded = encode(pairs, tokenizer)
     pace = Pace(arguments.rate, arguments.minutes)

@@ -25,13 +25,17 @@ class Share:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval: which shares make what was counted no surprise.
+        """Wilson's 95 % interval: which shares make what was counted no surprise."""
+        return self.within(_Z)
+
+    def within(self, deviations: float) -> tuple[float, float]:
+        """Wilson's interval of so many standard deviations to either side.
 
         E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927.
         """
         if not self.of:
             return 0.0, 1.0
-        share, doubt = self.count / self.of, _Z * _Z / self.of
+        share, doubt = self.count / self.of, deviations * deviations / self.of
         middle = share + doubt / 2
         reach = math.sqrt(doubt * (share * (1 - share) + doubt / 4))
         low, high = (middle - reach) / (1 + doubt), (middle + reach) / (1 + doubt)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.calibration import Calibration
-from training.calibrate import Measured, fit
+from training.calibrate import Measured, fit, join, served, tell
 from training.mine import LEARNT, Mine, open_mine
 from training.pairs import Labelled, draw
 
@@ -96,7 +96,7 @@ def measured(**wrong: Sequence[int]) -> Measured:
     )
 
 
-def served(calibration: Calibration, rate: float) -> int:
+def hits(calibration: Calibration, rate: float) -> int:
     """Count the questions of a source that are served."""
     least = calibration.threshold(rate)
     return sum(calibration.probability(4.0 - at / 50, 0.1) >= least for at in range(400))
@@ -114,11 +114,31 @@ def served(calibration: Calibration, rate: float) -> int:
 def test_the_source_with_most_wrong_hits_draws_the_line(
     wrong: dict[str, Sequence[int]], expected: int
 ) -> None:
-    assert served(fit(measured(**wrong)), 0.01) == expected
+    assert hits(fit(measured(**wrong)), 0.01) == expected
 
 
 def test_a_larger_share_of_wrong_hits_is_served_more() -> None:
     calibration = fit(measured(one=(40, 90, 170), other=(200,)))
-    counts = [served(calibration, rate) for rate in (0.01, 0.02, 0.05)]
+    counts = [hits(calibration, rate) for rate in (0.01, 0.02, 0.05)]
     assert counts == sorted(counts)
     assert counts[0] < counts[2]
+
+
+def test_a_source_that_may_well_have_more_wrong_hits_is_served_less() -> None:
+    # 6 of 300 are 2 %, which at a confidence of 95 % might be 1 %.
+    assert 0 < hits(fit(measured(easy=(), hard=range(40, 300, 50))), 0.01) < 240
+
+
+def test_either_half_is_told_by_a_calibration_of_its_own() -> None:
+    halves = measured(one=()), measured(one=())
+    nothing, everything = (Calibration([1.0, 0.0], 0.3, [(0.01, line)]) for line in (1.1, 0.0))
+    told = tell(halves, [nothing, everything])
+    assert not told.served[0.01][:400].any()
+    assert told.served[0.01][400:].all()
+
+
+def test_questions_of_two_halves_stay_apart() -> None:
+    half = measured(one=())
+    assert len(set(join(half, half).asked)) == 800
+    told = tell([half, half], [fit(half), fit(half)])
+    assert " one 800 " in " ".join(served(told).split())

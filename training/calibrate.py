@@ -3,8 +3,8 @@
 import argparse
 import asyncio
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ _RATES = (0.01, 0.02, 0.05, 0.1)
 _TUTORIAL = 0.15  # cosine distance
 _OF_LOGIT = 2  # features; the others are of the distance
 _RIDGE = 1e-3
+_FOUR_IN_FIVE = 0.8416212335729143  # standard deviations, one side of a normal distribution
 _ROUNDS = 50
 
 
@@ -46,30 +47,67 @@ class Measured:
     open: Flags
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Pairs, how likely one answer serves each, and by share of wrong hits what would be served."""
+
+    known: Measured
+    told: Floats
+    served: Mapping[float, Flags]
+
+
 def main() -> None:
-    """Read the command line, calibrate on one half of what is held back, report on the other."""
+    """Read the command line, calibrate, and report what half of it does to the other half."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pairs", type=Path, nargs="+", help="the pairs that training was given")
     parser.add_argument("--streams", type=Path, nargs="*", default=[], help="those as well")
     parser.add_argument("--model", type=Path, required=True, help="folder of model-int8.onnx")
     arguments = parser.parse_args()
-    held_back = split(read_pairs(arguments.pairs))
+    parts = split(read_pairs(arguments.pairs))
     network = CrossEncoder(arguments.model)
-    learnt = {plain(text) for pair in held_back.train for text in (pair.a, pair.b)}
+    learnt = {plain(text) for pair in parts.train for text in (pair.a, pair.b)}
     mines = [open_mine(path) for path in arguments.streams]
-    asked, others = (
-        [pair for mine in mines for pair in mine.candidates(share, learnt)]
-        for share in (CALIBRATED, REPORTED)
-    )
+    pairs = [measure(part, network) for part in (parts.calibration, parts.report)]
+    asked = [
+        measure([pair for mine in mines for pair in mine.candidates(share, learnt)], network)
+        for share in ((CALIBRATED, REPORTED) if mines else ())
+    ]
     # Pairs that were chosen to look alike say nothing of what a distance is worth in traffic.
-    known = measure(asked or held_back.calibration, network)
+    halves = asked or pairs
+    known = join(*halves)
     calibrations = {LocalEmbedder.name: fit(known), "any": fit(known, use_distance=False)}
     document = {name: asdict(calibration) for name, calibration in calibrations.items()}
     (arguments.model / "calibration.json").write_text(json.dumps(document, indent=2) + "\n")
-    calibration = calibrations[LocalEmbedder.name]
-    print(reached(measure(held_back.report, network), calibration))
-    if others:
-        print(served(measure(others, network), calibration))
+    # What was calibrated on is not reported on: either half is told by a calibration on the other.
+    first, second = map(fit, halves)
+    shipped = calibrations[LocalEmbedder.name]
+    print(reached(tell(pairs, [shipped, shipped] if asked else [second, first])))
+    if asked:
+        print(served(tell(asked, [second, first])))
+
+
+def tell(parts: Sequence[Measured], calibrations: Sequence[Calibration]) -> Told:
+    """Tell of each part by a calibration of its own, and put all together."""
+    told = [probabilities(*both) for both in zip(parts, calibrations, strict=True)]
+    serving: dict[float, Flags] = {}
+    for rate in _RATES:
+        least = [calibration.threshold(rate) for calibration in calibrations]
+        serves = [
+            part.open & (likely >= line)
+            for part, likely, line in zip(parts, told, least, strict=True)
+        ]
+        serving[rate] = np.concatenate(serves)
+    return Told(join(*parts), np.concatenate(told), serving)
+
+
+def join(first: Measured, second: Measured) -> Measured:
+    """Put two together; no question is in both."""
+    both = {
+        field.name: np.concatenate([getattr(first, field.name), getattr(second, field.name)])
+        for field in fields(Measured)
+    }
+    both["asked"][len(first.asked) :] += len(first.asked)
+    return Measured(**both)
 
 
 def measure(pairs: Sequence[Labelled], network: CrossEncoder) -> Measured:
@@ -143,9 +181,9 @@ def _likeliest(known: Measured, ranked: Floats) -> NDArray[np.int_]:
 def _line(told: Floats, same: Flags, source: NDArray[np.str_], rate: float) -> float:
     """Give the least probability from which on no more than a share is wrong, by hardest source.
 
-    All together keep the share, and none is shown, with 95 % confidence, to have more: easy sources
-    would hide a hard one, and the next kind of questions may be hard. A source in which nothing is
-    right only counts among all.
+    All together keep the share, and none is shown, with a confidence of four in five, to have more:
+    easy sources would hide a hard one, and the next kind of questions may be hard. A source in
+    which nothing is right only counts among all.
     """
     owns = [source == name for name in set(source) if same[source == name].any()]
     hardest = [_line_of(told[own], same[own], rate, _shown) for own in owns]
@@ -157,7 +195,7 @@ def _counted(wrong: int, of: int) -> float:
 
 
 def _shown(wrong: int, of: int) -> float:
-    return Share(wrong, of).interval[0]
+    return Share(wrong, of).within(_FOUR_IN_FIVE)[0]
 
 
 def _line_of(told: Floats, same: Flags, rate: float, share: Callable[[int, int], float]) -> float:
@@ -168,14 +206,14 @@ def _line_of(told: Floats, same: Flags, rate: float, share: Callable[[int, int],
     return float(told[order][kept[-1]]) if kept else float(np.nextafter(told.max(), 2.0))
 
 
-def reached(known: Measured, calibration: Calibration) -> str:
+def reached(pairs: Told) -> str:
     """Write the greatest recall at 1 % and 5 % wrong, and negatives served at each share."""
-    told, near = probabilities(known, calibration), known.distance <= FAR
+    known, near = pairs.known, pairs.known.distance <= FAR
     ranks = {
         "distance": (-known.distance, np.ones_like(near)),
         "guards": (-known.distance, known.passing),
-        "verifier": (told, near),
-        "all": (told, known.open),
+        "verifier": (pairs.told, near),
+        "all": (pairs.told, known.open),
     }
     rows = []
     for source in sorted(set(known.source)):
@@ -185,25 +223,24 @@ def reached(known: Measured, calibration: Calibration) -> str:
         for ranked, may in ranks.values():
             reached = [_recall(ranked[own], same, may[own], rate) for rate in (0.01, 0.05)]
             cells.append(" ".join(f"{recall:.2f}" for recall in reached))
-        for _, line in calibration.thresholds:
-            served = (known.open & (told >= line))[own]
-            cells.append(str(Share(int((served & ~same).sum()), int((~same).sum()))))
+        wrong = (int((serves[own] & ~same).sum()) for serves in pairs.served.values())
+        cells += [str(Share(count, int((~same).sum()))) for count in wrong]
         rows.append(cells)
     head = [f"{stage} at 1, 5 %" for stage in ranks]
-    head += [f"negatives at {rate:g}" for rate, _ in calibration.thresholds]
+    head += [f"negatives at {rate:g}" for rate in pairs.served]
     return table(["pairs", "number", "same", *head], rows)
 
 
-def served(known: Measured, calibration: Calibration) -> str:
+def served(asked: Told) -> str:
     """Write the right hits per question that has a candidate, and the wrong among hits, by rule."""
-    told = probabilities(known, calibration)
+    known = asked.known
     plain_rule = np.where(known.distance <= _TUTORIAL, -known.distance, -np.inf)
     rules = {
         "distance": plain_rule,
         "guards": np.where(known.passing, plain_rule, -np.inf),
         **{
-            f"all at {rate:g}": np.where(known.open & (told >= line), told, -np.inf)
-            for rate, line in calibration.thresholds
+            f"all at {rate:g}": np.where(serves, asked.told, -np.inf)
+            for rate, serves in asked.served.items()
         },
     }
     rows = []

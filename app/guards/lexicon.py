@@ -121,8 +121,14 @@ class Lexicon:
     def parse(self, digits: str) -> float:
         """Read digits with separators: `1,000.5` in English, `1.000,5` elsewhere."""
         point, comma = (".", ",") if self.language == "en" else (",", ".")
+        if 0 <= digits.find(point) < digits.rfind(comma):
+            point, comma = comma, point  # written the other way
         whole, *others = digits.split(comma)
-        if len(others) == 1 and len(others[0].partition(point)[0]) != _GROUP:
+        if (
+            point not in digits
+            and len(others) == 1
+            and len(others[0].partition(point)[0]) != _GROUP
+        ):
             return float(digits.replace(comma, "."))  # a decimal fraction, the other way
         whole, _, fraction = digits.replace(comma, "").partition(point)
         return float(f"{whole}.{fraction.replace(point, '')}")
@@ -152,6 +158,8 @@ def load(language: str) -> Lexicon:
         agents=frozenset(_words(sections["agents"])),
         articles=frozenset(_words(sections["articles"])),
         pronouns=frozenset(_words(sections["pronouns"])),
+        helpers=frozenset(_words(sections["helpers"])),
+        subjects=frozenset(_words(sections["subjects"])),
         titles=frozenset(_words(sections["titles"])),
         asking=frozenset(_words(sections["asking"])),
         openings=frozenset(_words(sections["openings"])),

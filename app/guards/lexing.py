@@ -63,7 +63,7 @@ def quoted(text: str) -> frozenset[str]:
     if '"' not in text and "'" not in text:
         return frozenset()
     found = (first or second for first, second in _QUOTED.findall(text))
-    return frozenset(quote.casefold().strip(" .,;:!?") for quote in found)
+    return frozenset(quote.lower().strip(" .,;:!?") for quote in found)
 
 
 def pieces(text: str) -> list[Piece]:
@@ -119,7 +119,7 @@ def _contraction(bare: str, begins: bool) -> list[Piece]:
 def _parts(bare: str, begins: bool) -> list[Piece]:
     return [
         Piece(Kind.NUMBER, part)
-        if part[0].isdigit()
+        if part[0].isdecimal()
         else Piece(Kind.WORD, part.lower(), part[0].isupper(), begins and at == 0)
         for at, part in enumerate(_PARTS.findall(bare))
     ]

@@ -104,6 +104,8 @@ class Lexicon:
     agents: frozenset[str]
     articles: frozenset[str]
     pronouns: frozenset[str]
+    helpers: frozenset[str]
+    subjects: frozenset[str]
     titles: frozenset[str]
     asking: frozenset[str]
     openings: frozenset[str]

@@ -57,8 +57,12 @@ def are_exchanged(a: Evidence, b: Evidence) -> bool:
     if not (a.terms[first].is_like(b.terms[last]) and a.terms[last].is_like(b.terms[first])):
         return False
     one, other = (_part(text, first, last, a.lexicon) for text in (a, b))
+    if max(len(one.between), len(other.between)) > _MOST_MOVED:
+        return False
     is_between = one.between == other.between and not a.plain.isdisjoint(one.between)
-    is_all_else = bool(one.before) and (one.before, one.after) == (other.before, other.after)
+    is_all_else = _are_alike(one, other, a.lexicon) and (
+        last - first > _TWO or _are_led_alike(one.between, other.between, a.lexicon)
+    )
     return (is_between or is_all_else) and not any(_joins(each, a.lexicon) for each in (one, other))
 
 
@@ -80,15 +84,30 @@ def _part(text: Evidence, first: int, last: int, lexicon: Lexicon) -> _Parts:
     return _Parts(*(_without_articles(words, lexicon) for words in parts))
 
 
+def _are_alike(one: _Parts, other: _Parts, lexicon: Lexicon) -> bool:
+    """Tell whether both begin and end alike, and both or neither are in the passive."""
+    before = [
+        [word for word in each.before if word not in lexicon.helpers] for each in (one, other)
+    ]
+    has_agent = [lexicon.agents.isdisjoint(each.between) for each in (one, other)]
+    is_same = before[0] == before[1] and one.after == other.after
+    return bool(one.before and other.before) and is_same and has_agent[0] == has_agent[1]
+
+
+def _are_led_alike(x: Words, y: Words, lexicon: Lexicon) -> bool:
+    """Tell whether the second of two things is led to alike: `in Rome` but not `with milk`."""
+    one, other = ([lexicon.look_up(word).way or word for word in words[-1:]] for words in (x, y))
+    return one == other
+
+
 def _joins(parts: _Parts, lexicon: Lexicon) -> bool:
     """Tell whether what is between only joins two of a kind: `a warm bath or a cold bath`."""
     if lexicon.passive.issuperset(parts.between):
         return True
     before, between, after = (_of_weight(words, lexicon) for words in parts)
-    for at, word in enumerate(between):
+    for at in (at for at, word in enumerate(between) if word in lexicon.joints):
         own, others = between[:at], between[at + 1 :]
-        is_repeated = after[: len(own)] == own and before[len(before) - len(others) :] == others
-        if is_repeated and word in lexicon.joints:
+        if after[: len(own)] == own and before[len(before) - len(others) :] == others:
             return True
     return False
 
@@ -100,7 +119,11 @@ def _without_articles(words: Words, lexicon: Lexicon) -> Words:
 def _of_weight(words: Words, lexicon: Lexicon) -> Words:
     """Leave out small words, but for those that join or exclude each other: `the`, not `less`."""
     known = ((word, lexicon.look_up(word)) for word in words)
-    return tuple(w for w, told in known if told.is_joint or told.members or not told.is_function)
+    return tuple(
+        w
+        for w, told in known
+        if told.is_joint or told.negates or told.members or not told.is_function
+    )
 
 
 def qualifies_another(a: Evidence, b: Evidence) -> bool:

@@ -5,10 +5,12 @@ each in its own way; what one of them merely leaves out proves nothing unless al
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
+from itertools import takewhile
 
 from app.guards.evidence import CLOCK, Evidence, Quantity, Term, in_base_unit
+from app.guards.lexicon import Lexicon
 from app.guards.lexing import Kind
 from app.guards.likeness import are_related, are_written_alike, is_short_for
 from app.guards.order import common_ends
@@ -221,8 +223,31 @@ def _denies(denying: Evidence, affirming: Evidence) -> bool:
 
 
 def _denies_another_word(a: Evidence, b: Evidence) -> bool:
-    """Tell whether two texts of the same words deny different ones: `buried and not burnt`."""
-    return a.denied != b.denied and a.negations > 0 and sorted(a.frame) == sorted(b.frame)
+    """Tell whether two texts of the same words deny different ones: `buried and not burnt`.
+
+    Not `no milk or eggs`, `no eggs or milk`; nor `is it not open`, `isn't it open`, where a denial
+    passes no other verb.
+    """
+    if a.lexicon is None or not 0 < a.negations == b.negations or a.denied == b.denied:
+        return False
+    if sorted(a.frame) != sorted(b.frame):
+        return False
+    start, end = common_ends(a.frame, b.frame)
+    x, y = (_affirmed(text.frame[start : len(text.frame) - end], a.lexicon) for text in (a, b))
+    if x == y:
+        return not (a.lexicon.joints | a.lexicon.asking).isdisjoint(x)
+    return _affirms(a, b.denied - a.denied) and _affirms(b, a.denied - b.denied)
+
+
+def _affirmed(words: Sequence[str], lexicon: Lexicon) -> list[str]:
+    return [word for word in words if not lexicon.look_up(word).negates]
+
+
+def _affirms(text: Evidence, words: Set[str]) -> bool:
+    """Tell whether one of some words stands before all that a text denies."""
+    known = text.lexicon.look_up if text.lexicon else None
+    affirmed = takewhile(lambda word: not (known and known(word).negates), text.frame)
+    return not words.isdisjoint(affirmed)
 
 
 def _is_prefixed(pair: _Pair) -> bool:

@@ -125,12 +125,12 @@ class _Reader:
             self._compare(word, is_name, word.asks and self._asks_nothing(at, taken))
         if word.negates and self._completes_a_choice(at):
             notes.is_softened = True
-        elif word.negates:
-            notes.negations += 1
-            self._reach = _REACH
         elif word.knows and self._reach > 0:
             notes.negations -= 1
             self._reach = 0
+        elif word.negates:
+            notes.negations += 1
+            self._reach = _REACH
         if word.softens:
             notes.is_softened = True
         if not word.is_function:

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from app.guards.evidence import Evidence
-from app.guards.order import are_exchanged, are_swapped, qualifies_another
+from app.guards.order import are_exchanged, are_swapped, common_ends, qualifies_another
 from app.models import Guard
 
 _FEWEST_IN_PASSIVE = 3  # terms
@@ -20,8 +20,7 @@ def have_changed(a: Evidence, b: Evidence) -> bool:
         or _is_turned(a, b)
         or are_exchanged(a, b)
         or qualifies_another(a, b)
-        or _is_resolved(a, b)
-        or _is_resolved(b, a)
+        or any(_is_resolved(*both) or _asks_for_the_other(*both) for both in ((a, b), (b, a)))
     )
 
 
@@ -63,6 +62,23 @@ def _crosses(a: Evidence, b: Evidence) -> bool:
     return bool(first & b.ways.get("to", _NOTHING) and second & b.ways.get("from", _NOTHING))
 
 
+def _asks_for_the_other(a: Evidence, b: Evidence) -> bool:
+    """Tell whether one asks who does something, and the other to whom: `Who did Ann call?`.
+
+    Both begin alike, `b` with a helper that `a` has no need of: `Who called Ann?`.
+    """
+    if a.lexicon is None or not a.plain.isdisjoint(a.lexicon.helpers) or not b.frame:
+        return False
+    at = next((at for at, word in enumerate(b.frame) if word in a.lexicon.helpers), 0)
+    one, other = a.frame, (*b.frame[:at], *b.frame[at + 1 :])
+    start, end = common_ends(one, other)
+    if not 0 < at <= _TWO or start != at or one[0] not in a.lexicon.subjects:
+        return False
+    asked, said = one[start : len(one) - end], other[start : len(other) - end]
+    does = asked[0] if asked else ""
+    return (*asked[1:], does) == said and any(term.key == does for term in a.terms)
+
+
 def _is_resolved(a: Evidence, b: Evidence) -> bool:
     """Tell whether one names whom the other leaves to a pronoun, which may be either of two.
 
@@ -72,6 +88,11 @@ def _is_resolved(a: Evidence, b: Evidence) -> bool:
         return False
     if not (a.plain - b.plain) & a.lexicon.pronouns or (b.plain - a.plain) & a.lexicon.pronouns:
         return False
-    names = Counter(term.key for term in b.terms if term.is_name)
+    names = {term.key for term in b.terms if term.is_name}
+    pairs = [
+        {one, other}
+        for one, word, other in zip(b.frame, b.frame[1:], b.frame[2:], strict=False)
+        if word in a.lexicon.joints and one != other and {one, other} <= names
+    ]
     more = Counter(term.key for term in b.terms) - Counter(term.key for term in a.terms)
-    return len(names) >= _TWO and len(more) == 1 and all(names[name] >= _TWO for name in more)
+    return len(more) == 1 and any(more.keys() <= pair for pair in pairs)

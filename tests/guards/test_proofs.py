@@ -54,6 +54,7 @@ DIFFERENT = [
     (Guard.DATES, "¿Qué se celebra en enero?", "¿Qué se celebra en marzo?"),
     # the contrary
     (Guard.NEGATION, "why was it sold and not kept", "why was it kept and not sold"),
+    (Guard.NEGATION, "who is exempt from duty", "who is not exempt from duty"),
     (Guard.NEGATION, "do you pay tax on prizes", "are you exempt from paying tax on prizes"),
     (Guard.NEGATION, "What is Valkey?", "What is not Valkey?"),
     (Guard.NEGATION, "Is it safe to eat raw eggs?", "Isn't it unsafe to never eat raw eggs?"),
@@ -173,6 +174,10 @@ DIFFERENT = [
         "what is grown in Peru which you miss in Iran",
         "what is grown in Iran that you miss in Peru",
     ),
+    (Guard.ROLES, "Who killed the old king?", "Who did the old king kill?"),
+    (Guard.ROLES, "What does stress cause?", "What causes stress?"),
+    (Guard.ROLES, "does rain cause floods here", "do floods cause rain here"),
+    (Guard.ROLES, "why was it sold and not kept", "why was it kept and not sold"),
     (Guard.ROLES, "is a nurse like a male nurse here", "is a male nurse like a nurse here"),
     (Guard.ROLES, "do smokers live with non smokers here", "do non smokers live with smokers here"),
     (
@@ -224,6 +229,14 @@ SAME = [
     ("did Grace tease Ada", "was Ada teased by Grace"),
     ("Which costs more, a warm bath or a cold bath?", "Which costs more, a cold bath or warm bath"),
     ("Is tea sweet and coffee bitter?", "Is tea sweet and is coffee bitter?"),
+    ("Can smoking cause ulcers?", "Can ulcers be caused by smoking?"),
+    ("Is milk in tea bad?", "Is tea with milk bad?"),
+    ("how to bake without yeast or milk", "how to bake without milk or yeast"),
+    ("Why doesn't my order show up?", "Why does my order not show up?"),
+    ("Aren't tomatoes vegetables?", "Are tomatoes not vegetables?"),
+    ("Pourquoi ne charge pas ma pile ?", "Pourquoi ma pile ne charge pas ?"),
+    ("When was Ann born and who was she?", "When was Ann born and who was Ann?"),
+    ("How does Valkey work?", "how works Valkey"),
     ("What is 1.000,50 euros in dollars?", "what is 1,000.5 euros in dollars"),
     ("how to paint old wooden doors", "how to paint wooden old doors"),
     ("how does dark red paint or red paint dry", "how does red paint or dark red paint dry"),
@@ -353,11 +366,28 @@ WORDS = st.sampled_from(
         "why",
         "how",
         "and",
+        "or",
+        "non",
+        "who",
+        "did",
+        "call",
+        "Ann",
+        "Bob",
+        "her",
     ]
+)
+SHUFFLED = st.lists(WORDS, min_size=3, max_size=8).flatmap(
+    lambda words: st.tuples(st.just(words), st.permutations(words))
 )
 
 
 @given(st.lists(WORDS, max_size=10).map(" ".join), st.lists(WORDS, max_size=10).map(" ".join))
 def test_the_order_of_two_texts_does_not_matter(a: str, b: str) -> None:
     one, other = examine(a), examine(b)
+    assert set(refusals(one, other)) == set(refusals(other, one))
+
+
+@given(SHUFFLED)
+def test_nor_does_it_matter_where_words_have_changed_places(both: tuple[list[str], ...]) -> None:
+    one, other = (examine(" ".join(words)) for words in both)
     assert set(refusals(one, other)) == set(refusals(other, one))

@@ -23,15 +23,13 @@ def are_swapped(a: Evidence, b: Evidence) -> bool:
         if x[:first] != y[len(y) - first :]:
             continue
         for last in range(1, len(x) - first):
-            if (
-                x[len(x) - last :] == y[:last]
-                and x[first : len(x) - last] == y[last : len(y) - first]
-            ):
-                between = x[first : len(x) - last]
-                after = a.frame[len(a.frame) - end :]
-                return not _is_symmetric(between, after, a.lexicon) and (
-                    start + end > 0 or any(word in a.plain for word in between)
-                )
+            between = x[first : len(x) - last]
+            if x[len(x) - last :] != y[:last] or between != y[last : len(y) - first]:
+                continue
+            after = a.frame[len(a.frame) - end :]
+            stands_alone = start + end == 0 and a.plain.isdisjoint(between)
+            if not stands_alone and not _is_symmetric(between, after, a.lexicon):
+                return True
     return False
 
 

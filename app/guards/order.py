@@ -143,8 +143,7 @@ def qualifies_another(a: Evidence, b: Evidence) -> bool:
     of_weight = {term.key for term in a.terms}
     if over[0] not in of_weight or a.lexicon.joints.intersection(over):
         return False
-    is_a_qualifier = word in of_weight or a.lexicon.look_up(word).negates
-    return is_a_qualifier and not a.plain.isdisjoint(over)
+    return len(over) > 1 and (word in of_weight or a.lexicon.look_up(word).negates)
 
 
 def common_ends(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[int, int]:

@@ -178,6 +178,7 @@ DIFFERENT = [
     (Guard.ROLES, "What does stress cause?", "What causes stress?"),
     (Guard.ROLES, "does rain cause floods here", "do floods cause rain here"),
     (Guard.ROLES, "why was it sold and not kept", "why was it kept and not sold"),
+    (Guard.ROLES, "Can a nurse marry a male nurse?", "Can a male nurse marry a nurse?"),
     (Guard.ROLES, "is a nurse like a male nurse here", "is a male nurse like a nurse here"),
     (Guard.ROLES, "do smokers live with non smokers here", "do non smokers live with smokers here"),
     (

@@ -106,6 +106,7 @@ class Lexicon:
     pronouns: frozenset[str]
     helpers: frozenset[str]
     subjects: frozenset[str]
+    objects: Mapping[str, str]
     titles: frozenset[str]
     asking: frozenset[str]
     openings: frozenset[str]
@@ -162,6 +163,7 @@ def load(language: str) -> Lexicon:
         pronouns=frozenset(_words(sections["pronouns"])),
         helpers=frozenset(_words(sections["helpers"])),
         subjects=frozenset(_words(sections["subjects"])),
+        objects=MappingProxyType(_pairs(sections["objects"])),
         titles=frozenset(_words(sections["titles"])),
         asking=frozenset(_words(sections["asking"])),
         openings=frozenset(_words(sections["openings"])),

@@ -20,7 +20,10 @@ def have_changed(a: Evidence, b: Evidence) -> bool:
         or _is_turned(a, b)
         or are_exchanged(a, b)
         or qualifies_another(a, b)
-        or any(_is_resolved(*both) or _asks_for_the_other(*both) for both in ((a, b), (b, a)))
+        or any(
+            _is_resolved(*both) or _asks_for_the_other(*both) or _is_done_to(*both)
+            for both in ((a, b), (b, a))
+        )
     )
 
 
@@ -77,6 +80,22 @@ def _asks_for_the_other(a: Evidence, b: Evidence) -> bool:
     asked, said = one[start : len(one) - end], other[start : len(other) - end]
     does = asked[0] if asked else ""
     return (*asked[1:], does) == said and any(term.key == does for term in a.terms)
+
+
+def _is_done_to(a: Evidence, b: Evidence) -> bool:
+    """Tell whether somebody suffers in `a` what they do in `b`: `Can Ann sue me?`, `I sue Ann`."""
+    if a.lexicon is None:
+        return False
+    keys = {term.key for term in a.terms}
+    for doer, verb, other in zip(a.frame, a.frame[1:], a.frame[2:], strict=False):
+        sufferer = a.lexicon.objects.get(other)
+        if sufferer is None or not {doer, verb} <= keys or sufferer in a.plain:
+            continue
+        at = next((at for at in range(1, len(b.frame)) if b.frame[at] == verb), 0)
+        is_passive = at > 1 and b.frame[at - _TWO] in a.lexicon.passive  # `why am I charged`
+        if at and b.frame[at - 1] == sufferer and doer in b.frame[at:] and not is_passive:
+            return True
+    return False
 
 
 def _is_resolved(a: Evidence, b: Evidence) -> bool:

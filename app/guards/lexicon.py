@@ -86,7 +86,10 @@ class Lexicon:
     `look_up` tells what is known of any word. `phrases` gives for two words the phrases that they
     may begin, `beginnings` are the first of those.
     `comparing` are the words that make a number after them a bound, `vague` the number words that
-    may mean no number, `titles` what names no one even with a capital. What asks for things begins,
+    may mean no number, `titles` what names no one even with a capital.
+    `helpers` are what a question has that does not ask for its subject, `subjects` what asks for
+    it, `objects` give for whom something is done to who would do it, `pronouns` may stand for
+    either of two, `articles` for nothing. What asks for things begins,
     after `openings`, with one of the `requests`, or with one of `picking` and a noun, or is a
     phrase without `clauses`; and is not `personal`.
     """

@@ -138,7 +138,7 @@ def qualifies_another(a: Evidence, b: Evidence) -> bool:
         return False
     x, y = one[start : len(one) - end], other[start : len(other) - end]
     word, over = (x[0], x[1:]) if x[1:] == y[:-1] else (y[0], y[1:])
-    if {x, y} != {(word, *over), (*over, word)} or over[:1] != one[len(one) - end :][:1]:
+    if {x, y} != {(word, *over), (*over, word)} or over[:1] != (one[-end],):
         return False
     of_weight = {term.key for term in a.terms}
     if over[0] not in of_weight or a.lexicon.joints.intersection(over):
@@ -146,7 +146,7 @@ def qualifies_another(a: Evidence, b: Evidence) -> bool:
     return len(over) > 1 and (word in of_weight or a.lexicon.look_up(word).negates)
 
 
-def common_ends(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[int, int]:
+def common_ends(a: Words, b: Words) -> tuple[int, int]:
     """Give how many words at the beginning and at the end are the same."""
     most = min(len(a), len(b))
     start = next((i for i in range(most) if a[i] != b[i]), most)

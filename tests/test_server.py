@@ -1,15 +1,17 @@
 """The proxy in a thread of its own."""
 
 import asyncio
+import gc
+import signal
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from app.client import Client
 from app.main import adapters_for, create_app
-from app.server import Server, listen, serving
+from app.server import Server, listen, run_server, serving
 from app.settings import FixedSettings
 from tests.fakes import FakeEmbedder
 
@@ -44,6 +46,30 @@ def test_a_proxy_in_the_background_ends_with_what_failed_in_front() -> None:
     with pytest.raises(KeyboardInterrupt), serving(app):
         raise KeyboardInterrupt
     assert threading.active_count() == before
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_what_is_there_when_serving_begins_is_left_alone_by_the_collector(handlers: None) -> None:
+    settings = FixedSettings(upstream_url="simulated://", verifier="off")
+    app = create_app(settings, adapters_for(settings, embedder=FakeEmbedder()))
+    frozen = []
+
+    def on_listening() -> None:
+        frozen.append(gc.get_freeze_count())
+        server.should_exit = True
+
+    server = Server(app, 1, on_listening)
+    gc.unfreeze()
+    with listen("127.0.0.1", 0) as sock:
+        run_server(server, sock)
+    assert frozen[0] > len(gc.get_objects())
 
 
 @pytest.fixture

@@ -8,14 +8,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 
 from tests.behaviour.test_streams import DONE, Paced, chat
 from tests.behaviour.test_valkey import client_of, setup_on
-from tests.servers import UpstreamApp, upstream_of
+from tests.servers import Setup, UpstreamApp, upstream_of
 from tests.valkey.cluster import valkey_cluster
 from tests.valkey.server import StandIn, stand_in
 
 WAIT = 5
+_LOOKS = 4  # of a flight: at its begin, with the lease refused, and two while it waits
 
 
 @pytest.fixture
@@ -36,6 +38,18 @@ async def arrived(upstream: UpstreamApp, requests: int) -> None:
             await asyncio.sleep(0.001)
 
 
+async def waiting(setup: Setup, requests: int) -> None:
+    """Wait until a proxy has looked for what another one asks for more often than it was asked."""
+    registry = setup.metrics.registry
+    async with asyncio.timeout(20):
+        while (looks(registry) or 0) < requests + _LOOKS:
+            await asyncio.sleep(0.001)
+
+
+def looks(registry: CollectorRegistry) -> float | None:
+    return registry.get_sample_value("reprise_lookup_seconds_count", {"tier": "exact"})
+
+
 @pytest.mark.parametrize("is_down", [False, True])
 async def test_two_proxies_make_one_upstream_request(valkey: StandIn, is_down: bool) -> None:
     if is_down:
@@ -48,8 +62,7 @@ async def test_two_proxies_make_one_upstream_request(valkey: StandIn, is_down: b
         leading = asyncio.create_task(post(first, stream=True))
         await arrived(upstream, 1)
         asking = [asyncio.create_task(post(second, stream=bool(i % 2))) for i in range(6)]
-        if is_down:
-            await arrived(upstream, 2)
+        await (arrived(upstream, 2) if is_down else waiting(setups[1], len(asking)))
         paced.let(10)
         assert (await leading).content.endswith(DONE)
         answers = [await task for task in asking]
@@ -67,6 +80,7 @@ async def test_two_proxies_on_a_cluster_make_one_upstream_request() -> None:
         leading = asyncio.create_task(post(first, stream=True))
         await arrived(upstream, 1)
         asking = [asyncio.create_task(post(second, stream=bool(i % 2))) for i in range(6)]
+        await waiting(setups[1], len(asking))
         paced.let(10)
         assert (await leading).content.endswith(DONE)
         assert {(await task).headers["x-cache"] for task in asking} == {"HIT"}

@@ -41,6 +41,7 @@ class Term(NamedTuple):
     kind: Kind = Kind.WORD
     is_name: bool = False
     is_common: bool = False
+    is_acronym: bool = False
 
     @property
     def key(self) -> str:

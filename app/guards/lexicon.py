@@ -88,8 +88,8 @@ class Lexicon:
     `comparing` are the words that make a number after them a bound, `vague` the number words that
     may mean no number, `titles` what names no one even with a capital.
     `helpers` are what a question has that does not ask for its subject, `subjects` what asks for
-    it, `objects` give for whom something is done to who would do it, `pronouns` may stand for
-    either of two, `articles` for nothing. What asks for things begins,
+    it, `objects` give for whom something is done to who would do it, `addressed` is who is spoken
+    to, `pronouns` may stand for either of two, `articles` for nothing. What asks for things begins,
     after `openings`, with one of the `requests`, or with one of `picking` and a noun, or is a
     phrase without `clauses`; and is not `personal`.
     """
@@ -110,6 +110,7 @@ class Lexicon:
     helpers: frozenset[str]
     subjects: frozenset[str]
     objects: Mapping[str, str]
+    addressed: frozenset[str]
     titles: frozenset[str]
     asking: frozenset[str]
     openings: frozenset[str]
@@ -167,6 +168,7 @@ def load(language: str) -> Lexicon:
         helpers=frozenset(_words(sections["helpers"])),
         subjects=frozenset(_words(sections["subjects"])),
         objects=MappingProxyType(_pairs(sections["objects"])),
+        addressed=frozenset(_words(sections["addressed"])),
         titles=frozenset(_words(sections["titles"])),
         asking=frozenset(_words(sections["asking"])),
         openings=frozenset(_words(sections["openings"])),

@@ -20,6 +20,7 @@ _SUBJECTS = frozenset(
 _CLITICS = frozenset(("s", "re", "ve", "ll", "d", "m", ""))
 _ELISIONS = frozenset(("l", "d", "c", "j", "n", "s", "m", "t", "qu", "jusqu", "lorsqu", "puisqu"))
 _WRITTEN = MappingProxyType({"US": "usa", "U.S": "usa"})  # not `us`
+_SHORTEST_ACRONYM = 3  # letters
 
 _ABBREVIATION = re.compile(r"(?:[^\W\d_]{1,2}\.)+[^\W\d_]{0,2}")
 _VERBATIM = re.compile(
@@ -49,6 +50,7 @@ class Piece(NamedTuple):
     text: str
     is_capital: bool = False
     begins: bool = False
+    is_acronym: bool = False
 
 
 def straighten(text: str) -> str:
@@ -72,7 +74,7 @@ def pieces(text: str) -> list[Piece]:
     begins = True
     for raw in text.split():
         if raw.isalpha() and raw not in _WRITTEN:
-            found.append(Piece(Kind.WORD, raw.lower(), raw[0].isupper(), begins))
+            found.append(_word(raw, begins=begins))
             begins = False
             continue
         if raw == "&":
@@ -85,10 +87,17 @@ def pieces(text: str) -> list[Piece]:
     return found
 
 
+def _word(raw: str, *, begins: bool) -> Piece:
+    is_acronym = len(raw) >= _SHORTEST_ACRONYM and raw.isupper()
+    return Piece(Kind.WORD, raw.lower(), raw[0].isupper(), begins, is_acronym)
+
+
 def _split(bare: str, begins: bool) -> list[Piece]:
     folded = _WRITTEN.get(bare) or bare.lower()
-    if bare.isalpha() or bare in _WRITTEN:
-        return [Piece(Kind.WORD, folded, bare[0].isupper(), begins)]
+    if bare.isalpha() and bare not in _WRITTEN:
+        return [_word(bare, begins=begins)]
+    if bare in _WRITTEN:
+        return [Piece(Kind.WORD, folded, is_capital=True, begins=begins)]
     if _ABBREVIATION.fullmatch(bare):
         return [Piece(Kind.WORD, folded.replace(".", ""), bare[0].isupper(), begins)]
     if _VERBATIM.match(bare):
@@ -118,8 +127,6 @@ def _contraction(bare: str, begins: bool) -> list[Piece]:
 
 def _parts(bare: str, begins: bool) -> list[Piece]:
     return [
-        Piece(Kind.NUMBER, part)
-        if part[0].isdecimal()
-        else Piece(Kind.WORD, part.lower(), part[0].isupper(), begins and at == 0)
+        Piece(Kind.NUMBER, part) if part[0].isdecimal() else _word(part, begins=begins and at == 0)
         for at, part in enumerate(_PARTS.findall(bare))
     ]

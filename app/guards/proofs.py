@@ -29,6 +29,8 @@ _MOST_NARROWING = 6  # of them, those that narrow the question included
 _MOST_BESIDE = 1  # beside a denial, or beside other names; with more it is another wording
 _SHORTEST_STEM = 4  # letters after a prefix that negates
 _CODE = 2  # letters
+_TERSE = 16  # words
+_BEGINNING = 3  # letters that `Quora` and `Quorans` share
 _NOTHING: frozenset[str] = frozenset()
 
 
@@ -273,6 +275,8 @@ def _is_denial(word: str, others: set[str], prefixes: tuple[str, ...]) -> bool:
 
 def _names(pair: _Pair) -> bool:
     """Tell whether each text has names of its own, or only one has, where both ask for things."""
+    if _are_of_others(pair):
+        return True
     if not pair.is_close:
         return False
     left = [term for term in pair.left if term.is_name]
@@ -299,6 +303,23 @@ def _has_other_places(one: Evidence, other: Evidence) -> bool:
 def _is_code(term: Term) -> bool:
     """Tell whether a word is so short and rare that it names something: an airline, an airport."""
     return term.kind is Kind.WORD and len(term.word) == _CODE and not term.is_common
+
+
+def _are_of_others(pair: _Pair) -> bool:
+    """Tell whether each text has rare names of its own, whatever else it says.
+
+    In a long one only acronyms count: there a name may just be left out by the other text.
+    """
+    are_terse = max(len(pair.a.frame), len(pair.b.frame)) <= _TERSE
+    left, right = (
+        [term for term in own if term.is_acronym or (term.is_name and are_terse)]
+        for own in (pair.left, pair.right)
+    )
+    if all(t.is_common for t in left) or all(t.is_common for t in right):
+        return False
+    beginnings = {term.word[:_BEGINNING] for term in left}
+    is_alike = not beginnings.isdisjoint(term.word[:_BEGINNING] for term in right)
+    return not is_alike and not are_written_alike(left, right)
 
 
 def _roles(pair: _Pair) -> bool:

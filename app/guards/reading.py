@@ -134,7 +134,7 @@ class _Reader:
         if word.softens:
             notes.is_softened = True
         if not word.is_function:
-            term = Term(text, word.classes, Kind.WORD, is_name, word.is_common)
+            term = Term(text, word.classes, Kind.WORD, is_name, word.is_common, piece.is_acronym)
             self._add(term, word.is_light)
             self._way = word.way or self._way
             return

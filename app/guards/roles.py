@@ -1,6 +1,7 @@
 """Who does it to whom, and where from and where to: have two things changed their roles."""
 
 from collections import Counter
+from collections.abc import Set
 
 from app.guards.evidence import Evidence
 from app.guards.order import are_exchanged, are_swapped, common_ends, qualifies_another
@@ -21,7 +22,10 @@ def have_changed(a: Evidence, b: Evidence) -> bool:
         or are_exchanged(a, b)
         or qualifies_another(a, b)
         or any(
-            _is_resolved(*both) or _asks_for_the_other(*both) or _is_done_to(*both)
+            _is_resolved(*both)
+            or _asks_for_the_other(*both)
+            or _is_done_to(*both)
+            or _is_for_the_other(*both)
             for both in ((a, b), (b, a))
         )
     )
@@ -96,6 +100,24 @@ def _is_done_to(a: Evidence, b: Evidence) -> bool:
         if at and b.frame[at - 1] == sufferer and doer in b.frame[at:] and not is_passive:
             return True
     return False
+
+
+def _is_for_the_other(a: Evidence, b: Evidence) -> bool:
+    """Tell whether `b` does to whom it speaks to what `a` wants: `Call me Al`, `May I call you Al`.
+
+    Where nobody speaks of themselves, `you` is anybody: `What makes me happy`, `... you happy`.
+    """
+    if a.lexicon is None or b.plain.isdisjoint(a.lexicon.personal):
+        return False
+    speakers = {who for who, does in a.lexicon.objects.items() if does in a.lexicon.personal}
+    return not _around(a, speakers).isdisjoint(_around(b, a.lexicon.addressed))
+
+
+def _around(text: Evidence, pronouns: Set[str]) -> set[tuple[str, str]]:
+    """Give the words before and after each of some pronouns that something is done to."""
+    words = (*text.frame, "", "")
+    triples = zip(words, words[1:], words[2:], strict=False)
+    return {(verb, end) for verb, who, end in triples if who in pronouns and verb not in text.plain}
 
 
 def _is_resolved(a: Evidence, b: Evidence) -> bool:

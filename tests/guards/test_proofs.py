@@ -143,6 +143,8 @@ DIFFERENT = [
     (Guard.QUALIFIERS, "find trains to Ghent", "find the schedule of trains to Ghent"),
     (Guard.NUMBERS, "list papers about robots", "list papers about robots from 2016"),
     (Guard.NAMES, "show all trains to Ghent", "show all xq trains to Ghent"),
+    (Guard.NAMES, "How do I cut the cost of our VPN?", "what makes a good CDN cheaper to run"),
+    (Guard.NAMES, "Who was Ada Lovelace and did she code?", "is Grace Hopper the first coder"),
     (Guard.NAMES, "which trains stop in Oslo", "which trains stop in Oslo and Bergen"),
     (Guard.NAMES, "list papers about robots", "list papers about robots by Grace Hopper"),
     (Guard.QUOTES, "list papers about robots", 'list papers about robots by "Hopper"'),
@@ -179,6 +181,8 @@ DIFFERENT = [
     (Guard.ROLES, "does rain cause floods here", "do floods cause rain here"),
     (Guard.ROLES, "why was it sold and not kept", "why was it kept and not sold"),
     (Guard.ROLES, "Can my landlord sue me?", "Can I sue my landlord?"),
+    (Guard.ROLES, "please call me Al from now on", "I would like to call you Al from now on"),
+    (Guard.ROLES, "can you help me", "I can help you"),
     (Guard.ROLES, "Can a nurse marry a male nurse?", "Can a male nurse marry a nurse?"),
     (Guard.ROLES, "is a nurse like a male nurse here", "is a male nurse like a nurse here"),
     (Guard.ROLES, "do smokers live with non smokers here", "do non smokers live with smokers here"),
@@ -204,6 +208,12 @@ DIFFERENT = [
 ]
 
 SAME = [
+    ("Who works at EY?", "Who works at Ernst & Young?"),
+    ("Can I run a VPN at home?", "is a virtual private network of use at home"),
+    ("Is WiFi on trains any good?", "what is Wi-Fi like on trains"),
+    ("Which town did Gorbatschow love most?", "what was a place that Gorbachev really loved"),
+    ("What songs make me happy?", "What songs make you happy?"),
+    ("call me Al", "I want you to call me Al"),
     ("What is Valkey?", "Can you explain what Valkey is?"),
     ("What's Valkey?", "what is valkey"),
     ("How do I enable 2FA?", "How do I turn on 2FA?"),

@@ -5,7 +5,8 @@ each in its own way; what one of them merely leaves out proves nothing unless al
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -109,9 +110,8 @@ def _numbers(pair: _Pair) -> bool:
     a, b = pair.a, pair.b
     if not a.quantities and not b.quantities:
         return False
-    left, right = list(a.quantities), list(b.quantities)
-    _cancel(left, right, lambda quantity: quantity.value)
-    _cancel(left, right, in_base_unit)
+    left, right = _cancelled(a.quantities, b.quantities, lambda quantity: quantity.value)
+    left, right = _cancelled(left, right, in_base_unit)
     if len(a.quantities) != len(b.quantities):  # else each has its counterpart
         left = [quantity for quantity in left if quantity.value not in b.vague_numbers]
         right = [quantity for quantity in right if quantity.value not in a.vague_numbers]
@@ -129,31 +129,48 @@ def _are_short(a: Evidence, b: Evidence) -> bool:
     return max(len(a.frame), len(b.frame)) <= _SHORT
 
 
-def _cancel(
-    left: list[Quantity], right: list[Quantity], what: Callable[[Quantity], object]
-) -> None:
-    for quantity in tuple(left):
-        same = next((other for other in right if what(other) == what(quantity)), None)
-        if same is not None:
-            left.remove(quantity)
-            right.remove(same)
+def _cancelled(
+    left: Sequence[Quantity], right: Sequence[Quantity], what: Callable[[Quantity], object]
+) -> tuple[list[Quantity], list[Quantity]]:
+    """Give what is left of either side when all that both have is taken away."""
+    both = Counter(map(what, left)) & Counter(map(what, right))
+    return _without(left, what, both), _without(right, what, both)
+
+
+def _without(
+    quantities: Sequence[Quantity], what: Callable[[Quantity], object], taken: Counter[object]
+) -> list[Quantity]:
+    missing, left = Counter(taken), []
+    for quantity in quantities:
+        if missing[what(quantity)]:
+            missing[what(quantity)] -= 1
+        else:
+            left.append(quantity)
+    return left
 
 
 def _units(pair: _Pair) -> bool:
-    a, b = pair.a.quantities, pair.b.quantities
-    return any(_is_of_another_unit(quantity, b) for quantity in a) or any(
-        _is_of_another_unit(quantity, a) for quantity in b
+    a, b = _units_of(pair.a), _units_of(pair.b)
+    return any(
+        _has_another_unit(value, a[value], b[value]) or _has_another_unit(value, b[value], a[value])
+        for value in a.keys() & b.keys()
     )
 
 
-def _is_of_another_unit(quantity: Quantity, others: tuple[Quantity, ...]) -> bool:
-    same = [other for other in others if other.value == quantity.value]
-    return bool(same and quantity.unit) and all(
-        other.unit
-        and CLOCK not in {other.unit, quantity.unit}
-        and in_base_unit(other) != in_base_unit(quantity)
-        for other in same
-    )
+def _units_of(text: Evidence) -> Mapping[float, Set[str]]:
+    """Give by value what there is so much of; the empty unit where none is told."""
+    units: defaultdict[float, set[str]] = defaultdict(set)
+    for quantity in text.quantities:
+        units[quantity.value].add(quantity.unit)
+    return units
+
+
+def _has_another_unit(value: float, units: Set[str], others: Set[str]) -> bool:
+    """Tell whether one of some units is none of the others, all of which are told."""
+    if "" in others or CLOCK in others:
+        return False
+    bases = {in_base_unit(Quantity(value, other)) for other in others}
+    return any(in_base_unit(Quantity(value, u)) not in bases for u in units - {"", CLOCK})
 
 
 def _quotes(pair: _Pair) -> bool:

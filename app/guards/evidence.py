@@ -33,7 +33,8 @@ class Quantity:
 class Term(NamedTuple):
     """A word that carries meaning, a number, or a piece that is taken letter by letter.
 
-    `classes` names what it may stand for; the first is its key.
+    `classes` names what it may stand for; the first is its key. `is_acronym` says that it has
+    three or more capitals and nothing else, in a text that is not all so.
     """
 
     word: str

@@ -121,6 +121,11 @@ class Lexicon:
     prefixes: tuple[str, ...]
 
     @property
+    def knows_common_words(self) -> bool:
+        """Tell whether it is known which words are common; where not, all count as such."""
+        return self.language == "en"
+
+    @property
     def has_capital_nouns(self) -> bool:
         """Tell whether all nouns are written with a capital."""
         return self.language == "de"

@@ -44,7 +44,10 @@ class Kind(Enum):
 
 
 class Piece(NamedTuple):
-    """A part of a text; `text` is in lower case where case means nothing."""
+    """A part of a text; `text` is in lower case where case means nothing.
+
+    `is_acronym` says that it is a word of three or more capitals.
+    """
 
     kind: Kind
     text: str
@@ -93,13 +96,13 @@ def _word(raw: str, *, begins: bool) -> Piece:
 
 
 def _split(bare: str, begins: bool) -> list[Piece]:
-    folded = _WRITTEN.get(bare) or bare.lower()
-    if bare.isalpha() and bare not in _WRITTEN:
-        return [_word(bare, begins=begins)]
     if bare in _WRITTEN:
-        return [Piece(Kind.WORD, folded, is_capital=True, begins=begins)]
+        return [Piece(Kind.WORD, _WRITTEN[bare], is_capital=True, begins=begins)]
+    if bare.isalpha():
+        return [_word(bare, begins=begins)]
     if _ABBREVIATION.fullmatch(bare):
-        return [Piece(Kind.WORD, folded.replace(".", ""), bare[0].isupper(), begins)]
+        return [_word(bare.replace(".", ""), begins=begins)]
+    folded = bare.lower()
     if _VERBATIM.match(bare):
         return [Piece(Kind.VERBATIM, bare if bare[0] == "-" else folded)]
     if "'" in bare:

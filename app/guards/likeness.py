@@ -12,6 +12,8 @@ _SHORTEST_WITH_A_SLIP = 4  # letters; of shorter words every one is another word
 _SHORTEST_WITH_A_CHANGE = 5
 _SHORTEST_WITHOUT_TWO = 8
 _MOST_LEFT_OUT = 2
+_BEGINNING = 3  # letters that two forms of a name share: `Quora`, `Quorans`
+_LONGEST_CUT = 6  # letters
 _INITIALS = range(2, 6)
 _ENDINGS = re.compile(
     r"s|es|e?d|ing|t?ed|ting|e?rs?|ors?|e?st|ions?|ations?|ments?|ly|al|ally|ive|y|ies|ied|ity|ness"
@@ -36,9 +38,28 @@ def are_written_alike(x: Sequence[Term], y: Sequence[Term]) -> bool:
     )
 
 
+def may_be_the_same(x: Sequence[Term], y: Sequence[Term]) -> bool:
+    """Tell whether names may be the same: written alike, begun alike or cut: `JPG`, `MySQL`."""
+    if are_written_alike(x, y):
+        return True
+    if not {term.word[:_BEGINNING] for term in x}.isdisjoint(term.word[:_BEGINNING] for term in y):
+        return True
+    left, right = "".join(term.word for term in x), "".join(term.word for term in y)
+    return any(_is_cut_from(term.word, right) for term in x) or any(
+        _is_cut_from(term.word, left) for term in y
+    )
+
+
+def _is_cut_from(short: str, long: str) -> bool:
+    """Tell whether a word has letters of another in order, from its first on, or its last ones."""
+    left = iter(long)
+    is_within = short[0] == long[0] and all(letter in left for letter in short)
+    return len(short) <= _LONGEST_CUT and (is_within or long.endswith(short))
+
+
 def is_short_for(name: Term, words: Sequence[str]) -> bool:
     """Tell whether a name is the initials of some words in a row: `OS` of `operating system`."""
-    if not name.is_name or len(name.word) not in _INITIALS:
+    if not (name.is_name or name.is_acronym) or len(name.word) not in _INITIALS:
         return False
     return name.word in "".join(word[0] for word in words)
 

@@ -13,7 +13,7 @@ from itertools import takewhile
 from app.guards.evidence import CLOCK, Evidence, Quantity, Term, in_base_unit
 from app.guards.lexicon import Lexicon
 from app.guards.lexing import Kind
-from app.guards.likeness import are_related, are_written_alike, is_short_for
+from app.guards.likeness import are_related, are_written_alike, is_short_for, may_be_the_same
 from app.guards.order import common_ends
 from app.guards.roles import have_changed
 from app.guards.writing import differ_in_literal_space, has_own_encoding
@@ -31,7 +31,6 @@ _MOST_BESIDE = 1  # beside a denial, or beside other names; with more it is anot
 _SHORTEST_STEM = 4  # letters after a prefix that negates
 _CODE = 2  # letters
 _TERSE = 16  # words
-_BEGINNING = 3  # letters that `Quora` and `Quorans` share
 _NOTHING: frozenset[str] = frozenset()
 
 
@@ -291,8 +290,11 @@ def _is_denial(word: str, others: set[str], prefixes: tuple[str, ...]) -> bool:
 
 
 def _names(pair: _Pair) -> bool:
-    """Tell whether each text has names of its own, or only one has, where both ask for things."""
-    if _are_of_others(pair):
+    """Tell whether each text has names of its own, or only one has, where both ask for things.
+
+    Names that are not rare, or not of one kind, only count where little else differs.
+    """
+    if _have_names_of_their_own(pair):
         return True
     if not pair.is_close:
         return False
@@ -322,8 +324,8 @@ def _is_code(term: Term) -> bool:
     return term.kind is Kind.WORD and len(term.word) == _CODE and not term.is_common
 
 
-def _are_of_others(pair: _Pair) -> bool:
-    """Tell whether each text has rare names of its own, whatever else it says.
+def _have_names_of_their_own(pair: _Pair) -> bool:
+    """Tell whether each text has a rare name, or each a rare acronym, that the other has not.
 
     In a long one only acronyms count: there a name may just be left out by the other text.
     """
@@ -332,11 +334,8 @@ def _are_of_others(pair: _Pair) -> bool:
         [term for term in own if term.is_acronym or (term.is_name and are_terse)]
         for own in (pair.left, pair.right)
     )
-    if all(t.is_common for t in left) or all(t.is_common for t in right):
-        return False
-    beginnings = {term.word[:_BEGINNING] for term in left}
-    is_alike = not beginnings.isdisjoint(term.word[:_BEGINNING] for term in right)
-    return not is_alike and not are_written_alike(left, right)
+    kinds = ({term.is_acronym for term in names if not term.is_common} for names in (left, right))
+    return bool(set.intersection(*kinds)) and not may_be_the_same(left, right)
 
 
 def _roles(pair: _Pair) -> bool:

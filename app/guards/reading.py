@@ -22,6 +22,8 @@ _NOON = 12 * _HOUR
 _YEARS = range(1900, 2100)
 _CENTURY = 100
 _FEWEST_CAPITALS = 4  # in a title
+_FEWEST_SHOUTED = 3  # words
+_WORD = 3  # letters; shorter ones may be initials
 _TITLE = 0.7  # of its words have a capital
 
 
@@ -91,6 +93,7 @@ class _Reader:
         self._notes = _Notes()
         self._reach = 0  # how many more words a negation reaches
         self._way: str | None = None  # where the next term comes from or goes to
+        self._is_shouted = _is_shouted(found)
 
     def read(self) -> _Notes:
         lexicon = self._lexicon
@@ -134,7 +137,10 @@ class _Reader:
         if word.softens:
             notes.is_softened = True
         if not word.is_function:
-            term = Term(text, word.classes, Kind.WORD, is_name, word.is_common, piece.is_acronym)
+            is_acronym = piece.is_acronym and not self._is_shouted
+            is_rare = is_acronym and not self._lexicon.knows_common_words
+            is_common = word.is_common and not is_rare
+            term = Term(text, word.classes, Kind.WORD, is_name, is_common, is_acronym)
             self._add(term, word.is_light)
             self._way = word.way or self._way
             return
@@ -279,3 +285,10 @@ class _Reader:
         is_title = names >= _FEWEST_CAPITALS and names > len(words) * _TITLE
         if is_title or self._lexicon.has_capital_nouns:
             self._notes.terms = [term._replace(is_name=False) for term in self._notes.terms]
+
+
+def _is_shouted(found: Sequence[Piece]) -> bool:
+    """Tell whether most words of a text are in capitals, so that they make no acronym."""
+    words = [piece for piece in found if piece.kind is Kind.WORD and len(piece.text) >= _WORD]
+    shouted = sum(piece.is_acronym for piece in words)
+    return shouted >= _FEWEST_SHOUTED and 2 * shouted > len(words)

@@ -105,19 +105,26 @@ def _is_done_to(a: Evidence, b: Evidence) -> bool:
 def _is_for_the_other(a: Evidence, b: Evidence) -> bool:
     """Tell whether `b` does to whom it speaks to what `a` wants: `Call me Al`, `May I call you Al`.
 
-    Where nobody speaks of themselves, `you` is anybody: `What makes me happy`, `... you happy`.
+    Where something or somebody else does it, `you` is anybody: `Does it make you happy`.
     """
     if a.lexicon is None or b.plain.isdisjoint(a.lexicon.personal):
         return False
     speakers = {who for who, does in a.lexicon.objects.items() if does in a.lexicon.personal}
-    return not _around(a, speakers).isdisjoint(_around(b, a.lexicon.addressed))
+    return not _done_to(a, speakers).isdisjoint(_done_to(b, a.lexicon.addressed))
 
 
-def _around(text: Evidence, pronouns: Set[str]) -> set[tuple[str, str]]:
-    """Give the words before and after each of some pronouns that something is done to."""
-    words = (*text.frame, "", "")
-    triples = zip(words, words[1:], words[2:], strict=False)
-    return {(verb, end) for verb, who, end in triples if who in pronouns and verb not in text.plain}
+def _done_to(text: Evidence, pronouns: Set[str]) -> set[tuple[str, str]]:
+    """Give what is done to some pronouns by who speaks or is spoken to, and the word behind."""
+    if text.lexicon is None:
+        return set()
+    others = (text.lexicon.pronouns | {*text.lexicon.objects.values()}) - text.lexicon.personal
+    words = ("", *text.frame, "", "")
+    return {
+        (verb, end)
+        for before, verb, who, end in zip(words, words[1:], words[2:], words[3:], strict=False)
+        if who in pronouns and verb not in text.plain
+        if not before or (before in text.plain and before not in others)
+    }
 
 
 def _is_resolved(a: Evidence, b: Evidence) -> bool:

@@ -4,6 +4,7 @@ import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from app.guards.proofs import refusal, refusals
@@ -11,9 +12,11 @@ from app.guards.reading import examine
 from app.metrics import Metrics
 from app.models import Candidate, Guard, Neighbor
 from app.parts import VerifierPart
+from app.threads import by_size
 
 _TEXTS_KNOWN = 4096
 _PAIRS_KNOWN = 16_384
+_TIMES = 50  # what the guards take for a text and its neighbours, compared with parsing it
 
 _logger = logging.getLogger("reprise.cache")
 
@@ -137,7 +140,11 @@ class Judge:
 
         `note` is told of each neighbour that is judged, in place of the metrics and the log.
         """
-        left = neighbors if self.guards is None else self.guards.passing(asked, neighbors, note)
+        left = neighbors
+        if self.guards is not None:
+            passing = self.guards.passing(asked, neighbors, note)
+            most = None if self.bar else 1
+            left = await by_size(_TIMES * len(asked), lambda: list(islice(passing, most)))
         if self.bar is None:
             return next(iter(left), None)
         return await self.bar.likeliest(asked, left, note)

@@ -1,4 +1,5 @@
 import logging
+import threading
 from collections.abc import Sequence
 
 import pytest
@@ -164,3 +165,15 @@ async def test_closing_closes_the_verifier() -> None:
     await Judge().aclose()
     await verifying(verifier, Metrics()).aclose()
     assert verifier.closed
+
+
+@pytest.mark.parametrize(("times", "is_aside"), [(1, False), (2000, True)])
+async def test_guards_read_long_texts_beside_the_event_loop(times: int, is_aside: bool) -> None:
+    noted: list[int] = []
+    judge = Judge(Guards(Metrics()))
+    asked, opposite = (" ".join([text] * times) for text in (ASKED, OPPOSITE))
+    found = await judge.choose(
+        asked, neighbors(opposite, opposite), lambda _: noted.append(threading.get_ident())
+    )
+    assert found is None
+    assert [thread != threading.get_ident() for thread in noted] == [is_aside, is_aside]

@@ -38,6 +38,12 @@ _logger = logging.getLogger("reprise.http")
 _access = logging.getLogger("reprise.access")
 
 
+def log_defect(error: Exception) -> None:
+    """Log what happened where, without the error's message: it may hold a prompt or a key."""
+    trace = "".join(traceback.format_tb(error.__traceback__))
+    _logger.error("defect: %s\n%s", type(error).__name__, trace)
+
+
 class ExchangeMiddleware:
     """Sees every exchange to its end: errors become answers, what became of it is noted.
 
@@ -79,9 +85,7 @@ class ExchangeMiddleware:
         except Refusal as refusal:
             return refusal
         except Exception as error:  # noqa: BLE001 - the last place that can
-            # Without the error's message: it may hold a prompt or a key.
-            trace = "".join(traceback.format_tb(error.__traceback__))
-            _logger.error("defect: %s\n%s", type(error).__name__, trace)
+            log_defect(error)
             return InternalError("Reprise failed; please report it.")
         return None
 

@@ -25,7 +25,7 @@ Forward = Literal["miss", "stale", "partial", "request", "bypass"]
 
 Bypass = (
     Misread
-    | Literal["body-too-large", "labels", "no-store", "passthrough"]
+    | Literal["body-too-large", "defect", "labels", "no-store", "passthrough"]
     | Literal["store", "web-search", "plugins", "audio", "temperature"]
 )
 """Why a request goes past the cache: a token that README explains."""

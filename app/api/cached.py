@@ -2,11 +2,13 @@
 
 from typing import Protocol
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from app.arriving import Arriving
+from app.errors import RepriseError
 from app.forwarding import Forwarder
 from app.incoming import Incoming, client_request
+from app.middleware import log_defect
 from app.models import ClientRequest, Replay
 from app.responses import respond
 
@@ -19,7 +21,11 @@ class Handler(Protocol):
 
 
 class CachedRoute:
-    """Answers requests of one route. A body of more than `max_bytes` streams past the cache."""
+    """Answers requests of one route. A body of more than `max_bytes` streams past the cache.
+
+    A defect of ours costs no answer either: as long as nothing of one has been sent, the request
+    goes past the cache.
+    """
 
     def __init__(self, handler: Handler, forwarder: Forwarder, max_bytes: int) -> None:
         self._handler = handler
@@ -27,12 +33,25 @@ class CachedRoute:
         self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_started = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal has_started
+            has_started = True
+            await send(message)
+
         incoming = Incoming(receive)
         body = await incoming.body(self._max_bytes)
-        answer: Replay | Arriving
         if body is None:
             request = client_request(scope, incoming.stream())
-            answer = self._forwarder.bypass(request, "body-too-large")
-        else:
-            answer = await self._handler.handle(client_request(scope, body), body)
-        await respond(answer, scope, incoming, send)
+            await respond(self._forwarder.bypass(request, "body-too-large"), scope, incoming, send)
+            return
+        request = client_request(scope, body)
+        try:
+            answer = await self._handler.handle(request, body)
+            await respond(answer, scope, incoming, watched_send)
+        except Exception as error:
+            if isinstance(error, RepriseError) or has_started:
+                raise
+            log_defect(error)
+            await respond(self._forwarder.bypass(request, "defect"), scope, incoming, send)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -13,6 +14,8 @@ from tests.fakes import FakeStore, ManualClock, embedding_of, hang
 from tests.servers import JSON_TYPE, Exchange, Setup
 
 CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "valkey what"}]}
+SECRET = "terces-ks"[::-1]  # not as it stands in the source, which a traceback shows
+TOKEN = "admin-token"
 FOREIGN = StoredResponse(CacheKey("p", "d", "t"), "m", b'{"choices":[]}', 1.7e9, 3600.0)
 
 
@@ -125,25 +128,53 @@ async def test_a_part_that_hangs_is_soon_left_alone() -> None:
         assert (ready.status_code, ready.json()["degraded"]) == (200, ["store"])
 
 
-async def test_a_defect_is_an_error_in_openais_shape_and_a_log_line_without_content(
-    caplog: pytest.LogCaptureFixture,
+class Unreadable(str):
+    """A text that makes whoever reads it fail."""
+
+    __slots__ = ()
+
+    def isascii(self) -> bool:
+        raise RuntimeError(SECRET)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_defect_in_judging_an_answer_costs_a_hit_and_no_answer(
+    stream: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     setup = Setup()
-    secret = "terces-ks"[::-1]  # not as it stands in the source, which a traceback shows
+    other = {**CHAT, "messages": [{"role": "user", "content": "valkey why"}], "stream": stream}
+    async with client_of(setup) as client:
+        await client.post("chat/completions", json=CHAT)
+        (stored,) = (await setup.store.memory.scan("", 10)).entries
+        key = replace(stored.key, text=Unreadable("valkey who"))
+        setup.store.found = [Neighbor(replace(stored, key=key), 0.01)]
+        response = await client.post("chat/completions", json=other)
+    assert (response.status_code, response.headers["x-cache"]) == (200, "BYPASS")
+    assert response.headers["cache-status"] == "reprise; fwd=bypass; detail=defect"
+    assert "Answer to valkey why" in response.text
+    assert len(setup.upstream.exchanges) == 2
+    assert "defect: RuntimeError" in caplog.text
+    assert SECRET not in caplog.text
+
+
+async def test_a_defect_leaves_a_log_line_without_content(caplog: pytest.LogCaptureFixture) -> None:
+    setup = Setup(admin_token=TOKEN)
 
     def clock() -> float:
-        raise RuntimeError(secret)
+        raise RuntimeError(SECRET)
 
     setup.clock = clock  # type: ignore[assignment]
     setup.store.memory = FakeStore(ManualClock()).memory
     async with client_of(setup) as client:
-        await client.post("chat/completions", json=CHAT)
-        response = await client.post("chat/completions", json=CHAT)
+        answer = await client.post("chat/completions", json=CHAT)
+        token = {"Authorization": f"Bearer {TOKEN}"}
+        response = await client.post("../cache/explain", json=CHAT, headers=token)
+    assert (answer.status_code, answer.headers["x-cache"]) == (200, "BYPASS")
     assert response.status_code == 500
     assert response.json()["error"]["code"] == "internal_error"
     assert "defect: RuntimeError" in caplog.text
     assert "in clock" in caplog.text  # where it happened
-    assert secret not in caplog.text + response.text
+    assert SECRET not in caplog.text + response.text
 
 
 async def test_a_part_that_recovers_is_used_again() -> None:

@@ -143,7 +143,7 @@ class Judge:
         left = neighbors
         if self.guards is not None:
             passing = self.guards.passing(asked, neighbors, note)
-            most = None if self.bar else 1
+            most = None if self.bar else 1  # without a verifier the nearest that passes answers
             left = await by_size(_TIMES * len(asked), lambda: list(islice(passing, most)))
         if self.bar is None:
             return next(iter(left), None)

@@ -23,7 +23,7 @@ _YEARS = range(1900, 2100)
 _CENTURY = 100
 _FEWEST_CAPITALS = 4  # in a title
 _FEWEST_SHOUTED = 3  # words
-_WORD = 3  # letters; shorter ones may be initials
+_LONG = 3  # letters; shorter words may be initials
 _TITLE = 0.7  # of its words have a capital
 
 
@@ -289,6 +289,6 @@ class _Reader:
 
 def _is_shouted(found: Sequence[Piece]) -> bool:
     """Tell whether most words of a text are in capitals, so that they make no acronym."""
-    words = [piece for piece in found if piece.kind is Kind.WORD and len(piece.text) >= _WORD]
+    words = [piece for piece in found if piece.kind is Kind.WORD and len(piece.text) >= _LONG]
     shouted = sum(piece.is_acronym for piece in words)
     return shouted >= _FEWEST_SHOUTED and 2 * shouted > len(words)

@@ -1,6 +1,6 @@
 """The path of an embeddings request: each input is looked up on its own, the rest is asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,6 +23,7 @@ from app.models import (
     Replay,
     StoredEmbedding,
     Tier,
+    Unfit,
     whole_ttl,
 )
 from app.parts import Budget
@@ -113,7 +114,8 @@ class EmbeddingsProxy:
         if stale and not batch.control.only_if_cached and batch.limits.ttl > 0:
             fresh_only = replace(batch.control, max_stale=None, min_fresh=0)
             part = replace(_part_of(batch, stale), control=fresh_only)
-            self._refreshes.begin((self._store.epoch, *stale), None, partial(self._fill, part))
+            name = (self._store.epoch, *stale)
+            self._refreshes.begin(name, None, partial(self._refresh, name, part))
         return replay
 
     async def _stand_in(self, batch: Batch, failed: int | None) -> Replay | None:
@@ -202,15 +204,24 @@ class EmbeddingsProxy:
             if self._on_their_way.get(name) is asking:
                 del self._on_their_way[name]
 
-    async def _fill(self, batch: Batch, flight: Flight) -> None:
-        """Fetch a batch of which nothing was stored: look again first, as Proxy._find does."""
+    async def _refresh(self, name: Hashable, batch: Batch, flight: Flight) -> None:
+        """Fetch newer embeddings than stale ones, unless the store has them by now."""
+        reason = await self._fill(batch, flight)
+        if reason is not None and reason != "status":  # another caller may have better luck
+            self._refreshes.rest(name, f"not stored: {reason}")
+
+    async def _fill(self, batch: Batch, flight: Flight) -> Unfit | None:
+        """Fetch a batch of which nothing was stored: look again first, as Proxy._find does.
+
+        Tells why what was fetched is not stored.
+        """
         if not batch.control.no_cache and not batch.failure:
             again = await self._look_up(batch)
             if not again.missing:
                 answer = await self._replay(again)
                 flight.begin(answer.head)
                 await flight.write(answer.body)
-                return
+                return None
         forward: Forward = "request" if batch.control.no_cache else "miss"
         status = CacheStatus.miss("", forward=forward, detail=batch.failure)
         epoch = self._store.epoch  # of now: a purge while the answer is on its way defeats it
@@ -224,6 +235,7 @@ class EmbeddingsProxy:
                 )
         if recording.reason:
             self._metrics.not_stored.labels(recording.reason).inc()
+        return recording.reason
 
     async def _keep(
         self, batch: Batch, epoch: str, turn: Turn, storable: StorableEmbeddings

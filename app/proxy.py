@@ -28,6 +28,7 @@ from app.models import (
     Outcome,
     Replay,
     StoredResponse,
+    Unfit,
 )
 from app.openai import ChatRequest
 from app.policy import Limits
@@ -226,7 +227,9 @@ class Proxy:
             await _give(flight, hit, found)
             return
         await self._cache.embed(lookup)
-        await self._forward(again, _miss(lookup), flight, Lead())
+        reason = await self._forward(again, _miss(lookup), flight, Lead())
+        if reason is not None and reason != "status":  # another caller may have better luck
+            self._refreshes.rest(self._name(question)[0], f"not stored: {reason}")
 
     def _name(self, question: Question) -> tuple[tuple[str, str], Hashable]:
         """Name what a refresh of this question fetches, and in what form it comes and is kept."""
@@ -258,8 +261,11 @@ class Proxy:
         status: CacheStatus,
         flight: Flight,
         lead: Lead[tuple[Hit, Replay]],
-    ) -> None:
-        """Pass the upstream's answer on as it arrives, and keep a copy that may be stored."""
+    ) -> Unfit | None:
+        """Pass the upstream's answer on as it arrives, and keep a copy that may be stored.
+
+        Tells why there is none.
+        """
         request = outgoing(question.request, identity=True)
         epoch = self._cache.epoch  # of now: a purge while the answer is on its way defeats it
         with self._turns.take([question.lookup.key.digest]) as turn:
@@ -270,6 +276,7 @@ class Proxy:
                 await relay(flight, lead.watch(response), head, recording, keep)
         if recording.reason:
             self._metrics.not_stored.labels(recording.reason).inc()
+        return recording.reason
 
     async def _keep(self, question: Question, epoch: str, turn: Turn, answer: Storable) -> None:
         parts = await self.parts(question)

@@ -1,7 +1,8 @@
 """Newer answers fetched behind stale ones that have been served (RFC 5861 §3).
 
-For each thing one at a time, for all together no more than a few dozen; after a failure that thing
-is left alone for a while, so that an upstream in trouble is not asked by everyone who is served.
+For each thing one at a time, for all together no more than a few dozen; after a failure, or an
+answer that is not stored, that thing is left alone for a while, so that the upstream is not asked
+by everyone who is served.
 """
 
 import asyncio
@@ -54,6 +55,14 @@ class Refreshes:
             return None
         return refresh.flight.join(collapsed=True)
 
+    def rest(self, name: Hashable, why: str) -> None:
+        """Leave a thing alone for a while, for a refresh of it has failed."""
+        _logger.warning("a refresh failed: %s", why)
+        self._resting[name] = self._clock() + _REST
+        self._resting.move_to_end(name)
+        if len(self._resting) > _MOST_RESTING:
+            self._resting.popitem(last=False)
+
     async def aclose(self) -> None:
         """Finish what is being fetched, within bounds."""
         await see_out([refresh.task for refresh in self._under_way.values()])
@@ -65,18 +74,11 @@ class Refreshes:
                 async for _ in reader:
                     pass
             if is_failure(head.status_code):
-                self._failed(name, f"status {head.status_code}")
+                self.rest(name, f"status {head.status_code}")
         except Exception as error:  # noqa: BLE001 - nobody waits for it
-            self._failed(name, type(error).__name__)
+            self.rest(name, type(error).__name__)
         finally:
             del self._under_way[name]
-
-    def _failed(self, name: Hashable, how: str) -> None:
-        _logger.warning("a refresh failed: %s", how)
-        self._resting[name] = self._clock() + _REST
-        self._resting.move_to_end(name)
-        if len(self._resting) > _MOST_RESTING:
-            self._resting.popitem(last=False)
 
 
 async def follow(flight: Flight, reader: Reader) -> None:

@@ -194,6 +194,29 @@ async def test_after_a_failure_the_upstream_is_left_alone_for_a_while(status_cod
     assert await bench.status() == "hit; ttl=100; detail=exact"
 
 
+async def test_an_answer_that_is_not_stored_is_not_fetched_for_everybody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = await gone_stale()
+    cut_short = completion("Cut sh")
+    cut_short["choices"][0]["finish_reason"] = "length"
+    bench.upstream.answer = lambda _: FakeResponse([json.dumps(cut_short).encode()])
+    for _ in range(5):
+        assert await bench.status() == EXACT
+        await settle()
+    assert len(bench.upstream.requests) == 2
+    assert caplog.messages == ["a refresh failed: not stored: finish-reason"]
+
+
+async def test_one_callers_bad_key_does_not_keep_others_from_refreshing() -> None:
+    bench = await gone_stale()
+    answering(bench, "Who are you?", 401)
+    for _ in range(2):
+        assert await bench.status() == EXACT
+        await settle()
+    assert len(bench.upstream.requests) == 3
+
+
 async def test_an_error_behind_a_stale_answer_reaches_the_log_alone(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -56,6 +56,15 @@ async def test_nothing_is_fetched_that_would_not_be_stored() -> None:
     assert bench.asked == [["a", "b"]]
 
 
+async def test_what_is_not_stored_is_not_fetched_for_everybody() -> None:
+    bench = await gone_stale()
+    bench.upstream.answer = lambda _: FakeResponse([b'{"object": "list", "data": []}'])
+    for _ in range(3):
+        assert await bench.told(["a"]) == (STALE, expected("a"))
+        await settle()
+    assert bench.asked == [["a", "b"], ["a"]]
+
+
 @pytest.mark.parametrize("line", ["max-age=500", "min-fresh=0", "no-cache"])
 async def test_who_wants_nothing_stale_waits_for_the_upstream(line: str) -> None:
     bench = await gone_stale()

@@ -11,14 +11,14 @@ _SURE = 4.0  # log-odds; what a network tells beyond them is not borne out
 
 
 def features(logit: float, distance: float) -> tuple[float, ...]:
-    """Give what is weighed of a pair: the last two are of its cosine distance."""
+    """Give what is weighed of a pair: the network's word and its cosine distance."""
     told = min(logit, _SURE)
     return 1.0, told, distance, told * distance
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What was measured, with one embedder, on pairs that the verifier had not seen.
+    """What was measured, with the embedder that ships, on pairs that the verifier had not seen.
 
     `weights` are those of a logistic regression on the features. `thresholds` are pairs of a share
     and the least probability that keeps the hits that are wrong below it, shares rising.

@@ -1,5 +1,6 @@
 """A model that reads two questions together, made by `training/`."""
 
+import functools
 import json
 import os
 from collections.abc import Sequence
@@ -8,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from app.calibration import Calibration
-from app.embedders.local import TOKENIZER
+from app.embedders.local import TOKENIZER, LocalEmbedder, LocalEncoder
 from app.errors import ConfigurationError
 from app.local_models import LONGEST, WholeTexts, network_in
 from app.models import Candidate
 from app.threads import Threads
 
 VERIFIER = Path(__file__).parent / "data" / "verifier"
+_TEXTS_KNOWN = 4096  # 1.5 KiB each
 _QUEUE = 64  # questions with their candidates; a candidate takes 2 or 3 ms
 
 
@@ -48,12 +50,30 @@ class CrossEncoder:
         return float(logits[0])
 
 
-class LocalVerifier:
-    """A cross-encoder and what its word is worth, off the event loop."""
+class Ruler:
+    """Measures how far apart texts are by the embedding model that ships; several threads may."""
 
-    def __init__(self, calibration: Calibration, network: CrossEncoder) -> None:
+    def __init__(self) -> None:
+        self._embed = functools.lru_cache(_TEXTS_KNOWN)(LocalEncoder().embed)
+
+    def distance(self, one: str, other: str) -> float | None:
+        """Give a cosine distance; None where the model does not see all of both."""
+        x, y = self._embed(one), self._embed(other)
+        return None if x is None or y is None else 1.0 - float(x @ y)
+
+
+class LocalVerifier:
+    """A cross-encoder and what its word is worth, off the event loop.
+
+    Without a ruler candidates are as far away as they say: by the model that it is calibrated with.
+    """
+
+    def __init__(
+        self, calibration: Calibration, network: CrossEncoder, ruler: Ruler | None = None
+    ) -> None:
         self.calibration = calibration
         self._network = network
+        self._ruler = ruler
         self._threads = Threads("verifier", os.cpu_count() or 1, _QUEUE)
 
     async def verify(self, asked: str, candidates: Sequence[Candidate]) -> Sequence[float]:
@@ -61,10 +81,17 @@ class LocalVerifier:
         return await self._threads.run(lambda: [self._read(asked, c) for c in candidates])
 
     def _read(self, asked: str, candidate: Candidate) -> float:
-        logit = self._network.logit(asked, candidate.text)
-        if logit is None:
+        distance = self._distance(asked, candidate)
+        if distance is None or (logit := self._network.logit(asked, candidate.text)) is None:
             return 0.0
-        return self.calibration.probability(logit, candidate.distance)
+        return self.calibration.probability(logit, distance)
+
+    def _distance(self, asked: str, candidate: Candidate) -> float | None:
+        """Tell how far away a candidate is; None where nothing was measured."""
+        if self._ruler is None:
+            return candidate.distance
+        distance = self._ruler.distance(asked, candidate.text)
+        return None if distance is None or distance > self.calibration.max_distance else distance
 
     async def aclose(self) -> None:
         """Let the threads go."""
@@ -74,13 +101,15 @@ class LocalVerifier:
 def load_verifier(embedder: str, model: Path | None = None) -> LocalVerifier:
     """Load the model that ships or that of a folder, as `training/` leaves it.
 
-    Raises ConfigurationError.
+    Where another embedder than the one that ships finds the candidates, their distance is measured
+    anew, for that is what the verifier is calibrated with. Raises ConfigurationError.
     """
     model = model or VERIFIER
+    ruler = None if embedder == LocalEmbedder.name else Ruler()
     try:
         known = json.loads((model / "calibration.json").read_text("utf-8"))
-        # With an embedder that it was not measured with, its own word alone counts.
-        return LocalVerifier(Calibration(**known.get(embedder, known["any"])), CrossEncoder(model))
+        calibration = Calibration(**known[LocalEmbedder.name])
+        return LocalVerifier(calibration, CrossEncoder(model), ruler)
     except Exception as error:
         raise ConfigurationError(
             f"REPRISE_VERIFIER_MODEL={model} cannot be loaded: {type(error).__name__}; it must be "

@@ -151,7 +151,7 @@ class Setup:
         self.clock = ManualClock()
         self.store: Any = FakeStore(self.clock)
         self.embedder = FakeEmbedder()
-        self.verifier = FakeVerifier()
+        self.verifier: Any = FakeVerifier()
         self.settings = FixedSettings(**{"verifier": "off", **settings})
         self.metrics: Metrics
         self.server: Server

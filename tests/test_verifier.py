@@ -5,9 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.calibration import Calibration
 from app.models import Candidate
-from app.verifier import CrossEncoder, LocalVerifier, load_verifier
+from app.verifier import CrossEncoder, LocalVerifier, Ruler, load_verifier
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +19,6 @@ async def verifier() -> AsyncIterator[LocalVerifier]:
     verifier = load_verifier("all-MiniLM-L6-v2")
     yield verifier
     await verifier.aclose()
-
-
-async def calibration_for(embedder: str) -> Calibration:
-    verifier = load_verifier(embedder)
-    await verifier.aclose()
-    return verifier.calibration
 
 
 @pytest.mark.parametrize(
@@ -97,16 +90,29 @@ async def test_verifying_leaves_the_event_loop_free(verifier: LocalVerifier) -> 
     assert turns > 10
 
 
-async def test_another_embedder_s_distances_count_for_nothing() -> None:
-    other = await calibration_for("text-embedding-3-small")
-    assert other.probability(1.0, 0.0) == other.probability(1.0, 0.2)
-    ours = await calibration_for("all-MiniLM-L6-v2")
-    assert ours.probability(1.0, 0.0) > ours.probability(1.0, 0.2)
+async def test_whoever_finds_a_candidate_its_probability_is_the_same(
+    verifier: LocalVerifier,
+) -> None:
+    asked, found = "How do I reset my password?", "how can i reset my password"
+    distance = Ruler().distance(asked, found)
+    assert distance is not None
+    assert 0.01 < distance < 0.05
+    other = load_verifier("text-embedding-3-small")
+    told = await other.verify(asked, [Candidate(found, 0.6), Candidate("I like pasta", 0.01)])
+    await other.aclose()
+    assert told == [*(await verifier.verify(asked, [Candidate(found, distance)])), 0.0]
+    assert told[0] > other.calibration.threshold(0.01)
 
 
-@pytest.mark.parametrize("embedder", ["all-MiniLM-L6-v2", "text-embedding-3-small"])
-async def test_what_was_measured_can_be_dialled(embedder: str) -> None:
-    calibration = await calibration_for(embedder)
+async def test_what_is_far_or_not_seen_whole_by_the_shipped_embedder_is_not_served() -> None:
+    other = load_verifier("text-embedding-3-small")
+    texts = ["How do I cook pasta?", "word " * 300, "schön"]
+    assert await other.verify("What is Valkey?", [Candidate(t, 0.0) for t in texts]) == [0.0] * 3
+    await other.aclose()
+
+
+async def test_what_was_measured_can_be_dialled(verifier: LocalVerifier) -> None:
+    calibration = verifier.calibration
     thresholds = [calibration.threshold(rate) for rate in (0.01, 0.02, 0.05)]
     assert 1 > thresholds[0] >= thresholds[1] >= thresholds[2] > 0.3
     assert 0.15 <= calibration.max_distance <= 0.5

@@ -24,7 +24,6 @@ Flags = NDArray[np.bool_]
 
 _RATES = (0.01, 0.02, 0.05, 0.1)
 _TUTORIAL = 0.15  # cosine distance
-_OF_LOGIT = 2  # features; the others are of the distance
 _RIDGE = 1e-3
 _FOUR_IN_FIVE = 0.8416212335729143  # standard deviations, one side of a normal distribution
 _ROUNDS = 50
@@ -75,12 +74,11 @@ def main() -> None:
     # Pairs that were chosen to look alike say nothing of what a distance is worth in traffic.
     halves = asked or pairs
     known = join(*halves)
-    calibrations = {LocalEmbedder.name: fit(known), "any": fit(known, use_distance=False)}
-    document = {name: asdict(calibration) for name, calibration in calibrations.items()}
+    shipped = fit(known)
+    document = {LocalEmbedder.name: asdict(shipped)}
     (arguments.model / "calibration.json").write_text(json.dumps(document, indent=2) + "\n")
     # What was calibrated on is not reported on: either half is told by a calibration on the other.
     first, second = map(fit, halves)
-    shipped = calibrations[LocalEmbedder.name]
     print(reached(tell(pairs, [shipped, shipped] if asked else [second, first])))
     if asked:
         print(served(tell(asked, [second, first])))
@@ -131,10 +129,9 @@ def measure(pairs: Sequence[Labelled], network: CrossEncoder) -> Measured:
     )
 
 
-def fit(known: Measured, *, use_distance: bool = True) -> Calibration:
+def fit(known: Measured) -> Calibration:
     """Fit the probability on what is open, and find the line for each share of wrong hits."""
     used = np.array(list(map(features, known.logit, known.distance)))
-    used = used if use_distance else used[:, :_OF_LOGIT]
     weights = _balance(known)[known.open]
     found = _logistic(used[known.open], known.same[known.open].astype(float), weights)
     fitted = Calibration([float(weight) for weight in found], FAR, ())

@@ -54,6 +54,15 @@ async def ask(client: httpx.AsyncClient, text: str, **headers: str) -> httpx.Hea
     return response.headers
 
 
+async def test_what_the_upstreams_embeddings_find_is_verified_and_served() -> None:
+    setup = embedding_upstream(verifier="on")
+    setup.verifier = None  # the one that ships
+    async with client_of(setup) as client:
+        assert (await ask(client, "How do I reset my password?"))["x-cache"] == "MISS"
+        assert (await ask(client, "how can i reset my password"))["x-cache"] == "HIT"
+        assert (await ask(client, "how can i reset my username"))["x-cache"] == "MISS"
+
+
 async def test_a_paraphrase_hits_at_the_distance_of_the_upstreams_embeddings() -> None:
     setup = embedding_upstream()
     first, second = "What is Valkey?", "Can you explain what Valkey is?"

@@ -40,8 +40,8 @@ from typing import ClassVar, Literal
 Misread = Literal["not-json", "ambiguous-json", "unknown-body"]
 """Why a body cannot be understood: a token that README explains."""
 
-Failure = Literal["store-unavailable", "embedder-unavailable", "verifier-unavailable"]
-"""Which part of the cache failed: a token that README explains."""
+Failure = Literal["store-unavailable", "embedder-unavailable", "verifier-unavailable", "defect"]
+"""Which part of the cache failed, or Reprise itself: a token that README explains."""
 
 
 class RepriseError(Exception):

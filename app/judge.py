@@ -16,7 +16,7 @@ from app.threads import by_size
 
 _TEXTS_KNOWN = 4096
 _PAIRS_KNOWN = 16_384
-_TIMES = 50  # what the guards take for a text and its neighbours, compared with parsing it
+_TIMES = 50  # what the guards take for texts, compared with parsing them
 
 _logger = logging.getLogger("reprise.cache")
 
@@ -134,7 +134,7 @@ class Judge:
         return None if self.bar is None else self.bar.least
 
     async def choose(
-        self, asked: str, neighbors: Iterable[Neighbor], note: Note | None = None
+        self, asked: str, neighbors: Sequence[Neighbor], note: Note | None = None
     ) -> Neighbor | None:
         """Give the neighbour, nearest first, whose answer may serve. Raises PartUnavailable.
 
@@ -144,7 +144,8 @@ class Judge:
         if self.guards is not None:
             passing = self.guards.passing(asked, neighbors, note)
             most = None if self.bar else 1  # without a verifier the nearest that passes answers
-            left = await by_size(_TIMES * len(asked), lambda: list(islice(passing, most)))
+            size = len(asked) + sum(len(n.stored.key.text or "") for n in neighbors)
+            left = await by_size(_TIMES * size, lambda: list(islice(passing, most)))
         if self.bar is None:
             return next(iter(left), None)
         return await self.bar.likeliest(asked, left, note)

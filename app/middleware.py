@@ -6,12 +6,12 @@ import ipaddress
 import logging
 import re
 import time
-import traceback
 from collections.abc import Sequence
 from types import MappingProxyType
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.defects import log_defect
 from app.errors import (
     ClientDisconnected,
     ForbiddenOrigin,
@@ -34,14 +34,7 @@ _ROUTES = MappingProxyType({CHAT_COMPLETIONS: "chat_completions", EMBEDDINGS: "e
 
 _AUTHORITY = re.compile(r"(?:\[([0-9a-fA-F:.]*:[0-9a-fA-F:.]*)\]|([\w.-]+))(?::\d+)?", re.ASCII)
 
-_logger = logging.getLogger("reprise.http")
 _access = logging.getLogger("reprise.access")
-
-
-def log_defect(error: Exception) -> None:
-    """Log what happened where, without the error's message: it may hold a prompt or a key."""
-    trace = "".join(traceback.format_tb(error.__traceback__))
-    _logger.error("defect: %s\n%s", type(error).__name__, trace)
 
 
 class ExchangeMiddleware:

@@ -8,6 +8,7 @@ from functools import partial
 
 from app import freshness, policy, rendering
 from app.cache import Hit, Lookup, SemanticCache, Watch
+from app.defects import log_defect
 from app.directives import Directives, directives
 from app.errors import NotCached, NotUnderstood
 from app.fleet import Lead
@@ -184,7 +185,13 @@ class Proxy:
     async def _fill(self, question: Question, flight: Flight) -> None:
         """Fetch the answer of a flight: from the store by meaning, or from the upstream."""
         lookup = question.lookup
-        if (hit := await self._find(lookup)) and (answer := await self._answer(question, hit)):
+        try:
+            hit = await self._find(lookup)
+            answer = await self._answer(question, hit)
+        except Exception as error:  # noqa: BLE001 - a defect of ours costs a hit and no answer
+            log_defect(error)
+            hit, lookup.failure = None, "defect"
+        if hit and answer:
             await _give(flight, hit, answer)
             return
         status = _miss(lookup)

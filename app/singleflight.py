@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable
 from contextlib import suppress
 from dataclasses import replace
+from types import TracebackType
 
 from app.errors import UpstreamInterrupted, UpstreamUnreachable
 from app.models import Head
@@ -53,6 +54,7 @@ class Flight:
         self._settled = False
         self._result: bytes | None = None
         self._error: Exception | None = None
+        self._trace: TracebackType | None = None
         self._readers: set[Reader] = set()
         self._progress = asyncio.Event()
         self._task = asyncio.ensure_future(self._run(fill))
@@ -127,7 +129,7 @@ class Flight:
         while not (unseen := self._unseen_by(reader)):
             if self._ended:
                 if self._error is not None:
-                    raise self._error
+                    raise self._error.with_traceback(self._trace)
                 return b""
             await reader.wait()
         reader.position += len(unseen)
@@ -143,7 +145,8 @@ class Flight:
         """Wait for the beginning of the answer; raises what the flight failed with."""
         while self._head is None:
             if self._ended:
-                raise self._error or UpstreamUnreachable("The upstream gave no answer.")
+                error = self._error or UpstreamUnreachable("The upstream gave no answer.")
+                raise error.with_traceback(self._trace)
             await reader.wait()
         return self._head
 
@@ -177,6 +180,7 @@ class Flight:
             raise
         except Exception as error:  # noqa: BLE001 - every reader raises it in its own place
             self._error = error
+            self._trace = error.__traceback__  # else each reader would make it longer
         finally:
             self._ended = True
             self._wake()

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from app.arriving import Arriving, pieces_of
+from app.defects import log_defect
 from app.errors import UpstreamInterrupted, UpstreamTimeout, UpstreamUnreachable
 from app.freshness import is_failure
 from app.models import Head, Replay
@@ -46,7 +47,11 @@ class Standby:
         return await self._take_over(head.status_code) or head
 
     async def _take_over(self, failed: int | None) -> Head | None:
-        replay = await self._stand_in(failed)
+        try:
+            replay = await self._stand_in(failed)
+        except Exception as error:  # noqa: BLE001 - a defect of ours: nothing stands in
+            log_defect(error)
+            return None
         if replay is None:
             return None
         await self.aclose()

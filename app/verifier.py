@@ -81,8 +81,9 @@ class LocalVerifier:
         return await self._threads.run(lambda: [self._read(asked, c) for c in candidates])
 
     def _read(self, asked: str, candidate: Candidate) -> float:
-        distance = self._distance(asked, candidate)
-        if distance is None or (logit := self._network.logit(asked, candidate.text)) is None:
+        # First the network, which sees at once that a pair is too long.
+        logit = self._network.logit(asked, candidate.text)
+        if logit is None or (distance := self._distance(asked, candidate)) is None:
             return 0.0
         return self.calibration.probability(logit, distance)
 
@@ -91,7 +92,8 @@ class LocalVerifier:
         if self._ruler is None:
             return candidate.distance
         distance = self._ruler.distance(asked, candidate.text)
-        return None if distance is None or distance > self.calibration.max_distance else distance
+        is_near = distance is not None and distance <= self.calibration.max_distance
+        return distance if is_near else None
 
     async def aclose(self) -> None:
         """Let the threads go."""

@@ -177,3 +177,10 @@ async def test_guards_read_long_texts_beside_the_event_loop(times: int, is_aside
     )
     assert found is None
     assert [thread != threading.get_ident() for thread in noted] == [is_aside, is_aside]
+
+
+async def test_without_a_verifier_the_first_that_passes_is_the_last_that_is_judged() -> None:
+    metrics, near = Metrics(), neighbors(OPPOSITE, SAME, OPPOSITE)
+    assert chosen(await Judge(Guards(metrics)).choose(ASKED, near)) == SAME
+    value = metrics.registry.get_sample_value("reprise_refusals_total", {"guard": "antonyms"})
+    assert value == 1

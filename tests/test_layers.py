@@ -49,7 +49,7 @@ LAYERS = [
         "plotting",
         "figures",
     ],
-    ["interfaces", "threads", "progress"],
+    ["interfaces", "threads", "progress", "defects"],
     [
         "stores.order",
         "stores.expiring",

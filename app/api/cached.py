@@ -5,10 +5,10 @@ from typing import Protocol
 from starlette.types import Message, Receive, Scope, Send
 
 from app.arriving import Arriving
-from app.errors import RepriseError
+from app.defects import log_defect
+from app.errors import ClientDisconnected, Refusal, UpstreamInterrupted
 from app.forwarding import Forwarder
 from app.incoming import Incoming, client_request
-from app.middleware import log_defect
 from app.models import ClientRequest, Replay
 from app.responses import respond
 
@@ -50,8 +50,10 @@ class CachedRoute:
         try:
             answer = await self._handler.handle(request, body)
             await respond(answer, scope, incoming, watched_send)
+        except (Refusal, ClientDisconnected, UpstreamInterrupted):
+            raise
         except Exception as error:
-            if isinstance(error, RepriseError) or has_started:
+            if has_started:
                 raise
             log_defect(error)
             await respond(self._forwarder.bypass(request, "defect"), scope, incoming, send)

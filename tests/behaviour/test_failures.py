@@ -1,5 +1,6 @@
 """The cache may fail in any way: the client gets the upstream's answer, and headers that say so."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -8,10 +9,24 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from starlette.types import Message
 
-from app.models import CacheKey, Embedding, Neighbor, StoredResponse
-from tests.fakes import FakeStore, ManualClock, embedding_of, hang
-from tests.servers import JSON_TYPE, Exchange, Setup
+from app.api.cached import CachedRoute
+from app.forwarding import Forwarder
+from app.metrics import Metrics
+from app.models import (
+    CacheKey,
+    CacheStatus,
+    ClientRequest,
+    Embedding,
+    Head,
+    Neighbor,
+    StoredResponse,
+)
+from tests.behaviour.test_streams import DONE, FINISH, event
+from tests.bench import gate
+from tests.fakes import FakeStore, FakeUpstream, ManualClock, embedding_of, hang
+from tests.servers import JSON_TYPE, STREAM_TYPE, Exchange, Setup, echo
 
 CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "valkey what"}]}
 SECRET = "terces-ks"[::-1]  # not as it stands in the source, which a traceback shows
@@ -148,13 +163,101 @@ async def test_a_defect_in_judging_an_answer_costs_a_hit_and_no_answer(
         (stored,) = (await setup.store.memory.scan("", 10)).entries
         key = replace(stored.key, text=Unreadable("valkey who"))
         setup.store.found = [Neighbor(replace(stored, key=key), 0.01)]
-        response = await client.post("chat/completions", json=other)
-    assert (response.status_code, response.headers["x-cache"]) == (200, "BYPASS")
-    assert response.headers["cache-status"] == "reprise; fwd=bypass; detail=defect"
-    assert "Answer to valkey why" in response.text
+        arrived, setup.store.before = gate()
+        setup.store.calls.clear()
+        asking = [asyncio.create_task(client.post("chat/completions", json=other)) for _ in "12345"]
+        while setup.store.calls.count("get") < len(asking):
+            await asyncio.sleep(0.001)
+        arrived.set()
+        responses = [await task for task in asking]
+    for response in responses:
+        assert (response.status_code, response.headers["x-cache"]) == (200, "MISS")
+        assert response.headers["cache-status"].endswith("detail=defect")
+        assert "Answer to valkey why" in response.text
     assert len(setup.upstream.exchanges) == 2
     assert "defect: RuntimeError" in caplog.text
     assert SECRET not in caplog.text
+
+
+class Breaking(ManualClock):
+    """A clock that breaks when it is told to."""
+
+    is_broken = False
+
+    def __call__(self) -> float:
+        if self.is_broken:
+            raise RuntimeError(SECRET)
+        return super().__call__()
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_a_defect_in_keeping_an_answer_costs_the_client_nothing(
+    is_streamed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    setup = Setup()
+    setup.clock = clock = Breaking()
+
+    async def answer(exchange: Exchange) -> None:
+        clock.is_broken = True
+        if not is_streamed:
+            await echo(exchange)
+            return
+        await exchange.start(200, STREAM_TYPE)
+        for piece in (event(0), event(1), FINISH, DONE):
+            await exchange.write(piece)
+        await exchange.end()
+
+    setup.upstream.handler = answer
+    setup.store.memory = FakeStore(ManualClock()).memory
+    async with client_of(setup) as client:
+        response = await client.post("chat/completions", json={**CHAT, "stream": is_streamed})
+        clock.is_broken = False
+    assert response.status_code == 200
+    assert response.content.endswith(DONE if is_streamed else b"}")
+    assert len(setup.upstream.exchanges) == 1
+    assert "defect: RuntimeError" in caplog.text
+
+
+async def test_a_defect_in_the_middle_of_an_answer_cuts_it_and_asks_for_no_other() -> None:
+    upstream, sent = FakeUpstream(), list[Message]()
+
+    class Broken:
+        async def head(self) -> Head:
+            return Head(200, [], CacheStatus.bypass("passthrough"))
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"half"
+            raise RuntimeError
+
+        async def aclose(self) -> None:
+            pass
+
+    class Handler:
+        async def handle(self, request: ClientRequest, body: bytes) -> Broken:
+            return Broken()
+
+    requests: list[Message] = [{"type": "http.request", "body": b""}]
+
+    async def receive() -> Message:
+        if not requests:
+            await hang()
+        return requests.pop()
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    route = CachedRoute(Handler(), Forwarder(upstream, Metrics()), 100)
+    scope = {
+        "method": "POST",
+        "raw_path": b"/v1/x",
+        "query_string": b"",
+        "headers": [],
+        "state": {},
+    }
+    with pytest.raises(RuntimeError):
+        await route(scope, receive, send)
+    assert [message.get("body") for message in sent] == [None, b"half"]
+    assert not upstream.requests
 
 
 async def test_a_defect_leaves_a_log_line_without_content(caplog: pytest.LogCaptureFixture) -> None:

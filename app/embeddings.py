@@ -1,6 +1,6 @@
 """The path of an embeddings request: each input is looked up on its own, the rest is asked for."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,7 +23,6 @@ from app.models import (
     Replay,
     StoredEmbedding,
     Tier,
-    Unfit,
     whole_ttl,
 )
 from app.parts import Budget
@@ -115,7 +114,8 @@ class EmbeddingsProxy:
             fresh_only = replace(batch.control, max_stale=None, min_fresh=0)
             part = replace(_part_of(batch, stale), control=fresh_only)
             name = (self._store.epoch, *stale)
-            self._refreshes.begin(name, None, partial(self._refresh, name, part))
+            fill, is_renewed = partial(self._fill, part), partial(self._is_renewed, part)
+            self._refreshes.begin(name, None, fill, is_renewed)
         return replay
 
     async def _stand_in(self, batch: Batch, failed: int | None) -> Replay | None:
@@ -204,24 +204,18 @@ class EmbeddingsProxy:
             if self._on_their_way.get(name) is asking:
                 del self._on_their_way[name]
 
-    async def _refresh(self, name: Hashable, batch: Batch, flight: Flight) -> None:
-        """Fetch newer embeddings than stale ones, unless the store has them by now."""
-        reason = await self._fill(batch, flight)
-        if reason is not None and reason != "status":  # another caller may have better luck
-            self._refreshes.rest(name, f"not stored: {reason}")
+    async def _is_renewed(self, batch: Batch) -> bool:
+        return not (await self._look_up(batch)).missing
 
-    async def _fill(self, batch: Batch, flight: Flight) -> Unfit | None:
-        """Fetch a batch of which nothing was stored: look again first, as Proxy._find does.
-
-        Tells why what was fetched is not stored.
-        """
+    async def _fill(self, batch: Batch, flight: Flight) -> None:
+        """Fetch a batch of which nothing was stored: look again first, as Proxy._find does."""
         if not batch.control.no_cache and not batch.failure:
             again = await self._look_up(batch)
             if not again.missing:
                 answer = await self._replay(again)
                 flight.begin(answer.head)
                 await flight.write(answer.body)
-                return None
+                return
         forward: Forward = "request" if batch.control.no_cache else "miss"
         status = CacheStatus.miss("", forward=forward, detail=batch.failure)
         epoch = self._store.epoch  # of now: a purge while the answer is on its way defeats it
@@ -235,7 +229,6 @@ class EmbeddingsProxy:
                 )
         if recording.reason:
             self._metrics.not_stored.labels(recording.reason).inc()
-        return recording.reason
 
     async def _keep(
         self, batch: Batch, epoch: str, turn: Turn, storable: StorableEmbeddings

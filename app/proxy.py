@@ -29,7 +29,6 @@ from app.models import (
     Outcome,
     Replay,
     StoredResponse,
-    Unfit,
 )
 from app.openai import ChatRequest
 from app.policy import Limits
@@ -226,17 +225,23 @@ class Proxy:
 
     async def _refresh(self, question: Question, flight: Flight) -> None:
         """Fetch a newer answer than a stale one, unless the store has one by now."""
-        lookup = self._cache.again(question.lookup)
-        again = replace(question, lookup=lookup)
-        hit = await self._cache.exact(lookup)
-        found = await self._replay(again, hit)
-        if hit and found and found.head.cache_status.outcome is Outcome.HIT:
-            await _give(flight, hit, found)
+        again = replace(question, lookup=self._cache.again(question.lookup))
+        if found := await self._fresh(again):
+            await _give(flight, *found)
             return
-        await self._cache.embed(lookup)
-        reason = await self._forward(again, _miss(lookup), flight, Lead())
-        if reason is not None and reason != "status":  # another caller may have better luck
-            self._refreshes.rest(self._name(question)[0], f"not stored: {reason}")
+        await self._cache.embed(again.lookup)
+        await self._forward(again, _miss(again.lookup), flight, Lead())
+
+    async def _is_renewed(self, question: Question) -> bool:
+        again = replace(question, lookup=self._cache.again(question.lookup))
+        return await self._fresh(again) is not None
+
+    async def _fresh(self, question: Question) -> tuple[Hit, Replay] | None:
+        """Look for a fresh answer to the very same question; what is being stored is waited for."""
+        hit = await self._cache.exact(question.lookup)
+        found = await self._replay(question, hit)
+        is_fresh = found is not None and found.head.cache_status.outcome is Outcome.HIT
+        return (hit, found) if hit and found and is_fresh else None
 
     def _name(self, question: Question) -> tuple[tuple[str, str], Hashable]:
         """Name what a refresh of this question fetches, and in what form it comes and is kept."""
@@ -268,11 +273,8 @@ class Proxy:
         status: CacheStatus,
         flight: Flight,
         lead: Lead[tuple[Hit, Replay]],
-    ) -> Unfit | None:
-        """Pass the upstream's answer on as it arrives, and keep a copy that may be stored.
-
-        Tells why there is none.
-        """
+    ) -> None:
+        """Pass the upstream's answer on as it arrives, and keep a copy that may be stored."""
         request = outgoing(question.request, identity=True)
         epoch = self._cache.epoch  # of now: a purge while the answer is on its way defeats it
         with self._turns.take([question.lookup.key.digest]) as turn:
@@ -283,7 +285,6 @@ class Proxy:
                 await relay(flight, lead.watch(response), head, recording, keep)
         if recording.reason:
             self._metrics.not_stored.labels(recording.reason).inc()
-        return recording.reason
 
     async def _keep(self, question: Question, epoch: str, turn: Turn, answer: Storable) -> None:
         parts = await self.parts(question)
@@ -315,7 +316,11 @@ class Proxy:
         is_stale = replay is not None and replay.head.cache_status.outcome is Outcome.STALE
         may_fetch = not question.lookup.control.only_if_cached and question.limits.ttl > 0
         if is_stale and may_fetch:
-            self._refreshes.begin(*self._name(question), partial(self._refresh, question))
+            self._refreshes.begin(
+                *self._name(question),
+                partial(self._refresh, question),
+                partial(self._is_renewed, question),
+            )
         return replay
 
     async def _stand_in(self, question: Question, failed: int | None) -> Replay | None:

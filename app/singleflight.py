@@ -18,11 +18,10 @@ from app.models import Head
 _PATIENCE = 1.0  # seconds that one reader may hold the others up, in all
 _CLOSING_SECONDS = 5.0
 
-Fill = Callable[["Flight"], Awaitable[object]]
+Fill = Callable[["Flight"], Awaitable[None]]
 """Fetches an answer: calls `begin` once, then `write` for each piece; may raise at any point.
 
-It calls `settle` once the answer is read, for readers who want it in another form. What it gives
-back is nobody's.
+It calls `settle` once the answer is read, for readers who want it in another form.
 """
 
 

@@ -205,7 +205,20 @@ async def test_an_answer_that_is_not_stored_is_not_fetched_for_everybody(
         assert await bench.status() == EXACT
         await settle()
     assert len(bench.upstream.requests) == 2
-    assert caplog.messages == ["a refresh failed: not stored: finish-reason"]
+    assert caplog.messages == ["a refresh failed: nothing newer is stored"]
+
+
+async def test_an_answer_that_cannot_be_written_is_not_fetched_for_everybody() -> None:
+    bench = await gone_stale()
+
+    async def full() -> None:
+        raise RuntimeError
+
+    bench.store.before_put = full
+    for _ in range(5):
+        assert await bench.status() == EXACT
+        await settle()
+    assert len(bench.upstream.requests) == 2
 
 
 async def test_one_callers_bad_key_does_not_keep_others_from_refreshing() -> None:

@@ -88,8 +88,9 @@ class Lexicon:
     `comparing` are the words that make a number after them a bound, `vague` the number words that
     may mean no number, `titles` what names no one even with a capital.
     `helpers` are what a question has that does not ask for its subject, `subjects` what asks for
-    it, `objects` give for whom something is done to who would do it, `addressed` is who is spoken
-    to, `pronouns` may stand for either of two, `articles` for nothing. What asks for things begins,
+    it, `objects` give for whom something is done to who would do it, `speakers` are those of who
+    speaks, `addressed` is who is spoken to, `others` are the rest. `pronouns` may stand for either
+    of two, `articles` for nothing. What asks for things begins,
     after `openings`, with one of the `requests`, or with one of `picking` and a noun, or is a
     phrase without `clauses`; and is not `personal`.
     """
@@ -110,7 +111,9 @@ class Lexicon:
     helpers: frozenset[str]
     subjects: frozenset[str]
     objects: Mapping[str, str]
+    speakers: frozenset[str]
     addressed: frozenset[str]
+    others: frozenset[str]
     titles: frozenset[str]
     asking: frozenset[str]
     openings: frozenset[str]
@@ -150,7 +153,8 @@ def load(language: str) -> Lexicon:
     """Read the lists of one of LANGUAGES."""
     sections = _read(f"{language}.txt", "names.txt", *(["en-common.txt"] * (language == "en")))
     words = _Words(sections)
-    numbers = _pairs(sections["numbers"])
+    numbers, objects = _pairs(sections["numbers"]), _pairs(sections["objects"])
+    personal = frozenset(_words(sections["personal"]))
     phrases = _phrases({*words.synonyms, *words.alternatives})
     return Lexicon(
         language=language,
@@ -172,15 +176,17 @@ def load(language: str) -> Lexicon:
         pronouns=frozenset(_words(sections["pronouns"])),
         helpers=frozenset(_words(sections["helpers"])),
         subjects=frozenset(_words(sections["subjects"])),
-        objects=MappingProxyType(_pairs(sections["objects"])),
+        objects=MappingProxyType(objects),
+        speakers=frozenset(who for who, does in objects.items() if does in personal),
         addressed=frozenset(_words(sections["addressed"])),
+        others=frozenset({*_words(sections["pronouns"]), *objects.values()} - personal),
         titles=frozenset(_words(sections["titles"])),
         asking=frozenset(_words(sections["asking"])),
         openings=frozenset(_words(sections["openings"])),
         requests=frozenset(map(_written, _words(sections["requests"]))),
         picking=frozenset(_words(sections["picking"])),
         clauses=words.questions.union(_words(sections["clauses"])),
-        personal=frozenset(_words(sections["personal"])),
+        personal=personal,
         prefixes=tuple(_words(sections["prefixes"])),
     )
 

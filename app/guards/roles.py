@@ -109,15 +109,12 @@ def _is_for_the_other(a: Evidence, b: Evidence) -> bool:
     """
     if a.lexicon is None or b.plain.isdisjoint(a.lexicon.personal):
         return False
-    speakers = {who for who, does in a.lexicon.objects.items() if does in a.lexicon.personal}
-    return not _done_to(a, speakers).isdisjoint(_done_to(b, a.lexicon.addressed))
+    speakers, addressed, others = a.lexicon.speakers, a.lexicon.addressed, a.lexicon.others
+    return not _done_to(speakers, a, others).isdisjoint(_done_to(addressed, b, others))
 
 
-def _done_to(text: Evidence, pronouns: Set[str]) -> set[tuple[str, str]]:
-    """Give what is done to some pronouns by who speaks or is spoken to, and the word behind."""
-    if text.lexicon is None:
-        return set()
-    others = (text.lexicon.pronouns | {*text.lexicon.objects.values()}) - text.lexicon.personal
+def _done_to(pronouns: Set[str], text: Evidence, others: Set[str]) -> set[tuple[str, str]]:
+    """Give what is done to some pronouns, not by others, and the word behind."""
     words = ("", *text.frame, "", "")
     return {
         (verb, end)

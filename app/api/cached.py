@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from app.arriving import Arriving
 from app.defects import log_defect
@@ -33,13 +33,6 @@ class CachedRoute:
         self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        has_started = False
-
-        async def watched_send(message: Message) -> None:
-            nonlocal has_started
-            has_started = True
-            await send(message)
-
         incoming = Incoming(receive)
         body = await incoming.body(self._max_bytes)
         if body is None:
@@ -49,11 +42,11 @@ class CachedRoute:
         request = client_request(scope, body)
         try:
             answer = await self._handler.handle(request, body)
-            await respond(answer, scope, incoming, watched_send)
+            await respond(answer, scope, incoming, send)
         except (Refusal, ClientDisconnected, UpstreamInterrupted):
             raise
         except Exception as error:
-            if has_started:
+            if "cache_status" in scope["state"]:  # an answer has begun
                 raise
             log_defect(error)
             await respond(self._forwarder.bypass(request, "defect"), scope, incoming, send)

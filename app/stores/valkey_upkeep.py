@@ -108,16 +108,15 @@ class Upkeep:
         """Open the next generation if the newest is full; retire the oldest if it may go."""
         if not await self._lease(_LEASE):
             return  # another proxy is at it
-        fills, room = await self._fills()
+        numbers, fills, room = await self._fills()
         if not fills:
             return
-        numbers = self._generations.numbers
         if wants_successor(fills, self._options, room):
             await self._generations.open(numbers[0] + 1)
             await self._generations.replace(numbers, (numbers[0] + 1, *numbers))
-            fills, room = await self._fills()
-        while may_retire(fills, room) and await self._retire():
-            fills, room = await self._fills()
+            numbers, fills, room = await self._fills()
+        while may_retire(fills, room) and await self._retire(numbers):
+            numbers, fills, room = await self._fills()
         await self._drop_strays()
         await self._lease(0)
 
@@ -137,8 +136,11 @@ class Upkeep:
         checked(taken)
         return bool(checked(renewed))
 
-    async def _fills(self) -> tuple[list[Fill], Room]:
-        """Ask how full the generations are, which without the module nobody knows, and the room."""
+    async def _fills(self) -> tuple[Sequence[int], list[Fill], Room]:
+        """Ask how full the generations are, which without the module nobody knows, and the room.
+
+        What is decided by that is done to these generations: meanwhile others may be alive.
+        """
         numbers = await self._generations.known()
         memory, inserts, *infos = await self._connections.call(
             ("INFO", "memory"),
@@ -147,13 +149,13 @@ class Upkeep:
         )
         room = Room(4 * self._generations.dimensions + _NODE_BYTES, limit_in(memory))
         if any(isinstance(info, Exception) for info in infos):
-            return [], room
+            return numbers, [], room
         pairs = zip(checked(inserts), infos, strict=True)
-        return [Fill(int(taken or 0), documents_in(info)) for taken, info in pairs], room
+        fills = [Fill(int(taken or 0), documents_in(info)) for taken, info in pairs]
+        return numbers, fills, room
 
-    async def _retire(self) -> bool:
-        """Copy what lives in the oldest generation into the newest, then drop it whole."""
-        numbers = self._generations.numbers
+    async def _retire(self, numbers: Sequence[int]) -> bool:
+        """Copy what lives in the oldest of some generations into the newest, then drop it whole."""
         pattern = f"{self._keys.prefix(numbers[-1])}*"
         async for keys in self._found(pattern):
             for start in range(0, len(keys), _COPIED_AT_ONCE):

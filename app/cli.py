@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
+from dotenv import dotenv_values
 from pydantic import SecretStr
 
 from app import __version__
@@ -30,7 +31,7 @@ from app.plotting import svg
 from app.progress import Progress
 from app.replaying import read_stream, replay_stream
 from app.server import Server, listen, run_server, url_of
-from app.settings import PREFIX, Settings, load_settings
+from app.settings import PREFIX, RETIRED, Settings, load_settings
 from app.verifier import load_verifier
 from app.workers import Workers
 
@@ -309,8 +310,11 @@ def _banner(settings: Settings, url: str) -> str:
 
 def _warn_of_unknown_settings() -> None:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    for name in sorted(os.environ):
+    for name in sorted({*os.environ, *dotenv_values(".env")}):
         if name.upper().startswith(PREFIX) and name.upper() not in known:
+            if told := RETIRED.get(name.upper().removeprefix(PREFIX)):
+                _logger.warning("%s is no longer a setting and is ignored: %s", name, told)
+                continue
             close = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
             hint = f"; did you mean {close[0]}?" if close else ""
             _logger.warning("%s is not a setting and is ignored%s", name, hint)

@@ -16,7 +16,6 @@ from app.api.admin import admin_routes
 from app.api.cached import CachedRoute
 from app.api.explaining import explain_route
 from app.api.ops import ops_routes
-from app.api.pacing import PacedHandler
 from app.api.passthrough import OtherRoutes, Passthrough, PassthroughRoutes
 from app.cache import SemanticCache
 from app.curator import Curator
@@ -209,9 +208,7 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
         ],
     )
     app.state.ready = False
-    delay = settings.replay_chunk_delay_ms / 1000
-    chat = PacedHandler(proxy, delay) if delay else proxy
-    for path, handler in ((CHAT_COMPLETIONS, chat), (EMBEDDINGS, embeddings)):
+    for path, handler in ((CHAT_COMPLETIONS, proxy), (EMBEDDINGS, embeddings)):
         endpoint = CachedRoute(handler, forwarder, settings.max_body_bytes)
         app.router.routes.append(Route(path, endpoint, methods=["POST"]))
     app.include_router(ops_routes(cache, parts.metrics))

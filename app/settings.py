@@ -21,6 +21,13 @@ from app.stores.valkey_url import address_of, masked
 
 PREFIX = "REPRISE_"
 
+RETIRED = MappingProxyType(
+    {
+        "REPLAY_CHUNK_DELAY_MS": "streams from the store are sent as fast as the client reads",
+    }
+)
+"""Settings of earlier versions, and what holds without them."""
+
 _VISIBLE = re.compile(r"[!-~]+")
 _PORTS = MappingProxyType({"http": 80, "https": 443})
 _SQLITE = re.compile(r"sqlite:///[^?#\x00-\x1f\x7f]*[^?#/\x00-\x1f\x7f]")
@@ -149,9 +156,6 @@ class Settings(BaseSettings):
     ignored_headers: _List = _setting((), "header names, separated by commas")
     max_temperature: float = _setting(1.0, "a number, 0 or more", ge=0)
     finish_abandoned: bool = _setting(False, "true or false")
-    replay_chunk_delay_ms: int = _setting(
-        0, "milliseconds, a whole number from 0 to 10000", ge=0, le=10_000
-    )
     fleet_collapse_wait: float = _setting(0.0, "seconds from 0 to 600", ge=0, le=600)
 
     max_entries: int = _setting(100_000, "a whole number, 1 or more", ge=1)

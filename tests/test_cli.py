@@ -161,6 +161,16 @@ def test_an_unknown_setting_is_pointed_out(tmp_path: Path) -> None:
     )
 
 
+def test_a_retired_setting_is_named_with_what_holds_instead(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("REPRISE_REPLAY_CHUNK_DELAY_MS=5\n")
+    with serving(tmp_path, REPRISE_LOG_FORMAT="json") as served:
+        (line,) = served.before
+    assert json.loads(line)["message"] == (
+        "REPRISE_REPLAY_CHUNK_DELAY_MS is no longer a setting and is ignored: "
+        "streams from the store are sent as fast as the client reads"
+    )
+
+
 def test_demo_shows_a_miss_a_hit_and_a_miss(tmp_path: Path) -> None:
     done = run(tmp_path, "demo", REPRISE_API_KEYS="ignored", REPRISE_PORT="ignored too")
     assert done.returncode == 0, done.stderr

@@ -117,7 +117,6 @@ LAYERS = [
         "responses",
         "middleware",
         "api.cached",
-        "api.pacing",
         "api.passthrough",
         "api.ops",
         "api.documents",

@@ -106,8 +106,6 @@ def _store(settings: Settings, embedder: Embedder, metrics: Metrics, clock: Cloc
 def _valkey_store(settings: Settings, embedder: Embedder, clock: Clock) -> ValkeyStore:
     options = IndexOptions(
         algorithm=settings.index_algorithm,
-        m=settings.index_m,
-        ef_construction=settings.index_ef_construction,
         ef_runtime=settings.index_ef_runtime,
         max_inserts=settings.index_max_inserts,
     )

@@ -23,6 +23,8 @@ PREFIX = "REPRISE_"
 
 RETIRED = MappingProxyType(
     {
+        "INDEX_EF_CONSTRUCTION": "indexes are made with EF_CONSTRUCTION 200",
+        "INDEX_M": "indexes are made with M 16",
         "REPLAY_CHUNK_DELAY_MS": "streams from the store are sent as fast as the client reads",
     }
 )
@@ -162,8 +164,6 @@ class Settings(BaseSettings):
     max_body_bytes: int = _setting(10_485_760, "a whole number, 1024 or more", ge=1024)
 
     index_algorithm: Literal["hnsw", "flat"] = _setting("hnsw", "hnsw or flat")
-    index_m: int = _setting(16, "a whole number from 2 to 512", ge=2, le=512)
-    index_ef_construction: int = _setting(200, "a whole number from 1 to 4096", ge=1, le=4096)
     index_ef_runtime: int = _setting(100, "a whole number from 1 to 4096", ge=1, le=4096)
     index_max_inserts: int = _setting(10_000, "a whole number, 100 or more", ge=100)
 

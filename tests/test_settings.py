@@ -103,8 +103,6 @@ def test_a_slash_at_the_end_of_the_upstream_does_not_matter(
         ("STORE", "valkey+cluster://a/1"),
         ("STORE", "valkey://user:pass@a/one"),
         ("INDEX_ALGORITHM", "ivf"),
-        ("INDEX_M", "1"),
-        ("INDEX_EF_CONSTRUCTION", "4097"),
         ("INDEX_EF_RUNTIME", "0"),
         ("INDEX_MAX_INSERTS", "99"),
         ("EMBEDDER", "remote"),

@@ -14,6 +14,7 @@ Command = tuple[str | bytes | int, ...]
 _NO_OPTION = re.compile(r"(?i)ALLSHARDS|syntax error|(unknown|unexpected|invalid) argument")
 _TAG = re.compile(r"[0-9A-Za-z]+")  # needs no escaping and is no pattern
 _DISTANCE = "__distance"
+_M, _EF_CONSTRUCTION = 16, 200  # of HNSW: valkey-search's defaults
 _LONGEST_TIMEOUT = 60_000  # milliseconds
 _NEAREST, _FARTHEST = -0.01, 2.01  # cosine distances, with room for rounding
 
@@ -23,8 +24,6 @@ class IndexOptions:
     """How indexes are made, and how many inserts one takes before the next is opened."""
 
     algorithm: Literal["hnsw", "flat"] = "hnsw"
-    m: int = 16
-    ef_construction: int = 200
     ef_runtime: int = 100
     max_inserts: int = 10_000
 
@@ -43,7 +42,7 @@ def create_index(name: str, prefix: str, dimensions: int, options: IndexOptions)
     """Make an index over the keys with a prefix. What is not filtered is not declared."""
     vector: Command = ("TYPE", "FLOAT32", "DIM", dimensions, "DISTANCE_METRIC", "COSINE")
     if options.algorithm == "hnsw":
-        vector += ("M", options.m, "EF_CONSTRUCTION", options.ef_construction)
+        vector += ("M", _M, "EF_CONSTRUCTION", _EF_CONSTRUCTION)
         vector += ("EF_RUNTIME", options.ef_runtime)
     schema: Command = ("SCHEMA", "partition", "TAG", "embedding", "VECTOR")
     schema += (options.algorithm.upper(), len(vector), *vector)

@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from app import __version__
 from app.admin_client import AdminClient
 from app.carrying import export_entries, import_entries
+from app.curves import csv_of
 from app.demo import run_demo
 from app.embedders.local import LocalEmbedder
 from app.errors import BadInput, CallFailed, ConfigurationError
@@ -27,7 +28,6 @@ from app.evaluation import Models, Scale, evaluate_pairs, read_pairs
 from app.figures import Report
 from app.logs import configure_logging
 from app.main import create_app
-from app.plotting import svg
 from app.progress import Progress
 from app.replaying import read_stream, replay_stream
 from app.server import Server, listen, run_server, url_of
@@ -110,19 +110,21 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the options of a command
     error_rate: _ErrorRates = None,
     verifier: _Verifier = None,
     show: Annotated[int, typer.Option(help="List so many wrong refusals.", min=0)] = 0,
-    plot: Annotated[Path | None, typer.Option(help="SVG file to draw what is reached in.")] = None,
+    curves: Annotated[
+        Path | None, typer.Option(help="CSV file for what each stage can reach.")
+    ] = None,
     as_json: _Json = False,
 ) -> None:
     """Count which labelled pairs, {"a", "b", "same"}, would share an answer."""
     measure = partial(evaluate_pairs, show=show)
     with _reported():
         scale = _scale(distance, error_rate)
-        if plot and plot.suffix != ".svg":
-            raise BadInput(f"--plot {plot} is not allowed: a name that ends in .svg")
+        if curves and curves.suffix != ".csv":
+            raise BadInput(f"--curves {curves} is not allowed: a name that ends in .csv")
     reports = _measure(files, scale, (read_pairs, measure), verifier, as_json=as_json)
-    if plot:
+    if curves:
         with _reported():
-            _write(plot, svg([report.panel for report in reports if report.panel]))
+            _write(curves, csv_of((report.file, report.curves) for report in reports))
 
 
 @commands.command()

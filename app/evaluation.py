@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from app.curves import Curve, curve
 from app.errors import NotUnderstood
 from app.figures import Report, Row, Share, Table
 from app.guards.evidence import Evidence
@@ -22,7 +23,6 @@ from app.key import KeyRules, build_key
 from app.memo import Memo
 from app.models import CacheKey, Candidate, ClientRequest, Embedding, Guard
 from app.openai import ChatRequest
-from app.plotting import Curve, Panel, curve
 from app.progress import Progress
 
 _RULES = KeyRules(upstream="simulated://")
@@ -169,7 +169,7 @@ def evaluate_pairs(
         ),
         guards=Table(_GUARD_COLUMNS, list(_guard_rows(comparisons, max(scale.distances)))),
         examples=list(itertools.islice(_wrong_refusals(comparisons, max(scale.distances)), show)),
-        panel=Panel(pair_set.file, list(_curves(comparisons, models.verifier))),
+        curves=list(_curves(comparisons, models.verifier)),
     )
 
 

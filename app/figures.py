@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from app.curves import Curve
 from app.openai import JsonObject
-from app.plotting import Panel
 
 _Z = 1.959963984540054  # standard deviations that hold 95 % of a normal distribution
 _GAP = "   "
@@ -82,7 +82,7 @@ class Report:
     """What was measured on one file.
 
     `counts` hold for the whole of it, each row of `figures` for one stage and threshold; `guards`
-    tells of each guard. `examples` are lines to be read, `panel` is to be drawn.
+    tells of each guard. `examples` are lines to be read, `curves` what each stage can reach.
     """
 
     file: str
@@ -90,7 +90,7 @@ class Report:
     figures: Table
     guards: Table | None = None
     examples: Sequence[str] = ()
-    panel: Panel | None = None
+    curves: Sequence[Curve] = ()
 
     def document(self) -> JsonObject:
         """Give all of it for machines."""

@@ -1,5 +1,6 @@
 """The commands, as processes."""
 
+import csv
 import gzip
 import json
 import os
@@ -13,12 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SVG = "{http://www.w3.org/2000/svg}"
 REPRISE = [sys.executable, "-m", "app"]
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.startswith("REPRISE_")},
@@ -217,18 +216,18 @@ def test_evaluate_prints_a_table_for_each_file(measured: Path) -> None:
     assert " ".join(rows[0][2:]) == "- 100.0 % [20.7, 100.0] 0.0 % [0.0, 79.3] 0.0 % [0.0, 79.3]"
 
 
-def test_evaluate_draws_what_each_stage_reaches(measured: Path) -> None:
-    done = run(measured, "evaluate", "pairs.jsonl", "pairs.jsonl", "--plot", "reached.svg")
+def test_evaluate_writes_what_each_stage_reaches(measured: Path) -> None:
+    done = run(measured, "evaluate", "pairs.jsonl", "pairs.jsonl", "--curves", "reached.csv")
     assert (done.returncode, done.stderr) == (0, "")
-    texts = [text.text for text in ElementTree.parse(measured / "reached.svg").iter(f"{SVG}text")]
-    assert texts.count("pairs.jsonl") == 2
-    assert texts.count("guards") == 2
+    rows = list(csv.DictReader((measured / "reached.csv").read_text().splitlines()))
+    assert {row["file"] for row in rows} == {"pairs.jsonl"}
+    assert {"distance", "all"} <= {row["stage"] for row in rows}
 
 
-def test_a_plot_that_cannot_be_written_is_told_in_one_line(measured: Path) -> None:
-    done = run(measured, "evaluate", "pairs.jsonl", "--plot", "nowhere/reached.svg")
+def test_curves_that_cannot_be_written_are_told_in_one_line(measured: Path) -> None:
+    done = run(measured, "evaluate", "pairs.jsonl", "--curves", "nowhere/reached.csv")
     assert done.returncode == 2
-    assert done.stderr == "reprise: nowhere/reached.svg: No such file or directory\n"
+    assert done.stderr == "reprise: nowhere/reached.csv: No such file or directory\n"
 
 
 def test_replay_prints_a_table_for_each_file(measured: Path) -> None:
@@ -315,7 +314,7 @@ def test_a_terminal_shows_how_far_it_has_come(measured: Path, command: str, file
         (["evaluate", "pairs.jsonl", "--distance", "2.5"], "--distance 2.5 is not allowed: "),
         (["replay", "stream.jsonl.gz", "--distance", "nan"], "--distance nan is not allowed: "),
         (["evaluate", "pairs.jsonl", "--error-rate", "0"], "--error-rate 0.0 is not allowed: "),
-        (["evaluate", "pairs.jsonl", "--plot", "a.png"], "--plot a.png is not allowed: "),
+        (["evaluate", "pairs.jsonl", "--curves", "a.svg"], "--curves a.svg is not allowed: "),
         (["replay", "stream.jsonl.gz", "--error-rate", "1"], "--error-rate 1.0 is not allowed: "),
     ],
 )

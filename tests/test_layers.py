@@ -46,7 +46,7 @@ LAYERS = [
         "freshness",
         "rendering",
         "recording",
-        "plotting",
+        "curves",
         "figures",
     ],
     ["interfaces", "threads", "progress", "defects"],

@@ -1,15 +1,10 @@
-"""What a drawing shows, read back from it."""
-
-import re
-from xml.etree import ElementTree
+import csv
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.plotting import Curve, Panel, curve, svg
-
-NAMESPACE = "{http://www.w3.org/2000/svg}"
+from app.curves import Curve, csv_of, curve
 
 
 def test_a_curve_gives_the_greatest_recall_for_each_share_of_wrong() -> None:
@@ -38,12 +33,10 @@ def test_a_curve_rises_and_stays_within_the_square(
         assert all(0 <= share <= 1 for share in shares)
 
 
-def test_each_file_has_its_panel_and_each_stage_its_line() -> None:
-    curves = [Curve("distance", [(0.0, 0.5), (0.1, 1.0), (0.9, 1.0)]), Curve("all", [])]
-    drawn = ElementTree.fromstring(svg([Panel("a<b>.jsonl", curves), Panel("c.jsonl", [])]))
-    texts = [text.text for text in drawn.iter(f"{NAMESPACE}text")]
-    assert {"a<b>.jsonl", "c.jsonl", "distance", "all", "recall"} <= set(texts)
-    lines = [path.get("d", "") for path in drawn.iter(f"{NAMESPACE}path")]
-    (traced,) = [line for line in lines if line.count("V") == 2]
-    half, whole = (float(height) for height in re.findall(r"V([\d.]+)", traced))
-    assert whole < half  # y grows downwards
+def test_a_file_s_curves_are_told_point_by_point() -> None:
+    curves = [Curve("distance", [(0.0, 0.5), (0.1, 1.0)]), Curve("all", [])]
+    rows = list(csv.DictReader(csv_of([("a,b.jsonl", curves), ("c.jsonl", [])]).splitlines()))
+    assert rows == [
+        {"file": "a,b.jsonl", "stage": "distance", "wrong_share": x, "recall": y}
+        for x, y in (("0.000000", "0.500000"), ("0.100000", "1.000000"))
+    ]

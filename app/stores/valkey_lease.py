@@ -7,10 +7,12 @@ from app.stores.valkey_keys import Keys
 
 # A holder that was away for longer than its lease must not touch its successor's. EVAL is what the
 # upkeep needs too, so no further right; a script of one key runs in a cluster as well.
-_RENEW = """#!lua
+RENEW = """#!lua
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """
+"""A script that lets a key last for `ARGV[2]` milliseconds more if it holds `ARGV[1]`."""
+
 _RELEASE = """#!lua
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
@@ -35,7 +37,7 @@ class ValkeyLeases:
         """Let a lease last for so long from now; tell whether it still was ours."""
         key = self._keys.flight(name)
         (renewed,) = await self._server.call(
-            ("EVAL", _RENEW, 1, key, token, _milliseconds(seconds))
+            ("EVAL", RENEW, 1, key, token, _milliseconds(seconds))
         )
         return bool(checked(renewed))
 

@@ -25,6 +25,7 @@ from app.stores.valkey_entries import (
 )
 from app.stores.valkey_generations import Generations
 from app.stores.valkey_keys import ALL_EMBEDDINGS, ALL_ENTRIES
+from app.stores.valkey_lease import RENEW
 from app.stores.valkey_search import (
     Fill,
     IndexOptions,
@@ -45,11 +46,6 @@ _COPIED_AT_ONCE = 16
 _REST = 0.01  # seconds between steps
 _RELIEF_PAUSE = 2.0  # seconds between generations dropped for want of memory
 _NODE_BYTES = 550  # what an index spends on a vector beside the vector itself
-
-_RENEW = """#!lua
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])
-"""
 
 _logger = logging.getLogger("reprise.store")
 
@@ -131,7 +127,7 @@ class Upkeep:
         key = self._keys.lease
         taken, renewed = await self._connections.call(
             ("SET", key, self._token, "NX", "PX", _LEASE),
-            ("EVAL", _RENEW, 1, key, self._token, milliseconds),
+            ("EVAL", RENEW, 1, key, self._token, milliseconds),
         )
         checked(taken)
         return bool(checked(renewed))

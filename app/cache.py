@@ -221,7 +221,10 @@ class SemanticCache:
             return
         try:
             lookup.embedding = await self._embedder.embed(
-                lookup.key.text, Budget(self._limits.embedder_timeout), lookup.credentials
+                lookup.key.partition,
+                lookup.key.text,
+                Budget(self._limits.embedder_timeout),
+                lookup.credentials,
             )
         except PartUnavailable as unavailable:
             lookup.failure = unavailable.detail

@@ -16,6 +16,7 @@ _SCANS = 50  # pages of the store that one page of a filtered list may cost
 _AT_ONCE = 200  # entries that a purge looks at in one step
 _PASSES = 3  # through the store, at most: while one goes on, entries may move or be stored
 _SHOWN = 10  # entries of a preview
+_NOBODY = ""  # the partition of no caller, for which an operator's texts are embedded
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class Curator:
         if embedding is not None and not (is_ours and embedding.shape == self._shape):
             budget = Budget(self._limits.embedder_timeout)
             async with self._embedding:
-                embedding = await self._embedder.embed(stored.key.text or "", budget)
+                embedding = await self._embedder.embed(_NOBODY, stored.key.text or "", budget)
         await self._store.restore(stored, embedding)
         return Fate.IMPORTED
 
@@ -110,7 +111,8 @@ class Curator:
 
     async def near(self, text: str, max_distance: float) -> Near | None:
         """Say what means about the same as a text; None if the model cannot represent it."""
-        embedding = await self._embedder.embed(text, Budget(self._limits.embedder_timeout))
+        budget = Budget(self._limits.embedder_timeout)
+        embedding = await self._embedder.embed(_NOBODY, text, budget)
         return None if embedding is None else Near(embedding, max_distance)
 
     async def distances(self, near: Near, entries: Sequence[StoredResponse]) -> list[float | None]:

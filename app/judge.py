@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
+from app.guards.evidence import Evidence
 from app.guards.proofs import refusal, refusals
 from app.guards.reading import examine
 from app.metrics import Metrics
@@ -35,17 +36,23 @@ Note = Callable[[Opinion], None]
 
 
 class Guards:
-    """Refuses neighbours by cheap proofs, and remembers what it has judged lately."""
+    """Refuses neighbours by cheap proofs, and remembers what it has judged lately.
+
+    It remembers for each partition apart, so that no caller learns from its speed what others ask.
+    """
 
     def __init__(self, metrics: Metrics) -> None:
         self._refusals = metrics.refusals
-        self._evidence_of = evidence_of = functools.lru_cache(_TEXTS_KNOWN)(examine)
+
+        @functools.lru_cache(_TEXTS_KNOWN)
+        def evidence_of(_partition: str, text: str) -> Evidence:
+            return examine(text)
 
         @functools.lru_cache(_PAIRS_KNOWN)
-        def judge(asked: str, stored: str) -> Guard | None:
-            return refusal(evidence_of(asked), evidence_of(stored))
+        def judge(partition: str, asked: str, stored: str) -> Guard | None:
+            return refusal(evidence_of(partition, asked), evidence_of(partition, stored))
 
-        self._judge: Callable[[str, str], Guard | None] = judge
+        self._judge: Callable[[str, str, str], Guard | None] = judge
 
     def passing(
         self, asked: str, neighbors: Iterable[Neighbor], note: Note | None = None
@@ -56,13 +63,13 @@ class Guards:
 
     def all_refusing(self, asked: str, stored: str) -> Sequence[Guard]:
         """Give every guard that refuses; the first of them is the one that decides."""
-        return refusals(self._evidence_of(asked), self._evidence_of(stored))
+        return refusals(examine(asked), examine(stored))
 
     def _passes(self, asked: str, neighbor: Neighbor, note: Note) -> bool:
-        stored = neighbor.stored.key.text
-        if stored is None:
+        key = neighbor.stored.key
+        if key.text is None:
             return False
-        guard = self._judge(asked, stored)
+        guard = self._judge(key.partition, asked, key.text)
         if guard is not None:
             note(Opinion(neighbor, guard))
         return guard is None
@@ -84,19 +91,20 @@ class Bar:
         self._refusals = metrics.refusals.labels("verifier")
 
     async def likeliest(
-        self, asked: str, neighbors: Iterable[Neighbor], note: Note | None = None
+        self, asked: str, neighbors: Sequence[Neighbor], note: Note | None = None
     ) -> Neighbor | None:
-        """Give the neighbour whose answer most likely serves, if that is likely enough.
+        """Give the neighbour, of one partition, whose answer most likely serves, if likely enough.
 
         Raises PartUnavailable.
         """
+        partition = next((neighbor.stored.key.partition for neighbor in neighbors), "")
         candidates = {
             Candidate(text, neighbor.distance): neighbor
             for neighbor in neighbors
             if (text := neighbor.stored.key.text) is not None
         }
         note = note or self._count
-        told = await self.verifier.verify(asked, list(candidates))
+        told = await self.verifier.verify(partition, asked, list(candidates))
         chosen, most = None, self.least
         for neighbor, probability in zip(candidates.values(), told, strict=True):
             is_likely = probability >= self.least

@@ -149,7 +149,7 @@ def _embedder(settings: Settings) -> Embedder:
     target = Target(
         url=settings.embedder_url,
         api_key=key.get_secret_value(),
-        keep_credentials=settings.embeds_upstream and settings.keeps_credentials,
+        keep_credentials=settings.embeds_as_caller,
         connect_timeout=settings.embedder_timeout,
         read_timeout=settings.embedder_timeout,
         setting="REPRISE_EMBEDDER",
@@ -159,7 +159,7 @@ def _embedder(settings: Settings) -> Embedder:
         SimulatedUpstream(settings.simulated_delay) if simulated else HttpUpstream(target),
         settings.embedding_model,
         settings.embedding_dimensions,
-        as_caller=target.keep_credentials,
+        as_caller=settings.embeds_as_caller,
     )
 
 
@@ -170,7 +170,8 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     fleet = Fleet(parts.leases, settings.fleet_collapse_wait, parts.metrics)
     forwarder = Forwarder(parts.upstream, parts.metrics, fleet)
     store = StorePart(parts.store, parts.metrics, neighbors=rules.limits.neighbors)
-    embedder = EmbedderPart(parts.embedder, parts.metrics)
+    as_caller = settings.embeds_as_caller
+    embedder = EmbedderPart(parts.embedder, parts.metrics, as_caller=as_caller)
     judge = _judge(settings, parts)
     cache = SemanticCache(store, embedder, judge, rules.limits, parts.clock)
     mark = "" if settings.is_shared else secrets.token_hex(4)

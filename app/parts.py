@@ -7,8 +7,7 @@ a part that keeps failing is left alone for a while. All of it comes out as Part
 import asyncio
 import logging
 import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -19,6 +18,7 @@ from app.errors import Declined, Failure, PartFailed, PartUnavailable
 from app.interfaces import Embedder, Verifier
 from app.metrics import Metrics
 from app.models import Candidate, Clock, Embedding, Header
+from app.recent import Recent
 
 T = TypeVar("T")
 
@@ -98,15 +98,27 @@ class Part:
 
 
 class EmbedderPart:
-    """An embedder whose vectors have been checked."""
+    """An embedder whose vectors have been checked.
 
-    def __init__(self, embedder: Embedder, metrics: Metrics, clock: Clock = time.monotonic) -> None:
+    With `as_caller` it is asked with the credentials of whoever asks, and what was embedded with
+    some of them is not known to who comes with others.
+    """
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        metrics: Metrics,
+        clock: Clock = time.monotonic,
+        *,
+        as_caller: bool = False,
+    ) -> None:
         self.name = embedder.name
         self.dimensions = embedder.dimensions
         self._embedder = embedder
         self._part = Part("embedder", "embedder-unavailable", metrics, clock)
         self._seconds = metrics.embedding_seconds
-        self._known: OrderedDict[str, Embedding] = OrderedDict()  # least recently used first
+        self._as_caller = as_caller
+        self._known: Recent[Hashable, Embedding] = Recent(_TEXTS_KNOWN)
 
     @property
     def is_down(self) -> bool:
@@ -114,14 +126,15 @@ class EmbedderPart:
         return self._part.is_down
 
     async def embed(
-        self, text: str, budget: Budget, credentials: Sequence[Header] = ()
+        self, partition: str, text: str, budget: Budget, credentials: Sequence[Header] = ()
     ) -> Embedding | None:
         """Embed a text, unit length, or give None where the model cannot represent it.
 
-        A text that was embedded lately is not embedded again, be the embedder down or not.
+        A text that was embedded for the same partition lately is not embedded again, be the
+        embedder down or not.
         """
-        if (known := self._known.get(text)) is not None:
-            self._known.move_to_end(text)
+        name = (partition, text, *(credentials if self._as_caller else ()))
+        if (known := self._known.get(name)) is not None:
             return known
 
         async def work() -> Embedding | None:
@@ -130,9 +143,7 @@ class EmbedderPart:
 
         embedding = await self._part.call(work, budget, self._seconds)
         if embedding is not None:
-            self._known[text] = embedding
-            if len(self._known) > _TEXTS_KNOWN:
-                self._known.popitem(last=False)
+            self._known.keep(name, embedding)
         return embedding
 
     def _checked(self, embedding: Embedding) -> Embedding:
@@ -162,20 +173,26 @@ class VerifierPart:
         self._timeout = timeout
         self._part = Part("verifier", "verifier-unavailable", metrics, clock)
         self._seconds = metrics.verification_seconds
-        self._known: OrderedDict[tuple[str, Candidate], float] = OrderedDict()
+        self._known: Recent[tuple[str, str, Candidate], float] = Recent(_PAIRS_KNOWN)
 
     @property
     def is_down(self) -> bool:
         """Tell whether the verifier is being left alone."""
         return self._part.is_down
 
-    async def verify(self, asked: str, candidates: Sequence[Candidate]) -> Sequence[float]:
+    async def verify(
+        self, partition: str, asked: str, candidates: Sequence[Candidate]
+    ) -> Sequence[float]:
         """Tell for each candidate how likely its answer serves the question, from 0 to 1.
 
-        What was verified lately is not verified again, be the verifier down or not. Raises
-        PartUnavailable.
+        What was verified for the same partition lately is not verified again, be the verifier down
+        or not. Raises PartUnavailable.
         """
-        told = {c: known for c in candidates if (known := self._recall(asked, c)) is not None}
+        told = {
+            candidate: known
+            for candidate in candidates
+            if (known := self._known.get((partition, asked, candidate))) is not None
+        }
         if unknown := [candidate for candidate in candidates if candidate not in told]:
 
             async def work() -> Sequence[float]:
@@ -183,16 +200,9 @@ class VerifierPart:
 
             found = await self._part.call(work, Budget(self._timeout), self._seconds)
             for candidate, probability in zip(unknown, found, strict=True):
-                told[candidate] = self._known[asked, candidate] = probability
-            while len(self._known) > _PAIRS_KNOWN:
-                self._known.popitem(last=False)
+                told[candidate] = probability
+                self._known.keep((partition, asked, candidate), probability)
         return [told[candidate] for candidate in candidates]
-
-    def _recall(self, asked: str, candidate: Candidate) -> float | None:
-        known = self._known.get((asked, candidate))
-        if known is not None:
-            self._known.move_to_end((asked, candidate))
-        return known
 
     @staticmethod
     def _checked(probabilities: Sequence[float], count: int) -> Sequence[float]:

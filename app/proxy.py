@@ -21,6 +21,7 @@ from app.labels import labels_of
 from app.metrics import Metrics
 from app.models import (
     Bypass,
+    CacheKey,
     CacheStatus,
     ClientRequest,
     Clock,
@@ -32,6 +33,7 @@ from app.models import (
 )
 from app.openai import ChatRequest
 from app.policy import Limits
+from app.recent import Recent
 from app.recording import ChatRecording, Storable
 from app.refreshing import Refreshes, follow
 from app.relaying import relay
@@ -39,9 +41,10 @@ from app.singleflight import Flight, Reader, SingleFlight
 from app.standby import Standby
 from app.threads import by_size
 from app.turns import Turn, Turns
-from app.volatility import volatility_of
+from app.volatility import Volatility, volatility_of, year_of
 
 _MOST_LOOKS = 3
+_QUESTIONS_KNOWN = 4096
 
 Answer = Replay | Reader | Joined | Standby | Forwarding
 
@@ -90,6 +93,7 @@ class Proxy:
         self._flights = SingleFlight(rules.limits.max_bytes, finish=rules.limits.finish_abandoned)
         self._refreshes = Refreshes(rules.limits.max_bytes, clock)
         self._turns = Turns()
+        self._volatile: Recent[tuple[str, int], Volatility] = Recent(_QUESTIONS_KNOWN)
 
     async def handle(self, request: ClientRequest, body: bytes) -> Answer:
         """Choose what answers a request: a stored response, a flight, or the upstream alone.
@@ -145,7 +149,7 @@ class Proxy:
             return "labels"
         key = await by_size(len(body), partial(build_key, request, chat, self._rules.keys))
         limits, now = self._rules.limits, self._clock()
-        volatility = volatility_of(chat, now)
+        volatility = self._volatility_of(key, chat, now)
         control = freshness.bound(asked.control, volatility, limits, now)
         lookup = self._cache.lookup(key, control, credentials(request.headers), asked.max_distance)
         lookup.labels, lookup.watch = labels, watch
@@ -158,6 +162,14 @@ class Proxy:
             ends_at=freshness.ends_at(volatility, now),
             lookup=lookup,
         )
+
+    def _volatility_of(self, key: CacheKey, chat: ChatRequest, now: float) -> Volatility:
+        """Tell what the answer to a request is bound to; of the very same question, once."""
+        name = (key.digest, year_of(now))
+        if (known := self._volatile.get(name)) is None:
+            known = volatility_of(chat, now)
+            self._volatile.keep(name, known)
+        return known
 
     async def foresee(self, request: ClientRequest, question: Question | Bypass) -> CacheStatus:
         """Tell what `handle` would say of a request, were no other on its way; ask no upstream.

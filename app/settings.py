@@ -215,6 +215,11 @@ class Settings(BaseSettings):
         return _origin(self.embedder_url) == _origin(self.upstream_url)
 
     @property
+    def embeds_as_caller(self) -> bool:
+        """Tell whether the embedder is sent the client's own credential."""
+        return self.embeds_upstream and self.keeps_credentials
+
+    @property
     def guards_origin(self) -> bool:
         """Tell whether web pages are to be kept out, from our key or from everyone's answers."""
         valuable = self.upstream_api_key.get_secret_value() or self.isolation is Isolation.SHARED

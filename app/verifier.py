@@ -16,7 +16,6 @@ from app.models import Candidate
 from app.threads import Threads
 
 VERIFIER = Path(__file__).parent / "data" / "verifier"
-_TEXTS_KNOWN = 4096  # 1.5 KiB each
 _QUEUE = 64  # questions with their candidates; a candidate takes 2 or 3 ms
 
 
@@ -51,10 +50,14 @@ class CrossEncoder:
 
 
 class Ruler:
-    """Measures how far apart texts are by the embedding model that ships; several threads may."""
+    """Measures how far apart texts are by the embedding model that ships.
 
-    def __init__(self) -> None:
-        self._embed = functools.lru_cache(_TEXTS_KNOWN)(LocalEncoder().embed)
+    Made for one question, it embeds each text once: were more remembered, one caller would learn
+    from its speed what others ask.
+    """
+
+    def __init__(self, encoder: LocalEncoder) -> None:
+        self._embed = functools.cache(encoder.embed)
 
     def distance(self, one: str, other: str) -> float | None:
         """Give a cosine distance; None where the model does not see all of both."""
@@ -65,33 +68,35 @@ class Ruler:
 class LocalVerifier:
     """A cross-encoder and what its word is worth, off the event loop.
 
-    Without a ruler candidates are as far away as they say: by the model that it is calibrated with.
+    Without an encoder candidates are as far away as they say: by the model that it is calibrated
+    with. Else it measures anew.
     """
 
     def __init__(
-        self, calibration: Calibration, network: CrossEncoder, ruler: Ruler | None = None
+        self, calibration: Calibration, network: CrossEncoder, encoder: LocalEncoder | None = None
     ) -> None:
         self.calibration = calibration
         self._network = network
-        self._ruler = ruler
+        self._encoder = encoder
         self._threads = Threads("verifier", os.cpu_count() or 1, _QUEUE)
 
     async def verify(self, asked: str, candidates: Sequence[Candidate]) -> Sequence[float]:
         """Tell for each candidate how likely its answer serves the question. Raises Overloaded."""
-        return await self._threads.run(lambda: [self._read(asked, c) for c in candidates])
+        ruler = Ruler(self._encoder) if self._encoder else None
+        return await self._threads.run(lambda: [self._read(asked, c, ruler) for c in candidates])
 
-    def _read(self, asked: str, candidate: Candidate) -> float:
+    def _read(self, asked: str, candidate: Candidate, ruler: Ruler | None) -> float:
         # First the network, which sees at once that a pair is too long.
         logit = self._network.logit(asked, candidate.text)
-        if logit is None or (distance := self._distance(asked, candidate)) is None:
+        if logit is None or (distance := self._distance(asked, candidate, ruler)) is None:
             return 0.0
         return self.calibration.probability(logit, distance)
 
-    def _distance(self, asked: str, candidate: Candidate) -> float | None:
+    def _distance(self, asked: str, candidate: Candidate, ruler: Ruler | None) -> float | None:
         """Tell how far away a candidate is; None where nothing was measured."""
-        if self._ruler is None:
+        if ruler is None:
             return candidate.distance
-        distance = self._ruler.distance(asked, candidate.text)
+        distance = ruler.distance(asked, candidate.text)
         is_near = distance is not None and distance <= self.calibration.max_distance
         return distance if is_near else None
 
@@ -107,11 +112,11 @@ def load_verifier(embedder: str, model: Path | None = None) -> LocalVerifier:
     anew, for that is what the verifier is calibrated with. Raises ConfigurationError.
     """
     model = model or VERIFIER
-    ruler = None if embedder == LocalEmbedder.name else Ruler()
+    encoder = None if embedder == LocalEmbedder.name else LocalEncoder()
     try:
         known = json.loads((model / "calibration.json").read_text("utf-8"))
         calibration = Calibration(**known[LocalEmbedder.name])
-        return LocalVerifier(calibration, CrossEncoder(model), ruler)
+        return LocalVerifier(calibration, CrossEncoder(model), encoder)
     except Exception as error:
         raise ConfigurationError(
             f"REPRISE_VERIFIER_MODEL={model} cannot be loaded: {type(error).__name__}; it must be "

@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from types import MappingProxyType
@@ -22,7 +21,6 @@ from app.guards.lexing import straighten
 from app.openai import ChatRequest
 
 _LISTS = Path(__file__).parent / "data" / "volatility"
-_TEXTS_KNOWN = 4096
 _WORTH_READING = 2000  # characters
 _SECONDS_PER_YEAR = 31_556_952
 _CALENDAR_ERROR = 2 * 86_400  # so that no year begins before it does
@@ -98,11 +96,6 @@ def judge(text: str, year: int) -> Volatility:
     """
     if len(text) > 2 * _WORTH_READING:
         text = f"{text[:_WORTH_READING]}\n{text[-_WORTH_READING:]}"
-    return _judge(text, year)
-
-
-@lru_cache(_TEXTS_KNOWN)
-def _judge(text: str, year: int) -> Volatility:
     straight = straighten(_without(_CODE, text))
     tokens = list(_tokens(_without(_QUOTED, straight)))
     masked = {

@@ -1,5 +1,7 @@
 import logging
+import statistics
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -184,3 +186,18 @@ async def test_without_a_verifier_the_first_that_passes_is_the_last_that_is_judg
     assert chosen(await Judge(Guards(metrics)).choose(ASKED, near)) == SAME
     value = metrics.registry.get_sample_value("reprise_refusals_total", {"guard": "antonyms"})
     assert value == 1
+
+
+def test_what_one_partition_asked_is_judged_again_for_another() -> None:
+    """Else its speed tells what others ask: thousands of words are read, not just recalled."""
+    guards = Guards(Metrics())
+    took: dict[str, list[float]] = {"first": [], "second": [], "again": []}
+    for number in range(10):
+        asked, stored = (f"{text} {number}. " * 100 for text in (ASKED, OPPOSITE))
+        for name, partition in (("first", "p"), ("second", "q"), ("again", "q")):
+            key = CacheKey(partition, "d", stored)
+            begin = time.thread_time()
+            list(guards.passing(asked, [Neighbor(StoredResponse(key, "m", b"{}", 0, 60), 0.1)]))
+            took[name].append(time.thread_time() - begin)
+    first, second, again = map(statistics.median, took.values())
+    assert second > first / 2 > again

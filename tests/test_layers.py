@@ -25,6 +25,7 @@ LAYERS = [
     ],
     [
         "breaker",
+        "recent",
         "calibration",
         "guards.lexicon",
         "guards.lexing",

@@ -36,7 +36,7 @@ async def test_an_embedder_that_answers_nonsense_is_unavailable(
     embedder = FakeEmbedder()
     embedder.answer = lambda _: embedding
     with pytest.raises(PartUnavailable, match="embedder-unavailable"):
-        await EmbedderPart(embedder, metrics).embed("text", Budget(0.01))
+        await EmbedderPart(embedder, metrics).embed("p", "text", Budget(0.01))
     assert failures(metrics) == 1
 
 
@@ -51,7 +51,7 @@ async def test_what_is_declined_is_no_failure(metrics: Metrics, reason: type[Dec
     part = EmbedderPart(embedder, metrics)
     for _ in range(20):
         with pytest.raises(PartUnavailable, match="embedder-unavailable"):
-            await part.embed("text", Budget(1))
+            await part.embed("p", "text", Budget(1))
     assert not part.is_down
     assert failures(metrics) == 0
 
@@ -73,7 +73,7 @@ async def test_a_failure_is_logged_with_what_may_be_told(
 
     embedder.before = fail
     with pytest.raises(PartUnavailable):
-        await EmbedderPart(embedder, metrics).embed("text", Budget(1))
+        await EmbedderPart(embedder, metrics).embed("p", "text", Budget(1))
     assert [record.getMessage() for record in caplog.records] == [told]
     assert failures(metrics) == 1
 
@@ -81,7 +81,7 @@ async def test_a_failure_is_logged_with_what_may_be_told(
 async def test_an_embedding_comes_out_with_unit_length(metrics: Metrics) -> None:
     embedder = FakeEmbedder()
     embedder.answer = lambda _: np.full(8, 3.0, np.float32)
-    embedding = await EmbedderPart(embedder, metrics).embed("text", Budget(0.01))
+    embedding = await EmbedderPart(embedder, metrics).embed("p", "text", Budget(0.01))
     assert embedding is not None
     assert np.linalg.norm(embedding) == pytest.approx(1)
     assert embedding.dtype == np.float32
@@ -90,7 +90,7 @@ async def test_an_embedding_comes_out_with_unit_length(metrics: Metrics) -> None
 async def test_a_text_without_embedding_is_no_failure(metrics: Metrics) -> None:
     embedder = FakeEmbedder()
     embedder.answer = lambda _: None
-    assert await EmbedderPart(embedder, metrics).embed("text", Budget(0.01)) is None
+    assert await EmbedderPart(embedder, metrics).embed("p", "text", Budget(0.01)) is None
     assert failures(metrics) == 0
 
 
@@ -100,11 +100,11 @@ async def test_a_text_that_was_embedded_lately_is_not_embedded_again(
     monkeypatch.setattr("app.parts._TEXTS_KNOWN", 2)
     embedder = FakeEmbedder()
     part = EmbedderPart(embedder, metrics)
-    first = await part.embed("a", Budget(1))
+    first = await part.embed("p", "a", Budget(1))
     for text in ("b", "a", "c", "a", "b"):
-        again = await part.embed(text, Budget(1))
+        again = await part.embed("p", text, Budget(1))
     assert embedder.texts == ["a", "b", "c", "b"]
-    assert await part.embed("a", Budget(1)) is first
+    assert await part.embed("p", "a", Budget(1)) is first
     assert again is not None
 
 
@@ -112,12 +112,12 @@ async def test_what_could_not_be_embedded_is_tried_again(metrics: Metrics) -> No
     embedder = FakeEmbedder()
     part = EmbedderPart(embedder, metrics)
     embedder.answer = lambda _: None
-    assert await part.embed("a", Budget(1)) is None
+    assert await part.embed("p", "a", Budget(1)) is None
     embedder.answer = lambda _: np.full(8, np.nan, np.float32)
     with pytest.raises(PartUnavailable):
-        await part.embed("a", Budget(1))
+        await part.embed("p", "a", Budget(1))
     embedder.answer = embedding_of
-    assert await part.embed("a", Budget(1)) is not None
+    assert await part.embed("p", "a", Budget(1)) is not None
     assert len(embedder.texts) == 3
 
 
@@ -129,9 +129,9 @@ async def test_probabilities_come_out_in_order(metrics: Metrics) -> None:
     verifier = FakeVerifier()
     verifier.answer = {"a": 0.25, "b": 0.5, "c": 0.75}.__getitem__
     part = VerifierPart(verifier, 1, metrics)
-    assert await part.verify("asked", candidates("b")) == [0.5]
-    assert await part.verify("asked", candidates("a", "b", "c")) == [0.25, 0.5, 0.75]
-    assert await part.verify("asked", []) == []
+    assert await part.verify("p", "asked", candidates("b")) == [0.5]
+    assert await part.verify("p", "asked", candidates("a", "b", "c")) == [0.25, 0.5, 0.75]
+    assert await part.verify("p", "asked", []) == []
     assert [[c.text for c in given] for _, given in verifier.asked] == [["b"], ["a", "c"]]
 
 
@@ -142,9 +142,9 @@ async def test_a_pair_that_was_verified_lately_is_not_verified_again(
     verifier = FakeVerifier()
     part = VerifierPart(verifier, 1, metrics)
     for text in ("a", "b", "a", "c", "a", "b"):
-        await part.verify("asked", candidates(text))
+        await part.verify("p", "asked", candidates(text))
     assert [given[0].text for _, given in verifier.asked] == ["a", "b", "c", "b"]
-    await part.verify("another", candidates("b"))
+    await part.verify("p", "another", candidates("b"))
     assert len(verifier.asked) == 5
 
 
@@ -155,7 +155,7 @@ async def test_a_verifier_that_answers_nonsense_is_unavailable(
     verifier = FakeVerifier()
     verifier.answer = lambda _: told
     with pytest.raises(PartUnavailable, match="verifier-unavailable"):
-        await VerifierPart(verifier, 1, metrics).verify("asked", candidates("a"))
+        await VerifierPart(verifier, 1, metrics).verify("p", "asked", candidates("a"))
 
 
 async def test_a_verifier_that_forgets_a_candidate_is_unavailable(metrics: Metrics) -> None:
@@ -164,23 +164,23 @@ async def test_a_verifier_that_forgets_a_candidate_is_unavailable(metrics: Metri
             return (await super().verify(asked, candidates))[1:]
 
     with pytest.raises(PartUnavailable, match="verifier-unavailable"):
-        await VerifierPart(Forgetful(), 1, metrics).verify("asked", candidates("a", "b"))
+        await VerifierPart(Forgetful(), 1, metrics).verify("p", "asked", candidates("a", "b"))
 
 
 async def test_a_slow_verifier_is_unavailable(metrics: Metrics) -> None:
     verifier = FakeVerifier()
     verifier.before = hang
     with pytest.raises(PartUnavailable, match="verifier-unavailable"):
-        await VerifierPart(verifier, 0.01, metrics).verify("asked", candidates("a"))
+        await VerifierPart(verifier, 0.01, metrics).verify("p", "asked", candidates("a"))
 
 
 async def test_what_was_verified_is_known_while_the_verifier_is_down(metrics: Metrics) -> None:
     verifier = FakeVerifier()
     part = VerifierPart(verifier, 0.01, metrics)
-    await part.verify("asked", candidates("a"))
+    await part.verify("p", "asked", candidates("a"))
     verifier.before = hang
     for _ in range(5):
         with pytest.raises(PartUnavailable):
-            await part.verify("asked", candidates("b"))
+            await part.verify("p", "asked", candidates("b"))
     assert part.is_down
-    assert await part.verify("asked", candidates("a")) == [1.0]
+    assert await part.verify("p", "asked", candidates("a")) == [1.0]

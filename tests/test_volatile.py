@@ -1,11 +1,14 @@
 """Time-bound questions on the path of a request."""
 
 import asyncio
+import statistics
+import time
 from typing import Any
 
 import pytest
 
-from app.models import Header
+from app.models import ClientRequest, Header
+from tests.asking import body_of
 from tests.bench import Bench, gate, read, settle
 from tests.fakes import FakeResponse
 
@@ -112,3 +115,18 @@ async def test_the_day_of_a_neighbour_counts_as_well() -> None:
     proxy.clock.advance(20)
     assert (await proxy.status(NOW)).startswith("hit")
     assert await proxy.status(TODAY) == "fwd=miss"
+
+
+async def test_a_question_that_one_caller_asked_is_read_again_for_another() -> None:
+    """Else its speed tells what others ask: thousands of words are read, not just recalled."""
+    proxy = bench().proxy
+    took: dict[str, list[float]] = {"first": [], "second": [], "again": []}
+    for number in range(20):
+        body = body_of(f"{number} How do I configure a proxy for several backends? " * 70)
+        for name, key in (("first", b"a"), ("second", b"b"), ("again", b"b")):
+            request = ClientRequest("POST", b"/chat/completions", b"", [(b"api-key", key)], body)
+            begin = time.thread_time()
+            await proxy.understand(request, body)
+            took[name].append(time.thread_time() - begin)
+    first, second, again = map(statistics.median, took.values())
+    assert second > first / 2 > again

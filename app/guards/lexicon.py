@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,7 +16,6 @@ LANGUAGES = ("en", "de", "fr", "es")
 _LISTS = Path(__file__).parent.parent / "data" / "guards"
 _SHORTEST_STEM = 3  # letters
 _DEGREES = ("iest", "ier", "est", "er", "l")  # what `stem` leaves: loudest, louder, loudly
-_REMEMBERED = 16_384  # words that need not be looked up again, a language
 _GROUP = 3  # digits between two separators of thousands
 _ALTERNATIVES = (
     Guard.QUESTIONS,
@@ -158,7 +156,7 @@ def load(language: str) -> Lexicon:
     phrases = _phrases({*words.synonyms, *words.alternatives})
     return Lexicon(
         language=language,
-        look_up=lru_cache(_REMEMBERED)(words.look_up),
+        look_up=words.reader(),
         phrases=MappingProxyType(phrases),
         beginnings=frozenset(first for first, _ in phrases),
         numbers=MappingProxyType(
@@ -210,7 +208,18 @@ class _Words:
         self.softeners = set(_words(sections["softeners"]))
         self.knowing = set(_words(sections["knowing"]))
 
-    def look_up(self, text: str) -> Word:
+    def reader(self) -> Callable[[str], Word]:
+        """Give what looks words up; listed ones are ready from the start.
+
+        What it is asked it does not remember: one caller would learn from its speed what others
+        ask.
+        """
+        listed = {*self.irregular, *self.synonyms, *self.alternatives, *self.function, *self.light}
+        listed.update(self.ways, self.joints, self.negators, self.softeners, self.knowing)
+        ready = {text: self._look_up(text) for text in listed}
+        return lambda text: ready.get(text) or self._look_up(text)
+
+    def _look_up(self, text: str) -> Word:
         stem = _cut(self.irregular.get(text, text), self.suffixes)
         classes = self.synonyms.get(text) or self.synonyms.get(stem) or (stem,)
         return Word(

@@ -45,6 +45,14 @@ def test_common_words_are_known(word: str, common: bool) -> None:
     assert EN.look_up(word).is_common is common
 
 
+@pytest.mark.parametrize("word", ["kefir", "zephyrion", "zephyrions"])
+def test_a_word_that_is_not_listed_is_not_remembered(word: str) -> None:
+    """Else the speed of the next look-up tells what others ask."""
+    first, second = EN.look_up(word), EN.look_up(word)
+    assert first == second
+    assert first is not second
+
+
 @pytest.mark.parametrize(
     ("language", "digits", "value"),
     [

@@ -1,0 +1,32 @@
+"""What was found out lately and need not be found out again, a bounded number of things."""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Recent(Generic[K, V]):
+    """Up to `most` values; the least recently used give way.
+
+    Callers must not learn from its speed what others ask: a key names the partition that asks, or
+    what is made of it. What others ask can only ever push a value out, which costs time.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._values: OrderedDict[K, V] = OrderedDict()  # least recently used first
+
+    def get(self, key: K) -> V | None:
+        """Give a value, or None if it is not known."""
+        if (value := self._values.get(key)) is not None:
+            self._values.move_to_end(key)
+        return value
+
+    def keep(self, key: K, value: V) -> None:
+        """Remember a value."""
+        self._values[key] = value
+        if len(self._values) > self._most:
+            self._values.popitem(last=False)

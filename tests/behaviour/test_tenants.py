@@ -1,0 +1,153 @@
+"""What one caller asks costs another what it would, had nobody asked: no less, and no other way."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from app.simulated_embeddings import answer_embeddings
+from tests.servers import Exchange, Setup, echo
+
+A, B = "Bearer a", "Bearer b"
+TEXT = "valkey what is it"
+
+
+@asynccontextmanager
+async def client_of(setup: Setup) -> AsyncIterator[httpx.AsyncClient]:
+    async with setup.run() as url, httpx.AsyncClient(base_url=url, timeout=10) as client:
+        yield client
+
+
+async def ask(
+    client: httpx.AsyncClient, text: str, bearer: str, body: Any = (), **headers: str
+) -> httpx.Response:
+    document = {"model": "m", "messages": [{"role": "user", "content": text}], **dict(body)}
+    sent = {"Authorization": bearer, **headers}
+    return await client.post("chat/completions", json=document, headers=sent)
+
+
+async def probe(client: httpx.AsyncClient, text: str, bearer: str, **options: Any) -> None:
+    """Ask whether an answer is there, and find none."""
+    response = await ask(client, text, bearer, **{"Cache-Control": "only-if-cached"}, **options)
+    assert response.status_code == 504
+
+
+async def test_what_another_credential_asked_is_embedded_again_for_a_probe() -> None:
+    setup = Setup()
+    async with client_of(setup) as client:
+        await ask(client, TEXT, A)
+        await probe(client, TEXT, B)
+        assert setup.embedder.texts == [TEXT] * 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "one", "other"),
+    [
+        ({"isolation": "user"}, {"body": {"user": "ann"}}, {"body": {"user": "bob"}}),
+        ({}, {"x-cache-namespace": "ann"}, {"x-cache-namespace": "bob"}),
+        ({}, {"Cookie": "session=ann"}, {"Cookie": "session=bob"}),
+        ({"isolation": "shared"}, {"x-cache-namespace": "ann"}, {"x-cache-namespace": "bob"}),
+    ],
+)
+async def test_whatever_parts_callers_parts_what_is_known_of_their_texts(
+    settings: dict[str, Any], one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    setup = Setup(**settings)
+    async with client_of(setup) as client:
+        await ask(client, TEXT, A, **one)
+        await probe(client, TEXT, A, **other)
+        assert setup.embedder.texts == [TEXT] * 2
+
+
+async def test_a_probe_takes_as_long_as_if_nobody_had_asked() -> None:
+    least = 0.02  # seconds that an embedding takes
+    setup = Setup()
+
+    async def work() -> None:
+        await asyncio.sleep(least)
+
+    setup.embedder.before = work
+    texts = [f"text{number} of a tenant" for number in range(10)]
+    took = []
+    async with client_of(setup) as client:
+        for text in texts:
+            await ask(client, text, A)
+        for text in texts:
+            begin = time.perf_counter()
+            await probe(client, text, B)
+            took.append(time.perf_counter() - begin)
+    assert min(took) >= least
+
+
+async def test_what_a_caller_asks_again_is_not_embedded_again() -> None:
+    setup = Setup()
+    async with client_of(setup) as client:
+        for bearer in (A, B):
+            await probe(client, TEXT, bearer)
+            await probe(client, TEXT, bearer)
+        assert setup.embedder.texts == [TEXT] * 2
+
+
+@pytest.mark.parametrize(("isolation", "pairs"), [("credential", 2), ("shared", 1)])
+async def test_a_pair_is_verified_again_for_another_caller(isolation: str, pairs: int) -> None:
+    setup = Setup(verifier="on", guards="off", isolation=isolation)
+    setup.verifier.answer = lambda _: 0.0
+    async with client_of(setup) as client:
+        for bearer in (A, B):
+            await ask(client, "valkey what", bearer)
+            await probe(client, "valkey what is", bearer)
+        asked = [(text, c.text) for text, given in setup.verifier.asked for c in given]
+    assert asked == [("valkey what is", "valkey what")] * pairs
+
+
+async def embedding(exchange: Exchange) -> None:
+    """Answer as the simulated upstream does, but over HTTP."""
+    body = await exchange.read()
+    if exchange.path.endswith(b"/embeddings"):
+        await exchange.answer(answer_embeddings(body))
+    else:
+        await echo(exchange)
+
+
+@pytest.mark.parametrize(
+    ("settings", "paid_by"),
+    [
+        ({}, [A, B]),
+        ({"isolation": "user"}, [A, B]),
+        ({"isolation": "shared"}, [A, B]),
+        ({"upstream_api_key": "ours"}, ["Bearer ours"] * 2),
+        ({"upstream_api_key": "ours", "isolation": "shared"}, ["Bearer ours"]),
+    ],
+)
+async def test_nobody_uses_an_embedding_that_another_credential_has_paid_for(
+    settings: dict[str, Any], paid_by: list[str]
+) -> None:
+    setup = Setup(embedder="upstream", **settings)
+    setup.upstream.handler = embedding
+    async with client_of(setup) as client:
+        for bearer in (A, B, A, B):
+            await probe(client, "What is Valkey?", bearer)
+    exchanges = [e for e in setup.upstream.exchanges if e.path.endswith(b"/embeddings")]
+    assert [e.header(b"authorization")[0].decode() for e in exchanges] == paid_by
+
+
+async def test_an_embedding_that_is_being_made_is_not_waited_for_by_another_caller() -> None:
+    setup = Setup()
+    both, gate = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        if len(setup.embedder.texts) == 2:
+            both.set()
+        await gate.wait()
+
+    setup.embedder.before = wait
+    async with client_of(setup) as client, asyncio.timeout(5):
+        asking = [asyncio.create_task(probe(client, TEXT, bearer)) for bearer in (A, B)]
+        await both.wait()
+        gate.set()
+        await asyncio.gather(*asking)
+    assert setup.embedder.texts == [TEXT] * 2

@@ -34,9 +34,22 @@ NEUTRAL_FIELDS = frozenset(
 
 NEUTRAL_HEADERS = frozenset(
     {
+        b"accept",
+        b"accept-charset",
+        b"accept-encoding",
+        b"accept-language",
         b"baggage",
         b"b3",
         b"cache-control",
+        b"content-digest",
+        b"content-disposition",
+        b"content-encoding",
+        b"content-language",
+        b"content-length",
+        b"content-location",
+        b"content-md5",
+        b"content-transfer-encoding",
+        b"content-type",
         b"expect",
         b"host",
         b"idempotency-key",
@@ -46,25 +59,41 @@ NEUTRAL_HEADERS = frozenset(
         b"uber-trace-id",
         b"user-agent",
         b"x-amzn-trace-id",
+        b"x-b3-flags",
+        b"x-b3-parentspanid",
+        b"x-b3-sampled",
+        b"x-b3-spanid",
+        b"x-b3-traceid",
         b"x-client-request-id",
         b"x-cloud-trace-context",
         b"x-correlation-id",
+        b"x-forwarded-by",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-path",
+        b"x-forwarded-port",
+        b"x-forwarded-prefix",
+        b"x-forwarded-proto",
+        b"x-forwarded-protocol",
+        b"x-forwarded-scheme",
+        b"x-forwarded-server",
+        b"x-forwarded-ssl",
         b"x-request-id",
     }
 )
-"""Request headers that do not change the answer: transport, tracing, naming of requests."""
+"""Request headers that do not change the answer: transport, tracing, naming of requests.
 
-NEUTRAL_PREFIXES = (
-    b"accept",
-    b"content-",
-    b"x-b3-",
-    b"x-datadog-",
-    b"x-forwarded-",
-    b"x-stainless-",
-)
+Of X-Forwarded-* those that tell how a request came, by the documentation of Apache, Kong, nginx,
+Spring, Tomcat and Traefik. Who sent it (-User, -Email, -Client-Cert, …) takes part.
+"""
 
-_LABEL = b"reprise-1"
+NEUTRAL_PREFIXES = (b"x-datadog-", b"x-stainless-")
+"""What else one tracer and the official SDKs say of themselves; no one else writes such names."""
+
+_LABEL = b"reprise-2"
 """Changes whenever the meaning of a key does, so that old entries are never found by new code."""
+
+_FORWARDED = b"x-forwarded-"
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
@@ -92,13 +121,15 @@ class Isolation(StrEnum):
 class KeyRules:
     """What a deployment decides about keys.
 
-    `secret` turns digests into HMACs; `ignored_headers` are further neutral names, in lower case.
+    `secret` turns digests into HMACs; `ignored_headers` are further neutral names, in lower case,
+    and `key_headers` are such as take part, whatever else is said of them.
     """
 
     upstream: str
     isolation: Isolation = Isolation.CREDENTIAL
     secret: bytes = field(default=b"", repr=False)
     ignored_headers: frozenset[bytes] = frozenset()
+    key_headers: frozenset[bytes] = frozenset()
 
 
 class MustMatch(NamedTuple):
@@ -196,21 +227,36 @@ def _identity(document: Mapping[str, Any], isolation: Isolation) -> list[Any]:
 
 def _significant(headers: Iterable[Header], rules: KeyRules) -> list[list[str]]:
     """List the headers that tell callers apart or may change the answer, ordered by name."""
-    shared = rules.isolation is Isolation.SHARED
     kept = [
         [name.decode("latin-1"), value.decode("latin-1")]
         for name, value in headers
-        if (not shared if name in CREDENTIALS else _matters(name, rules.ignored_headers))
+        if _matters(name, rules)
     ]
     return sorted(kept, key=lambda header: header[0])
 
 
-def _matters(name: bytes, ignored: frozenset[bytes]) -> bool:
+def _matters(name: bytes, rules: KeyRules) -> bool:
+    if name in rules.key_headers:
+        return True
+    if name in CREDENTIALS:
+        return rules.isolation is not Isolation.SHARED
     return not (
         name in NEUTRAL_HEADERS
         or name.startswith(NEUTRAL_PREFIXES)
-        or name in ignored
+        or name in rules.ignored_headers
         or is_ours(name)
+    )
+
+
+def tells_callers_apart(headers: Iterable[Header], rules: KeyRules) -> bool:
+    """Whether a request says who sends it: a credential, an authenticating proxy, or the operator.
+
+    Other headers that take part may do so too, but most only say what is asked.
+    """
+    return any(
+        _matters(name, rules)
+        and (name in CREDENTIALS or name in rules.key_headers or name.startswith(_FORWARDED))
+        for name, _ in headers
     )
 
 

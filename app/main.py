@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,13 @@ from app.interfaces import Embedder, Leases, Upstream, Verifier, WholeStore
 from app.judge import Bar, Guards, Judge
 from app.key import KeyRules
 from app.metrics import Metrics
-from app.middleware import CHAT_COMPLETIONS, EMBEDDINGS, ExchangeMiddleware, GateMiddleware
+from app.middleware import (
+    CHAT_COMPLETIONS,
+    EMBEDDINGS,
+    ExchangeMiddleware,
+    GateMiddleware,
+    StrangersMiddleware,
+)
 from app.models import Clock, EmbeddingModel, Kind
 from app.parts import EmbedderPart, VerifierPart
 from app.policy import Limits
@@ -195,6 +201,7 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
             app.state.ready = False
 
     keys = [key.get_secret_value() for key in settings.api_keys]
+    strangers = [Middleware(StrangersMiddleware, rules=rules.keys)]
     app = FastAPI(
         title="Reprise",
         version=__version__,
@@ -204,6 +211,7 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
         middleware=[
             Middleware(ExchangeMiddleware, metrics=parts.metrics),
             Middleware(GateMiddleware, keys=keys, guard_origin=settings.guards_origin),
+            *(strangers if settings.lets_strangers_in else []),
         ],
     )
     app.state.ready = False
@@ -241,7 +249,8 @@ def _rules(settings: Settings, verifier: Verifier | None) -> Rules:
             upstream=settings.upstream_url,
             isolation=settings.isolation,
             secret=settings.store_secret.get_secret_value().encode(),
-            ignored_headers=frozenset(name.lower().encode() for name in settings.ignored_headers),
+            ignored_headers=_names(settings.ignored_headers),
+            key_headers=_names(settings.key_headers),
         ),
         limits=Limits(
             max_distance=_max_distance(settings, verifier),
@@ -258,6 +267,10 @@ def _rules(settings: Settings, verifier: Verifier | None) -> Rules:
             finish_abandoned=settings.finish_abandoned,
         ),
     )
+
+
+def _names(headers: Iterable[str]) -> frozenset[bytes]:
+    return frozenset(name.lower().encode() for name in headers)
 
 
 def _passthrough(settings: Settings) -> Passthrough:

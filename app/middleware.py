@@ -23,6 +23,7 @@ from app.errors import (
 )
 from app.headers import value_of
 from app.incoming import API_PREFIX
+from app.key import KeyRules, tells_callers_apart
 from app.keyring import Keyring
 from app.metrics import Metrics
 from app.models import CacheStatus, Header
@@ -34,6 +35,7 @@ _ROUTES = MappingProxyType({CHAT_COMPLETIONS: "chat_completions", EMBEDDINGS: "e
 
 _AUTHORITY = re.compile(r"(?:\[([0-9a-fA-F:.]*:[0-9a-fA-F:.]*)\]|([\w.-]+))(?::\d+)?", re.ASCII)
 
+_logger = logging.getLogger("reprise")
 _access = logging.getLogger("reprise.access")
 
 
@@ -125,6 +127,28 @@ class GateMiddleware:
             if (value_of(headers, b"upgrade") or "").lower() == "websocket":
                 raise WebSocketUnsupported("WebSockets are not supported.")
         await self._app(scope, receive, send)
+
+
+class StrangersMiddleware:
+    """Warns, once, of callers who say nothing of who they are: all of them share answers."""
+
+    def __init__(self, app: ASGIApp, rules: KeyRules) -> None:
+        self._app = app
+        self._rules = rules
+        self._has_warned = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._has_warned and scope["type"] == "http" and scope["path"] in _ROUTES:
+            self._note(scope["headers"])
+        await self._app(scope, receive, send)
+
+    def _note(self, headers: Sequence[Header]) -> None:
+        if not tells_callers_apart(headers, self._rules):
+            self._has_warned = True
+            _logger.warning(
+                "a caller has sent no credential: all who send none share answers; set "
+                "REPRISE_API_KEYS, or name the header that tells them apart in REPRISE_KEY_HEADERS"
+            )
 
 
 def _check_origin(headers: Sequence[Header]) -> None:

@@ -15,6 +15,7 @@ from pydantic_settings import (
 )
 
 from app.errors import ConfigurationError
+from app.headers import HOP_BY_HOP
 from app.key import Isolation
 from app.middleware import is_loopback
 from app.stores.valkey_url import address_of, masked
@@ -30,6 +31,7 @@ RETIRED = MappingProxyType(
 )
 """Settings of earlier versions, and what holds without them."""
 
+_FIELD_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VISIBLE = re.compile(r"[!-~]+")
 _PORTS = MappingProxyType({"http": 80, "https": 443})
 _SQLITE = re.compile(r"sqlite:///[^?#\x00-\x1f\x7f]*[^?#/\x00-\x1f\x7f]")
@@ -53,6 +55,15 @@ def _listed(value: object) -> object:
     if not items:
         raise ValueError
     return items
+
+
+def _header_names(value: object) -> object:
+    """Take names of fields (RFC 9110 §5.1) that do not concern one connection only."""
+    names = _listed(value)
+    for name in names if isinstance(names, tuple) else ():
+        if not _FIELD_NAME.fullmatch(name) or name.lower().encode() in HOP_BY_HOP:
+            raise ValueError
+    return names
 
 
 def _key(value: object) -> object:
@@ -96,7 +107,7 @@ def _setting(default: Any, allowed: str, **constraints: Any) -> Any:
     return Field(default, json_schema_extra={"allowed": allowed}, **constraints)
 
 
-_List = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+_HeaderNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_header_names)]
 _Key = Annotated[SecretStr, BeforeValidator(_key)]
 _Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_keys)]
 _UpstreamUrl = Annotated[str, BeforeValidator(_upstream_url)]
@@ -155,7 +166,8 @@ class Settings(BaseSettings):
     stale_while_revalidate: float = _setting(0.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
     stale_if_error: float = _setting(0.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
     isolation: Isolation = _setting(Isolation.CREDENTIAL, "user, credential or shared")
-    ignored_headers: _List = _setting((), "header names, separated by commas")
+    ignored_headers: _HeaderNames = _setting((), "names of end-to-end headers, separated by commas")
+    key_headers: _HeaderNames = _setting((), "names of end-to-end headers, separated by commas")
     max_temperature: float = _setting(1.0, "a number, 0 or more", ge=0)
     finish_abandoned: bool = _setting(False, "true or false")
     fleet_collapse_wait: float = _setting(0.0, "seconds from 0 to 600", ge=0, le=600)
@@ -213,6 +225,11 @@ class Settings(BaseSettings):
         if self.embedder == "local" or self.embedder_api_key.get_secret_value():
             return False
         return _origin(self.embedder_url) == _origin(self.upstream_url)
+
+    @property
+    def lets_strangers_in(self) -> bool:
+        """Tell whether others than this machine may come without a key."""
+        return not self.api_keys and not is_loopback(self.host)
 
     @property
     def embeds_as_caller(self) -> bool:

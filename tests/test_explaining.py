@@ -123,6 +123,7 @@ async def test_a_body_that_is_too_large_to_be_read_goes_past_the_cache(
         (Ask(body_of(temperature=0.5), (ANN,)), ["body.temperature"]),
         (Ask(body_of(), (ANN, (b"x-cache-namespace", b"a"))), ["namespace"]),
         (Ask(body_of(), (ANN, (b"openai-project", b"p"))), ["header.openai-project"]),
+        (Ask(body_of(), (ANN, (b"x-forwarded-email", b"a@b"))), ["header.x-forwarded-email"]),
         (Ask(body_of(temperature=0.5, seed=1), (ANN,)), ["body.seed", "body.temperature"]),
         (Ask(body_of(temperature=0.5), (BOB,)), None),
     ],

@@ -1,5 +1,6 @@
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,15 @@ from app.openai import ChatRequest
 from tests.strategies import JSON, WORD
 
 RULES = KeyRules(upstream="https://upstream.test/v1")
+WHO = [
+    b"user",
+    b"email",
+    b"groups",
+    b"preferred-username",
+    b"access-token",
+    b"client-cert",
+    b"tls-client-cert-info",
+]
 AUTHORIZED: list[Header] = [(b"authorization", b"Bearer sk-1")]
 BODY: dict[str, Any] = {
     "model": "m",
@@ -222,6 +232,9 @@ def test_other_fields_of_the_last_turn_must_match() -> None:
     [
         (b"accept", b"*/*"),
         (b"accept-encoding", b"gzip"),
+        (b"accept-language", b"de"),
+        (b"content-language", b"de"),
+        (b"content-digest", b"sha-256=:1:"),
         (b"baggage", b"a=1"),
         (b"cache-control", b"max-age=1"),
         (b"content-type", b"application/json"),
@@ -233,7 +246,15 @@ def test_other_fields_of_the_last_turn_must_match() -> None:
         (b"user-agent", b"OpenAI/Python"),
         (b"x-b3-traceid", b"1"),
         (b"x-cache-max-distance", b"0.1"),
+        (b"x-datadog-trace-id", b"1"),
         (b"x-forwarded-for", b"10.0.0.1"),
+        (b"x-forwarded-host", b"api.test"),
+        (b"x-forwarded-port", b"443"),
+        (b"x-forwarded-prefix", b"/llm"),
+        (b"x-forwarded-proto", b"https"),
+        (b"x-forwarded-scheme", b"https"),
+        (b"x-forwarded-server", b"edge-1"),
+        (b"x-forwarded-ssl", b"on"),
         (b"x-request-id", b"1"),
         (b"x-stainless-retry-count", b"1"),
     ],
@@ -250,6 +271,10 @@ def test_neutral_headers_take_no_part(header: Header) -> None:
         (b"openai-beta", b"x"),
         (b"http-referer", b"https://app.test"),
         (b"x-never-heard-of", b"1"),
+        *((b"x-forwarded-" + kind, b"a") for kind in WHO),
+        (b"accept-version", b"1"),
+        (b"content-owner", b"a"),
+        (b"x-b3-user", b"a"),
         (b"x-cache-namespace", b"a"),
         (b"api-key", b"k"),
         (b"x-api-key", b"k"),
@@ -278,6 +303,26 @@ def test_ignored_headers_take_no_part_and_credentials_cannot_be_ignored() -> Non
     rules = KeyRules(upstream=RULES.upstream, ignored_headers=ignored)
     assert key_of(headers=[(b"x-mine", b"1")], rules=rules) == key_of(headers=[], rules=rules)
     assert key_of(headers=[(b"cookie", b"1")], rules=rules) != key_of(headers=[], rules=rules)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"accept-language",
+        b"baggage",
+        b"x-forwarded-host",
+        b"x-stainless-lang",
+        b"x-mine",
+        b"cookie",
+    ],
+)
+def test_key_headers_take_part_whatever_else_is_said_of_them(name: bytes) -> None:
+    rules = KeyRules(RULES.upstream, Isolation.SHARED, ignored_headers=frozenset({b"x-mine"}))
+    naming = replace(rules, key_headers=frozenset({name}))
+    one, other = ([*AUTHORIZED, (name, value)] for value in (b"a", b"b"))
+    assert key_of(headers=one, rules=rules) == key_of(headers=other, rules=rules)
+    assert key_of(headers=one, rules=naming) != key_of(headers=other, rules=naming)
+    assert key_of(rules=rules) == key_of(rules=naming)
 
 
 def test_path_query_and_upstream_are_in_the_partition() -> None:

@@ -61,6 +61,7 @@ def messages(*contents: str) -> dict[str, Any]:
             ["messages-before", "last-message"],
         ),
         (parts(BODY, (b"openai-beta", b"x")), ["header.openai-beta"]),
+        (parts(BODY, (b"x-forwarded-user", b"ann")), ["header.x-forwarded-user"]),
         (parts(BODY, (b"x" * 41, b"x")), ["header-others"]),
         (parts(BODY, (b"x-cache-namespace", b"a")), ["namespace"]),
         (parts(BODY, query=b"a=1"), ["query"]),

@@ -14,6 +14,11 @@ from tests.servers import Exchange, Setup, echo
 
 A, B = "Bearer a", "Bearer b"
 TEXT = "valkey what is it"
+INPUT = {"model": "m", "input": TEXT}
+
+
+def chat(text: str, **fields: Any) -> dict[str, Any]:
+    return {"model": "m", "messages": [{"role": "user", "content": text}], **fields}
 
 
 @asynccontextmanager
@@ -25,9 +30,8 @@ async def client_of(setup: Setup) -> AsyncIterator[httpx.AsyncClient]:
 async def ask(
     client: httpx.AsyncClient, text: str, bearer: str, body: Any = (), **headers: str
 ) -> httpx.Response:
-    document = {"model": "m", "messages": [{"role": "user", "content": text}], **dict(body)}
     sent = {"Authorization": bearer, **headers}
-    return await client.post("chat/completions", json=document, headers=sent)
+    return await client.post("chat/completions", json=chat(text, **dict(body)), headers=sent)
 
 
 async def probe(client: httpx.AsyncClient, text: str, bearer: str, **options: Any) -> None:
@@ -151,3 +155,74 @@ async def test_an_embedding_that_is_being_made_is_not_waited_for_by_another_call
         gate.set()
         await asyncio.gather(*asking)
     assert setup.embedder.texts == [TEXT] * 2
+
+
+WHO = [
+    "X-Forwarded-User",
+    "X-Forwarded-Email",
+    "X-Forwarded-Access-Token",
+    "X-Forwarded-Groups",
+    "X-Forwarded-Preferred-Username",
+    "X-Forwarded-Client-Cert",
+    "X-Forwarded-Tls-Client-Cert",
+    "X-Auth-Request-User",
+]
+
+
+@pytest.mark.parametrize("header", WHO)
+@pytest.mark.parametrize("settings", [{}, {"api_keys": "gateway"}, {"isolation": "shared"}])
+async def test_whom_a_gateway_asks_for_is_told_apart(header: str, settings: dict[str, Any]) -> None:
+    setup = Setup(**settings)
+    setup.upstream.handler = embedding
+    async with client_of(setup) as client:
+        for name, expected in (("alice", "MISS"), ("bob", "MISS"), ("alice", "HIT")):
+            for path, body in (("chat/completions", chat(TEXT)), ("embeddings", INPUT)):
+                sent = {"Authorization": "Bearer gateway", header: name}
+                response = await client.post(path, json=body, headers=sent)
+                assert response.headers["x-cache"] == expected
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Forwarded-Proto", "Accept-Language"])
+async def test_how_a_request_came_parts_nobody_unless_the_operator_says_so(header: str) -> None:
+    for settings, expected in (({}, "HIT"), ({"key_headers": f"X-Else, {header}"}, "MISS")):
+        async with client_of(Setup(**settings)) as client:
+            await ask(client, TEXT, A, **{header: "one"})
+            response = await ask(client, TEXT, A, **{header: "another"})
+            assert response.headers["x-cache"] == expected
+
+
+@pytest.mark.parametrize("name", ["baggage", "tracestate", "X-Forwarded-Host", "Authorization"])
+async def test_key_headers_beat_every_list(name: str) -> None:
+    setup = Setup(key_headers=name, ignored_headers=name, isolation="shared")
+    async with client_of(setup) as client:
+        for value in ("a", "b"):
+            sent = {"Authorization": "Bearer gateway", name: f"Bearer {value}"}
+            response = await client.post("chat/completions", json=chat(TEXT), headers=sent)
+            assert response.headers["x-cache"] == "MISS"
+
+
+@pytest.mark.parametrize(
+    ("settings", "headers", "warns"),
+    [
+        ({"host": "192.0.2.1"}, {}, True),
+        ({"host": "192.0.2.1"}, {"X-Forwarded-For": "10.0.0.1", "OpenAI-Beta": "x"}, True),
+        ({"host": "192.0.2.1", "isolation": "user"}, {}, True),
+        ({"host": "192.0.2.1"}, {"Authorization": A}, False),
+        ({"host": "192.0.2.1"}, {"X-Forwarded-User": "ann"}, False),
+        ({"host": "192.0.2.1"}, {"X-Tenant": "ann"}, True),
+        ({"host": "192.0.2.1", "key_headers": "x-tenant"}, {"X-Tenant": "ann"}, False),
+        ({"host": "192.0.2.1", "api_keys": "a"}, {"Authorization": A}, False),
+        ({}, {}, False),
+    ],
+)
+async def test_strangers_who_share_on_an_open_host_bring_one_warning(
+    settings: dict[str, Any], headers: dict[str, str], warns: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    setup = Setup(**settings)
+    setup.upstream.handler = embedding
+    async with client_of(setup) as client:
+        for _ in range(2):
+            await client.post("chat/completions", json=chat(TEXT), headers=headers)
+            await client.post("embeddings", json=INPUT, headers=headers)
+    warnings = [line for line in caplog.messages if "REPRISE_KEY_HEADERS" in line]
+    assert len(warnings) == warns

@@ -6,11 +6,17 @@ that closes early a timeout.)
 """
 
 import asyncio
+import select
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Callable
+from typing import Any
+from weakref import WeakSet
 
 import aiohttp
 import httpx
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -142,9 +148,70 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Uses no connection again on which something came that nobody had asked for.
+
+    aiohttp would take it for the answer to the next request, which may be somebody else's
+    (RFC 9112 §9.2).
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._used: WeakSet[ResponseHandler] = WeakSet()
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the signature is aiohttp's
+    ) -> Connection:
+        """Return a connection of the pool that is silent, or else a new one."""
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol = connection.protocol
+            if protocol is None or protocol not in self._used:
+                break
+            if not _has_spoken(protocol):
+                return connection
+            connection.close()
+        # What a new connection says at once, such as 503, can only be meant for who opened it.
+        if protocol is not None:
+            self._used.add(protocol)
+        return connection
+
+
+def _has_spoken(protocol: ResponseHandler) -> bool:
+    """Whether anything but whole answers, each to its request, came on a connection."""
+    return protocol.should_close or _is_readable(protocol) or _has_begun_another(protocol)
+
+
+def _is_readable(protocol: ResponseHandler) -> bool:
+    """Whether bytes or the end of the stream wait in the kernel, not seen by the loop yet.
+
+    With TLS these may be no more than a session ticket: a new connection is a small price.
+    """
+    sock = protocol.transport and protocol.transport.get_extra_info("socket")
+    if not sock:
+        return False
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _has_begun_another(protocol: ResponseHandler) -> bool:
+    """Whether the parser, which is replaced before the next request, holds a part of a head.
+
+    This is how aiohttp itself asks when a connection is lost.
+    """
+    try:
+        return protocol._parser is not None and protocol._parser.feed_eof() is not None  # noqa: SLF001
+    except Exception:  # noqa: BLE001 - a part of a head may be anything
+        return True
+
+
 def _new_session(tls: ssl.SSLContext) -> aiohttp.ClientSession:
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
+        connector=_Connector(
             limit=0,
             keepalive_timeout=_KEEP_ALIVE_SECONDS,
             ssl=tls,

@@ -1,9 +1,7 @@
 """Connections to a Valkey, and servers that will not do."""
 
 import asyncio
-import shutil
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -241,21 +239,6 @@ async def test_loading_is_an_error(server: StandIn) -> None:
             await connections.call(("GET", "a"))
         server.switches.refusal = ""
         assert await connections.call(("GET", "a")) == [None]
-
-
-@pytest.fixture
-def certified(tmp_path: Path) -> tuple[ssl.SSLContext, Path]:
-    """Make a server's certificate for `localhost`, which is its own authority."""
-    if (openssl := shutil.which("openssl")) is None:
-        pytest.skip("there is no openssl to make a certificate")
-    key, certificate = tmp_path / "key.pem", tmp_path / "ca.pem"
-    request = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost"
-    names = ["-addext", "subjectAltName=DNS:localhost"]
-    files = ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([openssl, *request.split(), *names, *files], check=True, capture_output=True)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
-    return context, certificate
 
 
 async def test_tls_checks_the_certificate_and_the_name(

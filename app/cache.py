@@ -15,6 +15,7 @@ from app.models import (
     Clock,
     Counts,
     Embedding,
+    Fullness,
     Header,
     Neighbor,
     StoredResponse,
@@ -60,8 +61,9 @@ class Lookup:
 
     `credentials` are the caller's, `budget` is what the store may still cost, `max_distance` how
     far away an answer may be, `labels` are the request's, `carried` those of the entry whose place
-    the answer will take. `embedding` is that of the text, `is_stale` tells that the very same
-    question has an answer, but a stale one, `failure` names the part that failed.
+    the answer will take. An answer that has less of `usage` than the request is `entitled` to does
+    not serve. `embedding` is that of the text, `is_stale` tells that the very same question has an
+    answer, but a stale one, `failure` names the part that failed.
     """
 
     key: CacheKey
@@ -71,6 +73,7 @@ class Lookup:
     max_distance: float
     labels: Labels = NO_LABELS
     carried: Labels = NO_LABELS
+    entitled: Fullness = Fullness.PLAIN
     embedding: Embedding | None = None
     is_stale: bool = False
     failure: Failure | None = None
@@ -172,7 +175,7 @@ class SemanticCache:
         if stored is None:
             return None
         lookup.carried = stored.labels
-        if not stored.labels.cover(lookup.labels):
+        if not stored.labels.cover(lookup.labels) or stored.fullness < lookup.entitled:
             return None
         now = self._clock()
         lookup.is_stale = not stored.is_fresh(now)
@@ -191,7 +194,11 @@ class SemanticCache:
             note = None
             if watch is not None:
                 watch.neighbors, note = neighbors, watch.opinions.append
-            usable = [n for n in neighbors if policy.may_be_reworded(n.stored, lookup.labels)]
+            usable = [
+                n
+                for n in neighbors
+                if policy.may_be_reworded(n.stored, lookup.labels, lookup.entitled)
+            ]
             for near in self._in_turn(usable, lookup.max_distance, rules):
                 if watch is not None:
                     watch.candidates += near

@@ -35,7 +35,9 @@ _PAGE, _PAGES = 250, 400  # of stored responses that are looked through for anot
 _SECONDS = 2.0  # that this may take
 
 Obstacle = (
-    Literal["tags", "disputed", "stale", "directives", "distance", "rank", "verifier"] | Guard
+    Literal["tags", "usage", "disputed", "stale", "directives", "distance", "rank"]
+    | Literal["verifier"]
+    | Guard
 )
 """Why a stored response does not answer: a token that README explains."""
 
@@ -183,6 +185,8 @@ class Explainer:
         control = question.lookup.control
         if not stored.labels.cover(question.lookup.labels):
             return "tags"
+        if stored.fullness < question.lookup.entitled:
+            return "usage"
         if may_answer(stored, control, now) or may_answer_stale(stored, control, self.limits, now):
             return None
         return "directives" if stored.is_fresh(now) else "stale"

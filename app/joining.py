@@ -21,11 +21,11 @@ Render = Callable[[bytes, CacheStatus], Awaitable[Replay | None]]
 class Joined:
     """One flight's answer in the form that this reader asked for.
 
-    A stream that another usage was asked for than this reader does is adapted as it arrives.
+    A stream that usage was asked for, and that this reader wants without, is adapted as it arrives.
     Whoever wants a stream for a whole answer, or the other way round, waits for what the answer
-    adds up to. If that is nothing, because it is cut or not understood, the upstream is asked
-    `again`, in the reader's own form. Errors are of no form and reach everybody. Async iteration
-    gives the body. Close it.
+    adds up to. If that is nothing, because it is cut or not understood, or if it lacks what this
+    reader is entitled to, the upstream is asked `again`, in the reader's own form. Errors are of no
+    form and reach everybody. Async iteration gives the body. Close it.
     """
 
     def __init__(
@@ -43,13 +43,15 @@ class Joined:
         if head.status_code != _OK:
             return head
         if self._is_live(head):
-            if not self._form.include_usage:
-                self._body = _without_usage(self._reader)
+            self._body = _without_usage(self._reader)
             headers = [header for header in head.headers if header[0] != b"content-length"]
             return replace(head, headers=headers)
-        completion = await self._reader.result()
-        replay = completion and await self._render(completion, head.cache_status)
-        if replay:
+        whole = await self._reader.result()
+        if (
+            whole
+            and whole.fullness >= self._form.entitled
+            and (replay := await self._render(whole.completion, head.cache_status))
+        ):
             self._body = pieces_of(replay)
             return replay.head
         await self._reader.aclose()
@@ -70,7 +72,9 @@ class Joined:
             return False
         media_type = (value_of(head.headers, b"content-type") or "").partition(";")[0]
         leader = self._reader.form
-        is_stream = isinstance(leader, Form) and leader.stream and self._form.stream
+        if not isinstance(leader, Form) or leader.entitled < self._form.entitled:
+            return False
+        is_stream = leader.stream and self._form.stream
         return is_stream and media_type.strip().lower() == "text/event-stream"
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Literal
 
 import numpy as np
@@ -67,6 +67,18 @@ class CacheKey:
     text: str | None = field(repr=False)
 
 
+class Fullness(IntEnum):
+    """How much of `usage` an answer has, or a request is entitled to; more includes less.
+
+    `PLAIN` is what a stream has that was not asked for its usage, `STREAMED` what one has that was,
+    `ALL` what a whole answer has. An answer that tells its usage has `ALL`, however it came.
+    """
+
+    PLAIN = 0
+    STREAMED = 1
+    ALL = 2
+
+
 class Aging:
     """What is stored at a time, in seconds since 1970, and stays fresh for some seconds.
 
@@ -109,6 +121,7 @@ class StoredResponse(Aging):
     `epoch` is the store's when the upstream was asked; empty: the present one. `parts` tells what
     the partition is made of, as `key_parts.py` writes it; empty where that is not known. `labels`
     are what an operator may purge it by. What is disputed answers only the very same question.
+    `fullness` is what it has for those who are entitled to `usage`.
     """
 
     key: CacheKey
@@ -121,11 +134,20 @@ class StoredResponse(Aging):
     stale_lifetime: float = 0.0
     labels: Labels = NO_LABELS
     is_disputed: bool = False
+    fullness: Fullness = Fullness.ALL
 
     @property
     def id(self) -> str:
         """The entry's name: its exact key."""
         return self.key.digest
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A completion as in StoredResponse, of which an answer in any form can be made."""
+
+    completion: bytes = field(repr=False)
+    fullness: Fullness
 
 
 @dataclass(frozen=True, slots=True)

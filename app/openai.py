@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
 from app.errors import NotUnderstood
+from app.models import Fullness
 
 JsonObject = dict[str, Any]
 
@@ -84,6 +85,13 @@ class Form(NamedTuple):
 
     stream: bool
     include_usage: bool
+
+    @property
+    def entitled(self) -> Fullness:
+        """What the upstream gives to who asks in this form, if it gives `usage` at all."""
+        if not self.stream:
+            return Fullness.ALL
+        return Fullness.STREAMED if self.include_usage else Fullness.PLAIN
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from app.headers import CacheControl
 from app.labels import Labels
-from app.models import Bypass, Neighbor, StoredResponse, Unfit
+from app.models import Bypass, Fullness, Neighbor, StoredResponse, Unfit
 from app.openai import ChatRequest, JsonObject
 
 _FINISHED = frozenset({"stop", "tool_calls", "function_call"})
@@ -87,9 +87,13 @@ def _has_audio_part(message: Mapping[str, Any]) -> bool:
     return isinstance(content, list) and any("audio" in part["type"] for part in content)
 
 
-def may_be_reworded(stored: StoredResponse, asked: Labels) -> bool:
-    """Tell whether an entry may answer another question than its own: with all tags, undisputed."""
-    return stored.labels.cover(asked) and not stored.is_disputed
+def may_be_reworded(stored: StoredResponse, asked: Labels, entitled: Fullness) -> bool:
+    """Tell whether an entry may answer another question than its own: with all tags, undisputed.
+
+    And with the `usage` that the other request is entitled to.
+    """
+    has_all = stored.labels.cover(asked) and stored.fullness >= entitled
+    return has_all and not stored.is_disputed
 
 
 def candidates(neighbors: Iterable[Neighbor], max_distance: float) -> list[Neighbor]:
@@ -159,6 +163,14 @@ def _is_empty(content: object) -> bool:
 
 def _calls_a_tool(message: Mapping[str, Any]) -> bool:
     return bool(message.get("tool_calls")) or message.get("function_call") is not None
+
+
+def fullness(completion: JsonObject, entitled: Fullness) -> Fullness:
+    """Tell how full the answer to a request is that was entitled to so much.
+
+    One without `usage` has what the upstream gives to such a request, perhaps not all that it has.
+    """
+    return entitled if completion.get("usage") is None else Fullness.ALL
 
 
 def is_exact_only(completion: JsonObject) -> bool:

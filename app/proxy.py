@@ -26,10 +26,12 @@ from app.models import (
     ClientRequest,
     Clock,
     Forward,
+    Fullness,
     Head,
     Outcome,
     Replay,
     StoredResponse,
+    Whole,
 )
 from app.openai import ChatRequest
 from app.policy import Limits
@@ -119,14 +121,19 @@ class Proxy:
         return Standby(answer, partial(self._stand_in, question), waits=lookup.is_stale)
 
     def _join(self, question: Question) -> Reader | Joined:
-        """Join the flight of a question, in whatever form it was asked for first, or start it."""
+        """Join the flight of a question, in whatever form it was asked for first, or start it.
+
+        A flight that has not asked for `usage` is only for those who do not either.
+        """
         lookup, form = question.lookup, question.chat.form
         flight = (
             *(lookup.key.digest, self._cache.epoch),
             *(question.asked, lookup.labels.tags, question.ends_at),
         )
         fill = partial(self._fill, question)
-        reader = self._flights.join(flight, fill, form)
+        is_plain = lookup.entitled is Fullness.PLAIN
+        fuller = [(*flight, False)] if is_plain else []
+        reader = self._flights.join((*flight, is_plain), fill, form, fuller)
         if reader.collapsed:
             self._metrics.collapsed.inc()
         if reader.form == form:
@@ -153,6 +160,7 @@ class Proxy:
         control = freshness.bound(asked.control, volatility, limits, now)
         lookup = self._cache.lookup(key, control, credentials(request.headers), asked.max_distance)
         lookup.labels, lookup.watch = labels, watch
+        lookup.entitled = chat.form.entitled
         return Question(
             request=request,
             chat=chat,
@@ -216,7 +224,7 @@ class Proxy:
             return
         look = partial(self._look, question)
         written = partial(self._cache.written, lookup.key)
-        async with self._forwarder.fleet.lead(lookup.key.digest, look, written) as lead:
+        async with self._forwarder.fleet.lead(_lease(lookup), look, written) as lead:
             if lead.found:
                 await _give(flight, *lead.found)
             else:
@@ -319,6 +327,7 @@ class Proxy:
             epoch=epoch,
             parts=parts_text(parts),
             labels=question.lookup.labels.joined(question.lookup.carried),
+            fullness=answer.fullness,
         )
         self._cache.store(stored, None if answer.exact_only else question.lookup.embedding)
 
@@ -390,7 +399,13 @@ def _miss(lookup: Lookup) -> CacheStatus:
     )
 
 
+def _lease(lookup: Lookup) -> str:
+    """Name the lease of an answer; who is entitled to more does not wait for one with less."""
+    kind = "-plain" if lookup.entitled is Fullness.PLAIN else ""
+    return f"{lookup.key.digest}{kind}"
+
+
 async def _give(flight: Flight, hit: Hit, answer: Replay) -> None:
     flight.begin(answer.head)
-    flight.settle(hit.stored.completion)
+    flight.settle(Whole(hit.stored.completion, hit.stored.fullness))
     await flight.write(answer.body)

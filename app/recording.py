@@ -14,7 +14,7 @@ from app import freshness, policy
 from app.completions import CompletionBuilder, without_envelope
 from app.errors import NotUnderstood
 from app.headers import value_of
-from app.models import Head, Unfit
+from app.models import Fullness, Head, Unfit, Whole
 from app.openai import DONE, ChatRequest, JsonObject, load_json
 from app.policy import Limits
 from app.sse import Event, EventParser
@@ -31,10 +31,11 @@ class Storable:
     """An answer that may be stored.
 
     `completion` is UTF-8 JSON without envelope, the lifetimes are in seconds; an answer that
-    is `exact_only` may serve nothing but the very same question.
+    is `exact_only` may serve nothing but the very same question. `fullness` as in StoredResponse.
     """
 
     completion: bytes
+    fullness: Fullness
     freshness_lifetime: float
     stale_lifetime: float
     exact_only: bool
@@ -60,7 +61,7 @@ class Recording(ABC, Generic[T]):
     def __init__(self, head: Head, limits: Limits) -> None:
         headers = head.headers
         self.reason: Unfit | None = None
-        self.content: bytes | None = None
+        self.content: Whole | None = None
         self.is_complete = False
         self.size = 0  # bytes read
         self._settled = False
@@ -156,6 +157,7 @@ class ChatRecording(Recording[Storable]):
     def __init__(self, chat: ChatRequest, head: Head, limits: Limits) -> None:
         super().__init__(head, limits)
         self._choices = chat.choices
+        self._entitled = chat.form.entitled
         self._events = EventParser()
         self._builder = CompletionBuilder()
 
@@ -191,12 +193,12 @@ class ChatRecording(Recording[Storable]):
         reason = policy.why_not_stored(completion, self._choices)
         if policy.is_whole(reason):
             told = json.dumps(completion, ensure_ascii=False, separators=(",", ":")).encode()
-            self.content = told
+            fullness = policy.fullness(completion, self._entitled)
+            self.content = Whole(told, fullness)
         if reason:
             raise _NotFit(reason)
-        return Storable(
-            told, self._lifetime, self._stale_lifetime, policy.is_exact_only(completion)
-        )
+        exact_only = policy.is_exact_only(completion)
+        return Storable(told, fullness, self._lifetime, self._stale_lifetime, exact_only)
 
     def _document(self) -> JsonObject:
         answer = load_json(b"".join(self._body))

@@ -7,13 +7,13 @@ the upstream, unless it is to be finished for the sake of what it adds up to.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 
 from app.errors import UpstreamInterrupted, UpstreamUnreachable
-from app.models import Head
+from app.models import Head, Whole
 
 _PATIENCE = 1.0  # seconds that one reader may hold the others up, in all
 _CLOSING_SECONDS = 5.0
@@ -51,7 +51,7 @@ class Flight:
         self._ended = False
         self._cancelled = False
         self._settled = False
-        self._result: bytes | None = None
+        self._result: Whole | None = None
         self._error: Exception | None = None
         self._trace: TracebackType | None = None
         self._readers: set[Reader] = set()
@@ -89,7 +89,7 @@ class Flight:
             if self._kept > self._window:
                 await self._wait_for_the_slowest()
 
-    def settle(self, result: bytes | None) -> None:
+    def settle(self, result: Whole | None) -> None:
         """Tell what the answer adds up to, None if to nothing; the first word counts."""
         if not self._settled:
             self._settled = True
@@ -149,7 +149,7 @@ class Flight:
             await reader.wait()
         return self._head
 
-    async def result(self, reader: "Reader") -> bytes | None:
+    async def result(self, reader: "Reader") -> Whole | None:
         """Wait for what the answer adds up to, None if to nothing. The body is skipped."""
         while not (self._settled or self._ended):
             reader.position = self._dropped + len(self._pieces)
@@ -228,7 +228,7 @@ class Reader:
         while piece := await self._flight.read(self):
             yield piece
 
-    async def result(self) -> bytes | None:
+    async def result(self) -> Whole | None:
         """Skip the body and wait for what the answer adds up to, None if to nothing."""
         return await self._flight.result(self)
 
@@ -260,11 +260,17 @@ class SingleFlight:
         self._flights: dict[Hashable, Flight] = {}
         self._started: set[Flight] = set()  # nobody else may hold one that its readers have left
 
-    def join(self, key: Hashable, fill: Fill, form: Hashable = None) -> Reader:
-        """Follow the flight of this key, starting it, in this form, if there is none to join."""
-        flight = self._flights.get(key)
-        if flight is not None and flight.joinable:
-            return flight.join(collapsed=True)
+    def join(
+        self, key: Hashable, fill: Fill, form: Hashable = None, others: Iterable[Hashable] = ()
+    ) -> Reader:
+        """Follow the flight of this key, starting it, in this form, if there is none to join.
+
+        The flights of `others` would do as well.
+        """
+        for name in (key, *others):
+            flight = self._flights.get(name)
+            if flight is not None and flight.joinable:
+                return flight.join(collapsed=True)
         flight = self._start(fill, form)
         self._flights[key] = flight
         flight.on_end(lambda: self._forget(key, flight))

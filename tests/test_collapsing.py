@@ -159,10 +159,11 @@ async def test_who_read_done_and_asks_again_hits_in_any_form() -> None:
     chunks = [
         {"choices": [{"index": 0, "delta": {"content": "Hi!"}, "finish_reason": None}]},
         {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+        {"choices": [], "usage": {"total_tokens": 5}},
     ]
     pieces = [b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks]
     response = FakeResponse([*pieces, b"data: [DONE]\n\n", b""], headers=[STREAM_TYPE])
-    response.gate = lambda index: hang() if index == 3 else settle()  # never closed
+    response.gate = lambda index: hang() if index == 4 else settle()  # never closed
     bench.upstream.answer = lambda _: response
     opened, bench.store.before_put = gate()
     answer = await bench.ask(stream=True)

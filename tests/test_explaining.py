@@ -6,7 +6,16 @@ from dataclasses import replace
 import pytest
 
 from app.explaining import Judged
-from app.models import CacheStatus, ClientRequest, Guard, Header, Outcome, Page, StoredResponse
+from app.models import (
+    CacheStatus,
+    ClientRequest,
+    Fullness,
+    Guard,
+    Header,
+    Outcome,
+    Page,
+    StoredResponse,
+)
 from app.stores.memory import MemoryStore
 from tests.asking import Ask, body_of
 from tests.bench import Bench, read, settle
@@ -80,6 +89,25 @@ async def test_what_is_too_old_for_the_caller_says_so(
     assert (told.exact.refused_by, told.exact.answers) == (expected, expected is None)
     assert told.neighbors is not None
     assert told.neighbors[0].refused_by == expected
+
+
+async def test_what_lacks_the_usage_that_the_caller_is_entitled_to_says_so() -> None:
+    bench = Bench()
+    plain = without_usage(await keep(bench, Ask(body_of("valkey what")), Ask(body_of("valkey is"))))
+    for stored in plain:
+        await bench.store.put(stored, embedding_of(stored.key.text or ""))
+    told = await bench.explain(body_of("valkey what"))
+    assert told.status is not None
+    assert told.exact is not None
+    assert (told.status.outcome, told.exact.refused_by) == (Outcome.MISS, "usage")
+    assert {judged.refused_by for judged in told.neighbors or ()} == {"usage"}
+    told = await bench.explain(body_of("valkey what", stream=True))
+    assert told.exact is not None
+    assert told.exact.answers
+
+
+def without_usage(responses: Sequence[StoredResponse]) -> list[StoredResponse]:
+    return [replace(stored, fullness=Fullness.PLAIN) for stored in responses]
 
 
 async def test_a_stale_response_that_is_still_there_says_so() -> None:

@@ -147,20 +147,63 @@ async def test_usage_that_only_the_leader_has_asked_for_is_left_out_as_the_strea
     assert len(bench.upstream.requests) == 1
 
 
-async def test_who_asks_for_usage_gets_what_the_leaders_stream_has_of_it() -> None:
+def never_more_than_asked(request: ClientRequest) -> FakeResponse:
+    """Answer with usage where the form of the request entitles to it."""
+    assert isinstance(request.body, bytes)
+    body = json.loads(request.body)
+    if not body.get("stream"):
+        return FakeResponse([json.dumps({**completion("Hi there"), "usage": USAGE}).encode()])
+    usage = (body.get("stream_options") or {}).get("include_usage")
+    return FakeResponse(STREAM if usage else [*STREAM[:3], DONE], headers=[STREAM_TYPE])
+
+
+@pytest.mark.parametrize("second", [WHOLE, WITH_USAGE])
+async def test_who_is_entitled_to_usage_does_not_join_a_flight_without(
+    second: dict[str, Any],
+) -> None:
     bench = Bench()
-    response = streamed(*STREAM)
-    bench.upstream.answer = lambda _: response
-    leader, follower = await follow(bench, STREAMED, WITH_USAGE)
-    response.let(5)
-    assert (await leader)[1] == (await follower)[1] == b"".join(STREAM)
+    opened, bench.upstream.before = gate()
+    bench.upstream.answer = never_more_than_asked
+    plain, full, another, late = await follow(bench, STREAMED, second, STREAMED, WHOLE)
+    opened.set()
+    assert (await plain)[1] == (await another)[1] == b"".join([*STREAM[:3], DONE])
+    _, body = await full
+    assert (usage_of(body) if "stream" in second else [json.loads(body)["usage"]]) == [USAGE]
+    assert json.loads((await late)[1])["usage"] == USAGE
+    assert len(bench.upstream.requests) == 2
+
+
+@pytest.mark.parametrize("first", [WHOLE, WITH_USAGE])
+async def test_who_wants_no_usage_joins_a_flight_with_it(first: dict[str, Any]) -> None:
+    bench = Bench()
+    opened, bench.upstream.before = gate()
+    bench.upstream.answer = never_more_than_asked
+    _, plain = await follow(bench, first, STREAMED)
+    opened.set()
+    _, body = await plain
+    assert (text_of(body), usage_of(body)) == ("Hi there", [])
+    assert len(bench.upstream.requests) == 1
+
+
+async def test_who_joins_a_stream_whose_usage_does_not_come_asks_for_the_whole() -> None:
+    bench = Bench()
+    opened, bench.upstream.before = gate()
+    whole = FakeResponse([json.dumps({**completion("Hi there"), "usage": USAGE}).encode()])
+    stream = FakeResponse([*STREAM[:3], DONE], headers=[STREAM_TYPE])
+    bench.upstream.answer = by_form(whole, stream)
+    leader, follower = await follow(bench, WITH_USAGE, WHOLE)
+    opened.set()
+    assert usage_of((await leader)[1]) == []
+    assert json.loads((await follower)[1])["usage"] == USAGE
+    assert len(bench.upstream.requests) == 2
+    assert (await bench.status(**WITH_USAGE)).startswith("hit")
 
 
 async def test_the_leader_may_leave() -> None:
     bench = Bench()
     response = streamed(*STREAM)
     bench.upstream.answer = lambda _: response
-    leader, follower = await follow(bench, STREAMED, WHOLE)
+    leader, follower = await follow(bench, WITH_USAGE, WHOLE)
     response.let(2)
     await settle()
     leader.cancel()
@@ -169,7 +212,7 @@ async def test_the_leader_may_leave() -> None:
     assert (await bench.status()).startswith("hit")
 
 
-@pytest.mark.parametrize(("first", "second"), [(STREAMED, WHOLE), (WHOLE, STREAMED)])
+@pytest.mark.parametrize(("first", "second"), [(WITH_USAGE, WHOLE), (WHOLE, STREAMED)])
 async def test_the_last_one_to_leave_releases_the_upstream(
     first: dict[str, Any], second: dict[str, Any]
 ) -> None:
@@ -192,13 +235,13 @@ async def test_nobody_waits_for_an_upstream_that_never_closes() -> None:
     opened, bench.upstream.before = gate()
     response.gate = lambda index: hang() if index == 5 else settle()
     bench.upstream.answer = lambda _: response
-    leader, follower = await follow(bench, STREAMED, WHOLE)
+    leader, follower = await follow(bench, WITH_USAGE, WHOLE)
     opened.set()
     assert content((await follower)[1]) == "Hi there"
     leader.cancel()
 
 
-@pytest.mark.parametrize(("first", "second"), [(STREAMED, WHOLE), (WHOLE, STREAMED)])
+@pytest.mark.parametrize(("first", "second"), [(WITH_USAGE, WHOLE), (WHOLE, STREAMED)])
 async def test_errors_are_of_no_form(first: dict[str, Any], second: dict[str, Any]) -> None:
     bench = Bench()
     opened, bench.upstream.before = gate()
@@ -231,7 +274,7 @@ async def test_what_a_stream_does_not_add_up_to_is_asked_for_again_once(pieces: 
     response = streamed(*pieces)
     whole = FakeResponse([json.dumps(completion("Whole")).encode()])
     bench.upstream.answer = by_form(whole, response)
-    leader, *followers = await follow(bench, STREAMED, WHOLE, WHOLE)
+    leader, *followers = await follow(bench, WITH_USAGE, WHOLE, WHOLE)
     response.let(len(pieces))
     await asyncio.wait([leader])
     answers = [await follower for follower in followers]
@@ -266,10 +309,10 @@ async def test_a_whole_answer_that_is_not_understood_is_asked_for_as_a_stream(
 
 async def test_an_answer_that_is_not_stored_is_shared_all_the_same() -> None:
     bench = Bench()
-    response = streamed(STREAM[0], event(delta("length")), DONE)
+    response = streamed(STREAM[0], event(delta("length")), event(usage=USAGE), DONE)
     bench.upstream.answer = lambda _: response
-    leader, follower = await follow(bench, STREAMED, WHOLE)
-    response.let(3)
+    leader, follower = await follow(bench, WITH_USAGE, WHOLE)
+    response.let(4)
     document = json.loads((await follower)[1])
     assert document["choices"][0]["finish_reason"] == "length"
     assert (await leader)[1].endswith(DONE)
@@ -281,7 +324,7 @@ async def test_nobody_waits_for_the_end_of_an_answer_that_is_too_large_to_be_rea
     bench = Bench(max_bytes=2000)
     response = streamed(STREAM[0], event(delta(content="a" * 2000)), *STREAM[1:])
     bench.upstream.answer = by_form(FakeResponse([b'{"small":1}']), response)
-    leader, follower = await follow(bench, STREAMED, WHOLE)
+    leader, follower = await follow(bench, WITH_USAGE, WHOLE)
     response.let(2)
     assert (await follower)[1] == b'{"small":1}'
     assert not leader.done()

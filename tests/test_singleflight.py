@@ -5,10 +5,12 @@ import pytest
 
 from app import singleflight
 from app.errors import UpstreamInterrupted, UpstreamUnreachable
-from app.models import CacheKey, CacheStatus, Head, StoredResponse
+from app.models import CacheKey, CacheStatus, Fullness, Head, StoredResponse, Whole
 from app.singleflight import Flight, Reader, SingleFlight
 
 HEAD = Head(200, [(b"x-a", b"1"), (b"set-cookie", b"a=1")], CacheStatus.miss("e"))
+
+ALL = Whole(b"all", Fullness.ALL)
 
 
 class Script:
@@ -47,7 +49,7 @@ class Script:
 
         self.steps.put_nowait(step)
 
-    def settle(self, result: bytes | None) -> None:
+    def settle(self, result: Whole | None) -> None:
         async def step(flight: Flight) -> None:
             flight.settle(result)
 
@@ -296,8 +298,8 @@ async def test_a_reader_that_stalls_alone_is_waited_for(monkeypatch: pytest.Monk
     assert await body(stalled) == b"12345" * 9
 
 
-@pytest.mark.parametrize("result", [b"all", None])
-async def test_what_an_answer_adds_up_to_is_told_before_its_end(result: bytes | None) -> None:
+@pytest.mark.parametrize("result", [ALL, None])
+async def test_what_an_answer_adds_up_to_is_told_before_its_end(result: Whole | None) -> None:
     script, flights = Script(), SingleFlight(100)
     leader, follower = flights.join("key", script, "form"), flights.join("key", script)
     waiting = asyncio.create_task(follower.result())
@@ -306,11 +308,25 @@ async def test_what_an_answer_adds_up_to_is_told_before_its_end(result: bytes | 
     await settle()
     assert not waiting.done()
     script.settle(result)
-    script.settle(b"late")
+    script.settle(Whole(b"late", Fullness.ALL))
     assert await waiting == result
     script.end()
     assert await body(leader) == b"a"
     assert follower.form == "form"
+
+
+async def test_another_flight_that_does_as_well_is_joined() -> None:
+    flights = SingleFlight(100)
+    script, own = Script(), Script()
+    other = flights.join("other", script)
+    reader = flights.join("key", own, others=["missing", "other"])
+    assert reader.collapsed
+    script.begin()
+    script.write(b"a")
+    script.end()
+    assert await body(reader) == await body(other) == b"a"
+    await settle()
+    assert not flights.join("key", own, others=["missing", "other"]).collapsed
 
 
 async def test_an_answer_that_fails_adds_up_to_nothing() -> None:
@@ -325,10 +341,10 @@ async def test_who_waits_for_what_an_answer_adds_up_to_holds_nobody_up() -> None
     reading, waiting = flights.join("key", script), flights.join("key", script)
     task = asyncio.create_task(waiting.result())
     script.write(*[b"12345"] * 9)
-    script.settle(b"all")
+    script.settle(ALL)
     script.end()
     assert await body(reading) == b"12345" * 9
-    assert await task == b"all"
+    assert await task == ALL
 
 
 async def test_a_fetch_that_all_have_left_is_finished_where_that_is_wanted() -> None:
@@ -346,8 +362,8 @@ async def test_a_fetch_that_all_have_left_is_finished_where_that_is_wanted() -> 
     assert not flights._started
 
 
-@pytest.mark.parametrize("result", [b"all", None])
-async def test_a_fetch_is_finished_for_the_sake_of_what_it_adds_up_to(result: bytes | None) -> None:
+@pytest.mark.parametrize("result", [ALL, None])
+async def test_a_fetch_is_finished_for_the_sake_of_what_it_adds_up_to(result: Whole | None) -> None:
     script, flights = Script(), SingleFlight(100, finish=True)
     await flights.alone(script).aclose()
     script.settle(result)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from app.labels import NO_LABELS, Labels, tags_in, tags_text
-from app.models import CacheKey, Embedding, StoredEmbedding, StoredResponse
+from app.models import CacheKey, Embedding, Fullness, StoredEmbedding, StoredResponse
 
 VERSION = b"1"
 
@@ -36,6 +36,7 @@ def response_fields(stored: StoredResponse) -> dict[str, bytes]:
         "lifetime": repr(stored.freshness_lifetime).encode(),
         "stale": repr(stored.stale_lifetime).encode(),
         "epoch": stored.epoch.encode(),
+        "fullness": stored.fullness.name.encode(),
     }
     if stored.key.text is not None:
         fields["prompt"] = stored.key.text.encode()
@@ -50,6 +51,7 @@ def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
     """Read a stored response. Raises ValueError."""
     _check_version(fields)
     prompt = fields.get("prompt")
+    completion = _unpacked(_field(fields, "response"), fields.get("encoding", _PLAIN))
     return StoredResponse(
         key=CacheKey(
             partition=_text(fields, "partition"),
@@ -57,7 +59,7 @@ def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
             text=None if prompt is None else prompt.decode(),
         ),
         model=_text(fields, "model"),
-        completion=_unpacked(_field(fields, "response"), fields.get("encoding", _PLAIN)),
+        completion=completion,
         stored_at=_seconds(fields, "created_at"),
         freshness_lifetime=_seconds(fields, "lifetime"),
         epoch=_text(fields, "epoch"),
@@ -65,7 +67,16 @@ def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
         stale_lifetime=_seconds(fields, "stale") if "stale" in fields else 0.0,
         labels=labels_in(fields),
         is_disputed=bool(fields.get("disputed")),
+        fullness=_fullness(fields, completion),
     )
+
+
+def _fullness(fields: Mapping[str, bytes], completion: bytes) -> Fullness:
+    told = fields.get("fullness", b"").decode()
+    if told in Fullness.__members__:
+        return Fullness[told]
+    # Older entries do not tell; answers are stored as compact JSON, whose texts escape quotes.
+    return Fullness.ALL if b'"usage":{' in completion else Fullness.PLAIN
 
 
 def labels_in(fields: Mapping[str, bytes]) -> Labels:

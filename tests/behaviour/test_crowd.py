@@ -8,7 +8,7 @@ import aiohttp
 import httpx
 import pytest
 
-from tests.behaviour.test_streams import Paced, chat, collapsed, event
+from tests.behaviour.test_streams import WITH_USAGE, Paced, chat, collapsed, event
 from tests.servers import STREAM_TYPE, Exchange, Setup
 
 CROWD = 500
@@ -18,7 +18,8 @@ TEXT = "".join(f"{index} " for index in range(5))
 async def ask(session: aiohttp.ClientSession, number: int) -> str:
     """Ask, every other time for a stream, and give the text of the answer."""
     path = "v1/chat/completions"
-    async with session.post(path, json=chat(stream=number % 2 == 0)) as answer:
+    form = {} if number % 2 else WITH_USAGE
+    async with session.post(path, json=chat(**form)) as answer:
         assert answer.status == 200
         if number % 2:
             content: str = (await answer.json())["choices"][0]["message"]["content"]

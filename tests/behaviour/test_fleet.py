@@ -10,7 +10,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tests.behaviour.test_streams import DONE, Paced, chat
+from tests.behaviour.test_streams import DONE, WITH_USAGE, Paced, chat
 from tests.behaviour.test_valkey import client_of, setup_on
 from tests.servers import Setup, UpstreamApp, upstream_of
 from tests.valkey.cluster import valkey_cluster
@@ -27,7 +27,8 @@ async def valkey() -> AsyncIterator[StandIn]:
 
 
 async def post(client: httpx.AsyncClient, *, stream: bool = False) -> httpx.Response:
-    response = await client.post("chat/completions", json=chat(stream=stream))
+    form = WITH_USAGE if stream else {}
+    response = await client.post("chat/completions", json=chat(**form))
     assert response.status_code == 200
     return response
 

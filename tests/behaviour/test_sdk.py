@@ -180,13 +180,17 @@ async def test_tool_calls(client: openai.AsyncOpenAI, setup: Setup, stream_first
                 for piece in ('{"city"', ':"Paris"}')
             ),
             chunk(delta(finish="tool_calls")),
+            chunk(usage=ANSWER["usage"]),
         )
 
     setup.upstream.handler = call_a_tool
 
     async def streamed() -> Any:
         async with client.chat.completions.stream(
-            model="m", messages=QUESTION, tools=TOOLS
+            model="m",
+            messages=QUESTION,
+            tools=TOOLS,
+            stream_options={"include_usage": True},
         ) as told:
             return await told.get_final_completion()
 
@@ -316,11 +320,9 @@ async def test_the_sdks_own_retries_honour_retry_after(base_url: str, setup: Set
     assert time.monotonic() - begin >= 1.9  # its own first pause is a quarter of that
 
 
-@pytest.mark.parametrize("usage_first", [False, True])
-async def test_two_streams_that_differ_in_usage_are_one_flight(
-    client: openai.AsyncOpenAI, setup: Setup, usage_first: bool
+async def test_a_stream_without_usage_joins_one_that_has_it(
+    client: openai.AsyncOpenAI, setup: Setup
 ) -> None:
-    """Usage comes to those who ask for it, if the one who asked first did."""
     opened = asyncio.Event()
 
     async def wait_for_both(exchange: Exchange) -> None:
@@ -335,15 +337,15 @@ async def test_two_streams_that_differ_in_usage_are_one_flight(
         return any([told.usage is not None async for told in stream])
 
     setup.upstream.handler = wait_for_both
-    first = asyncio.create_task(usage_of(usage_first))
+    first = asyncio.create_task(usage_of(True))
     while not setup.upstream.exchanges:
         await asyncio.sleep(0)
-    second = asyncio.create_task(usage_of(not usage_first))
+    second = asyncio.create_task(usage_of(False))
     collapsed = setup.metrics.registry.get_sample_value
     while not collapsed("reprise_collapsed_requests_total"):
         await asyncio.sleep(0)
     opened.set()
-    assert (await first, await second) == (usage_first, False)
+    assert (await first, await second) == (True, False)
     assert len(setup.upstream.exchanges) == 1
 
 

@@ -36,7 +36,9 @@ def event(index: int) -> bytes:
 
 
 FINISH = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+USAGE = b'data: {"choices":[],"usage":{"total_tokens":5}}\n\n'
 DONE = b"data: [DONE]\n\n"
+WITH_USAGE: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 
 
 class Paced:
@@ -64,7 +66,8 @@ class Paced:
             await self.permits.acquire()
             self.sent += 1
             await exchange.write(event(index))
-        await exchange.write(FINISH + DONE)
+        usage = USAGE if "stream_options" in exchange.document else b""
+        await exchange.write(FINISH + usage + DONE)
         await exchange.end()
 
     def let(self, events: int) -> None:
@@ -220,11 +223,11 @@ async def test_a_client_that_has_read_to_done_and_asks_again_hits(
     async def never_closes(exchange: Exchange) -> None:
         await exchange.read()
         await exchange.start(200, STREAM_TYPE)
-        await exchange.write(event(0) + FINISH + DONE)
+        await exchange.write(event(0) + FINISH + USAGE + DONE)
         await held.wait()
 
     setup.upstream.handler = never_closes
-    async with client.stream("POST", "chat/completions", json=chat(stream=True)) as response:
+    async with client.stream("POST", "chat/completions", json=chat(**WITH_USAGE)) as response:
         body = b""
         async for piece in response.aiter_raw():
             body += piece

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.labels import Labels, checked_labels
-from app.models import CacheKey, StoredEmbedding, StoredResponse
+from app.models import CacheKey, Fullness, StoredEmbedding, StoredResponse
 from app.stores import codec
 
 TEXTS = st.text(max_size=50)
@@ -84,7 +84,7 @@ def test_a_long_answer_is_packed_and_a_short_one_can_be_read_by_eye() -> None:
     assert codec.response_fields(short)["response"] == b'{"a": "b"}'
 
 
-OPTIONAL = {"prompt", "encoding", "stale"}
+OPTIONAL = {"prompt", "encoding", "stale", "fullness"}
 FIELDS = [name for name in codec.response_fields(STORED) if name not in OPTIONAL]
 
 
@@ -93,6 +93,12 @@ def test_what_was_written_before_answers_were_kept_stale_is_kept_while_it_is_fre
     del response["stale"], embedding["stale"]
     assert codec.response_of("d", response).stale_lifetime == 0
     assert codec.embedding_of("d", embedding).stale_lifetime == 0
+
+
+@pytest.mark.parametrize("fullness", Fullness)
+def test_how_full_an_answer_is_is_kept(fullness: Fullness) -> None:
+    stored = replace(STORED, fullness=fullness)
+    assert codec.response_of(stored.id, codec.response_fields(stored)) == stored
 
 
 @pytest.mark.parametrize("name", FIELDS)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
-from app.models import CacheKey, StoredEmbedding, StoredResponse
+from app.models import CacheKey, Fullness, StoredEmbedding, StoredResponse
 from app.stores import codec
 from app.stores.valkey_keys import EPOCH
 from tests.stores.valkey_fleet import EAST, KEYS, Fleet, entry, fleet_on, names
@@ -39,7 +39,9 @@ NEWER: Mapping[str, bytes] = {"version": b"2"}
 MORE: Mapping[str, bytes] = {"language": b"en", "shards": b"\xff\x00"}
 
 KEY = CacheKey("p1", "a", "What is Valkey?")
-READ = StoredResponse(KEY, "gpt-test", b'{"choices": []}', NOW, LIFETIME, EPOCH_THEN)
+READ = StoredResponse(
+    KEY, "gpt-test", b'{"choices": []}', NOW, LIFETIME, EPOCH_THEN, fullness=Fullness.PLAIN
+)
 READ_EMBEDDING = StoredEmbedding("e", "text-test", bytes(range(8)), 4, NOW, LIFETIME, EPOCH_THEN)
 
 
@@ -49,6 +51,20 @@ def test_what_the_first_version_wrote_is_read(more: Mapping[str, bytes]) -> None
     assert (read, read.epoch) == (READ, EPOCH_THEN)
     vector = codec.embedding_of("e", {**EMBEDDING, **more})
     assert (vector, vector.epoch) == (READ_EMBEDDING, EPOCH_THEN)
+
+
+@pytest.mark.parametrize(
+    ("completion", "fullness"),
+    [
+        (b'{"choices":[],"usage":{"total_tokens":5}}', Fullness.ALL),
+        (b'{"choices":[],"usage":null}', Fullness.PLAIN),
+        (rb'{"choices":[{"message":{"content":"\"usage\":{}"}}]}', Fullness.PLAIN),
+    ],
+)
+def test_an_answer_of_the_first_version_is_full_if_it_tells_its_usage(
+    completion: bytes, fullness: Fullness
+) -> None:
+    assert codec.response_of("a", {**RESPONSE, "response": completion}).fullness is fullness
 
 
 def test_what_is_written_the_first_version_reads() -> None:

@@ -62,5 +62,5 @@ def loses_characters(text: str) -> bool:
         return any((ord(c) < _SPACE and c not in "\t\n\r") or ord(c) == _DELETE for c in text)
     return any(
         (unicodedata.category(c) in _DROPPED and c not in "\t\n\r") or c in _DROPPED_TOO
-        for c in unicodedata.normalize("NFD", text)
+        for c in unicodedata.normalize("NFD", "".join(set(text)))
     )

@@ -31,6 +31,8 @@ _SHORT = 3  # letters
 
 _CODE = re.compile(r"```.*?(?:```|$)|`[^`\n]*`", re.DOTALL)
 _QUOTED = re.compile(r"\"[^\"\n]{1,200}\"|(?<!\w)'[^'\n]{1,200}'(?!\w)")
+_TWO_WORDS = re.compile(r"\w\W+\w")
+_LETTERS = re.compile(r"[^\W\d_]+")
 _TOKEN = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+|[.,;:!?()\u2026]")
 _ELISION = re.compile(r"^(?:l|d|c|j|n|s|m|t|qu|jusqu|lorsqu|puisqu)'(?=\w{2})")
 _SENTENCE_ENDS = frozenset(".!?:\u2026")
@@ -84,6 +86,13 @@ def _text_of(content: object) -> str:
     return "\n".join(text for part in parts if isinstance(text := part.get("text"), str))
 
 
+def _ends_of(text: str) -> str:
+    """Return the beginning and the end of a long text, where what is asked stands."""
+    if len(text) <= 2 * _WORTH_READING:
+        return text
+    return f"{text[:_WORTH_READING]}\n{text[-_WORTH_READING:]}"
+
+
 def year_of(now: float) -> int:
     """Give the year of a time; in its first two days, the one before."""
     return 1970 + int((now - _CALENDAR_ERROR) // _SECONDS_PER_YEAR)
@@ -94,9 +103,8 @@ def judge(text: str, year: int) -> Volatility:
 
     Of a long text the beginning and the end are read, where what is asked stands.
     """
-    if len(text) > 2 * _WORTH_READING:
-        text = f"{text[:_WORTH_READING]}\n{text[-_WORTH_READING:]}"
-    straight = straighten(_without(_CODE, text))
+    # NFKC may have made the straightened text longer again.
+    straight = _ends_of(straighten(_without(_CODE, _ends_of(text))))
     tokens = list(_tokens(_without(_QUOTED, straight)))
     masked = {
         index + offset
@@ -112,7 +120,7 @@ def judge(text: str, year: int) -> Volatility:
             if not _stands(phrase, tokens, index - phrase.index(token.text)):
                 continue
             if own is not None:
-                language = language or language_of(re.findall(r"[^\W\d_]+", straight.lower())) or ""
+                language = language or language_of(_LETTERS.findall(straight.lower())) or ""
             if own is None or language in {own, ""}:
                 bound = volatility
     return bound
@@ -121,7 +129,7 @@ def judge(text: str, year: int) -> Volatility:
 def _without(pattern: re.Pattern[str], text: str) -> str:
     """Take out what matches, unless that is nearly all there is."""
     rest = pattern.sub(" ( ", text)
-    return rest if re.search(r"\w+\W+\w", rest) else text
+    return rest if _TWO_WORDS.search(rest) else text
 
 
 def _tokens(text: str) -> Iterator[_Token]:

@@ -22,6 +22,11 @@ _ELISIONS = frozenset(("l", "d", "c", "j", "n", "s", "m", "t", "qu", "jusqu", "l
 _WRITTEN = MappingProxyType({"US": "usa", "U.S": "usa"})  # not `us`
 _SHORTEST_ACRONYM = 3  # letters
 
+_MOST_MARKS = 30  # in a row
+_MARKS = re.compile(rf"([^\w\s\x00-\x7f]{{{_MOST_MARKS}}})(?=[^\w\s\x00-\x7f])")
+_JOINER = "\u034f"  # COMBINING GRAPHEME JOINER, which no mark passes when they are put in order
+_MOST_GROWTH = 4  # times
+
 _ABBREVIATION = re.compile(r"(?:[^\W\d_]{1,2}\.)+[^\W\d_]{0,2}")
 _VERBATIM = re.compile(
     r"-{1,2}[^\W\d]"  # -r, --force
@@ -57,10 +62,18 @@ class Piece(NamedTuple):
 
 
 def straighten(text: str) -> str:
-    """Write the same characters the same way: compatibility forms, quotes and apostrophes."""
+    """Write the same characters the same way: compatibility forms, quotes and apostrophes.
+
+    A text that compatibility forms make several times longer keeps its own.
+    """
     if text.isascii():
         return text.translate(_STRAIGHT) if "`" in text else text
-    return unicodedata.normalize("NFKC", text).translate(_STRAIGHT)
+    # To put n marks in order takes CPython n² steps, so rows of them are parted (UAX #15 §13).
+    parted = _MARKS.sub(rf"\1{_JOINER}", text)
+    normal = unicodedata.normalize("NFKC", parted)
+    if len(normal) > _MOST_GROWTH * len(parted):
+        normal = unicodedata.normalize("NFC", parted)
+    return normal.translate(_STRAIGHT)
 
 
 def quoted(text: str) -> frozenset[str]:

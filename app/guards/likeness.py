@@ -14,6 +14,7 @@ _SHORTEST_WITHOUT_TWO = 8
 _MOST_LEFT_OUT = 2
 _BEGINNING = 3  # letters that two forms of a name share: `Quora`, `Quorans`
 _LONGEST_CUT = 6  # letters
+_LONGEST_WHOLE = 64  # letters of a name that another one may be cut from
 _INITIALS = range(2, 6)
 _ENDINGS = re.compile(
     r"s|es|e?d|ing|t?ed|ting|e?rs?|ors?|e?st|ions?|ations?|ments?|ly|al|ally|ive|y|ies|ied|ity|ness"
@@ -52,9 +53,11 @@ def may_be_the_same(x: Sequence[Term], y: Sequence[Term]) -> bool:
 
 def _is_cut_from(short: str, long: str) -> bool:
     """Tell whether a word has letters of another in order, from its first on, or its last ones."""
-    left = iter(long)
+    if len(short) > _LONGEST_CUT:
+        return False
+    left = iter(long[:_LONGEST_WHOLE])
     is_within = short[0] == long[0] and all(letter in left for letter in short)
-    return len(short) <= _LONGEST_CUT and (is_within or long.endswith(short))
+    return is_within or long.endswith(short)
 
 
 def is_short_for(name: Term, words: Sequence[str]) -> bool:

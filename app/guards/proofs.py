@@ -100,7 +100,9 @@ def _languages(pair: _Pair) -> bool:
 
 def _writing(pair: _Pair) -> bool:
     a, b = pair.a, pair.b
-    if has_own_encoding(a.encoded, b.raw) or has_own_encoding(b.encoded, a.raw):
+    if has_own_encoding(a.encoded, b.encoded, b.raw):
+        return True
+    if has_own_encoding(b.encoded, a.encoded, a.raw):
         return True
     return a.letters == b.letters and differ_in_literal_space(a.raw, b.raw)
 

@@ -19,7 +19,9 @@ _REACH = 5  # words after a negation
 _MERIDIEMS = MappingProxyType({"am": 0, "pm": 720})
 _HOUR = 60  # minutes
 _NOON = 12 * _HOUR
-_YEARS = range(1900, 2100)
+_YEARS = frozenset(range(1900, 2100))  # a range is searched number by number for a float
+_TENS = frozenset(range(20, 100, 10))
+_ONES = frozenset(range(10))
 _CENTURY = 100
 _FEWEST_CAPITALS = 4  # in a title
 _FEWEST_SHOUTED = 3  # words
@@ -241,7 +243,7 @@ class _Reader:
             value = self._year(at, lexicon.parse(piece.text))
         else:
             value = lexicon.numbers[piece.text]
-            if value in range(20, 100, 10) and lexicon.numbers.get(self._text(at + 1)) in range(10):
+            if value in _TENS and lexicon.numbers.get(self._text(at + 1)) in _ONES:
                 value += lexicon.numbers[self._text(at + 1)]
                 taken = 2
         while (times := lexicon.multipliers.get(self._text(at + taken))) is not None:

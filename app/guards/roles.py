@@ -91,13 +91,15 @@ def _is_done_to(a: Evidence, b: Evidence) -> bool:
     if a.lexicon is None:
         return False
     keys = {term.key for term in a.terms}
+    first = {word: at for at, word in reversed([*enumerate(b.frame)][1:])}
+    last = {word: at for at, word in enumerate(b.frame)}
     for doer, verb, other in zip(a.frame, a.frame[1:], a.frame[2:], strict=False):
         sufferer = a.lexicon.objects.get(other)
         if sufferer is None or not {doer, verb} <= keys or sufferer in a.plain:
             continue
-        at = next((at for at in range(1, len(b.frame)) if b.frame[at] == verb), 0)
+        at = first.get(verb, 0)
         is_passive = at > 1 and b.frame[at - _TWO] in a.lexicon.passive  # `why am I charged`
-        if at and b.frame[at - 1] == sufferer and doer in b.frame[at:] and not is_passive:
+        if at and b.frame[at - 1] == sufferer and last.get(doer, 0) >= at and not is_passive:
             return True
     return False
 

@@ -6,7 +6,9 @@ The shipped embedding model sees neither: it puts everything in lower case and s
 import re
 
 _HUMP = re.compile(r"[a-z0-9][A-Z]")
-_ENCODED = re.compile(r"[A-Za-z0-9+/_-]*(?:[a-z0-9][A-Z][A-Za-z0-9+/_-]*){3}=*")
+_FEWEST_HUMPS = 3
+_WORD = re.compile(r"[A-Za-z0-9+/_-]+=*")
+_MOST_ENCODED = 32  # words that another text has not; more are another text
 _SPACE = re.compile(r"\s+")
 _LITERAL = re.compile('[\n"`\u201c\u201d\u00ab\u00bb]')  # not apostrophes
 
@@ -15,7 +17,8 @@ def encoded_words(text: str) -> frozenset[str]:
     """Give the words in which case counts, such as `aGVsbG8`."""
     if _HUMP.search(text) is None:
         return frozenset()
-    return frozenset(_ENCODED.findall(text))
+    words = _WORD.findall(text)
+    return frozenset(word for word in words if len(_HUMP.findall(word)) >= _FEWEST_HUMPS)
 
 
 def letters_of(text: str) -> str:
@@ -23,10 +26,17 @@ def letters_of(text: str) -> str:
     return "".join(text.split()).lower()
 
 
-def has_own_encoding(words: frozenset[str], other: str) -> bool:
-    """Tell whether one of a text's encoded words stands in another text in another case only."""
+def has_own_encoding(words: frozenset[str], others: frozenset[str], other: str) -> bool:
+    """Tell whether one of a text's encoded words stands in another text in another case only.
+
+    `others` are the encoded words of that text. Of many words that are not among them none is
+    looked for: the texts say something else.
+    """
+    words -= others
     if not words:
         return False
+    if len(words) > _MOST_ENCODED:
+        return True
     lower = other.lower()
     return any(word not in other and word.lower() in lower for word in words)
 

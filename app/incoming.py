@@ -1,6 +1,7 @@
 """The client's side of a request: what it sent, and later its absence."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 
 from starlette.types import Receive, Scope
@@ -32,7 +33,7 @@ class Incoming:
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._read: list[bytes] = []
+        self._read: deque[bytes] = deque()
         self._ended = asyncio.Event()
         self._gone = False
 
@@ -53,7 +54,7 @@ class Incoming:
     async def stream(self) -> AsyncIterator[bytes]:
         """Give the body as it arrives."""
         while self._read:
-            yield self._read.pop(0)
+            yield self._read.popleft()
         while not self._ended.is_set():
             if piece := await self._next():
                 yield piece

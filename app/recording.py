@@ -170,7 +170,7 @@ class ChatRecording(Recording[Storable]):
             return
         for event in self._events.feed(chunk):
             self._take_event(event)
-        if self._events.unfinished == DONE:
+        if self._events.unfinished == [DONE]:
             self.is_complete = True  # clients read lines and may leave at this one
 
     def _take_end(self) -> None:

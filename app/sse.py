@@ -3,6 +3,7 @@
 The format: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 _BOM = b"\xef\xbb\xbf"
@@ -27,9 +28,9 @@ class EventParser:
         self._after_cr = False
 
     @property
-    def unfinished(self) -> str:
-        """The data so far of an event whose blank line has not come yet."""
-        return "\n".join(self._data)
+    def unfinished(self) -> Sequence[str]:
+        """The lines of data so far of an event whose blank line has not come yet."""
+        return self._data
 
     def feed(self, chunk: bytes) -> list[Event]:
         """Take the next bytes and give the events that they complete.
@@ -75,7 +76,7 @@ class EventParser:
         return []
 
     def _dispatch(self) -> list[Event]:
-        events = [Event(self.unfinished, self._type or "message")] if self._data else []
+        events = [Event("\n".join(self._data), self._type or "message")] if self._data else []
         self._data.clear()
         self._type = ""
         return events

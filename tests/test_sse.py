@@ -65,11 +65,11 @@ def test_a_named_event_keeps_its_name_to_itself() -> None:
 def test_an_event_that_lacks_its_blank_line_shows_what_it_has() -> None:
     parser = EventParser()
     assert parser.feed(b"data: [DO") == []
-    assert parser.unfinished == ""
+    assert not parser.unfinished
     assert parser.feed(b"NE]\n") == []
-    assert parser.unfinished == "[DONE]"
+    assert parser.unfinished == ["[DONE]"]
     assert parser.feed(b"\n") == [Event("[DONE]")]
-    assert parser.unfinished == ""
+    assert not parser.unfinished
 
 
 def test_a_byte_order_mark_is_skipped_at_the_start_only() -> None:

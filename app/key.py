@@ -172,11 +172,9 @@ def build_embedding_keys(
     skeleton = {n: v for n, v in embeddings.document.items() if n not in taken}
     partition = _partition(_must_match(request, embeddings.document, skeleton, rules), rules)
     # An embedding carries no tags: those of its request are part of its name instead.
-    tags = sorted((labels_of(request.headers) or NO_LABELS).tags)
-    return [
-        digest_of([partition, item, *tags], b"embedding", rules.secret)
-        for item in embeddings.inputs
-    ]
+    if tags := sorted((labels_of(request.headers) or NO_LABELS).tags):
+        partition = digest_of([partition, *tags], b"tags", rules.secret)
+    return [digest_of([partition, item], b"embedding", rules.secret) for item in embeddings.inputs]
 
 
 def _partition(exact: MustMatch, rules: KeyRules) -> str:

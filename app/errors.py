@@ -37,7 +37,7 @@ Foreign errors are mapped to these once, where they enter: those of the HTTP cli
 
 from typing import ClassVar, Literal
 
-Misread = Literal["not-json", "ambiguous-json", "unknown-body"]
+Misread = Literal["not-json", "ambiguous-json", "too-complex", "unknown-body"]
 """Why a body cannot be understood: a token that README explains."""
 
 Failure = Literal["store-unavailable", "embedder-unavailable", "verifier-unavailable", "defect"]

@@ -38,6 +38,8 @@ def _ambiguous(_: str) -> NoReturn:
 
 
 _DEEPEST = 200
+_MOST_PARTS = 50_000  # texts, names, arrays and objects; to parse so many takes up to 0.1 s
+_MOST_NUMBERS = 500_000  # to parse so many takes as long; embeddings requests have many tokens
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -49,12 +51,13 @@ _DECODER = json.JSONDecoder(
 def load_json(raw: bytes | str) -> Any:
     """Parse JSON that every parser reads alike.
 
-    Raises NotUnderstood for what is not JSON (`not-json`) and for what parsers read differently
+    Raises NotUnderstood for what is not JSON (`not-json`), for what parsers read differently
     (`ambiguous-json`): duplicate keys, NaN, infinite numbers, lone surrogates, and nesting that
-    some give up at (RFC 8259 §4, §6, §8.2, §9).
+    some give up at (RFC 8259 §4, §6, §8.2, §9), and for what has too many parts (`too-complex`).
     """
     try:
         text = raw if isinstance(raw, str) else raw.decode()
+        check_structure(text, _MOST_NUMBERS)
         document = _DECODER.decode(text)
         if text.count("[") + text.count("{") > _DEEPEST and _depth(document) > _DEEPEST:
             raise NotUnderstood("ambiguous-json")
@@ -65,6 +68,25 @@ def load_json(raw: bytes | str) -> Any:
     except (ValueError, RecursionError):
         raise NotUnderstood("not-json") from None
     return document
+
+
+def check_structure(text: str, most_numbers: float = math.inf) -> None:
+    """Raise NotUnderstood (`too-complex`) for JSON that takes long to parse, whatever its length.
+
+    A parser makes an object of each part without letting go of the interpreter's lock, so that no
+    other thread runs. Strings are left out before the rest is counted: a long text full of commas
+    is one part. Exact for JSON; of anything else, exact as far as a parser gets.
+    """
+    if len(text) <= _MOST_PARTS:
+        return
+    plain = text.replace(r"\\", "").replace(r"\"", "") if "\\" in text else text
+    parts = plain.count('"') // 2
+    if parts <= _MOST_PARTS:
+        between = "".join(plain.split('"')[::2])
+        parts += between.count("[") + between.count("{")
+        if parts <= _MOST_PARTS and between.count(",") <= most_numbers:
+            return
+    raise NotUnderstood("too-complex")
 
 
 def _depth(document: object) -> int:
@@ -110,7 +132,7 @@ class ChatRequest:
     def parse(cls, body: bytes) -> "ChatRequest":
         """Read the body of a request.
 
-        Raises NotUnderstood (`not-json`, `ambiguous-json`, `unknown-body`).
+        Raises NotUnderstood (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
         """
         document = load_json(body)
         if not isinstance(document, dict):

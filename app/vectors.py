@@ -15,12 +15,14 @@ import orjson
 from numpy.typing import NDArray
 
 from app.errors import NotUnderstood
-from app.openai import JsonObject, load_json
+from app.openai import JsonObject, check_structure, load_json
 
 Input = str | list[int]
 """What is embedded: a text, or its tokens."""
 
 Encoding = Literal["float", "base64"]
+
+_MOST_INPUTS = 4096  # each has a key of its own; OpenAI takes 2048
 
 _ITEM = frozenset({"object", "index", "embedding"})
 
@@ -54,7 +56,7 @@ class EmbeddingsRequest:
     def parse(cls, body: bytes) -> "EmbeddingsRequest":
         """Read the body of a request.
 
-        Raises NotUnderstood (`not-json`, `ambiguous-json`, `unknown-body`).
+        Raises NotUnderstood (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
         """
         document = load_json(body)
         if not isinstance(document, dict) or not isinstance(document.get("model"), str):
@@ -87,6 +89,7 @@ class EmbeddingsAnswer:
 
         Raises NotUnderstood for anything else.
         """
+        check_structure(body.decode("latin-1"))  # whatever the encoding, structure is ASCII
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError:
@@ -132,6 +135,8 @@ def _inputs(value: object) -> list[Input]:
         return [value]
     if not isinstance(value, list) or not value:
         _unknown()
+    if type(value[0]) is not int and len(value) > _MOST_INPUTS:
+        raise NotUnderstood("too-complex")
     if all(type(item) is int for item in value):
         return [value]
     if all(isinstance(item, str) for item in value) or all(map(_is_tokens, value)):

@@ -48,7 +48,7 @@ def test_json_that_parsers_read_differently_is_refused(raw: bytes) -> None:
         b'\xef\xbb\xbf{"a":1}',
         b'{"a":"\xff"}',
         b'{"a":"\xed\xa0\x80"}',
-        b"[" * 100_000,
+        b"[" * 40_000,
         b"9" * 5_000,
     ],
 )
@@ -60,6 +60,37 @@ def test_what_is_not_json_is_refused(raw: bytes) -> None:
 def test_nesting_is_read_as_deep_as_anyone_writes_it() -> None:
     assert load_json(b"[" * 199 + b"1" + b"]" * 199)
     assert len(load_json(b"[" + b"[1]," * 1000 + b"1]")) == 1001
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"[" * 60_000,
+        b"[" + b"[]," * 50_000 + b"1]",
+        b"[" + b'"",' * 60_000 + b"1]",
+        rb'["\\",' + rb'"\"\\\"",' * 60_000 + b"1]",
+        b"[" + b"1," * 600_000 + b"1]",
+        b"{" + b",".join(b'"%d":{}' % number for number in range(30_000)) + b"}",
+    ],
+)
+def test_json_of_too_many_parts_is_refused(raw: bytes) -> None:
+    with pytest.raises(NotUnderstood, match=r"^too-complex$"):
+        load_json(raw)
+
+
+@pytest.mark.parametrize(
+    "text", ["a, b: [c] {d}", '"', r"\"", "\\", r"\\\"[", "[[", '{"a": [1, 2]}, ', "\u6f22,\n"]
+)
+def test_a_long_text_is_one_part_whatever_is_in_it(text: str) -> None:
+    document = {"a": text * 60_000, "b": [text[-1] * 60_000, "\\"]}
+    for raw in (json.dumps(document), json.dumps(document, ensure_ascii=False)):
+        assert load_json(raw) == document
+
+
+def test_as_many_parts_as_are_real_are_read() -> None:
+    raw = json.dumps([{"role": "user", "content": "a"}] * 9_000).encode()
+    assert len(load_json(raw)) == 9_000
+    assert len(load_json(json.dumps([*range(300_000)]))) == 300_000
 
 
 def test_an_escaped_pair_of_surrogates_is_one_character() -> None:

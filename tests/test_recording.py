@@ -186,6 +186,14 @@ def test_nothing_that_an_upstream_sends_can_make_it_raise(data: bytes) -> None:
         Recorded(*headers).play(data)
 
 
+@pytest.mark.parametrize("headers", [JSON_TYPE, STREAM_TYPE])
+def test_an_answer_of_too_many_parts_is_not_kept(headers: Header) -> None:
+    answer = b'{"choices":[' + b"{}," * 60_000 + b"{}]}"
+    data = answer if headers == JSON_TYPE else b"data: " + answer + b"\n\n"
+    recorded = Recorded(headers, max_bytes=1_000_000).play(data)
+    assert (recorded.kept, recorded.reason) == ([], "too-complex")
+
+
 def test_deep_nesting_cannot_make_it_raise() -> None:
     deep = b'{"choices":[{"index":0,"delta":' + b'{"a":' * 900 + b"1" + b"}" * 900 + b"}]}"
     recorded = Recorded(STREAM_TYPE).play(*[b"data: " + deep + b"\n\n"] * 2, DONE)

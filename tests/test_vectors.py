@@ -154,3 +154,15 @@ def test_what_else_an_item_holds_is_noticed() -> None:
     item = {"object": "embedding", "index": 0, "embedding": [0.5]}
     assert EmbeddingsAnswer.parse(answer(data=[item]), 1).is_all
     assert not EmbeddingsAnswer.parse(answer(data=[{**item, "sparse": {}}]), 1).is_all
+
+
+def test_an_answer_of_too_many_parts_is_not_understood() -> None:
+    with pytest.raises(NotUnderstood, match=r"^too-complex$"):
+        EmbeddingsAnswer.parse(b'{"data":[' + b"{}," * 60_000 + b"{}]}", 1)
+
+
+def test_more_inputs_than_are_asked_for_at_once_are_not_read() -> None:
+    with pytest.raises(NotUnderstood, match=r"^too-complex$"):
+        EmbeddingsRequest.parse(json.dumps({"model": "m", "input": ["a"] * 4097}).encode())
+    tokens = [*range(100_000)]
+    assert EmbeddingsRequest.parse(json.dumps({"model": "m", "input": tokens}).encode()).inputs

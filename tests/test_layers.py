@@ -30,6 +30,7 @@ LAYERS = [
         "guards.lexicon",
         "guards.lexing",
         "guards.languages",
+        "guards.codes",
         "guards.evidence",
         "guards.likeness",
         "guards.requests",

@@ -1,9 +1,12 @@
 """What a text says that another must say too, gathered once."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, localcontext
 from typing import NamedTuple
 
+from app.guards.codes import Row
 from app.guards.lexicon import Lexicon, Place, load_units
 from app.guards.lexing import Kind
 
@@ -15,19 +18,34 @@ CURRENCIES = load_units("currencies")
 
 UNITS = load_units("units") | CURRENCIES
 
+_ONE = Decimal(1)
+_BRIEF = 2  # letters
+
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
     """A number and what it counts; `unit` is empty where none is told.
 
+    `zeros` is how many it begins with, where that makes it a code and no amount: `007`.
+
     `is_of_a_thing` says that it follows a word that it tells more of: `Python 3`, `Android 6.0`;
     `is_a_bound` that a comparison precedes it: `after 6`, `under 15000`.
     """
 
-    value: float
+    value: Decimal
     unit: str = ""
     is_of_a_thing: bool = False
     is_a_bound: bool = False
+    zeros: int = 0
+
+    @property
+    def amount(self) -> "Amount":
+        """What makes it the same number as another one: `1.50` and `1.5`, not `007` and `07`."""
+        return self.value, self.zeros
+
+
+Amount = tuple[Decimal, int]
+"""A number, and the zeros that it begins with where it is a code."""
 
 
 class Term(NamedTuple):
@@ -48,6 +66,11 @@ class Term(NamedTuple):
     def key(self) -> str:
         """The one name under which it is compared first."""
         return self.classes[0]
+
+    @property
+    def is_abbreviation(self) -> bool:
+        """Whether it is so short and rare that it names something: an airline, an airport."""
+        return self.kind is Kind.WORD and len(self.word) == _BRIEF and not self.is_common
 
     def is_in(self, words: frozenset[str]) -> bool:
         """Tell whether it stands in a text, under any of its names."""
@@ -72,7 +95,8 @@ class Evidence(NamedTuple):
     guard and group which of the alternatives are named, `narrowing` those places whose naming
     alone changes the question, `narrowing_requests` those where it does if either text is a
     request, `ways` by `from` and `to` what follows. `is_request` says that it asks for things,
-    or for what is told of them: `all trains to Ghent`.
+    or for what is told of them: `all trains to Ghent`. `codes` are the words in which letters and
+    digits take turns, `rows` the numbers that follow one another, as in `4111 1111 1111 1111`.
     """
 
     raw: str
@@ -87,9 +111,11 @@ class Evidence(NamedTuple):
     words: frozenset[str]
     plain: Set[str]
     quantities: tuple[Quantity, ...]
-    vague_numbers: Set[float]
+    vague_numbers: Set[Decimal]
     quotes: frozenset[str]
     verbatims: Set[str]
+    codes: Set[str]
+    rows: Set[Row]
     negations: int
     denied: Set[str]
     is_softened: bool
@@ -100,7 +126,15 @@ class Evidence(NamedTuple):
     is_request: bool
 
 
-def in_base_unit(quantity: Quantity) -> tuple[str, float]:
+def in_base_unit(quantity: Quantity) -> tuple[str, Amount]:
     """Give the base that a quantity measures in, and how many of it there are."""
-    base, factor = UNITS.get(quantity.unit, (quantity.unit, 1.0))
-    return base, round(quantity.value * factor, 9)
+    base, factor = UNITS.get(quantity.unit, (quantity.unit, _ONE))
+    with exactly():
+        return base, (quantity.value * factor, quantity.zeros)
+
+
+@contextmanager
+def exactly() -> Iterator[None]:
+    """Calculate with decimal numbers of any length without rounding; nothing may be divided."""
+    with localcontext(Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)):
+        yield

@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import Enum, auto
 from pathlib import Path
 from types import MappingProxyType
@@ -97,8 +98,8 @@ class Lexicon:
     look_up: Callable[[str], Word]
     phrases: Mapping[tuple[str, str], tuple[Phrase, ...]]
     beginnings: frozenset[str]
-    numbers: Mapping[str, float]
-    multipliers: Mapping[str, float]
+    numbers: Mapping[str, Decimal]
+    multipliers: Mapping[str, Decimal]
     vague: frozenset[str]
     comparing: frozenset[str]
     joints: frozenset[str]
@@ -131,8 +132,8 @@ class Lexicon:
         """Tell whether all nouns are written with a capital."""
         return self.language == "de"
 
-    def parse(self, digits: str) -> float:
-        """Read digits with separators: `1,000.5` in English, `1.000,5` elsewhere."""
+    def parse(self, digits: str) -> Decimal:
+        """Read digits with separators, exactly: `1,000.5` in English, `1.000,5` elsewhere."""
         point, comma = (".", ",") if self.language == "en" else (",", ".")
         if 0 <= digits.find(point) < digits.rfind(comma):
             point, comma = comma, point  # written the other way
@@ -142,9 +143,9 @@ class Lexicon:
             and len(others) == 1
             and len(others[0].partition(point)[0]) != _GROUP
         ):
-            return float(digits.replace(comma, "."))  # a decimal fraction, the other way
+            return Decimal(digits.replace(comma, "."))  # a decimal fraction, the other way
         whole, _, fraction = digits.replace(comma, "").partition(point)
-        return float(f"{whole}.{fraction.replace(point, '')}")
+        return Decimal(f"{whole}.{fraction.replace(point, '')}")
 
 
 def load(language: str) -> Lexicon:
@@ -160,10 +161,10 @@ def load(language: str) -> Lexicon:
         phrases=MappingProxyType(phrases),
         beginnings=frozenset(first for first, _ in phrases),
         numbers=MappingProxyType(
-            {word: float(value.strip("~")) for word, value in numbers.items() if value[0] != "*"}
+            {word: Decimal(value.strip("~")) for word, value in numbers.items() if value[0] != "*"}
         ),
         multipliers=MappingProxyType(
-            {word: float(value[1:]) for word, value in numbers.items() if value[0] == "*"}
+            {word: Decimal(value[1:]) for word, value in numbers.items() if value[0] == "*"}
         ),
         vague=frozenset(word for word, value in numbers.items() if value[0] == "~"),
         comparing=frozenset(_words(sections["comparing"])),
@@ -243,13 +244,13 @@ class _Words:
         return not self.common.isdisjoint({text, stem, _cut(stem, _DEGREES)})
 
 
-def load_units(section: str) -> MappingProxyType[str, tuple[str, float]]:
+def load_units(section: str) -> MappingProxyType[str, tuple[str, Decimal]]:
     """Read units: a name gives the base that it measures in, and the factor to it."""
-    units: dict[str, tuple[str, float]] = {}
+    units: dict[str, tuple[str, Decimal]] = {}
     for first, *names in _read("units.txt")[section]:
         name, _, measure = first.partition("=")
         factor, _, base = measure.partition("*")
-        units |= dict.fromkeys([name, *names], (base, float(factor)))
+        units |= dict.fromkeys([name, *names], (base, Decimal(factor)))
     return MappingProxyType(units)
 
 

@@ -8,8 +8,10 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import takewhile
 
+from app.guards.codes import are_in_another_order, has_own_code
 from app.guards.evidence import CLOCK, Evidence, Quantity, Term, in_base_unit
 from app.guards.lexicon import Lexicon
 from app.guards.lexing import Kind
@@ -29,7 +31,6 @@ _MOST_ELSE = 4  # other words that only one text has
 _MOST_NARROWING = 6  # of them, those that narrow the question included
 _MOST_BESIDE = 1  # beside a denial, or beside other names; with more it is another wording
 _SHORTEST_STEM = 4  # letters after a prefix that negates
-_CODE = 2  # letters
 _TERSE = 16  # words
 _NOTHING: frozenset[str] = frozenset()
 
@@ -111,7 +112,9 @@ def _numbers(pair: _Pair) -> bool:
     a, b = pair.a, pair.b
     if not a.quantities and not b.quantities:
         return False
-    left, right = _cancelled(a.quantities, b.quantities, lambda quantity: quantity.value)
+    if are_in_another_order(a.rows, b.rows):
+        return True
+    left, right = _cancelled(a.quantities, b.quantities, lambda quantity: quantity.amount)
     left, right = _cancelled(left, right, in_base_unit)
     if len(a.quantities) != len(b.quantities):  # else each has its counterpart
         left = [quantity for quantity in left if quantity.value not in b.vague_numbers]
@@ -158,15 +161,15 @@ def _units(pair: _Pair) -> bool:
     )
 
 
-def _units_of(text: Evidence) -> Mapping[float, Set[str]]:
+def _units_of(text: Evidence) -> Mapping[Decimal, Set[str]]:
     """Give by value what there is so much of; the empty unit where none is told."""
-    units: defaultdict[float, set[str]] = defaultdict(set)
+    units: defaultdict[Decimal, set[str]] = defaultdict(set)
     for quantity in text.quantities:
         units[quantity.value].add(quantity.unit)
     return units
 
 
-def _has_another_unit(value: float, units: Set[str], others: Set[str]) -> bool:
+def _has_another_unit(value: Decimal, units: Set[str], others: Set[str]) -> bool:
     """Tell whether one of some units is none of the others, all of which are told."""
     if "" in others or CLOCK in others:
         return False
@@ -189,6 +192,8 @@ def _has_own_quote(one: Evidence, other: Evidence) -> bool:
 
 def _identifiers(pair: _Pair) -> bool:
     a, b = pair.a, pair.b
+    if all(has_own_code(x.codes, y.codes, y.letters) for x, y in ((a, b), (b, a))):
+        return True
     left, right = a.verbatims - b.words, b.verbatims - a.words
     return bool((left and (right or _has_own_quote(b, a))) or (right and _has_own_quote(a, b)))
 
@@ -305,7 +310,7 @@ def _names(pair: _Pair) -> bool:
     others = pair.rest - len(left) - len(right)
     if left and right and others <= _MOST_BESIDE and not are_written_alike(left, right):
         return True
-    codes = [any(map(_is_code, terms)) for terms in (pair.left, pair.right)]
+    codes = [any(term.is_abbreviation for term in terms) for terms in (pair.left, pair.right)]
     if all(codes) or not pair.asks_for_things:
         return all(codes)
     if any(codes) or left or right:
@@ -319,11 +324,6 @@ def _has_other_places(one: Evidence, other: Evidence) -> bool:
         place[0] is Guard.NAMES and not names <= other.alternatives.get(place, _NOTHING)
         for place, names in one.alternatives.items()
     )
-
-
-def _is_code(term: Term) -> bool:
-    """Tell whether a word is so short and rare that it names something: an airline, an airport."""
-    return term.kind is Kind.WORD and len(term.word) == _CODE and not term.is_common
 
 
 def _have_names_of_their_own(pair: _Pair) -> bool:

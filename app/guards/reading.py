@@ -3,9 +3,11 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from types import MappingProxyType
 
-from app.guards.evidence import CLOCK, CURRENCIES, UNITS, Evidence, Quantity, Term
+from app.guards.codes import codes_of, rows_of
+from app.guards.evidence import CLOCK, CURRENCIES, UNITS, Evidence, Quantity, Term, exactly
 from app.guards.languages import LATIN, language_of, script_of
 from app.guards.lexicon import LANGUAGES, Lexicon, Narrowing, Place, Word, load
 from app.guards.lexing import Kind, Piece, pieces, quoted, straighten
@@ -19,12 +21,15 @@ _REACH = 5  # words after a negation
 _MERIDIEMS = MappingProxyType({"am": 0, "pm": 720})
 _HOUR = 60  # minutes
 _NOON = 12 * _HOUR
-_YEARS = frozenset(range(1900, 2100))  # a range is searched number by number for a float
-_TENS = frozenset(range(20, 100, 10))
+_HOURS = 24
+_DAY = _HOURS * _HOUR
+_YEARS = range(1900, 2100)
+_TENS = frozenset(range(20, 100, 10))  # a range is searched number by number for a Decimal
 _ONES = frozenset(range(10))
 _CENTURY = 100
 _FEWEST_CAPITALS = 4  # in a title
 _FEWEST_SHOUTED = 3  # words
+_SHORTEST_CODE = 3  # digits; of fewer a zero at the beginning tells nothing: `07:30`, May 07
 _LONG = 3  # letters; shorter words may be initials
 _TITLE = 0.7  # of its words have a capital
 
@@ -37,7 +42,8 @@ def examine(text: str) -> Evidence:
     texts = [piece.text for piece in found]
     language = language_of(texts) if script == LATIN else None
     lexicon = _LEXICONS.get(language or _UNKNOWN) if script == LATIN else None
-    notes = _Reader(found, lexicon or _LEXICONS[_UNKNOWN]).read()
+    with exactly():
+        notes = _Reader(found, lexicon or _LEXICONS[_UNKNOWN]).read()
     is_request = lexicon is not None and asks_for_things(texts, lexicon)
     names = [name for term in notes.terms for name in (term.word, *term.classes)]
     return Evidence(
@@ -56,6 +62,8 @@ def examine(text: str) -> Evidence:
         vague_numbers=notes.vague_numbers,
         quotes=quoted(straight),
         verbatims=notes.verbatims,
+        codes=codes_of(straight),
+        rows=rows_of(straight),
         negations=notes.negations,
         denied=notes.denied,
         is_softened=notes.is_softened,
@@ -75,7 +83,7 @@ class _Notes:
     terms: list[Term] = field(default_factory=list)
     plain: set[str] = field(default_factory=set)
     quantities: list[Quantity] = field(default_factory=list)
-    vague_numbers: set[float] = field(default_factory=set)
+    vague_numbers: set[Decimal] = field(default_factory=set)
     verbatims: set[str] = field(default_factory=set)
     negations: int = 0
     denied: set[str] = field(default_factory=set)
@@ -226,15 +234,18 @@ class _Reader:
             notes.frame.append(word)
             return 1
         before = notes.frame[-1] if notes.frame else ""
-        if not unit and value in _YEARS:
+        if not unit and _is_year(value):
             before = ""
         last = notes.terms[-1] if notes.terms else None
         is_of_a_thing = last is not None and last.kind is not Kind.NUMBER and before == last.key
-        notes.quantities.append(Quantity(value, unit, is_of_a_thing, before in lexicon.comparing))
-        self._add(Term(f"{value:g}", (f"{value:g}",), Kind.NUMBER))
+        is_a_bound = before in lexicon.comparing
+        zeros = _zeros(word) if taken + more == 1 else 0
+        notes.quantities.append(Quantity(value, unit, is_of_a_thing, is_a_bound, zeros))
+        written = _written(value)
+        self._add(Term(written, (written,), Kind.NUMBER))
         return taken + more
 
-    def _value(self, at: int) -> tuple[float, int]:
+    def _value(self, at: int) -> tuple[Decimal, int]:
         """Read what tells a number's value, and how many pieces it takes."""
         lexicon = self._lexicon
         piece = self._pieces[at]
@@ -251,24 +262,24 @@ class _Reader:
             taken += 1
         return value, taken
 
-    def _year(self, at: int, value: float) -> float:
+    def _year(self, at: int, value: Decimal) -> Decimal:
         """Read the second of two years in a row: `2016-17`."""
         quantities = self._notes.quantities
         if not quantities or self._pieces[at - 1].kind is not Kind.NUMBER:
             return value
         after = quantities[-1].value + 1
-        return after if after in _YEARS and after % _CENTURY == value else value
+        return after if _is_year(after) and after % _CENTURY == value else value
 
-    def _unit(self, first: int, after: int, value: float) -> tuple[str, float, int]:
+    def _unit(self, first: int, after: int, value: Decimal) -> tuple[str, Decimal, int]:
         """Give a number's unit, its value in it, and how many pieces belong to a time of day."""
         following = self._text(after)
         if following == ":" and after + 1 < len(self._pieces):
             value = value * _HOUR + self._lexicon.parse(self._text(after + 1))
             meridiem = _MERIDIEMS.get(self._text(after + 2))
-            if meridiem is None:
+            if meridiem is None or value >= _DAY:
                 return CLOCK, value, 2
             return CLOCK, value % _NOON + meridiem, 3
-        if following in _MERIDIEMS:
+        if following in _MERIDIEMS and value <= _HOURS:
             return CLOCK, value * _HOUR % _NOON + _MERIDIEMS[following], 1
         if following in UNITS:
             return following, value, 0
@@ -287,6 +298,23 @@ class _Reader:
         is_title = names >= _FEWEST_CAPITALS and names > len(words) * _TITLE
         if is_title or self._lexicon.has_capital_nouns:
             self._notes.terms = [term._replace(is_name=False) for term in self._notes.terms]
+
+
+def _is_year(value: Decimal) -> bool:
+    return _YEARS.start <= value < _YEARS.stop and value == value.to_integral_value()
+
+
+def _zeros(digits: str) -> int:
+    """Count the zeros that a number begins with, if those may make it a code: `007`."""
+    if len(digits) < _SHORTEST_CODE or not digits.isdecimal():
+        return 0
+    return len(digits) - len(_written(Decimal(digits)))
+
+
+def _written(value: Decimal) -> str:
+    """Write a number as all others are that are equal to it."""
+    written = f"{value:f}"
+    return written.rstrip("0").rstrip(".") if "." in written else written
 
 
 def _is_shouted(found: Sequence[Piece]) -> bool:

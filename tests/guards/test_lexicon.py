@@ -1,3 +1,5 @@
+from decimal import Decimal
+
 import pytest
 
 from app.guards.lexicon import LANGUAGES, load, load_markers, load_units
@@ -69,10 +71,10 @@ def test_a_word_that_is_not_listed_is_not_remembered(word: str) -> None:
 def test_digits_are_read_as_the_language_writes_them(
     language: str, digits: str, value: float
 ) -> None:
-    assert load(language).parse(digits) == value
+    assert load(language).parse(digits) == Decimal(str(value))
 
 
 def test_units_measure_in_a_base() -> None:
     units = load_units("units")
     assert units["km"] == units["kilometres"] == ("metre", 1000)
-    assert units["mg"] == ("kilogram", 0.000001)
+    assert units["mg"] == ("kilogram", Decimal("0.000001"))

@@ -33,6 +33,31 @@ DIFFERENT = [
     (Guard.NUMBERS, "Wie viele Tage haben zwei Jahre?", "Wie viele Tage haben drei Jahre?"),
     (Guard.NUMBERS, "Combien font vingt-cinq euros ?", "Combien font vingt-six euros ?"),
     (Guard.NUMBERS, "¿Cuánto cuestan doce huevos?", "¿Cuánto cuestan diez huevos?"),
+    # numbers that no float tells apart, and codes
+    (
+        Guard.NUMBERS,
+        "Where is parcel 00340434161094042557?",
+        "Where is parcel 00340434161094042558?",
+    ),
+    (
+        Guard.NUMBERS,
+        "Is DE89 3704 0044 0532 0130 00 an IBAN?",
+        "Is DE89 3704 0044 0532 0130 01 an IBAN?",
+    ),
+    (Guard.NUMBERS, "Is DE89370400440532013000 right?", "Is DE89370400440532013001 right?"),
+    (Guard.NUMBERS, "Is 4111 1111 1111 1111 a card?", "Is 4111-1111-1111-1112 a card?"),
+    (Guard.NUMBERS, "Is 4111 1111 1111 1112 a card?", "Is 4111 1112 1111 1111 a card?"),
+    (Guard.NUMBERS, "Is ISBN 978-3-16-148410-0 in print?", "Is ISBN 978-3-61-148410-0 in print?"),
+    (Guard.NUMBERS, "who has +49 30 90182000001234567", "who has +49 30 90182000001234568"),
+    (Guard.NUMBERS, "who is agent 007", "who is agent 07"),
+    (Guard.NUMBERS, "is pi 3.14159265358979323846", "is pi 3.14159265358979323847"),
+    (Guard.NUMBERS, "is 90071992547409931 ms long", "is 90071992547409932 ms long"),
+    (Guard.NUMBERS, "is 12345678901234567890 km far", "is 12345678901234567890001 m far"),
+    (Guard.NUMBERS, "أين ٠٠٣٤٠٤٣٤١٦١٠٩٤٠٤٢٥٥٧", "أين ٠٠٣٤٠٤٣٤١٦١٠٩٤٠٤٢٥٥٨"),
+    (Guard.NUMBERS, "包裹00340434161094042557在哪里", "包裹00340434161094042558在哪里"),
+    (Guard.NUMBERS, "question 3 5 about things", "question 5 3 about things"),
+    (Guard.IDENTIFIERS, "what is 550e8400-e29b-41d4", "what is 550f8400-e29b-41d4"),
+    (Guard.IDENTIFIERS, "who owns AB12CD3456", "who owns AC12BD3456"),
     # the same letters, of another case or in other places
     (Guard.WRITING, "Decode aGVsbG8gd29ybGQ=", "Decode AGvSbg8GD29YBgq="),
     (Guard.WRITING, 'Count the spaces in "a b"', 'Count the spaces in "a   b"'),
@@ -214,6 +239,12 @@ DIFFERENT = [
 ]
 
 SAME = [
+    ("Is 4111 1111 1111 1111 a card?", "is 4111-1111-1111-1111 a card"),
+    ("Is 12345678901234567890 km far?", "is 12345678901234567890000 m far"),
+    ("Is 1.50 euro too much?", "Is 1.5 euro too much?"),
+    ("Is the train at 07:30?", "is the train at 7:30"),
+    ("who owns 550E-8400-E29B", "who owns 550e8400e29b"),
+    ("How long is 1h30m?", "how long is 1h 30m"),
     ("Who works at EY?", "Who works at Ernst & Young?"),
     ("Can I run a VPN at home?", "is a virtual private network of use at home"),
     ("Is WiFi on trains any good?", "what is Wi-Fi like on trains"),
@@ -418,6 +449,20 @@ def test_the_order_of_two_texts_does_not_matter(a: str, b: str) -> None:
 def test_nor_does_it_matter_where_words_have_changed_places(both: tuple[list[str], ...]) -> None:
     one, other = (examine(" ".join(words)) for words in both)
     assert set(refusals(one, other)) == set(refusals(other, one))
+
+
+@given(st.integers(0, 10**40), st.integers(0, 10**40), st.sampled_from(["is {}?", "{} km", "a{}b"]))
+def test_whole_numbers_differ_as_their_digits_do(one: int, other: int, text: str) -> None:
+    a, b = (examine(text.format(f"9{number}")) for number in (one, other))
+    assert bool(refusals(a, b)) == (one != other)
+
+
+@pytest.mark.parametrize("digits", ["7", "0", "7 ", "7-", "7,", "7.", "1a", "9 million "])
+def test_what_is_made_of_digits_is_read_in_no_time(digits: str) -> None:
+    begin = time.process_time()
+    a, b = examine(digits * 8000), examine(digits * 8000 + "8")
+    refusals(a, b)
+    assert time.process_time() - begin < 5
 
 
 def test_tables_of_thousands_of_numbers_are_compared_in_no_time() -> None:

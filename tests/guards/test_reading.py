@@ -1,3 +1,5 @@
+from decimal import Decimal
+
 import pytest
 
 from app.guards.evidence import CLOCK, Quantity
@@ -34,7 +36,31 @@ from app.models import Guard
     ],
 )
 def test_numbers_are_read(text: str, values: list[float]) -> None:
-    assert [quantity.value for quantity in examine(text).quantities] == values
+    exact = [Decimal(str(value)) for value in values]
+    assert [quantity.value for quantity in examine(text).quantities] == exact
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "zeros"),
+    [
+        ("parcel 00340434161094042557", "340434161094042557", 2),
+        ("agent 007", "7", 2),
+        ("agent 000", "0", 2),
+        ("gate 07", "7", 0),
+        ("0.50 of it", "0.5", 0),
+        ("pi is 3.14159265358979323846", "3.14159265358979323846", 0),
+        ("٠٠٣٤٠٤٣٤١٦١٠٩٤٠٤٢٥٥٧", "340434161094042557", 2),
+        (
+            "12345678901234567890123456789012345 million",
+            "12345678901234567890123456789012345000000",
+            0,
+        ),
+        ("90071992547409931 pm", "90071992547409931", 0),
+    ],
+)
+def test_digits_are_read_exactly(text: str, value: str, zeros: int) -> None:
+    (quantity,) = examine(text).quantities
+    assert (quantity.value, quantity.zeros) == (Decimal(value), zeros)
 
 
 @pytest.mark.parametrize(
@@ -57,10 +83,10 @@ def test_units_stand_beside_their_number(text: str, unit: str) -> None:
 @pytest.mark.parametrize(
     ("text", "quantity"),
     [
-        ("python 3", Quantity(3, is_of_a_thing=True)),
-        ("after 6", Quantity(6, is_a_bound=True)),
-        ("the 6", Quantity(6)),
-        ("elections 2016", Quantity(2016)),
+        ("python 3", Quantity(Decimal(3), is_of_a_thing=True)),
+        ("after 6", Quantity(Decimal(6), is_a_bound=True)),
+        ("the 6", Quantity(Decimal(6))),
+        ("elections 2016", Quantity(Decimal(2016))),
     ],
 )
 def test_what_precedes_a_number_tells_its_part(text: str, quantity: Quantity) -> None:

@@ -21,6 +21,7 @@
         ├── PassthroughDisabled  403
         ├── RouteNotFound        404
         ├── EntryNotFound        404
+        ├── HeadTooLarge         431
         ├── InternalError        500
         ├── WebSocketUnsupported 501
         ├── UpstreamUnreachable  502
@@ -123,7 +124,7 @@ class Refusal(RepriseError):
 
 
 class InvalidRequest(Refusal):
-    """A request to one of our own routes that cannot be understood."""
+    """A request to one of our own routes that cannot be understood, or what is no request."""
 
     status_code = 400
     type = "invalid_request_error"
@@ -178,6 +179,14 @@ class EntryNotFound(Refusal):
     status_code = 404
     type = "invalid_request_error"
     code = "entry_not_found"
+
+
+class HeadTooLarge(Refusal):
+    """What a request carries beside its body passes the limit (RFC 6585 §5)."""
+
+    status_code = 431
+    type = "invalid_request_error"
+    code = "head_too_large"
 
 
 class InternalError(Refusal):

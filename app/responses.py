@@ -37,7 +37,14 @@ async def respond(answer: Replay | Arriving, scope: Scope, incoming: Incoming, s
 
 
 async def refuse(refusal: Refusal, send: Send) -> None:
-    """Send an answer of our own, in OpenAI's error shape."""
+    """Send an answer of our own."""
+    headers, body = rendered(refusal)
+    await send({"type": "http.response.start", "status": refusal.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def rendered(refusal: Refusal) -> tuple[list[Header], bytes]:
+    """Return the headers and the body of an answer of our own, in OpenAI's error shape."""
     body = json.dumps(refusal.body()).encode()
     headers = [
         (b"content-type", b"application/json"),
@@ -45,8 +52,7 @@ async def refuse(refusal: Refusal, send: Send) -> None:
         (b"date", _date(int(time.time()))),
         *refusal.headers,
     ]
-    await send({"type": "http.response.start", "status": refusal.status_code, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    return headers, body
 
 
 @functools.lru_cache(maxsize=1)

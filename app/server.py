@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import re
 import signal
 import socket
 import threading
@@ -13,94 +12,13 @@ from typing import NoReturn
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.errors import ConfigurationError
+from app.protocol import HttpProtocol
 
 _KEEP_ALIVE_SECONDS = 75  # longer than any client's pool, so that it is the client who closes
 _BACKLOG = 2048
-_LAST_REQUEST_SECONDS = 0.5  # for a request that was on its way when the end began
 _BACKGROUND_SHUTDOWN = 5  # seconds
-_END_OF_HEAD = b"\r\n\r\n"
-_LONGEST_HEAD = 65_536
-_OFFER = re.compile(rb"(?i)\r\nupgrade[ \t]*:(?![^\r\n]*websocket)[^\r\n]*")
-
-
-class HttpProtocol(HttpToolsProtocol):
-    """Uvicorn's HTTP, which loses no body and no request.
-
-    Java's client sends `Upgrade: h2c` with everything. A server may ignore that (RFC 9110 §7.8),
-    but httptools takes all that follows the head for the other protocol. So the offer is taken
-    out of the head before it is parsed. WebSockets stay: the application refuses them.
-
-    A head is held back until it is whole only where a message surely begins, and looks like one.
-
-    At the end, a connection that waits for a request is not closed at once: one may be on its way,
-    and a client that cannot know whether it was acted on may not send it again. It is answered, and
-    its head says that the connection ends (RFC 9112 §9.6).
-    """
-
-    _is_between = True  # nothing of the next message has been parsed
-    _held = b""  # the head so far
-    _is_ending = False
-
-    def data_received(self, data: bytes) -> None:
-        if self._is_between:
-            data = self._held + data
-            if _END_OF_HEAD not in data and _may_begin_a_head(data):
-                self._unset_keepalive_if_required()
-                self._held = data
-                if len(data) > _LONGEST_HEAD:
-                    self.send_400_response("Request header fields too large.")
-                return
-            self._held = b""
-            data = _without_offers(data)
-        super().data_received(data)
-
-    def on_message_begin(self) -> None:
-        self._is_between = False
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        super().on_headers_complete()
-        if self._is_ending and self.cycle is not None:
-            self.cycle.keep_alive = False
-
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._is_between = True
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self._is_ending:
-            self._linger()
-
-    def shutdown(self) -> None:
-        self._is_ending = True
-        if self._is_idle():
-            self._linger()
-        elif not self.cycle.response_started:
-            self.cycle.keep_alive = False
-
-    def _linger(self) -> None:
-        self.loop.call_later(_LAST_REQUEST_SECONDS, self._close_if_idle)
-
-    def _close_if_idle(self) -> None:
-        if self._is_idle():
-            self.transport.close()
-
-    def _is_idle(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
-
-
-def _may_begin_a_head(data: bytes) -> bool:
-    """Tell whether more may make a head of it; what is none is the parser's to refuse."""
-    return data[:1].isupper() and b"\n\n" not in data
-
-
-def _without_offers(data: bytes) -> bytes:
-    head, end, rest = data.partition(_END_OF_HEAD)
-    return _OFFER.sub(b"", head) + end + rest
 
 
 class Server(uvicorn.Server):

@@ -131,6 +131,7 @@ LAYERS = [
         "settings",
         "logs",
         "main",
+        "protocol",
         "server",
         "workers",
         "demo",
@@ -168,7 +169,7 @@ LIBRARIES = {
     "starlette": {*LAYERS[5], "main"},
     "tokenizers": {"local_models"},
     "typer": {"cli"},
-    "uvicorn": {"server"},
+    "uvicorn": {"protocol", "server"},
     "valkey": {"stores.valkey_credentials", "stores.valkey_client", "stores.valkey_layout"},
     "yarl": {"transport"},
 }

@@ -135,10 +135,3 @@ async def test_a_websocket_is_refused_in_openais_shape(setup: tuple[Setup, str, 
     (answer,) = await talk(host, port, [upgrade], 1)
     assert answer.startswith(b"HTTP/1.1 501")
     assert b"websocket_unsupported" in answer
-
-
-async def test_a_head_without_end_is_refused(setup: tuple[Setup, str, int]) -> None:
-    _, host, port = setup
-    endless = b"GET /v1/models HTTP/1.1\r\nX-Long: " + b"x" * 70_000
-    (answer,) = await talk(host, port, [endless], 1)
-    assert answer.startswith(b"HTTP/1.1 400")

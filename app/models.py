@@ -33,7 +33,7 @@ Bypass = (
 Unfit = (
     Misread
     | Literal["status", "content-type", "content-encoding", "no-store", "too-large", "error"]
-    | Literal["incomplete", "finish-reason", "refusal", "audio", "empty"]
+    | Literal["incomplete", "finish-reason", "refusal", "audio", "empty", "invalid-json"]
 )
 """Why an answer is not stored: a token that README explains."""
 

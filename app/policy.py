@@ -13,9 +13,11 @@ from app.headers import CacheControl
 from app.labels import Labels
 from app.models import Bypass, Fullness, Neighbor, StoredResponse, Unfit
 from app.openai import ChatRequest, JsonObject
+from app.structured import Structure, has_broken_calls, has_broken_text
 
 _FINISHED = frozenset({"stop", "tool_calls", "function_call"})
 _MOST_CANDIDATES = 4  # what is worth being read word by word
+_FREE = Structure()
 _WHOLE = frozenset({None, "finish-reason", "refusal", "audio", "empty"})
 
 
@@ -106,10 +108,13 @@ def candidates(neighbors: Iterable[Neighbor], max_distance: float) -> list[Neigh
     return sorted(near, key=lambda neighbor: neighbor.distance)[:_MOST_CANDIDATES]
 
 
-def why_not_stored(completion: JsonObject, choices: int) -> Unfit | None:
+def why_not_stored(
+    completion: JsonObject, choices: int, structure: Structure = _FREE
+) -> Unfit | None:
     """Say why a completion must not be stored, or None if it may.
 
-    `choices` is how many were asked for: an answer with fewer is incomplete.
+    `choices` is how many were asked for: an answer with fewer is incomplete. `structure` is what
+    was asked for, too: an answer that does not parse would break every retry.
     """
     told = completion.get("choices")
     if completion.get("error") is not None:
@@ -121,7 +126,7 @@ def why_not_stored(completion: JsonObject, choices: int) -> Unfit | None:
     if {choice["index"] for choice in told} != set(range(len(told))):
         return "incomplete"
     for choice in told:
-        if reason := _why_not_choice(choice):
+        if reason := _why_not_choice(choice, structure):
             return reason
     return None
 
@@ -139,7 +144,7 @@ def _is_choice(choice: object) -> bool:
     )
 
 
-def _why_not_choice(choice: Mapping[str, Any]) -> Unfit | None:
+def _why_not_choice(choice: Mapping[str, Any], structure: Structure) -> Unfit | None:
     message = choice["message"]
     reason = choice.get("finish_reason")
     if choice.get("error") is not None:
@@ -151,10 +156,12 @@ def _why_not_choice(choice: Mapping[str, Any]) -> Unfit | None:
     if message.get("audio") is not None:
         return "audio"
     if _calls_a_tool(message):
-        return None
+        return "invalid-json" if has_broken_calls(message, structure) else None
     if reason != "stop":
         return "incomplete"
-    return "empty" if _is_empty(message.get("content")) else None
+    if _is_empty(message.get("content")):
+        return "empty"
+    return "invalid-json" if has_broken_text(message, structure) else None
 
 
 def _is_empty(content: object) -> bool:

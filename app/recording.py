@@ -18,6 +18,7 @@ from app.models import Fullness, Head, Unfit, Whole
 from app.openai import DONE, ChatRequest, JsonObject, load_json
 from app.policy import Limits
 from app.sse import Event, EventParser
+from app.structured import structure_of
 from app.vectors import EmbeddingsAnswer
 
 T = TypeVar("T")
@@ -158,6 +159,7 @@ class ChatRecording(Recording[Storable]):
         super().__init__(head, limits)
         self._choices = chat.choices
         self._entitled = chat.form.entitled
+        self._structure = structure_of(chat.document)
         self._events = EventParser()
         self._builder = CompletionBuilder()
 
@@ -190,7 +192,7 @@ class ChatRecording(Recording[Storable]):
     def _read(self) -> Storable:
         answer = self._builder.completion() if self._is_stream else self._document()
         completion: JsonObject = without_envelope(answer)
-        reason = policy.why_not_stored(completion, self._choices)
+        reason = policy.why_not_stored(completion, self._choices, self._structure)
         if policy.is_whole(reason):
             told = json.dumps(completion, ensure_ascii=False, separators=(",", ":")).encode()
             fullness = policy.fullness(completion, self._entitled)

@@ -320,6 +320,22 @@ async def test_an_answer_that_is_not_stored_is_shared_all_the_same() -> None:
     assert bench.count("reprise_not_stored_total", reason="finish-reason") == 1
 
 
+async def test_two_calls_that_a_stream_has_under_one_index_are_not_made_one() -> None:
+    bench = Bench()
+    opened, bench.upstream.before = gate()
+    told = [{"index": 0, "id": "", "function": {"name": "f", "arguments": a}} for a in ("{}", "{}")]
+    pieces = [event(delta(tool_calls=[call])) for call in told]
+    stream = FakeResponse([*pieces, event(delta("tool_calls")), event(usage=USAGE), DONE])
+    stream.headers = [STREAM_TYPE]
+    calls = [{"id": f"call_{at}", "function": call["function"]} for at, call in enumerate(told)]
+    whole = FakeResponse([json.dumps(completion(None, tool_calls=calls)).encode()])
+    bench.upstream.answer = by_form(whole, stream)
+    _, follower = await follow(bench, WITH_USAGE, WHOLE)
+    opened.set()
+    assert json.loads((await follower)[1])["choices"][0]["message"]["tool_calls"] == calls
+    assert len(bench.upstream.requests) == 2
+
+
 async def test_nobody_waits_for_the_end_of_an_answer_that_is_too_large_to_be_read() -> None:
     bench = Bench(max_bytes=2000)
     response = streamed(STREAM[0], event(delta(content="a" * 2000)), *STREAM[1:])

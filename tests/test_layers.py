@@ -43,6 +43,7 @@ LAYERS = [
         "key_parts",
         "selectors",
         "standing",
+        "structured",
         "policy",
         "volatility",
         "freshness",

@@ -33,7 +33,6 @@ from app.openai import ChatRequest, load_json
 from app.policy import Limits, bypass_reason
 from app.recording import ChatRecording
 from app.rendering import without_usage
-from app.server import _without_offers
 from app.sse import Event
 from app.vectors import EmbeddingsRequest
 
@@ -189,7 +188,6 @@ def read_headers(text: str) -> None:
     labels_of(lines)
     end_to_end(lines)
     _host_name(text)
-    _without_offers(value + b"\r\n\r\n")
 
 
 def read_told_headers(text: str) -> None:

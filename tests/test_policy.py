@@ -10,6 +10,7 @@ from app.headers import CacheControl
 from app.models import CacheKey, Neighbor, StoredResponse
 from app.openai import ChatRequest
 from app.policy import Limits
+from app.structured import Structure, structure_of
 from tests.fakes import completion
 
 NOW = 1000.0
@@ -140,6 +141,94 @@ def answer(content: object = "Hi!", finish: str | None = "stop", **message: Any)
 )
 def test_only_complete_answers_are_stored(document: dict[str, Any], reason: str | None) -> None:
     assert policy.why_not_stored(document, 1) == reason
+
+
+JSON_ONLY = Structure(is_json=True)
+NEEDY = Structure(demanding=frozenset(["f"]))
+
+
+def calls(*arguments: object, **fields: Any) -> dict[str, Any]:
+    told = [{"id": "c", "function": {"name": "f", "arguments": a}, **fields} for a in arguments]
+    return answer(None, "tool_calls", tool_calls=told)
+
+
+@pytest.mark.parametrize(
+    ("document", "structure", "is_broken"),
+    [
+        (answer('{"a": 1}'), JSON_ONLY, False),
+        (answer(' \n[1, 2.5e3, "\\u00e9"]\n'), JSON_ONLY, False),
+        (
+            answer([{"type": "text", "text": '{"a"'}, {"type": "text", "text": ":1}"}]),
+            JSON_ONLY,
+            False,
+        ),
+        (answer('{"a": ' + "9" * 5000 + "}"), JSON_ONLY, False),
+        (answer("Here it is: {}"), JSON_ONLY, True),
+        (answer("```json\n{}\n```"), JSON_ONLY, True),
+        (answer('{"a": NaN}'), JSON_ONLY, True),
+        (answer('{"a": 1}{"a": 2}'), JSON_ONLY, True),
+        (answer('{"a": 1'), JSON_ONLY, True),
+        (answer("[" * 100_000), JSON_ONLY, True),
+        (answer([{"type": "text", "text": "No."}]), JSON_ONLY, True),
+        (answer("No."), Structure(), False),
+        (answer("Let me see.", "tool_calls", tool_calls=TOOL_CALLS), JSON_ONLY, False),
+        (calls('{"path":"/etc/hosts"}'), Structure(), False),
+        (calls('{"path":"/etc/ho'), Structure(), True),
+        (calls('{"a":1}{"a":2}'), Structure(), True),
+        (calls("{}", '{"a"'), Structure(), True),
+        (calls("", None, {"a": 1}), Structure(), False),
+        (calls(""), NEEDY, True),
+        (calls("{}"), NEEDY, False),
+        (
+            answer(None, "function_call", function_call={"name": "f", "arguments": "{"}),
+            Structure(),
+            True,
+        ),
+        (answer(None, "function_call", function_call={"name": "f"}), NEEDY, True),
+        (
+            answer(
+                None,
+                "tool_calls",
+                tool_calls=[
+                    {"id": "c", "type": "custom", "custom": {"name": "f", "input": "ls -l"}}
+                ],
+            ),
+            NEEDY,
+            False,
+        ),
+    ],
+)
+def test_what_must_be_json_and_is_not_is_not_stored(
+    document: dict[str, Any], structure: Structure, is_broken: bool
+) -> None:
+    expected = "invalid-json" if is_broken else None
+    assert policy.why_not_stored(document, 1, structure) == expected
+
+
+def test_every_choice_that_must_be_json_is_read() -> None:
+    choices = [answer("{}")["choices"][0], {**answer("{")["choices"][0], "index": 1}]
+    assert policy.why_not_stored({"choices": choices}, 2, JSON_ONLY) == "invalid-json"
+
+
+@pytest.mark.parametrize(
+    ("fields", "structure"),
+    [
+        ({}, Structure()),
+        ({"response_format": {"type": "text"}}, Structure()),
+        ({"response_format": {"type": "json_object"}}, JSON_ONLY),
+        ({"response_format": {"type": "json_schema", "json_schema": {}}}, JSON_ONLY),
+        ({"response_format": "json", "tools": "f", "functions": 1}, Structure()),
+        ({"response_format": {"type": []}, "tools": [1, {}, {"function": 1}]}, Structure()),
+        ({"tools": [{"function": {"name": "f", "parameters": {"required": ["a"]}}}]}, NEEDY),
+        ({"functions": [{"name": "f", "parameters": {"required": ["a"]}}]}, NEEDY),
+        ({"tools": [{"function": {"name": "f", "parameters": {"required": []}}}]}, Structure()),
+        ({"tools": [{"function": {"name": 1, "parameters": {"required": ["a"]}}}]}, Structure()),
+    ],
+)
+def test_what_a_request_says_of_the_structure_is_read(
+    fields: dict[str, Any], structure: Structure
+) -> None:
+    assert structure_of(chat(**fields).document) == structure
 
 
 def test_every_choice_that_was_asked_for_must_be_there() -> None:

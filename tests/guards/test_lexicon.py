@@ -76,5 +76,5 @@ def test_digits_are_read_as_the_language_writes_them(
 
 def test_units_measure_in_a_base() -> None:
     units = load_units("units")
-    assert units["km"] == units["kilometres"] == ("metre", 1000)
+    assert units["km"] == units["kilometres"] == ("metre", Decimal(1000))
     assert units["mg"] == ("kilogram", Decimal("0.000001"))

@@ -1,0 +1,86 @@
+"""Answers that programs parse: does what must be JSON parse as it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+_JSON_FORMATS = frozenset({"json_object", "json_schema"})
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """What a request says of the answer's structure.
+
+    `is_json`: its text must be JSON. `demanding` are the functions that cannot be called without
+    arguments.
+    """
+
+    is_json: bool = False
+    demanding: frozenset[str] = frozenset()
+
+
+def structure_of(body: Mapping[str, Any]) -> Structure:
+    """Read the structure that the body of a chat completion request asks for."""
+    wanted = body.get("response_format")
+    kind = wanted.get("type") if isinstance(wanted, dict) else None
+    functions = [
+        *(tool.get("function") for tool in _objects(body.get("tools"))),
+        *_objects(body.get("functions")),
+    ]
+    demanding = {
+        function["name"]
+        for function in _objects(functions)
+        if isinstance(function.get("name"), str) and _demands(function.get("parameters"))
+    }
+    return Structure(isinstance(kind, str) and kind in _JSON_FORMATS, frozenset(demanding))
+
+
+def _objects(value: object) -> Sequence[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _demands(parameters: object) -> bool:
+    return isinstance(parameters, dict) and bool(parameters.get("required"))
+
+
+def has_broken_calls(message: Mapping[str, Any], structure: Structure) -> bool:
+    """Tell whether a message calls a function with arguments that do not parse.
+
+    No arguments are fine for a function that does not demand any, and the input of a custom tool
+    is any text.
+    """
+    functions = [call.get("function") for call in _objects(message.get("tool_calls"))]
+    called = _objects([*functions, message.get("function_call")])
+    return any(_is_broken(function, structure) for function in called)
+
+
+def _is_broken(function: Mapping[str, Any], structure: Structure) -> bool:
+    arguments = function.get("arguments")
+    if arguments in (None, ""):
+        return function.get("name") in structure.demanding
+    return isinstance(arguments, str) and not _parses(arguments)
+
+
+def has_broken_text(message: Mapping[str, Any], structure: Structure) -> bool:
+    """Tell whether a message that must be JSON is not."""
+    if not structure.is_json:
+        return False
+    content = message.get("content")
+    if isinstance(content, list):
+        texts = [part.get("text") for part in _objects(content) if part.get("type") == "text"]
+        content = "".join(text for text in texts if isinstance(text, str))
+    return not (isinstance(content, str) and _parses(content))
+
+
+def _parses(text: str) -> bool:
+    """Tell whether a text is JSON (RFC 8259) to the letter; numbers need not be read."""
+    try:
+        json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)

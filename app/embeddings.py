@@ -26,10 +26,10 @@ from app.models import (
     whole_ttl,
 )
 from app.parts import Budget
-from app.proxy import Rules
 from app.recording import EmbeddingsRecording, StorableEmbeddings
 from app.refreshing import Refreshes
 from app.relaying import relay
+from app.rules import Rules
 from app.singleflight import Flight, Reader
 from app.standby import Standby
 from app.store_parts import EmbeddingStorePart

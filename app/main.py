@@ -40,7 +40,8 @@ from app.middleware import (
 from app.models import Clock, EmbeddingModel, Kind
 from app.parts import EmbedderPart, VerifierPart
 from app.policy import Limits
-from app.proxy import Proxy, Rules
+from app.proxy import Proxy
+from app.rules import Rules
 from app.settings import Settings
 from app.simulator import SimulatedUpstream
 from app.store_parts import EmbeddingStorePart, StorePart

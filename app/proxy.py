@@ -15,7 +15,7 @@ from app.fleet import Lead
 from app.forwarding import NOT_CACHED, Forwarder, Forwarding, outgoing
 from app.headers import credentials
 from app.joining import Joined
-from app.key import KeyRules, build_key
+from app.key import build_key
 from app.key_parts import KeyParts, key_parts, parts_text
 from app.labels import labels_of
 from app.metrics import Metrics
@@ -39,6 +39,7 @@ from app.recent import Recent
 from app.recording import ChatRecording, Storable
 from app.refreshing import Refreshes, follow
 from app.relaying import relay
+from app.rules import Rules
 from app.singleflight import Flight, Reader, SingleFlight
 from app.standby import Standby
 from app.threads import by_size
@@ -49,14 +50,6 @@ _MOST_LOOKS = 3
 _QUESTIONS_KNOWN = 4096
 
 Answer = Replay | Reader | Joined | Standby | Forwarding
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What a deployment decides about requests."""
-
-    keys: KeyRules
-    limits: Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +217,8 @@ class Proxy:
             return
         look = partial(self._look, question)
         written = partial(self._cache.written, lookup.key)
-        async with self._forwarder.fleet.lead(_lease(lookup), look, written) as lead:
+        lease = lookup.key.digest + ("-plain" if lookup.entitled is Fullness.PLAIN else "")
+        async with self._forwarder.fleet.lead(lease, look, written) as lead:
             if lead.found:
                 await _give(flight, *lead.found)
             else:
@@ -397,12 +391,6 @@ def _miss(lookup: Lookup) -> CacheStatus:
         forward="request" if control.no_cache else forward,
         detail=lookup.failure,
     )
-
-
-def _lease(lookup: Lookup) -> str:
-    """Name the lease of an answer; who is entitled to more does not wait for one with less."""
-    kind = "-plain" if lookup.entitled is Fullness.PLAIN else ""
-    return f"{lookup.key.digest}{kind}"
 
 
 async def _give(flight: Flight, hit: Hit, answer: Replay) -> None:

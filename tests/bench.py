@@ -19,7 +19,8 @@ from app.metrics import Metrics
 from app.models import ClientRequest, Clock, Head, Header, Replay
 from app.parts import EmbedderPart, VerifierPart
 from app.policy import Limits
-from app.proxy import Proxy, Rules
+from app.proxy import Proxy
+from app.rules import Rules
 from app.store_parts import StorePart
 from tests.fakes import (
     FakeEmbedder,

@@ -15,7 +15,7 @@ from app.key import KeyRules
 from app.metrics import Metrics
 from app.models import ClientRequest, Head, Header
 from app.policy import Limits
-from app.proxy import Rules
+from app.rules import Rules
 from app.store_parts import EmbeddingStorePart
 from tests.bench import gate, read, settle
 from tests.fakes import FakeResponse, FakeStore, FakeUpstream, ManualClock, embeddings_json, numbers

@@ -45,6 +45,7 @@ LAYERS = [
         "standing",
         "structured",
         "policy",
+        "rules",
         "volatility",
         "freshness",
         "rendering",

@@ -36,9 +36,7 @@ class ValkeyLeases:
     async def renew(self, name: str, token: str, seconds: float) -> bool:
         """Let a lease last for so long from now; tell whether it still was ours."""
         key = self._keys.flight(name)
-        (renewed,) = await self._server.call(
-            ("EVAL", RENEW, 1, key, token, _milliseconds(seconds))
-        )
+        (renewed,) = await self._server.call(("EVAL", RENEW, 1, key, token, _milliseconds(seconds)))
         return bool(checked(renewed))
 
     async def release(self, name: str, token: str) -> None:

@@ -5,6 +5,7 @@ Whatever a client sends, what a connection holds of it is bounded before anybody
 
 import asyncio
 import re
+from typing import NoReturn
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -68,53 +69,52 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if not self._is_refused:
-            self._unset_keepalive_if_required()
-            self._unparsed += data
+            self._unparsed = self._unparsed + data if self._unparsed else data
             self._parse()
 
     def _parse(self) -> None:
         """Parse what has come, as far as it is the turn of that."""
         data, at = self._unparsed, 0
-        while at < len(data) and self._may_parse():
-            begin, end = self._next_piece(data, at)
+        while at < len(data):
+            if self._is_between:
+                if not self._is_idle():
+                    break
+                begin = at + _empty_lines(data, at) if data[at] in b"\r\n" else at
+                end = _end_of_head(data, begin)
+                piece = _OFFER.sub(b"", data[begin:end])
+            else:
+                end = self._end_in_body(data, at)
+                piece = data[at:end]
             if end == at:
-                if len(data) - at > self._allowance:
-                    self._refuse(HeadTooLarge(_TOO_LARGE))
                 break
             self._allowance -= end - at
-            if begin < end:
-                self._feed(data[begin:end])
+            if piece:
+                super().data_received(piece)
+            at = end
             if self._allowance < 0:
                 self._refuse(HeadTooLarge(_TOO_LARGE))
-            at = end
-        self._unparsed = b"" if self._is_refused else data[at:]
-        if self.flow.is_held or len(self._unparsed) > _LONGEST_HEAD:
-            self._hold()
+            if self._is_refused:
+                return
+        self._keep(data[at:])
 
-    def _feed(self, piece: bytes) -> None:
-        if self._is_between:
-            piece = _OFFER.sub(b"", piece)
-        super().data_received(piece)
-
-    def _may_parse(self) -> bool:
-        return not self._is_refused and (not self._is_between or self._is_idle())
-
-    def _next_piece(self, data: bytes, at: int) -> tuple[int, int]:
-        """Return where a piece begins and ends that belongs to one message.
-
-        The end is `at` if more must come first.
-        """
-        if self._is_between:
-            begin = len(data) - len(data[at:].lstrip(b"\r\n")) if data[at] in b"\r\n" else at
-            return begin, _end_of_head(data, begin)
+    def _end_in_body(self, data: bytes, at: int) -> int:
+        """Return an end that this message does not pass; `at` if more must come first."""
         if self._body_left:
-            return at, min(at + self._body_left, len(data))
-        self._cuts += 1
-        return at, _end_of_chunks(data, at, 0 if self._cuts < _CUTS else _COARSE)
+            return min(at + self._body_left, len(data))
+        end = _end_of_chunks(data, at, 0 if self._cuts < _CUTS else _COARSE)
+        self._cuts += data.endswith(_END_OF_HEAD, at, end)
+        return end
 
-    def _hold(self) -> None:
-        """Read no further while much of what was read is not parsed."""
-        was_held, self.flow.is_held = self.flow.is_held, len(self._unparsed) > _LONGEST_HEAD
+    def _keep(self, data: bytes) -> None:
+        """Keep bytes for later, and read no further while they are many."""
+        self._unparsed = data
+        if not data and not self.flow.is_held:
+            return
+        self._unset_keepalive_if_required()
+        if self._is_idle() and len(data) > self._allowance:
+            self._refuse(HeadTooLarge(_TOO_LARGE))
+            return
+        was_held, self.flow.is_held = self.flow.is_held, len(data) > _LONGEST_HEAD
         if self.flow.is_held:
             self.flow.pause_reading()
         elif was_held:
@@ -129,14 +129,15 @@ class HttpProtocol(HttpToolsProtocol):
         """Take a field of the head or of the trailers; uvicorn's code with a limit, for speed."""
         headers = self.headers
         if len(headers) >= _MOST_FIELDS:
-            self._refusal = HeadTooLarge(_TOO_LARGE)
-            raise self._refusal
+            self._fail()
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        if self._allowance < 0:
+            self._fail()
         super().on_headers_complete()
         self._is_in_head = False
         self._body_left = int(dict(self.headers).get(b"content-length", 0))
@@ -145,12 +146,18 @@ class HttpProtocol(HttpToolsProtocol):
         if self._is_ending or self.parser.should_upgrade():
             self.cycle.keep_alive = False
 
+    def _fail(self) -> NoReturn:
+        """Make the parser stop where it is."""
+        self._refusal = HeadTooLarge(_TOO_LARGE)
+        raise self._refusal
+
     def on_body(self, body: bytes) -> None:
         super().on_body(body)
-        size = len(body)
         if self._body_left:
-            self._body_left -= size
-        self._allowance = min(self._allowance + size * _EARNED, _LONGEST_HEAD)
+            self._body_left -= len(body)
+            self._allowance += len(body)
+        else:
+            self._allowance = min(self._allowance + len(body) * _EARNED, _LONGEST_HEAD)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -173,6 +180,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._is_refused:
             return
         self._is_refused = True
+        self._unparsed = b""
         self._unset_keepalive_if_required()
         if self._may_answer():
             if not self._is_idle():
@@ -185,6 +193,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         # To close with bytes unread would break off the answer, too (RFC 9112 §9.6).
         self.transport.write_eof()
+        self.flow.is_held = False
         self.flow.resume_reading()
         self.loop.call_later(_REFUSED_SECONDS, self.transport.close)
 
@@ -210,6 +219,12 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
+
+
+def _empty_lines(data: bytes, at: int) -> int:
+    """Return how many bytes of them there are."""
+    rest = data[at:]
+    return len(rest) - len(rest.lstrip(b"\r\n"))
 
 
 def _end_of_head(data: bytes, at: int) -> int:

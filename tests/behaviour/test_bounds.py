@@ -303,3 +303,13 @@ async def test_a_thousand_fields_are_enough(setup: tuple[Setup, str, int], field
     sent = LAST.replace(b"\r\n\r\n", b"\r\n" + b"a:b\r\n" * (fields - 2) + b"\r\n")
     answer = await exchange(host, port, sent)
     assert answer.startswith(b"HTTP/1.1 200 " if fields == 1000 else b"HTTP/1.1 431 ")
+
+
+async def test_a_head_that_is_too_long_goes_nowhere_even_if_it_comes_whole(
+    setup: tuple[Setup, str, int],
+) -> None:
+    proxy, host, port = setup
+    sent = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nX: %s\r\n\r\n" % (b"x" * 66_000)
+    answer = await exchange(host, port, sent)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert proxy.upstream.exchanges == []

@@ -1,5 +1,6 @@
 """Documents as hypothesis makes them up."""
 
+import json
 from typing import Any
 
 from hypothesis import strategies as st
@@ -25,12 +26,14 @@ def extras(*known: str) -> st.SearchStrategy[dict[str, Any]]:
     return st.dictionaries(names, values, max_size=2)
 
 
+# Arguments that are no JSON are not stored: `tests/behaviour/test_structured.py`.
+ARGUMENTS = st.just("") | st.dictionaries(WORD, JSON, max_size=3).map(json.dumps)
 TOOL_CALLS = st.lists(
     st.fixed_dictionaries(
         {
             "id": WORD,
             "type": st.just("function"),
-            "function": st.fixed_dictionaries({"name": WORD, "arguments": TEXT}),
+            "function": st.fixed_dictionaries({"name": WORD, "arguments": ARGUMENTS}),
         }
     ),
     min_size=1,

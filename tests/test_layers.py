@@ -32,6 +32,7 @@ LAYERS = [
         "guards.languages",
         "guards.codes",
         "guards.evidence",
+        "guards.quantities",
         "guards.likeness",
         "guards.requests",
         "guards.writing",

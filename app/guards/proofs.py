@@ -5,18 +5,17 @@ each in its own way; what one of them merely leaves out proves nothing unless al
 """
 
 import re
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
-from decimal import Decimal
 from itertools import takewhile
 
 from app.guards.codes import are_in_another_order, has_own_code
-from app.guards.evidence import CLOCK, Evidence, Quantity, Term, in_base_unit
+from app.guards.evidence import Evidence, Term, in_base_unit
 from app.guards.lexicon import Lexicon
 from app.guards.lexing import Kind
 from app.guards.likeness import are_related, are_written_alike, is_short_for, may_be_the_same
 from app.guards.order import common_ends
+from app.guards.quantities import cancelled, have_other_units
 from app.guards.roles import have_changed
 from app.guards.writing import differ_in_literal_space, has_own_encoding
 from app.models import Guard
@@ -114,8 +113,8 @@ def _numbers(pair: _Pair) -> bool:
         return False
     if are_in_another_order(a.rows, b.rows):
         return True
-    left, right = _cancelled(a.quantities, b.quantities, lambda quantity: quantity.amount)
-    left, right = _cancelled(left, right, in_base_unit)
+    left, right = cancelled(a.quantities, b.quantities, lambda quantity: quantity.amount)
+    left, right = cancelled(left, right, in_base_unit)
     if len(a.quantities) != len(b.quantities):  # else each has its counterpart
         left = [quantity for quantity in left if quantity.value not in b.vague_numbers]
         right = [quantity for quantity in right if quantity.value not in a.vague_numbers]
@@ -133,48 +132,8 @@ def _are_short(a: Evidence, b: Evidence) -> bool:
     return max(len(a.frame), len(b.frame)) <= _SHORT
 
 
-def _cancelled(
-    left: Sequence[Quantity], right: Sequence[Quantity], what: Callable[[Quantity], object]
-) -> tuple[list[Quantity], list[Quantity]]:
-    """Give what is left of either side when all that both have is taken away."""
-    both = Counter(map(what, left)) & Counter(map(what, right))
-    return _without(left, what, both), _without(right, what, both)
-
-
-def _without(
-    quantities: Sequence[Quantity], what: Callable[[Quantity], object], taken: Counter[object]
-) -> list[Quantity]:
-    missing, left = Counter(taken), []
-    for quantity in quantities:
-        if missing[what(quantity)]:
-            missing[what(quantity)] -= 1
-        else:
-            left.append(quantity)
-    return left
-
-
 def _units(pair: _Pair) -> bool:
-    a, b = _units_of(pair.a), _units_of(pair.b)
-    return any(
-        _has_another_unit(value, a[value], b[value]) or _has_another_unit(value, b[value], a[value])
-        for value in a.keys() & b.keys()
-    )
-
-
-def _units_of(text: Evidence) -> Mapping[Decimal, Set[str]]:
-    """Give by value what there is so much of; the empty unit where none is told."""
-    units: defaultdict[Decimal, set[str]] = defaultdict(set)
-    for quantity in text.quantities:
-        units[quantity.value].add(quantity.unit)
-    return units
-
-
-def _has_another_unit(value: Decimal, units: Set[str], others: Set[str]) -> bool:
-    """Tell whether one of some units is none of the others, all of which are told."""
-    if "" in others or CLOCK in others:
-        return False
-    bases = {in_base_unit(Quantity(value, other)) for other in others}
-    return any(in_base_unit(Quantity(value, u)) not in bases for u in units - {"", CLOCK})
+    return have_other_units(pair.a, pair.b)
 
 
 def _quotes(pair: _Pair) -> bool:

@@ -18,22 +18,22 @@ from dotenv import dotenv_values
 from pydantic import SecretStr
 
 from app import __version__
-from app.admin_client import AdminClient
-from app.carrying import export_entries, import_entries
-from app.curves import csv_of
-from app.demo import run_demo
-from app.embedders.local import LocalEmbedder
-from app.errors import BadInput, CallFailed, ConfigurationError
-from app.evaluation import Models, Scale, evaluate_pairs, read_pairs
-from app.figures import Report
-from app.logs import configure_logging
+from app.core.errors import BadInput, CallFailed, ConfigurationError
+from app.core.logs import configure_logging
+from app.inference.local_embedder import LocalEmbedder
+from app.inference.verifier import load_verifier
 from app.main import create_app
-from app.progress import Progress
-from app.replaying import read_stream, replay_stream
-from app.server import Server, listen, run_server, url_of
+from app.server.uvicorn_server import Server, listen, run_server, url_of
+from app.server.workers import Workers
 from app.settings import PREFIX, RETIRED, Settings, load_settings
-from app.verifier import load_verifier
-from app.workers import Workers
+from app.tools.admin_client import AdminClient
+from app.tools.curves import csv_of
+from app.tools.demo import run_demo
+from app.tools.evaluate import Models, Scale, evaluate_pairs, read_pairs
+from app.tools.progress import Progress
+from app.tools.replay import read_stream, replay_stream
+from app.tools.statistics import Report
+from app.tools.transfer import export_entries, import_entries
 
 T = TypeVar("T")
 

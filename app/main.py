@@ -12,49 +12,49 @@ from fastapi.middleware import Middleware
 from starlette.routing import Route
 
 from app import __version__
-from app.api.admin import admin_routes
+from app.api.admin.explain import explain_route
+from app.api.admin.routes import admin_routes
 from app.api.cached import CachedRoute
-from app.api.explaining import explain_route
-from app.api.ops import ops_routes
-from app.api.passthrough import OtherRoutes, Passthrough, PassthroughRoutes
-from app.cache import SemanticCache
-from app.curator import Curator
-from app.embedders.local import LocalEmbedder
-from app.embedders.remote import RemoteEmbedder
-from app.embeddings import EmbeddingsProxy
-from app.errors import ConfigurationError
-from app.explaining import Explainer
-from app.fleet import Fleet
-from app.forwarding import Forwarder
-from app.interfaces import Embedder, Leases, Upstream, Verifier, WholeStore
-from app.judge import Bar, Guards, Judge
-from app.key import KeyRules
-from app.metrics import Metrics
-from app.middleware import (
+from app.api.middleware import (
     CHAT_COMPLETIONS,
     EMBEDDINGS,
     ExchangeMiddleware,
     GateMiddleware,
     StrangersMiddleware,
 )
-from app.models import Clock, EmbeddingModel, Kind
-from app.parts import EmbedderPart, VerifierPart
-from app.policy import Limits
-from app.proxy import Proxy
-from app.rules import Rules
+from app.api.ops import ops_routes
+from app.api.passthrough import OtherRoutes, Passthrough, PassthroughRoutes
+from app.core.errors import ConfigurationError
+from app.core.metrics import Metrics
+from app.core.models import Clock, EmbeddingModel, Kind
+from app.core.ports import Embedder, Leases, Upstream, Verifier, WholeStore
+from app.engine.embeddings import EmbeddingsHandler
+from app.engine.explain import Explainer
+from app.engine.fleet import Fleet
+from app.engine.forwarder import Forwarder
+from app.engine.handler import Handler
+from app.engine.lookup import SemanticCache
+from app.engine.matcher import Guards, Matcher, VerifierThreshold
+from app.engine.operations import Operations
+from app.engine.resilience import ResilientEmbedder, ResilientVerifier
+from app.engine.resilient_store import ResilientEmbeddingStore, ResilientStore
+from app.inference.local_embedder import LocalEmbedder
+from app.inference.remote_embedder import RemoteEmbedder
+from app.inference.verifier import load_verifier
+from app.rules.cacheability import Limits
+from app.rules.key import KeyRules
+from app.rules.policy import Policy
 from app.settings import Settings
-from app.simulator import SimulatedUpstream
-from app.store_parts import EmbeddingStorePart, StorePart
-from app.stores.memory import MemoryStore
-from app.stores.sqlite import SqliteStore
-from app.stores.valkey import ValkeyStore
-from app.stores.valkey_cluster import servers_at
-from app.stores.valkey_keys import Keys
-from app.stores.valkey_lease import ValkeyLeases
-from app.stores.valkey_search import IndexOptions
-from app.stores.valkey_url import address_of
-from app.upstream import HttpUpstream, Target
-from app.verifier import load_verifier
+from app.stores.memory.store import MemoryStore
+from app.stores.sqlite.store import SqliteStore
+from app.stores.valkey.cluster.client import servers_at
+from app.stores.valkey.keys import Keys
+from app.stores.valkey.lease import ValkeyLeases
+from app.stores.valkey.search import IndexOptions
+from app.stores.valkey.store import ValkeyStore
+from app.stores.valkey.url import address_of
+from app.upstream.http import HttpUpstream, Target
+from app.upstream.simulator import SimulatedUpstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,16 +176,16 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     rules = _rules(settings, parts.verifier)
     fleet = Fleet(parts.leases, settings.fleet_collapse_wait, parts.metrics)
     forwarder = Forwarder(parts.upstream, parts.metrics, fleet)
-    store = StorePart(parts.store, parts.metrics, neighbors=rules.limits.neighbors)
+    store = ResilientStore(parts.store, parts.metrics, candidates=rules.limits.candidates)
     as_caller = settings.embeds_as_caller
-    embedder = EmbedderPart(parts.embedder, parts.metrics, as_caller=as_caller)
+    embedder = ResilientEmbedder(parts.embedder, parts.metrics, as_caller=as_caller)
     judge = _judge(settings, parts)
     cache = SemanticCache(store, embedder, judge, rules.limits, parts.clock)
     mark = "" if settings.is_shared else secrets.token_hex(4)
-    curator = Curator(store, embedder, rules.limits, mark)
-    proxy = Proxy(cache, forwarder, rules, parts.metrics, parts.clock)
-    vectors = EmbeddingStorePart(parts.store, parts.metrics)
-    embeddings = EmbeddingsProxy(vectors, forwarder, rules, parts.metrics, parts.clock)
+    operations = Operations(store, embedder, rules.limits, mark)
+    proxy = Handler(cache, forwarder, rules, parts.metrics, parts.clock)
+    vectors = ResilientEmbeddingStore(parts.store, parts.metrics)
+    embeddings = EmbeddingsHandler(vectors, forwarder, rules, parts.metrics, parts.clock)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -221,21 +221,21 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
         app.router.routes.append(Route(path, endpoint, methods=["POST"]))
     app.include_router(ops_routes(cache, parts.metrics))
     token = settings.admin_token.get_secret_value()
-    admin = admin_routes(cache, curator, parts.metrics, parts.clock, token)
-    explainer = Explainer(proxy, curator, judge, rules.limits, parts.clock)
+    admin = admin_routes(cache, operations, parts.metrics, parts.clock, token)
+    explainer = Explainer(proxy, operations, judge, rules.limits, parts.clock)
     admin.add_api_route("/explain", explain_route(explainer, token), methods=["POST"])
     app.include_router(admin)
     app.router.routes.append(OtherRoutes(PassthroughRoutes(forwarder, _passthrough(settings))))
     return app
 
 
-def _judge(settings: Settings, parts: Adapters) -> Judge:
+def _judge(settings: Settings, parts: Adapters) -> Matcher:
     guards = Guards(parts.metrics) if settings.guards == "on" else None
     if parts.verifier is None:
-        return Judge(guards)
-    part = VerifierPart(parts.verifier, settings.verifier_timeout, parts.metrics)
+        return Matcher(guards)
+    part = ResilientVerifier(parts.verifier, settings.verifier_timeout, parts.metrics)
     least = parts.verifier.calibration.threshold(settings.max_error_rate)
-    return Judge(guards, Bar(part, least, parts.metrics))
+    return Matcher(guards, VerifierThreshold(part, least, parts.metrics))
 
 
 def _max_distance(settings: Settings, verifier: Verifier | None) -> float:
@@ -244,8 +244,8 @@ def _max_distance(settings: Settings, verifier: Verifier | None) -> float:
     return verifier.calibration.max_distance if verifier else Limits().max_distance
 
 
-def _rules(settings: Settings, verifier: Verifier | None) -> Rules:
-    return Rules(
+def _rules(settings: Settings, verifier: Verifier | None) -> Policy:
+    return Policy(
         keys=KeyRules(
             upstream=settings.upstream_url,
             isolation=settings.isolation,

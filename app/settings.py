@@ -14,11 +14,11 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from app.errors import ConfigurationError
-from app.headers import HOP_BY_HOP
-from app.key import Isolation
-from app.middleware import is_loopback
-from app.stores.valkey_url import address_of, masked
+from app.api.middleware import is_loopback
+from app.core.errors import ConfigurationError
+from app.rules.headers import HOP_BY_HOP
+from app.rules.key import Isolation
+from app.stores.valkey.url import address_of, masked
 
 PREFIX = "REPRISE_"
 

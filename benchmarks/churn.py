@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from app.models import CacheKey, Embedding, EmbeddingModel, StoredResponse
-from app.stores.valkey import ValkeyStore
-from app.stores.valkey_client import Connections, checked
-from app.stores.valkey_search import IndexOptions
-from app.stores.valkey_url import Address, address_of
+from app.core.models import CacheKey, Embedding, EmbeddingModel, StoredResponse
+from app.stores.valkey.client import Connections, checked
+from app.stores.valkey.search import IndexOptions
+from app.stores.valkey.store import ValkeyStore
+from app.stores.valkey.url import Address, address_of
 
 _MODEL = EmbeddingModel("churn", 384)
 _AT_ONCE = 16
@@ -91,7 +91,7 @@ async def _look(
         begin = time.perf_counter()
         near = await store.nearest("0a", _embedding(name), 1, 0.01)
         seconds.append(time.perf_counter() - begin)
-        found += [neighbor.stored.id for neighbor in near] == [str(name)]
+        found += [candidate.stored.id for candidate in near] == [str(name)]
     return Window(
         stores_per_second=pace,
         vectors=sum(generation["inserts"] for generation in facts["generations"]),

@@ -12,11 +12,11 @@ from contextlib import aclosing
 
 import numpy as np
 
-from app.models import CacheKey, EmbeddingModel, StoredResponse
-from app.stores.valkey import ValkeyStore
-from app.stores.valkey_client import Connections, checked
-from app.stores.valkey_search import IndexOptions
-from app.stores.valkey_url import Address, address_of
+from app.core.models import CacheKey, EmbeddingModel, StoredResponse
+from app.stores.valkey.client import Connections, checked
+from app.stores.valkey.search import IndexOptions
+from app.stores.valkey.store import ValkeyStore
+from app.stores.valkey.url import Address, address_of
 
 _DIMENSIONS = (384, 1536)
 _ANSWERS = (700, 2400)  # bytes

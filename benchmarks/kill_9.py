@@ -22,8 +22,15 @@ from pathlib import Path
 
 import numpy as np
 
-from app.models import CacheKey, Embedding, EmbeddingModel, Kind, StoredEmbedding, StoredResponse
-from app.stores.sqlite import SqliteStore
+from app.core.models import (
+    CacheKey,
+    Embedding,
+    EmbeddingModel,
+    Kind,
+    StoredEmbedding,
+    StoredResponse,
+)
+from app.stores.sqlite.store import SqliteStore
 
 _MODEL = EmbeddingModel("test", 8)
 _BORN = 1_700_000_000.0
@@ -153,7 +160,7 @@ async def losses(path: Path, told: Acknowledged) -> list[str]:
         if await store.get(name) != response(name):
             lost.append(f"{name} is lost")
         near = await store.nearest(response(name).key.partition, vector(name), 1, 0.001)
-        if [neighbor.stored.id for neighbor in near] != [name]:
+        if [candidate.stored.id for candidate in near] != [name]:
             lost.append(f"{name} is not found by meaning")
     lost += [f"{name} is back" for name in told.deleted | told.purged if await store.get(name)]
     for name, kept in (

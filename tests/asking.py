@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from app.models import Header
+from app.core.models import Header
 
 
 @dataclass(frozen=True)

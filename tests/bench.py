@@ -6,22 +6,22 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from app.arriving import Arriving
-from app.cache import SemanticCache
-from app.curator import Curator
-from app.explaining import Explainer, Explanation
-from app.fleet import Fleet
-from app.forwarding import Forwarder
-from app.headers import cache_status_value
-from app.judge import Bar, Guards, Judge
-from app.key import KeyRules
-from app.metrics import Metrics
-from app.models import ClientRequest, Clock, Head, Header, Replay
-from app.parts import EmbedderPart, VerifierPart
-from app.policy import Limits
-from app.proxy import Proxy
-from app.rules import Rules
-from app.store_parts import StorePart
+from app.core.metrics import Metrics
+from app.core.models import ClientRequest, Clock, Head, Header, Replay
+from app.engine.answers import PendingAnswer
+from app.engine.explain import Explainer, Explanation
+from app.engine.fleet import Fleet
+from app.engine.forwarder import Forwarder
+from app.engine.handler import Handler
+from app.engine.lookup import SemanticCache
+from app.engine.matcher import Guards, Matcher, VerifierThreshold
+from app.engine.operations import Operations
+from app.engine.resilience import ResilientEmbedder, ResilientVerifier
+from app.engine.resilient_store import ResilientStore
+from app.rules.cacheability import Limits
+from app.rules.headers import cache_status_value
+from app.rules.key import KeyRules
+from app.rules.policy import Policy
 from tests.fakes import (
     FakeEmbedder,
     FakeLeases,
@@ -51,30 +51,30 @@ class Bench:
         self.embedder = FakeEmbedder()
         self.upstream = FakeUpstream()
         self.metrics = Metrics()
-        rules = Rules(KeyRules("https://upstream.test/v1"), Limits(**limits))
-        judge = Judge(Guards(self.metrics))
+        rules = Policy(KeyRules("https://upstream.test/v1"), Limits(**limits))
+        judge = Matcher(Guards(self.metrics))
         if verifier is not None:
-            part = VerifierPart(verifier, 60.0, self.metrics, part_clock)
-            judge = Judge(judge.guards, Bar(part, 0.9, self.metrics))
-        neighbors = rules.limits.neighbors
-        store = StorePart(self.store, self.metrics, part_clock, neighbors=neighbors)
-        embedder = EmbedderPart(self.embedder, self.metrics, part_clock)
+            part = ResilientVerifier(verifier, 60.0, self.metrics, part_clock)
+            judge = Matcher(judge.guards, VerifierThreshold(part, 0.9, self.metrics))
+        candidates = rules.limits.candidates
+        store = ResilientStore(self.store, self.metrics, part_clock, candidates=candidates)
+        embedder = ResilientEmbedder(self.embedder, self.metrics, part_clock)
         self.cache = SemanticCache(store, embedder, judge, rules.limits, self.clock)
         fleet = Fleet(leases, 60.0, self.metrics)
         forwarder = Forwarder(self.upstream, self.metrics, fleet)
-        self.proxy = Proxy(self.cache, forwarder, rules, self.metrics, self.clock)
-        curator = Curator(store, embedder, rules.limits, "")
-        self.explainer = Explainer(self.proxy, curator, judge, rules.limits, self.clock)
+        self.proxy = Handler(self.cache, forwarder, rules, self.metrics, self.clock)
+        operations = Operations(store, embedder, rules.limits, "")
+        self.explainer = Explainer(self.proxy, operations, judge, rules.limits, self.clock)
 
     async def ask(
         self, text: str = "valkey what", *headers: Header, **fields: Any
-    ) -> Replay | Arriving:
+    ) -> Replay | PendingAnswer:
         body = json.dumps(
             {"model": "m", "messages": [{"role": "user", "content": text}], **fields}
         ).encode()
         return await self.send(body, *headers)
 
-    async def send(self, body: bytes, *headers: Header) -> Replay | Arriving:
+    async def send(self, body: bytes, *headers: Header) -> Replay | PendingAnswer:
         request = ClientRequest("POST", b"/chat/completions", b"", headers, body)
         return await self.proxy.handle(request, body)
 
@@ -90,7 +90,7 @@ class Bench:
         return self.metrics.registry.get_sample_value(name, labels)
 
 
-async def read(answer: Replay | Arriving) -> tuple[Head, bytes]:
+async def read(answer: Replay | PendingAnswer) -> tuple[Head, bytes]:
     if isinstance(answer, Replay):
         return answer.head, answer.body
     try:

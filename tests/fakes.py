@@ -10,21 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from app.calibration import Calibration
-from app.models import (
+from app.core.calibration import Calibration
+from app.core.feedback import Standing
+from app.core.models import (
     Candidate,
     ClientRequest,
     Counts,
     Embedding,
     Header,
-    Neighbor,
     Page,
     StoredEmbedding,
     StoredResponse,
+    StoredText,
 )
-from app.selectors import EVERYTHING, Selector
-from app.standing import Standing
-from app.stores.memory import MemoryStore
+from app.core.selectors import EVERYTHING, Selector
+from app.stores.memory.store import MemoryStore
 
 
 class ManualClock:
@@ -74,12 +74,12 @@ class FakeVerifier:
 
     def __init__(self) -> None:
         self.calibration = Calibration((0.0, 1.0), 0.4, ((0.01, 0.9), (0.05, 0.6)))
-        self.asked: list[tuple[str, Sequence[Candidate]]] = []
+        self.asked: list[tuple[str, Sequence[StoredText]]] = []
         self.before: Callable[[], Awaitable[None]] | None = None
         self.answer: Callable[[str], float] = lambda _: 1.0
         self.closed = False
 
-    async def verify(self, asked: str, candidates: Sequence[Candidate]) -> Sequence[float]:
+    async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
         self.asked.append((asked, candidates))
         if self.before is not None:
             await self.before()
@@ -110,7 +110,7 @@ class FakeStore:
         self.before: Callable[[], Awaitable[None]] | None = None
         self.before_put: Callable[[], Awaitable[None]] | None = None
         self.got: StoredResponse | None = None
-        self.found: Sequence[Neighbor] | None = None
+        self.found: Sequence[Candidate] | None = None
         self.given: Sequence[StoredEmbedding | None] | None = None
         self.page: Page | None = None
         self.calls: list[str] = []
@@ -136,7 +136,7 @@ class FakeStore:
         max_distance: float,
         *,
         peek: bool = False,
-    ) -> Sequence[Neighbor]:
+    ) -> Sequence[Candidate]:
         await self._enter("nearest")
         return self.found or await self.memory.nearest(
             partition, embedding, k, max_distance, peek=peek
@@ -164,9 +164,9 @@ class FakeStore:
         await self._enter("embeddings_of")
         return await self.memory.embeddings_of(digests)
 
-    async def begin_turn(self) -> None:
+    async def advance_epoch(self) -> None:
         await self._enter("begin_turn")
-        await self.memory.begin_turn()
+        await self.memory.advance_epoch()
 
     async def purge(self) -> int:
         await self._enter("purge")

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from app.errors import ConfigurationError
+from app.core.errors import ConfigurationError
 from app.settings import PREFIX, Settings, load_settings
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.calibration import Calibration, features
-from app.embedders.local import LocalEmbedder
-from app.figures import Share, table
-from app.guards.proofs import refusal
-from app.guards.reading import examine
-from app.verifier import CrossEncoder
+from app.core.calibration import Calibration, features
+from app.inference.local_embedder import LocalEmbedder
+from app.inference.verifier import CrossEncoder
+from app.matching.guards.proofs import refusal
+from app.matching.guards.reading import examine
+from app.tools.statistics import Share, table
 from training.mine import CALIBRATED, FAR, REPORTED, embed, open_mine
 from training.pairs import Labelled, plain, read_pairs, split
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.embedders.local import LocalEmbedder
-from app.jsonl import read_lines
-from app.memo import Memo
+from app.inference.local_embedder import LocalEmbedder
+from app.tools.jsonl import read_lines
+from app.tools.memo import Memo
 from training.pairs import Labelled, draw, plain
 
 _NEAR = 0.35  # cosine distance, as far as two that have the same answer are paired

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
-from app.jsonl import read_lines
+from app.tools.jsonl import read_lines
 
 _SMALL = 500  # pairs; of smaller files half is held back, else a figure would rest on a handful
 _SHARE = 0.15

@@ -1,1 +1,4 @@
-"""The HTTP face: thin endpoints."""
+"""The HTTP face, ASGI in and ASGI out: routes, middleware, authentication.
+
+May import: `core`, `dialects`, `rules`, `stores`, `engine`.
+"""

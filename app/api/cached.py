@@ -4,19 +4,19 @@ from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
-from app.arriving import Arriving
-from app.defects import log_defect
-from app.errors import ClientDisconnected, Refusal, UpstreamInterrupted
-from app.forwarding import Forwarder
-from app.incoming import Incoming, client_request
-from app.models import ClientRequest, Replay
-from app.responses import respond
+from app.api.request import RequestReader, client_request
+from app.api.responses import respond
+from app.core.defects import log_defect
+from app.core.errors import ClientDisconnected, Refusal, UpstreamInterrupted
+from app.core.models import ClientRequest, Replay
+from app.engine.answers import PendingAnswer
+from app.engine.forwarder import Forwarder
 
 
 class Handler(Protocol):
     """What chooses the answer to a request that has been read."""
 
-    async def handle(self, request: ClientRequest, body: bytes) -> Replay | Arriving:
+    async def handle(self, request: ClientRequest, body: bytes) -> Replay | PendingAnswer:
         """Choose what answers a request."""
 
 
@@ -33,7 +33,7 @@ class CachedRoute:
         self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        incoming = Incoming(receive)
+        incoming = RequestReader(receive)
         body = await incoming.body(self._max_bytes)
         if body is None:
             request = client_request(scope, incoming.stream())

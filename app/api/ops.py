@@ -4,9 +4,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from app.cache import SemanticCache
-from app.metrics import Metrics
-from app.models import Kind
+from app.core.metrics import Metrics
+from app.core.models import Kind
+from app.engine.lookup import SemanticCache
 
 
 def ops_routes(cache: SemanticCache, metrics: Metrics) -> APIRouter:

@@ -8,11 +8,11 @@ from urllib.parse import unquote_to_bytes
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.errors import PassthroughDisabled
-from app.forwarding import Forwarder
-from app.incoming import Incoming, client_request
-from app.models import ClientRequest
-from app.responses import respond
+from app.api.request import RequestReader, client_request
+from app.api.responses import respond
+from app.core.errors import PassthroughDisabled
+from app.core.models import ClientRequest
+from app.engine.forwarder import Forwarder
 
 # Nothing that an upstream could take for another path once it has decoded it.
 _MODELS = re.compile(rb"/models(/[\w.:@+~-]+)*", re.ASCII)
@@ -47,7 +47,7 @@ class PassthroughRoutes:
         self._passthrough = passthrough
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        incoming = Incoming(receive)
+        incoming = RequestReader(receive)
         request = client_request(scope, incoming.stream())
         if not is_open(request, self._passthrough):
             raise PassthroughDisabled("This route is not passed through; see REPRISE_PASSTHROUGH.")

@@ -1,1 +1,4 @@
-"""Implementations of the `Store` port."""
+"""The stores: in memory, in SQLite, in Valkey.
+
+May import: `core`, `dialects`, `rules`.
+"""

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from app.labels import NO_LABELS, Labels, tags_in, tags_text
-from app.models import CacheKey, Embedding, Fullness, StoredEmbedding, StoredResponse
+from app.core.models import CacheKey, Embedding, Fullness, StoredEmbedding, StoredResponse
+from app.core.tags import UNTAGGED, Tagging, tags_in, tags_text
 
 VERSION = b"1"
 
@@ -44,7 +44,7 @@ def response_fields(stored: StoredResponse) -> dict[str, bytes]:
         fields["parts"] = stored.parts.encode()
     if stored.is_disputed:
         fields["disputed"] = b"1"
-    return fields | _label_fields(stored.labels)
+    return fields | _label_fields(stored.tagging)
 
 
 def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
@@ -65,7 +65,7 @@ def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
         epoch=_text(fields, "epoch"),
         parts=sys.intern(fields.get("parts", b"").decode()),
         stale_lifetime=_seconds(fields, "stale") if "stale" in fields else 0.0,
-        labels=labels_in(fields),
+        tagging=labels_in(fields),
         is_disputed=bool(fields.get("disputed")),
         fullness=_fullness(fields, completion),
     )
@@ -79,11 +79,11 @@ def _fullness(fields: Mapping[str, bytes], completion: bytes) -> Fullness:
     return Fullness.ALL if b'"usage":{' in completion else Fullness.PLAIN
 
 
-def labels_in(fields: Mapping[str, bytes]) -> Labels:
+def labels_in(fields: Mapping[str, bytes]) -> Tagging:
     """Read the labels of a stored response. Raises ValueError."""
     # What is absent is empty: older entries have neither.
     namespace, tags = fields.get("namespace", b""), fields.get("tags", b"")
-    return Labels(namespace.decode(), tags_in(tags.decode())) if namespace or tags else NO_LABELS
+    return Tagging(namespace.decode(), tags_in(tags.decode())) if namespace or tags else UNTAGGED
 
 
 def embedding_fields(stored: StoredEmbedding) -> dict[str, bytes]:
@@ -155,8 +155,8 @@ def vector_of(raw: bytes, dimensions: int) -> Embedding:
     return vector.astype(np.float32)
 
 
-def _label_fields(labels: Labels) -> dict[str, bytes]:
-    fields = {"namespace": labels.namespace.encode(), "tags": tags_text(labels.tags).encode()}
+def _label_fields(tagging: Tagging) -> dict[str, bytes]:
+    fields = {"namespace": tagging.namespace.encode(), "tags": tags_text(tagging.tags).encode()}
     return {name: value for name, value in fields.items() if value}
 
 

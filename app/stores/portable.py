@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from app import policy
-from app.errors import NotUnderstood
-from app.labels import checked_labels
-from app.models import Embedding, StoredResponse
-from app.openai import load_json
+from app.core.errors import NotUnderstood
+from app.core.models import Embedding, StoredResponse
+from app.core.tags import checked_labels
+from app.dialects.chat_completions.request import load_json
+from app.rules import cacheability
 from app.stores.codec import response_fields, response_of, vector_bytes, vector_of
 
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -70,7 +70,7 @@ def portable_of(line: bytes, now: float) -> Portable | None:
     choices = completion.get("choices") if isinstance(completion, dict) else None
     if not isinstance(completion, dict) or not isinstance(choices, list):
         raise ValueError("completion is not a chat completion")
-    if reason := policy.why_not_stored(completion, len(choices)):
+    if reason := cacheability.why_not_stored(completion, len(choices)):
         raise ValueError(f"completion is not one that is stored: {reason}")
     raw = json.dumps(completion, ensure_ascii=False, separators=(",", ":")).encode()
     fields = {name: _text(value) for name, value in document.items() if name not in _OTHERS}
@@ -78,12 +78,12 @@ def portable_of(line: bytes, now: float) -> Portable | None:
         _digest(document, "id"), {**fields, "response": raw, "encoding": b"", "epoch": b""}
     )
     _digest(document, "partition")
-    if checked_labels(stored.labels.namespace, stored.labels.tags) is None:
+    if checked_labels(stored.tagging.namespace, stored.tagging.tags) is None:
         raise ValueError("more or longer labels than are kept")
     if not all(0 <= s <= _LONGEST_LIFE for s in (stored.freshness_lifetime, stored.stale_lifetime)):
         raise ValueError("lifetime or stale is too long")
     stored = replace(stored, stored_at=min(stored.stored_at, now))
-    if policy.is_exact_only(completion) or stored.key.text is None:
+    if cacheability.is_exact_only(completion) or stored.key.text is None:
         return Portable(stored)
     embedder = document.get("embedder")
     return Portable(stored, _embedding(document), embedder if isinstance(embedder, str) else "")

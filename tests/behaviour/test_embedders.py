@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from app.errors import ConfigurationError
+from app.core.errors import ConfigurationError
 from app.main import adapters_for
 from app.settings import FixedSettings
-from app.simulated_embeddings import answer_embeddings, embed_words
+from app.upstream.simulated_embeddings import answer_embeddings, embed_words
 from tests.servers import Exchange, Setup, UpstreamApp, echo, upstream_of
 
 CREDENTIALS = {

@@ -12,17 +12,17 @@ import pytest
 from starlette.types import Message
 
 from app.api.cached import CachedRoute
-from app.forwarding import Forwarder
-from app.metrics import Metrics
-from app.models import (
+from app.core.metrics import Metrics
+from app.core.models import (
     CacheKey,
     CacheStatus,
+    Candidate,
     ClientRequest,
     Embedding,
     Head,
-    Neighbor,
     StoredResponse,
 )
+from app.engine.forwarder import Forwarder
 from tests.behaviour.test_streams import DONE, FINISH, event
 from tests.bench import gate
 from tests.fakes import FakeStore, FakeUpstream, ManualClock, embedding_of, hang
@@ -55,7 +55,7 @@ def store_gives_nonsense(setup: Setup) -> None:
 
 
 def store_finds_another_callers_entry(setup: Setup) -> None:
-    setup.store.found = [Neighbor(FOREIGN, 0.01)]
+    setup.store.found = [Candidate(FOREIGN, 0.01)]
 
 
 def store_finds_nonsense(setup: Setup) -> None:
@@ -162,7 +162,7 @@ async def test_a_defect_in_judging_an_answer_costs_a_hit_and_no_answer(
         await client.post("chat/completions", json=CHAT)
         (stored,) = (await setup.store.memory.scan("", 10)).entries
         key = replace(stored.key, text=Unreadable("valkey who"))
-        setup.store.found = [Neighbor(replace(stored, key=key), 0.01)]
+        setup.store.found = [Candidate(replace(stored, key=key), 0.01)]
         arrived, setup.store.before = gate()
         setup.store.calls.clear()
         asking = [asyncio.create_task(client.post("chat/completions", json=other)) for _ in "12345"]

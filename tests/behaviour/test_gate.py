@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.middleware import is_loopback
+from app.api.middleware import is_loopback
 from tests.servers import Setup
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "valkey what"}]}

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.logs import JsonFormatter, TextFormatter
+from app.core.logs import JsonFormatter, TextFormatter
 from tests.servers import Setup
 
 SECRETS = {

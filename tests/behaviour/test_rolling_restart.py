@@ -44,7 +44,7 @@ async def answer(exchange: Exchange) -> None:
     await exchange.end()
 
 
-class Proxy:
+class Handler:
     """A `reprise serve` on a port of its own, which can be told to end and be started again."""
 
     def __init__(self, environment: dict[str, str]) -> None:
@@ -172,7 +172,7 @@ async def test_a_rolling_restart_loses_no_request() -> None:
             "REPRISE_STORE": valkey.url,
             "REPRISE_MAX_DISTANCE": "0",  # so that every answer can be told
         }
-        proxies = [Proxy(environment) for _ in range(2)]
+        proxies = [Handler(environment) for _ in range(2)]
         try:
             await asyncio.gather(*(proxy.start() for proxy in proxies))
             clients = Clients([proxy.url for proxy in proxies])

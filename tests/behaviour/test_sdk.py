@@ -9,7 +9,7 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from app.models import Header
+from app.core.models import Header
 from tests.fakes import completion
 from tests.servers import Exchange, Setup
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.models import Header
+from app.core.models import Header
 from tests.servers import STREAM_TYPE, Exchange, Setup
 
 JSON: Header = (b"content-type", b"application/json")

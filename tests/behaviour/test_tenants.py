@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.simulated_embeddings import answer_embeddings
+from app.upstream.simulated_embeddings import answer_embeddings
 from tests.servers import Exchange, Setup, echo
 
 A, B = "Bearer a", "Bearer b"

@@ -13,10 +13,10 @@ import httpx
 import numpy as np
 import pytest
 
-from app.admin_client import AdminClient
-from app.carrying import export_entries, import_entries
-from app.errors import BadInput, CallFailed
-from app.models import CacheKey, Embedding, StoredResponse
+from app.core.errors import BadInput, CallFailed
+from app.core.models import CacheKey, Embedding, StoredResponse
+from app.tools.admin_client import AdminClient
+from app.tools.transfer import export_entries, import_entries
 from tests.behaviour.every_store import ADMIN, STORES, TOKEN, ask, client_of, outcome, setup_with
 from tests.fakes import FakeProgress, embedding_of
 from tests.servers import Setup

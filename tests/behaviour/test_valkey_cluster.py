@@ -9,7 +9,7 @@ import httpx
 import pytest
 from valkey.crc import key_slot
 
-from app.stores.valkey_keys import ALL_ENTRIES, EPOCH
+from app.stores.valkey.keys import ALL_ENTRIES, EPOCH
 from tests.behaviour.test_valkey import (
     STORE_TIMEOUT,
     TOKEN,

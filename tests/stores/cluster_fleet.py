@@ -7,11 +7,11 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
 import pytest
 
-from app.errors import Declined, PartFailed
-from app.stores.valkey import ValkeyStore
-from app.stores.valkey_keys import EPOCH
-from app.stores.valkey_search import IndexOptions
-from app.stores.valkey_url import address_of
+from app.core.errors import Declined, DependencyFailed
+from app.stores.valkey.keys import EPOCH
+from app.stores.valkey.search import IndexOptions
+from app.stores.valkey.store import ValkeyStore
+from app.stores.valkey.url import address_of
 from tests.stores.valkey_fleet import KEYS, MODEL, entry, towards
 from tests.valkey.cluster import Cluster, valkey_cluster
 
@@ -69,5 +69,5 @@ async def fill(store: ValkeyStore, count: int = 30) -> None:
 async def served(store: ValkeyStore, name: str) -> bool:
     try:
         return await store.get(name) is not None
-    except (Declined, PartFailed):
+    except (Declined, DependencyFailed):
         return False

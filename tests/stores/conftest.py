@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from app.interfaces import WholeStore
+from app.core.ports import WholeStore
 from tests.fakes import ManualClock
 from tests.stores.every_store import STORES
 

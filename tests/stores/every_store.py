@@ -11,9 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from app.interfaces import Store, WholeStore
-from app.labels import Labels
-from app.models import (
+from app.core.models import (
     CacheKey,
     Embedding,
     EmbeddingModel,
@@ -21,12 +19,14 @@ from app.models import (
     StoredEmbedding,
     StoredResponse,
 )
-from app.selectors import EVERYTHING, Selector
-from app.stores.memory import MemoryStore
-from app.stores.sqlite import SqliteStore
-from app.stores.valkey import ValkeyStore
-from app.stores.valkey_search import IndexOptions
-from app.stores.valkey_url import address_of
+from app.core.ports import Store, WholeStore
+from app.core.selectors import EVERYTHING, Selector
+from app.core.tags import Tagging
+from app.stores.memory.store import MemoryStore
+from app.stores.sqlite.store import SqliteStore
+from app.stores.valkey.search import IndexOptions
+from app.stores.valkey.store import ValkeyStore
+from app.stores.valkey.url import address_of
 from tests.fakes import ManualClock
 from tests.stores.valkey_fleet import as_user, cluster_in_readme, fleet_on
 from tests.valkey.cluster import any_cluster
@@ -109,8 +109,8 @@ def towards(*coordinates: float) -> Embedding:
 EAST = towards(1)
 
 
-def labelled(namespace: str, *tags: str) -> Labels:
-    return Labels(namespace, frozenset(tags))
+def labelled(namespace: str, *tags: str) -> Tagging:
+    return Tagging(namespace, frozenset(tags))
 
 
 async def ids(store: Store, limit: int, selector: Selector = EVERYTHING) -> list[str]:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.labels import Labels, checked_labels
-from app.models import CacheKey, Fullness, StoredEmbedding, StoredResponse
+from app.core.models import CacheKey, Fullness, StoredEmbedding, StoredResponse
+from app.core.tags import Tagging, checked_labels
 from app.stores import codec
 
 TEXTS = st.text(max_size=50)
@@ -26,7 +26,7 @@ RESPONSES = st.builds(
     stale_lifetime=SECONDS,
     epoch=st.just("e1"),
     parts=st.just("") | TEXTS,
-    labels=LABELS,
+    tagging=LABELS,
     is_disputed=st.booleans(),
 )
 EMBEDDINGS = st.builds(
@@ -53,8 +53,8 @@ def test_a_stored_response_comes_back_as_it_was(stored: StoredResponse) -> None:
 
 
 def test_what_an_older_version_has_written_has_no_labels_and_is_not_disputed() -> None:
-    labels = Labels("n", frozenset({"a"}))
-    fields = codec.response_fields(replace(STORED, labels=labels, is_disputed=True))
+    labels = Tagging("n", frozenset({"a"}))
+    fields = codec.response_fields(replace(STORED, tagging=labels, is_disputed=True))
     for name in ("namespace", "tags", "disputed"):
         del fields[name]
     assert codec.response_of("d", fields) == STORED

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from app.errors import Overloaded
-from app.models import Kind
-from app.stores import commits
-from app.stores.commits import Commits
-from app.stores.journal import Append, Change, Journal, Remove, Row
+from app.core.errors import Overloaded
+from app.core.models import Kind
+from app.stores.sqlite import commits
+from app.stores.sqlite.commits import Commits
+from app.stores.sqlite.journal import Append, Change, Journal, Remove, Row
 from tests.fakes import ManualClock
 
 CHAT = Kind.CHAT_COMPLETION

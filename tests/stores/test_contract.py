@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from app.interfaces import Store, WholeStore
-from app.models import (
+from app.core.models import (
     Counts,
 )
+from app.core.ports import Store, WholeStore
 from tests.fakes import ManualClock
 from tests.stores.every_store import EAST, embedding, entry, ids, towards
 
@@ -17,9 +17,9 @@ async def test_what_was_put_is_given_back(store: Store, clock: ManualClock) -> N
     stored = entry(clock)
     await store.put(stored, EAST)
     assert await store.get(stored.id) == stored
-    (neighbor,) = await store.nearest("p1", EAST, 4, 2.0)
-    assert neighbor.stored == stored
-    assert neighbor.distance == pytest.approx(0, abs=1e-6)
+    (candidate,) = await store.nearest("p1", EAST, 4, 2.0)
+    assert candidate.stored == stored
+    assert candidate.distance == pytest.approx(0, abs=1e-6)
 
 
 async def test_an_empty_store_gives_nothing(store: Store) -> None:
@@ -39,29 +39,29 @@ async def test_neighbors_come_nearest_first_with_cosine_distances(
         "unrelated": towards(0, 1),
     }.items():
         await store.put(entry(clock, name), vector)
-    neighbors = await store.nearest("p1", EAST, 10, 2.0)
-    assert [n.stored.id for n in neighbors] == [
+    candidates = await store.nearest("p1", EAST, 10, 2.0)
+    assert [n.stored.id for n in candidates] == [
         "p1-same",
         "p1-diagonal",
         "p1-unrelated",
         "p1-opposite",
     ]
-    distances = [n.distance for n in neighbors]
+    distances = [n.distance for n in candidates]
     assert distances == pytest.approx([0, 1 - 0.5**0.5, 1, 2], abs=1e-5)
 
 
 async def test_who_peeks_sees_the_same(store: Store, clock: ManualClock) -> None:
     await store.put(entry(clock), EAST)
-    (neighbor,) = await store.nearest("p1", EAST, 4, 0.5)
-    assert [neighbor] == [*await store.nearest("p1", EAST, 4, 0.5, peek=True)]
-    assert await store.get(neighbor.stored.id, peek=True) == neighbor.stored
+    (candidate,) = await store.nearest("p1", EAST, 4, 0.5)
+    assert [candidate] == [*await store.nearest("p1", EAST, 4, 0.5, peek=True)]
+    assert await store.get(candidate.stored.id, peek=True) == candidate.stored
 
 
 async def test_no_more_neighbors_come_than_asked_for(store: Store, clock: ManualClock) -> None:
     for index in range(10):
         await store.put(entry(clock, str(index)), towards(1, 0.1 * index))
-    neighbors = await store.nearest("p1", EAST, 3, 2.0)
-    assert [n.stored.id for n in neighbors] == ["p1-0", "p1-1", "p1-2"]
+    candidates = await store.nearest("p1", EAST, 3, 2.0)
+    assert [n.stored.id for n in candidates] == ["p1-0", "p1-1", "p1-2"]
 
 
 async def test_neighbors_that_are_too_far_do_not_come(store: Store, clock: ManualClock) -> None:
@@ -75,8 +75,8 @@ async def test_a_partition_never_shows_in_another(store: Store, clock: ManualClo
     await store.put(entry(clock, partition="p1"), EAST)
     await store.put(entry(clock, partition="p2"), EAST)
     for partition in ("p1", "p2"):
-        (neighbor,) = await store.nearest(partition, EAST, 4, 2.0)
-        assert neighbor.stored.key.partition == partition
+        (candidate,) = await store.nearest(partition, EAST, 4, 2.0)
+        assert candidate.stored.key.partition == partition
     assert list(await store.nearest("p", EAST, 4, 2.0)) == []
 
 
@@ -96,9 +96,9 @@ async def test_putting_again_replaces_answer_and_embedding(
     newer = entry(clock, completion=b'{"choices":["newer"]}')
     await store.put(newer, towards(0, 1))
     assert await store.get(newer.id) == newer
-    (neighbor,) = await store.nearest("p1", EAST, 4, 2.0)
-    assert neighbor.stored == newer
-    assert neighbor.distance == pytest.approx(1, abs=1e-5)
+    (candidate,) = await store.nearest("p1", EAST, 4, 2.0)
+    assert candidate.stored == newer
+    assert candidate.distance == pytest.approx(1, abs=1e-5)
     assert await store.count() == Counts(1, 0)
 
 
@@ -182,8 +182,8 @@ async def test_nothing_is_lost_among_many(store: Store, clock: ManualClock) -> N
         assert await store.delete(f"p1-{index}")
     for index in range(1, 60, 2):
         vector = towards(np.cos(angles[index]), np.sin(angles[index]))
-        (neighbor,) = await store.nearest("p1", vector, 1, 2.0)
-        assert neighbor.stored.id == f"p1-{index}"
+        (candidate,) = await store.nearest("p1", vector, 1, 2.0)
+        assert candidate.stored.id == f"p1-{index}"
     assert await store.count() == Counts(30, 0)
 
 

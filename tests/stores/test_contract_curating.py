@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from app.interfaces import Store, WholeStore
-from app.models import (
+from app.core.feedback import Standing
+from app.core.models import (
     Counts,
 )
-from app.selectors import EVERYTHING, Near, Selector
-from app.standing import Standing
+from app.core.ports import Store, WholeStore
+from app.core.selectors import EVERYTHING, Near, Selector
 from tests.fakes import ManualClock
 from tests.stores.every_store import EAST, embedding, entry, ids, labelled, towards
 
@@ -78,10 +78,10 @@ async def test_what_was_asked_for_before_a_purge_is_not_stored_after_it(
 
 async def test_labels_come_back_however_they_are_written(store: Store, clock: ManualClock) -> None:
     odd = labelled("größe, *{1}", "a b", "user:{1}|*-\\", "@p:{x}=>[KNN]", "ü✓")
-    await store.put(entry(clock, labels=odd), EAST)
+    await store.put(entry(clock, tagging=odd), EAST)
     stored = await store.get("p1-a")
     assert stored is not None
-    assert stored.labels == odd
+    assert stored.tagging == odd
     assert await ids(store, 10, Selector(tag="user:{1}|*-\\")) == ["p1-a"]
     assert await ids(store, 10, Selector(tag="user")) == []
 
@@ -110,7 +110,7 @@ async def test_a_scan_shows_what_is_selected_in_whatever_partition(
         ("c", labelled("n"), "rare", towards(-1)),
         ("d", labelled("", "y"), "m", None),
     ):
-        stored = entry(clock, name, partition=f"p{name}", labels=labels, model=model)
+        stored = entry(clock, name, partition=f"p{name}", tagging=labels, model=model)
         await store.put(stored, vector)
     for limit in (1, 10):
         assert sorted(await ids(store, limit, selector)) == sorted(f"p{n}-{n}" for n in names)
@@ -147,7 +147,7 @@ async def test_what_was_asked_for_before_a_new_turn_is_not_stored_and_what_is_st
     await store.put(entry(clock, "old"), EAST)
     await store.put_embeddings([embedding(clock)])
     before = store.epoch
-    await store.begin_turn()
+    await store.advance_epoch()
     await store.put(entry(clock, "late", epoch=before), EAST)
     await store.put_embeddings([replace(embedding(clock, "late"), epoch=before)])
     await store.put(entry(clock, "new", epoch=store.epoch), towards(1, 1))
@@ -163,11 +163,11 @@ async def test_a_purge_removes_the_entries_of_every_turn(
 ) -> None:
     for name in ("a", "b", "c"):
         await store.put(entry(clock, name), EAST)
-        await store.begin_turn()
+        await store.advance_epoch()
     before = store.epoch
     assert await store.purge() == 3
     assert await ids(store, 10) == []
-    await store.begin_turn()
+    await store.advance_epoch()
     await store.put(entry(clock, "late", epoch=before), EAST)
     assert await store.get("p1-a") is None
     assert await store.get("p1-late") is None
@@ -181,8 +181,8 @@ async def test_a_wrong_answer_is_disputed_first_and_goes_then(
     assert await store.feedback("p1-a", correct=False) is Standing.EXACT_ONLY
     disputed = await store.get("p1-a")
     assert disputed == replace(entry(clock), stored_at=clock.now - 10, is_disputed=True)
-    (neighbor,) = await store.nearest("p1", EAST, 4, 2.0)
-    assert neighbor.stored.is_disputed
+    (candidate,) = await store.nearest("p1", EAST, 4, 2.0)
+    assert candidate.stored.is_disputed
     assert await store.feedback("p1-a", correct=False) is Standing.REMOVED
     assert await store.get("p1-a") is None
     assert list(await store.nearest("p1", EAST, 4, 2.0)) == []

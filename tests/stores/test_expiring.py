@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.stores.expiring import Expiring
+from app.stores.memory.expiring import Expiring
 from tests.fakes import ManualClock
 
 

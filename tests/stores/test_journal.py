@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import ConfigurationError
-from app.models import Kind
-from app.stores.journal import Append, Journal, Purge, Remove, Row
+from app.core.errors import ConfigurationError
+from app.core.models import Kind
+from app.stores.sqlite.journal import Append, Journal, Purge, Remove, Row
 from tests.fakes import ManualClock
 
 CHAT = Kind.CHAT_COMPLETION
@@ -209,7 +209,7 @@ def test_the_database_of_another_program_is_not_touched(path: Path) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from app.stores.journal import Journal
+from app.stores.sqlite.journal import Journal
 journal = Journal.open(Path(sys.argv[1]), time.time)
 print("open", flush=True)
 sys.stdin.read()

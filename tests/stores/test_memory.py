@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.models import Counts, Embedding, Kind, StoredResponse
-from app.stores import partition
-from app.stores.memory import MemoryStore
+from app.core.models import Counts, Embedding, Kind, StoredResponse
+from app.stores.memory import partition
+from app.stores.memory.store import MemoryStore
 from tests.fakes import ManualClock
 from tests.stores.every_store import EAST, embedding, entry, towards
 
@@ -150,7 +150,7 @@ async def test_a_search_in_a_thread_survives_changes_beside_it(
     for name in "bcdefghijklmno":
         await store.delete(f"p1-{name}")
     await fill(store, clock, "xyz")
-    found = {neighbor.stored.id for neighbor in await search}
+    found = {candidate.stored.id for candidate in await search}
     assert {"p1-a", "p1-p"} <= found
     assert not found & {f"p1-{name}" for name in "bcdefghijklmno"}
 

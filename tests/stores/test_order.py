@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.stores.order import Order
+from app.stores.memory.order import Order
 
 STEPS = st.lists(st.tuples(st.booleans(), st.integers(0, 30)))
 

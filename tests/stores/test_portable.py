@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.labels import Labels
-from app.models import CacheKey, Embedding, StoredResponse
+from app.core.models import CacheKey, Embedding, StoredResponse
+from app.core.tags import Tagging
 from app.stores.portable import Portable, cursor_line, line_of, portable_of
 from tests.fakes import completion, embedding_of
 from tests.stores.test_codec import LABELS
@@ -23,7 +23,7 @@ STORED = st.builds(
     completion=ANSWERS.map(lambda text: json.dumps(completion(text)).encode()),
     stored_at=st.floats(0, NOW),
     freshness_lifetime=st.floats(0, 2_592_000),
-    labels=LABELS,
+    tagging=LABELS,
     is_disputed=st.booleans(),
 )
 
@@ -58,7 +58,7 @@ def document(**changes: Any) -> bytes:
         json.dumps(completion()).encode(),
         NOW,
         60.0,
-        labels=Labels("n", frozenset({"a"})),
+        tagging=Tagging("n", frozenset({"a"})),
     )
     told = json.loads(line_of(Portable(stored, embedding_of("what"), "fake")))
     return json.dumps({**told, **changes}).encode()
@@ -136,4 +136,4 @@ def test_fields_of_a_newer_version_are_ignored_and_older_lines_have_no_labels() 
         del told[name]
     read = portable_of(json.dumps(told).encode(), NOW)
     assert read is not None
-    assert read.stored.labels == Labels()
+    assert read.stored.tagging == Tagging()

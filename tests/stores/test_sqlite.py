@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.interfaces import WholeStore
-from app.labels import Labels
-from app.models import CacheKey, Counts, EmbeddingModel, Kind
-from app.standing import Standing
-from app.stores.memory import MemoryStore
-from app.stores.sqlite import SqliteStore
+from app.core.feedback import Standing
+from app.core.models import CacheKey, Counts, EmbeddingModel, Kind
+from app.core.ports import WholeStore
+from app.core.tags import Tagging
+from app.stores.memory.store import MemoryStore
+from app.stores.sqlite.store import SqliteStore
 from benchmarks.kill_9 import Acknowledged, losses, run_round
 from tests.fakes import ManualClock
 from tests.stores.every_store import EAST, MODEL, embedding, entry, ids, towards
@@ -363,19 +363,19 @@ async def take(store: WholeStore, clock: ManualClock, action: str, number: int) 
 
 
 async def test_an_earlier_turn_and_what_was_judged_survive_a_restart(restarts: Restarts) -> None:
-    labels = Labels("n", frozenset({"a", "b"}))
+    labels = Tagging("n", frozenset({"a", "b"}))
     async with restarts.store() as store:
         before = store.epoch
-        await store.put(entry(restarts.clock, "a", epoch=before, labels=labels), EAST)
+        await store.put(entry(restarts.clock, "a", epoch=before, tagging=labels), EAST)
         await store.put_embeddings([replace(embedding(restarts.clock), epoch=before)])
-        await store.begin_turn()
+        await store.advance_epoch()
         assert await store.feedback("p1-a", correct=False) is Standing.EXACT_ONLY
         epoch = store.epoch
     async with restarts.store() as store:
         assert store.epoch == epoch
         assert await store.count() == Counts(1, 1)
         (near,) = await store.nearest("p1", EAST, 4, 0.01)
-        assert near.stored == entry(restarts.clock, "a", labels=labels, is_disputed=True)
+        assert near.stored == entry(restarts.clock, "a", tagging=labels, is_disputed=True)
         await store.put(entry(restarts.clock, "late", epoch=before), EAST)
         assert await store.get("p1-late") is None
         assert await store.feedback("p1-a", correct=False) is Standing.REMOVED

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.labels import Labels
-from app.models import Counts, EmbeddingModel, StoredEmbedding
-from app.selectors import Near, Selector
-from app.standing import Standing
-from app.stores.valkey_client import Command, Reply, Server
-from app.stores.valkey_keys import Keys
+from app.core.feedback import Standing
+from app.core.models import Counts, EmbeddingModel, StoredEmbedding
+from app.core.selectors import Near, Selector
+from app.core.tags import Tagging
+from app.stores.valkey.client import Command, Reply, Server
+from app.stores.valkey.keys import Keys
 from tests.stores.valkey_fleet import EAST, KEYS, Fleet, entry, fleet_on, names, towards, until
 
 
@@ -63,7 +63,7 @@ async def test_an_answer_that_was_on_its_way_when_another_proxy_began_a_turn_is_
     one, other = await fleet.store(), await fleet.store()
     await one.put(entry("old"), EAST)
     asked = entry("a", epoch=one.epoch)
-    await other.begin_turn()
+    await other.advance_epoch()
     await one.put(asked, EAST)
     for store in (one, other):
         assert (await store.get("a"), await names(store)) == (None, ["old"])
@@ -76,7 +76,7 @@ async def test_a_turn_does_not_undo_a_purge_that_another_proxy_has_not_seen(flee
     await one.put(entry("a"), EAST)
     assert await other.get("a") is not None
     await one.purge()
-    await other.begin_turn()
+    await other.advance_epoch()
     for store in (one, other):
         assert (await store.get("a"), await names(store)) == (None, [])
 
@@ -86,8 +86,8 @@ async def test_what_one_proxy_is_told_is_wrong_the_other_does_not_reword(fleet: 
     await one.put(entry("a"), EAST)
     left = await fleet.by_hand.pttl(KEYS.entry(1, "a"))
     assert await other.feedback("a", correct=False) is Standing.EXACT_ONLY
-    (neighbor,) = await one.nearest("p1", EAST, 4, 2.0)
-    assert neighbor.stored.is_disputed
+    (candidate,) = await one.nearest("p1", EAST, 4, 2.0)
+    assert candidate.stored.is_disputed
     assert left - 5_000 < await fleet.by_hand.pttl(KEYS.entry(1, "a")) <= left
     assert await one.feedback("a", correct=False) is Standing.REMOVED
     assert await fleet.by_hand.keys(KEYS.entries) == []
@@ -96,7 +96,7 @@ async def test_what_one_proxy_is_told_is_wrong_the_other_does_not_reword(fleet: 
 async def test_a_damaged_entry_is_not_selected(fleet: Fleet) -> None:
     store = await fleet.store()
     await store.put(entry("a"), EAST)
-    await store.put(entry("b", labels=Labels("n")), EAST)
+    await store.put(entry("b", tagging=Tagging("n")), EAST)
     await fleet.by_hand.hset(KEYS.entry(1, "b"), "tags", b"\xff")
     await fleet.by_hand.hset(KEYS.entry(1, "bare"), "a", "b")
     await fleet.by_hand.set(KEYS.entry(1, "text"), "a")
@@ -218,8 +218,8 @@ async def test_answers_come_back_whatever_their_size_and_characters(
     stored = entry("a", completion=completion + rng.bytes(len(completion)))
     await store.put(stored, EAST)
     assert await store.get("a") == stored
-    (neighbor,) = await store.nearest("p1", EAST, 4, 2.0)
-    assert neighbor.stored == stored
+    (candidate,) = await store.nearest("p1", EAST, 4, 2.0)
+    assert candidate.stored == stored
 
 
 async def test_an_index_of_another_model_is_left_alone_and_reported(fleet: Fleet) -> None:

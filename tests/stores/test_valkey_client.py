@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import Overloaded
-from app.stores.valkey_client import Connections, Refused
-from app.stores.valkey_url import Address, address_of
+from app.core.errors import Overloaded
+from app.stores.valkey.client import Connections, Refused
+from app.stores.valkey.url import Address, address_of
 from tests.valkey.server import StandIn, stand_in
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

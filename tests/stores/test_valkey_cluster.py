@@ -9,11 +9,11 @@ import pytest
 from valkey.asyncio import Valkey
 from valkey.crc import key_slot
 
-from app.models import Counts, StoredEmbedding
-from app.stores.valkey import ValkeyStore
-from app.stores.valkey_keys import EPOCH
-from app.stores.valkey_search import IndexOptions
-from app.stores.valkey_url import address_of
+from app.core.models import Counts, StoredEmbedding
+from app.stores.valkey.keys import EPOCH
+from app.stores.valkey.search import IndexOptions
+from app.stores.valkey.store import ValkeyStore
+from app.stores.valkey.url import address_of
 from tests.stores.cluster_fleet import Fleet, fill, fleet_on_cluster, in_both_modes, served
 from tests.stores.valkey_fleet import EAST, KEYS, MODEL, entry, names, until
 

@@ -6,12 +6,12 @@ from contextlib import aclosing
 
 import pytest
 
-from app.errors import Declined, PartFailed
-from app.models import Counts
-from app.stores.valkey import ValkeyStore
-from app.stores.valkey_keys import EPOCH
-from app.stores.valkey_search import IndexOptions
-from app.stores.valkey_url import address_of
+from app.core.errors import Declined, DependencyFailed
+from app.core.models import Counts
+from app.stores.valkey.keys import EPOCH
+from app.stores.valkey.search import IndexOptions
+from app.stores.valkey.store import ValkeyStore
+from app.stores.valkey.url import address_of
 from tests.stores.cluster_fleet import Fleet, fill, fleet_on_cluster, in_both_modes, served
 from tests.stores.valkey_fleet import EAST, KEYS, MODEL, names, until
 from tests.valkey.server import stand_in
@@ -50,7 +50,7 @@ async def test_a_shard_that_is_away_costs_the_timeout_once_and_the_others_serve_
     assert max(seconds) < 1.0
     found = await store.nearest("p1", EAST, 40, 2.0)
     assert {n.stored.id for n in found} == kept
-    with pytest.raises((Declined, PartFailed)):
+    with pytest.raises((Declined, DependencyFailed)):
         await store.count()
     (line,) = [r for r in caplog.records if "does not answer" in r.message]
     assert f"127.0.0.1:{primary}" in line.message
@@ -73,7 +73,7 @@ async def test_while_the_epoch_is_away_nothing_is_served_and_nothing_can_be_purg
     fleet.cluster.stop(owner)
     for index in range(9):
         assert not await served(store, str(index))
-    with pytest.raises((Declined, PartFailed)):
+    with pytest.raises((Declined, DependencyFailed)):
         await store.purge()
     fleet.cluster.resume(owner)
     await until(lambda: served(store, "1"))
@@ -92,7 +92,7 @@ async def test_what_a_shard_that_is_away_has_is_purged_all_the_same(fleet: Fleet
     async def is_whole() -> bool:
         try:
             return await store.count() == Counts(0, 0)
-        except (Declined, PartFailed):
+        except (Declined, DependencyFailed):
             return False
 
     await until(is_whole)
@@ -113,7 +113,7 @@ async def test_after_a_primary_died_its_replica_serves_what_it_had(fleet: Fleet)
     async def are_found() -> bool:
         try:
             return len(await store.nearest("p1", EAST, 30, 2.0)) == 30
-        except (Declined, PartFailed):
+        except (Declined, DependencyFailed):
             return False
 
     await until(are_found, 20.0)
@@ -138,7 +138,7 @@ async def test_a_server_that_is_no_cluster_is_said_to_be_none() -> None:
     async with stand_in() as server:
         address = address_of(server.url.replace("valkey://", "valkey+cluster://"))
         async with aclosing(ValkeyStore(address, MODEL, IndexOptions(), 1.0, time.time)) as store:
-            with pytest.raises(PartFailed, match="cluster support disabled"):
+            with pytest.raises(DependencyFailed, match="cluster support disabled"):
                 await store.get("a")
 
 
@@ -148,7 +148,7 @@ async def test_a_cluster_that_nobody_answers_for_is_an_error_in_time(fleet: Flee
     fleet.cluster.stop(seed)
     store = await fleet.store(seconds=0.3)
     begin = time.perf_counter()
-    with pytest.raises(PartFailed, match="no node tells"):
+    with pytest.raises(DependencyFailed, match="no node tells"):
         await store.get("a")
     assert time.perf_counter() - begin < 1.0
     fleet.cluster.resume(seed)
@@ -156,7 +156,7 @@ async def test_a_cluster_that_nobody_answers_for_is_an_error_in_time(fleet: Flee
     async def is_there() -> bool:
         try:
             return await store.get("a") is None
-        except (Declined, PartFailed):
+        except (Declined, DependencyFailed):
             return False
 
     await until(is_there)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable
 
 import pytest
 
-from app.stores.valkey_generations import SearchUnavailable
+from app.stores.valkey.generations import SearchUnavailable
 from tests.stores.valkey_fleet import (
     EAST,
     KEYS,

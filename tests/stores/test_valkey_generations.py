@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.models import Counts, EmbeddingModel
-from app.stores.valkey import ValkeyStore
-from app.stores.valkey_client import Command, Server
-from app.stores.valkey_search import IndexOptions
-from app.stores.valkey_url import address_of
+from app.core.models import Counts, EmbeddingModel
+from app.stores.valkey.client import Command, Server
+from app.stores.valkey.search import IndexOptions
+from app.stores.valkey.store import ValkeyStore
+from app.stores.valkey.url import address_of
 from benchmarks.churn import churn
 from tests.stores.valkey_fleet import (
     EAST,
@@ -123,7 +123,7 @@ async def test_what_lives_moves_on_with_what_is_left_of_its_life(fleet: Fleet) -
 
 async def test_what_was_stored_in_an_earlier_turn_moves_on(fleet: Fleet) -> None:
     store = await two_generations(fleet)
-    await store.begin_turn()
+    await store.advance_epoch()
     await store._upkeep._look_after()
     assert await fleet.by_hand.keys("cache:*:*:old") == [KEYS.entry(3, "old").encode()]
     assert await names(store) == ["old"]
@@ -162,8 +162,8 @@ async def test_what_is_replaced_while_it_moves_stays_replaced(fleet: Fleet, befo
     newer = entry("old", completion=b'"newer"')
     await interrupt(store, before, lambda: other.put(newer, EAST))
     assert await store.get("old") == newer
-    (neighbor,) = await store.nearest("p1", EAST, 4, 2.0)
-    assert neighbor.stored == newer
+    (candidate,) = await store.nearest("p1", EAST, 4, 2.0)
+    assert candidate.stored == newer
 
 
 @pytest.mark.parametrize("before", ["HINCRBY", "UNLINK"])

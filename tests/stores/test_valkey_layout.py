@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.stores.valkey_client import Refused
-from app.stores.valkey_layout import (
+from app.stores.valkey.client import Refused
+from app.stores.valkey.cluster.layout import (
     Layout,
     Place,
     Redirection,

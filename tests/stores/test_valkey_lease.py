@@ -6,9 +6,9 @@ from contextlib import AsyncExitStack, aclosing
 
 import pytest
 
-from app.stores.valkey_client import Connections
-from app.stores.valkey_lease import ValkeyLeases
-from app.stores.valkey_url import address_of
+from app.stores.valkey.client import Connections
+from app.stores.valkey.lease import ValkeyLeases
+from app.stores.valkey.url import address_of
 from tests.stores.valkey_fleet import KEYS, Fleet, fleet_on
 
 

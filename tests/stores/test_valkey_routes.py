@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 
-from app.errors import NodeAway, NodeFailed
-from app.stores.valkey_client import Command, Refused
-from app.stores.valkey_keys import EPOCH, Keys
-from app.stores.valkey_routes import (
+from app.core.errors import NodeAway, NodeFailed
+from app.stores.valkey.client import Command, Refused
+from app.stores.valkey.cluster.routes import (
     Way,
     key_of,
     may_lag,
@@ -16,6 +15,7 @@ from app.stores.valkey_routes import (
     shard_in,
     way_of,
 )
+from app.stores.valkey.keys import EPOCH, Keys
 
 KEYS = Keys.of("test", 4)
 AWAY, FAILED = NodeAway(), NodeFailed("gone")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.stores.valkey_search import (
+from app.stores.valkey.search import (
     Fill,
     IndexOptions,
     Room,

@@ -2,11 +2,11 @@
 
 import asyncio
 
-from app.stores.valkey_client import Command, Reply
-from app.stores.valkey_generations import Generations
-from app.stores.valkey_keys import Keys
-from app.stores.valkey_search import IndexOptions
-from app.stores.valkey_upkeep import Upkeep
+from app.stores.valkey.client import Command, Reply
+from app.stores.valkey.generations import Generations
+from app.stores.valkey.keys import Keys
+from app.stores.valkey.search import IndexOptions
+from app.stores.valkey.upkeep import Upkeep
 
 
 class Evicting:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.stores.valkey_url import Address, address_of, masked
+from app.stores.valkey.url import Address, address_of, masked
 
 LOCAL = Address("127.0.0.1", 6379, "", 0, "", "", is_encrypted=False, ca="")
 

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
-from app.models import CacheKey, Fullness, StoredEmbedding, StoredResponse
+from app.core.models import CacheKey, Fullness, StoredEmbedding, StoredResponse
 from app.stores import codec
-from app.stores.valkey_keys import EPOCH
+from app.stores.valkey.keys import EPOCH
 from tests.stores.valkey_fleet import EAST, KEYS, Fleet, entry, fleet_on, names
 
 NOW = 1_700_000_000.25
@@ -101,8 +101,8 @@ async def test_a_store_serves_what_the_first_version_wrote(
     await write(fleet, {**RESPONSE, **more}, {**EMBEDDING, **more})
     store = await fleet.store()
     assert await store.get("a") == READ
-    (neighbor,) = await store.nearest("p1", EAST, 4, 2.0)
-    assert neighbor.stored == READ
+    (candidate,) = await store.nearest("p1", EAST, 4, 2.0)
+    assert candidate.stored == READ
     assert await store.get_embeddings(["e"]) == [READ_EMBEDDING]
     assert (await store.scan("", 10)).entries == [READ]
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from valkey.asyncio import Valkey
 
-from app.models import CacheKey, Embedding, EmbeddingModel, StoredResponse
-from app.stores.valkey import ValkeyStore
-from app.stores.valkey_keys import Keys
-from app.stores.valkey_search import IndexOptions
-from app.stores.valkey_url import address_of
+from app.core.models import CacheKey, Embedding, EmbeddingModel, StoredResponse
+from app.stores.valkey.keys import Keys
+from app.stores.valkey.search import IndexOptions
+from app.stores.valkey.store import ValkeyStore
+from app.stores.valkey.url import address_of
 from tests.valkey.cluster import Cluster, valkey_cluster
 from tests.valkey.server import StandIn, ValkeySearch, valkey_search
 

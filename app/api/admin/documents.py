@@ -1,0 +1,74 @@
+"""What operators send and are shown: JSON documents."""
+
+from collections.abc import Awaitable, Mapping
+from typing import Any, TypeVar
+
+from fastapi import Request
+
+from app.api.request import RequestReader
+from app.core.errors import (
+    DependencyUnavailable,
+    EmbedderUnavailable,
+    InvalidRequest,
+    NotUnderstood,
+    StoreUnavailable,
+)
+from app.core.models import StoredResponse, whole_ttl
+from app.core.selectors import Selector
+from app.dialects.chat_completions.request import JsonObject, load_json
+
+T = TypeVar("T")
+
+_MOST_BODY = 65_536
+
+
+async def asked(work: Awaitable[T]) -> T:
+    """Ask a part something for an operator, who is told if it fails."""
+    try:
+        return await work
+    except DependencyUnavailable as unavailable:
+        if unavailable.detail == "embedder-unavailable":
+            raise EmbedderUnavailable("The text was not embedded; the log says why.") from None
+        raise StoreUnavailable("The store did not do it; the log says why.") from unavailable
+
+
+async def document_of(request: Request) -> Mapping[str, Any]:
+    """Read the body of a request, a JSON object. Raises InvalidRequest."""
+    body = await RequestReader(request.receive).body(_MOST_BODY)
+    if body is None:
+        raise InvalidRequest("The body is too long.")
+    try:
+        document = load_json(body)
+    except NotUnderstood as unknown:
+        raise InvalidRequest("The body is not JSON.") from unknown
+    if not isinstance(document, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    return document
+
+
+def selector_in(query: Mapping[str, str], *others: str) -> Selector:
+    """Read what a query selects by, `others` being what else it may hold. Raises InvalidRequest."""
+    refuse_unknown(query, *others, "tag", "model", "namespace")
+    return Selector(query.get("tag"), query.get("model"), query.get("namespace"))
+
+
+def refuse_unknown(names: Mapping[str, object], *known: str) -> None:
+    """Refuse what is misspelt: it may have been meant to narrow the request down."""
+    if unknown := sorted(set(names) - set(known)):
+        raise InvalidRequest(f"{', '.join(unknown)}: {', '.join(known)} are known.")
+
+
+def listed(stored: StoredResponse, now: float) -> JsonObject:
+    """Describe a stored response in a line of a list."""
+    return {
+        "id": stored.id,
+        "model": stored.model,
+        "namespace": stored.tagging.namespace or None,
+        "tags": sorted(stored.tagging.tags),
+        "prompt": stored.key.text,
+        "stored_at": stored.stored_at,
+        "age": int(stored.age(now)),
+        "ttl": whole_ttl(stored, now),
+        "bytes": len(stored.completion),
+        "disputed": stored.is_disputed,
+    }

@@ -1,0 +1,147 @@
+"""POST /cache/explain: a chat completion request, told why its answer would be what it is."""
+
+import json
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import JSONResponse
+
+from app.api.admin.documents import listed
+from app.api.auth import ApiKeys
+from app.api.middleware import CHAT_COMPLETIONS
+from app.api.request import API_PREFIX, RequestReader
+from app.core.errors import InvalidRequest, NotUnderstood
+from app.core.models import ClientRequest, Header, StoredResponse
+from app.core.offload import by_size
+from app.dialects.chat_completions.request import JsonObject, load_json
+from app.engine.explain import Explainer, Explanation, Judged
+from app.rules.headers import cache_status_value, end_to_end
+
+_MOST_AROUND = 65_536  # bytes beside the request: its headers, and what encloses both
+_SHOWN = ("id", "model", "prompt", "age", "ttl")
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~\w]+", re.ASCII)
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+
+def explain_route(explainer: Explainer, token: str) -> Callable[[Request], Awaitable[JSONResponse]]:
+    """Make the endpoint. The line that carries the token is the operator's, all else the caller's.
+
+    The body is that of the caller's request, or `{"request": …, "headers": …}`, and then these
+    are all of the caller's headers.
+    """
+    api_keys = ApiKeys([token] if token else [])
+    most = explainer.limits.max_bytes
+
+    async def explain(request: Request) -> JSONResponse:
+        headers = [line for line in request.scope["headers"] if not api_keys.knows([line])]
+        body = await RequestReader(request.receive).body(most + _MOST_AROUND)
+        if body is not None:
+            whole = body
+            body, headers = await by_size(len(whole), lambda: _asked(whole, headers))
+        asked = ClientRequest(
+            method="POST",
+            path=CHAT_COMPLETIONS.removeprefix(API_PREFIX).encode(),
+            query=request.scope["query_string"],
+            headers=end_to_end(headers),
+            body=body or b"",
+        )
+        is_read = body is not None and len(body) <= most
+        return JSONResponse(
+            _told(await explainer.explain(asked, body if is_read else None), explainer)
+        )
+
+    return explain
+
+
+def _asked(body: bytes, headers: list[Header]) -> tuple[bytes, list[Header]]:
+    """Give the caller's body and headers. Raises InvalidRequest."""
+    try:
+        document = load_json(body)
+    except NotUnderstood:
+        return body, headers  # which is for the explanation to say
+    if not isinstance(document, dict) or "request" not in document or "messages" in document:
+        return body, headers
+    if set(document) - {"request", "headers"}:
+        raise InvalidRequest('Beside "request" there may be "headers" and nothing else.')
+    if "headers" in document:
+        headers = _lines(document["headers"])
+    return json.dumps(document["request"]).encode(), headers
+
+
+def _lines(headers: Any) -> list[Header]:
+    """Read an object of header values by name; a list of values makes several lines."""
+    if not isinstance(headers, dict):
+        raise InvalidRequest("headers must be an object of values by name.")
+    lines = []
+    for name, told in headers.items():
+        for value in told if isinstance(told, list) else [told]:
+            if not isinstance(value, str) or not _VALUE.fullmatch(value):
+                raise InvalidRequest("The value of a header must be a string, or a list of them.")
+            if not _NAME.fullmatch(name):
+                raise InvalidRequest("headers has a name that no header can have.")
+            lines.append((name.lower().encode(), value.strip(" \t").encode("latin-1")))
+    return lines
+
+
+def _told(told: Explanation, explainer: Explainer) -> JsonObject:
+    status = told.status
+    return {
+        "outcome": status.outcome.value if status else "REFUSED",
+        "cache_status": cache_status_value(status) if status else None,
+        "tier": status.tier.value if status and status.tier else None,
+        "entry": (status.entry if status else "") or None,
+        "cacheable": told.bypass is None,
+        "bypass": told.bypass,
+        "key": _key(told),
+        "exact": told.exact and _judged(told.exact, told.now),
+        "nearest": told.nearest and [_nearest(judged, told.now) for judged in told.nearest],
+        "limits": {
+            "max_distance": explainer.limits.max_distance,
+            "min_probability": explainer.least,
+        },
+        "elsewhere": _elsewhere(told),
+        "unavailable": sorted(told.failures),
+    }
+
+
+def _key(told: Explanation) -> JsonObject | None:
+    if told.key is None:
+        return None
+    return {
+        "id": told.key.digest,
+        "partition": told.key.partition,
+        "exact_only": told.exact_only,
+        "parts": dict(told.parts),
+    }
+
+
+def _judged(judged: Judged, now: float) -> JsonObject:
+    verdict = {"answers": judged.answers, "refused_by": judged.refused_by}
+    return _listed(judged.stored, now) | verdict
+
+
+def _nearest(judged: Judged, now: float) -> JsonObject:
+    return _judged(judged, now) | {
+        "distance": round(judged.distance or 0.0, 4),
+        "guards": list(judged.guards),
+        "probability": judged.probability and round(judged.probability, 4),
+    }
+
+
+def _elsewhere(told: Explanation) -> JsonObject | None:
+    if told.key is None:
+        return None
+    found = told.elsewhere
+    return {
+        "differs": None if found is None else list(found.differs),
+        "entry": None if found is None else _listed(found.stored, told.now),
+        "searched": told.searched,
+        "searched_all": told.searched_all,
+    }
+
+
+def _listed(stored: StoredResponse, now: float) -> JsonObject:
+    whole = listed(stored, now)
+    return {name: whole[name] for name in _SHOWN}

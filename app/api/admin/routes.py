@@ -1,0 +1,149 @@
+"""What an operator may ask and do: /cache/*, behind a token.
+
+Every act is logged: what and how many, never of whom or about what.
+"""
+
+import json
+import logging
+import re
+import time
+from collections.abc import Mapping
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse
+
+from app import __version__
+from app.api.admin.documents import asked, document_of, listed, refuse_unknown, selector_in
+from app.api.admin.purge import PurgeEndpoint
+from app.api.admin.transfer import Transfer
+from app.api.auth import ApiKeys
+from app.core.errors import EntryNotFound, InvalidAdminToken, InvalidRequest, RouteNotFound
+from app.core.metrics import Metrics
+from app.core.models import Clock, Kind, Outcome, StoredResponse
+from app.core.selectors import Selector
+from app.dialects.chat_completions.request import JsonObject
+from app.engine.lookup import SemanticCache
+from app.engine.operations import Operations
+
+_USUAL_PAGE, _LARGEST_PAGE = 50, 1000
+_LIMIT = re.compile("[0-9]{1,4}")
+_NOTHING = "Nothing is stored under this id."
+
+_logger = logging.getLogger("reprise.admin")
+
+
+def admin_routes(
+    cache: SemanticCache, operations: Operations, metrics: Metrics, clock: Clock, token: str
+) -> APIRouter:
+    """Make the routes of operators. Without a token there are none."""
+    api_keys = ApiKeys([token] if token else [])
+
+    def check(request: Request) -> None:
+        if not api_keys:
+            raise RouteNotFound("The admin routes need REPRISE_ADMIN_TOKEN.")
+        if not api_keys.knows(request.scope["headers"]):
+            raise InvalidAdminToken("Incorrect admin token provided.")
+
+    admin = _Admin(cache, operations, metrics, clock)
+    transfer = Transfer(operations, clock)
+    router = APIRouter(prefix="/cache", dependencies=[Depends(check)])
+    router.add_api_route("/stats", admin.stats, methods=["GET"])
+    router.add_api_route("/entries", admin.entries, methods=["GET"])
+    router.add_api_route("/entries/{digest}", admin.entry, methods=["GET"])
+    router.add_api_route("/entries/{digest}", admin.delete, methods=["DELETE"])
+    router.add_api_route("/feedback", admin.feedback, methods=["POST"])
+    router.add_api_route("/export", transfer.export, methods=["GET"])
+    router.add_api_route("/import", transfer.import_, methods=["POST"])
+    router.add_api_route("/purge", PurgeEndpoint(operations, clock).__call__, methods=["POST"])
+    return router
+
+
+class _Admin:
+    """The endpoints."""
+
+    def __init__(
+        self, cache: SemanticCache, operations: Operations, metrics: Metrics, clock: Clock
+    ) -> None:
+        self._cache = cache
+        self._curator = operations
+        self._metrics = metrics
+        self._clock = clock
+        self._started = time.monotonic()
+
+    async def stats(self) -> JSONResponse:
+        """Say what is stored and what became of the requests so far."""
+        counts = await self._cache.count()
+        return JSONResponse(
+            {
+                "version": __version__,
+                "uptime": round(time.monotonic() - self._started),
+                "entries": counts
+                and {
+                    Kind.CHAT_COMPLETION.value: counts.chat_completions,
+                    Kind.EMBEDDING.value: counts.embeddings,
+                },
+                "requests": _outcomes(self._metrics),
+                "embedder": self._cache.embedder,
+                "store": await self._cache.facts(),
+                "degraded": await self._cache.degraded(),
+            }
+        )
+
+    async def entries(self, request: Request) -> JSONResponse:
+        """List what is stored, page by page."""
+        page = await asked(self._curator.entries(*_page(request.query_params)))
+        shown = [self._listed(stored) for stored in page.entries]
+        _logger.info("listed %d entries", len(shown))
+        return JSONResponse({"entries": shown, "cursor": page.cursor or None})
+
+    async def entry(self, digest: str) -> JSONResponse:
+        """Show one stored response, its question and answer included."""
+        stored = await asked(self._curator.entry(digest))
+        if stored is None:
+            raise EntryNotFound(_NOTHING)
+        _logger.info("showed 1 entry")
+        distances = self._cache.hits.of(stored).distances
+        answer = {"distances": distances, "completion": json.loads(stored.completion)}
+        return JSONResponse(self._listed(stored) | answer)
+
+    async def delete(self, digest: str) -> JSONResponse:
+        """Remove one stored response."""
+        if not await asked(self._curator.delete(digest)):
+            raise EntryNotFound(_NOTHING)
+        _logger.info("deleted 1 entry")
+        return JSONResponse({"deleted": 1})
+
+    async def feedback(self, request: Request) -> JSONResponse:
+        """Take note of whether an answer was right."""
+        document = await document_of(request)
+        refuse_unknown(document, "id", "correct")
+        digest, correct = document.get("id"), document.get("correct")
+        if not isinstance(digest, str) or not isinstance(correct, bool):
+            raise InvalidRequest('The body must be {"id": "…", "correct": true or false}.')
+        standing = await asked(self._curator.feedback(digest, correct=correct))
+        if standing is None:
+            raise EntryNotFound(_NOTHING)
+        _logger.info("1 entry was called %s: %s", "right" if correct else "wrong", standing)
+        return JSONResponse({"id": digest, "standing": standing.value})
+
+    def _listed(self, stored: StoredResponse) -> JsonObject:
+        return listed(stored, self._clock()) | {"hits": self._cache.hits.of(stored).count}
+
+
+def _outcomes(metrics: Metrics) -> dict[str, int]:
+    """Add up the cached routes' requests by outcome."""
+    outcomes = dict.fromkeys([outcome.value for outcome in Outcome], 0)
+    for family in metrics.requests.collect():
+        for sample in family.samples:
+            outcome = sample.labels.get("outcome")
+            if sample.name.endswith("_total") and outcome in outcomes:
+                outcomes[outcome] += int(sample.value)
+    return outcomes
+
+
+def _page(query: Mapping[str, str]) -> tuple[str, int, Selector]:
+    selector = selector_in(query, "limit", "cursor")
+    limit = query.get("limit", str(_USUAL_PAGE))
+    if not _LIMIT.fullmatch(limit) or not 1 <= int(limit) <= _LARGEST_PAGE:
+        raise InvalidRequest(f"limit must be a whole number from 1 to {_LARGEST_PAGE}.")
+    return query.get("cursor", ""), int(limit), selector

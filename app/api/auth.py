@@ -1,0 +1,43 @@
+"""Keys that callers must present, compared in constant time."""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+
+from app.core.models import Header
+
+
+class ApiKeys:
+    """Some keys; true if there are any."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._keys = [_digest(key.encode()) for key in keys]
+
+    def __bool__(self) -> bool:
+        return bool(self._keys)
+
+    def knows(self, headers: Sequence[Header]) -> bool:
+        """Tell whether a request presents one of the keys."""
+        known = False
+        for presented in _presented_keys(headers):
+            digest = _digest(presented)
+            # Every key is compared, in constant time, whether one has matched or not.
+            for key in self._keys:
+                known |= hmac.compare_digest(digest, key)
+        return known
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
+
+
+def _presented_keys(headers: Sequence[Header]) -> list[bytes]:
+    keys = []
+    for name, value in headers:
+        if name in {b"api-key", b"x-api-key"}:
+            keys.append(value.strip())
+        elif name == b"authorization":
+            scheme, _, key = value.strip().partition(b" ")
+            if scheme.lower() == b"bearer":
+                keys.append(key.strip())
+    return keys

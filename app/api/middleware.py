@@ -1,0 +1,174 @@
+"""Pure ASGI middleware: what every request passes on its way in and out."""
+
+import asyncio
+import functools
+import ipaddress
+import logging
+import re
+import time
+from collections.abc import Sequence
+from types import MappingProxyType
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.auth import ApiKeys
+from app.api.request import API_PREFIX
+from app.api.responses import refuse
+from app.core.defects import log_defect
+from app.core.errors import (
+    ClientDisconnected,
+    ForbiddenOrigin,
+    InternalError,
+    InvalidAPIKey,
+    Refusal,
+    ShuttingDown,
+    WebSocketUnsupported,
+)
+from app.core.metrics import Metrics
+from app.core.models import CacheStatus, Header
+from app.rules.headers import value_of
+from app.rules.key import KeyRules, tells_callers_apart
+
+CHAT_COMPLETIONS = "/v1/chat/completions"
+EMBEDDINGS = "/v1/embeddings"
+_ROUTES = MappingProxyType({CHAT_COMPLETIONS: "chat_completions", EMBEDDINGS: "embeddings"})
+
+_AUTHORITY = re.compile(r"(?:\[([0-9a-fA-F:.]*:[0-9a-fA-F:.]*)\]|([\w.-]+))(?::\d+)?", re.ASCII)
+
+_logger = logging.getLogger("reprise")
+_access = logging.getLogger("reprise.access")
+
+
+class ExchangeMiddleware:
+    """Sees every exchange to its end: errors become answers, what became of it is noted.
+
+    Counted and logged is what lies below `/v1`: the outcome, never what was in it.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._counter_of = functools.cache(metrics.requests.labels)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begin = time.perf_counter()
+        status_code = 0
+
+        async def watched_send(message: Message) -> None:
+            nonlocal status_code
+            if message["type"] == "http.response.start":
+                status_code = message["status"]
+            await send(message)
+
+        scope.setdefault("state", {})
+        refusal = await self._run(scope, receive, watched_send)
+        if refusal is not None and not status_code:
+            await refuse(refusal, watched_send)
+        if scope["path"].startswith(API_PREFIX):
+            self._note(scope, status_code, time.perf_counter() - begin)
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> Refusal | None:
+        """Run the application; give the answer that what it raised amounts to, if any."""
+        try:
+            await self._app(scope, receive, send)
+        except ClientDisconnected:
+            return None
+        except asyncio.CancelledError:
+            return ShuttingDown("Reprise is shutting down.")
+        except Refusal as refusal:
+            return refusal
+        except Exception as error:  # noqa: BLE001 - the last place that can
+            log_defect(error)
+            return InternalError("Reprise failed; please report it.")
+        return None
+
+    def _note(self, scope: Scope, status_code: int, seconds: float) -> None:
+        status: CacheStatus | None = scope["state"].get("cache_status")
+        outcome = status.outcome.value if status else "REFUSED" if status_code else "ABANDONED"
+        tier = status.tier.value if status and status.tier else ""
+        detail = (status.detail if status else None) or ""
+        route = _ROUTES.get(scope["path"], "other")
+        self._counter_of(route, outcome, tier).inc()
+        if _access.isEnabledFor(logging.INFO):
+            fields = {
+                "method": scope["method"],
+                "path": scope["raw_path"].decode("latin-1"),
+                "status": status_code,
+                "milliseconds": round(1000 * seconds, 1),
+                "outcome": outcome,
+                "tier": tier,
+                "detail": detail,
+            }
+            _access.info("request", extra={"fields": fields})
+
+
+class GateMiddleware:
+    """Lets a request below `/v1` in, or refuses it before anything else happens.
+
+    `keys` are those that clients must present; none means that anyone may come. `guard_origin`
+    keeps web pages away from a proxy on this machine that holds a key: no Origin, and a loopback
+    name in Host, which a page that rebinds its DNS name cannot forge.
+    """
+
+    def __init__(self, app: ASGIApp, keys: Sequence[str], *, guard_origin: bool) -> None:
+        self._app = app
+        self._keyring = ApiKeys(keys)
+        self._guard_origin = guard_origin
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(API_PREFIX):
+            headers = scope["headers"]
+            if self._guard_origin:
+                _check_origin(headers)
+            if self._keyring and not self._keyring.knows(headers):
+                raise InvalidAPIKey("Incorrect API key provided.")
+            if (value_of(headers, b"upgrade") or "").lower() == "websocket":
+                raise WebSocketUnsupported("WebSockets are not supported.")
+        await self._app(scope, receive, send)
+
+
+class StrangersMiddleware:
+    """Warns, once, of callers who say nothing of who they are: all of them share answers."""
+
+    def __init__(self, app: ASGIApp, rules: KeyRules) -> None:
+        self._app = app
+        self._rules = rules
+        self._has_warned = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._has_warned and scope["type"] == "http" and scope["path"] in _ROUTES:
+            self._note(scope["headers"])
+        await self._app(scope, receive, send)
+
+    def _note(self, headers: Sequence[Header]) -> None:
+        if not tells_callers_apart(headers, self._rules):
+            self._has_warned = True
+            _logger.warning(
+                "a caller has sent no credential: all who send none share answers; set "
+                "REPRISE_API_KEYS, or name the header that tells them apart in REPRISE_KEY_HEADERS"
+            )
+
+
+def _check_origin(headers: Sequence[Header]) -> None:
+    if value_of(headers, b"origin") is not None:
+        raise ForbiddenOrigin("Web pages may not use this proxy; set REPRISE_API_KEYS.")
+    if not is_loopback(_host_name(value_of(headers, b"host") or "")):
+        raise ForbiddenOrigin("This proxy answers to loopback names only; set REPRISE_API_KEYS.")
+
+
+def _host_name(authority: str) -> str:
+    """Give the host of an authority (RFC 9110 §4.2.1), or nothing if it is not one."""
+    match = _AUTHORITY.fullmatch(authority)
+    return (match[1] or match[2]) if match else ""
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address means this machine alone."""
+    if host.rstrip(".").lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

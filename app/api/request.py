@@ -1,0 +1,77 @@
+"""The client's side of a request: what it sent, and later its absence."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+
+from starlette.types import Receive, Scope
+
+from app.core.errors import ClientDisconnected, RouteNotFound
+from app.core.models import ClientRequest
+from app.rules.headers import end_to_end
+
+API_PREFIX = "/v1"
+
+
+def client_request(scope: Scope, body: bytes | AsyncIterator[bytes]) -> ClientRequest:
+    """Read the request line and the headers as they came. Raises RouteNotFound outside `/v1`."""
+    prefix = API_PREFIX.encode()
+    path: bytes = scope["raw_path"]
+    if not path.startswith(prefix + b"/"):
+        raise RouteNotFound("Reprise serves what is below /v1.")
+    return ClientRequest(
+        method=scope["method"],
+        path=path.removeprefix(prefix),
+        query=scope["query_string"],
+        headers=end_to_end(scope["headers"]),
+        body=body,
+    )
+
+
+class RequestReader:
+    """Reads a request's body, whole or as it arrives, and notices when the client leaves."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._read: deque[bytes] = deque()
+        self._ended = asyncio.Event()
+        self._gone = False
+
+    async def body(self, limit: int) -> bytes | None:
+        """Read the whole body, or give None once it turns out longer than `limit` bytes.
+
+        What has been read by then is not lost: `stream` gives it first.
+        """
+        size = 0
+        while not self._ended.is_set():
+            piece = await self._next()
+            self._read.append(piece)
+            size += len(piece)
+            if size > limit:
+                return None
+        return b"".join(self._read)
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """Give the body as it arrives."""
+        while self._read:
+            yield self._read.popleft()
+        while not self._ended.is_set():
+            if piece := await self._next():
+                yield piece
+
+    async def disconnected(self) -> None:
+        """Wait for the client to leave. It cannot be noticed before the body is read."""
+        await self._ended.wait()
+        while not self._gone:
+            self._gone = (await self._receive())["type"] == "http.disconnect"
+
+    async def _next(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self._gone = True
+            self._ended.set()
+            raise ClientDisconnected
+        if not message.get("more_body", False):
+            self._ended.set()
+        piece: bytes = message.get("body", b"")
+        return piece

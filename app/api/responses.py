@@ -1,0 +1,99 @@
+"""Answers on their way to the client. Whatever happens, their source is closed."""
+
+import asyncio
+import functools
+import json
+import logging
+import time
+from collections.abc import Coroutine
+from contextlib import aclosing
+from email.utils import formatdate
+from typing import Any
+
+from starlette.types import Scope, Send
+
+from app.api.request import RequestReader
+from app.core.errors import Refusal, UpstreamInterrupted
+from app.core.models import Head, Header, Replay
+from app.engine.answers import PendingAnswer
+from app.rules.headers import cache_headers
+
+_logger = logging.getLogger("reprise.http")
+
+_REPLACED = frozenset({b"x-cache", b"x-cache-distance", b"x-cache-entry"})
+_WITHOUT_BODY = frozenset({204, 304})
+# Legal in a 304 (RFC 9110 §8.6), but the server would wait for the body.
+_REPLACED_WITHOUT_BODY = _REPLACED | {b"content-length"}
+
+
+async def respond(
+    answer: Replay | PendingAnswer, scope: Scope, incoming: RequestReader, send: Send
+) -> None:
+    """Send an answer; give up as soon as the client leaves."""
+    if isinstance(answer, Replay):
+        await _start(answer.head, scope, send)
+        await send({"type": "http.response.body", "body": answer.body})
+    else:
+        async with aclosing(answer):
+            await _while_connected(_relay(answer, scope, send), incoming)
+
+
+async def refuse(refusal: Refusal, send: Send) -> None:
+    """Send an answer of our own."""
+    headers, body = rendered(refusal)
+    await send({"type": "http.response.start", "status": refusal.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def rendered(refusal: Refusal) -> tuple[list[Header], bytes]:
+    """Return the headers and the body of an answer of our own, in OpenAI's error shape."""
+    body = json.dumps(refusal.body()).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"date", _date(int(time.time()))),
+        *refusal.headers,
+    ]
+    return headers, body
+
+
+@functools.lru_cache(maxsize=1)
+def _date(now: int) -> bytes:
+    """Write the value of Date (RFC 9110 §6.6.1): once a second is enough."""
+    return formatdate(now, usegmt=True).encode()
+
+
+async def _start(head: Head, scope: Scope, send: Send) -> None:
+    scope["state"]["cache_status"] = head.cache_status
+    dropped = _REPLACED_WITHOUT_BODY if head.status_code in _WITHOUT_BODY else _REPLACED
+    headers: list[Header] = [h for h in head.headers if h[0] not in dropped]
+    headers += cache_headers(head.cache_status)
+    if not any(name == b"date" for name, _ in headers):
+        headers.append((b"date", _date(int(time.time()))))
+    await send({"type": "http.response.start", "status": head.status_code, "headers": headers})
+
+
+async def _relay(answer: PendingAnswer, scope: Scope, send: Send) -> None:
+    await _start(await answer.head(), scope, send)
+    try:
+        async for piece in answer:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    except UpstreamInterrupted as interrupted:
+        # The response is left unfinished, so that the server cuts the connection: the client
+        # must not take what it has for the whole answer.
+        _logger.warning("%s", interrupted)
+        return
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _while_connected(work: Coroutine[Any, Any, None], incoming: RequestReader) -> None:
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(incoming.disconnected())
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for pending in (task, gone):
+            pending.cancel()
+        await asyncio.wait({task, gone})
+    if not task.cancelled():
+        task.result()

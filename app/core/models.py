@@ -1,0 +1,342 @@
+"""The central types: what a request, a key, a stored response and a verdict are."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum, StrEnum
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.errors import Failure, Misread
+from app.core.tags import UNTAGGED, Tagging
+
+Header = tuple[bytes, bytes]
+"""One header line; the name in lower case, as ASGI gives it."""
+
+Embedding = NDArray[np.float32]
+"""A text as a vector: shape (dimensions,), unit length."""
+
+Clock = Callable[[], float]
+"""The time in seconds: since the epoch, unless said otherwise."""
+
+Forward = Literal["miss", "stale", "partial", "request", "bypass"]
+"""Why a request went upstream (RFC 9211 §2.2)."""
+
+BypassReason = (
+    Misread
+    | Literal["body-too-large", "defect", "labels", "no-store", "passthrough"]
+    | Literal["store", "web-search", "plugins", "audio", "temperature"]
+)
+"""Why a request goes past the cache: a token that README explains."""
+
+DiscardReason = (
+    Misread
+    | Literal["status", "content-type", "content-encoding", "no-store", "too-large", "error"]
+    | Literal["incomplete", "finish-reason", "refusal", "audio", "empty", "invalid-json"]
+)
+"""Why an answer is not stored: a token that README explains."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRequest:
+    """A request below `/v1` as the client sent it; nothing is decoded or normalised.
+
+    `path` is what follows `/v1`, percent-encoded as it came; `query` is without its `?`;
+    `headers` are those that travel end to end.
+    """
+
+    method: str
+    path: bytes
+    query: bytes = field(repr=False)
+    headers: Sequence[Header] = field(repr=False)
+    body: bytes | AsyncIterator[bytes] = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheKey:
+    """What a request asks for, split into what must match exactly and what may match by meaning.
+
+    `partition` and `digest` are lower-case hex. `partition` covers everything that must match
+    exactly (the part that `Vary` and RFC 9111 §3.5 play for HTTP); `digest` covers the text as
+    well. `text` is what is embedded, or None where only an exact match may answer.
+    """
+
+    partition: str
+    digest: str
+    text: str | None = field(repr=False)
+
+
+class Fullness(IntEnum):
+    """How much of `usage` an answer has, or a request is entitled to; more includes less.
+
+    `PLAIN` is what a stream has that was not asked for its usage, `STREAMED` what one has that was,
+    `ALL` what a whole answer has. An answer that tells its usage has `ALL`, however it came.
+    """
+
+    PLAIN = 0
+    STREAMED = 1
+    ALL = 2
+
+
+class Aging:
+    """What is stored at a time, in seconds since 1970, and stays fresh for some seconds.
+
+    It is kept for `stale_lifetime` seconds more: stale, it may still serve now and then.
+    """
+
+    __slots__ = ()
+
+    stored_at: float
+    freshness_lifetime: float
+    stale_lifetime: float
+
+    def age(self, now: float) -> float:
+        """Tell how long ago the answer was received (RFC 9111 §4.2.3)."""
+        return max(0.0, now - self.stored_at)
+
+    def ttl(self, now: float) -> float:
+        """Tell how much of the freshness lifetime is left; negative when stale."""
+        return self.freshness_lifetime - self.age(now)
+
+    def is_fresh(self, now: float) -> bool:
+        """Tell whether the answer may still be served without asking again."""
+        return self.ttl(now) > 0
+
+    @property
+    def lifetime(self) -> float:
+        """For how long the answer is kept, fresh or stale."""
+        return self.freshness_lifetime + self.stale_lifetime
+
+    def left(self, now: float) -> float:
+        """Tell how much of the whole lifetime is left."""
+        return self.lifetime - self.age(now)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResponse(Aging):
+    """A stored response (RFC 9111 §1.2.1): a chat completion and how long it stays fresh.
+
+    `completion` is the chat completion as UTF-8 JSON, without `id`, `object` and `created`.
+    `epoch` is the store's when the upstream was asked; empty: the present one. `parts` tells what
+    the partition is made of, as `key_parts.py` writes it; empty where that is not known. `labels`
+    are what an operator may purge it by. What is disputed answers only the very same question.
+    `fullness` is what it has for those who are entitled to `usage`.
+    """
+
+    key: CacheKey
+    model: str
+    completion: bytes = field(repr=False)
+    stored_at: float
+    freshness_lifetime: float
+    epoch: str = field(default="", compare=False)
+    parts: str = field(default="", repr=False)
+    stale_lifetime: float = 0.0
+    tagging: Tagging = UNTAGGED
+    is_disputed: bool = False
+    fullness: Fullness = Fullness.ALL
+
+    @property
+    def id(self) -> str:
+        """The entry's name: its exact key."""
+        return self.key.digest
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A completion as in StoredResponse, of which an answer in any form can be made."""
+
+    completion: bytes = field(repr=False)
+    fullness: Fullness
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEmbedding(Aging):
+    """An embedding that the upstream made of one input, under its exact key.
+
+    `numbers` are little-endian, of `width` bytes each: 4 where every number is a float32, as
+    embeddings are, else 8. `epoch` as in StoredResponse.
+    """
+
+    id: str
+    model: str
+    numbers: bytes = field(repr=False)
+    width: Literal[4, 8]
+    stored_at: float
+    freshness_lifetime: float
+    epoch: str = field(default="", compare=False)
+    stale_lifetime: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingModel:
+    """What makes the embeddings of texts; those of another one are not compared with its own."""
+
+    name: str
+    dimensions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A stored response near a question; `distance` is cosine: 0 = same, 1 = unrelated."""
+
+    stored: StoredResponse
+    distance: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoredText:
+    """A stored question that may be the one asked; `distance` is cosine."""
+
+    text: str = field(repr=False)
+    distance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some stored responses; `cursor` leads to the next ones and is empty after the last."""
+
+    entries: Sequence[StoredResponse]
+    cursor: str
+
+
+class Kind(StrEnum):
+    """What is stored, each counted and evicted apart."""
+
+    CHAT_COMPLETION = "chat_completion"
+    EMBEDDING = "embedding"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much is stored, by kind."""
+
+    chat_completions: int
+    embeddings: int
+
+
+class Outcome(StrEnum):
+    """What became of a request; the value of `x-cache`."""
+
+    HIT = "HIT"
+    STALE = "STALE"
+    MISS = "MISS"
+    PARTIAL = "PARTIAL"
+    BYPASS = "BYPASS"
+
+
+class Tier(StrEnum):
+    """How a hit was found."""
+
+    EXACT = "exact"
+    SEMANTIC = "semantic"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStatus:
+    """RFC 9211's parameters as fields: one object makes the header, the log line and the labels.
+
+    `age` and `ttl` are in seconds. `forward_status` is the status with which the upstream failed,
+    where a stored response takes its place.
+    """
+
+    outcome: Outcome
+    forward: Forward | None = None
+    forward_status: int | None = None
+    detail: BypassReason | Failure | None = None
+    tier: Tier | None = None
+    distance: float | None = None
+    age: int = 0
+    ttl: int = 0
+    collapsed: bool = False
+    entry: str = ""
+
+    @property
+    def is_stored(self) -> bool:
+        """Tell whether the answer comes from the store, fresh or stale."""
+        return self.outcome in {Outcome.HIT, Outcome.STALE}
+
+    @classmethod
+    def hit(cls, stored: StoredResponse, now: float, distance: float | None) -> "CacheStatus":
+        """Describe an answer from the store; `distance` is None for an exact match."""
+        return cls(
+            Outcome.HIT if stored.is_fresh(now) else Outcome.STALE,
+            tier=Tier.EXACT if distance is None else Tier.SEMANTIC,
+            distance=distance,
+            age=int(stored.age(now)),
+            ttl=whole_ttl(stored, now),
+            entry=stored.id,
+        )
+
+    def instead_of(self, status_code: int | None) -> "CacheStatus":
+        """Describe an answer from the store that takes the place of a failure of the upstream.
+
+        `status_code` is the failure's, or None where there was no answer at all.
+        """
+        forward: Forward = "stale" if self.outcome is Outcome.STALE else "request"
+        return replace(self, forward=forward, forward_status=status_code)
+
+    @classmethod
+    def miss(
+        cls, entry: str, *, forward: Forward = "miss", detail: Failure | None = None
+    ) -> "CacheStatus":
+        """Describe an answer from the upstream that the store may keep as `entry`."""
+        return cls(Outcome.MISS, forward=forward, detail=detail, entry=entry)
+
+    @classmethod
+    def bypass(cls, detail: BypassReason) -> "CacheStatus":
+        """Describe a request that the cache has nothing to do with; `detail` says why."""
+        return cls(Outcome.BYPASS, forward="bypass", detail=detail)
+
+
+def whole_ttl(stored: Aging, now: float) -> int:
+    """Tell a ttl in whole seconds, negative for all that is stale."""
+    seconds = int(stored.freshness_lifetime) - int(stored.age(now))
+    return seconds if stored.is_fresh(now) else min(seconds, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The beginning of a response; the headers that tell of the cache are made of its status."""
+
+    status_code: int
+    headers: Sequence[Header]
+    cache_status: CacheStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A whole response that is ready to be sent."""
+
+    head: Head
+    body: bytes
+
+    def instead_of(self, status_code: int | None) -> "Replay":
+        """Give the same for the place of a failure of the upstream, as CacheStatus says it."""
+        status = self.head.cache_status.instead_of(status_code)
+        return replace(self, head=replace(self.head, cache_status=status))
+
+
+class Guard(StrEnum):
+    """What proves that one answer cannot serve two questions.
+
+    Most are plain. `kinds` are other things of one kind (a cat, a dog), `qualifiers` words that
+    narrow one of the questions, `roles` the same things the other way round (from, to), `words`
+    rare words in the same place, `writing` case or white space that counts.
+    """
+
+    LANGUAGE = "language"
+    WRITING = "writing"
+    NUMBERS = "numbers"
+    UNITS = "units"
+    DATES = "dates"
+    QUOTES = "quotes"
+    IDENTIFIERS = "identifiers"
+    NEGATION = "negation"
+    ANTONYMS = "antonyms"
+    NAMES = "names"
+    QUESTIONS = "questions"
+    KINDS = "kinds"
+    QUALIFIERS = "qualifiers"
+    ROLES = "roles"
+    WORDS = "words"

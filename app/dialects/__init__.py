@@ -1,0 +1,4 @@
+"""One module an API: its requests, answers and streams, read and written.
+
+May import: `core`.
+"""

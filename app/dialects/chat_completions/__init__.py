@@ -1,0 +1,1 @@
+"""Chat completions: requests, answers, streams of chunks."""

@@ -1,0 +1,188 @@
+"""Chat completions: chunks to completion, completion to chunks, without loss.
+
+A *completion* here is the JSON object of a chat completion without `id`, `object` and `created`,
+which every replay makes anew. Unknown fields are kept, never re-modelled. The formats:
+https://platform.openai.com/docs/api-reference/chat/object
+https://platform.openai.com/docs/api-reference/chat-streaming/streaming
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from app.core.errors import NotUnderstood
+from app.dialects.chat_completions.request import JsonObject
+
+_ENVELOPE = frozenset({"id", "object", "created", "obfuscation"})
+# Never told in pieces, though some servers repeat them.
+_WHOLE = frozenset({"finish_reason", "format", "id", "index", "name", "role", "type"})
+_IN_EVERY_CHUNK = frozenset({"model", "system_fingerprint", "service_tier"})
+_PIECE = re.compile(r".{1,64}(?:\s|$)|.{1,64}", re.DOTALL)
+
+
+def without_envelope(document: Mapping[str, Any]) -> JsonObject:
+    """Drop the fields that a replay makes anew."""
+    return {name: value for name, value in document.items() if name not in _ENVELOPE}
+
+
+class CompletionBuilder:
+    """Adds up the chunks of one stream.
+
+    Deltas are joined as OpenAI's own SDKs join them: strings and lists are appended to, objects
+    merged, entries of lists matched by `index`. What those rules would garble is refused.
+    """
+
+    def __init__(self) -> None:
+        self._fields: JsonObject = {}
+        self._choices: dict[int, JsonObject] = {}
+        self._messages: dict[int, JsonObject] = {}
+
+    def add(self, chunk: object) -> None:
+        """Take the next chunk. Raises NotUnderstood (`unknown-body`) for anything else."""
+        if not isinstance(chunk, dict) or not isinstance(chunk.get("choices"), list):
+            raise NotUnderstood("unknown-body")
+        for name, value in without_envelope(chunk).items():
+            if name != "choices" and (value is not None or name not in self._fields):
+                self._fields[name] = value
+        for choice in chunk["choices"]:
+            self._add_choice(choice)
+
+    def _add_choice(self, choice: object) -> None:
+        if not isinstance(choice, dict) or not isinstance(choice.get("index"), int):
+            raise NotUnderstood("unknown-body")
+        index = choice["index"]
+        known = self._choices.setdefault(index, {})
+        message = self._messages.setdefault(index, {"role": None, "content": None})
+        if isinstance(delta := choice.get("delta"), dict):
+            _join(message, delta)
+        for name, value in choice.items():
+            if name == "message":
+                raise NotUnderstood("unknown-body")
+            if name in {"logprobs", "finish_reason"}:
+                known[name] = _joined(name, known.get(name), value)
+            elif name not in {"index", "delta"} and (value is not None or name not in known):
+                known[name] = value
+
+    def completion(self) -> JsonObject:
+        """Give the completion that the chunks add up to."""
+        choices = []
+        for index, choice in sorted(self._choices.items()):
+            message = _finished(self._messages[index])
+            message["role"] = message["role"] or "assistant"
+            if isinstance(calls := message.get("tool_calls"), list):
+                message["tool_calls"] = _in_order(calls)
+            choices.append({"index": index, **_finished(choice), "message": message})
+        return {**self._fields, "choices": choices}
+
+
+def _in_order(calls: list[Any]) -> list[JsonObject]:
+    """Sort tool calls by the index that their fragments carried; a completion has none."""
+    if not all(isinstance(call, dict) and isinstance(call.get("index"), int) for call in calls):
+        raise NotUnderstood("unknown-body")
+    calls = sorted(calls, key=lambda call: call["index"])
+    return [{name: value for name, value in call.items() if name != "index"} for call in calls]
+
+
+class _Text(list[str]):
+    """A string that is being told in pieces; joined once, at the end."""
+
+
+class _Entries(dict[int, JsonObject]):
+    """A list whose entries are being told in pieces, each under its index."""
+
+
+def _join(known: JsonObject, delta: Mapping[str, Any]) -> None:
+    for name, value in delta.items():
+        known[name] = _joined(name, known.get(name), value)
+
+
+def _joined(name: str, known: Any, new: Any) -> Any:
+    """Add a new value to what is known, in place where that can grow."""
+    if new is None:
+        return known
+    if isinstance(new, str) and name not in _WHOLE and isinstance(known, _Text | None):
+        text = _Text() if known is None else known
+        text.append(new)
+        return text
+    if isinstance(new, list):
+        return _joined_lists(known, new)
+    if isinstance(new, dict) and isinstance(known, dict | None) and not isinstance(known, _Entries):
+        merged = {} if known is None else known
+        _join(merged, new)
+        return merged
+    # Some servers repeat the role, the id or the name in every chunk: the same value is no news.
+    if known in (None, "") or new in (known, ""):
+        return new if known in (None, "") else known
+    raise NotUnderstood("unknown-body")
+
+
+def _joined_lists(known: Any, new: list[Any]) -> Any:
+    told_by_index = bool(new) and all(
+        isinstance(entry, dict) and isinstance(entry.get("index"), int) for entry in new
+    )
+    if told_by_index and (not known or isinstance(known, _Entries)):
+        entries = known or _Entries()
+        for entry in new:
+            _join(entries.setdefault(entry["index"], {}), entry)
+        return entries
+    if known is None:
+        return [*new]
+    if not isinstance(known, list) or isinstance(known, _Text):
+        raise NotUnderstood("unknown-body")
+    known.extend(new)
+    return known
+
+
+def _finished(value: Any) -> Any:
+    """Give the document that has been told."""
+    if isinstance(value, _Text):
+        return "".join(value)
+    if isinstance(value, _Entries):
+        return [_finished(entry) for entry in value.values()]
+    if isinstance(value, dict):
+        return {name: _finished(item) for name, item in value.items()}
+    return value
+
+
+def chunks_of(completion: Mapping[str, Any], *, include_usage: bool) -> Iterator[JsonObject]:
+    """Cut a completion into the chunks that tell it, still without the envelope.
+
+    Choices are told one after the other: a chunk with the role and everything that is not text,
+    the texts in pieces of up to 64 characters that end at white space where there is any, the
+    tool calls one by one, then the finish reason. Usage comes last, in a chunk without choices,
+    and only if asked for.
+    """
+    usage = completion.get("usage") if include_usage else None
+    fields = {n: v for n, v in completion.items() if n not in {"choices", "usage"}}
+    always = {n: v for n, v in fields.items() if n in _IN_EVERY_CHUNK}
+    if usage is not None:
+        always["usage"] = None
+    once = fields
+    for choice in completion["choices"]:
+        for told in _choice_chunks(choice):
+            yield {**always, **once, "choices": [told]}
+            once = {}
+    if usage is not None:
+        yield {**always, "choices": [], "usage": usage}
+
+
+def _choice_chunks(choice: Mapping[str, Any]) -> Iterator[JsonObject]:
+    message: Mapping[str, Any] = choice["message"]
+    texts = {n: v for n, v in message.items() if isinstance(v, str) and n not in _WHOLE}
+    opening = {n: "" if n in texts else v for n, v in message.items()}
+    calls = opening.pop("tool_calls") if _has_calls(message) else []
+    rest = {n: v for n, v in choice.items() if n not in {"index", "message", "finish_reason"}}
+    base = {"index": choice["index"], **dict.fromkeys(rest)}
+    yield {**base, **rest, "delta": opening, "finish_reason": None}
+    # Servers think, speak, then call; some readers keep the order in which they are told.
+    for name in sorted(texts, key=lambda name: name == "content"):
+        for piece in _PIECE.findall(texts[name]):
+            yield {**base, "delta": {name: piece}, "finish_reason": None}
+    for index, call in enumerate(calls):
+        yield {**base, "delta": {"tool_calls": [{**call, "index": index}]}, "finish_reason": None}
+    yield {**base, "delta": {}, "finish_reason": choice.get("finish_reason")}
+
+
+def _has_calls(message: Mapping[str, Any]) -> bool:
+    calls = message.get("tool_calls")
+    return isinstance(calls, list) and bool(calls)

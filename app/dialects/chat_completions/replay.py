@@ -1,0 +1,84 @@
+"""A stored response as the bytes that a client asked for: JSON, or a stream of chunks."""
+
+import json
+from collections.abc import Iterator
+from types import MappingProxyType
+
+from app.core.errors import NotUnderstood
+from app.core.models import CacheStatus, Head, Replay
+from app.dialects import sse
+from app.dialects.chat_completions.chunks import chunks_of
+from app.dialects.chat_completions.request import DONE, ChatRequest, JsonObject, load_json
+from app.dialects.sse import Event
+
+_JSON = b"application/json"
+_EVENT_STREAM = b"text/event-stream; charset=utf-8"
+# Line ends to Unicode and to many clients, though not to event streams; inside strings alone.
+_LINE_ENDS = MappingProxyType({ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"})
+
+
+def replay(
+    completion: bytes,
+    chat: ChatRequest,
+    status: CacheStatus,
+    *,
+    completion_id: str,
+    now: float,
+) -> Replay:
+    """Render a completion as this request asks for it: `completion_id`, created `now`.
+
+    `completion` is as in StoredResponse. Raises ValueError where it cannot be read.
+    """
+    if chat.stream:
+        envelope = _envelope(completion_id, "chat.completion.chunk", int(now))
+        body = b"".join(_events(completion, envelope, include_usage=chat.include_usage))
+        media_type = _EVENT_STREAM
+    else:
+        envelope = _envelope(completion_id, "chat.completion", int(now))
+        body = _document(completion, envelope)
+        media_type = _JSON
+    headers = [(b"content-type", media_type), (b"content-length", b"%d" % len(body))]
+    return Replay(Head(200, headers, status), body)
+
+
+def without_usage(event: Event) -> bytes:
+    """Write an event of an upstream's stream again, for a reader who has not asked for usage.
+
+    A chunk that tells nothing else is left out; what is no chunk, or has no usage, stays as it is.
+    """
+    try:
+        chunk = load_json(event.data)
+    except NotUnderstood:
+        return sse.encode_event(event)
+    if not isinstance(chunk, dict) or "usage" not in chunk:
+        return sse.encode_event(event)
+    if chunk["usage"] is not None and not chunk.get("choices"):
+        return b""
+    rest = {name: value for name, value in chunk.items() if name != "usage"}
+    return sse.encode_event(event._replace(data=_written(rest)))
+
+
+def _written(document: JsonObject) -> str:
+    told = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return told.translate(_LINE_ENDS)
+
+
+def _envelope(completion_id: str, kind: str, created: int) -> bytes:
+    return f'{{"id":"{completion_id}","object":"{kind}","created":{created},'.encode()
+
+
+def _document(document: bytes, envelope: bytes) -> bytes:
+    """Put the envelope before the fields of a JSON object, without parsing the object."""
+    if not document.startswith(b"{") or not document.endswith(b"}"):
+        raise ValueError("the stored completion is not a JSON object")
+    return envelope + document[1:]
+
+
+def _events(completion: bytes, envelope: bytes, *, include_usage: bool) -> Iterator[bytes]:
+    try:
+        chunks = list(chunks_of(json.loads(completion), include_usage=include_usage))
+    except (AttributeError, LookupError, TypeError, RecursionError) as error:
+        raise ValueError("the stored completion has another shape") from error
+    for chunk in chunks:
+        yield sse.encode(_document(_written(chunk).encode(), envelope))
+    yield sse.encode(DONE.encode())

@@ -1,0 +1,180 @@
+"""The slice of OpenAI's embeddings that we read, and numbers that come back bit for bit.
+
+The formats: https://platform.openai.com/docs/api-reference/embeddings/create
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from app.core.errors import NotUnderstood
+from app.dialects.chat_completions.request import JsonObject, check_structure, load_json
+
+Input = str | list[int]
+"""What is embedded: a text, or its tokens."""
+
+Encoding = Literal["float", "base64"]
+
+_MOST_INPUTS = 4096  # each has a key of its own; OpenAI takes 2048
+
+_ITEM = frozenset({"object", "index", "embedding"})
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """An embedding's numbers, little-endian, of `width` bytes each.
+
+    4 bytes where every number is the shortest decimal of a float32, as most servers write them,
+    or came as one; else 8. Both give the same float32, and the same decimals as they came in.
+    """
+
+    raw: bytes = field(repr=False)
+    width: Literal[4, 8]
+
+    @property
+    def count(self) -> int:
+        """How many there are: the embedding's dimensions."""
+        return len(self.raw) // self.width
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingsRequest:
+    """A view of the body of an embeddings request; `document` is the whole of it."""
+
+    document: Mapping[str, Any] = field(repr=False)
+    inputs: Sequence[Input] = field(repr=False)
+    encoding: Encoding
+
+    @classmethod
+    def parse(cls, body: bytes) -> "EmbeddingsRequest":
+        """Read the body of a request.
+
+        Raises NotUnderstood (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
+        """
+        document = load_json(body)
+        if not isinstance(document, dict) or not isinstance(document.get("model"), str):
+            _unknown()
+        encoding = document.get("encoding_format")
+        if encoding not in (None, "float", "base64"):
+            _unknown()
+        return cls(document, _inputs(document.get("input")), encoding or "float")
+
+    def body_of(self, inputs: Sequence[Input]) -> bytes:
+        """Write the body of a request that asks for these inputs in place of its own."""
+        return json.dumps({**self.document, "input": inputs}, ensure_ascii=False).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingsAnswer:
+    """What an upstream answered: an embedding for each input, in order.
+
+    `is_all` tells that there was nothing else in the items: else a replay would lose something.
+    """
+
+    model: str
+    embeddings: Sequence[Numbers] = field(repr=False)
+    usage: JsonObject | None = None
+    is_all: bool = True
+
+    @classmethod
+    def parse(cls, body: bytes, count: int) -> "EmbeddingsAnswer":
+        """Read the answer to `count` inputs.
+
+        Raises NotUnderstood for anything else.
+        """
+        check_structure(body.decode("latin-1"))  # whatever the encoding, structure is ASCII
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            raise NotUnderstood("not-json") from None
+        if not isinstance(document, dict) or not isinstance(data := document.get("data"), list):
+            _unknown()
+        if document.get("error") is not None or not isinstance(document.get("model"), str):
+            _unknown()
+        found: dict[int, Numbers] = {}
+        for item in data:
+            if not isinstance(item, dict) or type(item.get("index")) is not int:
+                _unknown()
+            found[item["index"]] = _numbers(item.get("embedding"))
+        if len(data) != count or set(found) != set(range(count)):
+            _unknown()
+        embeddings = [found[index] for index in range(count)]
+        if len({numbers.count for numbers in embeddings}) > 1:
+            _unknown()
+        usage = document.get("usage") if isinstance(document.get("usage"), dict) else None
+        is_all = not any(set(item) - _ITEM for item in data)
+        return cls(document["model"], embeddings, usage, is_all)
+
+
+def render(
+    embeddings: Sequence[Numbers], encoding: Encoding, model: str, usage: Mapping[str, Any]
+) -> bytes:
+    """Write an answer as OpenAI would."""
+    write = _base64 if encoding == "base64" else _array
+    data = [
+        {"object": "embedding", "index": index, "embedding": write(numbers)}
+        for index, numbers in enumerate(embeddings)
+    ]
+    document = {"object": "list", "data": data, "model": model, "usage": dict(usage)}
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _unknown() -> NoReturn:
+    raise NotUnderstood("unknown-body")
+
+
+def _inputs(value: object) -> list[Input]:
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list) or not value:
+        _unknown()
+    if type(value[0]) is not int and len(value) > _MOST_INPUTS:
+        raise NotUnderstood("too-complex")
+    if all(type(item) is int for item in value):
+        return [value]
+    if all(isinstance(item, str) for item in value) or all(map(_is_tokens, value)):
+        return value
+    _unknown()
+
+
+def _is_tokens(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(token) is int for token in value)
+
+
+def _numbers(value: object) -> Numbers:
+    if isinstance(value, str):
+        try:
+            raw = base64.b64decode(value, validate=True)
+        except (binascii.Error, ValueError):
+            _unknown()
+        if not raw or len(raw) % 4 or not np.isfinite(np.frombuffer(raw, "<f4")).all():
+            _unknown()
+        return Numbers(raw, 4)
+    if not isinstance(value, list) or not value or {type(n) for n in value} - {int, float}:
+        _unknown()
+    try:
+        exact = np.array(value, "<f8")
+    except OverflowError:
+        _unknown()
+    with np.errstate(over="ignore"):
+        single = exact.astype("<f4")
+    if not np.isfinite(single).all():
+        _unknown()
+    if orjson.loads(orjson.dumps(single, option=orjson.OPT_SERIALIZE_NUMPY)) == value:
+        return Numbers(single.tobytes(), 4)
+    return Numbers(exact.tobytes(), 8)
+
+
+def _array(numbers: Numbers) -> NDArray[Any]:
+    return np.frombuffer(numbers.raw, f"<f{numbers.width}")
+
+
+def _base64(numbers: Numbers) -> str:
+    return base64.b64encode(_array(numbers).astype("<f4").tobytes()).decode()

@@ -1,1 +1,0 @@
-"""Ways to embed a text."""

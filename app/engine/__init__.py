@@ -1,0 +1,4 @@
+"""Does what decisions ask for, through ports: looks up, joins, fetches, records, explains.
+
+May import: `core`, `dialects`, `matching`, `rules`.
+"""

@@ -1,0 +1,24 @@
+"""Answers on their way to whoever asked."""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from app.core.models import Head, Replay
+
+
+class PendingAnswer(Protocol):
+    """An answer whose head has to be waited for; async iteration gives its body."""
+
+    async def head(self) -> Head:
+        """Wait for the head."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Give the body's pieces as they arrive; ends early by raising UpstreamInterrupted."""
+
+    async def aclose(self) -> None:
+        """Release the source; idempotent."""
+
+
+async def pieces_of(replay: Replay) -> AsyncIterator[bytes]:
+    """Give the body of a whole answer as one on its way does."""
+    yield replay.body

@@ -1,0 +1,148 @@
+"""Embeddings put together: some from the store, some from upstream requests on their way."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from app.core.errors import Failure, NotUnderstood, UpstreamInterrupted, UpstreamUnreachable
+from app.core.models import CacheStatus, ClientRequest, Head, Header, StoredEmbedding
+from app.dialects import embeddings as dialect
+from app.dialects.embeddings import EmbeddingsAnswer, EmbeddingsRequest, Numbers
+from app.engine.flights import Reader
+from app.engine.forwarder import Forwarding
+from app.rules.cacheability import Limits
+from app.rules.headers import CacheControl
+
+_OK = 200
+_NOTHING_SENT = MappingProxyType({"prompt_tokens": 0, "total_tokens": 0})
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A request, its limits, the exact keys of its inputs in order, and what is stored under them.
+
+    `failure` names the part of the cache that failed.
+    """
+
+    request: ClientRequest
+    asked: EmbeddingsRequest
+    control: CacheControl
+    limits: Limits
+    digests: Sequence[str]
+    found: Mapping[str, StoredEmbedding] = field(default_factory=dict)
+    failure: Failure | None = None
+
+    @property
+    def missing(self) -> list[str]:
+        """The keys of what has to be asked for, each once."""
+        return [digest for digest in dict.fromkeys(self.digests) if digest not in self.found]
+
+    def render(
+        self, known: Mapping[str, Numbers], model: str, usage: Mapping[str, object] | None
+    ) -> bytes:
+        """Write the answer as this request asks for it."""
+        embeddings = [known[digest] for digest in self.digests]
+        return dialect.render(embeddings, self.asked.encoding, model, usage or _NOTHING_SENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A reader of an upstream request, and the keys of all inputs that it asks for.
+
+    `own` marks the request that was made for this client: its usage is what was really sent.
+    """
+
+    reader: Reader
+    digests: Sequence[str]
+    own: bool
+
+
+class CombinedAnswer:
+    """One answer made of what is stored and of one or more upstream requests.
+
+    An error of the upstream is passed on. Where the answers do not fit together, because one is
+    not what we know or comes from another model, the whole request is forwarded (`fallback`).
+    Async iteration gives the body. Close it.
+    """
+
+    def __init__(
+        self,
+        batch: Batch,
+        shares: Sequence[Share],
+        status: CacheStatus,
+        fallback: Callable[[], Forwarding],
+    ) -> None:
+        self._batch = batch
+        self._shares = shares
+        self._status = status
+        self._fallback = fallback
+        self._forwarding: Forwarding | None = None
+        self._body = b""
+
+    async def head(self) -> Head:
+        """Wait for all that is needed; raises what an upstream request failed with."""
+        answers = await _together([_read(share.reader) for share in self._shares])
+        for head, body in answers:
+            if head.status_code != _OK:
+                self._body = body
+                return head
+        try:
+            self._body = self._put_together([body for _, body in answers])
+        except NotUnderstood:
+            self._forwarding = self._fallback()
+            return await self._forwarding.head()
+        return Head(200, document_headers(self._body), self._status)
+
+    def _put_together(self, bodies: Sequence[bytes]) -> bytes:
+        known = {d: Numbers(e.numbers, e.width) for d, e in self._batch.found.items()}
+        models = {e.model for e in self._batch.found.values()}
+        usage = None
+        for share, body in zip(self._shares, bodies, strict=True):
+            answer = EmbeddingsAnswer.parse(body, len(share.digests))
+            known |= dict(zip(share.digests, answer.embeddings, strict=True))
+            models.add(answer.model)
+            usage = answer.usage if share.own else usage
+        if len(models) > 1 or len({known[digest].count for digest in self._batch.digests}) > 1:
+            raise NotUnderstood("unknown-body")  # vectors of two models cannot be compared
+        return self._batch.render(known, models.pop(), usage)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._forwarding is None:
+            yield self._body
+            return
+        async for piece in self._forwarding:
+            yield piece
+
+    async def aclose(self) -> None:
+        """Leave the upstream requests; idempotent."""
+        for share in self._shares:
+            await share.reader.aclose()
+        if self._forwarding is not None:
+            await self._forwarding.aclose()
+
+
+def document_headers(body: bytes) -> list[Header]:
+    """Give the headers of a JSON body."""
+    return [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+
+
+async def _read(reader: Reader) -> tuple[Head, bytes]:
+    head = await reader.head()
+    try:
+        return head, b"".join([piece async for piece in reader])
+    except UpstreamInterrupted as interrupted:
+        raise UpstreamUnreachable("The upstream's answer broke off.") from interrupted
+
+
+async def _together(
+    reads: Sequence[Coroutine[Any, Any, tuple[Head, bytes]]],
+) -> list[tuple[Head, bytes]]:
+    # At the same time, for a flight waits for its slowest reader.
+    tasks = [asyncio.ensure_future(read) for read in reads]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -1,0 +1,305 @@
+"""One forward request, read once, watched by many.
+
+A *flight* is a task that fetches one answer and keeps it as it arrives. Readers follow at their
+own pace, from the first byte, whenever they came. The task belongs to no reader: the first one
+may leave and the others go on. When the last one leaves, the task is cancelled, which releases
+the upstream, unless it is to be finished for the sake of what it adds up to.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from types import TracebackType
+
+from app.core.errors import UpstreamInterrupted, UpstreamUnreachable
+from app.core.models import Head, Whole
+
+_PATIENCE = 1.0  # seconds that one reader may hold the others up, in all
+_CLOSING_SECONDS = 5.0
+
+Fill = Callable[["Flight"], Awaitable[None]]
+"""Fetches an answer: calls `begin` once, then `write` for each piece; may raise at any point.
+
+It calls `settle` once the answer is read, for readers who want it in another form.
+"""
+
+
+class Flight:
+    """One answer on its way.
+
+    All of it is kept, up to `window` bytes, so that a reader can join at any time. Beyond that
+    nobody can join any more, what every reader has seen is dropped, and the slowest one may lag
+    `window` bytes behind before the upstream has to wait for it: memory is bounded. It waits for
+    long only if nobody else does: else those that lag so far behind are cut off.
+
+    `form` is the one that the answer has. With `finish`, the fetch goes on without readers as long
+    as it may add up to something.
+    """
+
+    def __init__(
+        self, fill: Fill, window: int, *, form: Hashable = None, finish: bool = False
+    ) -> None:
+        self.form = form
+        self._window = window
+        self._finish = finish
+        self._head: Head | None = None
+        self._pieces: list[bytes] = []
+        self._kept = 0  # bytes in the pieces
+        self._dropped = 0  # pieces that are gone from the front
+        self._whole = True
+        self._ended = False
+        self._cancelled = False
+        self._settled = False
+        self._result: Whole | None = None
+        self._error: Exception | None = None
+        self._trace: TracebackType | None = None
+        self._readers: set[Reader] = set()
+        self._progress = asyncio.Event()
+        self._task = asyncio.ensure_future(self._run(fill))
+
+    @property
+    def joinable(self) -> bool:
+        """Tell whether the answer is on its way and a new reader would get all of it."""
+        return self._whole and not self._ended and not self._cancelled
+
+    def join(self, *, collapsed: bool = False) -> "Reader":
+        """Add a reader; `collapsed` marks one that did not start the flight."""
+        reader = Reader(self, collapsed=collapsed)
+        self._readers.add(reader)
+        return reader
+
+    def begin(self, head: Head) -> None:
+        """Tell the readers how the answer begins."""
+        self._head = head
+        self._wake()
+
+    async def write(self, piece: bytes) -> None:
+        """Pass on a piece of the body; waits while the slowest reader lags too far behind."""
+        if not piece:
+            return
+        self._pieces.append(piece)
+        self._kept += len(piece)
+        self._wake()
+        while self._kept > self._window:
+            self._whole = False
+            self._cancel_if_in_vain()
+            self._progress.clear()
+            self._drop_what_all_have_seen()
+            if self._kept > self._window:
+                await self._wait_for_the_slowest()
+
+    def settle(self, result: Whole | None) -> None:
+        """Tell what the answer adds up to, None if to nothing; the first word counts."""
+        if not self._settled:
+            self._settled = True
+            self._result = result
+            self._wake()
+            self._cancel_if_in_vain()
+
+    async def _wait_for_the_slowest(self) -> None:
+        end = self._dropped + len(self._pieces)
+        slowest = [reader for reader in self._readers if reader.position == self._dropped]
+        if all(reader.position < end for reader in self._readers):
+            await self._progress.wait()  # nobody is held up
+            return
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE - max(reader.held_up for reader in slowest)):
+                await self._progress.wait()
+        for reader in slowest:
+            reader.held_up += loop.time() - begin
+            if reader.held_up >= _PATIENCE:
+                self._readers.discard(reader)
+                reader.cut_off()
+
+    @property
+    def task(self) -> "asyncio.Future[None]":
+        """What fetches the answer."""
+        return self._task
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Call back once the flight is over, however it ended."""
+        self._task.add_done_callback(lambda _: callback())
+
+    async def read(self, reader: "Reader") -> bytes:
+        """Give a reader what it has not seen yet; nothing at the end of the body."""
+        while not (unseen := self._unseen_by(reader)):
+            if self._ended:
+                if self._error is not None:
+                    raise self._error.with_traceback(self._trace)
+                return b""
+            await reader.wait()
+        reader.position += len(unseen)
+        self._progress.set()
+        return unseen[0] if len(unseen) == 1 else b"".join(unseen)
+
+    def _unseen_by(self, reader: "Reader") -> list[bytes]:
+        if reader.is_cut_off:
+            raise UpstreamInterrupted("the reader lagged too far behind the others")
+        return self._pieces[reader.position - self._dropped :]
+
+    async def head(self, reader: "Reader") -> Head:
+        """Wait for the beginning of the answer; raises what the flight failed with."""
+        while self._head is None:
+            if self._ended:
+                error = self._error or UpstreamUnreachable("The upstream gave no answer.")
+                raise error.with_traceback(self._trace)
+            await reader.wait()
+        return self._head
+
+    async def result(self, reader: "Reader") -> Whole | None:
+        """Wait for what the answer adds up to, None if to nothing. The body is skipped."""
+        while not (self._settled or self._ended):
+            reader.position = self._dropped + len(self._pieces)
+            self._progress.set()
+            await reader.wait()
+        return self._result
+
+    def leave(self, reader: "Reader") -> None:
+        """Remove a reader; the last one takes the flight with it."""
+        self._readers.discard(reader)
+        self._progress.set()
+        self._cancel_if_in_vain()
+
+    def _cancel_if_in_vain(self) -> None:
+        """End a fetch that nobody reads, once nothing is to be gained from it any more."""
+        if self._readers or self._ended or self._cancelled:
+            return
+        if self._settled or not (self._finish and self._whole):
+            self._cancelled = True
+            self._task.cancel()
+
+    async def _run(self, fill: Fill) -> None:
+        try:
+            await fill(self)
+        except asyncio.CancelledError:
+            self._error = UpstreamInterrupted("the flight was cancelled")
+            raise
+        except Exception as error:  # noqa: BLE001 - every reader raises it in its own place
+            self._error = error
+            self._trace = error.__traceback__  # else each reader would make it longer
+        finally:
+            self._ended = True
+            self._wake()
+
+    def _wake(self) -> None:
+        for reader in self._readers:
+            reader.wake()
+
+    def _drop_what_all_have_seen(self) -> None:
+        seen = min((reader.position for reader in self._readers), default=self._dropped)
+        gone = self._pieces[: seen - self._dropped]
+        self._kept -= sum(map(len, gone))
+        del self._pieces[: len(gone)]
+        self._dropped += len(gone)
+
+
+class Reader:
+    """One client's view of a flight; async iteration gives the body. Close it when done."""
+
+    def __init__(self, flight: Flight, *, collapsed: bool) -> None:
+        self._flight = flight
+        self.collapsed = collapsed
+        self._changed = asyncio.Event()
+        self.position = 0  # pieces seen
+        self.held_up = 0.0  # seconds that others have waited for this one
+        self.is_cut_off = False
+
+    @property
+    def form(self) -> Hashable:
+        """The form in which the answer comes."""
+        return self._flight.form
+
+    async def head(self) -> Head:
+        """Wait for the beginning of the answer; raises what the flight failed with."""
+        head = await self._flight.head(self)
+        if not self.collapsed or head.cache_status.forward is None:
+            return head
+        return replace(
+            head,
+            # Cookies are for the client whose request was forwarded.
+            headers=[header for header in head.headers if header[0] != b"set-cookie"],
+            cache_status=replace(head.cache_status, collapsed=True),
+        )
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while piece := await self._flight.read(self):
+            yield piece
+
+    async def result(self) -> Whole | None:
+        """Skip the body and wait for what the answer adds up to, None if to nothing."""
+        return await self._flight.result(self)
+
+    async def aclose(self) -> None:
+        """Leave the flight; idempotent."""
+        self._flight.leave(self)
+
+    def cut_off(self) -> None:
+        """End this view: it gives no more of the body."""
+        self.is_cut_off = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Note that the flight has moved on."""
+        self._changed.set()
+
+    async def wait(self) -> None:
+        """Wait until the flight moves on."""
+        self._changed.clear()
+        await self._changed.wait()
+
+
+class SingleFlight:
+    """The flights under way, by what they fetch; see Flight for `window` and `finish`."""
+
+    def __init__(self, window: int, *, finish: bool = False) -> None:
+        self._window = window
+        self._finish = finish
+        self._flights: dict[Hashable, Flight] = {}
+        self._started: set[Flight] = set()  # nobody else may hold one that its readers have left
+
+    def join(
+        self, key: Hashable, fill: Fill, form: Hashable = None, others: Iterable[Hashable] = ()
+    ) -> Reader:
+        """Follow the flight of this key, starting it, in this form, if there is none to join.
+
+        The flights of `others` would do as well.
+        """
+        for name in (key, *others):
+            flight = self._flights.get(name)
+            if flight is not None and flight.joinable:
+                return flight.join(collapsed=True)
+        flight = self._start(fill, form)
+        self._flights[key] = flight
+        flight.on_end(lambda: self._forget(key, flight))
+        return flight.join()
+
+    def alone(self, fill: Fill) -> Reader:
+        """Start a flight that nobody else can join."""
+        return self._start(fill, None).join()
+
+    async def aclose(self) -> None:
+        """Finish what is under way, within bounds."""
+        await see_out([flight.task for flight in self._started])
+
+    def _start(self, fill: Fill, form: Hashable) -> Flight:
+        flight = Flight(fill, self._window, form=form, finish=self._finish)
+        self._started.add(flight)
+        flight.on_end(lambda: self._started.discard(flight))
+        return flight
+
+    def _forget(self, key: Hashable, flight: Flight) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+
+
+async def see_out(tasks: Collection["asyncio.Future[None]"]) -> None:
+    """Wait for tasks that finish something at shutdown, and cancel those that take too long."""
+    if not tasks:
+        return
+    _, late = await asyncio.wait(tasks, timeout=_CLOSING_SECONDS)
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*late, return_exceptions=True)

@@ -1,0 +1,102 @@
+"""Requests that go to the upstream: each attempt is timed, and each failure counted."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+
+from app.core.errors import NotCached, UpstreamInterrupted, UpstreamTimeout, UpstreamUnreachable
+from app.core.metrics import Metrics
+from app.core.models import BypassReason, CacheStatus, ClientRequest, Head
+from app.core.ports import Upstream, UpstreamResponse
+from app.engine.fleet import Fleet
+from app.rules.headers import cache_control
+
+NOT_CACHED = "Nothing stored answers this request."
+
+
+class Forwarder:
+    """The one way to the upstream, which one proxy of a fleet goes for all."""
+
+    def __init__(self, upstream: Upstream, metrics: Metrics, fleet: Fleet | None = None) -> None:
+        self.fleet = fleet or Fleet(None, 0.0, metrics)
+        self._upstream = upstream
+        self._seconds = metrics.upstream_seconds
+        self._failures = metrics.failures.labels("upstream")
+
+    async def send(self, request: ClientRequest) -> UpstreamResponse:
+        """Forward a request. Raises UpstreamUnreachable or UpstreamTimeout."""
+        try:
+            with self._seconds.time():
+                response = await self._upstream.send(request)
+        except (UpstreamUnreachable, UpstreamTimeout):
+            self._failures.inc()
+            raise
+        return _Watched(response, self._failures.inc)
+
+    def bypass(self, request: ClientRequest, detail: BypassReason) -> "Forwarding":
+        """Send a request past the cache. Raises NotCached if it wants nothing else."""
+        if cache_control(request.headers).only_if_cached:
+            raise NotCached(NOT_CACHED)
+        return self.forward(outgoing(request), CacheStatus.bypass(detail))
+
+    def forward(self, request: ClientRequest, status: CacheStatus) -> "Forwarding":
+        """Forward a request for one client, past the cache."""
+        return Forwarding(self, request, status)
+
+
+class _Watched:
+    """A response that tells when it breaks off."""
+
+    def __init__(self, response: UpstreamResponse, on_break: Callable[[], None]) -> None:
+        self._response = response
+        self._on_break = on_break
+        self.status_code = response.status_code
+        self.headers = response.headers
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._response:
+                yield piece
+        except UpstreamInterrupted:
+            self._on_break()
+            raise
+
+    async def aclose(self) -> None:
+        await self._response.aclose()
+
+
+class Forwarding:
+    """One client's own answer from the upstream; async iteration gives the body. Close it."""
+
+    def __init__(self, forwarder: Forwarder, request: ClientRequest, status: CacheStatus) -> None:
+        self._forwarder = forwarder
+        self._request = request
+        self.status = status
+        self._response: UpstreamResponse | None = None
+
+    async def head(self) -> Head:
+        """Send the request and wait for the head of its answer."""
+        response = self._response = await self._forwarder.send(self._request)
+        return Head(response.status_code, response.headers, self.status)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._response is not None:
+            async for piece in self._response:
+                yield piece
+
+    async def aclose(self) -> None:
+        """Release the upstream; idempotent."""
+        if self._response is not None:
+            await self._response.aclose()
+
+
+def outgoing(request: ClientRequest, *, identity: bool = False) -> ClientRequest:
+    """Drop what was meant for this cache.
+
+    `identity` asks for an answer without content coding: it may go to readers of a flight who
+    accept different codings.
+    """
+    dropped = {b"cache-control", b"accept-encoding"} if identity else {b"cache-control"}
+    headers = [header for header in request.headers if header[0] not in dropped]
+    if identity:
+        headers.append((b"accept-encoding", b"identity"))
+    return replace(request, headers=headers)

@@ -1,0 +1,55 @@
+"""How often entries have answered, and from how far away: counted in this process, within bounds.
+
+Nothing of it goes to the store, so that an exact hit costs no write.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from app.core.models import StoredResponse
+
+_ENTRIES = 10_000  # the latest that have answered
+_DISTANCES = 10
+
+
+@dataclass(slots=True)
+class HitCount:
+    """What an entry has answered since it was stored; `distances` are the latest ones, cosine."""
+
+    stored_at: float
+    count: int = 0
+    _distances: deque[float] = field(default_factory=lambda: deque(maxlen=_DISTANCES))
+
+    def add(self, distance: float | None) -> None:
+        """Count an answer; `distance` is None for an exact match."""
+        self.count += 1
+        if distance is not None:
+            self._distances.append(distance)
+
+    @property
+    def distances(self) -> Sequence[float]:
+        """The latest distances of questions that meant the same, the latest one last."""
+        return list(self._distances)
+
+
+class HitCounts:
+    """The tallies of the entries that have answered lately."""
+
+    def __init__(self) -> None:
+        self._tallies: OrderedDict[str, HitCount] = OrderedDict()  # least recently used first
+
+    def note(self, stored: StoredResponse, distance: float | None) -> None:
+        """Take note that an entry has answered."""
+        tally = self._tallies[stored.id] = self.of(stored)
+        tally.add(distance)
+        self._tallies.move_to_end(stored.id)
+        if len(self._tallies) > _ENTRIES:
+            self._tallies.popitem(last=False)
+
+    def of(self, stored: StoredResponse) -> HitCount:
+        """Give the tally of an entry; an answer that has taken another one's place has its own."""
+        known = self._tallies.get(stored.id)
+        return (
+            known if known and known.stored_at == stored.stored_at else HitCount(stored.stored_at)
+        )

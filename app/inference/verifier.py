@@ -1,0 +1,124 @@
+"""A model that reads two questions together, made by `training/`."""
+
+import functools
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from app.core.calibration import Calibration
+from app.core.errors import ConfigurationError
+from app.core.models import StoredText
+from app.core.offload import Threads
+from app.inference.local_embedder import TOKENIZER, LocalEmbedder, LocalEncoder
+from app.inference.onnx import LONGEST, WholeTexts, network_in
+
+VERIFIER = Path(__file__).parent.parent / "data" / "verifier"
+_QUEUE = 64  # questions with their candidates; a candidate takes 2 or 3 ms
+
+
+class CrossEncoder:
+    """The network: int8, run by onnxruntime, one pair at a time.
+
+    Dynamic quantisation scales activations over the whole batch, so what is told of a pair would
+    depend on its batch mates. Several threads may run at once.
+    """
+
+    def __init__(self, model: Path = VERIFIER, tokenizer: Path = TOKENIZER) -> None:
+        self._texts = WholeTexts(tokenizer)
+        self._network = network_in(model)
+
+    def logit(self, one: str, other: str) -> float | None:
+        """Tell in log-odds whether one answer serves both; None where it does not see all of both.
+
+        They are too long, or hold what the tokenizer does not know or drops.
+        """
+        if len(one) + len(other) > LONGEST:
+            return None
+        if (encoded := self._texts.encode(one, other)) is None:
+            return None
+        tokens, types = (np.array([ids], dtype=np.int64) for ids in encoded)
+        inputs = {
+            "input_ids": tokens,
+            "token_type_ids": types,
+            "attention_mask": np.ones_like(tokens),
+        }
+        (logits,) = self._network.run(["logit"], inputs)
+        return float(logits[0])
+
+
+class Ruler:
+    """Measures how far apart texts are by the embedding model that ships.
+
+    Made for one question, it embeds each text once: were more remembered, one caller would learn
+    from its speed what others ask.
+    """
+
+    def __init__(self, encoder: LocalEncoder) -> None:
+        self._embed = functools.cache(encoder.embed)
+
+    def distance(self, one: str, other: str) -> float | None:
+        """Give a cosine distance; None where the model does not see all of both."""
+        x, y = self._embed(one), self._embed(other)
+        return None if x is None or y is None else 1.0 - float(x @ y)
+
+
+class LocalVerifier:
+    """A cross-encoder and what its word is worth, off the event loop.
+
+    Without an encoder candidates are as far away as they say: by the model that it is calibrated
+    with. Else it measures anew.
+    """
+
+    def __init__(
+        self, calibration: Calibration, network: CrossEncoder, encoder: LocalEncoder | None = None
+    ) -> None:
+        self.calibration = calibration
+        self._network = network
+        self._encoder = encoder
+        self._threads = Threads("verifier", os.cpu_count() or 1, _QUEUE)
+
+    async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
+        """Tell for each candidate how likely its answer serves the question. Raises Overloaded."""
+        ruler = Ruler(self._encoder) if self._encoder else None
+        return await self._threads.run(lambda: [self._read(asked, c, ruler) for c in candidates])
+
+    def _read(self, asked: str, candidate: StoredText, ruler: Ruler | None) -> float:
+        # First the network, which sees at once that a pair is too long.
+        logit = self._network.logit(asked, candidate.text)
+        if logit is None or (distance := self._distance(asked, candidate, ruler)) is None:
+            return 0.0
+        return self.calibration.probability(logit, distance)
+
+    def _distance(self, asked: str, candidate: StoredText, ruler: Ruler | None) -> float | None:
+        """Tell how far away a candidate is; None where nothing was measured."""
+        if ruler is None:
+            return candidate.distance
+        distance = ruler.distance(asked, candidate.text)
+        is_near = distance is not None and distance <= self.calibration.max_distance
+        return distance if is_near else None
+
+    async def aclose(self) -> None:
+        """Let the threads go."""
+        self._threads.shutdown()
+
+
+def load_verifier(embedder: str, model: Path | None = None) -> LocalVerifier:
+    """Load the model that ships or that of a folder, as `training/` leaves it.
+
+    Where another embedder than the one that ships finds the candidates, their distance is measured
+    anew, for that is what the verifier is calibrated with. Raises ConfigurationError.
+    """
+    model = model or VERIFIER
+    encoder = None if embedder == LocalEmbedder.name else LocalEncoder()
+    try:
+        known = json.loads((model / "calibration.json").read_text("utf-8"))
+        calibration = Calibration(**known[LocalEmbedder.name])
+        return LocalVerifier(calibration, CrossEncoder(model), encoder)
+    except Exception as error:
+        raise ConfigurationError(
+            f"REPRISE_VERIFIER_MODEL={model} cannot be loaded: {type(error).__name__}; it must be "
+            "a folder with the model-int8.onnx and calibration.json that training/ makes"
+        ) from error

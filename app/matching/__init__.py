@@ -1,0 +1,4 @@
+"""Whether one answer serves another question: texts read and compared.
+
+May import: `core`.
+"""

@@ -1,0 +1,98 @@
+"""May two words be the same word: inflections, slips of the pen, abbreviations."""
+
+import re
+from collections.abc import Sequence
+
+from app.matching.guards.evidence import Term
+from app.matching.guards.lexing import Kind
+
+_LEAST_SHARED = 4  # letters
+_LONGEST_OVERLAP = 2  # letters that two endings begin with
+_SHORTEST_WITH_A_SLIP = 4  # letters; of shorter words every one is another word
+_SHORTEST_WITH_A_CHANGE = 5
+_SHORTEST_WITHOUT_TWO = 8
+_MOST_LEFT_OUT = 2
+_BEGINNING = 3  # letters that two forms of a name share: `Quora`, `Quorans`
+_LONGEST_CUT = 6  # letters
+_LONGEST_WHOLE = 64  # letters of a name that another one may be cut from
+_INITIALS = range(2, 6)
+_ENDINGS = re.compile(
+    r"s|es|e?d|ing|t?ed|ting|e?rs?|ors?|e?st|ions?|ations?|ments?|ly|al|ally|ive|y|ies|ied|ity|ness"
+    r"|able|e|[ea]nces?|ces?|[ea]nt|ful|ists?|ism|ic|ical|ian|ish|ous|e?n|ern|em|te|ten|t|[ao]s?|x|aux|cy|tly|"
+)
+
+
+def are_related(x: Term, y: Term) -> bool:
+    """Tell whether two words that share no name may be one by their letters."""
+    if x.word[0] != y.word[0] or x.kind is not Kind.WORD or y.kind is not Kind.WORD:
+        return False
+    return _inflects(x.word, y.word) or _is_slip(x.word, y.word)
+
+
+def are_written_alike(x: Sequence[Term], y: Sequence[Term]) -> bool:
+    """Tell whether words are the same but for spaces, a slip, or a writing by initials."""
+    left, right = "".join(term.word for term in x), "".join(term.word for term in y)
+    return (
+        _is_slip(left, right)
+        or left == "".join(term.word[0] for term in y)
+        or right == "".join(term.word[0] for term in x)
+    )
+
+
+def may_be_the_same(x: Sequence[Term], y: Sequence[Term]) -> bool:
+    """Tell whether names may be the same: written alike, begun alike or cut: `JPG`, `MySQL`."""
+    if are_written_alike(x, y):
+        return True
+    if not {term.word[:_BEGINNING] for term in x}.isdisjoint(term.word[:_BEGINNING] for term in y):
+        return True
+    left, right = "".join(term.word for term in x), "".join(term.word for term in y)
+    return any(_is_cut_from(term.word, right) for term in x) or any(
+        _is_cut_from(term.word, left) for term in y
+    )
+
+
+def _is_cut_from(short: str, long: str) -> bool:
+    """Tell whether a word has letters of another in order, from its first on, or its last ones."""
+    if len(short) > _LONGEST_CUT:
+        return False
+    left = iter(long[:_LONGEST_WHOLE])
+    is_within = short[0] == long[0] and all(letter in left for letter in short)
+    return is_within or long.endswith(short)
+
+
+def is_short_for(name: Term, words: Sequence[str]) -> bool:
+    """Tell whether a name is the initials of some words in a row: `OS` of `operating system`."""
+    if not (name.is_name or name.is_acronym) or len(name.word) not in _INITIALS:
+        return False
+    return name.word in "".join(word[0] for word in words)
+
+
+def _inflects(x: str, y: str) -> bool:
+    """Tell whether two words are a common beginning and known endings."""
+    if x == f"{y}s" or y == f"{x}s":
+        return True
+    most = min(len(x), len(y))
+    shared = next((i for i in range(most) if x[i] != y[i]), most)
+    return any(
+        _ENDINGS.fullmatch(x, stem) and _ENDINGS.fullmatch(y, stem)
+        for stem in range(shared, max(shared - _LONGEST_OVERLAP, _LEAST_SHARED) - 1, -1)
+    )
+
+
+def _is_slip(x: str, y: str) -> bool:
+    """Tell whether two words differ by a letter or two that no one would miss.
+
+    One is changed, left out, or changes place with its neighbour; of long words two are left out.
+    A different beginning is another word: `typical` and `atypical`.
+    """
+    short, long = sorted((x, y), key=len)
+    more = len(long) - len(short)
+    if x == y or more > _MOST_LEFT_OUT or len(short) < _SHORTEST_WITH_A_SLIP:
+        return x == y
+    at = next((i for i, (p, q) in enumerate(zip(short, long, strict=False)) if p != q), len(short))
+    if more:
+        is_long = more == 1 or len(short) >= _SHORTEST_WITHOUT_TWO
+        return at > 0 and is_long and short[at:] == long[at + more :]
+    if short[at + 1 :] == long[at + 1 :]:
+        return len(short) >= _SHORTEST_WITH_A_CHANGE
+    return short[at : at + 2] == long[at : at + 2][::-1] and short[at + 2 :] == long[at + 2 :]

@@ -1,0 +1,361 @@
+"""Do two texts ask the same: each guard looks for one kind of proof that they do not.
+
+Rules of this file: a guard that cannot judge abstains; a proof is something that both texts say,
+each in its own way; what one of them merely leaves out proves nothing unless all else is the same.
+"""
+
+import re
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
+from itertools import takewhile
+
+from app.core.models import Guard
+from app.matching.guards.codes import are_in_another_order, has_own_code
+from app.matching.guards.evidence import Evidence, Term, in_base_unit
+from app.matching.guards.lexicon import Lexicon
+from app.matching.guards.lexing import Kind
+from app.matching.guards.likeness import (
+    are_related,
+    are_written_alike,
+    is_short_for,
+    may_be_the_same,
+)
+from app.matching.guards.order import common_ends
+from app.matching.guards.quantities import cancelled, have_other_units
+from app.matching.guards.roles import have_changed
+from app.matching.guards.writing import differ_in_literal_space, has_own_encoding
+
+_MOST_REPLACED = 3  # words in one place; more are another wording
+_WORDS = re.compile(r"\w+")
+_MOST_COMPARED = 32  # terms; more are another wording
+_MANY = 8  # terms
+_MOSTLY = 0.6  # of a text's terms
+_SHORT = 24  # words
+_MOST_ELSE = 4  # other words that only one text has
+_MOST_NARROWING = 6  # of them, those that narrow the question included
+_MOST_BESIDE = 1  # beside a denial, or beside other names; with more it is another wording
+_SHORTEST_STEM = 4  # letters after a prefix that negates
+_TERSE = 16  # words
+_NOTHING: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Two texts, and the terms of each that the other does not have in any form."""
+
+    a: Evidence
+    b: Evidence
+    left: list[Term]
+    right: list[Term]
+
+    @property
+    def rest(self) -> int:
+        """How many terms are left."""
+        return len(self.left) + len(self.right)
+
+    @property
+    def is_close(self) -> bool:
+        """Tell whether little is left, so that a small difference is the one that counts."""
+        return self.rest <= _MOST_ELSE
+
+    @property
+    def asks_for_things(self) -> bool:
+        """Tell whether both ask for things in few words, so that each word narrows which."""
+        both = self.a.is_request and self.b.is_request
+        return both and self.is_close and _are_short(self.a, self.b)
+
+
+def refusal(a: Evidence, b: Evidence) -> Guard | None:
+    """Give the first guard that proves two texts to ask for different answers, or None."""
+    return next(_firing(a, b), None)
+
+
+def refusals(a: Evidence, b: Evidence) -> tuple[Guard, ...]:
+    """Give all guards that prove two texts to ask for different answers."""
+    return tuple(dict.fromkeys(_firing(a, b)))
+
+
+def _firing(a: Evidence, b: Evidence) -> Iterator[Guard]:
+    pair = _Pair(a, b, *_leftovers(a, b))
+    yield from (guard for guard, differs in _IN_ANY_LANGUAGE if differs(pair))
+    if a.lexicon is None or a.lexicon is not b.lexicon:
+        return
+    yield from _alternatives(pair)
+    yield from (guard for guard, differs in _IN_A_KNOWN_LANGUAGE if differs(pair))
+
+
+def _leftovers(a: Evidence, b: Evidence) -> tuple[list[Term], list[Term]]:
+    left = [term for term in a.terms if not term.is_in(b.words)]
+    right = [term for term in b.terms if not term.is_in(a.words)]
+    if not left or not right or max(len(left), len(right)) > _MOST_COMPARED:
+        return left, right
+    related = {term for x in left for y in right if are_related(x, y) for term in (x, y)}
+    return (
+        [term for term in left if term not in related and not is_short_for(term, b.frame)],
+        [term for term in right if term not in related and not is_short_for(term, a.frame)],
+    )
+
+
+def _languages(pair: _Pair) -> bool:
+    a, b = pair.a, pair.b
+    if a.script != b.script:
+        return True
+    return a.language is not None and b.language is not None and a.language != b.language
+
+
+def _writing(pair: _Pair) -> bool:
+    a, b = pair.a, pair.b
+    if has_own_encoding(a.encoded, b.encoded, b.raw):
+        return True
+    if has_own_encoding(b.encoded, a.encoded, a.raw):
+        return True
+    return a.letters == b.letters and differ_in_literal_space(a.raw, b.raw)
+
+
+def _numbers(pair: _Pair) -> bool:
+    a, b = pair.a, pair.b
+    if not a.quantities and not b.quantities:
+        return False
+    if are_in_another_order(a.rows, b.rows):
+        return True
+    left, right = cancelled(a.quantities, b.quantities, lambda quantity: quantity.amount)
+    left, right = cancelled(left, right, in_base_unit)
+    if len(a.quantities) != len(b.quantities):  # else each has its counterpart
+        left = [quantity for quantity in left if quantity.value not in b.vague_numbers]
+        right = [quantity for quantity in right if quantity.value not in a.vague_numbers]
+    if (left and right) or ((left or right) and pair.asks_for_things):
+        return True
+    if _are_short(a, b) and any(quantity.is_a_bound for quantity in (*left, *right)):
+        return True
+    return any(quantity.is_of_a_thing for quantity in (*left, *right)) and all(
+        term.kind is Kind.NUMBER for term in (*pair.left, *pair.right)
+    )
+
+
+def _are_short(a: Evidence, b: Evidence) -> bool:
+    """Tell whether both texts are so short that each word of them narrows the question."""
+    return max(len(a.frame), len(b.frame)) <= _SHORT
+
+
+def _units(pair: _Pair) -> bool:
+    return have_other_units(pair.a, pair.b)
+
+
+def _quotes(pair: _Pair) -> bool:
+    a, b = pair.a, pair.b
+    left, right = _has_own_quote(a, b), _has_own_quote(b, a)
+    return (left and right) or ((left or right) and pair.asks_for_things)
+
+
+def _has_own_quote(one: Evidence, other: Evidence) -> bool:
+    if not one.quotes:
+        return False
+    words = {*_WORDS.findall(other.text), *one.plain}
+    return any(not words.issuperset(_WORDS.findall(quote)) for quote in one.quotes)
+
+
+def _identifiers(pair: _Pair) -> bool:
+    a, b = pair.a, pair.b
+    if all(has_own_code(x.codes, y.codes, y.letters) for x, y in ((a, b), (b, a))):
+        return True
+    left, right = a.verbatims - b.words, b.verbatims - a.words
+    return bool((left and (right or _has_own_quote(b, a))) or (right and _has_own_quote(a, b)))
+
+
+def _alternatives(pair: _Pair) -> Iterator[Guard]:
+    """Give the guards in whose lists both texts name alternatives that exclude each other.
+
+    One that narrows the question counts alone, if the texts say little else of their own.
+    """
+    a, b = pair.a, pair.b
+    guards = {
+        place[0]
+        for place, names in a.alternatives.items()
+        if (others := b.alternatives.get(place)) and names - others and others - names
+    }
+    if pair.rest <= _MOST_NARROWING and _are_short(a, b):
+        guards |= _narrowing(a, b) | _narrowing(b, a)
+        if _have_other_dates(a, b):
+            guards.add(Guard.DATES)
+    yield from sorted(guards)
+
+
+def _have_other_dates(a: Evidence, b: Evidence) -> bool:
+    """Tell whether both texts name dates, and one some more: Monday, and Monday or Friday."""
+    return any(
+        place[0] is Guard.DATES and names != b.alternatives.get(place, names)
+        for place, names in a.alternatives.items()
+    )
+
+
+def _narrowing(one: Evidence, other: Evidence) -> set[Guard]:
+    """Give the guards in whose lists one text names what narrows it, and the other nothing."""
+    narrowing = one.narrowing
+    if one.narrowing_requests and (one.is_request or other.is_request):
+        narrowing = narrowing | one.narrowing_requests
+    return {place[0] for place in narrowing if place not in other.alternatives}
+
+
+def _negation(pair: _Pair) -> bool:
+    if _is_prefixed(pair) or _denies_another_word(pair.a, pair.b):
+        return True
+    if pair.rest > _MOST_BESIDE:
+        return False
+    return _denies(pair.a, pair.b) or _denies(pair.b, pair.a)
+
+
+def _denies(denying: Evidence, affirming: Evidence) -> bool:
+    """Tell whether one text denies what the other says without denying it."""
+    if denying.negations <= 0 or affirming.negations > 0 or affirming.is_softened:
+        return False
+    return any(word in affirming.words for word in denying.denied - affirming.denied)
+
+
+def _denies_another_word(a: Evidence, b: Evidence) -> bool:
+    """Tell whether two texts of the same words deny different ones: `buried and not burnt`.
+
+    Not `no milk or eggs`, `no eggs or milk`; nor `is it not open`, `isn't it open`, where a denial
+    passes no other verb.
+    """
+    if a.lexicon is None or not 0 < a.negations == b.negations or a.denied == b.denied:
+        return False
+    if sorted(a.frame) != sorted(b.frame):
+        return False
+    start, end = common_ends(a.frame, b.frame)
+    x, y = (_affirmed(text.frame[start : len(text.frame) - end], a.lexicon) for text in (a, b))
+    if x == y:
+        return not (a.lexicon.joints | a.lexicon.asking).isdisjoint(x)
+    return _affirms(a, b.denied - a.denied) and _affirms(b, a.denied - b.denied)
+
+
+def _affirmed(words: Sequence[str], lexicon: Lexicon) -> list[str]:
+    return [word for word in words if not lexicon.look_up(word).negates]
+
+
+def _affirms(text: Evidence, words: Set[str]) -> bool:
+    """Tell whether one of some words stands before all that a text denies."""
+    known = text.lexicon.look_up if text.lexicon else None
+    affirmed = takewhile(lambda word: not (known and known(word).negates), text.frame)
+    return not words.isdisjoint(affirmed)
+
+
+def _is_prefixed(pair: _Pair) -> bool:
+    if not pair.is_close or (pair.a.negations - pair.b.negations) % 2:
+        return False  # `not valid` is `invalid`, but two denials cancel out
+    left = {term.word for term in pair.left}
+    right = {term.word for term in pair.right}
+    prefixes = pair.a.lexicon.prefixes if pair.a.lexicon else ()
+    return any(_is_denial(word, right, prefixes) for word in left) or any(
+        _is_denial(word, left, prefixes) for word in right
+    )
+
+
+def _is_denial(word: str, others: set[str], prefixes: tuple[str, ...]) -> bool:
+    """Tell whether a word is a prefix and one of some others: `unhappy` where there is `happy`."""
+    return any(
+        word.startswith(prefix)
+        and len(word) - len(prefix) >= _SHORTEST_STEM
+        and word[len(prefix) :] in others
+        for prefix in prefixes
+    )
+
+
+def _names(pair: _Pair) -> bool:
+    """Tell whether each text has names of its own, or only one has, where both ask for things.
+
+    Names that are not rare, or not of one kind, only count where little else differs.
+    """
+    if _have_names_of_their_own(pair):
+        return True
+    if not pair.is_close:
+        return False
+    left = [term for term in pair.left if term.is_name]
+    right = [term for term in pair.right if term.is_name]
+    others = pair.rest - len(left) - len(right)
+    if left and right and others <= _MOST_BESIDE and not are_written_alike(left, right):
+        return True
+    codes = [any(term.is_abbreviation for term in terms) for terms in (pair.left, pair.right)]
+    if all(codes) or not pair.asks_for_things:
+        return all(codes)
+    if any(codes) or left or right:
+        return True
+    return _has_other_places(pair.a, pair.b) or _has_other_places(pair.b, pair.a)
+
+
+def _has_other_places(one: Evidence, other: Evidence) -> bool:
+    """Tell whether a text names a place, a people or a language that another one does not."""
+    return any(
+        place[0] is Guard.NAMES and not names <= other.alternatives.get(place, _NOTHING)
+        for place, names in one.alternatives.items()
+    )
+
+
+def _have_names_of_their_own(pair: _Pair) -> bool:
+    """Tell whether each text has a rare name, or each a rare acronym, that the other has not.
+
+    In a long one only acronyms count: there a name may just be left out by the other text.
+    """
+    are_terse = max(len(pair.a.frame), len(pair.b.frame)) <= _TERSE
+    left, right = (
+        [term for term in own if term.is_acronym or (term.is_name and are_terse)]
+        for own in (pair.left, pair.right)
+    )
+    kinds = ({term.is_acronym for term in names if not term.is_common} for names in (left, right))
+    return bool(set.intersection(*kinds)) and not may_be_the_same(left, right)
+
+
+def _roles(pair: _Pair) -> bool:
+    return have_changed(pair.a, pair.b)
+
+
+def _share_little(pair: _Pair) -> bool:
+    """Tell whether two long texts have most of what each says to themselves."""
+    return all(
+        len(own) >= _MANY and len(own) > _MOSTLY * len(text.terms)
+        for own, text in ((pair.left, pair.a), (pair.right, pair.b))
+    )
+
+
+def _words(pair: _Pair) -> bool:
+    """Tell whether two texts are the same but for rare words in one place: names, terms of art.
+
+    Or hardly share a word, though they are long.
+    """
+    if _share_little(pair):
+        return True
+    left, right = _replaced(pair.a.terms, pair.b.terms)
+    if not left or not right or max(len(left), len(right)) > _MOST_REPLACED:
+        return False
+    if any(term.is_common or term.kind is Kind.NUMBER for term in (*left, *right)):
+        return False
+    if are_written_alike(left, right):
+        return False
+    if sum(common_ends(pair.a.frame, pair.b.frame)) + _MOST_REPLACED < min(
+        len(pair.a.frame), len(pair.b.frame)
+    ):
+        return False
+    return any(term in pair.left for term in left) and any(term in pair.right for term in right)
+
+
+def _replaced(a: tuple[Term, ...], b: tuple[Term, ...]) -> tuple[list[Term], list[Term]]:
+    """Give what two rows of terms have between their common beginning and end."""
+    most = min(len(a), len(b))
+    start = next((i for i in range(most) if not a[i].is_like(b[i])), most)
+    end = next((i for i in range(most - start) if not a[-1 - i].is_like(b[-1 - i])), most - start)
+    return list(a[start : len(a) - end]), list(b[start : len(b) - end])
+
+
+_IN_ANY_LANGUAGE = (
+    (Guard.LANGUAGE, _languages),
+    (Guard.WRITING, _writing),
+    (Guard.NUMBERS, _numbers),
+    (Guard.UNITS, _units),
+    (Guard.QUOTES, _quotes),
+    (Guard.IDENTIFIERS, _identifiers),
+)
+_IN_A_KNOWN_LANGUAGE = (
+    (Guard.NEGATION, _negation),
+    (Guard.NAMES, _names),
+    (Guard.ROLES, _roles),
+    (Guard.WORDS, _words),
+)

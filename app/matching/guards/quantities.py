@@ -1,0 +1,52 @@
+"""Numbers and what they count: what is left when all that both texts have is taken away."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence, Set
+from decimal import Decimal
+
+from app.matching.guards.evidence import CLOCK, Evidence, Quantity, in_base_unit
+
+
+def cancelled(
+    left: Sequence[Quantity], right: Sequence[Quantity], what: Callable[[Quantity], object]
+) -> tuple[list[Quantity], list[Quantity]]:
+    """Give what is left of either side when all that both have is taken away."""
+    both = Counter(map(what, left)) & Counter(map(what, right))
+    return _without(left, what, both), _without(right, what, both)
+
+
+def _without(
+    quantities: Sequence[Quantity], what: Callable[[Quantity], object], taken: Counter[object]
+) -> list[Quantity]:
+    missing, left = Counter(taken), []
+    for quantity in quantities:
+        if missing[what(quantity)]:
+            missing[what(quantity)] -= 1
+        else:
+            left.append(quantity)
+    return left
+
+
+def have_other_units(one: Evidence, other: Evidence) -> bool:
+    """Tell whether two texts give the same number in units that do not measure the same."""
+    a, b = _units_of(one), _units_of(other)
+    return any(
+        _has_another_unit(value, a[value], b[value]) or _has_another_unit(value, b[value], a[value])
+        for value in a.keys() & b.keys()
+    )
+
+
+def _units_of(text: Evidence) -> Mapping[Decimal, Set[str]]:
+    """Give by value what there is so much of; the empty unit where none is told."""
+    units: defaultdict[Decimal, set[str]] = defaultdict(set)
+    for quantity in text.quantities:
+        units[quantity.value].add(quantity.unit)
+    return units
+
+
+def _has_another_unit(value: Decimal, units: Set[str], others: Set[str]) -> bool:
+    """Tell whether one of some units is none of the others, all of which are told."""
+    if "" in others or CLOCK in others:
+        return False
+    bases = {in_base_unit(Quantity(value, other)) for other in others}
+    return any(in_base_unit(Quantity(value, u)) not in bases for u in units - {"", CLOCK})

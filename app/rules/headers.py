@@ -1,0 +1,154 @@
+"""HTTP header fields: what travels end to end, Cache-Control in, Cache-Status and Age out."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from app.core.models import CacheStatus, Header, Tier
+
+CACHE_NAME = "reprise"
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""RFC 9110 §7.6.1, and the older names that it still tells proxies to remove."""
+
+CREDENTIALS = frozenset({b"authorization", b"api-key", b"x-api-key", b"cookie"})
+"""Where a caller's identity travels."""
+
+_OURS = b"x-cache-"
+
+_DIRECTIVE = re.compile(r'([!#$%&\'*+\-.^_`|~\w]+)(?:\s*=\s*("(?:[^"\\]|\\.)*"|[^\s,;]*))?')
+_DELTA_SECONDS = re.compile(r"[0-9]+")
+_MUST_REVALIDATE = frozenset({"must-revalidate", "proxy-revalidate", "s-maxage"})
+_FOR_EVER = 2**31  # seconds, and what longer counts as (RFC 9111 §1.2.2)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheControl:
+    """The Cache-Control directives we act on (RFC 9111 §5.2, RFC 5861); times in seconds."""
+
+    no_store: bool = False
+    no_cache: bool = False
+    must_revalidate: bool = False
+    only_if_cached: bool = False
+    max_age: float | None = None
+    max_stale: float | None = None
+    min_fresh: float | None = None
+    stale_if_error: float | None = None
+
+
+_NO_DIRECTIVES = CacheControl()
+
+
+def value_of(headers: Iterable[Header], name: bytes) -> str | None:
+    """Give the first value of a field, or None."""
+    for key, value in headers:
+        if key == name:
+            return value.decode("latin-1")
+    return None
+
+
+def credentials(headers: Iterable[Header]) -> list[Header]:
+    """Give the lines that tell who the caller is."""
+    return [header for header in headers if header[0] in CREDENTIALS]
+
+
+def end_to_end(headers: Sequence[Header]) -> list[Header]:
+    """Drop what concerns one connection only, what Connection names included.
+
+    It cannot name what tells callers apart: they would all become the same nobody.
+    """
+    named: set[bytes] = set()
+    for name, value in headers:
+        if name == b"connection":
+            named.update(token.strip().lower() for token in value.split(b","))
+    named = {name for name in named if name not in CREDENTIALS and not is_ours(name)}
+    return [h for h in headers if h[0] not in HOP_BY_HOP and h[0] not in named]
+
+
+def is_ours(name: bytes) -> bool:
+    """Tell whether a request header speaks to this cache and must not travel on."""
+    return name.startswith(_OURS)
+
+
+def cache_control(headers: Iterable[Header]) -> CacheControl:
+    """Read all Cache-Control lines of a message; unknown directives are ignored.
+
+    Of a directive that is repeated, the first counts. A number that cannot be read counts as 0:
+    RFC 9111 §4.2.1 asks to treat a response with invalid freshness information as stale, and a
+    request is read as strictly.
+    """
+    value = ",".join(v.decode("latin-1") for k, v in headers if k == b"cache-control")
+    if not value:
+        return _NO_DIRECTIVES
+    directives: dict[str, str] = {}
+    for match in _DIRECTIVE.finditer(value):
+        name, said = match[1].lower(), match[2]
+        if said is None and name == "max-stale":
+            said = str(_FOR_EVER)  # however stale
+        directives.setdefault(name, (said or "").strip('"'))
+    return CacheControl(
+        no_store="no-store" in directives,
+        no_cache="no-cache" in directives,
+        must_revalidate=not _MUST_REVALIDATE.isdisjoint(directives),
+        only_if_cached="only-if-cached" in directives,
+        max_age=seconds_of(directives.get("max-age")),
+        max_stale=seconds_of(directives.get("max-stale")),
+        min_fresh=seconds_of(directives.get("min-fresh")),
+        stale_if_error=seconds_of(directives.get("stale-if-error")),
+    )
+
+
+def seconds_of(value: str | None) -> int | None:
+    """Read a number of seconds (RFC 9111 §1.2.2): None where there is none, 0 for a bad one."""
+    if value is None:
+        return None
+    if not _DELTA_SECONDS.fullmatch(value):
+        return 0
+    digits = value.lstrip("0")
+    return min(int(digits or 0), _FOR_EVER) if len(digits) <= len(str(_FOR_EVER)) else _FOR_EVER
+
+
+def cache_status_value(status: CacheStatus) -> str:
+    """Write one member of a Cache-Status list (RFC 9211 §2, structured fields)."""
+    parts = [CACHE_NAME]
+    parts.append("hit" if status.forward is None else f"fwd={status.forward}")
+    if status.forward_status is not None:
+        parts.append(f"fwd-status={status.forward_status}")
+    if status.is_stored:
+        parts.append(f"ttl={status.ttl}")
+    if status.collapsed:
+        parts.append("collapsed")
+    if status.tier is Tier.SEMANTIC:
+        parts.append(f'detail="semantic; distance={status.distance:.4f}"')
+    elif status.tier is Tier.EXACT:
+        parts.append("detail=exact")
+    elif status.detail:
+        parts.append(f"detail={status.detail}")
+    return "; ".join(parts)
+
+
+def cache_headers(status: CacheStatus) -> list[Header]:
+    """Write the response headers that tell what the cache did."""
+    headers = [
+        (b"cache-status", cache_status_value(status).encode()),
+        (b"x-cache", status.outcome.value.encode()),
+    ]
+    if status.is_stored:
+        headers.append((b"age", b"%d" % status.age))
+    if status.distance is not None:
+        headers.append((b"x-cache-distance", b"%.4f" % status.distance))
+    if status.entry:
+        headers.append((b"x-cache-entry", status.entry.encode()))
+    return headers

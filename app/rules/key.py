@@ -1,0 +1,269 @@
+"""Request to cache key: what must match exactly, and the one text that may match by meaning.
+
+Rules of this file: whatever can change an answer is in the partition unless a set below names it
+as neutral; nothing is normalised but the order of JSON keys and white space between them.
+"""
+
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from app.core.models import CacheKey, ClientRequest, Header
+from app.core.tags import NAMESPACE, UNTAGGED, tagging_of
+from app.dialects.chat_completions.request import ChatRequest, texts_of
+from app.dialects.embeddings import EmbeddingsRequest
+from app.rules.headers import CREDENTIALS, is_ours
+
+NEUTRAL_FIELDS = frozenset(
+    {
+        "metadata",
+        "prompt_cache_key",
+        "safety_identifier",
+        "service_tier",
+        "stream",
+        "stream_options",
+        "user",
+    }
+)
+"""Body fields that do not change the answer."""
+
+NEUTRAL_HEADERS = frozenset(
+    {
+        b"accept",
+        b"accept-charset",
+        b"accept-encoding",
+        b"accept-language",
+        b"baggage",
+        b"b3",
+        b"cache-control",
+        b"content-digest",
+        b"content-disposition",
+        b"content-encoding",
+        b"content-language",
+        b"content-length",
+        b"content-location",
+        b"content-md5",
+        b"content-transfer-encoding",
+        b"content-type",
+        b"expect",
+        b"host",
+        b"idempotency-key",
+        b"sentry-trace",
+        b"traceparent",
+        b"tracestate",
+        b"uber-trace-id",
+        b"user-agent",
+        b"x-amzn-trace-id",
+        b"x-b3-flags",
+        b"x-b3-parentspanid",
+        b"x-b3-sampled",
+        b"x-b3-spanid",
+        b"x-b3-traceid",
+        b"x-client-request-id",
+        b"x-cloud-trace-context",
+        b"x-correlation-id",
+        b"x-forwarded-by",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-path",
+        b"x-forwarded-port",
+        b"x-forwarded-prefix",
+        b"x-forwarded-proto",
+        b"x-forwarded-protocol",
+        b"x-forwarded-scheme",
+        b"x-forwarded-server",
+        b"x-forwarded-ssl",
+        b"x-request-id",
+    }
+)
+"""Request headers that do not change the answer: transport, tracing, naming of requests.
+
+Of X-Forwarded-* those that tell how a request came, by the documentation of Apache, Kong, nginx,
+Spring, Tomcat and Traefik. Who sent it (-User, -Email, -Client-Cert, …) takes part.
+"""
+
+NEUTRAL_PREFIXES = (b"x-datadog-", b"x-stainless-")
+"""What else one tracer and the official SDKs say of themselves; no one else writes such names."""
+
+_LABEL = b"reprise-2"
+"""Changes whenever the meaning of a key does, so that old entries are never found by new code."""
+
+_FORWARDED = b"x-forwarded-"
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
+# What a tool gave, told to an agent in the user's name: every word of it counts.
+_TOOL_RESULT = re.compile(
+    r"^[ \t>*#\[]{0,8}(?:observation|(?:tool|function|command|action)[ _](?:call )?"
+    r"(?:result|output|response)s?)[ _]?\d{0,4}[ \t*#\]]{0,8}(?::|$)"
+    r"|<(?:tool|function)_(?:result|output|response)s?\b|<observation\b",
+    re.IGNORECASE | re.MULTILINE,
+)
+_MOST_EMBEDDED = 65_536  # characters; more than any embedder takes
+
+_TEXT = 0  # stands where the last user turn's text was: no text, and no valid content
+
+
+class Isolation(StrEnum):
+    """Who shares entries."""
+
+    USER = "user"
+    CREDENTIAL = "credential"
+    SHARED = "shared"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRules:
+    """What a deployment decides about keys.
+
+    `secret` turns digests into HMACs; `ignored_headers` are further neutral names, in lower case,
+    and `key_headers` are such as take part, whatever else is said of them.
+    """
+
+    upstream: str
+    isolation: Isolation = Isolation.CREDENTIAL
+    secret: bytes = field(default=b"", repr=False)
+    ignored_headers: frozenset[bytes] = frozenset()
+    key_headers: frozenset[bytes] = frozenset()
+
+
+class MustMatch(NamedTuple):
+    """All of a request that must match exactly, as JSON would hold it; the partition is made of it.
+
+    `caller` names the isolation and, under `user`, the end user; credentials are among `headers`,
+    which are pairs of name and value.
+    """
+
+    upstream: str
+    path: str
+    query: str
+    namespaces: list[str]
+    caller: list[Any]
+    headers: list[list[str]]
+    body: Mapping[str, Any]
+
+
+def build_key(request: ClientRequest, chat: ChatRequest, rules: KeyRules) -> CacheKey:
+    """Build the key of a chat completion request."""
+    exact, texts = split(request, chat, rules)
+    partition = _partition(exact, rules)
+    text = "\n".join(texts) if texts is not None else None
+    return CacheKey(
+        partition=partition,
+        digest=digest_of([partition, texts], b"entry", rules.secret),
+        text=text if text and _can_be_reworded(text) else None,
+    )
+
+
+def _can_be_reworded(text: str) -> bool:
+    return not text.isspace() and not _TOOL_RESULT.search(text, 0, _MOST_EMBEDDED)
+
+
+def build_embedding_keys(
+    request: ClientRequest, embeddings: EmbeddingsRequest, rules: KeyRules
+) -> list[str]:
+    """Build the exact key of each input of an embeddings request."""
+    taken = {*NEUTRAL_FIELDS, "input", "encoding_format"}
+    skeleton = {n: v for n, v in embeddings.document.items() if n not in taken}
+    partition = _partition(_must_match(request, embeddings.document, skeleton, rules), rules)
+    # An embedding carries no tags: those of its request are part of its name instead.
+    if tags := sorted((tagging_of(request.headers) or UNTAGGED).tags):
+        partition = digest_of([partition, *tags], b"tags", rules.secret)
+    return [digest_of([partition, item], b"embedding", rules.secret) for item in embeddings.inputs]
+
+
+def _partition(exact: MustMatch, rules: KeyRules) -> str:
+    return digest_of(exact, b"partition", rules.secret)
+
+
+def split(
+    request: ClientRequest, chat: ChatRequest, rules: KeyRules
+) -> tuple[MustMatch, list[str] | None]:
+    """Part a request into what must match exactly and the texts of the last user turn.
+
+    None in place of the texts where all must match exactly.
+    """
+    skeleton = {n: v for n, v in chat.document.items() if n not in NEUTRAL_FIELDS}
+    last = chat.messages[-1]
+    texts = texts_of(last.get("content")) if last["role"] == "user" else None
+    if texts is not None:
+        content: Any = _TEXT
+        if isinstance(last["content"], list):
+            content = [{**part, "text": _TEXT} for part in last["content"]]
+        skeleton["messages"] = [*chat.messages[:-1], {**last, "content": content}]
+    return _must_match(request, chat.document, skeleton, rules), texts
+
+
+def _must_match(
+    request: ClientRequest,
+    document: Mapping[str, Any],
+    skeleton: Mapping[str, Any],
+    rules: KeyRules,
+) -> MustMatch:
+    return MustMatch(
+        rules.upstream,
+        request.path.decode("latin-1"),
+        request.query.decode("latin-1"),
+        [value.decode("latin-1") for name, value in request.headers if name == NAMESPACE],
+        _identity(document, rules.isolation),
+        _significant(request.headers, rules),
+        skeleton,
+    )
+
+
+def _identity(document: Mapping[str, Any], isolation: Isolation) -> list[Any]:
+    """Name the isolation and, under `user`, the end user; credentials are among the headers."""
+    if isolation is not Isolation.USER:
+        return [isolation.value]
+    return [isolation.value, document.get("user"), document.get("safety_identifier")]
+
+
+def _significant(headers: Iterable[Header], rules: KeyRules) -> list[list[str]]:
+    """List the headers that tell callers apart or may change the answer, ordered by name."""
+    kept = [
+        [name.decode("latin-1"), value.decode("latin-1")]
+        for name, value in headers
+        if _matters(name, rules)
+    ]
+    return sorted(kept, key=lambda header: header[0])
+
+
+def _matters(name: bytes, rules: KeyRules) -> bool:
+    if name in rules.key_headers:
+        return True
+    if name in CREDENTIALS:
+        return rules.isolation is not Isolation.SHARED
+    return not (
+        name in NEUTRAL_HEADERS
+        or name.startswith(NEUTRAL_PREFIXES)
+        or name in rules.ignored_headers
+        or is_ours(name)
+    )
+
+
+def tells_callers_apart(headers: Iterable[Header], rules: KeyRules) -> bool:
+    """Whether a request says who sends it: a credential, an authenticating proxy, or the operator.
+
+    Other headers that take part may do so too, but most only say what is asked.
+    """
+    return any(
+        _matters(name, rules)
+        and (name in CREDENTIALS or name in rules.key_headers or name.startswith(_FORWARDED))
+        for name, _ in headers
+    )
+
+
+def digest_of(document: object, purpose: bytes, secret: bytes) -> str:
+    """Give the digest of a JSON document, in lower-case hex: the same for any order of its keys.
+
+    Digests for different purposes have nothing in common; under a `secret` they are HMACs.
+    """
+    message = b"\0".join((_LABEL, purpose, _ENCODER.encode(document).encode()))
+    if secret:
+        return hmac.digest(secret, message, "sha256").hex()
+    return hashlib.sha256(message).hexdigest()

@@ -1,0 +1,232 @@
+"""Which questions are bound to the time at which they are asked: by their words, and by years.
+
+`app/data/volatility/README.md` tells the format of the lists. What stands in quotes or code is not
+asked about; a word that is a name, as its capital tells, is no word of time.
+"""
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from itertools import product
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from app.dialects.chat_completions.request import ChatRequest
+from app.matching.guards.languages import language_of
+from app.matching.guards.lexicon import LANGUAGES
+from app.matching.guards.lexing import straighten
+
+_LISTS = Path(__file__).parent.parent / "data" / "volatility"
+_WORTH_READING = 2000  # characters
+_SECONDS_PER_YEAR = 31_556_952
+_CALENDAR_ERROR = 2 * 86_400  # so that no year begins before it does
+_LAST_YEAR = 2100  # a larger number is hardly a year
+_ANY, _END = "*", "."
+_MOSTLY = 0.8  # of the longer words have a capital: a headline, in which capitals mean nothing
+_SHORT = 3  # letters
+
+_CODE = re.compile(r"```.*?(?:```|$)|`[^`\n]*`", re.DOTALL)
+_QUOTED = re.compile(r"\"[^\"\n]{1,200}\"|(?<!\w)'[^'\n]{1,200}'(?!\w)")
+_TWO_WORDS = re.compile(r"\w\W+\w")
+_LETTERS = re.compile(r"[^\W\d_]+")
+_TOKEN = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+|[.,;:!?()\u2026]")
+_ELISION = re.compile(r"^(?:l|d|c|j|n|s|m|t|qu|jusqu|lorsqu|puisqu)'(?=\w{2})")
+_SENTENCE_ENDS = frozenset(".!?:\u2026")
+_OPEN = "("
+
+Phrase = tuple[str, ...]
+
+
+class TimeBound(IntEnum):
+    """What the answer to a question is bound to."""
+
+    NONE = 0
+    MOMENT = 1
+    DAY = 2
+
+
+class _Token(NamedTuple):
+    """A word, a number or the end of a clause; `text` is in lower case and without accents."""
+
+    text: str
+    is_name: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Lists:
+    """Phrases by the word that leads to them, with their language where others have it as well."""
+
+    phrases: Mapping[str, Sequence[tuple[Phrase, TimeBound, str | None]]]
+    never: Mapping[str, Sequence[Phrase]]
+    years: frozenset[str]
+    counted: frozenset[str]
+
+
+def time_bound_of(chat: ChatRequest, now: float) -> TimeBound:
+    """Tell what the answer to a request is bound to, by the text of the last user turn.
+
+    What follows a tool's result is bound to that result, which is a part of the question.
+    """
+    for message in reversed(chat.messages):
+        if message["role"] == "user":
+            return judge(_text_of(message.get("content")), year_of(now))
+        if message["role"] in {"tool", "function"}:
+            break
+    return TimeBound.NONE
+
+
+def _text_of(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    return "\n".join(text for part in parts if isinstance(text := part.get("text"), str))
+
+
+def _ends_of(text: str) -> str:
+    """Return the beginning and the end of a long text, where what is asked stands."""
+    if len(text) <= 2 * _WORTH_READING:
+        return text
+    return f"{text[:_WORTH_READING]}\n{text[-_WORTH_READING:]}"
+
+
+def year_of(now: float) -> int:
+    """Give the year of a time; in its first two days, the one before."""
+    return 1970 + int((now - _CALENDAR_ERROR) // _SECONDS_PER_YEAR)
+
+
+def judge(text: str, year: int) -> TimeBound:
+    """Tell what the answer to a text is bound to that is asked in a year.
+
+    Of a long text the beginning and the end are read, where what is asked stands.
+    """
+    # NFKC may have made the straightened text longer again.
+    straight = _ends_of(straighten(_without(_CODE, _ends_of(text))))
+    tokens = list(_tokens(_without(_QUOTED, straight)))
+    masked = {
+        index + offset
+        for index, phrase in _found(tokens, _LOADED.never)
+        for offset in range(len(phrase))
+    }
+    language = None
+    bound = TimeBound.MOMENT if _names_a_year(tokens, year) else TimeBound.NONE
+    for index, token in enumerate(tokens):
+        for phrase, time_bound, own in _LOADED.phrases.get(token.text, ()):
+            if time_bound <= bound or index in masked or token.is_name:
+                continue
+            if not _stands(phrase, tokens, index - phrase.index(token.text)):
+                continue
+            if own is not None:
+                language = language or language_of(_LETTERS.findall(straight.lower())) or ""
+            if own is None or language in {own, ""}:
+                bound = time_bound
+    return bound
+
+
+def _without(pattern: re.Pattern[str], text: str) -> str:
+    """Take out what matches, unless that is nearly all there is."""
+    rest = pattern.sub(" ( ", text)
+    return rest if _TWO_WORDS.search(rest) else text
+
+
+def _tokens(text: str) -> Iterator[_Token]:
+    raw = _TOKEN.findall(text)
+    longer = [word for word in raw if len(word) > _SHORT and word[0].isalpha()]
+    is_headline = sum(word[0].isupper() for word in longer) >= _MOSTLY * max(2, len(longer))
+    begins = True
+    for word in raw:
+        if word[0].isalnum():
+            is_capital = word[0].isupper() and not (word.isupper() and len(word) > 1)
+            yield _Token(_folded(word), is_capital and not begins and not is_headline)
+            begins = False
+        else:
+            yield _Token(_OPEN if word == _OPEN else _END, is_name=False)
+            begins = word in _SENTENCE_ENDS or (begins and word == _OPEN)
+    yield _Token(_END, is_name=False)
+
+
+def _folded(word: str) -> str:
+    """Write a word as the lists are read: `L'Année` as `annee`, `today's` as `today`."""
+    lower = word.lower()
+    if not lower.isascii():
+        lower = _plain(lower)
+    if "'" in lower:
+        lower = _ELISION.sub("", lower, count=1)
+        if lower not in _LOADED.phrases:
+            lower = lower.removesuffix("'s")
+    return lower
+
+
+def _found(
+    tokens: Sequence[_Token], phrases: Mapping[str, Sequence[Phrase]]
+) -> Iterator[tuple[int, Phrase]]:
+    for index, token in enumerate(tokens):
+        for phrase in phrases.get(token.text, ()):
+            if _stands(phrase, tokens, index):
+                yield index, phrase
+
+
+def _stands(phrase: Phrase, tokens: Sequence[_Token], begin: int) -> bool:
+    """Tell whether a phrase stands at a place."""
+    if begin < 0 or begin + len(phrase) > len(tokens):
+        return False
+    return all(
+        word == token.text or (word == _ANY and token.text not in {_END, _OPEN})
+        for word, token in zip(phrase, tokens[begin : begin + len(phrase)], strict=True)
+    )
+
+
+def _names_a_year(tokens: Sequence[_Token], year: int) -> bool:
+    """Tell whether a number is this year, or one to come."""
+    for before, token, after in zip(tokens, tokens[1:], tokens[2:], strict=False):
+        if token.text.isdecimal() and len(token.text) == len(str(year)):
+            is_year = before.is_name or before.text in _LOADED.years
+            if is_year and year <= int(token.text) <= _LAST_YEAR:
+                return after.text not in _LOADED.counted
+    return False
+
+
+def _load() -> _Lists:
+    phrases: dict[str, list[tuple[Phrase, TimeBound, str | None]]] = defaultdict(list)
+    never: dict[str, list[Phrase]] = defaultdict(list)
+    words: dict[str, set[str]] = defaultdict(set)
+    for language in LANGUAGES:
+        for section, phrase in _read(f"{language}.txt"):
+            anchor = next(word for word in phrase if word != _ANY)
+            kind = section.removeprefix("own-")
+            own = language if kind != section else None
+            if kind == "never":
+                never[phrase[0]].append(phrase)
+            elif kind in {"day", "moment"}:
+                phrases[anchor].append((phrase, TimeBound[kind.upper()], own))
+            else:
+                words[kind].update(phrase)
+    return _Lists(
+        MappingProxyType(dict(phrases)),
+        MappingProxyType(dict(never)),
+        frozenset(words["years"]),
+        frozenset(words["counted"]),
+    )
+
+
+def _read(name: str) -> Iterable[tuple[str, Phrase]]:
+    section = ""
+    for line in (_LISTS / name).read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif line and not line.startswith("#"):
+            for entry in line.split():
+                alternatives = [word.split("|") for word in entry.split("_")]
+                for phrase in product(*alternatives):
+                    yield section, tuple(map(_plain, phrase))
+
+
+def _plain(word: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", word)
+    return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+
+
+_LOADED = _load()

@@ -1,0 +1,258 @@
+"""HTTP/1.1 as clients may write it, within bounds, for an ASGI application.
+
+Whatever a client sends, what a connection holds of it is bounded before anybody asks for a key.
+"""
+
+import asyncio
+import re
+from typing import NoReturn
+
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from app.api.responses import rendered
+from app.core.errors import HeadTooLarge, InvalidRequest, Refusal
+
+_LAST_REQUEST_SECONDS = 0.5  # for a request that was on its way when the end began
+_REFUSED_SECONDS = 1.0  # for a client that is still sending to read why it was refused
+_END_OF_HEAD = b"\r\n\r\n"  # and of a chunked body
+_LONGEST_HEAD = 65_536
+_MOST_FIELDS = 1000  # each of which takes more memory than its bytes
+_EARNED = 1 + 16  # by each byte of a body: itself, and chunk sizes and extensions
+_CUTS, _COARSE = 100, 4096  # a body full of empty lines is not cut at each
+_TOO_LARGE = "The request's head, trailers or chunk extensions are too large."
+_OFFER = re.compile(rb"(?i)\r\nupgrade[ \t]*:(?![^\r\n]*websocket)[^\r\n]*")
+
+
+class _Flow(FlowControl):
+    """Uvicorn's flow control, which the application does not turn on again while it is held."""
+
+    is_held = False
+
+    def resume_reading(self) -> None:
+        if not self.is_held:
+            super().resume_reading()
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """Uvicorn's HTTP, which loses no body and no request, and is not made to hold much.
+
+    Messages are parsed one at a time: a head once it is whole, the next one when this one has been
+    answered. What has come by then stays bytes, and is read no further beyond 64 kB.
+
+    A message may have 64 kB that are no body: its head with the empty lines before it, the framing
+    of its chunks, and its trailers, which are dropped (RFC 9110 §6.5.1).
+
+    Java's client sends `Upgrade: h2c` with everything. A server may ignore that (RFC 9110 §7.8),
+    but httptools takes all that follows the head for the other protocol. So the offer is taken
+    out of the head before it is parsed. WebSockets stay: the application refuses them.
+
+    At the end, a connection that waits for a request is not closed at once: one may be on its way,
+    and a client that cannot know whether it was acted on may not send it again. It is answered, and
+    its head says that the connection ends (RFC 9112 §9.6).
+    """
+
+    flow: _Flow
+    _unparsed = b""
+    _is_between = True  # nothing of the next message has been parsed
+    _is_in_head = False
+    _body_left = 0  # bytes, if the head says so
+    _cuts = 0  # that were made where the body might have ended
+    _allowance = _LONGEST_HEAD  # bytes that this message may yet have beside its body
+    _refusal: Refusal | None = None
+    _is_refused = False
+    _is_ending = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.flow = _Flow(transport)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._is_refused:
+            self._unparsed = self._unparsed + data if self._unparsed else data
+            self._parse()
+
+    def _parse(self) -> None:
+        """Parse what has come, as far as it is the turn of that."""
+        data, at = self._unparsed, 0
+        while at < len(data):
+            if self._is_between:
+                if not self._is_idle():
+                    break
+                begin = at + _empty_lines(data, at) if data[at] in b"\r\n" else at
+                end = _end_of_head(data, begin)
+                piece = _OFFER.sub(b"", data[begin:end])
+            else:
+                end = self._end_in_body(data, at)
+                piece = data[at:end]
+            if end == at:
+                break
+            self._allowance -= end - at
+            if piece:
+                super().data_received(piece)
+            at = end
+            if self._allowance < 0:
+                self._refuse(HeadTooLarge(_TOO_LARGE))
+            if self._is_refused:
+                return
+        self._keep(data[at:])
+
+    def _end_in_body(self, data: bytes, at: int) -> int:
+        """Return an end that this message does not pass; `at` if more must come first."""
+        if self._body_left:
+            return min(at + self._body_left, len(data))
+        end = _end_of_chunks(data, at, 0 if self._cuts < _CUTS else _COARSE)
+        self._cuts += data.endswith(_END_OF_HEAD, at, end)
+        return end
+
+    def _keep(self, data: bytes) -> None:
+        """Keep bytes for later, and read no further while they are many."""
+        self._unparsed = data
+        if not data and not self.flow.is_held:
+            return
+        self._unset_keepalive_if_required()
+        if self._is_idle() and len(data) > self._allowance:
+            self._refuse(HeadTooLarge(_TOO_LARGE))
+            return
+        was_held, self.flow.is_held = self.flow.is_held, len(data) > _LONGEST_HEAD
+        if self.flow.is_held:
+            self.flow.pause_reading()
+        elif was_held:
+            self.flow.resume_reading()
+
+    def on_message_begin(self) -> None:
+        self._is_between = False
+        self._is_in_head = True
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a field of the head or of the trailers; uvicorn's code with a limit, for speed."""
+        headers = self.headers
+        if len(headers) >= _MOST_FIELDS:
+            self._fail()
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if self._allowance < 0:
+            self._fail()
+        super().on_headers_complete()
+        self._is_in_head = False
+        self._body_left = int(dict(self.headers).get(b"content-length", 0))
+        self.headers = []  # of the trailers, for nobody
+        # What follows an upgrade that is not made would be taken for requests.
+        if self._is_ending or self.parser.should_upgrade():
+            self.cycle.keep_alive = False
+
+    def _fail(self) -> NoReturn:
+        """Make the parser stop where it is."""
+        self._refusal = HeadTooLarge(_TOO_LARGE)
+        raise self._refusal
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        if self._body_left:
+            self._body_left -= len(body)
+            self._allowance += len(body)
+        else:
+            self._allowance = min(self._allowance + len(body) * _EARNED, _LONGEST_HEAD)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._is_between = True
+        self._body_left = self._cuts = 0
+        self._allowance = _LONGEST_HEAD
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._is_ending:
+            self._linger()
+        if self._unparsed and not self.transport.is_closing():
+            self._parse()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(self._refusal or InvalidRequest(msg))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer, unless in the middle of an answer, and close."""
+        if self._is_refused:
+            return
+        self._is_refused = True
+        self._unparsed = b""
+        self._unset_keepalive_if_required()
+        if self._may_answer():
+            if not self._is_idle():
+                self.cycle.disconnected = True
+                self.cycle.waiting_for_100_continue = False
+                self.cycle.message_event.set()
+            self.transport.write(_answer(refusal))
+        elif not self._is_idle():
+            self.transport.close()
+            return
+        # To close with bytes unread would break off the answer, too (RFC 9112 §9.6).
+        self.transport.write_eof()
+        self.flow.is_held = False
+        self.flow.resume_reading()
+        self.loop.call_later(_REFUSED_SECONDS, self.transport.close)
+
+    def _may_answer(self) -> bool:
+        """Whether the message that is refused has no answer yet, and all before it have theirs."""
+        if self._is_between or self._is_in_head:
+            return self._is_idle()
+        return not self.cycle.response_started
+
+    def shutdown(self) -> None:
+        self._is_ending = True
+        if self._is_idle():
+            self._linger()
+        elif not self.cycle.response_started:
+            self.cycle.keep_alive = False
+
+    def _linger(self) -> None:
+        self.loop.call_later(_LAST_REQUEST_SECONDS, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        if self._is_idle():
+            self.transport.close()
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+
+def _empty_lines(data: bytes, at: int) -> int:
+    """Return how many bytes of them there are."""
+    rest = data[at:]
+    return len(rest) - len(rest.lstrip(b"\r\n"))
+
+
+def _end_of_head(data: bytes, at: int) -> int:
+    """Return the end of a head, or of what is none; `at` if more must come first."""
+    end = data.find(_END_OF_HEAD, at)
+    if end >= 0:
+        return end + len(_END_OF_HEAD)
+    return at if _may_begin_a_head(data[at:]) else len(data)
+
+
+def _may_begin_a_head(data: bytes) -> bool:
+    """Tell whether more may make a head of it; what is none is the parser's to refuse."""
+    return data[:1].isupper() and b"\n\n" not in data
+
+
+def _end_of_chunks(data: bytes, at: int, least: int) -> int:
+    """Return where a chunked body may end, as a head does, `least` bytes on or later.
+
+    Nothing ends before it, if `least` is 0; it is `at` if more must come first.
+    """
+    end = data.find(_END_OF_HEAD, at + least)
+    if end >= 0:
+        return end + len(_END_OF_HEAD)
+    begun = (n for n in (3, 2, 1) if not least and data.endswith(_END_OF_HEAD[:n], at))
+    return len(data) - next(begun, 0)
+
+
+def _answer(refusal: Refusal) -> bytes:
+    headers, body = rendered(refusal)
+    fields = (b"%s: %s\r\n" % field for field in (*headers, (b"connection", b"close")))
+    return STATUS_LINE[refusal.status_code] + b"".join(fields) + b"\r\n" + body

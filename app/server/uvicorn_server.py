@@ -1,0 +1,134 @@
+"""Running the application: a listening socket, uvicorn on it, and an orderly end."""
+
+import asyncio
+import gc
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import NoReturn
+
+import uvicorn
+from fastapi import FastAPI
+
+from app.core.errors import ConfigurationError
+from app.server.http_protocol import HttpProtocol
+
+_KEEP_ALIVE_SECONDS = 75  # longer than any client's pool, so that it is the client who closes
+_BACKLOG = 2048
+_BACKGROUND_SHUTDOWN = 5  # seconds
+
+
+class Server(uvicorn.Server):
+    """Uvicorn, quiet, saying when it listens, and not ready from the moment it is told to stop."""
+
+    def __init__(
+        self, app: FastAPI, shutdown_timeout: int, on_listening: Callable[[], None]
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=HttpProtocol,
+                ws="none",
+                lifespan="on",
+                access_log=False,
+                log_config=None,
+                proxy_headers=False,
+                # The upstream's own Server and Date pass through.
+                server_header=False,
+                date_header=False,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=shutdown_timeout,
+            )
+        )
+        self._state = app.state
+        self._on_listening = on_listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start serving, then say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_listening()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, then finish what is in flight.
+
+        Whoever has connected is taken in before: to close a socket breaks off those in its queue.
+        """
+        taken = [
+            self._serve_last(connection) for sock in sockets or [] for connection in _all(sock)
+        ]
+        serving = asyncio.gather(*taken, return_exceptions=True)  # some have left meanwhile
+        await super().shutdown(sockets)
+        await serving
+
+    async def _serve_last(self, connection: socket.socket) -> None:
+        _, protocol = await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: HttpProtocol(self.config, self.server_state, self.lifespan.state), connection
+        )
+        protocol.shutdown()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop: the server finishes what is in flight."""
+        self._state.ready = False
+        super().handle_exit(sig, frame)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the listening socket; port 0 picks a free one. Raises ConfigurationError."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        # Where a name has both, as localhost does, IPv4 is what most clients try.
+        family, _, _, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise ConfigurationError(
+            f"REPRISE_HOST={host} REPRISE_PORT={port}: cannot listen there: {error.strerror}"
+        ) from error
+
+
+def _all(sock: socket.socket) -> list[socket.socket]:
+    """Give the connections that a listening socket has in its queue."""
+    found = []
+    with suppress(OSError):  # there is none left, or the socket is closed
+        sock.setblocking(False)
+        while True:
+            found.append(sock.accept()[0])
+    return found
+
+
+def url_of(sock: socket.socket) -> str:
+    """Give the base URL of a listening socket."""
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run_server(server: Server, sock: socket.socket) -> None:
+    """Serve on a socket until a signal ends it, and exit with 0."""
+    # Uvicorn raises the signal again once it has shut down in good order.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _exit)
+    # What is there by now stays: not to look through it again shortens the longest pauses.
+    gc.collect()
+    gc.freeze()
+    server.run(sockets=[sock])
+
+
+def _exit(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(0)
+
+
+@contextmanager
+def serving(app: FastAPI) -> Iterator[str]:
+    """Serve on a free port of this machine, in a thread, while the block runs; give the URL."""
+    with listen("127.0.0.1", 0) as sock:
+        server = Server(app, _BACKGROUND_SHUTDOWN, lambda: None)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
+        thread.start()
+        try:
+            yield url_of(sock)
+        finally:
+            server.should_exit = True
+            thread.join()

@@ -1,0 +1,123 @@
+"""Values by key, each until its time is up; the least recently used give way."""
+
+import heapq
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from app.core.models import Clock
+from app.stores.memory.order import Order
+
+T = TypeVar("T")
+
+_EXPIRED_AT_ONCE = 200  # values that one call removes, so that no call takes long
+
+
+@dataclass(slots=True)
+class _Entry(Generic[T]):
+    value: T
+    expires: float
+    place: int
+
+
+class Expiring(Generic[T]):
+    """Keeps up to `most` values. Times are in seconds since the epoch.
+
+    `on_remove` is told the key of whatever leaves one by one, replaced values included; `on_evict`
+    is told its key and why (`expired`, `lru`) when it leaves by itself.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        clock: Clock,
+        on_evict: Callable[[str, str], None],
+        on_remove: Callable[[str, T], None] = lambda _key, _value: None,
+    ) -> None:
+        self._most = most
+        self._clock = clock
+        self._on_evict = on_evict
+        self._on_remove = on_remove
+        self._entries: OrderedDict[str, _Entry[T]] = OrderedDict()  # least recently used first
+        self._due: dict[int, dict[str, None]] = {}  # keys by the second in which they expire
+        self._seconds: list[int] = []  # a heap of those seconds
+        self._order = Order()
+
+    def peek(self, key: str) -> T | None:
+        """Give the value of a key, or None; it does not count as used."""
+        entry = self._entries.get(key)
+        return None if entry is None or entry.expires <= self._clock() else entry.value
+
+    def use(self, key: str) -> T | None:
+        """Give the value of a key, or None; it counts as used."""
+        if (value := self.peek(key)) is not None:
+            self._entries.move_to_end(key)
+        return value
+
+    def amend(self, key: str, value: T) -> None:
+        """Change a value that is kept; its place and its time stay."""
+        self._entries[key].value = value
+
+    def put(self, key: str, value: T, expires: float) -> None:
+        """Keep a value in place of an older one; make room for it if need be."""
+        self.remove(key)
+        self._entries[key] = _Entry(value, expires, self._order.append(key))
+        second = math.ceil(expires)
+        if second not in self._due:
+            self._due[second] = {}
+            heapq.heappush(self._seconds, second)
+        self._due[second][key] = None
+        while len(self._entries) > self._most:
+            oldest = next(iter(self._entries))
+            self.remove(oldest)
+            self._on_evict(oldest, "lru")
+
+    def remove(self, key: str) -> bool:
+        """Remove a value; tell whether there was one."""
+        if (entry := self._entries.pop(key, None)) is None:
+            return False
+        self._due[math.ceil(entry.expires)].pop(key, None)
+        self._order.remove(entry.place)
+        self._on_remove(key, entry.value)
+        return True
+
+    def clear(self) -> int:
+        """Remove everything at once, untold; tell how many values were alive."""
+        alive = len(self)
+        self._entries.clear()
+        self._due.clear()
+        self._seconds.clear()
+        self._order.clear()
+        return alive
+
+    def page(self, cursor: str, limit: int) -> tuple[list[T], str]:
+        """Give up to `limit` values, the oldest first, and the cursor of the page that follows."""
+        if cursor and not (cursor.isascii() and cursor.isdecimal()):
+            return [], ""
+        found = self._order.after(int(cursor or 0), limit)
+        values = [value for _, key in found if (value := self.peek(key)) is not None]
+        return values, str(found[-1][0]) if len(found) == limit else ""
+
+    def __len__(self) -> int:
+        now = self._clock()
+        due = [self._due[second] for second in self._seconds if second <= now]
+        # Those of the present second are looked at one by one.
+        present = self._due.get(math.ceil(now), {}) if math.ceil(now) > now else {}
+        expired = sum(self._entries[key].expires <= now for key in present)
+        return len(self._entries) - sum(map(len, due)) - expired
+
+    def expire(self) -> None:
+        """Remove some of what has expired."""
+        now = self._clock()
+        room = _EXPIRED_AT_ONCE
+        while room and self._seconds and self._seconds[0] <= now:
+            due = self._due[self._seconds[0]]
+            while due and room:
+                key, _ = due.popitem()
+                self.remove(key)
+                self._on_evict(key, "expired")
+                room -= 1
+            if not due:
+                del self._due[heapq.heappop(self._seconds)]

@@ -1,0 +1,203 @@
+"""The embedded store: everything in process, KNN by numpy. The reference implementation."""
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from app.core.epochs import next_turn
+from app.core.feedback import Standing, standing_after
+from app.core.models import (
+    Candidate,
+    Clock,
+    Counts,
+    Embedding,
+    Kind,
+    Page,
+    StoredEmbedding,
+    StoredResponse,
+)
+from app.core.offload import Threads
+from app.core.selectors import EVERYTHING, Selector
+from app.stores.memory.expiring import Expiring
+from app.stores.memory.partition import Partition
+
+_SEARCHES_AT_ONCE = 2
+_SEARCHES_WAITING = 16  # a search of 100,000 rows takes about 10 ms
+
+
+class MemoryStore:
+    """Keeps up to `max_entries` responses, and as many embeddings; the least recently used go.
+
+    `on_evict` is told what and why (`expired`, `lru`) whenever the store itself removes one,
+    `on_leave` what and its exact key.
+    """
+
+    def __init__(
+        self,
+        max_entries: int,
+        clock: Clock,
+        on_evict: Callable[[Kind, str], None],
+        on_leave: Callable[[Kind, str], None] = lambda _kind, _digest: None,
+    ) -> None:
+        self._on_evict = on_evict
+        self._on_leave = on_leave
+        self._threads = Threads("search", _SEARCHES_AT_ONCE, _SEARCHES_WAITING)
+        self._partitions: dict[str, Partition] = {}
+        self._responses: Expiring[StoredResponse] = Expiring(
+            max_entries, clock, partial(self._evicted, Kind.CHAT_COMPLETION), self._forget
+        )
+        self._embeddings: Expiring[StoredEmbedding] = Expiring(
+            max_entries, clock, partial(self._evicted, Kind.EMBEDDING)
+        )
+        self.epoch = secrets.token_hex(8)
+
+    async def get(self, digest: str, *, peek: bool = False) -> StoredResponse | None:
+        """Give the response stored under an exact key, or None."""
+        self._responses.expire()
+        return self._responses.peek(digest) if peek else self._responses.use(digest)
+
+    async def nearest(
+        self,
+        partition: str,
+        embedding: Embedding,
+        k: int,
+        max_distance: float,
+        *,
+        peek: bool = False,
+    ) -> list[Candidate]:
+        """Give up to `k` responses of a partition that are near enough, nearest first.
+
+        Only the first counts as used, if any.
+        """
+        self._responses.expire()
+        if (known := self._partitions.get(partition)) is None:
+            return []
+        candidates = [
+            Candidate(stored, distance)
+            for digest, distance in await known.search(embedding, k, self._threads)
+            if distance <= max_distance and (stored := self._responses.peek(digest))
+        ]
+        if candidates and not peek:
+            self._responses.use(candidates[0].stored.id)
+        return candidates
+
+    async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
+        """Store a response in place of an older one; without embedding, for exact matches only."""
+        self.keep(stored, embedding)
+
+    def keep(self, stored: StoredResponse, embedding: Embedding | None) -> None:
+        """Do what `put` does, at once."""
+        self._responses.expire()
+        if stored.epoch not in ("", self.epoch):
+            return
+        self._responses.put(stored.id, stored, stored.stored_at + stored.lifetime)
+        if embedding is not None:
+            partition = self._partitions.get(stored.key.partition)
+            if partition is None:
+                partition = self._partitions[stored.key.partition] = Partition(len(embedding))
+            partition.add(stored.id, embedding)
+
+    async def delete(self, *digests: str) -> int:
+        """Remove the responses stored under exact keys; tell how many there were."""
+        return sum(map(self._remove, digests))
+
+    async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
+        """Take note of what somebody says of an answer; None if there is none under the key."""
+        if (stored := self.peek(digest)) is None:
+            return None
+        standing = standing_after(is_disputed=stored.is_disputed, correct=correct)
+        if standing is Standing.REMOVED:
+            self._responses.remove(digest)
+        else:
+            self.amend(stored, replace(stored, is_disputed=standing is Standing.EXACT_ONLY))
+        return standing
+
+    def amend(self, stored: StoredResponse, amended: StoredResponse) -> None:
+        """Put an entry in place of another one, if that is still there; its life stays as it is."""
+        if self.peek(stored.id) is stored:
+            self._responses.amend(stored.id, amended)
+
+    async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
+        """Give the responses that are selected among the next `limit`, the oldest first."""
+        entries, following = self._responses.page(cursor, limit)
+        if selector != EVERYTHING:
+            entries = [stored for stored in entries if self._selects(selector, stored)]
+        return Page(entries, following)
+
+    async def embeddings_of(self, digests: Sequence[str]) -> list[Embedding | None]:
+        """Give the embeddings by which responses are found, or None, in order."""
+        return [
+            None if (stored := self.peek(digest)) is None else self._embedding_of(stored)
+            for digest in digests
+        ]
+
+    async def advance_epoch(self) -> None:
+        """Let nothing be stored that was asked for before."""
+        self.epoch = next_turn(self.epoch, secrets.token_hex(8))
+
+    async def purge(self) -> int:
+        """Remove everything, and begin a new epoch; tell how much there was."""
+        self.epoch = secrets.token_hex(8)
+        self._partitions.clear()
+        return self._responses.clear() + self._embeddings.clear()
+
+    async def get_embeddings(self, digests: Sequence[str]) -> list[StoredEmbedding | None]:
+        """Give the embedding stored under each exact key, or None."""
+        self._embeddings.expire()
+        return [self._embeddings.use(digest) for digest in digests]
+
+    async def put_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
+        """Store embeddings in place of older ones."""
+        self.keep_embeddings(embeddings)
+
+    def keep_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
+        """Do what `put_embeddings` does, at once."""
+        self._embeddings.expire()
+        for stored in embeddings:
+            if stored.epoch in ("", self.epoch):
+                self._embeddings.put(stored.id, stored, stored.stored_at + stored.lifetime)
+
+    def peek(self, digest: str) -> StoredResponse | None:
+        """Give the response stored under an exact key; it does not count as used."""
+        return self._responses.peek(digest)
+
+    def holds(self, kind: Kind, digest: str) -> bool:
+        """Tell whether something is stored under an exact key; it does not count as used."""
+        kept = self._embeddings if kind is Kind.EMBEDDING else self._responses
+        return kept.peek(digest) is not None
+
+    async def count(self) -> Counts:
+        """Tell how much is stored."""
+        return Counts(len(self._responses), len(self._embeddings))
+
+    async def facts(self) -> Mapping[str, object]:
+        """Tell nothing more."""
+        return {}
+
+    async def aclose(self) -> None:
+        """Let the threads go; what is in memory goes with the process."""
+        self._threads.shutdown()
+
+    def _remove(self, digest: str) -> bool:
+        was_alive = self._responses.peek(digest) is not None
+        return self._responses.remove(digest) and was_alive
+
+    def _selects(self, selector: Selector, stored: StoredResponse) -> bool:
+        embedding = self._embedding_of(stored) if selector.near else None
+        return selector.selects(stored.model, stored.tagging, embedding)
+
+    def _embedding_of(self, stored: StoredResponse) -> Embedding | None:
+        partition = self._partitions.get(stored.key.partition)
+        return None if partition is None else partition.get(stored.id)
+
+    def _evicted(self, kind: Kind, digest: str, reason: str) -> None:
+        self._on_evict(kind, reason)
+        self._on_leave(kind, digest)
+
+    def _forget(self, digest: str, stored: StoredResponse) -> None:
+        name = stored.key.partition
+        if (partition := self._partitions.get(name)) is not None:
+            partition.remove(digest)
+            if not len(partition):
+                del self._partitions[name]

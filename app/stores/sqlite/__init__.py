@@ -1,0 +1,1 @@
+"""The store in this process that also keeps a journal in an SQLite file."""

@@ -1,0 +1,109 @@
+"""Commits to a journal in groups: what has waited for the last commit goes into the next one."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any, TypeVar
+
+from app.core.errors import Overloaded
+from app.core.models import Kind
+from app.core.offload import Threads
+from app.stores.sqlite.journal import Change, Journal, Remove
+
+T = TypeVar("T")
+
+_MOST_WAITING = 1024  # changes; a commit of that many takes some 50 ms
+_DROPPED_AT_ONCE = 1000  # rows, so that no commit takes long
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    change: Change
+    then: Callable[[], Awaitable[Any]]
+    done: "asyncio.Future[Any]"
+
+
+class Commits:
+    """Makes changes in their order, in one thread.
+
+    `is_kept` tells whether an entry is still in memory, of what `drop` was told before.
+    """
+
+    def __init__(self, journal: Journal, is_kept: Callable[[Kind, str], bool]) -> None:
+        self._journal = journal
+        self._is_kept = is_kept
+        self._threads = Threads("journal", 1, 1)
+        self._waiting: list[_Waiting] = []
+        self._dropped: dict[tuple[Kind, str], None] = {}
+        self._writing: asyncio.Task[None] | None = None
+
+    async def commit(self, change: Change, then: Callable[[], Awaitable[T]]) -> T:
+        """Make a change, then do in memory what belongs to it, and give what that gives.
+
+        What is done in memory happens in the order of the changes, and even if nobody waits for
+        it any longer. Raises Overloaded, or sqlite3.Error and then nothing has happened.
+        """
+        if len(self._waiting) >= _MOST_WAITING:
+            raise Overloaded
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(change, then, done))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write())
+        return await done
+
+    def drop(self, kind: Kind, digest: str) -> None:
+        """Note that memory no longer has an entry; its row goes with one of the next commits."""
+        self._dropped[kind, digest] = None
+
+    async def aclose(self) -> None:
+        """Write what is pending, then close the journal."""
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write())
+        await self._writing
+        await self._threads.run(self._journal.close)
+        self._threads.shutdown()
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting or self._dropped:
+                waiting, self._waiting = self._waiting, []
+                group = [one for one in waiting if not one.done.done()]
+                gone = self._take_dropped()
+                changes = [Remove(gone), *(one.change for one in group)]
+                try:
+                    await self._threads.run(partial(self._journal.write, changes))
+                except Exception as error:  # noqa: BLE001 - it comes out where it is waited for
+                    self._dropped.update(dict.fromkeys(gone))
+                    for one in group:
+                        _fail(one.done, error)
+                    if not group and not self._waiting:
+                        return  # rows to remove do not press
+                else:
+                    for one in group:
+                        await _finish(one)
+        finally:
+            self._writing = None
+
+    def _take_dropped(self) -> list[tuple[Kind, str]]:
+        # Between two commits memory holds all that was committed: what it lacks may go.
+        keys = list(islice(self._dropped, _DROPPED_AT_ONCE))
+        for key in keys:
+            del self._dropped[key]
+        return [key for key in keys if not self._is_kept(*key)]
+
+
+async def _finish(one: _Waiting) -> None:
+    try:
+        result = await one.then()
+    except Exception as error:  # noqa: BLE001 - it comes out where it is waited for
+        _fail(one.done, error)
+    else:
+        if not one.done.done():
+            one.done.set_result(result)
+
+
+def _fail(done: "asyncio.Future[Any]", error: Exception) -> None:
+    if not done.done():
+        done.set_exception(error)

@@ -1,0 +1,236 @@
+"""The file behind a store: an SQLite database, one row for each entry, and who may open it.
+
+Rules of this file: what a commit has written survives the death of the process, however it dies
+(https://sqlite.org/wal.html); the death of the machine may undo the last commits, but does not
+harm the file. One process has the file open at a time: SQLite's own lock sees to that, and the
+system lets go of it when the process ends. A file that is damaged or that a newer version wrote is
+set aside and never lost; one of another program is not touched.
+
+Everything blocks, and a journal must be used by one thread at a time.
+"""
+
+import logging
+import secrets
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, NamedTuple, Self
+
+from app.core.errors import ConfigurationError
+from app.core.models import Clock, Kind
+
+_APPLICATION = 0x52455052  # what marks a database as ours: "REPR"
+_FORMAT = 1
+_PAGE = 8192  # bytes; three entries of the local model fit
+_BESIDE = ("-wal", "-shm", "-journal")
+_DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+_ENTRIES = """
+CREATE TABLE entries (
+    kind TEXT NOT NULL CHECK (kind IN ('chat_completion', 'embedding')),
+    digest TEXT NOT NULL,
+    expires REAL NOT NULL,
+    epoch TEXT NOT NULL,
+    fields BLOB NOT NULL,
+    vector BLOB,
+    embedder TEXT,
+    PRIMARY KEY (kind, digest)
+)
+"""
+_META = "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)"
+_SELECT = "SELECT kind, digest, expires, epoch, fields, vector, embedder FROM entries"
+# An entry that was asked for before a purge must not take the place of one from after it.
+_PUT = (
+    "INSERT OR REPLACE INTO entries SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7"
+    " WHERE ?4 = (SELECT value FROM meta WHERE name = 'epoch')"
+)
+_AMEND = "UPDATE entries SET fields = ? WHERE kind = ? AND digest = ? AND expires = ?"
+_REMOVE = "DELETE FROM entries WHERE kind = ? AND digest = ?"
+_PURGE = "DELETE FROM entries"
+_SET_EPOCH = "INSERT OR REPLACE INTO meta VALUES ('epoch', ?)"
+_GET_EPOCH = "SELECT value FROM meta WHERE name = 'epoch'"
+
+_logger = logging.getLogger("reprise.store")
+
+
+class Row(NamedTuple):
+    """An entry as it lies in the file; `expires` in seconds since 1970.
+
+    `vector` is None where only an exact match may answer; `embedder` names the model that made it.
+    """
+
+    kind: Kind
+    digest: str
+    expires: float
+    epoch: str
+    fields: bytes
+    vector: bytes | None = None
+    embedder: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Rows to write in place of older ones, unless they are of an epoch that is over."""
+
+    rows: Iterable[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Rows to remove, by kind and exact key."""
+
+    keys: Iterable[tuple[Kind, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Amend:
+    """A row to write in place of one that expires at the same time; its vector stays."""
+
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The epoch that begins, in which what was asked for earlier is not written any more."""
+
+    epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """Everything to remove, and the epoch that begins then."""
+
+    epoch: str
+
+
+Change = Append | Amend | Remove | Turn | Purge
+
+
+class _Unusable(Exception):
+    """The file is not one that this version can go on with."""
+
+    def __init__(self, reason: Literal["corrupt", "newer"]) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Journal:
+    """An open file. Its methods raise sqlite3.Error; what a failed `write` began is undone."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        (self.epoch,) = connection.execute(_GET_EPOCH).fetchone()
+
+    @classmethod
+    def open(cls, path: Path, clock: Clock) -> Self:
+        """Open a file, or make it. Raises ConfigurationError, which says why that cannot be."""
+        try:
+            try:
+                return cls(_connect(path))
+            except _Unusable as unusable:
+                _set_aside(path, unusable.reason, clock())
+                return cls(_connect(path))
+        except _Unusable as unusable:
+            raise _refusal(path, f"is {unusable.reason}") from None
+        except OSError as error:
+            raise _refusal(path, f"cannot be opened: {error.strerror}") from None
+        except sqlite3.Error as error:
+            busy = _primary_code(error) in _BUSY
+            why = "another process has it open" if busy else f"cannot be opened: {error}"
+            raise _refusal(path, why) from None
+
+    def rows(self) -> Iterator[Row]:
+        """Give all rows, those that were written first before the others."""
+        for kind, *rest in self._connection.execute(f"{_SELECT} ORDER BY rowid"):
+            yield Row(Kind(kind), *rest)
+
+    def write(self, changes: Iterable[Change]) -> None:
+        """Make changes in their order, all of them or, if one fails, none."""
+        with self._connection as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            for change in changes:
+                match change:
+                    case Append(rows):
+                        connection.executemany(_PUT, rows)
+                    case Amend(row):
+                        told = (row.fields, row.kind, row.digest, row.expires)
+                        connection.execute(_AMEND, told)
+                    case Turn(epoch):
+                        connection.execute(_SET_EPOCH, (epoch,))
+                    case Remove(keys):
+                        connection.executemany(_REMOVE, keys)
+                    case Purge(epoch):
+                        connection.execute(_PURGE)
+                        connection.execute(_SET_EPOCH, (epoch,))
+
+    def close(self) -> None:
+        """Close the file; only then may another process open it."""
+        self._connection.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    path.touch(mode=0o600)  # it holds prompts and answers
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    try:
+        _prepare(connection, path)
+    except sqlite3.Error as error:
+        connection.close()
+        if _primary_code(error) in _DAMAGED:
+            raise _Unusable("corrupt") from error
+        raise
+    except Exception:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    connection.text_factory = lambda raw: raw.decode(errors="replace")
+    connection.execute(f"PRAGMA page_size = {_PAGE}")
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    with connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if (application, version, tables) == (0, 0, 0):
+            connection.execute(_ENTRIES)
+            connection.execute(_META)
+            connection.execute(_SET_EPOCH, (secrets.token_hex(8),))
+            connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+            connection.execute(f"PRAGMA user_version = {_FORMAT}")
+        elif application != _APPLICATION:
+            raise _refusal(path, "is another program's database")
+        elif version != _FORMAT:
+            raise _Unusable("newer" if version > _FORMAT else "corrupt")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"{_SELECT} LIMIT 0")
+    if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+        raise _Unusable("corrupt")
+    if connection.execute(_GET_EPOCH).fetchone() is None:
+        raise _Unusable("corrupt")
+
+
+def _set_aside(path: Path, reason: str, now: float) -> None:
+    name = f"{path.name}.{reason}-{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}"
+    path.rename(path.with_name(name))
+    for suffix in _BESIDE:
+        beside = path.with_name(path.name + suffix)
+        if beside.exists():
+            beside.rename(path.with_name(name + suffix))
+    what = "was written by a newer version" if reason == "newer" else "is damaged"
+    _logger.error("%s %s; it is now %s, and the store begins empty", path, what, name)
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    # Errors of the Python module itself carry no code.
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_INTERNAL)
+    return code & 0xFF
+
+
+def _refusal(path: Path, why: str) -> ConfigurationError:
+    return ConfigurationError(f"REPRISE_STORE=sqlite:///{path}: {why}")

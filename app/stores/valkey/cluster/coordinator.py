@@ -1,0 +1,67 @@
+"""Whether the nodes of a cluster search for one another: valkey-search with its coordinator."""
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+
+from app.stores.valkey.client import Refused
+from app.stores.valkey.cluster.layout import Place
+from app.stores.valkey.cluster.nodes import Nodes
+from app.stores.valkey.search import is_missing, is_not_loaded
+
+_PAUSE = 1.0  # seconds until an unclear answer is asked for again
+_LASTS = 60.0  # seconds for which a clear one is taken for granted
+
+_logger = logging.getLogger("reprise.store")
+
+
+class Coordinator:
+    """What is known of the coordinator. Until it is known to run, it is taken not to.
+
+    For then every primary is asked on its own, which is right in any case.
+    """
+
+    def __init__(self, nodes: Nodes) -> None:
+        self._nodes = nodes
+        self._runs: bool | None = None
+        self._next_look = 0.0
+        self._looking: asyncio.Task[None] | None = None
+
+    def runs(self, index: str, place: Place) -> bool:
+        """Tell whether it runs; now and then, ask a node of the cluster, by one of its indexes."""
+        if self._looking is None and time.monotonic() >= self._next_look:
+            self._looking = asyncio.create_task(self._look(index, place))
+        return bool(self._runs)
+
+    async def aclose(self) -> None:
+        """Stop asking."""
+        if self._looking is not None:
+            self._looking.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._looking
+
+    async def _look(self, index: str, place: Place) -> None:
+        command = ("FT.INFO", index, "CLUSTER")
+        try:
+            (reply,) = await self._nodes.ask(place, [command], is_telling=False)
+        finally:
+            self._looking = None
+        is_clear = isinstance(reply, list) or _says_no(reply)
+        self._next_look = time.monotonic() + (_LASTS if is_clear else _PAUSE)
+        if is_clear and self._runs != (runs := isinstance(reply, list)):
+            self._runs = runs
+            if runs:
+                _logger.info("the coordinator of valkey-search runs: one node asks the others")
+            else:
+                _logger.warning(
+                    "valkey-search runs without its coordinator (--use-coordinator), so each node "
+                    "finds its own keys alone: all primaries are asked at every search"
+                )
+
+
+def _says_no(reply: object) -> bool:
+    """Tell whether a node knows no such question: it is set up without, or too old to tell."""
+    if not isinstance(reply, Refused) or is_missing(reply) or is_not_loaded(reply):
+        return False
+    return "CLUSTER" in str(reply) or "arguments" in str(reply)

@@ -1,0 +1,126 @@
+"""Connections to the nodes of a cluster: one that does not answer is left alone for a while.
+
+So a node that hangs costs one request its time now and then, and the others nothing.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from app.core.circuit_breaker import CircuitBreaker
+from app.core.errors import NodeAway, NodeFailed, Overloaded
+from app.stores.valkey.client import GREETING, Command, Connections, Reply
+from app.stores.valkey.cluster.layout import Place
+from app.stores.valkey.url import Address
+
+_REST = 0.5  # seconds
+_SHARE = 0.6  # of a call's time: who did not answer is known before the call is given up
+_CLOSING_SECONDS = 1.0
+
+_logger = logging.getLogger("reprise.store")
+
+
+class Health:
+    """Which nodes answer, as far as is known."""
+
+    def __init__(self) -> None:
+        self._breakers: dict[Place, CircuitBreaker] = {}
+
+    def is_well(self, place: Place) -> bool:
+        """Tell whether a node answered when it was last asked, or never was."""
+        return place not in self._breakers or not self._breakers[place].is_open
+
+    def allows(self, place: Place) -> bool:
+        """Tell whether a node may be asked; a trial counts as begun."""
+        return self._breaker(place).allows(time.monotonic())
+
+    def answered(self, place: Place) -> None:
+        """Note that a node answered."""
+        if self._breaker(place).succeeded():
+            _logger.warning("the node %s:%d of the cluster is back", *place)
+
+    def failed(self, place: Place, reason: str, *, was_well: bool) -> Exception:
+        """Note that a node did not answer; give what is to be told of it.
+
+        It fails once and then at every trial; to whoever else asked meanwhile, it is away.
+        """
+        is_news = self._breaker(place).failed(time.monotonic())
+        if is_news:
+            _logger.error("the node %s:%d of the cluster does not answer: %s", *place, reason)
+        if is_news or not was_well:
+            return NodeFailed(f"the node {place.host}:{place.port} does not answer: {reason}")
+        return NodeAway()
+
+    def keep(self, places: Collection[Place]) -> None:
+        """Forget all other nodes."""
+        self._breakers = {p: breaker for p, breaker in self._breakers.items() if p in places}
+
+    def _breaker(self, place: Place) -> CircuitBreaker:
+        return self._breakers.setdefault(place, CircuitBreaker(threshold=1, rest=_REST))
+
+
+class Nodes:
+    """Up to `most` connections to each node; a call takes most of `seconds` at most."""
+
+    def __init__(self, address: Address, most: int, seconds: float, health: Health) -> None:
+        self._address = address
+        self._most = most
+        self._seconds = _SHARE * seconds
+        self._health = health
+        # It lets a replica be read, and makes no difference to a primary.
+        self._greeting = (GREETING, *((("READONLY",),) if address.reads_replicas else ()))
+        self._connections: dict[Place, Connections] = {}
+        # So that what is wrong with its settings is known at once.
+        self._to(Place(address.host, address.port))
+
+    async def ask(
+        self, place: Place, commands: Sequence[Command], *, is_telling: bool = True
+    ) -> list[Reply]:
+        """Send commands to a node and give their replies: errors of ours if it does not answer.
+
+        With `is_telling` it is left alone if it takes too long; without, that may be due to
+        another one, which it asks itself.
+        """
+        if not self._health.allows(place):
+            return [NodeAway()] * len(commands)
+        was_well = self._health.is_well(place)
+        try:
+            replies = await self._to(place).call(*commands)
+        except Overloaded as error:
+            return [error] * len(commands)
+        except Exception as error:  # noqa: BLE001 - whatever the client library raises
+            if isinstance(error, TimeoutError) and not is_telling:
+                return [NodeAway()] * len(commands)
+            reason = type(error).__name__
+        else:
+            if not any(map(_is_down, replies)):
+                self._health.answered(place)
+                return replies
+            reason = "the cluster is down"
+        return [self._health.failed(place, reason, was_well=was_well)] * len(commands)
+
+    async def keep(self, places: Collection[Place]) -> None:
+        """Disconnect from all other nodes."""
+        for place in set(self._connections) - set(places):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSING_SECONDS):
+                    await self._connections.pop(place).aclose()
+
+    async def aclose(self) -> None:
+        """Disconnect from all nodes."""
+        await self.keep(())
+
+    def _to(self, place: Place) -> Connections:
+        if (connections := self._connections.get(place)) is None:
+            address = replace(self._address, host=place.host, port=place.port)
+            connections = Connections(address, self._most, self._seconds, self._greeting)
+            self._connections[place] = connections
+        return connections
+
+
+def _is_down(reply: Reply) -> bool:
+    """Tell whether a node says that the cluster does not work."""
+    return isinstance(reply, Exception) and str(reply).startswith("CLUSTERDOWN")

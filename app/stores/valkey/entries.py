@@ -1,0 +1,245 @@
+"""Stored responses and embeddings as hashes in Valkey."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from app.core.epochs import is_dead
+from app.core.errors import Declined, DependencyFailed
+from app.core.feedback import Standing
+from app.core.models import Embedding, StoredEmbedding, StoredResponse
+from app.core.selectors import Selector
+from app.stores.codec import (
+    embedding_fields,
+    embedding_of,
+    fields_bytes,
+    fields_of,
+    labels_in,
+    response_fields,
+    response_of,
+    vector_bytes,
+    vector_of,
+)
+from app.stores.valkey.client import Command, Refused, Reply, checked
+
+T = TypeVar("T", StoredResponse, StoredEmbedding)
+
+RESPONSE_FIELDS = (
+    *("version", "partition", "response", "encoding", "model"),
+    *("created_at", "lifetime", "stale", "epoch", "prompt", "parts"),
+    *("namespace", "tags", "disputed", "fullness"),
+)
+
+_LIFE = ("created_at", "lifetime", "stale", "epoch")
+_SELECTED_BY = ("model", "namespace", "tags", "embedding")
+
+# A hash and the end of its life at once: neither without the other, whatever dies in between.
+# Refused whole if memory is short. With NX, only if there is none.
+_WRITE = """#!lua
+if ARGV[2] == 'NX' and redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], unpack(ARGV, 3))
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return 1
+"""
+
+# Not what has been written in its place, and not what was judged otherwise meanwhile.
+_JUDGE = """#!lua
+local found = redis.call('HMGET', KEYS[1], 'created_at', 'disputed')
+if found[1] ~= ARGV[1] or (found[2] or '') ~= ARGV[2] then return 0 end
+if ARGV[3] == 'removed' then return redis.call('UNLINK', KEYS[1]) end
+if ARGV[3] == 'exact_only' then redis.call('HSET', KEYS[1], 'disputed', '1')
+else redis.call('HDEL', KEYS[1], 'disputed') end
+return 1
+"""
+
+# Not what has been written in its place.
+_REMOVE_COPY = """#!lua
+local found = redis.call('HMGET', KEYS[1], 'created_at', 'epoch')
+if found[1] ~= ARGV[1] or found[2] ~= ARGV[2] then return 0 end
+return redis.call('UNLINK', KEYS[1])
+"""
+
+
+def write_hash(
+    key: str, fields: Mapping[str, bytes], milliseconds: int, *, only_new: bool = False
+) -> Command:
+    """Write a hash in place of what is there, or `only_new`: if nothing is."""
+    pairs = (item for pair in fields.items() for item in pair)
+    return ("EVAL", _WRITE, 1, key, milliseconds, "NX" if only_new else "", *pairs)
+
+
+def write_response(
+    key: str, stored: StoredResponse, embedding: Embedding | None, milliseconds: int
+) -> Command:
+    """Write a stored response, with its embedding if it is to be found by meaning."""
+    fields = response_fields(stored)
+    if embedding is not None:
+        fields["embedding"] = vector_bytes(embedding)
+    return write_hash(key, fields, milliseconds)
+
+
+def read_response(key: str) -> Command:
+    """Read a stored response, its vector excepted."""
+    return ("HMGET", key, *RESPONSE_FIELDS)
+
+
+def read_life(key: str) -> Command:
+    """Read when and in which epoch a response was stored."""
+    return ("HMGET", key, *_LIFE)
+
+
+def judge_response(key: str, stored: StoredResponse, standing: Standing) -> Command:
+    """Write down what becomes of a response, if it is as it was read; the reply is 1 then."""
+    fields = response_fields(stored)
+    read = (fields["created_at"], fields.get("disputed", b""))
+    return ("EVAL", _JUDGE, 1, key, *read, standing.value)
+
+
+def read_choice(key: str, selector: Selector) -> Command:
+    """Read what a response is selected by."""
+    return ("HMGET", key, *(_SELECTED_BY if selector.near else _SELECTED_BY[:-1]))
+
+
+def is_chosen(values: Reply, selector: Selector, dimensions: int) -> bool:
+    """Tell from the reply to `read_choice` whether a response is selected."""
+    if isinstance(values, Exception):
+        return False
+    fields = _fields(_SELECTED_BY, values)
+    embedding = embedding_in(fields.get("embedding"), dimensions)
+    try:
+        return selector.selects(fields["model"].decode(), labels_in(fields), embedding)
+    except (KeyError, ValueError):
+        return False  # damaged, and nobody is served it
+
+
+def read_vector(key: str) -> Command:
+    """Read a stored response's vector."""
+    return ("HGET", key, "embedding")
+
+
+def embedding_in(vector: Reply, dimensions: int) -> Embedding | None:
+    """Read the reply to `read_vector`; None where there is none, or another model's."""
+    try:
+        return vector_of(_bytes(vector), dimensions)
+    except ValueError:
+        return None
+
+
+def vector_size(key: str) -> Command:
+    """Ask for the bytes of a stored response's vector; 0 if it has none."""
+    return ("HSTRLEN", key, "embedding")
+
+
+def write_embedding(key: str, stored: StoredEmbedding, milliseconds: int) -> Command:
+    """Write a stored embedding: one string, which takes less room than a hash."""
+    return ("SET", key, fields_bytes(embedding_fields(stored)), "PX", milliseconds)
+
+
+def read_embedding(key: str) -> Command:
+    """Read a stored embedding."""
+    return ("GET", key)
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A whole hash, and the milliseconds that it has left."""
+
+    fields: Mapping[str, bytes]
+    milliseconds: int
+
+    def write(self, key: str) -> Command:
+        """Write it under a key that holds nothing yet."""
+        return write_hash(key, self.fields, self.milliseconds, only_new=True)
+
+    def remove(self, key: str) -> Command:
+        """Remove it again, if the key still holds it."""
+        written = (self.fields["created_at"], self.fields["epoch"])
+        return ("EVAL", _REMOVE_COPY, 1, key, *written)
+
+
+def read_copy(key: str) -> tuple[Command, Command]:
+    """Read a whole hash and what is left of its life."""
+    return ("HGETALL", key), ("PTTL", key)
+
+
+def copy_of(values: Reply, left: Reply, epoch: str) -> Copy | None:
+    """Read the replies to `read_copy`; None for what is gone, damaged or of another epoch."""
+    if not isinstance(values, list) or not isinstance(left, int) or left <= 0:
+        return None
+    fields = {
+        name.decode(errors="replace"): value
+        for name, value in zip(values[::2], values[1::2], strict=True)
+    }
+    if is_dead(_shown(fields.get("epoch", b"")), epoch) or "created_at" not in fields:
+        return None
+    return Copy(fields, left)
+
+
+def read_epoch(key: str) -> Command:
+    """Read the epoch of a stored response."""
+    return ("HGET", key, "epoch")
+
+
+def epoch_in(embedding: Reply) -> bytes | None:
+    """Read the epoch from the reply to `read_embedding`; None where it tells none."""
+    try:
+        return fields_of(_bytes(embedding)).get("epoch")
+    except (ValueError, Refused, DependencyFailed):
+        return None
+
+
+class Reader:
+    """Reads what is valid: whole, of this version, of the present epoch, and not past its end."""
+
+    def __init__(self, token: str, now: float) -> None:
+        self._token = token
+        self._now = now
+
+    def response(self, digest: str, values: Reply) -> StoredResponse | None:
+        """Read the reply to `read_response`. Raises a refusal that is more than damage."""
+        fields = _fields(RESPONSE_FIELDS, [] if _is_lost(values) else checked(values))
+        return self._valid(lambda: response_of(digest, fields))
+
+    def embedding(self, digest: str, value: Reply) -> StoredEmbedding | None:
+        """Read the reply to `read_embedding`. Raises a refusal that is more than damage."""
+        return self._valid(lambda: embedding_of(digest, fields_of(_bytes(value))))
+
+    def is_alive(self, values: Reply) -> bool:
+        """Tell from the reply to `read_life` whether a response is alive."""
+        return not isinstance(values, Exception) and self._lives(_fields(_LIFE, values))
+
+    def _lives(self, fields: Mapping[str, bytes]) -> bool:
+        try:
+            stored_at = float(fields["created_at"])
+            lifetime = float(fields["lifetime"]) + float(fields.get("stale", 0))
+        except (KeyError, ValueError):
+            return False
+        age = max(0.0, self._now - stored_at)
+        return age < lifetime and not is_dead(_shown(fields.get("epoch", b"")), self._token)
+
+    def _valid(self, read: Callable[[], T]) -> T | None:
+        try:
+            stored = read()
+        except ValueError:
+            return None  # missing, damaged, or written by another version
+        is_valid = not is_dead(stored.epoch, self._token) and stored.left(self._now) > 0
+        return stored if is_valid else None
+
+
+def _fields(names: Sequence[str], values: Sequence[bytes | None]) -> dict[str, bytes]:
+    return {name: value for name, value in zip(names, values, strict=False) if value is not None}
+
+
+def _shown(raw: bytes) -> str:
+    return raw.decode(errors="replace")
+
+
+def _bytes(value: Reply) -> bytes:
+    return b"" if value is None or _is_lost(value) else checked(value)
+
+
+def _is_lost(reply: Reply) -> bool:
+    """Tell whether a key holds something else than it should, or its node is away."""
+    is_damage = isinstance(reply, Refused) and str(reply).startswith("WRONGTYPE")
+    return is_damage or isinstance(reply, Declined)

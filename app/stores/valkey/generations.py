@@ -1,0 +1,217 @@
+"""Which generations of entries are alive, and under which token: what every look-up goes by.
+
+All of it is the server's; what is here is what was last heard of it. Whatever is missing there,
+because the server is new, was flushed or lost an index, is made again.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+
+from app.core.errors import Declined, DependencyFailed
+from app.stores.valkey.client import Command, Refused, Reply, Server, checked
+from app.stores.valkey.keys import EPOCH, Keys, generations_in, listed
+from app.stores.valkey.search import (
+    IndexOptions,
+    create_index,
+    is_not_loaded,
+    is_there_already,
+    names_in,
+)
+
+_PAUSE = 1.0  # seconds between attempts to make what cannot be made
+_REPLICATION = 200  # milliseconds that a replica has to take a purge
+
+# Only if the list is still what it was thought to be.
+_REPLACE_LIST = """#!lua
+if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+"""
+
+# As `epochs.next_turn`; a purge of everything in between is not undone.
+_BEGIN_TURN = """#!lua
+local era = string.match(redis.call('GET', KEYS[1]) or '', '^[^.]+')
+if not era then return false end
+local epoch = era .. '.' .. ARGV[1]
+redis.call('SET', KEYS[1], epoch)
+return epoch
+"""
+
+_logger = logging.getLogger("reprise.store")
+
+
+class SearchUnavailable(Exception):
+    """The server has no index to search and cannot make one; the log says why."""
+
+
+class Generations:
+    """The living generations of one embedding model's entries, newest first, and the epoch.
+
+    `epoch` is the last token seen, `token` the one of the last reply: empty if there was none.
+    """
+
+    def __init__(
+        self, connections: Server, keys: Keys, dimensions: int, options: IndexOptions
+    ) -> None:
+        self._connections = connections
+        self.keys = keys
+        self.dimensions = dimensions
+        self._options = options
+        self._mending: asyncio.Task[None] | None = None
+        self._next_mending = 0.0
+        self._problem = ""
+        self.numbers: tuple[int, ...] = ()
+        self.epoch = secrets.token_hex(8)  # nobody's, so that nothing is stored under it
+        self.token = ""
+
+    @property
+    def state(self) -> tuple[Command, Command]:
+        """Give the commands whose replies `note` takes.
+
+        They go last, so that what was read before them was still valid then.
+        """
+        return ("GET", self.keys.generations), ("GET", EPOCH)
+
+    async def known(self) -> tuple[int, ...]:
+        """Give the living generations, asking for them if need be. Raises what a call raises."""
+        if not self.numbers and self._mending is None:
+            self._begin_mending()
+        if self._mending is not None:
+            await asyncio.shield(self._mending)
+        return self.numbers
+
+    def note(self, numbers: Reply, epoch: Reply) -> bool:
+        """Take the server's state; tell whether it names no generation that was not known."""
+        token = checked(epoch)
+        # While the shard of the list is away, what it said last will do: the epoch decides.
+        is_away = isinstance(numbers, Declined | DependencyFailed)
+        told = self.numbers if is_away else generations_in(checked(numbers))
+        self.token = token.decode() if token else ""
+        if not told or not token:
+            self.mend()
+            return True
+        self.epoch = self.token
+        is_covered = set(told) <= set(self.numbers)
+        self.numbers = told
+        return is_covered
+
+    def mend(self) -> None:
+        """Begin to make what is missing in the server, unless that was tried just now."""
+        if self._mending is None and time.monotonic() >= self._next_mending:
+            self._begin_mending()
+
+    def missing(self) -> None:
+        """Take note that an index is missing. Raises SearchUnavailable if it cannot be made."""
+        self.mend()
+        if self._problem and self._mending is None:
+            raise SearchUnavailable
+
+    async def open(self, number: int) -> None:
+        """Make the index of a generation, if there is none. Raises Refused."""
+        (reply,) = await self._connections.call(self._create(number))
+        if not is_there_already(reply):
+            checked(reply)
+
+    async def replace(self, before: Sequence[int], after: Sequence[int], *also: Command) -> bool:
+        """Replace the list, for everybody, if it is still as it was; tell whether it was.
+
+        `also` goes to the server just before, so that hardly anybody sees the one without the
+        other.
+        """
+        key, lists = self.keys.generations, (listed(before), listed(after))
+        *_, reply = await self._connections.call(*also, ("EVAL", _REPLACE_LIST, 1, key, *lists))
+        if checked(reply) == 1:
+            self.numbers = tuple(after)
+            return True
+        return False
+
+    async def begin_epoch(self) -> None:
+        """Begin a new epoch, for everybody: one that a failover does not undo, if possible."""
+        token = secrets.token_hex(8)
+        commands: list[Command] = [("SET", EPOCH, token)]
+        if self._connections.has_replicas:
+            commands.append(("WAIT", 1, _REPLICATION))
+        reply, *_ = await self._connections.call(*commands)
+        checked(reply)
+        self.token = self.epoch = token
+
+    async def advance_epoch(self) -> None:
+        """Begin a new turn of the present era, for everybody. Raises Refused if there is none."""
+        await self.known()
+        (reply,) = await self._connections.call(
+            ("EVAL", _BEGIN_TURN, 1, EPOCH, secrets.token_hex(8))
+        )
+        if checked(reply) is None:
+            raise Refused("there is no epoch")
+        self.token = self.epoch = reply.decode()
+
+    async def aclose(self) -> None:
+        """Stop mending."""
+        if self._mending is not None:
+            self._mending.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await self._mending
+
+    def _begin_mending(self) -> None:
+        self._mending = asyncio.create_task(self._mend())
+        self._mending.add_done_callback(self._mended)
+
+    def _mended(self, task: asyncio.Task[None]) -> None:
+        self._mending = None
+        if not task.cancelled() and (task.exception() is not None or self._problem):
+            self._next_mending = time.monotonic() + _PAUSE
+
+    async def _mend(self) -> None:
+        key = self.keys.generations
+        numbers, indexes = await self._connections.call(("GET", key), ("FT._LIST",))
+        there = {self.keys.generation_of(name) for name in names_in(indexes)} - {None}
+        # Without anything else the server is empty, or was flushed; else a token was evicted.
+        token = self.epoch if checked(numbers) or there else secrets.token_hex(8)
+        written, epoch = await self._connections.call(("SET", EPOCH, token, "NX"), ("GET", EPOCH))
+        if checked(epoch) is None:
+            checked(written)  # says why there is none: it cannot be written
+            raise Refused("the epoch was not kept")
+        alive = generations_in(checked(numbers))
+        if not alive:
+            # Indexes without a list: it was evicted, or lost otherwise.
+            alive = tuple(sorted((n for n in there if n is not None), reverse=True)) or (1,)
+        await self._create_all(alive, there)
+        if checked(numbers) is None:
+            written, numbers = await self._connections.call(
+                ("SET", key, listed(alive), "NX"), ("GET", key)
+            )
+            if not (alive := generations_in(checked(numbers))):
+                checked(written)
+                raise Refused("the list of generations was not kept")
+        self.token = self.epoch = epoch.decode()
+        self.numbers = alive
+
+    async def _create_all(self, numbers: Sequence[int], there: Collection[int | None]) -> None:
+        """Make indexes; where that is refused, exact matches go on without.
+
+        Also those that are there: it may be that only some nodes of a cluster have them.
+        """
+        problem = ""
+        replies = await self._connections.call(*map(self._create, numbers))
+        for number, reply in zip(numbers, replies, strict=True):
+            if number in there or is_there_already(reply):
+                continue
+            if isinstance(reply, Exception):
+                problem = "not loaded" if is_not_loaded(reply) else type(reply).__name__
+        if problem and problem != self._problem:
+            _logger.error(
+                "only the very same question is answered: %s",
+                "the module valkey-search is not loaded in the server; load it (loadmodule "
+                "libsearch.so), or run the image valkey/valkey-bundle"
+                if problem == "not loaded"
+                else f"the server makes no index ({problem})",
+            )
+        self._problem = problem
+
+    def _create(self, number: int) -> Command:
+        keys = self.keys
+        return create_index(keys.index(number), keys.prefix(number), self.dimensions, self._options)

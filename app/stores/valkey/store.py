@@ -1,0 +1,320 @@
+"""The shared store: Valkey with valkey-search, used by any number of proxies at once.
+
+Entries live in generations, each with an index of its own, since an index never gives back the
+memory of what has expired: the newest takes what is written, all are searched, the oldest goes.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+
+from app.core.errors import Declined, DependencyFailed
+from app.core.feedback import Standing, standing_after
+from app.core.models import (
+    Aging,
+    Candidate,
+    Clock,
+    Counts,
+    Embedding,
+    EmbeddingModel,
+    Page,
+    StoredEmbedding,
+    StoredResponse,
+)
+from app.core.offload import by_size
+from app.core.selectors import EVERYTHING, Selector
+from app.stores.codec import vector_bytes
+from app.stores.valkey.client import Command, OutOfMemory, Reply, checked
+from app.stores.valkey.cluster.client import servers_at
+from app.stores.valkey.entries import (
+    Reader,
+    embedding_in,
+    judge_response,
+    read_embedding,
+    read_life,
+    read_response,
+    read_vector,
+    vector_size,
+    write_embedding,
+    write_response,
+)
+from app.stores.valkey.generations import Generations, SearchUnavailable
+from app.stores.valkey.keys import Keys, embedding_key
+from app.stores.valkey.search import (
+    IndexOptions,
+    Search,
+    found_in,
+    is_missing,
+    is_not_loaded,
+    knows_no_all_shards,
+    search_index,
+)
+from app.stores.valkey.survey import Survey
+from app.stores.valkey.upkeep import Upkeep
+from app.stores.valkey.url import Address
+
+_SEARCH_SHARE = 0.8  # of a look-up's time: the server gives up before its connection is closed
+_ATTEMPTS = 2  # the second when the server turned out to have other generations, or another epoch
+_EXTRA = 12  # neighbours beyond those asked for: what has expired takes up places
+_EXTRA_READ = 4  # of these, how many are read
+
+
+class ValkeyStore:
+    """Stored responses and embeddings in Valkey. `seconds` is what a look-up may take."""
+
+    def __init__(
+        self,
+        address: Address,
+        model: EmbeddingModel,
+        options: IndexOptions,
+        seconds: float,
+        clock: Clock,
+    ) -> None:
+        self._keys = Keys.of(model.name, model.dimensions)
+        self._dimensions = model.dimensions
+        self._options = options
+        self._seconds = seconds
+        self._clock = clock
+        self._says_all_shards = True
+        self._reads, self._writes = servers_at(address, seconds)
+        self._generations = Generations(self._writes, self._keys, model.dimensions, options)
+        self._upkeep = Upkeep(self._writes, self._generations, options)
+        self._survey = Survey(self._reads, self._generations, clock)
+
+    @property
+    def epoch(self) -> str:
+        """The token that was last seen in the server."""
+        return self._generations.epoch
+
+    async def get(self, digest: str, *, peek: bool = False) -> StoredResponse | None:
+        """Give the response stored under an exact key, or None: one round trip.
+
+        What counts as used is the server's affair.
+        """
+
+        def ask(numbers: Sequence[int]) -> list[Command]:
+            return [read_response(self._keys.entry(number, digest)) for number in numbers]
+
+        replies = await self._ask(ask)
+        reader = self._reader()
+        for reply in replies:  # newest generation first
+            if isinstance(reply, Declined):
+                return None  # there may be a newer answer than what an older generation has
+            if (stored := await self._read(reader, digest, reply)) is not None:
+                return stored
+        return None
+
+    async def nearest(
+        self,
+        partition: str,
+        embedding: Embedding,
+        k: int,
+        max_distance: float,
+        *,
+        peek: bool = False,
+    ) -> list[Candidate]:
+        """Give up to `k` responses of a partition that are near enough, nearest first.
+
+        One round trip finds them, and another one reads them if there are any: so answers of any
+        size come back, and only those that may be served. Raises SearchUnavailable where the
+        server cannot search, TimeoutError where a search did not come to its end.
+        """
+        if embedding.shape != (self._dimensions,):
+            raise ValueError("the embedding has another shape")
+        search = Search(
+            partition, vector_bytes(embedding), k + _EXTRA, _SEARCH_SHARE * self._seconds
+        )
+        near = [hit for hit in await self._find(search) if hit[0] <= max_distance]
+        near = near[: k + _EXTRA_READ]
+        if not near:
+            return []
+        commands = [c for _, key in near for c in (read_response(key), vector_size(key))]
+        *replies, numbers, epoch = await self._reads.call(*commands, *self._generations.state)
+        self._generations.note(numbers, epoch)
+        reader, candidates = self._reader(), []
+        for (distance, key), values, size in zip(near, replies[::2], replies[1::2], strict=True):
+            stored = await self._read(reader, self._keys.digest_of(key), values)
+            # Without a vector it was replaced by an answer to the very same question only.
+            if stored and stored.key.partition == partition and size == 4 * self._dimensions:
+                candidates.append(Candidate(stored, distance))
+        return candidates[:k]
+
+    async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
+        """Store a response in place of an older one: one round trip."""
+        for _ in range(_ATTEMPTS):
+            numbers = await self._generations.known()
+            epoch = self.epoch
+            milliseconds = self._remaining(stored)
+            if stored.epoch not in ("", epoch) or milliseconds <= 0:
+                return
+            newest, *others = (self._keys.entry(number, stored.id) for number in numbers)
+            write = partial(
+                write_response, newest, replace(stored, epoch=epoch), embedding, milliseconds
+            )
+            inserts = await self._write(
+                await by_size(len(stored.completion), write),
+                ("HINCRBY", self._keys.inserts, numbers[0], 1),
+                *(("UNLINK", other) for other in others),
+            )
+            if self._generations.numbers[0] == numbers[0] and self._generations.token == epoch:
+                self._upkeep.inserted(numbers[0], inserts[1])
+                return
+            await self._write(("UNLINK", newest))  # too late: it was purged, or has no index
+
+    async def delete(self, *digests: str) -> int:
+        """Remove the responses stored under exact keys; tell how many there were."""
+        there: set[str] = set()
+        for _ in range(_ATTEMPTS):
+            numbers = await self._generations.known()
+            keys = [self._keys.entry(number, digest) for digest in digests for number in numbers]
+            commands = [command for key in keys for command in (read_life(key), ("UNLINK", key))]
+            *replies, told, epoch = await self._writes.call(*commands, *self._generations.state)
+            is_all = self._generations.note(told, epoch)
+            reader = self._reader()
+            for key, life, unlinked in zip(keys, replies[::2], replies[1::2], strict=True):
+                if checked(unlinked) and reader.is_alive(life):
+                    there.add(self._keys.digest_of(key))
+            if is_all:
+                break
+        return len(there)
+
+    async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
+        """Take note of what somebody says of an answer; None if there is none under the key."""
+        while (stored := await self.get(digest)) is not None:
+            standing = standing_after(is_disputed=stored.is_disputed, correct=correct)
+            keys = [self._keys.entry(n, digest) for n in await self._generations.known()]
+            if any(await self._write(*(judge_response(key, stored, standing) for key in keys))):
+                return standing
+        return None
+
+    async def get_embeddings(self, digests: Sequence[str]) -> list[StoredEmbedding | None]:
+        """Give the embedding stored under each exact key, or None: one round trip."""
+        replies = await self._ask(lambda _: [read_embedding(embedding_key(d)) for d in digests])
+        reader = self._reader()
+        return [reader.embedding(d, reply) for d, reply in zip(digests, replies, strict=True)]
+
+    async def put_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
+        """Store embeddings in place of older ones: one round trip."""
+        for _ in range(_ATTEMPTS):
+            await self._generations.known()
+            epoch = self.epoch
+            writes = [
+                write_embedding(embedding_key(e.id), replace(e, epoch=epoch), self._remaining(e))
+                for e in embeddings
+                if e.epoch in ("", epoch) and self._remaining(e) > 0
+            ]
+            if writes:
+                await self._write(*writes)
+            if self._generations.token == epoch:
+                return
+
+    async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
+        """Give the responses that are selected among the next `limit`."""
+        return await self._survey.scan(cursor, limit, selector)
+
+    async def embeddings_of(self, digests: Sequence[str]) -> list[Embedding | None]:
+        """Give the embeddings by which responses are found, or None, in order."""
+
+        def ask(numbers: Sequence[int]) -> list[Command]:
+            return [
+                read_vector(self._keys.entry(number, digest))
+                for number in numbers
+                for digest in digests
+            ]
+
+        found: dict[str, Embedding] = {}
+        replies = await self._ask(ask)
+        for index, raw in enumerate(replies):  # newest generation first
+            if (embedding := embedding_in(raw, self._dimensions)) is not None:
+                found.setdefault(digests[index % len(digests)], embedding)
+        return [found.get(digest) for digest in digests]
+
+    async def advance_epoch(self) -> None:
+        """Let nothing be stored, by any proxy, that was asked for before."""
+        await self._generations.advance_epoch()
+
+    async def purge(self) -> int:
+        """Make everything unreadable at once, for all proxies; its memory follows by and by."""
+        alive = Counts(0, 0)
+        # What a shard has that is away is purged all the same.
+        with suppress(Declined, DependencyFailed, TimeoutError):
+            alive = await self._survey.count()
+        await self._upkeep.purge()
+        return alive.chat_completions + alive.embeddings
+
+    async def count(self) -> Counts:
+        """Tell how much is stored: exactly up to some hundreds, else by sampling."""
+        return await self._survey.count()
+
+    async def facts(self) -> Mapping[str, object]:
+        """Tell of the generations, and of indexes that are another model's."""
+        return await self._survey.facts()
+
+    async def aclose(self) -> None:
+        """Stop tidying up and disconnect. What others have yet to do, another proxy takes up."""
+        for part in (self._upkeep, self._generations, self._reads, self._writes):
+            await part.aclose()
+
+    def _reader(self) -> Reader:
+        return Reader(self._generations.token, self._clock())
+
+    async def _read(self, reader: Reader, digest: str, reply: Reply) -> StoredResponse | None:
+        size = sum(map(len, filter(None, reply))) if isinstance(reply, list) else 0
+        return await by_size(size, lambda: reader.response(digest, reply))
+
+    def _remaining(self, stored: Aging) -> int:
+        return math.ceil(stored.left(self._clock()) * 1000)
+
+    async def _ask(self, ask: Callable[[Sequence[int]], Sequence[Command]]) -> list[Reply]:
+        """Ask something of all living generations: once more if others live than was thought."""
+        for _ in range(_ATTEMPTS):
+            numbers = await self._generations.known()
+            *replies, told, epoch = await self._reads.call(*ask(numbers), *self._generations.state)
+            if self._generations.note(told, epoch):
+                break
+        return replies
+
+    async def _write(self, *commands: Command) -> list[Reply]:
+        """Write, all or nothing as far as the caller can tell; raises the first refusal."""
+        *replies, told, epoch = await self._writes.call(*commands, *self._generations.state)
+        if any(isinstance(reply, OutOfMemory) for reply in replies):
+            self._upkeep.relieve()
+        self._generations.note(told, epoch)
+        return [checked(reply) for reply in replies]
+
+    async def _find(self, search: Search) -> list[tuple[float, str]]:
+        """Search all living generations: distances and keys, nearest first, no digest twice."""
+
+        def ask(numbers: Sequence[int]) -> list[Command]:
+            return [
+                search_index(
+                    self._keys.index(number),
+                    search,
+                    self._options,
+                    says_all_shards=self._says_all_shards,
+                )
+                for number in numbers
+            ]
+
+        replies = await self._ask(ask)
+        if self._says_all_shards and any(map(knows_no_all_shards, replies)):
+            self._says_all_shards = False
+            replies = await self._ask(ask)
+            # That was not it: without it an answer that is cut short would look whole.
+            self._says_all_shards = any(isinstance(reply, Exception) for reply in replies)
+        nearest: dict[str, tuple[float, str]] = {}
+        for reply in replies:  # newest generation first
+            for key, distance in self._found(reply):
+                nearest.setdefault(self._keys.digest_of(key), (distance, key))
+        return sorted(nearest.values())
+
+    def _found(self, reply: Reply) -> list[tuple[str, float]]:
+        if is_missing(reply):
+            self._generations.missing()
+            return []
+        if is_not_loaded(reply):
+            self._generations.mend()
+            raise SearchUnavailable
+        return found_in(checked(reply))

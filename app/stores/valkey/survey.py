@@ -1,0 +1,123 @@
+"""What is in Valkey, for operators: pages of entries, counts, facts. Its cost is bounded."""
+
+from collections.abc import Mapping, Sequence
+
+from app.core.models import Clock, Counts, Page, StoredResponse
+from app.core.selectors import EVERYTHING, Selector
+from app.stores.valkey.client import Command, Server, checked
+from app.stores.valkey.entries import (
+    Reader,
+    is_chosen,
+    read_choice,
+    read_embedding,
+    read_life,
+    read_response,
+)
+from app.stores.valkey.generations import Generations
+from app.stores.valkey.keys import is_embedding
+from app.stores.valkey.search import documents_in, names_in
+
+_EXACT = 500  # keys that are looked at one by one to be counted
+
+
+class Survey:
+    """Looks at everything, without changing it."""
+
+    def __init__(self, connections: Server, generations: Generations, clock: Clock) -> None:
+        self._connections = connections
+        self._generations = generations
+        self._keys = generations.keys
+        self._clock = clock
+
+    async def scan(self, cursor: str, limit: int, selector: Selector) -> Page:
+        """Give the responses that are selected among the next `limit`.
+
+        A cursor is the server's, and the last key given of those that it led to; what is no
+        cursor leads nowhere.
+        """
+        place, _, last = (cursor or "0:").partition(":")
+        if not place.isascii() or not place.isdecimal():
+            return Page([], "")
+        await self._generations.known()
+        scanned, *state = await self._connections.call(
+            ("SCAN", place, "MATCH", self._keys.entries, "COUNT", max(limit, _EXACT)),
+            *self._generations.state,
+        )
+        self._generations.note(*state)
+        following, found = checked(scanned)
+        alive = set(self._generations.numbers)
+        keys = sorted(
+            key
+            for raw in found
+            if (key := raw.decode(errors="replace")) > last
+            and self._keys.generation_in(key) in alive
+        )
+        page, is_whole = keys[:limit], len(keys) <= limit
+        entries = await self._read(page, selector)
+        if is_whole:
+            return Page(entries, "" if following == b"0" else f"{following.decode()}:")
+        return Page(entries, f"{place}:{page[-1]}")
+
+    async def _read(self, keys: Sequence[str], selector: Selector) -> list[StoredResponse]:
+        if selector != EVERYTHING:
+            told = await self._connections.call(*(read_choice(key, selector) for key in keys))
+            size = self._generations.dimensions
+            choices = zip(keys, told, strict=True)
+            keys = [key for key, values in choices if is_chosen(values, selector, size)]
+        replies = await self._connections.call(*map(read_response, keys)) if keys else []
+        reader = Reader(self._generations.token, self._clock())
+        return [
+            stored
+            for key, values in zip(keys, replies, strict=True)
+            if (stored := reader.response(self._keys.digest_of(key), values)) is not None
+        ]
+
+    async def count(self) -> Counts:
+        """Count what is alive: exactly in a small database, else as in a sample of its keys."""
+        numbers = await self._generations.known()
+        size, scanned, *told = await self._connections.call(
+            ("DBSIZE",),
+            ("SCAN", 0, "COUNT", _EXACT),
+            *self._infos(numbers),
+            *self._generations.state,
+        )
+        *infos, listed, epoch = told
+        self._generations.note(listed, epoch)
+        following, raw_keys = checked(scanned)
+        while following != b"0" and len(raw_keys) < _EXACT:  # the next shard of a cluster
+            (scanned,) = await self._connections.call(("SCAN", following, "COUNT", _EXACT))
+            following, more = checked(scanned)
+            raw_keys += more
+        keys = [raw.decode(errors="replace") for raw in raw_keys]
+        embeddings = [key for key in keys if is_embedding(key)]
+        if following != b"0":
+            share = len(embeddings) / max(1, len(keys))
+            return Counts(sum(map(documents_in, infos)), round(checked(size) * share))
+        alive = set(self._generations.numbers)
+        entries = [key for key in keys if self._keys.generation_in(key) in alive]
+        lives = [*map(read_life, entries), *map(read_embedding, embeddings)]
+        replies = await self._connections.call(*lives)
+        reader = Reader(self._generations.token, self._clock())
+        return Counts(
+            sum(map(reader.is_alive, replies[: len(entries)])),
+            sum(reader.embedding("", raw) is not None for raw in replies[len(entries) :]),
+        )
+
+    async def facts(self) -> Mapping[str, object]:
+        """Tell of the generations, newest first, and of the indexes of other models."""
+        numbers = await self._generations.known()
+        inserts, names, *infos = await self._connections.call(
+            ("HMGET", self._keys.inserts, *numbers), ("FT._LIST",), *self._infos(numbers)
+        )
+        others = [name for name in names_in(names) if name.startswith("cache:")]
+        return {
+            "model": self._keys.model,
+            "generations": [
+                {"number": number, "entries": documents_in(info), "inserts": int(taken or 0)}
+                for number, info, taken in zip(numbers, infos, checked(inserts), strict=True)
+            ],
+            "other_models": sorted(n for n in others if self._keys.generation_of(n) is None),
+        }
+
+    def _infos(self, numbers: Sequence[int]) -> list[Command]:
+        return [("FT.INFO", self._keys.index(number)) for number in numbers]

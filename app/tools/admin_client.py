@@ -1,0 +1,80 @@
+"""An operator's calls to a running proxy, for the commands that make them."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPException
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from app.api.middleware import is_loopback
+from app.core.errors import BadInput, CallFailed
+
+_PATIENCE = 60.0  # seconds
+
+
+class AdminClient:
+    """Calls the admin routes of the proxy at `base_url`. Raises BadInput for what is no URL."""
+
+    def __init__(self, base_url: str, token: str) -> None:
+        if not base_url.startswith(("http://", "https://")):
+            raise BadInput(f"--url {base_url} is not allowed: an http:// or https:// URL")
+        self._base_url = base_url.rstrip("/").removesuffix("/v1")
+        # A proxy that the environment names would be told the token, or cannot reach this machine.
+        own = is_loopback(urlsplit(base_url).hostname or "")
+        direct = [urllib.request.ProxyHandler({})] if own else []
+        self._opener = urllib.request.build_opener(*direct)
+        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+
+    def stats(self) -> dict[str, Any]:
+        """Ask what is stored and what became of the requests. Raises CallFailed."""
+        return self._call("GET", "/cache/stats")
+
+    def purge(self, selector: Mapping[str, object], *, dry_run: bool) -> dict[str, Any]:
+        """Remove what is selected, or tell what that would be. Raises CallFailed."""
+        return self._call("POST", "/cache/purge", {**selector, "dry_run": dry_run})
+
+    def export(self, cursor: str | None) -> Iterator[bytes]:
+        """Give the lines of an export, from an earlier one's cursor on. Raises CallFailed.
+
+        They end early where the proxy breaks them off.
+        """
+        query = "" if cursor is None else f"?{urlencode({'cursor': cursor})}"
+        with self._answer("GET", f"/cache/export{query}") as response:
+            try:
+                yield from response
+            except (OSError, HTTPException):
+                return
+
+    def import_lines(self, lines: bytes) -> dict[str, Any]:
+        """Send lines of an export; tell what became of them. Raises CallFailed."""
+        return self._read("POST", "/cache/import", lines)
+
+    def _call(self, method: str, path: str, document: object = None) -> dict[str, Any]:
+        return self._read(method, path, None if document is None else json.dumps(document).encode())
+
+    def _read(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
+        with self._answer(method, path, body) as response:
+            answer: dict[str, Any] = json.loads(response.read())
+            return answer
+
+    @contextmanager
+    def _answer(self, method: str, path: str, body: bytes | None = None) -> Iterator[Any]:
+        url = self._base_url + path
+        request = urllib.request.Request(url, body, self._headers, method=method)  # noqa: S310
+        try:
+            with self._opener.open(request, timeout=_PATIENCE) as response:
+                yield response
+        except urllib.error.HTTPError as error:
+            raise CallFailed(f"{url} answered {error.code}: {_message(error)}") from None
+        except (OSError, ValueError, HTTPException) as error:
+            raise CallFailed(f"{url} cannot be asked: {error}") from None
+
+
+def _message(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.loads(error.read())["error"]["message"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return str(error.reason)

@@ -1,0 +1,269 @@
+"""`reprise evaluate`: how well each stage tells questions that mean the same from others."""
+
+import asyncio
+import functools
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.core.errors import NotUnderstood
+from app.core.models import CacheKey, ClientRequest, Embedding, Guard, StoredText
+from app.core.ports import Embedder, Verifier
+from app.dialects.chat_completions.request import ChatRequest
+from app.matching.guards.evidence import Evidence
+from app.matching.guards.proofs import refusals
+from app.matching.guards.reading import examine
+from app.rules.key import KeyRules, build_key
+from app.tools.curves import Curve, curve
+from app.tools.jsonl import Line, read_lines
+from app.tools.memo import Memo
+from app.tools.progress import Progress
+from app.tools.statistics import Report, Row, Share, Table
+
+_RULES = KeyRules(upstream="simulated://")
+_GUARD_COLUMNS = ("guard", "fired", "rightly")
+_COLUMNS = (
+    "stage",
+    "distance",
+    "error_rate",
+    "recall",
+    "negatives_served",
+    "wrong_among_served",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What is measured: an embedder, and the verifier if there is one."""
+
+    embedder: Embedder
+    verifier: Verifier | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Where to measure: greatest distances, and shares of hits that may be wrong."""
+
+    distances: Sequence[float]
+    error_rates: Sequence[float] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A question whose answer is stored, one that is asked, and whether they mean the same."""
+
+    stored: CacheKey
+    asked: CacheKey
+    same: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PairSet:
+    """The pairs of one file."""
+
+    file: str
+    pairs: Sequence[Pair]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A pair, its cosine distance, the guards that refuse it, and how likely it serves.
+
+    The distance is infinite where the one can never answer the other, the probability 0 where
+    nobody asks the verifier.
+    """
+
+    pair: Pair
+    distance: float
+    guards: Sequence[Guard] = ()
+    probability: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class MayServe:
+    """What says whether a stored answer may be given.
+
+    `least` is the probability that it takes, for a share of wrong hits of `error_rate`; without,
+    the verifier is not asked.
+    """
+
+    stage: str
+    distance: float
+    guarded: bool = False
+    least: float = 0.0
+    error_rate: float | None = None
+
+    def allows(self, comparison: Comparison) -> bool:
+        """Tell whether the stored answer may be given."""
+        if comparison.distance > self.distance or (self.guarded and comparison.guards):
+            return False
+        return comparison.probability >= self.least
+
+
+def _rules(scale: Scale, verifier: Verifier | None) -> Iterator[MayServe]:
+    for stage, guarded in (("distance", False), ("guards", True)):
+        for distance in scale.distances:
+            yield MayServe(stage, distance, guarded)
+    if verifier is not None:
+        known = verifier.calibration
+        for stage, guarded in (("verifier", False), ("all", True)):
+            for rate in scale.error_rates:
+                yield MayServe(stage, known.max_distance, guarded, known.threshold(rate), rate)
+
+
+def read_pairs(path: Path) -> PairSet:
+    """Read labelled pairs: `{"a", "b", "same"}`, a question being a text or a list of messages.
+
+    Raises BadInput.
+    """
+    pairs = [
+        Pair(_key(line, "a"), _key(line, "b"), bool(_label(line))) for line in read_lines(path)
+    ]
+    return PairSet(str(path), pairs)
+
+
+def _label(line: Line) -> object:
+    label = line.document.get("same")
+    return label if label in (0, 1) else line.refuse('"same" must be 0 or 1, false or true')
+
+
+def _key(line: Line, name: str) -> CacheKey:
+    """Build the key that the proxy would."""
+    question = line.document.get(name)
+    if isinstance(question, str):
+        question = [{"role": "user", "content": question}]
+    body = json.dumps({"model": "simulated", "messages": question}).encode()
+    try:
+        chat = ChatRequest.parse(body)
+    except NotUnderstood:
+        line.refuse(f'"{name}" must be a text or a list of chat messages')
+    return build_key(ClientRequest("POST", b"/chat/completions", b"", [], body), chat, _RULES)
+
+
+def evaluate_pairs(
+    pair_set: PairSet,
+    scale: Scale,
+    models: Models,
+    progress: Progress,
+    *,
+    show: int = 0,
+) -> Report:
+    """Compare the pairs and count, for every stage and threshold, what would be served.
+
+    Each guard is told of on the pairs within the greatest distance; `show` is how many of the
+    pairs that it wrongly refuses are to be listed.
+    """
+    comparisons = asyncio.run(_compare(pair_set, models, progress))
+    positives = sum(pair.same for pair in pair_set.pairs)
+    return Report(
+        file=pair_set.file,
+        counts={"pairs": len(comparisons), "positives": positives},
+        figures=Table(
+            _COLUMNS,
+            [_row(comparisons, rule) for rule in _rules(scale, models.verifier)],
+        ),
+        guards=Table(_GUARD_COLUMNS, list(_guard_rows(comparisons, max(scale.distances)))),
+        examples=list(itertools.islice(_wrong_refusals(comparisons, max(scale.distances)), show)),
+        curves=list(_curves(comparisons, models.verifier)),
+    )
+
+
+def _curves(comparisons: Sequence[Comparison], verifier: Verifier | None) -> Iterator[Curve]:
+    """Trace each stage over every threshold that it could have."""
+    positives = sum(comparison.pair.same for comparison in comparisons)
+    unrefused = [comparison for comparison in comparisons if not comparison.guards]
+    for stage, left in (("distance", comparisons), ("guards", unrefused)):
+        ranked = [(c.distance, c.pair.same) for c in left if c.distance < math.inf]
+        yield curve(stage, ranked, positives)
+    if verifier is not None:
+        for stage, left in (("verifier", comparisons), ("all", unrefused)):
+            ranked = [(-c.probability, c.pair.same) for c in left if c.probability]
+            yield curve(stage, ranked, positives)
+
+
+def _guard_rows(comparisons: Sequence[Comparison], farthest: float) -> Iterator[Row]:
+    for guard in Guard:
+        fired = [c for c in comparisons if c.distance <= farthest and guard in c.guards]
+        if fired:
+            rightly = sum(not comparison.pair.same for comparison in fired)
+            yield {
+                "guard": guard.value,
+                "fired": len(fired),
+                "rightly": Share(rightly, len(fired)),
+            }
+
+
+def _wrong_refusals(comparisons: Sequence[Comparison], farthest: float) -> Iterator[str]:
+    for comparison in comparisons:
+        if comparison.pair.same and comparison.guards and comparison.distance <= farthest:
+            guards = ", ".join(guard.value for guard in comparison.guards)
+            texts = f"{comparison.pair.stored.text!r} / {comparison.pair.asked.text!r}"
+            yield f"wrongly refused by {guards}, {comparison.distance:.4f} away: {texts}"
+
+
+def _row(comparisons: Sequence[Comparison], rule: MayServe) -> Row:
+    served = [c.pair.same for c in comparisons if rule.allows(c)]
+    right = sum(served)
+    wrong = len(served) - right
+    positives = sum(comparison.pair.same for comparison in comparisons)
+    return {
+        "stage": rule.stage,
+        "distance": rule.distance,
+        "error_rate": rule.error_rate,
+        "recall": Share(right, positives),
+        "negatives_served": Share(wrong, len(comparisons) - positives),
+        "wrong_among_served": Share(wrong, len(served)),
+    }
+
+
+async def _compare(pair_set: PairSet, models: Models, progress: Progress) -> list[Comparison]:
+    memo = Memo(models.embedder)
+    keys = [key for pair in pair_set.pairs for key in (pair.stored, pair.asked)]
+    texts = dict.fromkeys(key.text for key in keys if key.text is not None)
+    with progress(pair_set.file, len(texts)) as advance:
+        await memo.learn(texts, advance)
+    examined = functools.cache(examine)
+    comparisons = []
+    for pair in pair_set.pairs:
+        distance = await _distance(pair, memo)
+        probability = await _probability(pair, distance, models.verifier)
+        comparisons.append(Comparison(pair, distance, _guards(pair, examined), probability))
+    return comparisons
+
+
+async def _probability(pair: Pair, distance: float, verifier: Verifier | None) -> float:
+    stored, asked = pair.stored, pair.asked
+    if stored.digest == asked.digest:
+        return math.inf  # no matter how sure the verifier must be
+    if verifier is None or stored.text is None or asked.text is None:
+        return 0.0
+    if distance > verifier.calibration.max_distance:
+        return 0.0
+    (probability,) = await verifier.verify(asked.text, [StoredText(stored.text, distance)])
+    return probability
+
+
+def _guards(pair: Pair, examined: Callable[[str], Evidence]) -> Sequence[Guard]:
+    stored, asked = pair.stored, pair.asked
+    if stored.digest == asked.digest or stored.text is None or asked.text is None:
+        return ()
+    return refusals(examined(stored.text), examined(asked.text))
+
+
+async def _distance(pair: Pair, embedder: Embedder) -> float:
+    stored, asked = pair.stored, pair.asked
+    if stored.digest == asked.digest:
+        return 0.0
+    if stored.partition != asked.partition or stored.text is None or asked.text is None:
+        return math.inf
+    one, other = await embedder.embed(stored.text), await embedder.embed(asked.text)
+    return math.inf if one is None or other is None else _cosine_distance(one, other)
+
+
+def _cosine_distance(one: Embedding, other: Embedding) -> float:
+    return float(1.0 - (one / np.linalg.norm(one)) @ (other / np.linalg.norm(other)))

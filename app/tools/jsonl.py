@@ -1,0 +1,60 @@
+"""Files of JSON lines that a command was given, as they are or gzipped."""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+from app.core.errors import BadInput, NotUnderstood
+from app.dialects.chat_completions.request import JsonObject, load_json
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a file, and where it stands."""
+
+    path: Path
+    number: int
+    document: JsonObject = field(repr=False)
+
+    def text(self, name: str) -> str:
+        """Give a field that must be a text. Raises BadInput."""
+        value = self.document.get(name)
+        return value if isinstance(value, str) else self.refuse(f'"{name}" must be a text')
+
+    def refuse(self, reason: str) -> NoReturn:
+        """Raise BadInput, saying where and why."""
+        raise BadInput(f"{self.path}: line {self.number}: {reason}")
+
+
+def read_lines(path: Path) -> Iterator[Line]:
+    """Read a file's lines but blank ones, unpacking what is named `.gz`.
+
+    Raises BadInput for a file that cannot be read or has no lines, and for a line that is not a
+    JSON object.
+    """
+    empty = True
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            for number, raw in enumerate(file, 1):
+                if raw.strip():
+                    empty = False
+                    yield Line(path, number, _object(path, number, raw))
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise BadInput(f"{path}: not a whole gzip file") from None
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}") from None
+    if empty:
+        raise BadInput(f"{path}: no lines in it")
+
+
+def _object(path: Path, number: int, raw: bytes) -> JsonObject:
+    try:
+        document = load_json(raw)
+    except NotUnderstood as error:
+        raise BadInput(f"{path}: line {number}: {error.detail}") from None
+    if not isinstance(document, dict):
+        raise BadInput(f"{path}: line {number}: not a JSON object")
+    return document

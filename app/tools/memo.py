@@ -1,0 +1,55 @@
+"""Models that several proxies take turns with; the embedder embeds each text once."""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Sequence
+
+from app.core.models import Embedding, Header, StoredText
+from app.core.ports import Embedder, Verifier
+
+
+class Memo:
+    """Remembers what another embedder said of each text. That one is its owner's to close."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._known: dict[str, Embedding | None] = {}
+        self.name = embedder.name
+        self.dimensions = embedder.dimensions
+
+    async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
+        """Embed a text, or remember what came of it."""
+        if text not in self._known:
+            self._known[text] = await self._embedder.embed(text, credentials)
+        return self._known[text]
+
+    async def learn(self, texts: Iterable[str], advance: Callable[[], None]) -> None:
+        """Embed texts, as many at once as there are processors; `advance` is called for each."""
+        ahead = iter(texts)
+
+        async def work() -> None:
+            for text in ahead:
+                await self.embed(text)
+                advance()
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(os.cpu_count() or 1):
+                tasks.create_task(work())
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+
+class Lent:
+    """A verifier that is its owner's to close."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        self._verifier = verifier
+        self.calibration = verifier.calibration
+
+    async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
+        """Ask the verifier."""
+        return await self._verifier.verify(asked, candidates)
+
+    async def aclose(self) -> None:
+        """Do nothing."""

@@ -1,0 +1,232 @@
+"""`reprise replay`: a stream of requests through the whole proxy, and what its hits are worth."""
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import median
+from typing import Literal
+from urllib.parse import quote
+
+from app.main import adapters_for, create_app
+from app.server.uvicorn_server import serving
+from app.settings import FixedSettings
+from app.tools.client import Client, Reply
+from app.tools.evaluate import Models, Scale
+from app.tools.jsonl import Line, read_lines
+from app.tools.memo import Lent, Memo
+from app.tools.progress import Progress
+from app.tools.statistics import Report, Row, Share, Table
+from app.upstream.simulator import SimulatedUpstream
+
+_ANY = 0.5  # where no share is asked for
+_PATIENT = 30.0  # seconds; a busy machine must not change the figures
+_Switch = Literal["on", "off"]
+_STAGES: tuple[tuple[str, _Switch], ...] = (("distance", "off"), ("guards", "on"))
+_VERIFIED: tuple[tuple[str, _Switch], ...] = (("verifier", "off"), ("all", "on"))
+_COLUMNS = (
+    "stage",
+    "distance",
+    "error_rate",
+    "hit_rate",
+    "wrong_among_hits",
+    "ideal_hits_taken",
+    "right_per_request",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One request of a stream, its right answer, and whether an ideal cache would have that."""
+
+    prompt: str
+    answer_id: str
+    namespace: str
+    is_ideal_hit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """The requests of one file: those that only fill the cache, then those that count."""
+
+    file: str
+    filling: Sequence[Plan]
+    counted: Sequence[Plan]
+
+
+@dataclass(frozen=True, slots=True)
+class MayServe:
+    """What decides which neighbour answers: a stage, and its greatest cosine distance.
+
+    `error_rate` is the share of hits that may be wrong; without, nothing is verified.
+    """
+
+    stage: str
+    guards: _Switch
+    distance: float
+    error_rate: float | None = None
+
+
+@dataclass(slots=True)
+class _Desk:
+    """Where the simulated upstream finds the answer to the request that is under way."""
+
+    answer_id: str = ""
+
+    def answer(self, _: str) -> str:
+        return self.answer_id
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What came of the requests that count; latencies are in seconds."""
+
+    right: int = 0
+    taken: int = 0
+    hits: list[float] = field(default_factory=list)
+    misses: list[float] = field(default_factory=list)
+
+    def add(self, question: Plan, reply: Reply) -> None:
+        if not reply.is_hit:
+            self.misses.append(reply.seconds)
+            return
+        self.hits.append(reply.seconds)
+        is_right = reply.answer == question.answer_id
+        self.right += is_right
+        self.taken += is_right and question.is_ideal_hit
+
+
+def read_stream(path: Path) -> Stream:
+    """Read requests: `{"prompt", "answer_id"}`, or GPTCache's `{"origin", "similar", "answer_id"}`.
+
+    Of the latter every `origin` fills the cache before any `similar` is asked. A line may name
+    its tenant (`ns`), and what an ideal cache would do (`expect`: `hit` or anything else); without,
+    that is a hit if the tenant has had the answer before. Raises BadInput.
+    """
+    filling: list[Plan] = []
+    counted: list[Plan] = []
+    had: set[tuple[str, str]] = set()
+    for line in read_lines(path):
+        answer_id = line.text("answer_id")
+        if not answer_id.strip():
+            line.refuse('"answer_id" must not be blank')
+        namespace = line.text("ns") if "ns" in line.document else ""
+        if "origin" in line.document:
+            filling.append(Plan(line.text("origin"), answer_id, namespace, False))
+            counted.append(Plan(line.text("similar"), answer_id, namespace, True))
+        else:
+            is_ideal_hit = _expects_hit(line, (namespace, answer_id) in had)
+            counted.append(Plan(line.text("prompt"), answer_id, namespace, is_ideal_hit))
+        had.add((namespace, answer_id))
+    return Stream(str(path), filling, counted)
+
+
+def _expects_hit(line: Line, had: bool) -> bool:
+    return line.text("expect") == "hit" if "expect" in line.document else had
+
+
+def replay_stream(stream: Stream, scale: Scale, models: Models, progress: Progress) -> Report:
+    """Send a stream through one empty proxy for each stage and threshold, and count its hits.
+
+    Each text is embedded once, beforehand: latencies are without that.
+    """
+    memo = Memo(models.embedder)
+    shared = replace(models, embedder=memo)
+    prompts = dict.fromkeys(q.prompt for q in (*stream.filling, *stream.counted))
+    with progress(f"{stream.file}: embedding", len(prompts)) as advance:
+        asyncio.run(memo.learn(prompts, advance))
+    return Report(
+        file=stream.file,
+        counts={
+            "requests": len(stream.counted),
+            "ideal_hits": sum(question.is_ideal_hit for question in stream.counted),
+        },
+        figures=Table(
+            _COLUMNS,
+            [_row(stream, rule, shared, progress) for rule in _rules(scale, models)],
+        ),
+    )
+
+
+def _rules(scale: Scale, models: Models) -> Iterator[MayServe]:
+    for stage, guards in _STAGES:
+        for distance in scale.distances:
+            yield MayServe(stage, guards, distance)
+    if models.verifier is not None:
+        for stage, guards in _VERIFIED:
+            for rate in scale.error_rates:
+                yield MayServe(stage, guards, models.verifier.calibration.max_distance, rate)
+
+
+def _row(stream: Stream, rule: MayServe, models: Models, progress: Progress) -> Row:
+    tally = _Tally()
+    steps = len(stream.filling) + len(stream.counted)
+    with (
+        progress(f"{stream.file}: {rule.stage}, {_threshold(rule)}", steps) as advance,
+        _proxy(steps, rule, models) as (client, desk),
+    ):
+        for question in stream.filling:
+            # Stored, whatever is in the cache already: it is filled, not asked.
+            _ask(client, desk, question, {"Cache-Control": "no-cache"})
+            advance()
+        for question in stream.counted:
+            tally.add(question, _ask(client, desk, question, {}))
+            advance()
+    hits, requests = len(tally.hits), len(stream.counted)
+    ideal = sum(question.is_ideal_hit for question in stream.counted)
+    return {
+        "stage": rule.stage,
+        "distance": rule.distance,
+        "error_rate": rule.error_rate,
+        "hit_rate": Share(hits, requests),
+        "wrong_among_hits": Share(hits - tally.right, hits),
+        "ideal_hits_taken": Share(tally.taken, ideal),
+        "right_per_request": Share(tally.right, requests),
+        "hit_latency_ms": _median_ms(tally.hits),
+        "miss_latency_ms": _median_ms(tally.misses),
+    }
+
+
+def _threshold(rule: MayServe) -> float:
+    return rule.distance if rule.error_rate is None else rule.error_rate
+
+
+@contextmanager
+def _proxy(entries: int, rule: MayServe, models: Models) -> Iterator[tuple[Client, _Desk]]:
+    """Run an empty proxy that forgets nothing: its time stands still."""
+    now = time.time()
+    settings = FixedSettings(
+        upstream_url="simulated://",
+        guards=rule.guards,
+        verifier="off" if rule.error_rate is None else "on",
+        max_distance=rule.distance,
+        max_error_rate=rule.error_rate or _ANY,
+        max_entries=entries,
+        store_timeout=_PATIENT,
+        embedder_timeout=_PATIENT,
+        verifier_timeout=_PATIENT,
+    )
+    desk = _Desk()
+    verifier = Lent(models.verifier) if models.verifier else None
+    adapters = replace(
+        adapters_for(settings, embedder=models.embedder, verifier=verifier, clock=lambda: now),
+        upstream=SimulatedUpstream(answer=desk.answer),
+    )
+    with serving(create_app(settings, adapters)) as url, Client(url) as client:
+        yield client, desk
+
+
+def _ask(client: Client, desk: _Desk, question: Plan, headers: dict[str, str]) -> Reply:
+    desk.answer_id = question.answer_id
+    if question.namespace:
+        headers = {**headers, "Authorization": f"Bearer {quote(question.namespace)}"}
+    reply = client.ask(question.prompt, headers)
+    if "unavailable" in reply.cache_status:
+        raise RuntimeError(f"a part of the cache failed: {reply.cache_status}")
+    return reply
+
+
+def _median_ms(seconds: Sequence[float]) -> float | None:
+    return 1000 * median(seconds) if seconds else None

@@ -1,0 +1,127 @@
+"""Figures of what was counted: shares, how far each can be trusted, reports of them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from app.dialects.chat_completions.request import JsonObject
+from app.tools.curves import Curve
+
+_Z = 1.959963984540054  # standard deviations that hold 95 % of a normal distribution
+_GAP = "   "
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """`count` out of `of`."""
+
+    count: int
+    of: int
+
+    @property
+    def value(self) -> float | None:
+        """The share, from 0 to 1; None where there is nothing to share."""
+        return self.count / self.of if self.of else None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval: which shares make what was counted no surprise."""
+        return self.within(_Z)
+
+    def within(self, deviations: float) -> tuple[float, float]:
+        """Wilson's interval of so many standard deviations to either side.
+
+        E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927.
+        """
+        if not self.of:
+            return 0.0, 1.0
+        share, doubt = self.count / self.of, deviations * deviations / self.of
+        middle = share + doubt / 2
+        reach = math.sqrt(doubt * (share * (1 - share) + doubt / 4))
+        low, high = (middle - reach) / (1 + doubt), (middle + reach) / (1 + doubt)
+        # Rounding must not put the share itself outside.
+        return max(0.0, min(low, share)), min(1.0, max(high, share))
+
+    def document(self) -> JsonObject:
+        """Give all of it for machines."""
+        low, high = self.interval
+        return {"count": self.count, "of": self.of, "share": self.value, "low": low, "high": high}
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return "-"
+        low, high = self.interval
+        return f"{100 * self.value:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+Row = Mapping[str, str | float | Share | None]
+"""Figures by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of figures; `columns` are those of a row that are shown."""
+
+    columns: Sequence[str]
+    rows: Sequence[Row]
+
+    def document(self) -> list[JsonObject]:
+        """Give all of it for machines."""
+        return [
+            {n: v.document() if isinstance(v, Share) else v for n, v in row.items()}
+            for row in self.rows
+        ]
+
+    def __str__(self) -> str:
+        rows = [[_cell(row[column]) for column in self.columns] for row in self.rows]
+        return table([_words(name) for name in self.columns], rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was measured on one file.
+
+    `counts` hold for the whole of it, each row of `figures` for one stage and threshold; `guards`
+    tells of each guard. `examples` are lines to be read, `curves` what each stage can reach.
+    """
+
+    file: str
+    counts: Mapping[str, int]
+    figures: Table
+    guards: Table | None = None
+    examples: Sequence[str] = ()
+    curves: Sequence[Curve] = ()
+
+    def document(self) -> JsonObject:
+        """Give all of it for machines."""
+        guards = {"guards": self.guards.document()} if self.guards else {}
+        examples = {"examples": [*self.examples]} if self.examples else {}
+        rows = {"rows": self.figures.document()}
+        return {"file": self.file, **self.counts, **rows, **guards, **examples}
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count} {_words(name)}" for name, count in self.counts.items())
+        blocks = [f"{self.file}: {counts}\n{self.figures}\n"]
+        if self.guards and self.guards.rows:
+            blocks.append(f"{self.guards}\n")
+        if self.examples:
+            blocks.append("\n".join(self.examples) + "\n")
+        return "\n".join(blocks)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table whose columns are as wide as they must be, flush right."""
+    lines = [head, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        _GAP.join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        for line in lines
+    )
+
+
+def _cell(value: str | float | Share | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

@@ -1,0 +1,141 @@
+"""Entries carried between a running proxy and a file, which may be gone on with where it ended."""
+
+import gzip
+import os
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from app.core.errors import BadInput, CallFailed, NotUnderstood
+from app.dialects.chat_completions.request import load_json
+from app.tools.admin_client import AdminClient
+from app.tools.progress import Progress
+
+_FATES = ("imported", "kept", "expired", "refused")
+_LINES_AT_ONCE, _BYTES_AT_ONCE = 500, 4_194_304
+_CURSOR = b'{"cursor":'
+
+
+@dataclass(slots=True)
+class Taken:
+    """What became of the lines of a file; `problem` says why the first was refused, and where."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    problem: str = ""
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{name} {self.counts[name]}" for name in _FATES)
+        return f"{told} ({self.problem})" if self.problem else told
+
+
+def export_entries(client: AdminClient, path: Path, progress: Progress) -> int:
+    """Write all entries to a file, or go on with a file that has not come to its end.
+
+    Tells how many were written. Raises CallFailed, and BadInput for a file that is something else.
+    """
+    stored = client.stats()["entries"] or {}
+    written, is_whole = 0, False
+    with _opened(path) as file, progress(path.name, stored.get("chat_completion", 0)) as step:
+        cursor = _continued(file, path)
+        for line in client.export(cursor):
+            file.write(line)
+            if _is_cursor(line):
+                file.flush()
+                is_whole = _cursor_in(line) is None
+            else:
+                written += 1
+                step()
+    if not is_whole:
+        raise CallFailed(f"{path}: the export broke off; the same command goes on with it")
+    return written
+
+
+def import_entries(client: AdminClient, path: Path, first: int, progress: Progress) -> Taken:
+    """Send the entries of a file, from a line on. Raises CallFailed, which says where to go on."""
+    taken = Taken()
+    with progress(path.name, sum(1 for _ in _lines(path))) as step:
+        number = 1
+        for batch in _batches(path):
+            following = number + len(batch)
+            if (skipped := max(0, first - number)) < len(batch):
+                _send(client, batch[skipped:], number + skipped, taken)
+            for _ in batch:
+                step()
+            number = following
+    return taken
+
+
+def _send(client: AdminClient, lines: list[bytes], number: int, taken: Taken) -> None:
+    try:
+        told = client.import_lines(b"".join(lines))
+    except CallFailed as failed:
+        raise CallFailed(f"{failed}; go on with --from-line {number}") from None
+    taken.counts.update({name: told[name] for name in _FATES})
+    if told["first_refused"] and not taken.problem:
+        at = number - 1 + told["first_refused"]["line"]
+        taken.problem = f"line {at}: {told['first_refused']['why']}"
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        # It holds prompts and answers.
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}") from None
+
+
+def _continued(file: BinaryIO, path: Path) -> str | None:
+    """Cut a file off where its export can go on, and give the cursor; None for an empty one."""
+    end, last, is_empty = 0, b"", True
+    for line in file:
+        is_empty = False
+        end += len(line)
+        if _is_cursor(line):
+            place, last = end, line
+    if is_empty:
+        return None
+    if not last:
+        raise BadInput(f"{path}: is there already, and no export")
+    if (cursor := _cursor_in(last)) is None:
+        raise BadInput(f"{path}: is there already, a whole export")
+    file.seek(place)
+    file.truncate()
+    return cursor
+
+
+def _is_cursor(line: bytes) -> bool:
+    return line.startswith(_CURSOR) and line.endswith(b"\n")
+
+
+def _cursor_in(line: bytes) -> str | None:
+    try:
+        cursor = load_json(line)["cursor"]
+    except (NotUnderstood, LookupError, TypeError):
+        raise BadInput("a line that should tell where the export goes on does not") from None
+    return None if cursor is None else str(cursor)
+
+
+def _batches(path: Path) -> Iterator[list[bytes]]:
+    batch: list[bytes] = []
+    size = 0
+    for line in _lines(path):
+        batch.append(line)
+        size += len(line)
+        if len(batch) >= _LINES_AT_ONCE or size >= _BYTES_AT_ONCE:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            yield from file
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise BadInput(f"{path}: not a whole gzip file") from None
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}") from None

@@ -1,0 +1,135 @@
+"""The upstream over HTTP: what the client sent goes out as it is, and so does the answer."""
+
+import urllib.request
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import httpx
+
+from app.core.errors import (
+    ClientDisconnected,
+    ConfigurationError,
+    UpstreamInterrupted,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from app.core.models import ClientRequest, Header
+from app.rules.headers import CREDENTIALS, end_to_end, is_ours
+from app.upstream.aiohttp_transport import AiohttpTransport
+
+_NOT_FORWARDED = frozenset({b"host", b"expect"})
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where requests go and as whom. Timeouts in seconds; the read timeout is silence.
+
+    With `keep_credentials`, the client's own credential headers go along; else `api_key` is sent
+    in their place, if there is one. `setting` is what names the URL, for the line that refuses it.
+    """
+
+    url: str
+    api_key: str = field(default="", repr=False)
+    keep_credentials: bool = True
+    connect_timeout: float = 5.0
+    read_timeout: float = 600.0
+    setting: str = "REPRISE_UPSTREAM_URL"
+
+
+class HttpUpstream:
+    """An OpenAI-compatible server. Raises ConfigurationError for a URL that names none."""
+
+    def __init__(self, target: Target) -> None:
+        try:
+            base = httpx.URL(target.url)
+            proxy = _proxy_for(base)
+        except (httpx.InvalidURL, ValueError) as error:
+            raise ConfigurationError(f"{target.setting}={target.url}: {error}") from None
+        self._target = target
+        self._origin = base.copy_with(raw_path=b"/")
+        self._base_path = base.raw_path.rstrip(b"/")
+        self._transport = AiohttpTransport(proxy)
+        self._timeout = {"connect": target.connect_timeout, "read": target.read_timeout}
+
+    async def send(self, request: ClientRequest) -> "HttpResponse":
+        """Forward a request, once, and give the response when its head is here."""
+        path = self._base_path + request.path
+        body = request.body if isinstance(request.body, bytes) else _Upload(request.body)
+        outgoing = httpx.Request(
+            request.method,
+            self._origin,
+            headers=self._headers(request),
+            content=body,
+            extensions={
+                "timeout": self._timeout,
+                "target": path + b"?" + request.query if request.query else path,
+            },
+        )
+        try:
+            return HttpResponse(await self._transport.handle_async_request(outgoing))
+        except httpx.TimeoutException as error:
+            raise UpstreamTimeout("The upstream did not answer in time.") from error
+        except httpx.TransportError as error:
+            if isinstance(body, _Upload) and body.broken:
+                raise ClientDisconnected from error
+            raise UpstreamUnreachable("The upstream could not be reached.") from error
+
+    def _headers(self, request: ClientRequest) -> list[Header]:
+        headers = [
+            header
+            for header in request.headers
+            if header[0] not in _NOT_FORWARDED
+            and not is_ours(header[0])
+            and (self._target.keep_credentials or header[0] not in CREDENTIALS)
+        ]
+        if self._target.api_key:
+            headers.append((b"authorization", f"Bearer {self._target.api_key}".encode()))
+        return headers
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._transport.aclose()
+
+
+class HttpResponse:
+    """A response from the upstream, its body still encoded."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self.status_code = response.status_code
+        raw = [(name.lower(), value) for name, value in response.headers.raw]
+        self.headers: list[Header] = end_to_end(raw)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._response.aiter_raw():
+                yield piece
+        except httpx.TransportError as error:
+            raise UpstreamInterrupted("the upstream's answer broke off") from error
+
+    async def aclose(self) -> None:
+        """Release the connection, or close it if the body is not at its end."""
+        await self._response.aclose()
+
+
+class _Upload:
+    """A request body on its way; remembers if it is the client who broke it off."""
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
+        self.broken = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._pieces:
+                yield piece
+        except ClientDisconnected:
+            self.broken = True
+            raise
+
+
+def _proxy_for(url: httpx.URL) -> str | None:
+    """Find the proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name for a URL."""
+    if urllib.request.proxy_bypass(url.host):
+        return None
+    return urllib.request.getproxies().get(url.scheme)

@@ -1,0 +1,117 @@
+"""A simulated upstream: answers at once or after a delay, in process, without a key.
+
+It serves first steps, demos and tests. Its answers depend on the last user message alone, its
+embeddings on the words of a text.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+from app.core.errors import NotUnderstood
+from app.core.models import ClientRequest, Header
+from app.dialects import sse
+from app.dialects.chat_completions.chunks import chunks_of
+from app.dialects.chat_completions.request import DONE, ChatRequest, JsonObject, texts_of
+from app.upstream.simulated_embeddings import answer_embeddings
+
+_JSON: Header = (b"content-type", b"application/json")
+_EVENT_STREAM: Header = (b"content-type", b"text/event-stream; charset=utf-8")
+_MODELS = ("simulated",)
+_MOST_CHOICES = 128
+
+
+def default_answer(question: str) -> str:
+    """Answer a question without knowing anything."""
+    return f"This is a simulated answer to: {question}"
+
+
+class SimulatedUpstream:
+    """An upstream that makes its answers up. `delay` is in seconds, before the first byte."""
+
+    def __init__(self, delay: float = 0.0, answer: Callable[[str], str] = default_answer) -> None:
+        self._delay = delay
+        self._answer = answer
+
+    async def send(self, request: ClientRequest) -> "SimulatedResponse":
+        """Answer a request as OpenAI would, for the few routes that it knows."""
+        body = await _read(request.body)
+        await asyncio.sleep(self._delay)
+        if request.method == "GET" and request.path == b"/models":
+            models = [{"id": name, "object": "model", "owned_by": "reprise"} for name in _MODELS]
+            return _document(200, {"object": "list", "data": models})
+        try:
+            if request.method == "POST" and request.path == b"/chat/completions":
+                return self._chat(ChatRequest.parse(body))
+            if request.method == "POST" and request.path == b"/embeddings":
+                return _document(200, answer_embeddings(body))
+        except NotUnderstood:
+            return _error(400, "The simulated upstream does not understand this request.")
+        return _error(404, "The simulated upstream has no such route.")
+
+    def _chat(self, chat: ChatRequest) -> "SimulatedResponse":
+        if not 1 <= chat.choices <= _MOST_CHOICES:
+            return _error(400, f"n must be from 1 to {_MOST_CHOICES}.")
+        asked = [m for m in chat.messages if m["role"] == "user"][-1:]
+        question = "\n".join(texts_of(asked[0].get("content")) or []) if asked else ""
+        answer = self._answer(question)
+        completion = _completion(chat, answer)
+        envelope = {"id": "chatcmpl-simulated", "created": int(time.time())}
+        if not chat.stream:
+            return _document(200, {**envelope, "object": "chat.completion", **completion})
+        envelope["object"] = "chat.completion.chunk"
+        chunks = chunks_of(completion, include_usage=chat.include_usage)
+        return SimulatedResponse(200, [_EVENT_STREAM], _events(envelope, chunks))
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+
+class SimulatedResponse:
+    """A response that is all there."""
+
+    def __init__(self, status_code: int, headers: Sequence[Header], pieces: list[bytes]) -> None:
+        self.status_code = status_code
+        self.headers = headers
+        self._pieces = pieces
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self._pieces:
+            yield piece
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+
+async def _read(body: bytes | AsyncIterator[bytes]) -> bytes:
+    return body if isinstance(body, bytes) else b"".join([piece async for piece in body])
+
+
+def _document(status_code: int, document: JsonObject) -> SimulatedResponse:
+    body = json.dumps(document).encode()
+    length = (b"content-length", b"%d" % len(body))
+    return SimulatedResponse(status_code, [_JSON, length], [body])
+
+
+def _error(status_code: int, message: str) -> SimulatedResponse:
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
+    return _document(status_code, {"error": error})
+
+
+def _completion(chat: ChatRequest, answer: str) -> JsonObject:
+    # Words stand in for tokens: the figures are to be plausible, not right.
+    asked = sum(len(str(message.get("content")).split()) for message in chat.messages)
+    told = len(answer.split()) * chat.choices
+    message = {"role": "assistant", "content": answer, "refusal": None}
+    choice = {"message": message, "logprobs": None, "finish_reason": "stop"}
+    return {
+        "model": chat.model,
+        "choices": [{"index": index, **choice} for index in range(chat.choices)],
+        "usage": {"prompt_tokens": asked, "completion_tokens": told, "total_tokens": asked + told},
+    }
+
+
+def _events(envelope: JsonObject, chunks: Iterator[JsonObject]) -> list[bytes]:
+    events = [sse.encode(json.dumps({**envelope, **chunk}).encode()) for chunk in chunks]
+    return [*events, sse.encode(DONE.encode())]

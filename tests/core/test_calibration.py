@@ -1,0 +1,45 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.core.calibration import Calibration
+
+MEASURED = Calibration((0.5, 2.0, -3.0, 0.5), 0.4, ((0.01, 0.97), (0.02, 0.9), (0.05, 0.7)))
+
+numbers = st.floats(-1e6, 1e6)
+
+
+@pytest.mark.parametrize(
+    ("logit", "distance", "expected"),
+    [
+        (1.0, 1.0, 0.5),
+        (0.0, 0.5, 0.268941),
+        (4.0, 2.0, 0.998499),
+        (900.0, 2.0, 0.998499),
+        (-900.0, 2.0, 0.0),
+    ],
+)
+def test_a_probability_is_logistic(logit: float, distance: float, expected: float) -> None:
+    assert MEASURED.probability(logit, distance) == pytest.approx(expected, abs=1e-6)
+
+
+@given(numbers, st.floats(0, 2))
+def test_a_probability_is_one_whatever_is_told(logit: float, distance: float) -> None:
+    assert 0 <= MEASURED.probability(logit, distance) <= 1
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.01, 0.97), (0.019, 0.97), (0.02, 0.9), (0.05, 0.7), (0.9, 0.7)]
+)
+def test_a_share_of_wrong_hits_has_a_threshold(share: float, expected: float) -> None:
+    assert MEASURED.threshold(share) == expected
+
+
+def test_a_share_that_was_never_kept_lets_nothing_pass() -> None:
+    assert MEASURED.threshold(0.009) > 1
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_fewer_wrong_hits_take_a_higher_probability(one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    assert MEASURED.threshold(low) >= MEASURED.threshold(high)

@@ -1,0 +1,200 @@
+import gzip
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.core.models import CacheStatus, Head, Header
+from app.dialects.chat_completions.chunks import chunks_of, without_envelope
+from app.dialects.chat_completions.request import ChatRequest
+from app.engine.recorder import ChatRecording, Storable
+from app.rules.cacheability import Limits
+from tests.fakes import completion
+from tests.strategies import COMPLETIONS, JSON
+
+JSON_TYPE: Header = (b"content-type", b"application/json; charset=utf-8")
+STREAM_TYPE: Header = (b"content-type", b"text/event-stream; charset=utf-8")
+DONE = b"data: [DONE]\n\n"
+
+
+class Recorded:
+    """A recording, and what it has kept."""
+
+    def __init__(
+        self, *headers: Header, status_code: int = 200, n: int = 1, max_bytes: int = 100_000
+    ) -> None:
+        body = {"model": "m", "messages": [{"role": "user", "content": "Hello"}], "n": n}
+        self.kept: list[Storable] = []
+        self.recording = ChatRecording(
+            ChatRequest.parse(json.dumps(body).encode()),
+            Head(status_code, headers, CacheStatus.miss("e")),
+            Limits(max_bytes=max_bytes),
+        )
+
+    def play(self, *pieces: bytes, end: bool = True) -> "Recorded":
+        for piece in pieces:
+            self.recording.feed(piece)
+            self._settle()
+        if end:
+            self.recording.end()
+            self._settle()
+        return self
+
+    def _settle(self) -> None:
+        if self.recording.is_complete and (storable := self.recording.outcome()):
+            self.kept.append(storable)
+
+    @property
+    def reason(self) -> str | None:
+        return self.recording.reason
+
+    @property
+    def completion(self) -> dict[str, Any]:
+        (storable,) = self.kept
+        document: dict[str, Any] = json.loads(storable.completion)
+        return document
+
+
+def body(**changes: Any) -> bytes:
+    return json.dumps({**completion(), **changes}).encode()
+
+
+def events(*chunks: dict[str, Any]) -> list[bytes]:
+    return [b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks]
+
+
+def told(document: dict[str, Any]) -> list[bytes]:
+    return events(*chunks_of(without_envelope(document), include_usage=True))
+
+
+def test_a_json_answer_is_kept_without_envelope() -> None:
+    recorded = Recorded(JSON_TYPE).play(body())
+    assert recorded.completion == without_envelope(completion())
+    assert recorded.kept[0].freshness_lifetime == 3600
+    assert not recorded.kept[0].exact_only
+
+
+def test_a_streamed_answer_is_kept_as_the_same_completion() -> None:
+    recorded = Recorded(STREAM_TYPE).play(*told(completion()), DONE)
+    assert recorded.completion == without_envelope(completion())
+
+
+@given(COMPLETIONS, st.integers(1, 50))
+def test_how_the_bytes_arrive_makes_no_difference(document: dict[str, Any], size: int) -> None:
+    n = len(document["choices"])
+    stream = b"".join([*told(document), DONE])
+    pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
+    whole = Recorded(STREAM_TYPE, n=n).play(stream)
+    cut = Recorded(STREAM_TYPE, n=n).play(*pieces)
+    assert (whole.kept, whole.reason) == (cut.kept, cut.reason)
+
+
+def test_an_answer_is_kept_with_its_last_piece_before_the_end_is_seen() -> None:
+    stream = Recorded(STREAM_TYPE).play(*told(completion()), end=False)
+    assert not stream.kept
+    stream.play(b"data: [DONE]", end=False)
+    assert not stream.kept
+    stream.play(b"\n", end=False)
+    assert stream.kept
+    sized = Recorded(JSON_TYPE, (b"content-length", b"%d" % len(body())))
+    sized.play(body()[:50], end=False)
+    assert not sized.kept
+    sized.play(body()[50:], end=False)
+    assert sized.kept
+
+
+def test_what_follows_done_changes_nothing() -> None:
+    late = events({"error": {"message": "late"}})
+    recorded = Recorded(STREAM_TYPE).play(*told(completion()), DONE, *late, DONE)
+    assert len(recorded.kept) == 1
+    assert recorded.reason is None
+
+
+def test_a_stream_without_done_is_complete_if_it_ended_cleanly() -> None:
+    assert Recorded(STREAM_TYPE).play(*told(completion())).kept
+    cut = Recorded(STREAM_TYPE).play(*told(completion()), end=False)
+    assert not cut.kept
+
+
+def test_a_stream_that_ends_before_every_choice_has_finished_is_not_kept() -> None:
+    recorded = Recorded(STREAM_TYPE).play(*told(completion())[:-2], DONE)
+    assert (recorded.kept, recorded.reason) == ([], "incomplete")
+
+
+@pytest.mark.parametrize(
+    ("headers", "data", "reason"),
+    [
+        ([JSON_TYPE], b'{"id":"chatcmpl-bad","choices":[{"index":0,"mess', "not-json"),
+        ([JSON_TYPE], b'{"choices":[],"choices":[]}', "ambiguous-json"),
+        ([JSON_TYPE], b'["a"]', "unknown-body"),
+        ([JSON_TYPE], body(choices=[]), "incomplete"),
+        ([JSON_TYPE], body(error={"message": "x"}), "error"),
+        ([(b"content-type", b"text/html")], body(), "content-type"),
+        ([], body(), "content-type"),
+        ([JSON_TYPE, (b"content-encoding", b"br")], body(), "content-encoding"),
+        ([JSON_TYPE, (b"content-encoding", b"gzip")], gzip.compress(body()), "content-encoding"),
+        ([JSON_TYPE, (b"cache-control", b"no-store")], body(), "no-store"),
+        ([JSON_TYPE, (b"cache-control", b"max-age=0")], body(), "no-store"),
+        ([STREAM_TYPE], b"data: {\n\n", "not-json"),
+        ([STREAM_TYPE], b"data: \xff\n\n", "unknown-body"),
+        ([STREAM_TYPE], b'event: error\ndata: {"error":{}}\n\n', "unknown-body"),
+        ([STREAM_TYPE], b'event: error\ndata: {"choices":[]}\n\n', "unknown-body"),
+        ([STREAM_TYPE], DONE, "incomplete"),
+        ([STREAM_TYPE], b"", "incomplete"),
+    ],
+)
+def test_what_is_not_a_whole_answer_is_not_kept(
+    headers: list[Header], data: bytes, reason: str
+) -> None:
+    recorded = Recorded(*headers).play(data)
+    assert (recorded.kept, recorded.reason) == ([], reason)
+
+
+@pytest.mark.parametrize("status_code", [201, 206, 400, 429, 500])
+def test_only_status_200_is_kept(status_code: int) -> None:
+    recorded = Recorded(JSON_TYPE, status_code=status_code).play(body())
+    assert (recorded.kept, recorded.reason) == ([], "status")
+
+
+def test_an_answer_that_is_too_large_is_not_kept() -> None:
+    recorded = Recorded(JSON_TYPE, max_bytes=1000).play(b" " * 900, b" " * 101)
+    assert (recorded.kept, recorded.reason) == ([], "too-large")
+
+
+def test_the_upstream_may_shorten_the_freshness_of_a_json_answer() -> None:
+    recorded = Recorded(JSON_TYPE, (b"cache-control", b"max-age=60")).play(body())
+    assert recorded.kept[0].freshness_lifetime == 60
+
+
+def test_an_answer_that_calls_a_tool_is_exact_only() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    document = completion(None, tool_calls=[call])
+    assert Recorded(JSON_TYPE).play(json.dumps(document).encode()).kept[0].exact_only
+    assert Recorded(STREAM_TYPE).play(*told(document), DONE).kept[0].exact_only
+
+
+@given(st.lists(JSON | COMPLETIONS | st.fixed_dictionaries({"choices": st.lists(JSON)})))
+def test_nothing_that_an_upstream_streams_can_make_it_raise(documents: list[Any]) -> None:
+    Recorded(STREAM_TYPE).play(*events(*documents), DONE)
+
+
+@given(st.binary() | JSON.map(lambda document: json.dumps(document).encode()))
+def test_nothing_that_an_upstream_sends_can_make_it_raise(data: bytes) -> None:
+    for headers in ([JSON_TYPE], [STREAM_TYPE]):
+        Recorded(*headers).play(data)
+
+
+@pytest.mark.parametrize("headers", [JSON_TYPE, STREAM_TYPE])
+def test_an_answer_of_too_many_parts_is_not_kept(headers: Header) -> None:
+    answer = b'{"choices":[' + b"{}," * 60_000 + b"{}]}"
+    data = answer if headers == JSON_TYPE else b"data: " + answer + b"\n\n"
+    recorded = Recorded(headers, max_bytes=1_000_000).play(data)
+    assert (recorded.kept, recorded.reason) == ([], "too-complex")
+
+
+def test_deep_nesting_cannot_make_it_raise() -> None:
+    deep = b'{"choices":[{"index":0,"delta":' + b'{"a":' * 900 + b"1" + b"}" * 900 + b"}]}"
+    recorded = Recorded(STREAM_TYPE).play(*[b"data: " + deep + b"\n\n"] * 2, DONE)
+    assert not recorded.kept

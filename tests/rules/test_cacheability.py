@@ -1,0 +1,268 @@
+import json
+import math
+from typing import Any
+
+import pytest
+
+from app.core.models import CacheKey, Candidate, StoredResponse
+from app.dialects.chat_completions.chunks import without_envelope
+from app.dialects.chat_completions.request import ChatRequest
+from app.dialects.chat_completions.structured import Structure, structure_of
+from app.rules import cacheability
+from app.rules.cacheability import Limits
+from app.rules.headers import CacheControl
+from tests.fakes import completion
+
+NOW = 1000.0
+LIMITS = Limits()
+STORED = StoredResponse(CacheKey("p", "d", "text"), "m", b"{}", NOW - 10, 60.0)
+TOOL_CALLS = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+
+
+def chat(content: object = "Hello", **fields: Any) -> ChatRequest:
+    body = {"model": "m", "messages": [{"role": "user", "content": content}], **fields}
+    return ChatRequest.parse(json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (chat(), None),
+        (chat(store=False), None),
+        (chat(store=None), None),
+        (chat(store=True), "store"),
+        (chat(web_search_options={}), "web-search"),
+        (chat(web_search_options=None), None),
+        (chat(plugins=[{"id": "web"}]), "plugins"),
+        (chat(audio={"voice": "alloy"}), "audio"),
+        (chat(modalities=["text", "audio"]), "audio"),
+        (chat(modalities=["text"]), None),
+        (chat([{"type": "input_audio", "input_audio": {}}]), "audio"),
+        (chat([{"type": "audio_url", "audio_url": {}}]), "audio"),
+        (chat(temperature=1.0), None),
+        (chat(temperature=1.01), "temperature"),
+        (chat(temperature=2), "temperature"),
+    ],
+)
+def test_some_requests_must_not_use_the_cache(request_: ChatRequest, reason: str | None) -> None:
+    assert cacheability.bypass_reason(request_, CacheControl(), LIMITS) == reason
+
+
+def test_an_earlier_spoken_answer_is_audio_too() -> None:
+    messages = [
+        {"role": "assistant", "audio": {"id": "audio_1"}},
+        {"role": "user", "content": "Say it again."},
+    ]
+    spoken = ChatRequest.parse(json.dumps({"model": "m", "messages": messages}).encode())
+    assert cacheability.bypass_reason(spoken, CacheControl(), LIMITS) == "audio"
+
+
+def test_no_store_is_a_bypass() -> None:
+    assert cacheability.bypass_reason(chat(), CacheControl(no_store=True), LIMITS) == "no-store"
+
+
+def test_the_operator_sets_the_highest_temperature() -> None:
+    limits = Limits(max_temperature=0)
+    assert cacheability.bypass_reason(chat(temperature=0), CacheControl(), limits) is None
+    assert (
+        cacheability.bypass_reason(chat(temperature=0.1), CacheControl(), limits) == "temperature"
+    )
+
+
+@pytest.mark.parametrize(
+    ("distances", "near"),
+    [
+        ([], []),
+        ([0.1500001], []),
+        ([0.15], [0.15]),
+        ([0.12, 0.03, 0.2, 0.07], [0.03, 0.07, 0.12]),
+        ([-0.0000002], [-0.0000002]),
+        ([math.nan, 0.1], [0.1]),
+        ([-math.inf, 0.1], [0.1]),
+    ],
+)
+def test_what_is_within_the_bound_may_answer_nearest_first(
+    distances: list[float], near: list[float]
+) -> None:
+    candidates = [Candidate(STORED, distance) for distance in distances]
+    found = cacheability.candidates(candidates, LIMITS.max_distance)
+    assert [candidate.distance for candidate in found] == near
+
+
+def test_no_more_are_candidates_than_are_worth_reading() -> None:
+    candidates = [Candidate(STORED, 0.01 * place) for place in range(9, 0, -1)]
+    found = cacheability.candidates(candidates, 0.15)
+    assert [candidate.distance for candidate in found] == [0.01, 0.02, 0.03, 0.04]
+
+
+def answer(content: object = "Hi!", finish: str | None = "stop", **message: Any) -> dict[str, Any]:
+    document = without_envelope(completion())
+    document["choices"] = [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": content, **message},
+            "finish_reason": finish,
+        }
+    ]
+    return document
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        (answer(), None),
+        (answer(None, "tool_calls", tool_calls=TOOL_CALLS), None),
+        (answer("", "stop", tool_calls=TOOL_CALLS), None),
+        (answer(None, "function_call", function_call={"name": "f"}), None),
+        (answer([{"type": "text", "text": "Hi!"}]), None),
+        (answer(finish=None), "incomplete"),
+        (answer(finish="length"), "finish-reason"),
+        (answer(finish="content_filter"), "finish-reason"),
+        (answer(finish="insufficient_system_resource"), "finish-reason"),
+        (answer(finish="tool_calls"), "incomplete"),
+        (answer(None, "tool_calls", tool_calls=[]), "incomplete"),
+        (answer(""), "empty"),
+        (answer(" \n"), "empty"),
+        (answer(None), "empty"),
+        (answer([]), "empty"),
+        (answer(None, reasoning_content="Well…"), "empty"),
+        (answer(refusal="I cannot."), "refusal"),
+        (answer(None, refusal="I cannot."), "refusal"),
+        (answer(None, "tool_calls", tool_calls=TOOL_CALLS, refusal="No."), "refusal"),
+        (answer(None, audio={"id": "a"}), "audio"),
+        ({**answer(), "error": {"message": "late"}}, "error"),
+        ({**answer(), "choices": [{**answer()["choices"][0], "error": {"code": 502}}]}, "error"),
+        ({**answer(), "choices": []}, "incomplete"),
+        ({**answer(), "choices": [answer()["choices"][0]] * 2}, "incomplete"),
+        ({**answer(), "choices": None}, "unknown-body"),
+        ({**answer(), "choices": ["Hi!"]}, "unknown-body"),
+        ({**answer(), "choices": [{"index": 0, "finish_reason": "stop"}]}, "unknown-body"),
+        ({**answer(), "choices": [{"index": "0", "message": {}}]}, "unknown-body"),
+        ({}, "unknown-body"),
+    ],
+)
+def test_only_complete_answers_are_stored(document: dict[str, Any], reason: str | None) -> None:
+    assert cacheability.why_not_stored(document, 1) == reason
+
+
+JSON_ONLY = Structure(is_json=True)
+NEEDY = Structure(demanding=frozenset(["f"]))
+
+
+def calls(*arguments: object, **fields: Any) -> dict[str, Any]:
+    told = [{"id": "c", "function": {"name": "f", "arguments": a}, **fields} for a in arguments]
+    return answer(None, "tool_calls", tool_calls=told)
+
+
+@pytest.mark.parametrize(
+    ("document", "structure", "is_broken"),
+    [
+        (answer('{"a": 1}'), JSON_ONLY, False),
+        (answer(' \n[1, 2.5e3, "\\u00e9"]\n'), JSON_ONLY, False),
+        (
+            answer([{"type": "text", "text": '{"a"'}, {"type": "text", "text": ":1}"}]),
+            JSON_ONLY,
+            False,
+        ),
+        (answer('{"a": ' + "9" * 5000 + "}"), JSON_ONLY, False),
+        (answer("Here it is: {}"), JSON_ONLY, True),
+        (answer("```json\n{}\n```"), JSON_ONLY, True),
+        (answer('{"a": NaN}'), JSON_ONLY, True),
+        (answer('{"a": 1}{"a": 2}'), JSON_ONLY, True),
+        (answer('{"a": 1'), JSON_ONLY, True),
+        (answer("[" * 100_000), JSON_ONLY, True),
+        (answer([{"type": "text", "text": "No."}]), JSON_ONLY, True),
+        (answer("No."), Structure(), False),
+        (answer("Let me see.", "tool_calls", tool_calls=TOOL_CALLS), JSON_ONLY, False),
+        (calls('{"path":"/etc/hosts"}'), Structure(), False),
+        (calls('{"path":"/etc/ho'), Structure(), True),
+        (calls('{"a":1}{"a":2}'), Structure(), True),
+        (calls("{}", '{"a"'), Structure(), True),
+        (calls("", None, {"a": 1}), Structure(), False),
+        (calls(""), NEEDY, True),
+        (calls("{}"), NEEDY, False),
+        (
+            answer(None, "function_call", function_call={"name": "f", "arguments": "{"}),
+            Structure(),
+            True,
+        ),
+        (answer(None, "function_call", function_call={"name": "f"}), NEEDY, True),
+        (
+            answer(
+                None,
+                "tool_calls",
+                tool_calls=[
+                    {"id": "c", "type": "custom", "custom": {"name": "f", "input": "ls -l"}}
+                ],
+            ),
+            NEEDY,
+            False,
+        ),
+    ],
+)
+def test_what_must_be_json_and_is_not_is_not_stored(
+    document: dict[str, Any], structure: Structure, is_broken: bool
+) -> None:
+    expected = "invalid-json" if is_broken else None
+    assert cacheability.why_not_stored(document, 1, structure) == expected
+
+
+def test_every_choice_that_must_be_json_is_read() -> None:
+    choices = [answer("{}")["choices"][0], {**answer("{")["choices"][0], "index": 1}]
+    assert cacheability.why_not_stored({"choices": choices}, 2, JSON_ONLY) == "invalid-json"
+
+
+@pytest.mark.parametrize(
+    ("fields", "structure"),
+    [
+        ({}, Structure()),
+        ({"response_format": {"type": "text"}}, Structure()),
+        ({"response_format": {"type": "json_object"}}, JSON_ONLY),
+        ({"response_format": {"type": "json_schema", "json_schema": {}}}, JSON_ONLY),
+        ({"response_format": "json", "tools": "f", "functions": 1}, Structure()),
+        ({"response_format": {"type": []}, "tools": [1, {}, {"function": 1}]}, Structure()),
+        ({"tools": [{"function": {"name": "f", "parameters": {"required": ["a"]}}}]}, NEEDY),
+        ({"functions": [{"name": "f", "parameters": {"required": ["a"]}}]}, NEEDY),
+        ({"tools": [{"function": {"name": "f", "parameters": {"required": []}}}]}, Structure()),
+        ({"tools": [{"function": {"name": 1, "parameters": {"required": ["a"]}}}]}, Structure()),
+    ],
+)
+def test_what_a_request_says_of_the_structure_is_read(
+    fields: dict[str, Any], structure: Structure
+) -> None:
+    assert structure_of(chat(**fields).document) == structure
+
+
+def test_every_choice_that_was_asked_for_must_be_there() -> None:
+    two = [{**answer()["choices"][0], "index": index} for index in (1, 0)]
+    assert cacheability.why_not_stored({"choices": two}, 2) is None
+    assert cacheability.why_not_stored({"choices": two}, 3) == "incomplete"
+    assert cacheability.why_not_stored({"choices": two[:1]}, 2) == "incomplete"
+
+
+@pytest.mark.parametrize("asked", [-1, 0, 2, 10**12])
+def test_how_many_were_asked_for_costs_nothing_and_empties_nothing(asked: int) -> None:
+    assert cacheability.why_not_stored(answer(), asked) == "incomplete"
+    assert cacheability.why_not_stored({"choices": []}, asked) == "incomplete"
+
+
+def test_one_bad_choice_spoils_the_answer() -> None:
+    bad = {**answer(finish="length")["choices"][0], "index": 1}
+    assert (
+        cacheability.why_not_stored({"choices": [*answer()["choices"], bad]}, 2) == "finish-reason"
+    )
+
+
+@pytest.mark.parametrize(
+    ("document", "exact_only"),
+    [
+        (answer(), False),
+        (answer("", tool_calls=TOOL_CALLS), True),
+        (answer(None, "function_call", function_call={"name": "f"}), True),
+        (answer(tool_calls=[]), False),
+    ],
+)
+def test_an_answer_that_calls_a_tool_serves_the_same_question_only(
+    document: dict[str, Any], exact_only: bool
+) -> None:
+    assert cacheability.is_exact_only(document) is exact_only

@@ -2,10 +2,11 @@
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from fastapi import FastAPI
 from fastapi.middleware import Middleware
@@ -28,22 +29,20 @@ from app.core.errors import ConfigurationError
 from app.core.metrics import Metrics
 from app.core.models import Clock, EmbeddingModel, Kind
 from app.core.ports import Embedder, Leases, Upstream, Verifier, WholeStore
-from app.engine.embeddings import EmbeddingsHandler
-from app.engine.explain import Explainer
+from app.dialects.chat_completions.request import ChatCompletions
+from app.dialects.dialect import Dialect
+from app.dialects.embeddings import Embeddings
+from app.engine.assembly import Dependencies, Engine
 from app.engine.fleet import Fleet
-from app.engine.forwarder import Forwarder
-from app.engine.handler import Handler
-from app.engine.lookup import SemanticCache
 from app.engine.matcher import Guards, Matcher, VerifierThreshold
-from app.engine.operations import Operations
 from app.engine.resilience import ResilientEmbedder, ResilientVerifier
 from app.engine.resilient_store import ResilientEmbeddingStore, ResilientStore
 from app.inference.local_embedder import LocalEmbedder
 from app.inference.remote_embedder import RemoteEmbedder
 from app.inference.verifier import load_verifier
-from app.rules.cacheability import Limits
+from app.rules.decisions import Policy
 from app.rules.key import KeyRules
-from app.rules.policy import Policy
+from app.rules.limits import Limits
 from app.settings import Settings
 from app.stores.memory.store import MemoryStore
 from app.stores.sqlite.store import SqliteStore
@@ -55,6 +54,11 @@ from app.stores.valkey.store import ValkeyStore
 from app.stores.valkey.url import address_of
 from app.upstream.http import HttpUpstream, Target
 from app.upstream.simulator import SimulatedUpstream
+
+DIALECTS: Mapping[str, Dialect] = MappingProxyType(
+    {CHAT_COMPLETIONS: ChatCompletions(), EMBEDDINGS: Embeddings()}
+)
+"""What is cached, by path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,36 +177,18 @@ def _embedder(settings: Settings) -> Embedder:
 def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     """Put the proxy together."""
     parts = adapters or adapters_for(settings)
-    rules = _rules(settings, parts.verifier)
-    fleet = Fleet(parts.leases, settings.fleet_collapse_wait, parts.metrics)
-    forwarder = Forwarder(parts.upstream, parts.metrics, fleet)
-    store = ResilientStore(parts.store, parts.metrics, candidates=rules.limits.candidates)
-    as_caller = settings.embeds_as_caller
-    embedder = ResilientEmbedder(parts.embedder, parts.metrics, as_caller=as_caller)
-    judge = _judge(settings, parts)
-    cache = SemanticCache(store, embedder, judge, rules.limits, parts.clock)
-    mark = "" if settings.is_shared else secrets.token_hex(4)
-    operations = Operations(store, embedder, rules.limits, mark)
-    proxy = Handler(cache, forwarder, rules, parts.metrics, parts.clock)
-    vectors = ResilientEmbeddingStore(parts.store, parts.metrics)
-    embeddings = EmbeddingsHandler(vectors, forwarder, rules, parts.metrics, parts.clock)
+    policy = _policy(settings, parts.verifier)
+    engine = Engine(_dependencies(settings, parts, policy), policy)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with (
-            aclosing(parts.upstream),
-            aclosing(cache),
-            aclosing(vectors),
-            aclosing(fleet),
-            aclosing(proxy),
-            aclosing(embeddings),
-        ):
+        async with aclosing(engine):
             app.state.ready = True
             yield
             app.state.ready = False
 
     keys = [key.get_secret_value() for key in settings.api_keys]
-    strangers = [Middleware(StrangersMiddleware, rules=rules.keys)]
+    strangers = [Middleware(StrangersMiddleware, rules=policy.keys)]
     app = FastAPI(
         title="Reprise",
         version=__version__,
@@ -216,26 +202,41 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
         ],
     )
     app.state.ready = False
-    for path, handler in ((CHAT_COMPLETIONS, proxy), (EMBEDDINGS, embeddings)):
-        endpoint = CachedRoute(handler, forwarder, settings.max_body_bytes)
+    for path, dialect in DIALECTS.items():
+        endpoint = CachedRoute(engine.handler, dialect, engine.forwarder, settings.max_body_bytes)
         app.router.routes.append(Route(path, endpoint, methods=["POST"]))
-    app.include_router(ops_routes(cache, parts.metrics))
+    app.include_router(ops_routes(engine.lookup, parts.metrics))
     token = settings.admin_token.get_secret_value()
-    admin = admin_routes(cache, operations, parts.metrics, parts.clock, token)
-    explainer = Explainer(proxy, operations, judge, rules.limits, parts.clock)
-    admin.add_api_route("/explain", explain_route(explainer, token), methods=["POST"])
+    admin = admin_routes(engine.lookup, engine.operations, parts.metrics, parts.clock, token)
+    explain = explain_route(engine.explainer, DIALECTS[CHAT_COMPLETIONS], token)
+    admin.add_api_route("/explain", explain, methods=["POST"])
     app.include_router(admin)
-    app.router.routes.append(OtherRoutes(PassthroughRoutes(forwarder, _passthrough(settings))))
+    other = PassthroughRoutes(engine.forwarder, _passthrough(settings))
+    app.router.routes.append(OtherRoutes(other))
     return app
 
 
-def _judge(settings: Settings, parts: Adapters) -> Matcher:
-    guards = Guards(parts.metrics) if settings.guards == "on" else None
-    if parts.verifier is None:
-        return Matcher(guards)
-    part = ResilientVerifier(parts.verifier, settings.verifier_timeout, parts.metrics)
-    least = parts.verifier.calibration.threshold(settings.max_error_rate)
-    return Matcher(guards, VerifierThreshold(part, least, parts.metrics))
+def _dependencies(settings: Settings, parts: Adapters, policy: Policy) -> Dependencies:
+    metrics = parts.metrics
+    guards = Guards() if settings.guards == "on" else None
+    threshold = None
+    if parts.verifier is not None:
+        verifier = ResilientVerifier(parts.verifier, settings.verifier_timeout, metrics)
+        least = parts.verifier.calibration.threshold(settings.max_error_rate)
+        threshold = VerifierThreshold(verifier, least)
+    as_caller = settings.embeds_as_caller
+    return Dependencies(
+        store=ResilientStore(parts.store, metrics, candidates=policy.limits.candidates),
+        embeddings=ResilientEmbeddingStore(parts.store, metrics),
+        embedder=ResilientEmbedder(parts.embedder, metrics, as_caller=as_caller),
+        matcher=Matcher(metrics, guards, threshold),
+        inspector=Matcher(Metrics(), guards, threshold),
+        upstream=parts.upstream,
+        fleet=Fleet(parts.leases, settings.fleet_collapse_wait, metrics),
+        metrics=metrics,
+        clock=parts.clock,
+        mark="" if settings.is_shared else secrets.token_hex(4),
+    )
 
 
 def _max_distance(settings: Settings, verifier: Verifier | None) -> float:
@@ -244,7 +245,7 @@ def _max_distance(settings: Settings, verifier: Verifier | None) -> float:
     return verifier.calibration.max_distance if verifier else Limits().max_distance
 
 
-def _rules(settings: Settings, verifier: Verifier | None) -> Policy:
+def _policy(settings: Settings, verifier: Verifier | None) -> Policy:
     return Policy(
         keys=KeyRules(
             upstream=settings.upstream_url,

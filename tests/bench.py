@@ -8,20 +8,18 @@ from typing import Any
 
 from app.core.metrics import Metrics
 from app.core.models import ClientRequest, Clock, Head, Header, Replay
+from app.dialects.chat_completions.request import ChatCompletions
 from app.engine.answers import PendingAnswer
-from app.engine.explain import Explainer, Explanation
+from app.engine.assembly import Dependencies, Engine
+from app.engine.explain import Explanation
 from app.engine.fleet import Fleet
-from app.engine.forwarder import Forwarder
-from app.engine.handler import Handler
-from app.engine.lookup import SemanticCache
 from app.engine.matcher import Guards, Matcher, VerifierThreshold
-from app.engine.operations import Operations
 from app.engine.resilience import ResilientEmbedder, ResilientVerifier
-from app.engine.resilient_store import ResilientStore
-from app.rules.cacheability import Limits
+from app.engine.resilient_store import ResilientEmbeddingStore, ResilientStore
+from app.rules.decisions import Policy
 from app.rules.headers import cache_status_value
 from app.rules.key import KeyRules
-from app.rules.policy import Policy
+from app.rules.limits import Limits
 from tests.fakes import (
     FakeEmbedder,
     FakeLeases,
@@ -30,6 +28,8 @@ from tests.fakes import (
     FakeVerifier,
     ManualClock,
 )
+
+CHAT = ChatCompletions()
 
 
 class Bench:
@@ -51,20 +51,30 @@ class Bench:
         self.embedder = FakeEmbedder()
         self.upstream = FakeUpstream()
         self.metrics = Metrics()
-        rules = Policy(KeyRules("https://upstream.test/v1"), Limits(**limits))
-        judge = Matcher(Guards(self.metrics))
+        policy = Policy(KeyRules("https://upstream.test/v1"), Limits(**limits))
+        guards, threshold = Guards(), None
         if verifier is not None:
-            part = ResilientVerifier(verifier, 60.0, self.metrics, part_clock)
-            judge = Matcher(judge.guards, VerifierThreshold(part, 0.9, self.metrics))
-        candidates = rules.limits.candidates
-        store = ResilientStore(self.store, self.metrics, part_clock, candidates=candidates)
-        embedder = ResilientEmbedder(self.embedder, self.metrics, part_clock)
-        self.cache = SemanticCache(store, embedder, judge, rules.limits, self.clock)
-        fleet = Fleet(leases, 60.0, self.metrics)
-        forwarder = Forwarder(self.upstream, self.metrics, fleet)
-        self.proxy = Handler(self.cache, forwarder, rules, self.metrics, self.clock)
-        operations = Operations(store, embedder, rules.limits, "")
-        self.explainer = Explainer(self.proxy, operations, judge, rules.limits, self.clock)
+            verified = ResilientVerifier(verifier, 60.0, self.metrics, part_clock)
+            threshold = VerifierThreshold(verified, 0.9)
+        candidates = policy.limits.candidates
+        self.embeddings = ResilientEmbeddingStore(self.store, self.metrics, part_clock)
+        parts = Dependencies(
+            store=ResilientStore(self.store, self.metrics, part_clock, candidates=candidates),
+            embeddings=self.embeddings,
+            embedder=ResilientEmbedder(self.embedder, self.metrics, part_clock),
+            matcher=Matcher(self.metrics, guards, threshold),
+            inspector=Matcher(Metrics(), guards, threshold),
+            upstream=self.upstream,
+            fleet=Fleet(leases, 60.0, self.metrics),
+            metrics=self.metrics,
+            clock=self.clock,
+        )
+        self.engine = engine = Engine(parts, policy)
+        self.lookup, self.handler = engine.lookup, engine.handler
+        self.explainer = engine.explainer
+
+    async def aclose(self) -> None:
+        await self.engine.aclose()
 
     async def ask(
         self, text: str = "valkey what", *headers: Header, **fields: Any
@@ -76,11 +86,11 @@ class Bench:
 
     async def send(self, body: bytes, *headers: Header) -> Replay | PendingAnswer:
         request = ClientRequest("POST", b"/chat/completions", b"", headers, body)
-        return await self.proxy.handle(request, body)
+        return await self.handler.handle(CHAT, request, body)
 
     async def explain(self, body: bytes, *headers: Header) -> Explanation:
         request = ClientRequest("POST", b"/chat/completions", b"", headers, body)
-        return await self.explainer.explain(request, body)
+        return await self.explainer.explain(CHAT, request, body)
 
     async def status(self, *args: Any, **fields: Any) -> str:
         head, _ = await read(await self.ask(*args, **fields))

@@ -124,9 +124,12 @@ class FakeStore:
         if self.before is not None:
             await self.before()
 
-    async def get(self, digest: str, *, peek: bool = False) -> StoredResponse | None:
+    def use(self, digest: str) -> None:
+        self.memory.use(digest)
+
+    async def get(self, digest: str) -> StoredResponse | None:
         await self._enter("get")
-        return self.got or await self.memory.get(digest, peek=peek)
+        return self.got or await self.memory.get(digest)
 
     async def nearest(
         self,
@@ -134,13 +137,9 @@ class FakeStore:
         embedding: Embedding,
         k: int,
         max_distance: float,
-        *,
-        peek: bool = False,
     ) -> Sequence[Candidate]:
         await self._enter("nearest")
-        return self.found or await self.memory.nearest(
-            partition, embedding, k, max_distance, peek=peek
-        )
+        return self.found or await self.memory.nearest(partition, embedding, k, max_distance)
 
     async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
         await self._enter("put")

@@ -1,4 +1,4 @@
-"""The cached routes: POST /v1/chat/completions and POST /v1/embeddings."""
+"""The cached routes: each is a path and the dialect that is spoken there."""
 
 from typing import Protocol
 
@@ -9,6 +9,7 @@ from app.api.responses import respond
 from app.core.defects import log_defect
 from app.core.errors import ClientDisconnected, Refusal, UpstreamInterrupted
 from app.core.models import ClientRequest, Replay
+from app.dialects.dialect import Dialect
 from app.engine.answers import PendingAnswer
 from app.engine.forwarder import Forwarder
 
@@ -16,7 +17,9 @@ from app.engine.forwarder import Forwarder
 class Handler(Protocol):
     """What chooses the answer to a request that has been read."""
 
-    async def handle(self, request: ClientRequest, body: bytes) -> Replay | PendingAnswer:
+    async def handle(
+        self, dialect: Dialect, request: ClientRequest, body: bytes
+    ) -> Replay | PendingAnswer:
         """Choose what answers a request."""
 
 
@@ -27,8 +30,11 @@ class CachedRoute:
     goes past the cache.
     """
 
-    def __init__(self, handler: Handler, forwarder: Forwarder, max_bytes: int) -> None:
+    def __init__(
+        self, handler: Handler, dialect: Dialect, forwarder: Forwarder, max_bytes: int
+    ) -> None:
         self._handler = handler
+        self._dialect = dialect
         self._forwarder = forwarder
         self._max_bytes = max_bytes
 
@@ -41,7 +47,7 @@ class CachedRoute:
             return
         request = client_request(scope, body)
         try:
-            answer = await self._handler.handle(request, body)
+            answer = await self._handler.handle(self._dialect, request, body)
             await respond(answer, scope, incoming, send)
         except (Refusal, ClientDisconnected, UpstreamInterrupted):
             raise

@@ -6,10 +6,10 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.core.metrics import Metrics
 from app.core.models import Kind
-from app.engine.lookup import SemanticCache
+from app.engine.lookup import Lookup
 
 
-def ops_routes(cache: SemanticCache, metrics: Metrics) -> APIRouter:
+def ops_routes(cache: Lookup, metrics: Metrics) -> APIRouter:
     """Make the routes that operators and orchestrators ask."""
     router = APIRouter()
 

@@ -34,6 +34,7 @@ DiscardReason = (
     Misread
     | Literal["status", "content-type", "content-encoding", "no-store", "too-large", "error"]
     | Literal["incomplete", "finish-reason", "refusal", "audio", "empty", "invalid-json"]
+    | Literal["out-of-date", "superseded"]
 )
 """Why an answer is not stored: a token that README explains."""
 
@@ -340,3 +341,12 @@ class Guard(StrEnum):
     QUALIFIERS = "qualifiers"
     ROLES = "roles"
     WORDS = "words"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is thought of a candidate: who refuses it, and how likely its answer serves, 0 to 1."""
+
+    candidate: Candidate
+    refused_by: Guard | Literal["verifier"] | None = None
+    probability: float | None = None

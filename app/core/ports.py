@@ -25,7 +25,10 @@ from app.core.selectors import EVERYTHING, Selector
 
 
 class Store(Protocol):
-    """Keeps stored responses for as long as they are fresh or may serve stale, and finds them."""
+    """Keeps stored responses for as long as they are fresh or may serve stale, and finds them.
+
+    This is what every request needs.
+    """
 
     @property
     def epoch(self) -> str:
@@ -35,11 +38,8 @@ class Store(Protocol):
         is stored already, and of the same era (`epochs.py`), lives on.
         """
 
-    async def get(self, digest: str, *, peek: bool = False) -> StoredResponse | None:
-        """Give the response stored under an exact key, or None.
-
-        `peek`: it does not count as used, as far as the store itself decides what that means.
-        """
+    async def get(self, digest: str) -> StoredResponse | None:
+        """Return the response stored under an exact key, or None."""
 
     async def nearest(
         self,
@@ -47,13 +47,21 @@ class Store(Protocol):
         embedding: Embedding,
         k: int,
         max_distance: float,
-        *,
-        peek: bool = False,
     ) -> Sequence[Candidate]:
         """Give up to `k` responses of a partition within a cosine distance, nearest first."""
 
     async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
         """Store a response in place of an older one; without embedding, for exact matches only."""
+
+    def use(self, digest: str) -> None:
+        """Count an entry as used: it has answered. What that means is the store's to decide."""
+
+    async def aclose(self) -> None:
+        """Write what is pending and let go of everything."""
+
+
+class StoreOperations(Protocol):
+    """What operators need of a store, beside what every request does."""
 
     async def delete(self, *digests: str) -> int:
         """Remove the responses stored under exact keys; tell how many there were."""
@@ -86,9 +94,6 @@ class Store(Protocol):
     async def facts(self) -> Mapping[str, object]:
         """Tell an operator what there is to know of this kind of store, ready for JSON."""
 
-    async def aclose(self) -> None:
-        """Write what is pending and let go of everything."""
-
 
 class EmbeddingStore(Protocol):
     """Keeps the embeddings that the upstream has made."""
@@ -104,7 +109,7 @@ class EmbeddingStore(Protocol):
         """Store embeddings in place of older ones."""
 
 
-class WholeStore(Store, EmbeddingStore, Protocol):
+class WholeStore(Store, StoreOperations, EmbeddingStore, Protocol):
     """A store of responses and embeddings, which share their epoch."""
 
 

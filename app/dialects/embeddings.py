@@ -15,7 +15,8 @@ import orjson
 from numpy.typing import NDArray
 
 from app.core.errors import NotUnderstood
-from app.dialects.chat_completions.request import JsonObject, check_structure, load_json
+from app.dialects.openai import NEUTRAL_FIELDS
+from app.dialects.strict_json import JsonObject, check_structure, load_json
 
 Input = str | list[int]
 """What is embedded: a text, or its tokens."""
@@ -66,6 +67,24 @@ class EmbeddingsRequest:
             _unknown()
         return cls(document, _inputs(document.get("input")), encoding or "float")
 
+    @property
+    def must_match(self) -> Mapping[str, Any]:
+        """The body without what cannot change an embedding, and without the inputs."""
+        taken = {*NEUTRAL_FIELDS, "input", "encoding_format"}
+        return {name: value for name, value in self.document.items() if name not in taken}
+
+    @property
+    def end_user(self) -> Sequence[Any]:
+        """What the body says of who asks."""
+        return [self.document.get("user"), self.document.get("safety_identifier")]
+
+    def bypass_reason(self, max_temperature: float) -> None:
+        """Return None: nothing in the body keeps an embedding from being stored."""
+
+    def reader(self) -> "EmbeddingsReader":
+        """Return what reads the answer."""
+        return EmbeddingsReader(len(self.inputs))
+
     def body_of(self, inputs: Sequence[Input]) -> bytes:
         """Write the body of a request that asks for these inputs in place of its own."""
         return json.dumps({**self.document, "input": inputs}, ensure_ascii=False).encode()
@@ -82,6 +101,10 @@ class EmbeddingsAnswer:
     embeddings: Sequence[Numbers] = field(repr=False)
     usage: JsonObject | None = None
     is_all: bool = True
+
+    @property
+    def whole(self) -> None:
+        """Nothing: other requests want other inputs, or other encodings."""
 
     @classmethod
     def parse(cls, body: bytes, count: int) -> "EmbeddingsAnswer":
@@ -111,6 +134,38 @@ class EmbeddingsAnswer:
         usage = document.get("usage") if isinstance(document.get("usage"), dict) else None
         is_all = not any(set(item) - _ITEM for item in data)
         return cls(document["model"], embeddings, usage, is_all)
+
+
+class EmbeddingsReader:
+    """Reads the embeddings of `count` inputs."""
+
+    is_complete = False
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._body: list[bytes] = []
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the body."""
+        self._body.append(data)
+
+    def end(self) -> None:
+        """Do nothing: the end of the body is that of the document."""
+
+    def read(self) -> EmbeddingsAnswer:
+        """Return the embeddings. Raises NotUnderstood, also where a replay would lose something."""
+        answer = EmbeddingsAnswer.parse(b"".join(self._body), self._count)
+        if not answer.is_all:
+            raise NotUnderstood("unknown-body")
+        return answer
+
+
+class Embeddings:
+    """The dialect of `POST /v1/embeddings`."""
+
+    def parse(self, body: bytes) -> EmbeddingsRequest:
+        """Read the body of a request. Raises NotUnderstood."""
+        return EmbeddingsRequest.parse(body)
 
 
 def render(

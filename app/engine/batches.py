@@ -12,8 +12,8 @@ from app.dialects import embeddings as dialect
 from app.dialects.embeddings import EmbeddingsAnswer, EmbeddingsRequest, Numbers
 from app.engine.flights import Reader
 from app.engine.forwarder import Forwarding
-from app.rules.cacheability import Limits
 from app.rules.headers import CacheControl
+from app.rules.limits import Limits
 
 _OK = 200
 _NOTHING_SENT = MappingProxyType({"prompt_tokens": 0, "total_tokens": 0})
@@ -48,7 +48,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class BatchSource:
     """A reader of an upstream request, and the keys of all inputs that it asks for.
 
     `own` marks the request that was made for this client: its usage is what was really sent.
@@ -70,12 +70,12 @@ class CombinedAnswer:
     def __init__(
         self,
         batch: Batch,
-        shares: Sequence[Share],
+        sources: Sequence[BatchSource],
         status: CacheStatus,
         fallback: Callable[[], Forwarding],
     ) -> None:
         self._batch = batch
-        self._shares = shares
+        self._sources = sources
         self._status = status
         self._fallback = fallback
         self._forwarding: Forwarding | None = None
@@ -83,7 +83,7 @@ class CombinedAnswer:
 
     async def head(self) -> Head:
         """Wait for all that is needed; raises what an upstream request failed with."""
-        answers = await _together([_read(share.reader) for share in self._shares])
+        answers = await _together([_read(source.reader) for source in self._sources])
         for head, body in answers:
             if head.status_code != _OK:
                 self._body = body
@@ -99,11 +99,11 @@ class CombinedAnswer:
         known = {d: Numbers(e.numbers, e.width) for d, e in self._batch.found.items()}
         models = {e.model for e in self._batch.found.values()}
         usage = None
-        for share, body in zip(self._shares, bodies, strict=True):
-            answer = EmbeddingsAnswer.parse(body, len(share.digests))
-            known |= dict(zip(share.digests, answer.embeddings, strict=True))
+        for source, body in zip(self._sources, bodies, strict=True):
+            answer = EmbeddingsAnswer.parse(body, len(source.digests))
+            known |= dict(zip(source.digests, answer.embeddings, strict=True))
             models.add(answer.model)
-            usage = answer.usage if share.own else usage
+            usage = answer.usage if source.own else usage
         if len(models) > 1 or len({known[digest].count for digest in self._batch.digests}) > 1:
             raise NotUnderstood("unknown-body")  # vectors of two models cannot be compared
         return self._batch.render(known, models.pop(), usage)
@@ -117,8 +117,8 @@ class CombinedAnswer:
 
     async def aclose(self) -> None:
         """Leave the upstream requests; idempotent."""
-        for share in self._shares:
-            await share.reader.aclose()
+        for source in self._sources:
+            await source.reader.aclose()
         if self._forwarding is not None:
             await self._forwarding.aclose()
 

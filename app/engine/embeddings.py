@@ -1,16 +1,11 @@
 """The path of an embeddings request: each input is looked up on its own, the rest is asked for."""
 
 from collections.abc import Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, replace
-from functools import partial
 
-from app.core.errors import DependencyUnavailable, NotCached, NotUnderstood
-from app.core.metrics import Metrics
+from app.core.errors import DependencyUnavailable, NotCached
 from app.core.models import (
     CacheStatus,
-    ClientRequest,
-    Clock,
     Forward,
     Head,
     Outcome,
@@ -20,88 +15,72 @@ from app.core.models import (
     whole_ttl,
 )
 from app.core.offload import by_size
-from app.core.tags import tagging_of
-from app.dialects.embeddings import EmbeddingsRequest, Numbers
-from app.engine.batches import Batch, CombinedAnswer, Share, document_headers
+from app.dialects.embeddings import EmbeddingsAnswer, EmbeddingsRequest, Numbers
+from app.engine.batches import Batch, BatchSource, CombinedAnswer, document_headers
+from app.engine.context import Context
+from app.engine.fetcher import Fetcher, Wanted
 from app.engine.flights import Flight, Reader
 from app.engine.forwarder import NOT_CACHED, Forwarder, Forwarding, outgoing
-from app.engine.recorder import EmbeddingsRecording, StorableEmbeddings
 from app.engine.resilience import Budget
 from app.engine.resilient_store import ResilientEmbeddingStore
 from app.engine.revalidation import Revalidations
 from app.engine.stale_if_error import StaleIfError
-from app.engine.tee import relay
-from app.engine.write_order import WriteOrder, WriteTicket
+from app.engine.write_order import WriteTicket
 from app.rules import freshness
-from app.rules.directives import directives
-from app.rules.key import build_embedding_keys
-from app.rules.policy import Policy
+from app.rules.decisions import BatchPlan, Recorded
 
-Coming = Reader | CombinedAnswer
-EmbeddingsReply = Replay | Coming | StaleIfError | Forwarding
+Fetching = Reader | CombinedAnswer
+EmbeddingsReply = Replay | Fetching | StaleIfError | Forwarding
 
 
 @dataclass(frozen=True, slots=True)
-class _Asking:
+class _BatchFetch:
     """An upstream request on its way, made for all inputs of a batch."""
 
     flight: Flight
     batch: Batch
 
 
-class EmbeddingsHandler:
+class EmbeddingsAnswerer:
     """Answers embeddings requests from the store, and asks the upstream for what is missing."""
 
     def __init__(
         self,
         store: ResilientEmbeddingStore,
+        fetcher: Fetcher,
         forwarder: Forwarder,
-        rules: Policy,
-        metrics: Metrics,
-        clock: Clock,
+        context: Context,
     ) -> None:
         self._store = store
+        self._fetcher = fetcher
         self._forwarder = forwarder
-        self._rules = rules
-        self._metrics = metrics
-        self._clock = clock
-        self._turns = WriteOrder()
-        self._refreshes = Revalidations(rules.limits.max_bytes, clock)
-        self._on_their_way: dict[tuple[str, str], _Asking] = {}  # by epoch and exact key
+        self._limits = context.limits
+        self._collapsed = context.metrics.collapsed
+        self._clock = context.clock
+        self._revalidations = Revalidations(context.limits.max_bytes, context.clock)
+        self._under_way: dict[tuple[str, str], _BatchFetch] = {}  # by epoch and exact key
 
-    async def handle(self, request: ClientRequest, body: bytes) -> EmbeddingsReply:
-        """Choose what answers a request.
+    async def answer(self, plan: BatchPlan) -> EmbeddingsReply:
+        """Choose what answers a request that may use the cache.
 
-        1. A body that we cannot interpret, or that must not be cached, goes on as it came.
-        2. If every input is stored, the store answers.
-        3. Otherwise one upstream request asks for the inputs that are neither stored nor on
-           their way already; those that are on their way are waited for. If the upstream fails,
+        1. If every input is stored, the store answers.
+        2. Otherwise one upstream request asks for the inputs that are neither stored nor being
+           fetched already; those that are being fetched are waited for. If the upstream fails,
            stale embeddings may stand in.
-        """
-        wanted = directives(request.headers)
-        control = wanted.control
-        try:
-            asked = await by_size(len(body), partial(EmbeddingsRequest.parse, body))
-        except NotUnderstood as unknown:
-            return self._forwarder.bypass(request, unknown.detail)
-        if control.no_store:
-            return self._forwarder.bypass(request, "no-store")
-        if tagging_of(request.headers) is None:
-            return self._forwarder.bypass(request, "labels")
 
-        keys = partial(build_embedding_keys, request, asked, self._rules.keys)
-        limits = freshness.limits_for(self._rules.limits, wanted.ttl)
-        batch = Batch(request, asked, control, limits, await by_size(len(body), keys))
-        if not control.no_cache:
+        Raises NotCached.
+        """
+        batch = Batch(plan.request, plan.parsed, plan.control, plan.limits, plan.digests)
+        if not batch.control.no_cache:
             batch = await self._look_up(batch)
         if not batch.missing:
             return await self._answer(batch)
-        if control.only_if_cached:
+        if batch.control.only_if_cached:
             raise NotCached(NOT_CACHED)
         answer = self._ask(batch)
-        if not limits.stale_lifetime:
+        if not batch.limits.stale_lifetime:
             return answer
-        return StaleIfError(answer, partial(self._stand_in, batch), waits=False)
+        return StaleIfError(answer, lambda failed: self._stand_in(batch, failed), waits=False)
 
     async def _answer(self, batch: Batch) -> Replay:
         """Render a batch of which every input is stored; newer ones are fetched behind stale ones.
@@ -114,8 +93,12 @@ class EmbeddingsHandler:
             fresh_only = replace(batch.control, max_stale=None, min_fresh=0)
             part = replace(_part_of(batch, stale), control=fresh_only)
             name = (self._store.epoch, *stale)
-            fill, is_renewed = partial(self._fill, part), partial(self._is_renewed, part)
-            self._refreshes.begin(name, None, fill, is_renewed)
+            self._revalidations.begin(
+                name,
+                None,
+                lambda flight: self._fill(part, flight),
+                lambda: self._is_renewed(part),
+            )
         return replay
 
     async def _stand_in(self, batch: Batch, failed: int | None) -> Replay | None:
@@ -129,7 +112,7 @@ class EmbeddingsHandler:
         """Find what is stored; embeddings of two models do not go into one answer."""
         digests = list(dict.fromkeys(batch.digests))
         try:
-            stored = await self._store.get(digests, Budget(self._rules.limits.store_timeout))
+            stored = await self._store.get(digests, Budget(self._limits.store_timeout))
         except DependencyUnavailable as unavailable:
             return replace(batch, found={}, failure=unavailable.detail)
         found = _serving(batch, [e for e in stored if e], self._clock(), standing_in=standing_in)
@@ -143,7 +126,7 @@ class EmbeddingsHandler:
         oldest = min(found, key=lambda embedding: embedding.ttl(now))
         known = {e.id: Numbers(e.numbers, e.width) for e in found}
         size = sum(len(embedding.numbers) for embedding in found)
-        body = await by_size(size, partial(batch.render, known, oldest.model, None))
+        body = await by_size(size, lambda: batch.render(known, oldest.model, None))
         status = CacheStatus(
             Outcome.HIT if oldest.is_fresh(now) else Outcome.STALE,
             tier=Tier.EXACT,
@@ -152,63 +135,72 @@ class EmbeddingsHandler:
         )
         return Replay(Head(200, document_headers(body), status), body)
 
-    def _ask(self, batch: Batch) -> Coming:
+    def _ask(self, batch: Batch) -> Fetching:
         """Join what is on its way, and ask for the rest. Nothing else runs in between."""
-        coming = self._coming(batch)
-        own = [digest for digest in batch.missing if digest not in coming]
+        fetched_already = self._being_fetched(batch)
+        own = [digest for digest in batch.missing if digest not in fetched_already]
         if len(own) == len(set(batch.digests)):
             return self._start(batch).flight.join()
-        askings = list({id(asking): asking for asking in coming.values()}.values())
-        if coming:
-            self._metrics.collapsed.inc()
-        if len(askings) == 1 and _is_same(askings[0].batch, batch):
-            return askings[0].flight.join(collapsed=True)
+        fetches = list({id(fetch): fetch for fetch in fetched_already.values()}.values())
+        if fetched_already:
+            self._collapsed.inc()
+        if len(fetches) == 1 and _is_same(fetches[0].batch, batch):
+            return fetches[0].flight.join(collapsed=True)
 
-        shares = [Share(a.flight.join(collapsed=True), a.batch.digests, own=False) for a in askings]
+        sources = [
+            BatchSource(a.flight.join(collapsed=True), a.batch.digests, own=False) for a in fetches
+        ]
         if own:
-            asking = self._start(_part_of(batch, own))
-            shares.append(Share(asking.flight.join(), own, own=True))
+            fetch = self._start(_part_of(batch, own))
+            sources.append(BatchSource(fetch.flight.join(), own, own=True))
         status = CacheStatus(
             Outcome.PARTIAL if batch.found else Outcome.MISS,
             forward="partial" if batch.found else "miss",
             detail=batch.failure,
-            collapsed=bool(coming),
+            collapsed=bool(fetched_already),
         )
-        fallback = partial(self._forwarder.forward, outgoing(batch.request), status)
-        return CombinedAnswer(batch, shares, status, fallback)
+        return CombinedAnswer(
+            batch,
+            sources,
+            status,
+            lambda: self._forwarder.forward(outgoing(batch.request), status),
+        )
 
-    def _coming(self, batch: Batch) -> dict[str, _Asking]:
+    def _being_fetched(self, batch: Batch) -> dict[str, _BatchFetch]:
         if batch.control.no_cache:
             return {}
         epoch = self._store.epoch
-        askings = {digest: self._on_their_way.get((epoch, digest)) for digest in batch.missing}
+        fetches = {digest: self._under_way.get((epoch, digest)) for digest in batch.missing}
         return {
-            digest: asking
-            for digest, asking in askings.items()
-            if asking and asking.batch.limits == batch.limits and asking.flight.joinable
+            digest: fetch
+            for digest, fetch in fetches.items()
+            if fetch and fetch.batch.limits == batch.limits and fetch.flight.joinable
         }
 
-    def _start(self, batch: Batch) -> _Asking:
-        limits = self._rules.limits
-        fill = partial(self._fill, batch)
-        flight = Flight(fill, limits.max_bytes, finish=limits.finish_abandoned)
-        asking = _Asking(flight, batch)
+    def _start(self, batch: Batch) -> _BatchFetch:
+        limits = self._limits
+        flight = Flight(
+            lambda flight: self._fill(batch, flight),
+            limits.max_bytes,
+            finish=limits.finish_abandoned,
+        )
+        fetch = _BatchFetch(flight, batch)
         if not batch.control.no_cache:
             names = [(self._store.epoch, digest) for digest in batch.digests]
-            self._on_their_way.update(dict.fromkeys(names, asking))
-            flight.on_end(lambda: self._forget(names, asking))
-        return asking
+            self._under_way.update(dict.fromkeys(names, fetch))
+            flight.on_end(lambda: self._forget(names, fetch))
+        return fetch
 
-    def _forget(self, names: list[tuple[str, str]], asking: _Asking) -> None:
+    def _forget(self, names: list[tuple[str, str]], fetch: _BatchFetch) -> None:
         for name in names:
-            if self._on_their_way.get(name) is asking:
-                del self._on_their_way[name]
+            if self._under_way.get(name) is fetch:
+                del self._under_way[name]
 
     async def _is_renewed(self, batch: Batch) -> bool:
         return not (await self._look_up(batch)).missing
 
     async def _fill(self, batch: Batch, flight: Flight) -> None:
-        """Fetch a batch of which nothing was stored: look again first, as Proxy._find does."""
+        """Fetch a batch of which nothing was stored: look again first, as Handler._find does."""
         if not batch.control.no_cache and not batch.failure:
             again = await self._look_up(batch)
             if not again.missing:
@@ -217,24 +209,30 @@ class EmbeddingsHandler:
                 await flight.write(answer.body)
                 return
         forward: Forward = "request" if batch.control.no_cache else "miss"
-        status = CacheStatus.miss("", forward=forward, detail=batch.failure)
         epoch = self._store.epoch  # of now: a purge while the answer is on its way defeats it
-        request = outgoing(batch.request, identity=True)
-        with self._turns.take(batch.digests) as turn:
-            async with aclosing(await self._forwarder.send(request)) as response:
-                head = Head(response.status_code, response.headers, status)
-                recording = EmbeddingsRecording(len(batch.digests), head, batch.limits)
-                await relay(
-                    flight, response, head, recording, partial(self._keep, batch, epoch, turn)
-                )
-        if recording.reason:
-            self._metrics.not_stored.labels(recording.reason).inc()
 
-    async def _keep(
-        self, batch: Batch, epoch: str, turn: WriteTicket, storable: StorableEmbeddings
+        async def keep(recorded: Recorded[EmbeddingsAnswer], ticket: WriteTicket) -> None:
+            self._keep(batch, epoch, ticket, recorded)
+
+        wanted = Wanted(
+            batch.request,
+            CacheStatus.miss("", forward=forward, detail=batch.failure),
+            batch.digests,
+            batch.limits,
+            lambda _: batch.asked.reader(),
+            keep,
+        )
+        await self._fetcher.fetch(wanted, flight)
+
+    def _keep(
+        self,
+        batch: Batch,
+        epoch: str,
+        ticket: WriteTicket,
+        recorded: Recorded[EmbeddingsAnswer],
     ) -> None:
-        now, model = self._clock(), storable.answer.model
-        answered = dict(zip(batch.digests, storable.answer.embeddings, strict=True))
+        now, model = self._clock(), recorded.answer.model
+        answered = dict(zip(batch.digests, recorded.answer.embeddings, strict=True))
         stored = [
             StoredEmbedding(
                 id=digest,
@@ -242,19 +240,19 @@ class EmbeddingsHandler:
                 numbers=e.raw,
                 width=e.width,
                 stored_at=now,
-                freshness_lifetime=storable.freshness_lifetime,
-                stale_lifetime=storable.stale_lifetime,
+                freshness_lifetime=recorded.freshness_lifetime,
+                stale_lifetime=recorded.stale_lifetime,
                 epoch=epoch,
             )
             for digest, e in answered.items()
-            if turn.may_keep(digest)
+            if ticket.may_keep(digest)
         ]
         if stored:
             self._store.put(stored)
 
     async def aclose(self) -> None:
         """Finish what is being fetched behind answers that have been served."""
-        await self._refreshes.aclose()
+        await self._revalidations.aclose()
 
 
 def _is_same(one: Batch, other: Batch) -> bool:

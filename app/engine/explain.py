@@ -1,35 +1,38 @@
-"""Why a request is answered as it is: the look-up of a real one, watched, and nothing kept of it.
+"""Why a request is answered as it is: the decisions about it, printed, and nothing kept of them.
 
-Rules of this file: what decides is what decides for callers, `Proxy.understand` and
-`Proxy.foresee`; here it is only told. No flight is begun or joined, nothing is stored, nothing is
-sent to the upstream's chat completions, and no hit, miss or refusal is counted.
+Rules of this file: what decides is what decides for callers, `rules/decisions.py`; here it is only
+told. No flight is begun or joined, nothing is stored, nothing is sent to the upstream's chat
+completions, and no hit, miss or refusal is counted.
 """
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from app.core.errors import DependencyUnavailable, Failure, NotCached
+from app.core.errors import DependencyUnavailable, Failure
 from app.core.models import (
     BypassReason,
     CacheKey,
     CacheStatus,
     Candidate,
     ClientRequest,
-    Clock,
     Guard,
     StoredResponse,
     Tier,
 )
+from app.core.offload import by_size
 from app.core.selectors import EVERYTHING
-from app.engine.handler import Handler, Plan
-from app.engine.lookup import Watch
-from app.engine.matcher import Matcher
+from app.dialects.dialect import Dialect
+from app.engine.context import Context
+from app.engine.handler import Handler
+from app.engine.lookup import Lookup
 from app.engine.operations import Operations
-from app.rules.cacheability import Limits
-from app.rules.freshness import may_answer, may_answer_stale
-from app.rules.key_parts import CALLER, KeyParts, differences, parts_of
+from app.engine.serving import Serving
+from app.rules import decisions
+from app.rules.decisions import BatchPlan, Bypass, Fetch, Found, Join, Plan, Refuse, Serve
+from app.rules.headers import cache_control
+from app.rules.key_parts import CALLER, KeyParts, differences, key_parts, parts_of
 
 _PAGE, _PAGES = 250, 400  # of stored responses that are looked through for another partition
 _SECONDS = 2.0  # that this may take
@@ -89,55 +92,84 @@ class Explanation:
 
 
 class Explainer:
-    """Tells how a chat completion request would be answered now."""
+    """Tells how a request would be answered now.
+
+    `lookup` is one whose matcher counts nothing.
+    """
 
     def __init__(
-        self, proxy: Handler, operations: Operations, judge: Matcher, limits: Limits, clock: Clock
+        self,
+        handler: Handler,
+        lookup: Lookup,
+        serving: Serving,
+        operations: Operations,
+        context: Context,
     ) -> None:
-        self._proxy = proxy
-        self._curator = operations
-        self._judge = judge
-        self._clock = clock
-        self.limits = limits
+        self._handler = handler
+        self._lookup = lookup
+        self._matcher = lookup.matcher
+        self._serving = serving
+        self._operations = operations
+        self._keys = context.policy.keys
+        self._clock = context.clock
+        self.limits = context.limits
 
     @property
     def least(self) -> float | None:
-        """The probability that the verifier must give at the least; None without one."""
-        return self._judge.least
+        """The probability that the verifier must give at least; None without one."""
+        return self._matcher.least
 
-    async def explain(self, request: ClientRequest, body: bytes | None) -> Explanation:
-        """Explain a request; None in place of a body that is too large to be read."""
-        watch = Watch()
-        question: Plan | BypassReason = "body-too-large"
-        if body is not None:
-            question = await self._proxy.understand(request, body, watch)
-        try:
-            status = await self._proxy.foresee(request, question)
-        except NotCached:
-            status = None
-        if not isinstance(question, Plan):
-            return Explanation(status, self._clock(), bypass=question)
-        return await self._explained(question, watch, status)
-
-    async def _explained(
-        self, question: Plan, watch: Watch, status: CacheStatus | None
+    async def explain(
+        self, dialect: Dialect, request: ClientRequest, body: bytes | None
     ) -> Explanation:
-        first = last = question.lookup
-        if watch.nearest is None and first.failure is None:
+        """Explain a request; None in place of a body that is too large to be read."""
+        plan: Bypass | Plan | BatchPlan = Bypass("body-too-large")
+        if body is not None:
+            plan = await self._handler.admit(dialect, request, body)
+        if isinstance(plan, Plan):
+            return await self._explained(plan)
+        reason: BypassReason = plan.reason if isinstance(plan, Bypass) else "unknown-body"
+        only_cached = cache_control(request.headers).only_if_cached
+        status = None if only_cached else CacheStatus.bypass(reason)
+        return Explanation(status, self._clock(), bypass=reason)
+
+    async def _decide(self, plan: Plan) -> tuple[Found, Serve | Refuse | Fetch]:
+        """Decide as the handler would, were no other request under way."""
+        found = await self._lookup.exact(plan, self._lookup.nothing())
+        decision: Serve | Refuse | Join | Fetch
+        decision = decisions.after_exact(plan, found, self._clock())
+        if isinstance(decision, Join):
+            step = self._lookup.embed if plan.control.no_cache else self._lookup.search
+            found = await step(plan, found)
+            decision = decisions.after_search(plan, found, self._clock())
+        if isinstance(decision, Serve) and not await self._is_readable(plan, decision):
+            decision = decisions.unanswered(plan, found, self._clock())
+        return found, decision
+
+    async def _is_readable(self, plan: Plan, decision: Serve) -> bool:
+        completion = decision.stored.completion
+        return await self._serving.render(plan, completion, decision.status) is not None
+
+    async def _explained(self, plan: Plan) -> Explanation:
+        found, decision = await self._decide(plan)
+        around = found
+        if found.candidates is None and found.failure is None:
             # What is near is of interest also where an exact match answers, or nothing may.
-            last = await self._proxy.look_around(question)
+            anew = replace(self._lookup.nothing(), embedding=found.embedding)
+            around = await self._lookup.search(plan, await self._lookup.exact(plan, anew))
+        work = lambda: key_parts(plan.request, plan.parsed, self._keys)  # noqa: E731
         told = Explanation(
-            status,
+            None if isinstance(decision, Refuse) else decision.status,
             self._clock(),
-            key=first.key,
-            exact_only=last.embedding is None and last.failure is None,
-            parts=await self._proxy.parts(question),
-            failures={lookup.failure for lookup in (first, last) if lookup.failure},
+            key=plan.key,
+            exact_only=around.embedding is None and around.failure is None,
+            parts=await by_size(plan.size, work),
+            failures={look.failure for look in (found, around) if look.failure},
         )
-        if watch.exact is not None:
-            told.exact = self._exact(watch.exact, question, told)
-        if watch.nearest is not None:
-            told.nearest = list(self._judged(watch, question, told))
+        if (stored := around.exact or found.exact) is not None:
+            told.exact = self._exact(stored, plan, told)
+        if around.candidates is not None:
+            told.nearest = list(self._judged(around, plan, told))
         try:
             async with asyncio.timeout(_SECONDS):
                 await self._look_elsewhere(told)
@@ -147,47 +179,48 @@ class Explainer:
             pass  # what has been found is told, and that it was not all
         return told
 
-    def _exact(self, stored: StoredResponse, question: Plan, told: Explanation) -> Judged:
+    def _exact(self, stored: StoredResponse, plan: Plan, told: Explanation) -> Judged:
         answers = _answers(stored, told.status, Tier.EXACT)
-        return Judged(stored, answers, None if answers else self._unfit(stored, question, told.now))
+        return Judged(stored, answers, None if answers else self._unfit(stored, plan, told.now))
 
-    def _judged(self, watch: Watch, question: Plan, told: Explanation) -> Iterator[Judged]:
-        opinions = {opinion.candidate.stored.id: opinion for opinion in watch.opinions}
-        candidates = {candidate.stored.id for candidate in watch.candidates}
-        asked = question.lookup.key.text or ""
-        for candidate in watch.nearest or ():
+    def _judged(self, found: Found, plan: Plan, told: Explanation) -> Iterator[Judged]:
+        candidates = found.candidates or ()
+        verdicts = {verdict.candidate.stored.id: verdict for verdict in found.verdicts}
+        rounds = decisions.rounds(plan, candidates, told.now)
+        judged = {candidate.stored.id for part in rounds for candidate in part}
+        asked = plan.key.text or ""
+        for candidate in candidates:
             stored = candidate.stored
-            guards = self._judge.all_refusing(asked, stored.key.text or "")
-            opinion = opinions.get(stored.id)
+            guards = self._matcher.all_refusing(asked, stored.key.text or "")
+            verdict = verdicts.get(stored.id)
             refused_by: Obstacle | None
-            if stored.id not in candidates:
-                refused_by = self._kept_out(candidate, question, told.now)
+            if stored.id not in judged:
+                refused_by = self._kept_out(candidate, plan, told.now)
             else:
                 # Those behind one that answers have not been looked at by anybody.
-                refused_by = opinion.refused_by if opinion else next(iter(guards), None)
+                refused_by = verdict.refused_by if verdict else next(iter(guards), None)
             yield Judged(
                 stored,
                 _answers(stored, told.status, Tier.SEMANTIC),
                 refused_by,
                 max(0.0, candidate.distance),
                 guards,
-                opinion.probability if opinion else None,
+                verdict.probability if verdict else None,
             )
 
-    def _kept_out(self, candidate: Candidate, question: Plan, now: float) -> Obstacle:
-        if not candidate.distance <= question.lookup.max_distance:
+    def _kept_out(self, candidate: Candidate, plan: Plan, now: float) -> Obstacle:
+        if not candidate.distance <= plan.max_distance:
             return "distance"
         if candidate.stored.is_disputed:
             return "disputed"
-        return self._unfit(candidate.stored, question, now) or "rank"
+        return self._unfit(candidate.stored, plan, now) or "rank"
 
-    def _unfit(self, stored: StoredResponse, question: Plan, now: float) -> Obstacle | None:
-        control = question.lookup.control
-        if not stored.tagging.cover(question.lookup.tagging):
+    def _unfit(self, stored: StoredResponse, plan: Plan, now: float) -> Obstacle | None:
+        if not stored.tagging.cover(plan.tagging):
             return "tags"
-        if stored.fullness < question.lookup.entitled:
+        if stored.fullness < plan.entitled:
             return "usage"
-        if may_answer(stored, control, now) or may_answer_stale(stored, control, self.limits, now):
+        if decisions.may_serve(plan, stored, now):
             return None
         return "directives" if stored.is_fresh(now) else "stale"
 
@@ -199,7 +232,7 @@ class Explainer:
         best: tuple[int, float, float] | None = None
         cursor, key = "", told.key
         for _ in range(_PAGES):
-            page = await self._curator.scan(cursor, _PAGE, EVERYTHING)
+            page = await self._operations.scan(cursor, _PAGE, EVERYTHING)
             told.searched += len(page.entries)
             for stored in page.entries:
                 if key is None or stored.key.partition == key.partition:

@@ -251,7 +251,7 @@ class Reader:
         await self._changed.wait()
 
 
-class SingleFlight:
+class Flights:
     """The flights under way, by what they fetch; see Flight for `window` and `finish`."""
 
     def __init__(self, window: int, *, finish: bool = False) -> None:

@@ -7,17 +7,15 @@ from app.core.errors import NotCached, UpstreamInterrupted, UpstreamTimeout, Ups
 from app.core.metrics import Metrics
 from app.core.models import BypassReason, CacheStatus, ClientRequest, Head
 from app.core.ports import Upstream, UpstreamResponse
-from app.engine.fleet import Fleet
 from app.rules.headers import cache_control
 
 NOT_CACHED = "Nothing stored answers this request."
 
 
 class Forwarder:
-    """The one way to the upstream, which one proxy of a fleet goes for all."""
+    """The one way to the upstream."""
 
-    def __init__(self, upstream: Upstream, metrics: Metrics, fleet: Fleet | None = None) -> None:
-        self.fleet = fleet or Fleet(None, 0.0, metrics)
+    def __init__(self, upstream: Upstream, metrics: Metrics) -> None:
         self._upstream = upstream
         self._seconds = metrics.upstream_seconds
         self._failures = metrics.failures.labels("upstream")

@@ -13,7 +13,7 @@ from app.core.models import Embedding, Page, StoredResponse
 from app.core.selectors import EVERYTHING, Near, Selector
 from app.engine.resilience import Budget, ResilientEmbedder
 from app.engine.resilient_store import ResilientStore
-from app.rules.cacheability import Limits
+from app.rules.limits import Limits
 
 _SCANS = 50  # pages of the store that one page of a filtered list may cost
 _AT_ONCE = 200  # entries that a purge looks at in one step

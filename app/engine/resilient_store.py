@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
+from app.core.defects import log_defect
 from app.core.errors import DependencyUnavailable
 from app.core.feedback import Standing
 from app.core.metrics import Metrics
@@ -21,7 +22,7 @@ from app.core.models import (
     StoredResponse,
     Tier,
 )
-from app.core.ports import EmbeddingStore, Store
+from app.core.ports import EmbeddingStore, WholeStore
 from app.core.selectors import EVERYTHING, Selector
 from app.engine.resilience import Budget, Dependency
 
@@ -80,7 +81,7 @@ class ResilientStore:
 
     def __init__(
         self,
-        store: Store,
+        store: WholeStore,
         metrics: Metrics,
         clock: Clock = time.monotonic,
         candidates: int = _NEIGHBORS,
@@ -106,10 +107,8 @@ class ResilientStore:
         """Tell whether the store is being left alone, in whatever it does."""
         return any(part.is_down for part in (self._reading, self._searching, self._writing))
 
-    async def get(
-        self, key: CacheKey, budget: Budget, *, peek: bool = False
-    ) -> StoredResponse | None:
-        """Give the response stored under the exact key; `peek`: without using it.
+    async def get(self, key: CacheKey, budget: Budget) -> StoredResponse | None:
+        """Return the response stored under the exact key.
 
         A write of that key which is under way is waited for: a client that has read its answer
         to the end and asks again on the same proxy, hits.
@@ -117,7 +116,7 @@ class ResilientStore:
 
         async def work() -> StoredResponse | None:
             await self._writes.finished([key.digest])
-            stored = await self._store.get(key.digest, peek=peek)
+            stored = await self._store.get(key.digest)
             if stored is not None and (
                 stored.key.digest != key.digest or stored.key.partition != key.partition
             ):
@@ -132,20 +131,25 @@ class ResilientStore:
         embedding: Embedding,
         max_distance: float,
         budget: Budget,
-        *,
-        peek: bool = False,
     ) -> Sequence[Candidate]:
         """Give the responses of the key's partition that are nearest to an embedding."""
 
         async def work() -> Sequence[Candidate]:
             candidates = await self._store.nearest(
-                key.partition, embedding, self._neighbors, max_distance, peek=peek
+                key.partition, embedding, self._neighbors, max_distance
             )
             if any(n.stored.key.partition != key.partition for n in candidates):
                 raise ValueError("the store gave entries of another partition")
             return candidates
 
         return await self._searching.call(work, budget, self._semantic_seconds)
+
+    def use(self, stored: StoredResponse) -> None:
+        """Count an entry as used: it has answered."""
+        try:
+            self._store.use(stored.id)
+        except Exception as error:  # noqa: BLE001 - the answer is on its way
+            log_defect(error)
 
     def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
         """Begin to store a response, and return at once."""

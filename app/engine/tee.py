@@ -1,65 +1,56 @@
 """An upstream's answer on its way to the readers of a flight, and the copy beside it."""
 
 from collections.abc import AsyncIterable, Awaitable, Callable
-from functools import partial
 from typing import TypeVar
 
 from app.core.defects import log_defect
-from app.core.models import Head
+from app.core.models import Head, Whole
 from app.core.offload import by_size
 from app.engine.flights import Flight
-from app.engine.recorder import Recording
+from app.engine.recorder import Recorder
+from app.rules.decisions import Recorded
 
 T = TypeVar("T")
 
+Keep = Callable[[Recorded[T]], Awaitable[Whole | None]]
+"""Stores an answer if it may be, and returns what others who asked the same may have of it."""
 
-async def relay(
+
+async def tee(
     flight: Flight,
     response: AsyncIterable[bytes],
     head: Head,
-    recording: Recording[T],
-    keep: Callable[[T], Awaitable[None]],
+    recorder: Recorder[T],
+    keep: Keep[T],
 ) -> None:
-    """Pass an answer on as it arrives; `keep` is called with what may be stored, at most once.
+    """Pass an answer on as it arrives; `keep` is called with what it adds up to, at most once.
 
-    That is before the last bytes go on: who has read them and asks again, hits. What the answer
-    adds up to, be it fit to be stored or not, is told to those who wait for it in another form. A
-    defect of ours ends the copy, and not the answer.
+    That is before the last bytes go on: who has read them and asks again, hits. A defect of ours
+    ends the copy, and not the answer.
     """
     flight.begin(head)
     is_sound = True
     async for piece in response:
         if is_sound:
-            is_sound = await _record(partial(recording.feed, piece), flight, recording, keep)
+            is_sound = await _copy(lambda: recorder.feed(piece), flight, recorder, keep)  # noqa: B023 - called at once
         await flight.write(piece)
     if is_sound:
-        await _record(recording.end, flight, recording, keep)
+        await _copy(recorder.end, flight, recorder, keep)
 
 
-async def _record(
-    step: Callable[[], None],
-    flight: Flight,
-    recording: Recording[T],
-    keep: Callable[[T], Awaitable[None]],
+async def _copy(
+    step: Callable[[], None], flight: Flight, recorder: Recorder[T], keep: Keep[T]
 ) -> bool:
-    """Take a step of the copy, and tell whether it goes on."""
+    """Take a step of the copy; return whether it goes on."""
     try:
         step()
-        await _settle(flight, recording, keep)
+        if recorder.is_complete:
+            recorded = await by_size(recorder.size, recorder.outcome)
+            flight.settle(None if recorded is None else await keep(recorded))
+        elif recorder.reason:
+            flight.settle(None)
     except Exception as error:  # noqa: BLE001 - whatever it is, the answer is none of it
         log_defect(error)
         flight.settle(None)
         return False
     return True
-
-
-async def _settle(
-    flight: Flight, recording: Recording[T], keep: Callable[[T], Awaitable[None]]
-) -> None:
-    if recording.is_complete:
-        outcome = await by_size(recording.size, recording.outcome)
-        if outcome is not None:
-            await keep(outcome)
-        flight.settle(recording.content)
-    elif recording.reason:
-        flight.settle(None)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from app.core.errors import Declined, DependencyFailed, NotUnderstood
 from app.core.models import ClientRequest, Embedding, Header
 from app.core.ports import Upstream, UpstreamResponse
-from app.dialects.chat_completions.request import load_json
+from app.dialects.strict_json import load_json
 
 _HEADERS: tuple[Header, ...] = (
     (b"content-type", b"application/json"),

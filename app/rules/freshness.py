@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from app.core.models import Aging, Header
-from app.rules.cacheability import Limits
 from app.rules.headers import CacheControl, cache_control
+from app.rules.limits import Limits
 from app.rules.time_bound import TimeBound
 
 _TOO_MANY_REQUESTS = 429

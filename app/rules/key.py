@@ -15,22 +15,9 @@ from typing import Any, NamedTuple
 
 from app.core.models import CacheKey, ClientRequest, Header
 from app.core.tags import NAMESPACE, UNTAGGED, tagging_of
-from app.dialects.chat_completions.request import ChatRequest, texts_of
+from app.dialects.dialect import ParsedRequest
 from app.dialects.embeddings import EmbeddingsRequest
 from app.rules.headers import CREDENTIALS, is_ours
-
-NEUTRAL_FIELDS = frozenset(
-    {
-        "metadata",
-        "prompt_cache_key",
-        "safety_identifier",
-        "service_tier",
-        "stream",
-        "stream_options",
-        "user",
-    }
-)
-"""Body fields that do not change the answer."""
 
 NEUTRAL_HEADERS = frozenset(
     {
@@ -106,8 +93,6 @@ _TOOL_RESULT = re.compile(
 )
 _MOST_EMBEDDED = 65_536  # characters; more than any embedder takes
 
-_TEXT = 0  # stands where the last user turn's text was: no text, and no valid content
-
 
 class Isolation(StrEnum):
     """Who shares entries."""
@@ -148,10 +133,10 @@ class MustMatch(NamedTuple):
     body: Mapping[str, Any]
 
 
-def build_key(request: ClientRequest, chat: ChatRequest, rules: KeyRules) -> CacheKey:
-    """Build the key of a chat completion request."""
-    exact, texts = split(request, chat, rules)
-    partition = _partition(exact, rules)
+def build_key(request: ClientRequest, parsed: ParsedRequest, rules: KeyRules) -> CacheKey:
+    """Return the key of a request that has one text."""
+    texts = parsed.texts
+    partition = _partition(must_match(request, parsed, rules), rules)
     text = "\n".join(texts) if texts is not None else None
     return CacheKey(
         partition=partition,
@@ -167,10 +152,8 @@ def _can_be_reworded(text: str) -> bool:
 def build_embedding_keys(
     request: ClientRequest, embeddings: EmbeddingsRequest, rules: KeyRules
 ) -> list[str]:
-    """Build the exact key of each input of an embeddings request."""
-    taken = {*NEUTRAL_FIELDS, "input", "encoding_format"}
-    skeleton = {n: v for n, v in embeddings.document.items() if n not in taken}
-    partition = _partition(_must_match(request, embeddings.document, skeleton, rules), rules)
+    """Return the exact key of each input of an embeddings request."""
+    partition = _partition(must_match(request, embeddings, rules), rules)
     # An embedding carries no tags: those of its request are part of its name instead.
     if tags := sorted((tagging_of(request.headers) or UNTAGGED).tags):
         partition = digest_of([partition, *tags], b"tags", rules.secret)
@@ -181,46 +164,25 @@ def _partition(exact: MustMatch, rules: KeyRules) -> str:
     return digest_of(exact, b"partition", rules.secret)
 
 
-def split(
-    request: ClientRequest, chat: ChatRequest, rules: KeyRules
-) -> tuple[MustMatch, list[str] | None]:
-    """Part a request into what must match exactly and the texts of the last user turn.
-
-    None in place of the texts where all must match exactly.
-    """
-    skeleton = {n: v for n, v in chat.document.items() if n not in NEUTRAL_FIELDS}
-    last = chat.messages[-1]
-    texts = texts_of(last.get("content")) if last["role"] == "user" else None
-    if texts is not None:
-        content: Any = _TEXT
-        if isinstance(last["content"], list):
-            content = [{**part, "text": _TEXT} for part in last["content"]]
-        skeleton["messages"] = [*chat.messages[:-1], {**last, "content": content}]
-    return _must_match(request, chat.document, skeleton, rules), texts
-
-
-def _must_match(
-    request: ClientRequest,
-    document: Mapping[str, Any],
-    skeleton: Mapping[str, Any],
-    rules: KeyRules,
+def must_match(
+    request: ClientRequest, parsed: ParsedRequest | EmbeddingsRequest, rules: KeyRules
 ) -> MustMatch:
+    """Return all of a request that must match exactly."""
     return MustMatch(
         rules.upstream,
         request.path.decode("latin-1"),
         request.query.decode("latin-1"),
         [value.decode("latin-1") for name, value in request.headers if name == NAMESPACE],
-        _identity(document, rules.isolation),
+        _identity(parsed, rules.isolation),
         _significant(request.headers, rules),
-        skeleton,
+        parsed.must_match,
     )
 
 
-def _identity(document: Mapping[str, Any], isolation: Isolation) -> list[Any]:
+def _identity(parsed: ParsedRequest | EmbeddingsRequest, isolation: Isolation) -> list[Any]:
     """Name the isolation and, under `user`, the end user; credentials are among the headers."""
-    if isolation is not Isolation.USER:
-        return [isolation.value]
-    return [isolation.value, document.get("user"), document.get("safety_identifier")]
+    end_user = parsed.end_user if isolation is Isolation.USER else ()
+    return [isolation.value, *end_user]
 
 
 def _significant(headers: Iterable[Header], rules: KeyRules) -> list[list[str]]:

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from app.core.models import ClientRequest
-from app.dialects.chat_completions.request import ChatRequest
+from app.dialects.dialect import ParsedRequest
 from app.rules.headers import CREDENTIALS
-from app.rules.key import KeyRules, digest_of, split
+from app.rules.key import KeyRules, digest_of, must_match
 
 KeyParts = Mapping[str, str]
 """Short digests by the names of parts; a part that is not there has nothing in it."""
@@ -25,9 +25,9 @@ _MOST = 32  # named parts of a body, or of the headers; what is beyond counts as
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
-def key_parts(request: ClientRequest, chat: ChatRequest, rules: KeyRules) -> dict[str, str]:
+def key_parts(request: ClientRequest, parsed: ParsedRequest, rules: KeyRules) -> dict[str, str]:
     """Name the parts of a request that must match exactly."""
-    exact, _ = split(request, chat, rules)
+    exact = must_match(request, parsed, rules)
     identity: list[list[str]] = []
     headers: dict[str, list[str]] = {}
     for name, value in exact.headers:
@@ -36,14 +36,15 @@ def key_parts(request: ClientRequest, chat: ChatRequest, rules: KeyRules) -> dic
         else:
             headers.setdefault(name, []).append(value)
     caller = digest_of([exact.caller, identity], b"caller", rules.secret)
-    *history, last = exact.body["messages"]
+    told = exact.body.get(parsed.conversation)
+    *history, last = told if isinstance(told, list) and told else [told]
     parts = {
         "upstream": exact.upstream,
         "path": exact.path,
         **({"query": exact.query} if exact.query else {}),
         **({"namespace": exact.namespaces} if exact.namespaces else {}),
         **dict(_named("header", headers)),
-        **dict(_named("body", {n: v for n, v in exact.body.items() if n != "messages"})),
+        **dict(_named("body", {n: v for n, v in exact.body.items() if n != parsed.conversation})),
         **({"messages-before": history} if history else {}),
         "last-message": last,
     }

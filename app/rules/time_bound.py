@@ -15,7 +15,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from app.dialects.chat_completions.request import ChatRequest
 from app.matching.guards.languages import language_of
 from app.matching.guards.lexicon import LANGUAGES
 from app.matching.guards.lexing import straighten
@@ -64,26 +63,6 @@ class _Lists:
     never: Mapping[str, Sequence[Phrase]]
     years: frozenset[str]
     counted: frozenset[str]
-
-
-def time_bound_of(chat: ChatRequest, now: float) -> TimeBound:
-    """Tell what the answer to a request is bound to, by the text of the last user turn.
-
-    What follows a tool's result is bound to that result, which is a part of the question.
-    """
-    for message in reversed(chat.messages):
-        if message["role"] == "user":
-            return judge(_text_of(message.get("content")), year_of(now))
-        if message["role"] in {"tool", "function"}:
-            break
-    return TimeBound.NONE
-
-
-def _text_of(content: object) -> str:
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list) else []
-    return "\n".join(text for part in parts if isinstance(text := part.get("text"), str))
 
 
 def _ends_of(text: str) -> str:

@@ -18,8 +18,8 @@ import numpy as np
 from app.core.errors import NotUnderstood
 from app.core.models import Embedding, StoredResponse
 from app.core.tags import checked_labels
-from app.dialects.chat_completions.request import load_json
-from app.rules import cacheability
+from app.dialects.chat_completions import fitness
+from app.dialects.strict_json import load_json
 from app.stores.codec import response_fields, response_of, vector_bytes, vector_of
 
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -70,7 +70,7 @@ def portable_of(line: bytes, now: float) -> Portable | None:
     choices = completion.get("choices") if isinstance(completion, dict) else None
     if not isinstance(completion, dict) or not isinstance(choices, list):
         raise ValueError("completion is not a chat completion")
-    if reason := cacheability.why_not_stored(completion, len(choices)):
+    if reason := fitness.why_not_stored(completion, len(choices)):
         raise ValueError(f"completion is not one that is stored: {reason}")
     raw = json.dumps(completion, ensure_ascii=False, separators=(",", ":")).encode()
     fields = {name: _text(value) for name, value in document.items() if name not in _OTHERS}
@@ -83,7 +83,7 @@ def portable_of(line: bytes, now: float) -> Portable | None:
     if not all(0 <= s <= _LONGEST_LIFE for s in (stored.freshness_lifetime, stored.stale_lifetime)):
         raise ValueError("lifetime or stale is too long")
     stored = replace(stored, stored_at=min(stored.stored_at, now))
-    if cacheability.is_exact_only(completion) or stored.key.text is None:
+    if fitness.is_exact_only(completion) or stored.key.text is None:
         return Portable(stored)
     embedder = document.get("embedder")
     return Portable(stored, _embedding(document), embedder if isinstance(embedder, str) else "")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from app.core.errors import BadInput, NotUnderstood
-from app.dialects.chat_completions.request import JsonObject, load_json
+from app.dialects.strict_json import JsonObject, load_json
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.dialects.chat_completions.request import JsonObject
+from app.dialects.strict_json import JsonObject
 from app.tools.curves import Curve
 
 _Z = 1.959963984540054  # standard deviations that hold 95 % of a normal distribution

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from app.core.errors import BadInput, CallFailed, NotUnderstood
-from app.dialects.chat_completions.request import load_json
+from app.dialects.strict_json import load_json
 from app.tools.admin_client import AdminClient
 from app.tools.progress import Progress
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from app.core.errors import NotUnderstood
 from app.core.models import Embedding
-from app.dialects.chat_completions.request import JsonObject, load_json
+from app.dialects.strict_json import JsonObject, load_json
 
 _DIMENSIONS, _MOST_DIMENSIONS = 1536, 3072
 _MOST_INPUTS = 2048

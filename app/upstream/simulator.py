@@ -13,7 +13,9 @@ from app.core.errors import NotUnderstood
 from app.core.models import ClientRequest, Header
 from app.dialects import sse
 from app.dialects.chat_completions.chunks import chunks_of
-from app.dialects.chat_completions.request import DONE, ChatRequest, JsonObject, texts_of
+from app.dialects.chat_completions.reader import DONE
+from app.dialects.chat_completions.request import ChatRequest, texts_of
+from app.dialects.strict_json import JsonObject
 from app.upstream.simulated_embeddings import answer_embeddings
 
 _JSON: Header = (b"content-type", b"application/json")

@@ -22,6 +22,8 @@ from app.core.models import (
     Head,
     StoredResponse,
 )
+from app.dialects.chat_completions.request import ChatCompletions
+from app.dialects.dialect import Dialect
 from app.engine.forwarder import Forwarder
 from tests.behaviour.test_streams import DONE, FINISH, event
 from tests.bench import gate
@@ -233,7 +235,7 @@ async def test_a_defect_in_the_middle_of_an_answer_cuts_it_and_asks_for_no_other
             pass
 
     class Handler:
-        async def handle(self, request: ClientRequest, body: bytes) -> Broken:
+        async def handle(self, dialect: Dialect, request: ClientRequest, body: bytes) -> Broken:
             return Broken()
 
     requests: list[Message] = [{"type": "http.request", "body": b""}]
@@ -246,7 +248,7 @@ async def test_a_defect_in_the_middle_of_an_answer_cuts_it_and_asks_for_no_other
     async def send(message: Message) -> None:
         sent.append(message)
 
-    route = CachedRoute(Handler(), Forwarder(upstream, Metrics()), 100)
+    route = CachedRoute(Handler(), ChatCompletions(), Forwarder(upstream, Metrics()), 100)
     scope = {
         "method": "POST",
         "raw_path": b"/v1/x",

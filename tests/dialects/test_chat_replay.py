@@ -18,13 +18,9 @@ DEEP = b'{"choices":[{"message":' + b"[" * 5000 + b"]" * 5000 + b"}]"
 def replay(completion_: bytes, **fields: Any) -> Replay:
     body = {"model": "m", "messages": [{"role": "user", "content": "Hello"}], **fields}
     stored = StoredResponse(CacheKey("p", "d", "t"), "m", completion_, 1000.0, 60.0)
-    return rendering.replay(
-        completion_,
-        ChatRequest.parse(json.dumps(body).encode()),
-        CacheStatus.hit(stored, 1010.0, None),
-        completion_id="chatcmpl-new",
-        now=1010.7,
-    )
+    parsed = ChatRequest.parse(json.dumps(body).encode())
+    status = CacheStatus.hit(stored, 1010.0, None)
+    return parsed.render(completion_, status, nonce="new", now=1010.7)
 
 
 def dumped(document: dict[str, Any]) -> bytes:

@@ -1,10 +1,12 @@
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 
 from app.core.errors import NotUnderstood
-from app.dialects.chat_completions.request import ChatRequest, load_json, texts_of
+from app.dialects.chat_completions.request import ChatRequest, texts_of
+from app.dialects.strict_json import load_json
 from tests.strategies import JSON
 
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
@@ -173,3 +175,46 @@ def test_the_texts_of_a_message_are_all_of_it_or_nothing(
     content: object, texts: list[str] | None
 ) -> None:
     assert texts_of(content) == texts
+
+
+def chat(content: object = "Hello", **fields: Any) -> ChatRequest:
+    body = {"model": "m", "messages": [{"role": "user", "content": content}], **fields}
+    return ChatRequest.parse(json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (chat(), None),
+        (chat(store=False), None),
+        (chat(store=None), None),
+        (chat(store=True), "store"),
+        (chat(web_search_options={}), "web-search"),
+        (chat(web_search_options=None), None),
+        (chat(plugins=[{"id": "web"}]), "plugins"),
+        (chat(audio={"voice": "alloy"}), "audio"),
+        (chat(modalities=["text", "audio"]), "audio"),
+        (chat(modalities=["text"]), None),
+        (chat([{"type": "input_audio", "input_audio": {}}]), "audio"),
+        (chat([{"type": "audio_url", "audio_url": {}}]), "audio"),
+        (chat(temperature=1.0), None),
+        (chat(temperature=1.01), "temperature"),
+        (chat(temperature=2), "temperature"),
+    ],
+)
+def test_some_requests_must_not_use_the_cache(request_: ChatRequest, reason: str | None) -> None:
+    assert request_.bypass_reason(1.0) == reason
+
+
+def test_an_earlier_spoken_answer_is_audio_too() -> None:
+    messages = [
+        {"role": "assistant", "audio": {"id": "audio_1"}},
+        {"role": "user", "content": "Say it again."},
+    ]
+    spoken = ChatRequest.parse(json.dumps({"model": "m", "messages": messages}).encode())
+    assert spoken.bypass_reason(1.0) == "audio"
+
+
+def test_the_operator_sets_the_highest_temperature() -> None:
+    assert chat(temperature=0).bypass_reason(0.0) is None
+    assert chat(temperature=0.1).bypass_reason(0.0) == "temperature"

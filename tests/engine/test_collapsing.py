@@ -133,9 +133,9 @@ async def test_a_late_loser_of_the_race_looks_again_and_hits() -> None:
     real_get = bench.store.memory.get
     delayed = False
 
-    async def get_with_a_slow_return(digest: str, *, peek: bool = False) -> Any:
+    async def get_with_a_slow_return(digest: str) -> Any:
         nonlocal delayed
-        found = await real_get(digest, peek=peek)
+        found = await real_get(digest)
         if not delayed and bench.slow:  # type: ignore[attr-defined]
             delayed = True
             await returned.wait()

@@ -8,18 +8,15 @@ from typing import Any
 import pytest
 
 from app.core.errors import NotCached, UpstreamTimeout, UpstreamUnreachable
-from app.core.metrics import Metrics
 from app.core.models import ClientRequest, Head, Header
-from app.engine.embeddings import EmbeddingsHandler, EmbeddingsReply
-from app.engine.forwarder import Forwarder
-from app.engine.resilient_store import ResilientEmbeddingStore
-from app.rules.cacheability import Limits
+from app.dialects.embeddings import Embeddings
+from app.engine.handler import Reply
 from app.rules.headers import cache_status_value
-from app.rules.key import KeyRules
-from app.rules.policy import Policy
+from tests.bench import Bench as ChatBench
 from tests.bench import gate, read, settle
-from tests.fakes import FakeResponse, FakeStore, FakeUpstream, ManualClock, embeddings_json, numbers
+from tests.fakes import FakeResponse, embeddings_json, numbers
 
+EMBEDDINGS = Embeddings()
 NO_CACHE: Header = (b"cache-control", b"no-cache")
 
 
@@ -27,19 +24,16 @@ class Bench:
     """An embeddings proxy over fakes."""
 
     def __init__(self, **limits: Any) -> None:
-        self.clock = ManualClock()
-        self.store = FakeStore(self.clock)
-        self.upstream = FakeUpstream(lambda request: FakeResponse([embeddings_json(request)]))
-        self.metrics = Metrics()
-        self.part = ResilientEmbeddingStore(self.store, self.metrics)
-        rules = Policy(KeyRules("https://upstream.test/v1"), Limits(**limits))
-        forwarder = Forwarder(self.upstream, self.metrics)
-        self.proxy = EmbeddingsHandler(self.part, forwarder, rules, self.metrics, self.clock)
+        bench = ChatBench(**limits)
+        bench.upstream.answer = lambda request: FakeResponse([embeddings_json(request)])
+        self.clock, self.store, self.upstream = bench.clock, bench.store, bench.upstream
+        self.metrics, self.handler = bench.metrics, bench.handler
+        self.part, self.engine = bench.embeddings, bench.engine
 
-    async def ask(self, value: Any, *headers: Header, **fields: Any) -> EmbeddingsReply:
+    async def ask(self, value: Any, *headers: Header, **fields: Any) -> Reply:
         body = json.dumps({"model": "m", "input": value, **fields}).encode()
         request = ClientRequest("POST", b"/embeddings", b"", headers, body)
-        return await self.proxy.handle(request, body)
+        return await self.handler.handle(EMBEDDINGS, request, body)
 
     async def told(self, value: Any, *headers: Header, **fields: Any) -> tuple[str, list[Any]]:
         """Ask, and give the cache status and the embeddings."""
@@ -239,7 +233,7 @@ async def test_the_first_client_may_leave_and_the_last_one_releases_the_upstream
     for answer in (third, fourth):
         await answer.aclose()  # type: ignore[union-attr]
     await settle()
-    assert not bench.proxy._on_their_way
+    assert not bench.engine._embeddings._under_way
 
 
 async def test_an_error_reaches_all_who_wait_for_it_and_is_not_stored() -> None:

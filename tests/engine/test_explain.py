@@ -18,7 +18,7 @@ from app.core.models import (
 from app.engine.explain import Judged
 from app.stores.memory.store import MemoryStore
 from tests.asking import Ask, body_of
-from tests.bench import Bench, read, settle
+from tests.bench import CHAT, Bench, read, settle
 from tests.fakes import FakeVerifier, embedding_of
 
 ANN: Header = (b"authorization", b"Bearer sk-ann")
@@ -140,7 +140,7 @@ async def test_a_body_that_is_too_large_to_be_read_goes_past_the_cache(
     control: tuple[Header, ...],
 ) -> None:
     request = ClientRequest("POST", b"/chat/completions", b"", control)
-    told = await Bench().explainer.explain(request, None)
+    told = await Bench().explainer.explain(CHAT, request, None)
     assert told.status == (None if control else CacheStatus.bypass("body-too-large"))
     assert (told.bypass, told.key) == ("body-too-large", None)
 

@@ -5,7 +5,7 @@ import pytest
 
 from app.core.errors import UpstreamInterrupted, UpstreamUnreachable
 from app.core.models import CacheKey, CacheStatus, Fullness, Head, StoredResponse, Whole
-from app.engine.flights import Flight, Reader, SingleFlight
+from app.engine.flights import Flight, Flights, Reader
 
 HEAD = Head(200, [(b"x-a", b"1"), (b"set-cookie", b"a=1")], CacheStatus.miss("e"))
 
@@ -69,7 +69,7 @@ async def body(reader: Reader) -> bytes:
 
 
 async def test_all_readers_get_the_whole_answer_of_one_run() -> None:
-    script, flights = Script(), SingleFlight(100)
+    script, flights = Script(), Flights(100)
     readers = [flights.join("key", script) for _ in range(3)]
     script.begin()
     script.write(b"a", b"b")
@@ -79,7 +79,7 @@ async def test_all_readers_get_the_whole_answer_of_one_run() -> None:
 
 
 async def test_another_key_is_another_flight() -> None:
-    one, other, flights = Script(), Script(), SingleFlight(100)
+    one, other, flights = Script(), Script(), Flights(100)
     flights.join("key", one)
     flights.join("other", other)
     await settle()
@@ -87,7 +87,7 @@ async def test_another_key_is_another_flight() -> None:
 
 
 async def test_who_joins_late_gets_everything_from_the_first_byte() -> None:
-    script, flights = Script(), SingleFlight(100)
+    script, flights = Script(), Flights(100)
     first = flights.join("key", script)
     script.begin()
     script.write(b"a", b"b")
@@ -99,7 +99,7 @@ async def test_who_joins_late_gets_everything_from_the_first_byte() -> None:
 
 
 async def test_pieces_arrive_as_they_are_written() -> None:
-    script, flights = Script(), SingleFlight(100)
+    script, flights = Script(), Flights(100)
     reader = flights.join("key", script)
     pieces = aiter(reader)
     script.write(b"a")
@@ -112,7 +112,7 @@ async def test_pieces_arrive_as_they_are_written() -> None:
 
 
 async def test_the_first_reader_may_leave() -> None:
-    script, flights = Script(), SingleFlight(100)
+    script, flights = Script(), Flights(100)
     first, second = flights.join("key", script), flights.join("key", script)
     script.begin()
     script.write(b"a")
@@ -126,7 +126,7 @@ async def test_the_first_reader_may_leave() -> None:
 
 
 async def test_when_the_last_reader_leaves_the_fetch_is_cancelled() -> None:
-    script, flights = Script(), SingleFlight(100)
+    script, flights = Script(), Flights(100)
     readers = [flights.join("key", script) for _ in range(2)]
     await settle()
     for reader in readers:
@@ -136,7 +136,7 @@ async def test_when_the_last_reader_leaves_the_fetch_is_cancelled() -> None:
 
 
 async def test_nobody_joins_a_flight_that_all_have_left() -> None:
-    old, new, flights = Script(), Script(), SingleFlight(100)
+    old, new, flights = Script(), Script(), Flights(100)
     await flights.join("key", old).aclose()
     reader = flights.join("key", new)
     new.begin()
@@ -146,7 +146,7 @@ async def test_nobody_joins_a_flight_that_all_have_left() -> None:
 
 
 async def test_a_flight_that_is_over_is_forgotten() -> None:
-    script, flights = Script(), SingleFlight(100)
+    script, flights = Script(), Flights(100)
     reader = flights.join("key", script)
     script.end()
     await body(reader)
@@ -155,7 +155,7 @@ async def test_a_flight_that_is_over_is_forgotten() -> None:
 
 
 async def test_a_failure_before_the_head_reaches_every_reader() -> None:
-    script, flights = Script(), SingleFlight(100)
+    script, flights = Script(), Flights(100)
     readers = [flights.join("key", script) for _ in range(2)]
     script.fail(UpstreamUnreachable("gone"))
     for reader in readers:
@@ -164,7 +164,7 @@ async def test_a_failure_before_the_head_reaches_every_reader() -> None:
 
 
 async def test_a_failure_in_the_body_comes_after_what_was_written() -> None:
-    script, flights = Script(), SingleFlight(100)
+    script, flights = Script(), Flights(100)
     reader = flights.join("key", script)
     script.begin()
     script.write(b"a")
@@ -177,7 +177,7 @@ async def test_a_failure_in_the_body_comes_after_what_was_written() -> None:
 
 
 async def test_nobody_joins_a_flight_that_has_ended() -> None:
-    flights = SingleFlight(100)
+    flights = Flights(100)
     failed, ended = Script(), Script()
     reader = flights.join("key", failed)
     failed.fail(UpstreamUnreachable("gone"))
@@ -191,7 +191,7 @@ async def test_nobody_joins_a_flight_that_has_ended() -> None:
 
 
 async def test_a_flight_that_never_begins_is_an_unreachable_upstream() -> None:
-    script, flights = Script(), SingleFlight(100)
+    script, flights = Script(), Flights(100)
     reader = flights.join("key", script)
     script.end()
     with pytest.raises(UpstreamUnreachable):
@@ -199,7 +199,7 @@ async def test_a_flight_that_never_begins_is_an_unreachable_upstream() -> None:
 
 
 async def test_a_follower_is_told_so_and_gets_no_cookie() -> None:
-    script, flights = Script(), SingleFlight(100)
+    script, flights = Script(), Flights(100)
     leader, follower = flights.join("key", script), flights.join("key", script)
     script.begin()
     assert await leader.head() == HEAD
@@ -211,7 +211,7 @@ async def test_a_follower_is_told_so_and_gets_no_cookie() -> None:
 async def test_a_follower_of_a_hit_has_a_hit() -> None:
     stored = StoredResponse(CacheKey("p", "d", None), "m", b"{}", 0.0, 60.0)
     head = Head(200, [], CacheStatus.hit(stored, 1.0, 0.1))
-    script, flights = Script(), SingleFlight(100)
+    script, flights = Script(), Flights(100)
     flights.join("key", script)
     follower = flights.join("key", script)
     script.begin(head)
@@ -219,13 +219,13 @@ async def test_a_follower_of_a_hit_has_a_hit() -> None:
 
 
 async def test_a_flight_of_ones_own_cannot_be_joined() -> None:
-    script, flights = Script(), SingleFlight(100)
+    script, flights = Script(), Flights(100)
     flights.alone(script)
     assert not flights.join("key", Script()).collapsed
 
 
 async def test_an_answer_past_the_window_keeps_memory_bounded() -> None:
-    script, flights = Script(), SingleFlight(window=10)
+    script, flights = Script(), Flights(window=10)
     fast, slow = flights.join("key", script), flights.join("key", script)
     flight = fast._flight
     written = []
@@ -246,7 +246,7 @@ async def test_an_answer_past_the_window_keeps_memory_bounded() -> None:
 
 
 async def test_a_slow_reader_that_leaves_no_longer_holds_the_others_up() -> None:
-    script, flights = Script(), SingleFlight(window=10)
+    script, flights = Script(), Flights(window=10)
     fast, slow = flights.join("key", script), flights.join("key", script)
     script.write(*[b"1234"] * 5)
     script.end()
@@ -258,7 +258,7 @@ async def test_a_slow_reader_that_leaves_no_longer_holds_the_others_up() -> None
 
 
 async def test_a_reader_that_is_cancelled_disturbs_no_other() -> None:
-    script, flights = Script(), SingleFlight(100)
+    script, flights = Script(), Flights(100)
     one, other = flights.join("key", script), flights.join("key", script)
     reading = asyncio.create_task(body(one))
     await settle()
@@ -273,7 +273,7 @@ async def test_a_reader_that_stalls_is_cut_off_where_others_go_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("app.engine.flights._PATIENCE", 0.01)
-    script, flights = Script(), SingleFlight(window=10)
+    script, flights = Script(), Flights(window=10)
     stalled, reading = flights.join("key", script), flights.join("key", script)
     script.begin()
     script.write(*[b"12345"] * 9)
@@ -285,7 +285,7 @@ async def test_a_reader_that_stalls_is_cut_off_where_others_go_on(
 
 async def test_a_reader_that_stalls_alone_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.engine.flights._PATIENCE", 0.001)
-    script, flights = Script(), SingleFlight(window=10)
+    script, flights = Script(), Flights(window=10)
     stalled = flights.join("key", script)
     script.begin()
     script.write(*[b"12345"] * 9)
@@ -299,7 +299,7 @@ async def test_a_reader_that_stalls_alone_is_waited_for(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("result", [ALL, None])
 async def test_what_an_answer_adds_up_to_is_told_before_its_end(result: Whole | None) -> None:
-    script, flights = Script(), SingleFlight(100)
+    script, flights = Script(), Flights(100)
     leader, follower = flights.join("key", script, "form"), flights.join("key", script)
     waiting = asyncio.create_task(follower.result())
     script.begin()
@@ -315,7 +315,7 @@ async def test_what_an_answer_adds_up_to_is_told_before_its_end(result: Whole | 
 
 
 async def test_another_flight_that_does_as_well_is_joined() -> None:
-    flights = SingleFlight(100)
+    flights = Flights(100)
     script, own = Script(), Script()
     other = flights.join("other", script)
     reader = flights.join("key", own, others=["missing", "other"])
@@ -329,14 +329,14 @@ async def test_another_flight_that_does_as_well_is_joined() -> None:
 
 
 async def test_an_answer_that_fails_adds_up_to_nothing() -> None:
-    script, flights = Script(), SingleFlight(100)
+    script, flights = Script(), Flights(100)
     follower = flights.join("key", script)
     script.fail(UpstreamInterrupted("cut"))
     assert await follower.result() is None
 
 
 async def test_who_waits_for_what_an_answer_adds_up_to_holds_nobody_up() -> None:
-    script, flights = Script(), SingleFlight(window=10)
+    script, flights = Script(), Flights(window=10)
     reading, waiting = flights.join("key", script), flights.join("key", script)
     task = asyncio.create_task(waiting.result())
     script.write(*[b"12345"] * 9)
@@ -347,7 +347,7 @@ async def test_who_waits_for_what_an_answer_adds_up_to_holds_nobody_up() -> None
 
 
 async def test_a_fetch_that_all_have_left_is_finished_where_that_is_wanted() -> None:
-    script, flights = Script(), SingleFlight(100, finish=True)
+    script, flights = Script(), Flights(100, finish=True)
     await flights.join("key", script).aclose()
     script.write(b"a")
     await settle()
@@ -363,7 +363,7 @@ async def test_a_fetch_that_all_have_left_is_finished_where_that_is_wanted() -> 
 
 @pytest.mark.parametrize("result", [ALL, None])
 async def test_a_fetch_is_finished_for_the_sake_of_what_it_adds_up_to(result: Whole | None) -> None:
-    script, flights = Script(), SingleFlight(100, finish=True)
+    script, flights = Script(), Flights(100, finish=True)
     await flights.alone(script).aclose()
     script.settle(result)
     await settle()
@@ -371,7 +371,7 @@ async def test_a_fetch_is_finished_for_the_sake_of_what_it_adds_up_to(result: Wh
 
 
 async def test_a_fetch_that_all_have_left_is_waited_for_at_shutdown() -> None:
-    script, flights = Script(), SingleFlight(100, finish=True)
+    script, flights = Script(), Flights(100, finish=True)
     await flights.join("key", script).aclose()
     closing = asyncio.create_task(flights.aclose())
     await settle()
@@ -385,7 +385,7 @@ async def test_a_fetch_that_takes_too_long_is_ended_at_shutdown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("app.engine.flights._CLOSING_SECONDS", 0.01)
-    script, flights = Script(), SingleFlight(100, finish=True)
+    script, flights = Script(), Flights(100, finish=True)
     await flights.alone(script).aclose()
     await settle()
     await flights.aclose()
@@ -393,7 +393,7 @@ async def test_a_fetch_that_takes_too_long_is_ended_at_shutdown(
 
 
 async def test_a_fetch_that_outgrows_the_window_is_not_finished_for_nobody() -> None:
-    script, flights = Script(), SingleFlight(10, finish=True)
+    script, flights = Script(), Flights(10, finish=True)
     await flights.join("key", script).aclose()
     script.write(b"12345", b"12345")
     await settle()
@@ -407,7 +407,7 @@ async def test_patience_with_a_slow_reader_is_used_up_bit_by_bit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("app.engine.flights._PATIENCE", 0.05)
-    script, flights = Script(), SingleFlight(window=10)
+    script, flights = Script(), Flights(window=10)
     slow, quick = flights.join("key", script), flights.join("key", script)
     script.write(*[b"12345"] * 1000)
     script.end()

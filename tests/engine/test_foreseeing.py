@@ -205,8 +205,7 @@ async def live(steps: Sequence[Any], verified: bool, windows: tuple[float, float
                 assert again.status == told.status
                 check_reasons(told)
                 assert await world.happens(step) == told.status
-    await world.bench.proxy.aclose()
-    await world.bench.cache.aclose()
+    await world.bench.aclose()
 
 
 WINDOWS = st.sampled_from([(0.0, 0.0), (30.0, 0.0), (0.0, 30.0), (30.0, 90.0)])

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from app.core.models import CacheStatus, Head, Header
 from app.dialects.chat_completions.chunks import chunks_of, without_envelope
 from app.dialects.chat_completions.request import ChatRequest
-from app.engine.recorder import ChatRecording, Storable
-from app.rules.cacheability import Limits
+from app.dialects.dialect import Answer
+from app.engine.recorder import Recorder
+from app.rules.limits import Limits
 from tests.fakes import completion
 from tests.strategies import COMPLETIONS, JSON
 
@@ -26,11 +27,13 @@ class Recorded:
         self, *headers: Header, status_code: int = 200, n: int = 1, max_bytes: int = 100_000
     ) -> None:
         body = {"model": "m", "messages": [{"role": "user", "content": "Hello"}], "n": n}
-        self.kept: list[Storable] = []
-        self.recording = ChatRecording(
-            ChatRequest.parse(json.dumps(body).encode()),
+        self.answers: list[Answer] = []
+        self.lifetime = 0.0
+        parsed = ChatRequest.parse(json.dumps(body).encode())
+        self.recording = Recorder(
             Head(status_code, headers, CacheStatus.miss("e")),
             Limits(max_bytes=max_bytes),
+            lambda is_stream: parsed.reader(is_stream=is_stream),
         )
 
     def play(self, *pieces: bytes, end: bool = True) -> "Recorded":
@@ -43,17 +46,22 @@ class Recorded:
         return self
 
     def _settle(self) -> None:
-        if self.recording.is_complete and (storable := self.recording.outcome()):
-            self.kept.append(storable)
+        if self.recording.is_complete and (recorded := self.recording.outcome()):
+            self.answers.append(recorded.answer)
+            self.lifetime = recorded.freshness_lifetime
 
     @property
     def reason(self) -> str | None:
-        return self.recording.reason
+        return self.recording.reason or next((a.unfit for a in self.answers if a.unfit), None)
+
+    @property
+    def kept(self) -> list[Answer]:
+        return [answer for answer in self.answers if answer.unfit is None]
 
     @property
     def completion(self) -> dict[str, Any]:
-        (storable,) = self.kept
-        document: dict[str, Any] = json.loads(storable.completion)
+        (answer,) = self.kept
+        document: dict[str, Any] = json.loads(answer.content)
         return document
 
 
@@ -72,7 +80,7 @@ def told(document: dict[str, Any]) -> list[bytes]:
 def test_a_json_answer_is_kept_without_envelope() -> None:
     recorded = Recorded(JSON_TYPE).play(body())
     assert recorded.completion == without_envelope(completion())
-    assert recorded.kept[0].freshness_lifetime == 3600
+    assert recorded.lifetime == 3600
     assert not recorded.kept[0].exact_only
 
 
@@ -165,7 +173,7 @@ def test_an_answer_that_is_too_large_is_not_kept() -> None:
 
 def test_the_upstream_may_shorten_the_freshness_of_a_json_answer() -> None:
     recorded = Recorded(JSON_TYPE, (b"cache-control", b"max-age=60")).play(body())
-    assert recorded.kept[0].freshness_lifetime == 60
+    assert recorded.lifetime == 60
 
 
 def test_an_answer_that_calls_a_tool_is_exact_only() -> None:

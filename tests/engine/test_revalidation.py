@@ -288,7 +288,7 @@ async def test_what_is_being_fetched_is_finished_at_shutdown() -> None:
     bench = await gone_stale()
     arrived, bench.upstream.before = gate()
     await bench.status()
-    closing = asyncio.create_task(bench.proxy.aclose())
+    closing = asyncio.create_task(bench.aclose())
     await settle()
     assert not closing.done()
     arrived.set()

@@ -126,7 +126,7 @@ async def test_what_is_being_fetched_is_finished_at_shutdown() -> None:
     bench = await gone_stale()
     arrived, bench.upstream.before = gate()
     await bench.told(["a"])
-    closing = asyncio.create_task(bench.proxy.aclose())
+    closing = asyncio.create_task(bench.engine.aclose())
     await settle()
     assert not closing.done()
     arrived.set()

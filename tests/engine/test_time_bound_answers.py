@@ -9,7 +9,7 @@ import pytest
 
 from app.core.models import ClientRequest, Header
 from tests.asking import body_of
-from tests.bench import Bench, gate, read, settle
+from tests.bench import CHAT, Bench, gate, read, settle
 from tests.fakes import FakeResponse
 
 NOW = "weather now in Paris?"
@@ -119,14 +119,14 @@ async def test_the_day_of_a_neighbour_counts_as_well() -> None:
 
 async def test_a_question_that_one_caller_asked_is_read_again_for_another() -> None:
     """Else its speed tells what others ask: thousands of words are read, not just recalled."""
-    proxy = bench().proxy
+    proxy = bench().handler
     took: dict[str, list[float]] = {"first": [], "second": [], "again": []}
     for number in range(20):
         body = body_of(f"{number} How do I configure a proxy for several backends? " * 70)
         for name, key in (("first", b"a"), ("second", b"b"), ("again", b"b")):
             request = ClientRequest("POST", b"/chat/completions", b"", [(b"api-key", key)], body)
             begin = time.thread_time()
-            await proxy.understand(request, body)
+            await proxy.admit(CHAT, request, body)
             took[name].append(time.thread_time() - begin)
     first, second, again = map(statistics.median, took.values())
     assert second > first / 2 > again

@@ -21,11 +21,12 @@ from app.core.errors import Failure, Refusal, RepriseError
 from app.core.metrics import Metrics
 from app.core.models import BypassReason, DiscardReason, Forward, Guard, Outcome
 from app.core.tags import NAMESPACE, TAGS
+from app.dialects.openai import NEUTRAL_FIELDS
 from app.engine.explain import Obstacle
 from app.main import adapters_for, create_app
 from app.rules.directives import MAX_DISTANCE, TTL
 from app.rules.headers import CacheControl
-from app.rules.key import NEUTRAL_FIELDS, NEUTRAL_HEADERS, NEUTRAL_PREFIXES
+from app.rules.key import NEUTRAL_HEADERS, NEUTRAL_PREFIXES
 from app.settings import PREFIX, FixedSettings, Settings
 from tests.fakes import ManualClock
 from tests.servers import proxy_of

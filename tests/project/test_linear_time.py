@@ -16,11 +16,12 @@ from app.core.models import CacheStatus, ClientRequest, Head, Header
 from app.core.tags import tagging_of
 from app.dialects.chat_completions.chunks import CompletionBuilder, chunks_of
 from app.dialects.chat_completions.replay import without_usage
-from app.dialects.chat_completions.request import ChatRequest, load_json
+from app.dialects.chat_completions.request import ChatRequest
 from app.dialects.embeddings import EmbeddingsRequest
 from app.dialects.sse import Event
+from app.dialects.strict_json import load_json
 from app.engine.explain import _unlikeness
-from app.engine.recorder import ChatRecording
+from app.engine.recorder import Recorder
 from app.inference.local_embedder import TOKENIZER
 from app.inference.onnx import WholeTexts, loses_characters
 from app.matching.guards.evidence import Term
@@ -30,11 +31,11 @@ from app.matching.guards.proofs import refusals
 from app.matching.guards.reading import examine
 from app.matching.guards.writing import differ_in_literal_space, encoded_words, has_own_encoding
 from app.rules import time_bound
-from app.rules.cacheability import Limits, bypass_reason
 from app.rules.directives import directives
 from app.rules.headers import end_to_end
 from app.rules.key import KeyRules, build_embedding_keys, build_key
 from app.rules.key_parts import key_parts
+from app.rules.limits import Limits
 
 Work = Callable[[str], object]
 
@@ -147,8 +148,7 @@ def body_of(text: str) -> bytes:
 
 def read_chat(text: str) -> None:
     chat = ChatRequest.parse(body_of(text))
-    control = directives([]).control
-    assert bypass_reason(chat, control, Limits()) is None
+    assert chat.bypass_reason(1.0) is None
     build_key(REQUEST, chat, RULES)
     key_parts(REQUEST, chat, RULES)
 
@@ -199,7 +199,11 @@ def record(text: str) -> None:
     """Take a text for an upstream's stream that comes in small pieces."""
     stream = (b"content-type", b"text/event-stream")
     chat = ChatRequest.parse(body_of("a"))
-    recording = ChatRecording(chat, Head(200, [stream], CacheStatus.miss("")), Limits())
+    recording = Recorder(
+        Head(200, [stream], CacheStatus.miss("")),
+        Limits(),
+        lambda is_stream: chat.reader(is_stream=is_stream),
+    )
     raw = text.encode()
     for at in range(0, len(raw), 8):
         recording.feed(raw[at : at + 8])

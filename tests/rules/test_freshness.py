@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from app.core.models import CacheKey, Header, StoredResponse
 from app.rules import freshness
-from app.rules.cacheability import Limits
 from app.rules.headers import CacheControl, cache_control
+from app.rules.limits import Limits
 from app.rules.time_bound import TimeBound
 
 NOW = 1_700_000_000.0

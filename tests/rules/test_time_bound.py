@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.dialects.chat_completions.request import ChatRequest
-from app.rules.time_bound import TimeBound, judge, time_bound_of, year_of
+from app.rules.time_bound import TimeBound, judge, year_of
 
 YEAR = 2026
 
@@ -196,7 +196,7 @@ def test_a_text_that_is_nothing_but_a_quotation_is_what_is_asked(text: str) -> N
 
 def told(*messages: dict[str, Any]) -> TimeBound:
     body = json.dumps({"model": "m", "messages": messages}).encode()
-    return time_bound_of(ChatRequest.parse(body), 1_790_000_000.0)
+    return judge(ChatRequest.parse(body).question, year_of(1_790_000_000.0))
 
 
 USER = {"role": "user", "content": "What is the weather today?"}

@@ -19,7 +19,7 @@ from app.core.models import (
     StoredEmbedding,
     StoredResponse,
 )
-from app.core.ports import Store, WholeStore
+from app.core.ports import WholeStore
 from app.core.selectors import EVERYTHING, Selector
 from app.core.tags import Tagging
 from app.stores.memory.store import MemoryStore
@@ -113,7 +113,7 @@ def labelled(namespace: str, *tags: str) -> Tagging:
     return Tagging(namespace, frozenset(tags))
 
 
-async def ids(store: Store, limit: int, selector: Selector = EVERYTHING) -> list[str]:
+async def ids(store: WholeStore, limit: int, selector: Selector = EVERYTHING) -> list[str]:
     """Page through a store."""
     found, cursor = [], ""
     while True:

@@ -8,12 +8,12 @@ import pytest
 from app.core.models import (
     Counts,
 )
-from app.core.ports import Store, WholeStore
+from app.core.ports import WholeStore
 from tests.fakes import ManualClock
 from tests.stores.every_store import EAST, embedding, entry, ids, towards
 
 
-async def test_what_was_put_is_given_back(store: Store, clock: ManualClock) -> None:
+async def test_what_was_put_is_given_back(store: WholeStore, clock: ManualClock) -> None:
     stored = entry(clock)
     await store.put(stored, EAST)
     assert await store.get(stored.id) == stored
@@ -22,7 +22,7 @@ async def test_what_was_put_is_given_back(store: Store, clock: ManualClock) -> N
     assert candidate.distance == pytest.approx(0, abs=1e-6)
 
 
-async def test_an_empty_store_gives_nothing(store: Store) -> None:
+async def test_an_empty_store_gives_nothing(store: WholeStore) -> None:
     assert await store.get("p1-a") is None
     assert list(await store.nearest("p1", EAST, 4, 2.0)) == []
     assert await store.count() == Counts(0, 0)
@@ -30,7 +30,7 @@ async def test_an_empty_store_gives_nothing(store: Store) -> None:
 
 
 async def test_neighbors_come_nearest_first_with_cosine_distances(
-    store: Store, clock: ManualClock
+    store: WholeStore, clock: ManualClock
 ) -> None:
     for name, vector in {
         "opposite": towards(-1),
@@ -50,28 +50,32 @@ async def test_neighbors_come_nearest_first_with_cosine_distances(
     assert distances == pytest.approx([0, 1 - 0.5**0.5, 1, 2], abs=1e-5)
 
 
-async def test_who_peeks_sees_the_same(store: Store, clock: ManualClock) -> None:
+async def test_what_has_answered_can_be_found_again(store: WholeStore, clock: ManualClock) -> None:
     await store.put(entry(clock), EAST)
     (candidate,) = await store.nearest("p1", EAST, 4, 0.5)
-    assert [candidate] == [*await store.nearest("p1", EAST, 4, 0.5, peek=True)]
-    assert await store.get(candidate.stored.id, peek=True) == candidate.stored
+    store.use(candidate.stored.id)
+    store.use("nothing has this key")
+    assert [candidate] == [*await store.nearest("p1", EAST, 4, 0.5)]
+    assert await store.get(candidate.stored.id) == candidate.stored
 
 
-async def test_no_more_neighbors_come_than_asked_for(store: Store, clock: ManualClock) -> None:
+async def test_no_more_neighbors_come_than_asked_for(store: WholeStore, clock: ManualClock) -> None:
     for index in range(10):
         await store.put(entry(clock, str(index)), towards(1, 0.1 * index))
     candidates = await store.nearest("p1", EAST, 3, 2.0)
     assert [n.stored.id for n in candidates] == ["p1-0", "p1-1", "p1-2"]
 
 
-async def test_neighbors_that_are_too_far_do_not_come(store: Store, clock: ManualClock) -> None:
+async def test_neighbors_that_are_too_far_do_not_come(
+    store: WholeStore, clock: ManualClock
+) -> None:
     for name, vector in {"same": EAST, "diagonal": towards(1, 1), "far": towards(0, 1)}.items():
         await store.put(entry(clock, name), vector)
     for bound, expected in ((0.0001, ["p1-same"]), (0.5, ["p1-same", "p1-diagonal"])):
         assert [n.stored.id for n in await store.nearest("p1", EAST, 4, bound)] == expected
 
 
-async def test_a_partition_never_shows_in_another(store: Store, clock: ManualClock) -> None:
+async def test_a_partition_never_shows_in_another(store: WholeStore, clock: ManualClock) -> None:
     await store.put(entry(clock, partition="p1"), EAST)
     await store.put(entry(clock, partition="p2"), EAST)
     for partition in ("p1", "p2"):
@@ -81,7 +85,7 @@ async def test_a_partition_never_shows_in_another(store: Store, clock: ManualClo
 
 
 async def test_an_entry_without_embedding_is_found_exactly_only(
-    store: Store, clock: ManualClock
+    store: WholeStore, clock: ManualClock
 ) -> None:
     stored = entry(clock)
     await store.put(stored, None)
@@ -90,7 +94,7 @@ async def test_an_entry_without_embedding_is_found_exactly_only(
 
 
 async def test_putting_again_replaces_answer_and_embedding(
-    store: Store, clock: ManualClock
+    store: WholeStore, clock: ManualClock
 ) -> None:
     await store.put(entry(clock), EAST)
     newer = entry(clock, completion=b'{"choices":["newer"]}')
@@ -103,7 +107,7 @@ async def test_putting_again_replaces_answer_and_embedding(
 
 
 async def test_putting_again_without_embedding_ends_the_match_by_meaning(
-    store: Store, clock: ManualClock
+    store: WholeStore, clock: ManualClock
 ) -> None:
     await store.put(entry(clock), EAST)
     await store.put(entry(clock), None)
@@ -111,7 +115,7 @@ async def test_putting_again_without_embedding_ends_the_match_by_meaning(
     assert await store.get("p1-a") is not None
 
 
-async def test_an_entry_is_gone_when_its_time_is_up(store: Store, clock: ManualClock) -> None:
+async def test_an_entry_is_gone_when_its_time_is_up(store: WholeStore, clock: ManualClock) -> None:
     await store.put(entry(clock, "short", freshness_lifetime=10.0), EAST)
     await store.put(entry(clock, "long", freshness_lifetime=20.0), towards(1, 1))
     clock.advance(10)
@@ -146,7 +150,7 @@ async def test_a_stale_entry_is_kept_for_its_stale_lifetime(
 
 
 async def test_a_replaced_entry_lives_as_long_as_the_new_one(
-    store: Store, clock: ManualClock
+    store: WholeStore, clock: ManualClock
 ) -> None:
     await store.put(entry(clock, freshness_lifetime=10.0), EAST)
     await store.put(entry(clock, freshness_lifetime=30.0), EAST)
@@ -154,7 +158,7 @@ async def test_a_replaced_entry_lives_as_long_as_the_new_one(
     assert await store.get("p1-a") is not None
 
 
-async def test_reading_does_not_prolong_life(store: Store, clock: ManualClock) -> None:
+async def test_reading_does_not_prolong_life(store: WholeStore, clock: ManualClock) -> None:
     await store.put(entry(clock, freshness_lifetime=10.0), EAST)
     for _ in range(9):
         clock.advance(1)
@@ -164,7 +168,7 @@ async def test_reading_does_not_prolong_life(store: Store, clock: ManualClock) -
     assert await store.get("p1-a") is None
 
 
-async def test_a_deleted_entry_is_gone(store: Store, clock: ManualClock) -> None:
+async def test_a_deleted_entry_is_gone(store: WholeStore, clock: ManualClock) -> None:
     await store.put(entry(clock, "a"), EAST)
     await store.put(entry(clock, "b"), towards(1, 1))
     assert await store.delete("p1-a")
@@ -174,7 +178,7 @@ async def test_a_deleted_entry_is_gone(store: Store, clock: ManualClock) -> None
     assert await store.count() == Counts(1, 0)
 
 
-async def test_nothing_is_lost_among_many(store: Store, clock: ManualClock) -> None:
+async def test_nothing_is_lost_among_many(store: WholeStore, clock: ManualClock) -> None:
     angles = np.linspace(0, np.pi, 60)
     for index, angle in enumerate(angles):
         await store.put(entry(clock, str(index)), towards(np.cos(angle), np.sin(angle)))

@@ -9,13 +9,13 @@ from app.core.feedback import Standing
 from app.core.models import (
     Counts,
 )
-from app.core.ports import Store, WholeStore
+from app.core.ports import WholeStore
 from app.core.selectors import EVERYTHING, Near, Selector
 from tests.fakes import ManualClock
 from tests.stores.every_store import EAST, embedding, entry, ids, labelled, towards
 
 
-async def test_a_scan_shows_everything_once(store: Store, clock: ManualClock) -> None:
+async def test_a_scan_shows_everything_once(store: WholeStore, clock: ManualClock) -> None:
     for index in range(25):
         await store.put(entry(clock, str(index), partition=f"p{index % 3}"), EAST)
     await store.put(entry(clock, "exact"), None)
@@ -26,11 +26,13 @@ async def test_a_scan_shows_everything_once(store: Store, clock: ManualClock) ->
         assert sorted(await ids(store, limit)) == expected
 
 
-async def test_a_scan_of_an_empty_store_ends(store: Store) -> None:
+async def test_a_scan_of_an_empty_store_ends(store: WholeStore) -> None:
     assert await ids(store, 10) == []
 
 
-async def test_what_is_removed_during_a_scan_harms_nobody(store: Store, clock: ManualClock) -> None:
+async def test_what_is_removed_during_a_scan_harms_nobody(
+    store: WholeStore, clock: ManualClock
+) -> None:
     for index in range(20):
         await store.put(entry(clock, str(index)), EAST)
     first = await store.scan("", 5)
@@ -76,7 +78,9 @@ async def test_what_was_asked_for_before_a_purge_is_not_stored_after_it(
     assert await store.get("p1-a") is not None
 
 
-async def test_labels_come_back_however_they_are_written(store: Store, clock: ManualClock) -> None:
+async def test_labels_come_back_however_they_are_written(
+    store: WholeStore, clock: ManualClock
+) -> None:
     odd = labelled("größe, *{1}", "a b", "user:{1}|*-\\", "@p:{x}=>[KNN]", "ü✓")
     await store.put(entry(clock, tagging=odd), EAST)
     stored = await store.get("p1-a")
@@ -102,7 +106,7 @@ SELECTED = [
 
 @pytest.mark.parametrize(("selector", "names"), SELECTED)
 async def test_a_scan_shows_what_is_selected_in_whatever_partition(
-    store: Store, clock: ManualClock, selector: Selector, names: set[str]
+    store: WholeStore, clock: ManualClock, selector: Selector, names: set[str]
 ) -> None:
     for name, labels, model, vector in (
         ("a", labelled("n", "x", "y"), "m", EAST),
@@ -116,7 +120,7 @@ async def test_a_scan_shows_what_is_selected_in_whatever_partition(
         assert sorted(await ids(store, limit, selector)) == sorted(f"p{n}-{n}" for n in names)
 
 
-async def test_several_are_deleted_at_once(store: Store, clock: ManualClock) -> None:
+async def test_several_are_deleted_at_once(store: WholeStore, clock: ManualClock) -> None:
     for name in ("a", "b", "c", "expired"):
         lifetime = 1.0 if name == "expired" else 60.0
         await store.put(entry(clock, name, freshness_lifetime=lifetime), EAST)
@@ -127,7 +131,7 @@ async def test_several_are_deleted_at_once(store: Store, clock: ManualClock) -> 
 
 
 async def test_the_embeddings_of_entries_come_in_the_order_asked_for(
-    store: Store, clock: ManualClock
+    store: WholeStore, clock: ManualClock
 ) -> None:
     await store.put(entry(clock, "a"), EAST)
     await store.put(entry(clock, "b", partition="p2"), towards(0, 1))
@@ -174,7 +178,7 @@ async def test_a_purge_removes_the_entries_of_every_turn(
 
 
 async def test_a_wrong_answer_is_disputed_first_and_goes_then(
-    store: Store, clock: ManualClock
+    store: WholeStore, clock: ManualClock
 ) -> None:
     await store.put(entry(clock), EAST)
     clock.advance(10)
@@ -191,7 +195,7 @@ async def test_a_wrong_answer_is_disputed_first_and_goes_then(
 
 
 async def test_an_answer_that_is_right_after_all_is_trusted_again(
-    store: Store, clock: ManualClock
+    store: WholeStore, clock: ManualClock
 ) -> None:
     await store.put(entry(clock), EAST)
     for _ in range(3):
@@ -202,7 +206,7 @@ async def test_an_answer_that_is_right_after_all_is_trusted_again(
 
 
 async def test_two_who_call_an_answer_wrong_at_once_are_two(
-    store: Store, clock: ManualClock
+    store: WholeStore, clock: ManualClock
 ) -> None:
     await store.put(entry(clock), EAST)
     said = await asyncio.gather(*(store.feedback("p1-a", correct=False) for _ in range(3)))
@@ -211,7 +215,7 @@ async def test_two_who_call_an_answer_wrong_at_once_are_two(
 
 
 async def test_judging_does_not_prolong_life_and_a_new_answer_is_trusted(
-    store: Store, clock: ManualClock
+    store: WholeStore, clock: ManualClock
 ) -> None:
     await store.put(entry(clock, "a"), EAST)
     await store.put(entry(clock, "b"), EAST)

@@ -31,19 +31,19 @@ async def test_the_least_recently_used_give_way() -> None:
     clock, evictions = ManualClock(), Evictions()
     store = MemoryStore(3, clock, evictions)
     await fill(store, clock, "abc")
-    await store.get("p1-a")
+    store.use("p1-a")
     await fill(store, clock, "d")
     assert await store.count() == Counts(3, 0)
     assert await alive(store, "abcd") == "acd"
     assert evictions == ["chat_completion lru"]
 
 
-async def test_what_is_only_peeked_at_gives_way_like_the_rest() -> None:
+async def test_what_is_only_looked_up_gives_way_like_the_rest() -> None:
     clock = ManualClock()
     store = MemoryStore(3, clock, Evictions())
     await fill(store, clock, "abc")
-    assert await store.get("p1-a", peek=True) == entry(clock, "a")
-    (near, *_) = await store.nearest("p1", EAST, 3, 1.0, peek=True)
+    assert await store.get("p1-a") == entry(clock, "a")
+    (near, *_) = await store.nearest("p1", EAST, 3, 1.0)
     assert near.stored == entry(clock, "a")
     await fill(store, clock, "d")
     assert await alive(store, "abcd") == "bcd"

@@ -15,7 +15,7 @@ from app.core.errors import (
 )
 from app.core.models import StoredResponse, whole_ttl
 from app.core.selectors import Selector
-from app.dialects.chat_completions.request import JsonObject, load_json
+from app.dialects.strict_json import JsonObject, load_json
 
 T = TypeVar("T")
 

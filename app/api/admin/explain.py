@@ -15,7 +15,8 @@ from app.api.request import API_PREFIX, RequestReader
 from app.core.errors import InvalidRequest, NotUnderstood
 from app.core.models import ClientRequest, Header, StoredResponse
 from app.core.offload import by_size
-from app.dialects.chat_completions.request import JsonObject, load_json
+from app.dialects.dialect import Dialect
+from app.dialects.strict_json import JsonObject, load_json
 from app.engine.explain import Explainer, Explanation, Judged
 from app.rules.headers import cache_status_value, end_to_end
 
@@ -25,7 +26,9 @@ _NAME = re.compile(r"[!#$%&'*+\-.^_`|~\w]+", re.ASCII)
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
-def explain_route(explainer: Explainer, token: str) -> Callable[[Request], Awaitable[JSONResponse]]:
+def explain_route(
+    explainer: Explainer, dialect: Dialect, token: str
+) -> Callable[[Request], Awaitable[JSONResponse]]:
     """Make the endpoint. The line that carries the token is the operator's, all else the caller's.
 
     The body is that of the caller's request, or `{"request": …, "headers": …}`, and then these
@@ -49,7 +52,7 @@ def explain_route(explainer: Explainer, token: str) -> Callable[[Request], Await
         )
         is_read = body is not None and len(body) <= most
         return JSONResponse(
-            _told(await explainer.explain(asked, body if is_read else None), explainer)
+            _told(await explainer.explain(dialect, asked, body if is_read else None), explainer)
         )
 
     return explain

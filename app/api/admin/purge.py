@@ -11,7 +11,7 @@ from app.api.admin.documents import asked, document_of, listed, refuse_unknown
 from app.core.errors import InvalidRequest
 from app.core.models import Clock
 from app.core.selectors import EVERYTHING, Near, Selector
-from app.dialects.chat_completions.request import JsonObject
+from app.dialects.strict_json import JsonObject
 from app.engine.operations import Operations
 
 _NAMES = ("tag", "model", "namespace")

@@ -21,8 +21,8 @@ from app.core.errors import EntryNotFound, InvalidAdminToken, InvalidRequest, Ro
 from app.core.metrics import Metrics
 from app.core.models import Clock, Kind, Outcome, StoredResponse
 from app.core.selectors import Selector
-from app.dialects.chat_completions.request import JsonObject
-from app.engine.lookup import SemanticCache
+from app.dialects.strict_json import JsonObject
+from app.engine.lookup import Lookup
 from app.engine.operations import Operations
 
 _USUAL_PAGE, _LARGEST_PAGE = 50, 1000
@@ -33,7 +33,7 @@ _logger = logging.getLogger("reprise.admin")
 
 
 def admin_routes(
-    cache: SemanticCache, operations: Operations, metrics: Metrics, clock: Clock, token: str
+    cache: Lookup, operations: Operations, metrics: Metrics, clock: Clock, token: str
 ) -> APIRouter:
     """Make the routes of operators. Without a token there are none."""
     api_keys = ApiKeys([token] if token else [])
@@ -62,7 +62,7 @@ class _Admin:
     """The endpoints."""
 
     def __init__(
-        self, cache: SemanticCache, operations: Operations, metrics: Metrics, clock: Clock
+        self, cache: Lookup, operations: Operations, metrics: Metrics, clock: Clock
     ) -> None:
         self._cache = cache
         self._curator = operations

@@ -23,7 +23,7 @@ from app.core.errors import (
 from app.core.models import Clock, Page
 from app.core.offload import by_size
 from app.core.selectors import Selector
-from app.dialects.chat_completions.request import JsonObject
+from app.dialects.strict_json import JsonObject
 from app.engine.operations import Fate, Operations
 from app.stores.portable import Portable, cursor_line, line_of, portable_of
 

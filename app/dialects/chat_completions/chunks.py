@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from app.core.errors import NotUnderstood
-from app.dialects.chat_completions.request import JsonObject
+from app.dialects.strict_json import JsonObject
 
 _ENVELOPE = frozenset({"id", "object", "created", "obfuscation"})
 # Never told in pieces, though some servers repeat them.

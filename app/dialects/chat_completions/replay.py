@@ -8,8 +8,9 @@ from app.core.errors import NotUnderstood
 from app.core.models import CacheStatus, Head, Replay
 from app.dialects import sse
 from app.dialects.chat_completions.chunks import chunks_of
-from app.dialects.chat_completions.request import DONE, ChatRequest, JsonObject, load_json
-from app.dialects.sse import Event
+from app.dialects.chat_completions.reader import DONE
+from app.dialects.sse import Event, EventParser
+from app.dialects.strict_json import JsonObject, load_json
 
 _JSON = b"application/json"
 _EVENT_STREAM = b"text/event-stream; charset=utf-8"
@@ -19,26 +20,41 @@ _LINE_ENDS = MappingProxyType({ord(end): f"\\u{ord(end):04x}" for end in "\x85\u
 
 def replay(
     completion: bytes,
-    chat: ChatRequest,
     status: CacheStatus,
-    *,
     completion_id: str,
     now: float,
+    *,
+    include_usage: bool | None,
 ) -> Replay:
-    """Render a completion as this request asks for it: `completion_id`, created `now`.
+    """Render a completion: `completion_id`, created `now`, in seconds since 1970.
 
-    `completion` is as in StoredResponse. Raises ValueError where it cannot be read.
+    `completion` is as in StoredResponse. `include_usage`: as a stream, with usage or without; None:
+    as a JSON document. Raises ValueError where it cannot be read.
     """
-    if chat.stream:
-        envelope = _envelope(completion_id, "chat.completion.chunk", int(now))
-        body = b"".join(_events(completion, envelope, include_usage=chat.include_usage))
-        media_type = _EVENT_STREAM
-    else:
-        envelope = _envelope(completion_id, "chat.completion", int(now))
-        body = _document(completion, envelope)
+    if include_usage is None:
+        body = _document(completion, _envelope(completion_id, "chat.completion", int(now)))
         media_type = _JSON
+    else:
+        envelope = _envelope(completion_id, "chat.completion.chunk", int(now))
+        body = b"".join(_events(completion, envelope, include_usage=include_usage))
+        media_type = _EVENT_STREAM
     headers = [(b"content-type", media_type), (b"content-length", b"%d" % len(body))]
     return Replay(Head(200, headers, status), body)
+
+
+class WithoutUsage:
+    """Leaves the usage out of a stream of chunks; what is not a chunk stays as it is."""
+
+    def __init__(self) -> None:
+        self._events = EventParser()
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what is to be sent of the next bytes. Raises UnicodeDecodeError."""
+        return b"".join(map(without_usage, self._events.feed(data)))
+
+    def flush(self) -> bytes:
+        """Return what is left at the clean end."""
+        return b"".join(map(without_usage, self._events.flush()))
 
 
 def without_usage(event: Event) -> bytes:

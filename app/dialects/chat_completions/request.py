@@ -1,105 +1,21 @@
-"""The slice of OpenAI's requests that we read, and JSON that cannot be misread.
+"""The slice of chat completion requests that we read.
 
-Chat completion requests: https://platform.openai.com/docs/api-reference/chat/create
+https://platform.openai.com/docs/api-reference/chat/create
 """
 
-import json
-import math
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
 from app.core.errors import NotUnderstood
-from app.core.models import Fullness
+from app.core.models import BypassReason, CacheStatus, Fullness, Replay
+from app.dialects.chat_completions import replay
+from app.dialects.chat_completions.reader import ChunksReader, DocumentReader
+from app.dialects.chat_completions.structured import structure_of
+from app.dialects.openai import NEUTRAL_FIELDS
+from app.dialects.strict_json import JsonObject, load_json
 
-JsonObject = dict[str, Any]
-
-DONE = "[DONE]"
-"""The data of the event that ends a stream of chunks."""
-
-
-def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        raise NotUnderstood("ambiguous-json")
-    return document
-
-
-def _finite(literal: str) -> float:
-    number = float(literal)
-    if math.isinf(number):
-        raise NotUnderstood("ambiguous-json")
-    return number
-
-
-def _ambiguous(_: str) -> NoReturn:
-    raise NotUnderstood("ambiguous-json")
-
-
-_DEEPEST = 200
-_MOST_PARTS = 50_000  # texts, names, arrays and objects; to parse so many takes up to 0.1 s
-_MOST_NUMBERS = 500_000  # to parse so many takes as long; embeddings requests have many tokens
-
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_object, parse_float=_finite, parse_constant=_ambiguous
-)
-
-
-def load_json(raw: bytes | str) -> Any:
-    """Parse JSON that every parser reads alike.
-
-    Raises NotUnderstood for what is not JSON (`not-json`), for what parsers read differently
-    (`ambiguous-json`): duplicate keys, NaN, infinite numbers, lone surrogates, and nesting that
-    some give up at (RFC 8259 §4, §6, §8.2, §9), and for what has too many parts (`too-complex`).
-    """
-    try:
-        text = raw if isinstance(raw, str) else raw.decode()
-        check_structure(text, _MOST_NUMBERS)
-        document = _DECODER.decode(text)
-        if text.count("[") + text.count("{") > _DEEPEST and _depth(document) > _DEEPEST:
-            raise NotUnderstood("ambiguous-json")
-        if _SURROGATE.search(text):  # the only way to a lone one
-            json.dumps(document, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise NotUnderstood("ambiguous-json") from None
-    except (ValueError, RecursionError):
-        raise NotUnderstood("not-json") from None
-    return document
-
-
-def check_structure(text: str, most_numbers: float = math.inf) -> None:
-    """Raise NotUnderstood (`too-complex`) for JSON that takes long to parse, whatever its length.
-
-    A parser makes an object of each part without letting go of the interpreter's lock, so that no
-    other thread runs. Strings are left out before the rest is counted: a long text full of commas
-    is one part. Exact for JSON; of anything else, exact as far as a parser gets.
-    """
-    if len(text) <= _MOST_PARTS:
-        return
-    plain = text.replace(r"\\", "").replace(r"\"", "") if "\\" in text else text
-    parts = plain.count('"') // 2
-    if parts <= _MOST_PARTS:
-        between = "".join(plain.split('"')[::2])
-        parts += between.count("[") + between.count("{")
-        if parts <= _MOST_PARTS and between.count(",") <= most_numbers:
-            return
-    raise NotUnderstood("too-complex")
-
-
-def _depth(document: object) -> int:
-    depth, level = 0, [document]
-    while level:
-        level = [
-            item
-            for value in level
-            if isinstance(value, list | dict)
-            for item in (value.values() if isinstance(value, dict) else value)
-        ]
-        depth += 1
-    return depth
+_TEXT = 0  # stands where the last user turn's text was: no text, and no valid content
 
 
 class Form(NamedTuple):
@@ -128,6 +44,8 @@ class ChatRequest:
     stream: bool
     include_usage: bool
 
+    conversation = "messages"
+
     @classmethod
     def parse(cls, body: bytes) -> "ChatRequest":
         """Read the body of a request.
@@ -152,6 +70,101 @@ class ChatRequest:
     def form(self) -> Form:
         """What makes the bytes of two answers to one question differ."""
         return Form(self.stream, self.stream and self.include_usage)
+
+    @property
+    def texts(self) -> Sequence[str] | None:
+        """The texts of the last user turn, which is the last message; None where all must match."""
+        last = self.messages[-1]
+        return texts_of(last.get("content")) if last["role"] == "user" else None
+
+    @property
+    def must_match(self) -> Mapping[str, Any]:
+        """The body without neutral fields and without the texts."""
+        skeleton = {n: v for n, v in self.document.items() if n not in NEUTRAL_FIELDS}
+        if self.texts is not None:
+            last = self.messages[-1]
+            content: Any = _TEXT
+            if isinstance(last["content"], list):
+                content = [{**part, "text": _TEXT} for part in last["content"]]
+            skeleton["messages"] = [*self.messages[:-1], {**last, "content": content}]
+        return skeleton
+
+    @property
+    def end_user(self) -> Sequence[Any]:
+        """What the body says of who asks."""
+        return [self.document.get("user"), self.document.get("safety_identifier")]
+
+    @property
+    def question(self) -> str:
+        """The text of the last user turn.
+
+        Empty after a tool's result: the answer is bound to that result, which is in the key.
+        """
+        for message in reversed(self.messages):
+            if message["role"] == "user":
+                return _text_of(message.get("content"))
+            if message["role"] in {"tool", "function"}:
+                break
+        return ""
+
+    def bypass_reason(self, max_temperature: float) -> BypassReason | None:
+        """Return why the request must not use the cache, or None."""
+        body = self.document
+        if body.get("store") not in (None, False):
+            return "store"
+        if body.get("web_search_options") is not None:
+            return "web-search"
+        if body.get("plugins") is not None:
+            return "plugins"
+        if self._uses_audio():
+            return "audio"
+        if self.temperature is not None and self.temperature > max_temperature:
+            return "temperature"
+        return None
+
+    def reader(self, *, is_stream: bool) -> ChunksReader | DocumentReader:
+        """Return what reads the answer: a stream of chunks or a JSON document."""
+        kind = ChunksReader if is_stream else DocumentReader
+        return kind(self.choices, structure_of(self.document), self.form.entitled)
+
+    def render(self, content: bytes, status: CacheStatus, *, nonce: str, now: float) -> Replay:
+        """Render a completion in the form asked for. Raises ValueError if it cannot be read."""
+        usage = self.include_usage if self.stream else None
+        return replay.replay(content, status, f"chatcmpl-{nonce}", now, include_usage=usage)
+
+    def narrowing(self, leader: object) -> replay.WithoutUsage | None:
+        """Return what makes this request's stream of the leader's: one that has more is cut."""
+        if not isinstance(leader, Form) or leader.entitled < self.form.entitled:
+            return None
+        return replay.WithoutUsage() if leader.stream and self.stream else None
+
+    def _uses_audio(self) -> bool:
+        modalities = self.document.get("modalities")
+        if self.document.get("audio") is not None:
+            return True
+        if modalities is not None and modalities != ["text"]:
+            return True
+        return any(m.get("audio") is not None or _has_audio_part(m) for m in self.messages)
+
+
+class ChatCompletions:
+    """The dialect of `POST /v1/chat/completions`."""
+
+    def parse(self, body: bytes) -> ChatRequest:
+        """Read the body of a request. Raises NotUnderstood."""
+        return ChatRequest.parse(body)
+
+
+def _has_audio_part(message: Mapping[str, Any]) -> bool:
+    content = message.get("content")
+    return isinstance(content, list) and any("audio" in part["type"] for part in content)
+
+
+def _text_of(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    return "\n".join(text for part in parts if isinstance(text := part.get("text"), str))
 
 
 def _unknown() -> NoReturn:

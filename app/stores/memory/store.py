@@ -52,10 +52,14 @@ class MemoryStore:
         )
         self.epoch = secrets.token_hex(8)
 
-    async def get(self, digest: str, *, peek: bool = False) -> StoredResponse | None:
+    async def get(self, digest: str) -> StoredResponse | None:
         """Give the response stored under an exact key, or None."""
         self._responses.expire()
-        return self._responses.peek(digest) if peek else self._responses.use(digest)
+        return self._responses.peek(digest)
+
+    def use(self, digest: str) -> None:
+        """Count an entry as used: it has answered."""
+        self._responses.use(digest)
 
     async def nearest(
         self,
@@ -63,24 +67,16 @@ class MemoryStore:
         embedding: Embedding,
         k: int,
         max_distance: float,
-        *,
-        peek: bool = False,
     ) -> list[Candidate]:
-        """Give up to `k` responses of a partition that are near enough, nearest first.
-
-        Only the first counts as used, if any.
-        """
+        """Give up to `k` responses of a partition that are near enough, nearest first."""
         self._responses.expire()
         if (known := self._partitions.get(partition)) is None:
             return []
-        candidates = [
+        return [
             Candidate(stored, distance)
             for digest, distance in await known.search(embedding, k, self._threads)
             if distance <= max_distance and (stored := self._responses.peek(digest))
         ]
-        if candidates and not peek:
-            self._responses.use(candidates[0].stored.id)
-        return candidates
 
     async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
         """Store a response in place of an older one; without embedding, for exact matches only."""

@@ -62,9 +62,13 @@ class SqliteStore:
         """What a purge replaces; what carries another one is not stored."""
         return self._memory.epoch
 
-    async def get(self, digest: str, *, peek: bool = False) -> StoredResponse | None:
+    async def get(self, digest: str) -> StoredResponse | None:
         """Give the response stored under an exact key, or None."""
-        return await self._memory.get(digest, peek=peek)
+        return await self._memory.get(digest)
+
+    def use(self, digest: str) -> None:
+        """Count an entry as used: it has answered."""
+        self._memory.use(digest)
 
     async def nearest(
         self,
@@ -72,11 +76,9 @@ class SqliteStore:
         embedding: Embedding,
         k: int,
         max_distance: float,
-        *,
-        peek: bool = False,
     ) -> list[Candidate]:
         """Give up to `k` responses of a partition that are near enough, nearest first."""
-        return await self._memory.nearest(partition, embedding, k, max_distance, peek=peek)
+        return await self._memory.nearest(partition, embedding, k, max_distance)
 
     async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
         """Store a response in place of an older one; without embedding, for exact matches only.

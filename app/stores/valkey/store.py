@@ -88,7 +88,10 @@ class ValkeyStore:
         """The token that was last seen in the server."""
         return self._generations.epoch
 
-    async def get(self, digest: str, *, peek: bool = False) -> StoredResponse | None:
+    def use(self, digest: str) -> None:
+        """Do nothing: the server itself decides what counts as used."""
+
+    async def get(self, digest: str) -> StoredResponse | None:
         """Give the response stored under an exact key, or None: one round trip.
 
         What counts as used is the server's affair.
@@ -112,8 +115,6 @@ class ValkeyStore:
         embedding: Embedding,
         k: int,
         max_distance: float,
-        *,
-        peek: bool = False,
     ) -> list[Candidate]:
         """Give up to `k` responses of a partition that are near enough, nearest first.
 

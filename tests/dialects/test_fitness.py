@@ -1,98 +1,13 @@
-import json
-import math
 from typing import Any
 
 import pytest
 
-from app.core.models import CacheKey, Candidate, StoredResponse
+from app.dialects.chat_completions import fitness
 from app.dialects.chat_completions.chunks import without_envelope
-from app.dialects.chat_completions.request import ChatRequest
 from app.dialects.chat_completions.structured import Structure, structure_of
-from app.rules import cacheability
-from app.rules.cacheability import Limits
-from app.rules.headers import CacheControl
 from tests.fakes import completion
 
-NOW = 1000.0
-LIMITS = Limits()
-STORED = StoredResponse(CacheKey("p", "d", "text"), "m", b"{}", NOW - 10, 60.0)
 TOOL_CALLS = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
-
-
-def chat(content: object = "Hello", **fields: Any) -> ChatRequest:
-    body = {"model": "m", "messages": [{"role": "user", "content": content}], **fields}
-    return ChatRequest.parse(json.dumps(body).encode())
-
-
-@pytest.mark.parametrize(
-    ("request_", "reason"),
-    [
-        (chat(), None),
-        (chat(store=False), None),
-        (chat(store=None), None),
-        (chat(store=True), "store"),
-        (chat(web_search_options={}), "web-search"),
-        (chat(web_search_options=None), None),
-        (chat(plugins=[{"id": "web"}]), "plugins"),
-        (chat(audio={"voice": "alloy"}), "audio"),
-        (chat(modalities=["text", "audio"]), "audio"),
-        (chat(modalities=["text"]), None),
-        (chat([{"type": "input_audio", "input_audio": {}}]), "audio"),
-        (chat([{"type": "audio_url", "audio_url": {}}]), "audio"),
-        (chat(temperature=1.0), None),
-        (chat(temperature=1.01), "temperature"),
-        (chat(temperature=2), "temperature"),
-    ],
-)
-def test_some_requests_must_not_use_the_cache(request_: ChatRequest, reason: str | None) -> None:
-    assert cacheability.bypass_reason(request_, CacheControl(), LIMITS) == reason
-
-
-def test_an_earlier_spoken_answer_is_audio_too() -> None:
-    messages = [
-        {"role": "assistant", "audio": {"id": "audio_1"}},
-        {"role": "user", "content": "Say it again."},
-    ]
-    spoken = ChatRequest.parse(json.dumps({"model": "m", "messages": messages}).encode())
-    assert cacheability.bypass_reason(spoken, CacheControl(), LIMITS) == "audio"
-
-
-def test_no_store_is_a_bypass() -> None:
-    assert cacheability.bypass_reason(chat(), CacheControl(no_store=True), LIMITS) == "no-store"
-
-
-def test_the_operator_sets_the_highest_temperature() -> None:
-    limits = Limits(max_temperature=0)
-    assert cacheability.bypass_reason(chat(temperature=0), CacheControl(), limits) is None
-    assert (
-        cacheability.bypass_reason(chat(temperature=0.1), CacheControl(), limits) == "temperature"
-    )
-
-
-@pytest.mark.parametrize(
-    ("distances", "near"),
-    [
-        ([], []),
-        ([0.1500001], []),
-        ([0.15], [0.15]),
-        ([0.12, 0.03, 0.2, 0.07], [0.03, 0.07, 0.12]),
-        ([-0.0000002], [-0.0000002]),
-        ([math.nan, 0.1], [0.1]),
-        ([-math.inf, 0.1], [0.1]),
-    ],
-)
-def test_what_is_within_the_bound_may_answer_nearest_first(
-    distances: list[float], near: list[float]
-) -> None:
-    candidates = [Candidate(STORED, distance) for distance in distances]
-    found = cacheability.candidates(candidates, LIMITS.max_distance)
-    assert [candidate.distance for candidate in found] == near
-
-
-def test_no_more_are_candidates_than_are_worth_reading() -> None:
-    candidates = [Candidate(STORED, 0.01 * place) for place in range(9, 0, -1)]
-    found = cacheability.candidates(candidates, 0.15)
-    assert [candidate.distance for candidate in found] == [0.01, 0.02, 0.03, 0.04]
 
 
 def answer(content: object = "Hi!", finish: str | None = "stop", **message: Any) -> dict[str, Any]:
@@ -142,7 +57,7 @@ def answer(content: object = "Hi!", finish: str | None = "stop", **message: Any)
     ],
 )
 def test_only_complete_answers_are_stored(document: dict[str, Any], reason: str | None) -> None:
-    assert cacheability.why_not_stored(document, 1) == reason
+    assert fitness.why_not_stored(document, 1) == reason
 
 
 JSON_ONLY = Structure(is_json=True)
@@ -204,12 +119,12 @@ def test_what_must_be_json_and_is_not_is_not_stored(
     document: dict[str, Any], structure: Structure, is_broken: bool
 ) -> None:
     expected = "invalid-json" if is_broken else None
-    assert cacheability.why_not_stored(document, 1, structure) == expected
+    assert fitness.why_not_stored(document, 1, structure) == expected
 
 
 def test_every_choice_that_must_be_json_is_read() -> None:
     choices = [answer("{}")["choices"][0], {**answer("{")["choices"][0], "index": 1}]
-    assert cacheability.why_not_stored({"choices": choices}, 2, JSON_ONLY) == "invalid-json"
+    assert fitness.why_not_stored({"choices": choices}, 2, JSON_ONLY) == "invalid-json"
 
 
 @pytest.mark.parametrize(
@@ -230,27 +145,25 @@ def test_every_choice_that_must_be_json_is_read() -> None:
 def test_what_a_request_says_of_the_structure_is_read(
     fields: dict[str, Any], structure: Structure
 ) -> None:
-    assert structure_of(chat(**fields).document) == structure
+    assert structure_of(fields) == structure
 
 
 def test_every_choice_that_was_asked_for_must_be_there() -> None:
     two = [{**answer()["choices"][0], "index": index} for index in (1, 0)]
-    assert cacheability.why_not_stored({"choices": two}, 2) is None
-    assert cacheability.why_not_stored({"choices": two}, 3) == "incomplete"
-    assert cacheability.why_not_stored({"choices": two[:1]}, 2) == "incomplete"
+    assert fitness.why_not_stored({"choices": two}, 2) is None
+    assert fitness.why_not_stored({"choices": two}, 3) == "incomplete"
+    assert fitness.why_not_stored({"choices": two[:1]}, 2) == "incomplete"
 
 
 @pytest.mark.parametrize("asked", [-1, 0, 2, 10**12])
 def test_how_many_were_asked_for_costs_nothing_and_empties_nothing(asked: int) -> None:
-    assert cacheability.why_not_stored(answer(), asked) == "incomplete"
-    assert cacheability.why_not_stored({"choices": []}, asked) == "incomplete"
+    assert fitness.why_not_stored(answer(), asked) == "incomplete"
+    assert fitness.why_not_stored({"choices": []}, asked) == "incomplete"
 
 
 def test_one_bad_choice_spoils_the_answer() -> None:
     bad = {**answer(finish="length")["choices"][0], "index": 1}
-    assert (
-        cacheability.why_not_stored({"choices": [*answer()["choices"], bad]}, 2) == "finish-reason"
-    )
+    assert fitness.why_not_stored({"choices": [*answer()["choices"], bad]}, 2) == "finish-reason"
 
 
 @pytest.mark.parametrize(
@@ -265,4 +178,4 @@ def test_one_bad_choice_spoils_the_answer() -> None:
 def test_an_answer_that_calls_a_tool_serves_the_same_question_only(
     document: dict[str, Any], exact_only: bool
 ) -> None:
-    assert cacheability.is_exact_only(document) is exact_only
+    assert fitness.is_exact_only(document) is exact_only

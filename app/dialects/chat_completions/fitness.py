@@ -1,0 +1,84 @@
+"""Whether a chat completion may be stored, and whom it may answer.
+
+Rules of this file: every no has a token that the documentation explains; when in doubt, no.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.core.models import DiscardReason
+from app.dialects.chat_completions.structured import Structure, has_broken_calls, has_broken_text
+from app.dialects.strict_json import JsonObject
+
+_FINISHED = frozenset({"stop", "tool_calls", "function_call"})
+_WHOLE = frozenset({None, "finish-reason", "refusal", "audio", "empty"})
+_FREE = Structure()
+
+
+def why_not_stored(
+    completion: JsonObject, choices: int, structure: Structure = _FREE
+) -> DiscardReason | None:
+    """Say why a completion must not be stored, or None if it may.
+
+    `choices` is how many were asked for: an answer with fewer is incomplete. `structure` is what
+    was asked for, too: an answer that does not parse would break every retry.
+    """
+    told = completion.get("choices")
+    if completion.get("error") is not None:
+        return "error"
+    if not isinstance(told, list) or not all(_is_choice(choice) for choice in told):
+        return "unknown-body"
+    if not told or len(told) != choices:
+        return "incomplete"
+    if {choice["index"] for choice in told} != set(range(len(told))):
+        return "incomplete"
+    for choice in told:
+        if reason := _why_not_choice(choice, structure):
+            return reason
+    return None
+
+
+def is_whole(reason: DiscardReason | None) -> bool:
+    """Tell whether an answer that is not stored for a reason may still go to all who asked."""
+    return reason in _WHOLE
+
+
+def _is_choice(choice: object) -> bool:
+    return (
+        isinstance(choice, dict)
+        and type(choice.get("index")) is int
+        and isinstance(choice.get("message"), dict)
+    )
+
+
+def _why_not_choice(choice: Mapping[str, Any], structure: Structure) -> DiscardReason | None:
+    message = choice["message"]
+    reason = choice.get("finish_reason")
+    if choice.get("error") is not None:
+        return "error"
+    if reason not in _FINISHED:
+        return "incomplete" if reason is None else "finish-reason"
+    if message.get("refusal"):
+        return "refusal"
+    if message.get("audio") is not None:
+        return "audio"
+    if _calls_a_tool(message):
+        return "invalid-json" if has_broken_calls(message, structure) else None
+    if reason != "stop":
+        return "incomplete"
+    if _is_empty(message.get("content")):
+        return "empty"
+    return "invalid-json" if has_broken_text(message, structure) else None
+
+
+def _is_empty(content: object) -> bool:
+    return not (content.strip() if isinstance(content, str) else content)
+
+
+def _calls_a_tool(message: Mapping[str, Any]) -> bool:
+    return bool(message.get("tool_calls")) or message.get("function_call") is not None
+
+
+def is_exact_only(completion: JsonObject) -> bool:
+    """Tell whether an answer may serve only the very same question: it calls a tool."""
+    return any(_calls_a_tool(choice["message"]) for choice in completion["choices"])

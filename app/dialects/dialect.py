@@ -1,0 +1,139 @@
+"""What a dialect is: all that the cache must know of one API, and the only place that knows it.
+
+A dialect parses a request, reads the answer to it as its bytes pass by, and renders a stored answer
+in whatever form a request asks for. It does no I/O and knows no clock.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from app.core.models import (
+    BypassReason,
+    CacheStatus,
+    DiscardReason,
+    Fullness,
+    Replay,
+    Whole,
+)
+from app.dialects.embeddings import EmbeddingsRequest
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an answer adds up to, in the one form that every other form is rendered from.
+
+    `content` is UTF-8 JSON. `unfit` says why it must not be stored, or is None; with `is_whole` it
+    may nevertheless go to others who ask the same meanwhile. `exact_only`: it answers the very
+    same request only.
+    """
+
+    content: bytes = field(repr=False)
+    fullness: Fullness = Fullness.ALL
+    unfit: DiscardReason | None = None
+    is_whole: bool = True
+    exact_only: bool = False
+
+    @property
+    def whole(self) -> Whole | None:
+        """What others who ask the same may have of it."""
+        return Whole(self.content, self.fullness) if self.is_whole else None
+
+
+class AnswerReader(Protocol, Generic[T_co]):
+    """Reads one answer. All methods raise NotUnderstood where it is not what the API defines."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the answer says itself that nothing more will come."""
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the body."""
+
+    def end(self) -> None:
+        """Take note of the body's clean end."""
+
+    def read(self) -> T_co:
+        """Return what the whole answer adds up to."""
+
+
+class StreamFilter(Protocol):
+    """Turns the stream that one request asked for into that of another one, as it arrives."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what is to be sent of the next bytes. Raises UnicodeDecodeError."""
+
+    def flush(self) -> bytes:
+        """Return what is left at the clean end."""
+
+
+class Form(Protocol):
+    """In what form an answer is asked for. Hashable: requests of one form get the same bytes."""
+
+    @property
+    def entitled(self) -> Fullness:
+        """How much of `usage` the upstream gives to a request of this form."""
+
+    def __hash__(self) -> int: ...
+
+    def __eq__(self, other: object, /) -> bool: ...
+
+
+class ParsedRequest(Protocol):
+    """A request of an API, as far as the cache must know it."""
+
+    @property
+    def model(self) -> str:
+        """The model that is asked."""
+
+    @property
+    def form(self) -> Form:
+        """In what form the answer is asked for."""
+
+    @property
+    def must_match(self) -> Mapping[str, Any]:
+        """The body without what cannot change the answer and without the `texts`."""
+
+    @property
+    def texts(self) -> Sequence[str] | None:
+        """What may be matched by meaning; None where all of the body must match exactly."""
+
+    @property
+    def conversation(self) -> str:
+        """The name of the field of `must_match` that holds the messages, the last one last."""
+
+    @property
+    def end_user(self) -> Sequence[Any]:
+        """What the body says of who asks, such as `user`."""
+
+    @property
+    def question(self) -> str:
+        """The text whose words say whether the answer is bound to its time; may be empty."""
+
+    def bypass_reason(self, max_temperature: float) -> BypassReason | None:
+        """Return why the request must not use the cache, or None."""
+
+    def reader(self, *, is_stream: bool) -> AnswerReader[Answer]:
+        """Return what reads the answer to this request: an event stream or a JSON document."""
+
+    def render(self, content: bytes, status: CacheStatus, *, nonce: str, now: float) -> Replay:
+        """Render a stored answer as this request asks for it.
+
+        `content` is that of an Answer. `nonce`, 32 hex digits, makes its id; `now` is its time in
+        seconds since 1970. Raises ValueError where the content cannot be read.
+        """
+
+    def narrowing(self, leader: object) -> StreamFilter | None:
+        """Return what makes this request's stream of that of another form; None if nothing can.
+
+        `leader` is the form of the other request, of whatever dialect.
+        """
+
+
+class Dialect(Protocol):
+    """One API."""
+
+    def parse(self, body: bytes) -> ParsedRequest | EmbeddingsRequest:
+        """Read the body of a request. Raises NotUnderstood."""

@@ -1,0 +1,14 @@
+"""What OpenAI's APIs have in common."""
+
+NEUTRAL_FIELDS = frozenset(
+    {
+        "metadata",
+        "prompt_cache_key",
+        "safety_identifier",
+        "service_tier",
+        "stream",
+        "stream_options",
+        "user",
+    }
+)
+"""Body fields that do not change the answer."""

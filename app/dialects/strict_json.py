@@ -1,0 +1,93 @@
+"""JSON that cannot be misread, and that does not take long to read."""
+
+import json
+import math
+import re
+from typing import Any, NoReturn
+
+from app.core.errors import NotUnderstood
+
+JsonObject = dict[str, Any]
+
+
+def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise NotUnderstood("ambiguous-json")
+    return document
+
+
+def _finite(literal: str) -> float:
+    number = float(literal)
+    if math.isinf(number):
+        raise NotUnderstood("ambiguous-json")
+    return number
+
+
+def _ambiguous(_: str) -> NoReturn:
+    raise NotUnderstood("ambiguous-json")
+
+
+_DEEPEST = 200
+_MOST_PARTS = 50_000  # texts, names, arrays and objects; to parse so many takes up to 0.1 s
+_MOST_NUMBERS = 500_000  # to parse so many takes as long; embeddings requests have many tokens
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_float=_finite, parse_constant=_ambiguous
+)
+
+
+def load_json(raw: bytes | str) -> Any:
+    """Parse JSON that every parser reads alike.
+
+    Raises NotUnderstood for what is not JSON (`not-json`), for what parsers read differently
+    (`ambiguous-json`): duplicate keys, NaN, infinite numbers, lone surrogates, and nesting that
+    some give up at (RFC 8259 §4, §6, §8.2, §9), and for what has too many parts (`too-complex`).
+    """
+    try:
+        text = raw if isinstance(raw, str) else raw.decode()
+        check_structure(text, _MOST_NUMBERS)
+        document = _DECODER.decode(text)
+        if text.count("[") + text.count("{") > _DEEPEST and _depth(document) > _DEEPEST:
+            raise NotUnderstood("ambiguous-json")
+        if _SURROGATE.search(text):  # the only way to a lone one
+            json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise NotUnderstood("ambiguous-json") from None
+    except (ValueError, RecursionError):
+        raise NotUnderstood("not-json") from None
+    return document
+
+
+def check_structure(text: str, most_numbers: float = math.inf) -> None:
+    """Raise NotUnderstood (`too-complex`) for JSON that takes long to parse, whatever its length.
+
+    A parser makes an object of each part without letting go of the interpreter's lock, so that no
+    other thread runs. Strings are left out before the rest is counted: a long text full of commas
+    is one part. Exact for JSON; of anything else, exact as far as a parser gets.
+    """
+    if len(text) <= _MOST_PARTS:
+        return
+    plain = text.replace(r"\\", "").replace(r"\"", "") if "\\" in text else text
+    parts = plain.count('"') // 2
+    if parts <= _MOST_PARTS:
+        between = "".join(plain.split('"')[::2])
+        parts += between.count("[") + between.count("{")
+        if parts <= _MOST_PARTS and between.count(",") <= most_numbers:
+            return
+    raise NotUnderstood("too-complex")
+
+
+def _depth(document: object) -> int:
+    depth, level = 0, [document]
+    while level:
+        level = [
+            item
+            for value in level
+            if isinstance(value, list | dict)
+            for item in (value.values() if isinstance(value, dict) else value)
+        ]
+        depth += 1
+    return depth

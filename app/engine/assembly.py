@@ -1,0 +1,72 @@
+"""The engine, put together over its dependencies."""
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from app.core.metrics import Metrics
+from app.core.models import Clock
+from app.core.ports import Upstream
+from app.engine.context import Context
+from app.engine.embeddings import EmbeddingsAnswerer
+from app.engine.explain import Explainer
+from app.engine.fetcher import Fetcher
+from app.engine.fleet import Fleet
+from app.engine.forwarder import Forwarder
+from app.engine.handler import Handler
+from app.engine.lookup import Lookup
+from app.engine.matcher import Matcher
+from app.engine.operations import Operations
+from app.engine.origin import Origin
+from app.engine.resilience import ResilientEmbedder
+from app.engine.resilient_store import ResilientEmbeddingStore, ResilientStore
+from app.engine.serving import Serving
+from app.rules.decisions import Policy
+
+_FARTHEST = 2.0  # no cosine distance is greater
+
+
+@dataclass(frozen=True, slots=True)
+class Dependencies:
+    """What the engine works with.
+
+    `inspector` decides as `matcher` does, and counts nothing: it explains. `mark` is that of
+    Operations.
+    """
+
+    store: ResilientStore
+    embeddings: ResilientEmbeddingStore
+    embedder: ResilientEmbedder
+    matcher: Matcher
+    inspector: Matcher
+    upstream: Upstream
+    fleet: Fleet
+    metrics: Metrics
+    clock: Clock
+    mark: str = ""
+
+
+class Engine:
+    """Everything that answers requests, explains answers, and looks after what is stored."""
+
+    def __init__(self, parts: Dependencies, policy: Policy) -> None:
+        context = Context(policy, parts.metrics, parts.clock)
+        self._parts = parts
+        self.lookup = Lookup(parts.store, parts.embedder, parts.matcher, context)
+        self.forwarder = Forwarder(parts.upstream, parts.metrics)
+        self.operations = Operations(parts.store, parts.embedder, policy.limits, parts.mark)
+        serving = Serving(self.lookup, context)
+        fetcher = Fetcher(self.forwarder, parts.metrics)
+        self._origin = Origin(self.lookup, serving, fetcher, parts.fleet, context)
+        self._embeddings = EmbeddingsAnswerer(parts.embeddings, fetcher, self.forwarder, context)
+        self.handler = Handler(self._origin, self._embeddings, self.forwarder, context)
+        inspecting = Lookup(parts.store, parts.embedder, parts.inspector, context, _FARTHEST)
+        self.explainer = Explainer(self.handler, inspecting, serving, self.operations, context)
+
+    async def aclose(self) -> None:
+        """Finish what is under way, then close all dependencies, the upstream last."""
+        async with AsyncExitStack() as stack:
+            for closing in (
+                *(self._parts.upstream, self.lookup, self._parts.embeddings, self._parts.fleet),
+                *(self._origin, self._embeddings, self.handler),
+            ):
+                stack.push_async_callback(closing.aclose)

@@ -1,0 +1,83 @@
+"""Asks the upstream once for all readers of a flight, and stores a copy: one way for every API."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from app.core.metrics import Metrics
+from app.core.models import CacheStatus, ClientRequest, DiscardReason, Head, Whole
+from app.core.ports import UpstreamResponse
+from app.dialects.dialect import AnswerReader
+from app.engine.flights import Flight
+from app.engine.forwarder import Forwarder, outgoing
+from app.engine.recorder import Recorder
+from app.engine.tee import tee
+from app.engine.write_order import WriteOrder, WriteTicket
+from app.rules.decisions import Recorded
+from app.rules.limits import Limits
+
+
+class Shareable(Protocol):
+    """An answer that others who asked the same may have."""
+
+    @property
+    def whole(self) -> Whole | None:
+        """What an answer in any other form can be made of, or None."""
+
+
+T = TypeVar("T", bound=Shareable)
+
+Watch = Callable[[UpstreamResponse], AsyncIterator[bytes]]
+"""Passes a body on as it arrives, and sees it pass by."""
+
+
+def watch_nothing(response: UpstreamResponse) -> AsyncIterator[bytes]:
+    """Pass a body on as it is."""
+    return aiter(response)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted(Generic[T]):
+    """What is asked of the upstream, and what becomes of the answer.
+
+    `names` are the exact keys under which it will be stored. `reader` returns what reads the
+    answer, told whether that is an event stream. `keep` stores an answer that was read to its end,
+    or returns why it does not; it is called at most once.
+    """
+
+    request: ClientRequest
+    status: CacheStatus
+    names: Collection[str]
+    limits: Limits
+    reader: Callable[[bool], AnswerReader[T]]
+    keep: Callable[[Recorded[T], WriteTicket], Awaitable[DiscardReason | None]]
+
+
+class Fetcher:
+    """Brings answers from the upstream to the readers of flights and into the store."""
+
+    def __init__(self, forwarder: Forwarder, metrics: Metrics) -> None:
+        self._forwarder = forwarder
+        self._not_stored = metrics.not_stored
+        self._order = WriteOrder()
+
+    async def fetch(self, wanted: Wanted[T], flight: Flight, watch: Watch = watch_nothing) -> None:
+        """Pass the upstream's answer on as it arrives; store it before its last bytes go on.
+
+        Raises UpstreamUnreachable, UpstreamTimeout or UpstreamInterrupted.
+        """
+        request = outgoing(wanted.request, identity=True)
+        with self._order.take(wanted.names) as ticket:
+            async with aclosing(await self._forwarder.send(request)) as response:
+                head = Head(response.status_code, response.headers, wanted.status)
+                recorder = Recorder(head, wanted.limits, wanted.reader)
+
+                async def keep(recorded: Recorded[T]) -> Whole | None:
+                    if reason := await wanted.keep(recorded, ticket):
+                        self._not_stored.labels(reason).inc()
+                    return recorded.answer.whole
+
+                await tee(flight, watch(response), head, recorder, keep)
+        if recorder.reason:
+            self._not_stored.labels(recorder.reason).inc()

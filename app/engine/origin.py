@@ -1,0 +1,164 @@
+"""Where answers come from that are not stored: the upstream, once for all who want the same.
+
+"All" are the callers of this proxy (a revalidation under way is followed) and of its fleet (who
+holds the lease of a key asks, the others wait for what is stored).
+"""
+
+from collections.abc import Hashable
+from dataclasses import replace
+
+from app.core.models import CacheStatus, DiscardReason
+from app.core.offload import by_size
+from app.dialects.dialect import Answer
+from app.engine.context import Context
+from app.engine.fetcher import Fetcher, Wanted, Watch, watch_nothing
+from app.engine.fleet import Fleet
+from app.engine.flights import Flight
+from app.engine.lookup import Lookup
+from app.engine.revalidation import Revalidations, follow
+from app.engine.serving import Served, Serving
+from app.engine.write_order import WriteTicket
+from app.rules import decisions
+from app.rules.decisions import Discard, Fetch, Found, Plan, Recorded, Serve
+from app.rules.key_parts import key_parts, parts_text
+
+_MOST_LOOKS = 3
+
+
+class Origin:
+    """Fetches the answers to plans, and stores them."""
+
+    def __init__(
+        self, lookup: Lookup, serving: Serving, fetcher: Fetcher, fleet: Fleet, context: Context
+    ) -> None:
+        self.lookup = lookup
+        self.serving = serving
+        self._fetcher = fetcher
+        self._fleet = fleet
+        self._keys = context.policy.keys
+        self._collapsed = context.metrics.collapsed
+        self._clock = context.clock
+        self._revalidations = Revalidations(context.limits.max_bytes, context.clock)
+
+    async def fetch_once(
+        self, plan: Plan, found: Found, status: CacheStatus, flight: Flight
+    ) -> None:
+        """Fetch an answer for the readers of a flight, unless somebody else is fetching it."""
+        # What is not stored, nobody else would find.
+        if plan.control.no_cache or found.failure or plan.limits.ttl <= 0:
+            await self._fetch(plan, found, status, flight)
+            return
+        if reader := self._revalidations.join(*self._name(plan)):
+            self._collapsed.inc()
+            await follow(flight, reader)
+            return
+        latest = found
+
+        async def look() -> Served | None:
+            nonlocal latest
+            latest = await self._look(plan, latest)
+            decision = decisions.after_exact(plan, latest, self._clock())
+            return await self.serve(plan, decision) if isinstance(decision, Serve) else None
+
+        lease = plan.key.digest + ("-plain" if plan.is_plain else "")
+        async with self._fleet.lead(lease, look, lambda: self.lookup.written(plan)) as lead:
+            if lead.found:
+                await lead.found.give(flight)
+            else:
+                await self._fetch(plan, latest, status, flight, lead.watch)
+
+    async def serve(self, plan: Plan, decision: Serve) -> Served | None:
+        """Render a stored response; behind a stale one a newer answer is fetched (RFC 5861 §3)."""
+        served = await self.serving.serve(plan, decision)
+        if served and decision.is_stale and not plan.control.only_if_cached and plan.limits.ttl > 0:
+            self._revalidations.begin(
+                *self._name(plan),
+                lambda flight: self._renew(plan, flight),
+                lambda: self._is_renewed(plan),
+            )
+        return served
+
+    def _name(self, plan: Plan) -> tuple[Hashable, Hashable]:
+        """Name what a revalidation fetches, and in what form the answer comes and is kept."""
+        kept_as = (plan.asked.ttl, plan.tagging.tags)
+        return (plan.key.digest, self.lookup.epoch), (plan.parsed.form, *kept_as)
+
+    async def _renew(self, plan: Plan, flight: Flight) -> None:
+        """Fetch a newer answer than a stale one, unless the store has one by now."""
+        found = await self._look(plan, self.lookup.nothing())
+        if (decision := self._fresh(plan, found)) and (
+            served := await self.serving.serve(plan, decision)
+        ):
+            await served.give(flight)
+            return
+        found = await self.lookup.embed(plan, found)
+        match decisions.unanswered(plan, found, self._clock()):
+            case Fetch(status):
+                await self._fetch(plan, found, status, flight)
+
+    async def _is_renewed(self, plan: Plan) -> bool:
+        return self._fresh(plan, await self._look(plan, self.lookup.nothing())) is not None
+
+    def _fresh(self, plan: Plan, found: Found) -> Serve | None:
+        decision = decisions.after_exact(plan, found, self._clock())
+        return decision if isinstance(decision, Serve) and not decision.is_stale else None
+
+    async def _look(self, plan: Plan, found: Found) -> Found:
+        """Look the very same request up anew; what is known beside it stays known."""
+        again = await self.lookup.exact(plan, self.lookup.nothing())
+        return replace(found, exact=again.exact)
+
+    async def _fetch(
+        self,
+        plan: Plan,
+        found: Found,
+        status: CacheStatus,
+        flight: Flight,
+        watch: Watch = watch_nothing,
+    ) -> None:
+        """Pass the upstream's answer on as it arrives, and keep a copy that may be stored."""
+        epoch = self.lookup.epoch  # of now: a purge while the answer is on its way defeats it
+
+        async def keep(recorded: Recorded[Answer], ticket: WriteTicket) -> DiscardReason | None:
+            return await self._keep(plan, found, recorded, epoch, ticket)
+
+        wanted = Wanted(
+            plan.request,
+            status,
+            [plan.key.digest],
+            plan.limits,
+            lambda is_stream: plan.parsed.reader(is_stream=is_stream),
+            keep,
+        )
+        await self._fetcher.fetch(wanted, flight, watch)
+
+    async def _keep(
+        self,
+        plan: Plan,
+        found: Found,
+        recorded: Recorded[Answer],
+        epoch: str,
+        ticket: WriteTicket,
+    ) -> DiscardReason | None:
+        """Store an answer if it may be; return why it was not."""
+        digest, seen = plan.key.digest, 0
+        for _ in range(_MOST_LOOKS):  # those who asked with other tags meanwhile keep them
+            if (latest := ticket.latest_kept(digest)) == seen:
+                break
+            seen = latest
+            found = await self._look(plan, found)
+        decision = decisions.after_upstream(plan, found, recorded, epoch, self._clock())
+        if isinstance(decision, Discard):
+            return decision.reason
+        work = lambda: key_parts(plan.request, plan.parsed, self._keys)  # noqa: E731
+        parts = await by_size(plan.size, work)
+        if not ticket.may_keep(digest):
+            return "superseded"
+        self.lookup.store(
+            replace(decision, stored=replace(decision.stored, parts=parts_text(parts)))
+        )
+        return None
+
+    async def aclose(self) -> None:
+        """Finish what is being fetched behind answers that have been served."""
+        await self._revalidations.aclose()

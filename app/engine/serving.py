@@ -1,0 +1,54 @@
+"""Stored responses rendered as requests ask for them."""
+
+import random
+from dataclasses import dataclass
+
+from app.core.models import CacheStatus, Replay, Whole
+from app.core.offload import by_size
+from app.engine.context import Context
+from app.engine.flights import Flight
+from app.engine.lookup import Lookup
+from app.rules.decisions import Plan, Serve
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A stored response that answers, rendered."""
+
+    decision: Serve
+    replay: Replay
+
+    async def give(self, flight: Flight) -> None:
+        """Answer all readers of a flight with it."""
+        stored = self.decision.stored
+        flight.begin(self.replay.head)
+        flight.settle(Whole(stored.completion, stored.fullness))
+        await flight.write(self.replay.body)
+
+
+class Serving:
+    """Renders what was decided to be served, and counts what each entry has answered."""
+
+    def __init__(self, lookup: Lookup, context: Context) -> None:
+        self._lookup = lookup
+        self._failures = context.metrics.failures.labels("store")
+        self._clock = context.clock
+
+    async def serve(self, plan: Plan, decision: Serve) -> Served | None:
+        """Render a stored response and count it; None if it cannot be read, which is a miss."""
+        replay = await self.render(plan, decision.stored.completion, decision.status)
+        if replay is None:
+            self._failures.inc()
+            return None
+        self._lookup.note_served(decision.stored, decision.status.distance)
+        return Served(decision, replay)
+
+    async def render(self, plan: Plan, content: bytes, status: CacheStatus) -> Replay | None:
+        """Render an answer as a request asks for it, or return None if it cannot be read."""
+        nonce, now = f"{random.getrandbits(128):032x}", self._clock()
+        try:
+            return await by_size(
+                len(content), lambda: plan.parsed.render(content, status, nonce=nonce, now=now)
+            )
+        except ValueError:
+            return None

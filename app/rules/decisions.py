@@ -1,0 +1,351 @@
+"""What happens to a request next: each step's decision as a value that says why.
+
+    admit           -> Bypass | Plan | BatchPlan   parse, cacheability, key, limits
+    after_exact     -> Serve | Refuse | Join
+    after_search    -> Serve | Refuse | Fetch
+    after_upstream  -> Store | Discard
+
+All are pure: `now` is an argument, in seconds since 1970. The engine matches on the values;
+`/cache/explain` prints them.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
+
+from app.core.errors import Failure, NotUnderstood
+from app.core.models import (
+    BypassReason,
+    CacheKey,
+    CacheStatus,
+    Candidate,
+    ClientRequest,
+    DiscardReason,
+    Embedding,
+    Forward,
+    Fullness,
+    Header,
+    Outcome,
+    StoredResponse,
+    Verdict,
+)
+from app.core.tags import UNTAGGED, Tagging, tagging_of
+from app.dialects.dialect import Answer, Dialect, ParsedRequest
+from app.dialects.embeddings import EmbeddingsRequest
+from app.rules import freshness
+from app.rules.directives import Directives, directives
+from app.rules.headers import CacheControl, credentials
+from app.rules.key import KeyRules, build_embedding_keys, build_key
+from app.rules.limits import Limits, nearest_within
+from app.rules.time_bound import TimeBound
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a deployment decides about requests."""
+
+    keys: KeyRules
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A request that may use the cache, and on which terms.
+
+    `size` is that of its body, in bytes. `control` is what it asks for, bound to time where its
+    question is; `asked` as it came. `limits` are its own, `max_distance` is cosine. Its answer
+    serves nobody from `ends_at` on, whatever its lifetime.
+    """
+
+    request: ClientRequest
+    parsed: ParsedRequest
+    size: int
+    key: CacheKey
+    control: CacheControl
+    asked: Directives
+    tagging: Tagging
+    limits: Limits
+    max_distance: float
+    ends_at: float = math.inf
+
+    @property
+    def credentials(self) -> Sequence[Header]:
+        """The header lines that say who asks."""
+        return credentials(self.request.headers)
+
+    @property
+    def entitled(self) -> Fullness:
+        """How much of `usage` the upstream would give to this request."""
+        return self.parsed.form.entitled
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it asks for no `usage`: it may follow those who do, but not the other way."""
+        return self.entitled is Fullness.PLAIN
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPlan:
+    """An embeddings request that may use the cache: each input has an exact key of its own."""
+
+    request: ClientRequest
+    parsed: EmbeddingsRequest
+    control: CacheControl
+    limits: Limits
+    digests: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the look-up of one request has found so far.
+
+    `exact` is stored under the very key, whether it may serve or not. `candidates` come nearest
+    first, `verdicts` are about those that were judged, `chosen` is the one that may serve.
+    `failure` names the part of the cache that failed. The store may still cost `seconds_left`.
+    """
+
+    seconds_left: float
+    exact: StoredResponse | None = None
+    embedding: Embedding | None = field(default=None, repr=False)
+    candidates: Sequence[Candidate] | None = None
+    verdicts: Sequence[Verdict] = ()
+    chosen: Candidate | None = None
+    failure: Failure | None = None
+
+    @property
+    def carried(self) -> Tagging:
+        """The tags of the entry whose place the answer will take."""
+        return self.exact.tagging if self.exact else UNTAGGED
+
+
+@dataclass(frozen=True, slots=True)
+class Bypass:
+    """Send the request past the cache."""
+
+    reason: BypassReason
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """Answer with a stored response; `status` says how it was found and how fresh it is."""
+
+    stored: StoredResponse
+    status: CacheStatus
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether a newer answer is worth fetching."""
+        return self.status.outcome is Outcome.STALE
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Answer 504: the client wants a stored response only, and none may serve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Join whoever is looking the same up or fetching it, or be the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Ask the upstream; `status` says why."""
+
+    status: CacheStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Store an answer; without `embedding`, for the very same request only."""
+
+    stored: StoredResponse
+    embedding: Embedding | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Do not store an answer."""
+
+    reason: DiscardReason
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded(Generic[T]):
+    """An answer that was read to its end, and its lifetimes in seconds."""
+
+    answer: T
+    freshness_lifetime: float
+    stale_lifetime: float
+
+
+def admit(
+    dialect: Dialect, request: ClientRequest, body: bytes, policy: Policy
+) -> Bypass | Plan | BatchPlan:
+    """Decide whether a request may use the cache, and on which terms."""
+    asked = directives(request.headers)
+    try:
+        parsed = dialect.parse(body)
+    except NotUnderstood as unknown:
+        return Bypass(unknown.detail)
+    if asked.control.no_store:
+        return Bypass("no-store")
+    if reason := parsed.bypass_reason(policy.limits.max_temperature):
+        return Bypass(reason)
+    if (tagging := tagging_of(request.headers)) is None:
+        return Bypass("labels")
+    limits = freshness.limits_for(policy.limits, asked.ttl)
+    if isinstance(parsed, EmbeddingsRequest):
+        keys = build_embedding_keys(request, parsed, policy.keys)
+        return BatchPlan(request, parsed, asked.control, limits, keys)
+    return Plan(
+        request=request,
+        parsed=parsed,
+        size=len(body),
+        key=build_key(request, parsed, policy.keys),
+        control=asked.control,
+        asked=asked,
+        tagging=tagging,
+        limits=limits,
+        max_distance=_strictest(limits.max_distance, asked.max_distance),
+    )
+
+
+def _strictest(most: float, asked: float | None) -> float:
+    return most if asked is None else min(most, asked)
+
+
+def bound_to_time(plan: Plan, bound: TimeBound, now: float) -> Plan:
+    """Return a plan on the terms of what its question is bound to."""
+    if not bound:
+        return plan
+    return replace(
+        plan,
+        control=freshness.bound(plan.control, bound, plan.limits, now),
+        limits=freshness.limits_for(plan.limits, None, bound),
+        ends_at=freshness.ends_at(bound, now),
+    )
+
+
+def after_exact(plan: Plan, found: Found, now: float) -> Serve | Refuse | Join:
+    """Decide what answers once the very same request has been looked up."""
+    if served := _exact(plan, found, now):
+        return served
+    if plan.control.only_if_cached and plan.key.text is None:
+        return Refuse()
+    return Join()
+
+
+def after_search(plan: Plan, found: Found, now: float) -> Serve | Refuse | Fetch:
+    """Decide what answers once both the request and its meaning have been looked up."""
+    if served := _exact(plan, found, now):
+        return served
+    if chosen := found.chosen:
+        distance = max(0.0, chosen.distance)
+        return Serve(chosen.stored, CacheStatus.hit(chosen.stored, now, distance))
+    return unanswered(plan, found, now)
+
+
+def unanswered(plan: Plan, found: Found, now: float) -> Refuse | Fetch:
+    """Decide what happens where nothing stored may serve."""
+    control = plan.control
+    if control.only_if_cached:
+        return Refuse()
+    forward: Forward = "stale" if has_stale(plan, found, now) else "miss"
+    if control.no_cache:
+        forward = "request"
+    return Fetch(CacheStatus.miss(plan.key.digest, forward=forward, detail=found.failure))
+
+
+def in_place_of_failure(plan: Plan, found: Found, now: float) -> Serve | None:
+    """Decide what stands in for an upstream that failed (RFC 5861 §4)."""
+    stored, distance = found.exact, None
+    if stored is None or not (
+        is_for(plan, stored) and freshness.may_stand_in(stored, plan.control, plan.limits, now)
+    ):
+        if found.chosen is None:
+            return None
+        stored, distance = found.chosen.stored, max(0.0, found.chosen.distance)
+    return Serve(stored, CacheStatus.hit(stored, now, distance))
+
+
+def _exact(plan: Plan, found: Found, now: float) -> Serve | None:
+    stored = found.exact
+    if stored is None or not is_for(plan, stored) or not may_serve(plan, stored, now):
+        return None
+    return Serve(stored, CacheStatus.hit(stored, now, None))
+
+
+def has_stale(plan: Plan, found: Found, now: float) -> bool:
+    """Whether the very same request has an answer, but a stale one."""
+    stored = found.exact
+    return stored is not None and is_for(plan, stored) and not stored.is_fresh(now)
+
+
+def may_serve(plan: Plan, stored: StoredResponse, now: float) -> bool:
+    """Whether a stored response is fresh enough for a request, or stale and allowed to serve."""
+    return freshness.may_answer(stored, plan.control, now) or freshness.may_answer_stale(
+        stored, plan.control, plan.limits, now
+    )
+
+
+def is_for(plan: Plan, stored: StoredResponse) -> bool:
+    """Whether an entry has all tags of a request, and the `usage` that it is entitled to."""
+    return stored.tagging.cover(plan.tagging) and stored.fullness >= plan.entitled
+
+
+def rounds(plan: Plan, candidates: Sequence[Candidate], now: float) -> list[list[Candidate]]:
+    """Return which candidates may answer, nearest first: fresh ones, then those that may be stale.
+
+    A stale one answers only if no fresh one does, whatever the distance.
+    """
+    fresh, stale = list[Candidate](), list[Candidate]()
+    for candidate in _reworded(plan, candidates):
+        if freshness.may_answer(candidate.stored, plan.control, now):
+            fresh.append(candidate)
+        elif freshness.may_answer_stale(candidate.stored, plan.control, plan.limits, now):
+            stale.append(candidate)
+    near = (nearest_within(part, plan.max_distance) for part in (fresh, stale))
+    return [part for part in near if part]
+
+
+def standing_in(plan: Plan, candidates: Sequence[Candidate], now: float) -> list[list[Candidate]]:
+    """Return which candidates may stand in for an upstream that failed, nearest first."""
+    usable = [
+        candidate
+        for candidate in _reworded(plan, candidates)
+        if freshness.may_stand_in(candidate.stored, plan.control, plan.limits, now)
+    ]
+    near = nearest_within(usable, plan.max_distance)
+    return [near] if near else []
+
+
+def _reworded(plan: Plan, candidates: Sequence[Candidate]) -> list[Candidate]:
+    return [c for c in candidates if is_for(plan, c.stored) and not c.stored.is_disputed]
+
+
+def after_upstream(
+    plan: Plan, found: Found, recorded: Recorded[Answer], epoch: str, now: float
+) -> Store | Discard:
+    """Decide what becomes of an answer that was read to its end."""
+    answer = recorded.answer
+    if answer.unfit:
+        return Discard(answer.unfit)
+    left = plan.ends_at - now
+    if left <= 0:
+        return Discard("out-of-date")
+    stored = StoredResponse(
+        key=plan.key,
+        model=plan.parsed.model,
+        completion=answer.content,
+        stored_at=now,
+        freshness_lifetime=min(recorded.freshness_lifetime, left),
+        stale_lifetime=recorded.stale_lifetime,
+        epoch=epoch,
+        tagging=plan.tagging.joined(found.carried),
+        fullness=answer.fullness,
+    )
+    return Store(stored, None if answer.exact_only else found.embedding)

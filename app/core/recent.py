@@ -28,5 +28,6 @@ class Recent(Generic[K, V]):
     def keep(self, key: K, value: V) -> None:
         """Remember a value."""
         self._values[key] = value
+        self._values.move_to_end(key)
         if len(self._values) > self._most:
             self._values.popitem(last=False)

@@ -3,11 +3,12 @@
 Nothing of it goes to the store, so that an exact hit costs no write.
 """
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from app.core.models import StoredResponse
+from app.core.recent import Recent
 
 _ENTRIES = 10_000  # the latest that have answered
 _DISTANCES = 10
@@ -34,22 +35,19 @@ class HitCount:
 
 
 class HitCounts:
-    """The tallies of the entries that have answered lately."""
+    """The counts of the entries that have answered lately."""
 
     def __init__(self) -> None:
-        self._tallies: OrderedDict[str, HitCount] = OrderedDict()  # least recently used first
+        self._counts: Recent[str, HitCount] = Recent(_ENTRIES)
 
     def note(self, stored: StoredResponse, distance: float | None) -> None:
         """Take note that an entry has answered."""
-        tally = self._tallies[stored.id] = self.of(stored)
-        tally.add(distance)
-        self._tallies.move_to_end(stored.id)
-        if len(self._tallies) > _ENTRIES:
-            self._tallies.popitem(last=False)
+        count = self.of(stored)
+        count.add(distance)
+        self._counts.keep(stored.id, count)
 
     def of(self, stored: StoredResponse) -> HitCount:
-        """Give the tally of an entry; an answer that has taken another one's place has its own."""
-        known = self._tallies.get(stored.id)
-        return (
-            known if known and known.stored_at == stored.stored_at else HitCount(stored.stored_at)
-        )
+        """Return the count of an entry; an answer that has replaced another one has its own."""
+        known = self._counts.get(stored.id)
+        is_same = known is not None and known.stored_at == stored.stored_at
+        return known if known and is_same else HitCount(stored.stored_at)

@@ -7,12 +7,12 @@ not asked by everyone who is served.
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from app.core.models import Clock
+from app.core.recent import Recent
 from app.engine.flights import Fill, Flight, Reader, see_out
 from app.rules.freshness import is_failure
 
@@ -40,7 +40,7 @@ class Revalidations:
         self._window = window
         self._clock = clock
         self._under_way: dict[Hashable, _Refresh] = {}
-        self._resting: OrderedDict[Hashable, float] = OrderedDict()  # and until when
+        self._resting: Recent[Hashable, float] = Recent(_MOST_RESTING)  # and until when
 
     def begin(self, name: Hashable, form: Hashable, fill: Fill, is_renewed: IsRenewed) -> None:
         """Begin to fetch, and return at once, unless that is under way or has just failed.
@@ -49,7 +49,7 @@ class Revalidations:
         """
         if name in self._under_way or len(self._under_way) >= _MOST:
             return
-        if self._resting.get(name, 0.0) > self._clock():
+        if (self._resting.get(name) or 0.0) > self._clock():
             return
         flight = Flight(fill, self._window, form=form)
         task = asyncio.create_task(self._see_to_its_end(name, flight.join(), is_renewed))
@@ -83,10 +83,7 @@ class Revalidations:
 
     def _failed(self, name: Hashable, how: str) -> None:
         _logger.warning("a refresh failed: %s", how)
-        self._resting[name] = self._clock() + _REST
-        self._resting.move_to_end(name)
-        if len(self._resting) > _MOST_RESTING:
-            self._resting.popitem(last=False)
+        self._resting.keep(name, self._clock() + _REST)
 
 
 async def follow(flight: Flight, reader: Reader) -> None:

@@ -151,9 +151,9 @@ class FakeStore:
         await self._enter("delete")
         return await self.memory.delete(*digests)
 
-    async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
-        await self._enter("feedback")
-        return await self.memory.feedback(digest, correct=correct)
+    async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
+        await self._enter("mark")
+        return await self.memory.mark(stored, standing)
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
         await self._enter("scan")

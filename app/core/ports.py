@@ -66,8 +66,8 @@ class StoreOperations(Protocol):
     async def delete(self, *digests: str) -> int:
         """Remove the responses stored under exact keys; tell how many there were."""
 
-    async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
-        """Take note of what somebody says of an answer; None if there is none under the key."""
+    async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
+        """Change how far an entry is trusted; return whether it was still as it was read."""
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
         """Give up to `limit` stored responses, from an earlier page's cursor on; empty: the first.

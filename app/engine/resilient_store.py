@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from app.core.defects import log_defect
 from app.core.errors import DependencyUnavailable
-from app.core.feedback import Standing
+from app.core.feedback import Standing, standing_after
 from app.core.metrics import Metrics
 from app.core.models import (
     CacheKey,
@@ -186,7 +186,7 @@ class ResilientStore:
     async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
         """Take note of what somebody says of an answer; None if there is none."""
         await self._writes.finished([digest])
-        return await self._administer(lambda: self._store.feedback(digest, correct=correct))
+        return await self._administer(lambda: judged(self._store, digest, correct=correct))
 
     async def restore(self, stored: StoredResponse, embedding: Embedding | None) -> None:
         """Store a response and wait until that is done."""
@@ -217,6 +217,18 @@ class ResilientStore:
 
     async def _administer(self, work: Callable[[], Awaitable[T]]) -> T:
         return await self._administering.call(work, Budget(_ADMIN_SECONDS))
+
+
+async def judged(store: WholeStore, digest: str, *, correct: bool) -> Standing | None:
+    """Write down what follows from a caller's word on an answer; None if there is no such answer.
+
+    Two who speak at once are two: where the entry has changed since it was read, it is read again.
+    """
+    while (stored := await store.get(digest)) is not None:
+        standing = standing_after(is_disputed=stored.is_disputed, correct=correct)
+        if await store.mark(stored, standing):
+            return standing
+    return None
 
 
 class ResilientEmbeddingStore:

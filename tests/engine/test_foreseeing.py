@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from app.core.errors import NotCached
 from app.core.models import CacheStatus, Header, Outcome
 from app.engine.explain import Explanation
+from app.engine.resilient_store import judged
 from tests.asking import Ask, body_of
 from tests.bench import Bench, read, settle
 from tests.fakes import FakeResponse, FakeVerifier, ManualClock, completion, embedding_of
@@ -140,7 +141,7 @@ class World:
     async def blame(self, place: int) -> None:
         entries = (await self.bench.store.memory.scan("", 100)).entries
         for stored in entries[place : place + 1]:
-            await self.bench.store.memory.feedback(stored.id, correct=False)
+            await judged(self.bench.store.memory, stored.id, correct=False)
 
     def turn(self, failing: frozenset[str]) -> None:
         parts: tuple[Any, ...] = (self.bench.store, self.bench.embedder, self.verifier)

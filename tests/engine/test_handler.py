@@ -8,6 +8,7 @@ from app.core.errors import NotCached, UpstreamInterrupted
 from app.core.models import Header, Replay
 from app.dialects.chat_completions.chunks import without_envelope
 from app.rules.headers import cache_status_value
+from app.stores.memory.store import MemoryStore
 from tests.bench import Bench, content, gate, read, settle
 from tests.fakes import (
     FakeResponse,
@@ -333,3 +334,17 @@ async def test_a_large_answer_is_read_off_the_event_loop_and_stored() -> None:
     assert body == large
     await settle()
     assert (await bench.status()).startswith("hit")
+
+
+@pytest.mark.parametrize("again", ["valkey what", "valkey is what"])
+async def test_what_answers_counts_as_used_and_what_is_only_found_does_not(again: str) -> None:
+    bench = Bench()
+    bench.store.memory = MemoryStore(2, bench.clock, lambda _kind, _reason: None)
+    for text in ("valkey what", "pasta how"):
+        await bench.status(text)
+        await settle()
+    assert (await bench.status(again)).startswith("hit")
+    await bench.status("tea when")  # takes the place of the least recently used
+    await settle()
+    assert (await bench.status("valkey what")).startswith("hit")
+    assert (await bench.status("pasta how")).startswith("fwd=miss")

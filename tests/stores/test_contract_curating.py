@@ -11,6 +11,7 @@ from app.core.models import (
 )
 from app.core.ports import WholeStore
 from app.core.selectors import EVERYTHING, Near, Selector
+from app.engine.resilient_store import judged
 from tests.fakes import ManualClock
 from tests.stores.every_store import EAST, embedding, entry, ids, labelled, towards
 
@@ -182,16 +183,16 @@ async def test_a_wrong_answer_is_disputed_first_and_goes_then(
 ) -> None:
     await store.put(entry(clock), EAST)
     clock.advance(10)
-    assert await store.feedback("p1-a", correct=False) is Standing.EXACT_ONLY
+    assert await judged(store, "p1-a", correct=False) is Standing.EXACT_ONLY
     disputed = await store.get("p1-a")
     assert disputed == replace(entry(clock), stored_at=clock.now - 10, is_disputed=True)
     (candidate,) = await store.nearest("p1", EAST, 4, 2.0)
     assert candidate.stored.is_disputed
-    assert await store.feedback("p1-a", correct=False) is Standing.REMOVED
+    assert await judged(store, "p1-a", correct=False) is Standing.REMOVED
     assert await store.get("p1-a") is None
     assert list(await store.nearest("p1", EAST, 4, 2.0)) == []
     for correct in (True, False):
-        assert await store.feedback("p1-a", correct=correct) is None
+        assert await judged(store, "p1-a", correct=correct) is None
 
 
 async def test_an_answer_that_is_right_after_all_is_trusted_again(
@@ -199,8 +200,8 @@ async def test_an_answer_that_is_right_after_all_is_trusted_again(
 ) -> None:
     await store.put(entry(clock), EAST)
     for _ in range(3):
-        assert await store.feedback("p1-a", correct=False) is Standing.EXACT_ONLY
-        assert await store.feedback("p1-a", correct=True) is Standing.TRUSTED
+        assert await judged(store, "p1-a", correct=False) is Standing.EXACT_ONLY
+        assert await judged(store, "p1-a", correct=True) is Standing.TRUSTED
         assert await store.get("p1-a") == entry(clock)
         assert len(await store.nearest("p1", EAST, 4, 2.0)) == 1
 
@@ -209,7 +210,7 @@ async def test_two_who_call_an_answer_wrong_at_once_are_two(
     store: WholeStore, clock: ManualClock
 ) -> None:
     await store.put(entry(clock), EAST)
-    said = await asyncio.gather(*(store.feedback("p1-a", correct=False) for _ in range(3)))
+    said = await asyncio.gather(*(judged(store, "p1-a", correct=False) for _ in range(3)))
     assert set(said) == {Standing.EXACT_ONLY, Standing.REMOVED, None}
     assert await store.get("p1-a") is None
 
@@ -220,7 +221,7 @@ async def test_judging_does_not_prolong_life_and_a_new_answer_is_trusted(
     await store.put(entry(clock, "a"), EAST)
     await store.put(entry(clock, "b"), EAST)
     for name in ("a", "b"):
-        await store.feedback(f"p1-{name}", correct=False)
+        await judged(store, f"p1-{name}", correct=False)
     clock.advance(59)
     await store.put(entry(clock, "b"), EAST)
     clock.advance(1)

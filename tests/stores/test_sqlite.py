@@ -19,6 +19,7 @@ from app.core.feedback import Standing
 from app.core.models import CacheKey, Counts, EmbeddingModel, Kind
 from app.core.ports import WholeStore
 from app.core.tags import Tagging
+from app.engine.resilient_store import judged
 from app.stores.memory.store import MemoryStore
 from app.stores.sqlite.store import SqliteStore
 from benchmarks.kill_9 import Acknowledged, losses, run_round
@@ -161,7 +162,7 @@ async def test_what_gave_way_leaves_the_file_too(restarts: Restarts) -> None:
     async with restarts.store(max_entries=3) as store:
         for name in "abc":
             await store.put(entry(restarts.clock, name), EAST)
-        await store.get("p1-a")
+        store.use("p1-a")
         await store.put(entry(restarts.clock, "d"), EAST)
         await store.put(entry(restarts.clock, "e"), EAST)
     assert restarts.evictions == ["chat_completion lru"] * 2
@@ -369,7 +370,7 @@ async def test_an_earlier_turn_and_what_was_judged_survive_a_restart(restarts: R
         await store.put(entry(restarts.clock, "a", epoch=before, tagging=labels), EAST)
         await store.put_embeddings([replace(embedding(restarts.clock), epoch=before)])
         await store.advance_epoch()
-        assert await store.feedback("p1-a", correct=False) is Standing.EXACT_ONLY
+        assert await judged(store, "p1-a", correct=False) is Standing.EXACT_ONLY
         epoch = store.epoch
     async with restarts.store() as store:
         assert store.epoch == epoch
@@ -378,7 +379,7 @@ async def test_an_earlier_turn_and_what_was_judged_survive_a_restart(restarts: R
         assert near.stored == entry(restarts.clock, "a", tagging=labels, is_disputed=True)
         await store.put(entry(restarts.clock, "late", epoch=before), EAST)
         assert await store.get("p1-late") is None
-        assert await store.feedback("p1-a", correct=False) is Standing.REMOVED
+        assert await judged(store, "p1-a", correct=False) is Standing.REMOVED
     assert restarts.rows() == 1  # the embedding
 
 
@@ -388,7 +389,7 @@ async def test_an_answer_that_is_replaced_while_the_old_one_is_judged_stays(
     newer = entry(restarts.clock, stored_at=restarts.clock.now + 1, completion=b"newer")
     async with restarts.store() as store:
         await store.put(entry(restarts.clock), EAST)
-        await asyncio.gather(store.put(newer, EAST), store.feedback("p1-a", correct=False))
+        await asyncio.gather(store.put(newer, EAST), judged(store, "p1-a", correct=False))
         assert await store.get("p1-a") == newer
     async with restarts.store() as store:
         assert await store.get("p1-a") == newer

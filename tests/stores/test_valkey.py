@@ -11,6 +11,7 @@ from app.core.feedback import Standing
 from app.core.models import Counts, EmbeddingModel, StoredEmbedding
 from app.core.selectors import Near, Selector
 from app.core.tags import Tagging
+from app.engine.resilient_store import judged
 from app.stores.valkey.client import Command, Reply, Server
 from app.stores.valkey.keys import Keys
 from tests.stores.valkey_fleet import EAST, KEYS, Fleet, entry, fleet_on, names, towards, until
@@ -85,11 +86,11 @@ async def test_what_one_proxy_is_told_is_wrong_the_other_does_not_reword(fleet: 
     one, other = await fleet.store(), await fleet.store()
     await one.put(entry("a"), EAST)
     left = await fleet.by_hand.pttl(KEYS.entry(1, "a"))
-    assert await other.feedback("a", correct=False) is Standing.EXACT_ONLY
+    assert await judged(other, "a", correct=False) is Standing.EXACT_ONLY
     (candidate,) = await one.nearest("p1", EAST, 4, 2.0)
     assert candidate.stored.is_disputed
     assert left - 5_000 < await fleet.by_hand.pttl(KEYS.entry(1, "a")) <= left
-    assert await one.feedback("a", correct=False) is Standing.REMOVED
+    assert await judged(one, "a", correct=False) is Standing.REMOVED
     assert await fleet.by_hand.keys(KEYS.entries) == []
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from app.core.epochs import next_turn
-from app.core.feedback import Standing, standing_after
+from app.core.feedback import Standing
 from app.core.models import (
     Candidate,
     Clock,
@@ -98,21 +98,16 @@ class MemoryStore:
         """Remove the responses stored under exact keys; tell how many there were."""
         return sum(map(self._remove, digests))
 
-    async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
-        """Take note of what somebody says of an answer; None if there is none under the key."""
-        if (stored := self.peek(digest)) is None:
-            return None
-        standing = standing_after(is_disputed=stored.is_disputed, correct=correct)
+    async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
+        """Change how far an entry is trusted; return whether it was still as it was read."""
+        if self.peek(stored.id) is not stored:
+            return False
         if standing is Standing.REMOVED:
-            self._responses.remove(digest)
+            self._responses.remove(stored.id)
         else:
-            self.amend(stored, replace(stored, is_disputed=standing is Standing.EXACT_ONLY))
-        return standing
-
-    def amend(self, stored: StoredResponse, amended: StoredResponse) -> None:
-        """Put an entry in place of another one, if that is still there; its life stays as it is."""
-        if self.peek(stored.id) is stored:
-            self._responses.amend(stored.id, amended)
+            disputed = standing is Standing.EXACT_ONLY
+            self._responses.amend(stored.id, replace(stored, is_disputed=disputed))
+        return True
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
         """Give the responses that are selected among the next `limit`, the oldest first."""

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from app.core.epochs import is_dead, next_turn
-from app.core.feedback import Standing, standing_after
+from app.core.feedback import Standing
 from app.core.models import (
     Candidate,
     Clock,
@@ -54,7 +54,7 @@ class SqliteStore:
         self._memory = MemoryStore(max_entries, clock, on_evict, self._drop)
         self._memory.epoch = journal.epoch
         self._commits = Commits(journal, self._memory.holds)
-        self._judging = asyncio.Lock()
+        self._marking = asyncio.Lock()
         self._load(journal, path, clock())
 
     @property
@@ -96,17 +96,19 @@ class SqliteStore:
             lambda: self._memory.delete(*digests),
         )
 
-    async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
-        """Take note of what somebody says of an answer; None if there is none under the key."""
-        async with self._judging:  # what is said second is to see what was said first
-            if (stored := self._memory.peek(digest)) is None:
-                return None
-            standing = standing_after(is_disputed=stored.is_disputed, correct=correct)
-            if standing is Standing.REMOVED:
-                await self.delete(digest)
-            else:
-                await self._amend(stored, is_disputed=standing is Standing.EXACT_ONLY)
-            return standing
+    async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
+        """Change how far an entry is trusted; return whether it was still as it was read."""
+        async with self._marking:  # what is said second is to see what was said first
+            if self._memory.peek(stored.id) is not stored:
+                return False
+            disputed = standing is Standing.EXACT_ONLY
+            amended = replace(stored, is_disputed=disputed)
+            row = await by_size(len(stored.completion), lambda: self._response_row(amended, None))
+            removal = Remove([(Kind.CHAT_COMPLETION, stored.id)])
+            change = removal if standing is Standing.REMOVED else Amend(row)
+            # An answer that takes its place meanwhile is another one, and stays as it is.
+            await self._commits.commit(change, lambda: self._memory.mark(stored, standing))
+            return True
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
         """Give the responses that are selected among the next `limit`, the oldest first."""
@@ -163,15 +165,6 @@ class SqliteStore:
         """Write what is pending, and close the file."""
         await self._commits.aclose()
         await self._memory.aclose()
-
-    async def _amend(self, stored: StoredResponse, *, is_disputed: bool) -> None:
-        amended = replace(stored, is_disputed=is_disputed)
-        row = await by_size(len(stored.completion), lambda: self._response_row(amended, None))
-
-        async def amend() -> None:
-            self._memory.amend(stored, amended)
-
-        await self._commits.commit(Amend(row), amend)
 
     def _drop(self, kind: Kind, digest: str) -> None:
         self._commits.drop(kind, digest)

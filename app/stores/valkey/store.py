@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 from app.core.errors import Declined, DependencyFailed
-from app.core.feedback import Standing, standing_after
+from app.core.feedback import Standing
 from app.core.models import (
     Aging,
     Candidate,
@@ -181,14 +181,10 @@ class ValkeyStore:
                 break
         return len(there)
 
-    async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
-        """Take note of what somebody says of an answer; None if there is none under the key."""
-        while (stored := await self.get(digest)) is not None:
-            standing = standing_after(is_disputed=stored.is_disputed, correct=correct)
-            keys = [self._keys.entry(n, digest) for n in await self._generations.known()]
-            if any(await self._write(*(judge_response(key, stored, standing) for key in keys))):
-                return standing
-        return None
+    async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
+        """Change how far an entry is trusted; return whether it was still as it was read."""
+        keys = [self._keys.entry(n, stored.id) for n in await self._generations.known()]
+        return any(await self._write(*(judge_response(key, stored, standing) for key in keys)))
 
     async def get_embeddings(self, digests: Sequence[str]) -> list[StoredEmbedding | None]:
         """Give the embedding stored under each exact key, or None: one round trip."""

@@ -116,25 +116,37 @@ _StoreUrl = Annotated[str, BeforeValidator(_store_url)]
 
 
 class Settings(BaseSettings):
-    """Everything that a deployment can decide. README explains each."""
+    """Everything that a deployment can decide; `scripts/docs-settings` makes a page of it."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
     )
 
     host: str = _setting("127.0.0.1", "a host name or address", min_length=1)
+    """The address to listen on."""
     port: int = _setting(8000, "a whole number from 0 to 65535", ge=0, le=65_535)
+    """The port to listen on; 0 picks a free one."""
     workers: int = _setting(1, "a whole number from 1 to 256", ge=1, le=256)
+    """Processes on one port, each with its own `/metrics`. More than one needs a store that they
+    can share: a Valkey."""
 
     upstream_url: _UpstreamUrl = _setting(
         "https://api.openai.com/v1",
         "an http:// or https:// base URL without query, or simulated://?delay_ms=200",
     )
+    """The OpenAI-compatible base URL; `simulated://?delay_ms=200` answers in process."""
     upstream_api_key: _Key = _setting(SecretStr(""), "a key of visible ASCII characters")
+    """Sent to the upstream in place of the client's credential."""
     api_keys: _Keys = _setting((), "keys of visible ASCII characters, separated by commas")
+    """Comma-separated keys that clients must present; with them the client's credential never goes
+    upstream."""
     passthrough: Literal["auto", "on", "off"] = _setting("auto", "auto, on or off")
+    """Other `/v1/*` routes: `on`, `off`, or `auto`: on while the client's own credential is
+    forwarded, else only reading `/v1/models`."""
     upstream_connect_timeout: float = _setting(5.0, "seconds, more than 0", gt=0)
+    """Seconds to connect to the upstream."""
     upstream_timeout: float = _setting(600.0, "seconds, more than 0", gt=0)
+    """Seconds of silence between the upstream's bytes."""
 
     store: _StoreUrl = _setting(
         "memory://",
@@ -143,47 +155,93 @@ class Settings(BaseSettings):
         "valkeys+cluster:// (?reads=replicas)",
         repr=False,  # it may hold a password
     )
+    """Where answers are kept: `memory://`, in this process; `sqlite:///relative.db` or
+    `sqlite:////absolute.db`, in a file as well; `valkey://user:password@host:6379/0`,
+    `valkeys://…?ca=file` (TLS) or `unix:///path?db=0`, in a Valkey that many share;
+    `valkey+cluster://…` or `valkeys+cluster://…?ca=file` (`?reads=replicas`), in a cluster. A
+    Valkey's URL may have `password_file=path` in place of a password."""
     store_timeout: float = _setting(0.25, "seconds, more than 0", gt=0)
+    """Seconds that the store may cost one request."""
     store_secret: SecretStr = _setting(SecretStr(""), "a secret")
+    """Makes partitions and entry ids HMACs."""
     embedder: _Embedder = _setting(
         "local", "local, upstream, or an http:// or https:// base URL without query"
     )
+    """`local` (the model that ships with Reprise), `upstream` (its `/embeddings`), or an
+    OpenAI-compatible base URL."""
     embedder_api_key: _Key = _setting(SecretStr(""), "a key of visible ASCII characters")
+    """Sent to a remote embedder."""
     embedding_model: str = _setting("text-embedding-3-small", "a model's name", min_length=1)
+    """The model of a remote embedder."""
     embedding_dimensions: int = _setting(1536, "a whole number from 1 to 16384", ge=1, le=16_384)
+    """How many dimensions a remote embedder's embeddings have."""
     embedder_timeout: float = _setting(2.0, "seconds, more than 0", gt=0)
+    """Seconds that the embedder may take."""
     guards: Literal["on", "off"] = _setting("on", "on or off")
+    """`on`: neighbours that can be shown to ask something else do not answer."""
     verifier: Literal["on", "off"] = _setting("on", "on or off")
+    """`on`: a model reads both questions before a neighbour answers."""
     verifier_model: str = _setting("", "a folder with what training/ makes")
+    """The folder of another model than the one that ships, made by `training/`."""
     verifier_timeout: float = _setting(0.5, "seconds, more than 0", gt=0)
+    """Seconds that the verifier may take."""
 
     max_distance: float | None = _setting(None, "a cosine distance from 0 to 2", ge=0, le=2)
+    """The cosine distance beyond which a neighbour never answers; unset: as far as the verifier was
+    measured, or 0.15 without it."""
     max_error_rate: float = _setting(0.01, "a share, more than 0 and less than 1", gt=0, lt=1)
+    """The share of hits by meaning that may be wrong, by what was measured of the verifier."""
     ttl: float = _setting(3600.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
+    """The freshness lifetime of an answer, in seconds."""
     min_ttl: float = _setting(0.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
+    """The least that `x-cache-ttl` can ask for, in seconds."""
     max_ttl: float = _setting(2_592_000.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
+    """The most that `x-cache-ttl` can ask for, in seconds."""
     volatile_ttl: float = _setting(60.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
+    """The longest freshness lifetime of answers to time-bound questions, in seconds; 0: they are
+    not stored."""
     stale_while_revalidate: float = _setting(0.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
+    """Seconds past its freshness in which an answer still serves, while a newer one is fetched."""
     stale_if_error: float = _setting(0.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
+    """Seconds past its freshness in which an answer serves if the upstream fails."""
     isolation: Isolation = _setting(Isolation.CREDENTIAL, "user, credential or shared")
+    """Who shares answers: `user`, `credential` or `shared`."""
     ignored_headers: _HeaderNames = _setting((), "names of end-to-end headers, separated by commas")
+    """Comma-separated further request headers that take no part in the key; credentials always do.
+    """
     key_headers: _HeaderNames = _setting((), "names of end-to-end headers, separated by commas")
+    """Comma-separated request headers that take part in the key, whatever else is said of them."""
     max_temperature: float = _setting(1.0, "a number, 0 or more", ge=0)
+    """Requests above this temperature bypass the cache."""
     finish_abandoned: bool = _setting(False, "true or false")
+    """`true`: an answer that all its clients have left is fetched to its end, and stored."""
     fleet_collapse_wait: float = _setting(0.0, "seconds from 0 to 600", ge=0, le=600)
+    """Seconds that a proxy on a Valkey waits for an answer that another one is asking for; 0: not
+    at all."""
 
     max_entries: int = _setting(100_000, "a whole number, 1 or more", ge=1)
+    """Entries of a store in this process; beyond it the least recently used are evicted."""
     max_body_bytes: int = _setting(10_485_760, "a whole number, 1024 or more", ge=1024)
+    """Larger requests stream past the cache; larger answers are not stored."""
 
     index_algorithm: Literal["hnsw", "flat"] = _setting("hnsw", "hnsw or flat")
+    """The algorithm of a Valkey's vector indexes: `hnsw` or `flat`."""
     index_ef_runtime: int = _setting(100, "a whole number from 1 to 4096", ge=1, le=4096)
+    """Vectors that a search of an `hnsw` index examines; fewer miss more of what is there."""
     index_max_inserts: int = _setting(10_000, "a whole number, 100 or more", ge=100)
+    """Inserts after which the next index is begun, or twice what is alive if that is more."""
 
     admin_token: _Key = _setting(SecretStr(""), "a token of visible ASCII characters")
+    """The bearer token of `/cache/*`. None: drawn at start and printed if standard error is a
+    terminal; else these routes answer 404."""
 
     log_level: LogLevel = _setting(LogLevel.INFO, "debug, info, warning or error")
+    """`debug`, `info`, `warning` or `error`; requests are logged at `info`, without content."""
     log_format: Literal["text", "json"] = _setting("text", "text or json")
+    """`text` or `json`."""
     shutdown_timeout: int = _setting(25, "seconds, a whole number, 1 or more", ge=1)
+    """Seconds that requests in flight have to finish after SIGTERM. What still arrives on open
+    connections is answered, and they are closed."""
 
     @property
     def is_shared(self) -> bool:

@@ -39,10 +39,10 @@ Foreign errors are mapped to these once, where they enter: those of the HTTP cli
 from typing import ClassVar, Literal
 
 Misread = Literal["not-json", "ambiguous-json", "too-complex", "unknown-body"]
-"""Why a body cannot be understood: a token that README explains."""
+"""Why a body cannot be understood: a token that docs/http-api.md explains."""
 
 Failure = Literal["store-unavailable", "embedder-unavailable", "verifier-unavailable", "defect"]
-"""Which part of the cache failed, or Reprise itself: a token that README explains."""
+"""Which part of the cache failed, or Reprise itself: a token that docs/http-api.md explains."""
 
 
 class RepriseError(Exception):

@@ -1,4 +1,4 @@
-"""What is counted, each with the moment it moves. README lists them for operators."""
+"""What is counted, each with the moment it moves. docs/operations.md lists them."""
 
 from functools import partial
 

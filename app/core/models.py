@@ -28,7 +28,7 @@ BypassReason = (
     | Literal["body-too-large", "defect", "labels", "no-store", "passthrough"]
     | Literal["store", "web-search", "plugins", "audio", "temperature"]
 )
-"""Why a request goes past the cache: a token that README explains."""
+"""Why a request goes past the cache: a token that docs/http-api.md explains."""
 
 DiscardReason = (
     Misread
@@ -36,7 +36,7 @@ DiscardReason = (
     | Literal["incomplete", "finish-reason", "refusal", "audio", "empty", "invalid-json"]
     | Literal["out-of-date", "superseded"]
 )
-"""Why an answer is not stored: a token that README explains."""
+"""Why an answer is not stored: a token that docs/http-api.md explains."""
 
 
 @dataclass(frozen=True, slots=True)

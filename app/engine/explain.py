@@ -42,7 +42,7 @@ Obstacle = (
     | Literal["verifier"]
     | Guard
 )
-"""Why a stored response does not answer: a token that README explains."""
+"""Why a stored response does not answer: a token that docs/explain.md explains."""
 
 
 @dataclass(frozen=True, slots=True)

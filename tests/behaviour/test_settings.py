@@ -1,4 +1,4 @@
-"""Each setting has the effect that README says, through the composition root."""
+"""Each setting has the effect that docs/settings.md says, through the composition root."""
 
 import asyncio
 import json

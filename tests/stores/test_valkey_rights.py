@@ -1,4 +1,4 @@
-"""The rights that README asks for: enough, as every test on a stand-in shows, and no more."""
+"""The rights that docs/valkey.md asks for: enough, as every test on a stand-in shows, and no more."""
 
 import re
 from pathlib import Path

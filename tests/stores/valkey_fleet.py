@@ -1,6 +1,6 @@
 """A Valkey and the stores of some proxies on it.
 
-On the stand-in they are the user whose rights README gives, and may be refused nothing.
+On the stand-in they are the user whose rights docs/valkey.md gives, and may be refused nothing.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ from app.stores.valkey.url import address_of
 from tests.valkey.cluster import Cluster, valkey_cluster
 from tests.valkey.server import StandIn, ValkeySearch, valkey_search
 
-README = (Path(__file__).parent.parent.parent / "README.md").read_text()
-RIGHTS, CLUSTER_RIGHTS = re.findall(r"^ACL SETUSER (reprise .+)$", README, re.MULTILINE)
+PAGE = (Path(__file__).parent.parent.parent / "docs" / "valkey.md").read_text()
+RIGHTS, CLUSTER_RIGHTS = re.findall(r"^ACL SETUSER (reprise [r+].+)$", PAGE, re.MULTILINE)
 _USER = "reprise"
 
 MODEL = EmbeddingModel("test", 4)
@@ -72,19 +72,19 @@ async def fleet_on(version: str = "1.2.1", **config: Any) -> AsyncIterator[Fleet
 
 
 async def as_in_readme(server: StandIn) -> str:
-    """Make the user whose rights README gives, and give the server's URL for it."""
+    """Make the user whose rights docs/valkey.md gives, and give the server's URL for it."""
     await server.add_user(*RIGHTS.split())
     return as_user(server.url)
 
 
 def as_user(url: str) -> str:
-    """Give the URL for the user whose rights README gives."""
+    """Give the URL for the user whose rights docs/valkey.md gives."""
     return url.replace("//", f"//{_USER}:secret@")
 
 
 @asynccontextmanager
 async def cluster_in_readme() -> AsyncIterator[Cluster]:
-    """Give a cluster that knows the user whose rights README gives, and may refuse it nothing."""
+    """Give a cluster that knows the user whose rights docs/valkey.md gives, and may refuse it nothing."""
     async with valkey_cluster() as cluster:
         await cluster.add_user(*RIGHTS.split(), *CLUSTER_RIGHTS.split()[1:])
         yield cluster

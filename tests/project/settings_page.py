@@ -1,0 +1,94 @@
+"""Writes the tables of docs/settings.md: each setting, its default, meaning and what is allowed.
+
+    scripts/docs-settings
+
+What stands outside the two marks of the page is written by hand and kept.
+"""
+
+import ast
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from app import settings
+from app.settings import PREFIX, Settings
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "settings.md"
+
+_BEGIN, _END = "<!-- made by scripts/docs-settings -->\n", "<!-- end of what is made -->\n"
+
+_HEADINGS = MappingProxyType(
+    {
+        "host": "Where it listens",
+        "upstream_url": "The upstream and the clients' keys",
+        "store": "The store",
+        "embedder": "What compares texts",
+        "max_distance": "Which neighbours may answer",
+        "ttl": "How long an answer lives",
+        "isolation": "Who shares answers",
+        "max_temperature": "What is cached, and who waits",
+        "max_entries": "Bounds",
+        "index_algorithm": "The indexes of a Valkey",
+        "admin_token": "Operations",
+    }
+)
+"""Where a table begins: at this setting, under this heading."""
+
+
+def default_of(name: str) -> str:
+    """Return a setting's default as the environment would have it."""
+    default = Settings.model_fields[name].default
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, float):
+        return f"{default:.10g}"
+    if default in (None, ()) or (
+        hasattr(default, "get_secret_value") and not default.get_secret_value()
+    ):
+        return ""
+    return str(default)
+
+
+def meanings() -> Mapping[str, str]:
+    """Return the docstring that follows each setting in the source."""
+    (of_settings,) = (
+        node
+        for node in ast.parse(inspect.getsource(settings)).body
+        if isinstance(node, ast.ClassDef) and node.name == Settings.__name__
+    )
+    told = {}
+    for node, after in zip(of_settings.body, of_settings.body[1:], strict=False):
+        match node, after:
+            case (
+                ast.AnnAssign(target=ast.Name(name)),
+                ast.Expr(value=ast.Constant(str(text))),
+            ):
+                told[name] = " ".join(text.split())
+    return told
+
+
+def tables() -> str:
+    """Return all settings, in the order of the source, one table a heading."""
+    told = meanings()
+    lines = []
+    for name, field in Settings.model_fields.items():
+        if name in _HEADINGS:
+            lines += ["", f"## {_HEADINGS[name]}", ""]
+            lines += ["| variable | default | meaning | allowed |", "|---|---|---|---|"]
+        default = f"`{default_of(name)}`" if default_of(name) else ""
+        extra = field.json_schema_extra
+        allowed = extra["allowed"] if isinstance(extra, dict) else ""
+        lines.append(f"| `{PREFIX}{name.upper()}` | {default} | {told[name]} | {allowed} |")
+    return "\n".join([*lines[1:], "", ""])
+
+
+def page_of(text: str) -> str:
+    """Return a page with new tables between its marks."""
+    before, _, rest = text.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    return before + _BEGIN + "\n" + tables() + _END + after
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page_of(PAGE.read_text()))

@@ -1,0 +1,154 @@
+"""The commands and programs in the documents print what stands below them, against a real proxy.
+
+The `console` blocks of a page are one shell session: `$ ` begins a command, what follows is what it
+prints, and `...` stands for anything. A `python` block is a program; the `text` block after it is
+what it prints.
+"""
+
+import asyncio
+import doctest
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from app.main import adapters_for, create_app
+from app.settings import FixedSettings
+from tests.fakes import ManualClock
+from tests.servers import proxy_of
+from tests.valkey.server import valkey_search
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = {p.stem: p.read_text() for p in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]}
+WITHOUT_EXAMPLE = {"index"}
+BASE = "http://127.0.0.1:8000"
+TOKEN = "admin-token"
+END = "-- end of a command --"
+
+CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
+COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
+PROGRAM = re.compile(r"```python\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)
+EXPLANATION = re.compile(r"```sh\n(curl .*?)```\n\n```json\n(.*?)```", re.DOTALL)
+
+DISTANCE = re.compile(r"(distance[=:] ?0\.04)\d\d")
+DIGEST = re.compile(r"[0-9a-f]{12,64}|[0-9a-f]{4}…")
+
+
+def coarse(text: str) -> str:
+    """Return a text with shorter distances: quantised models depend on the processor."""
+    return DISTANCE.sub(r"\1", text)
+
+
+def agrees(printed: str, told: str) -> bool:
+    """Return whether what was printed is what a document tells."""
+    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    return doctest.OutputChecker().check_output(coarse(told), coarse(printed), options)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder to run commands in, whose `bin` holds the commands of this checkout."""
+    (tmp_path / "bin").mkdir()
+    for name, arguments in (("reprise", "-m app "), ("python", "")):
+        command = tmp_path / "bin" / name
+        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments}"$@"\n')
+        command.chmod(0o755)
+    return tmp_path
+
+
+@asynccontextmanager
+async def proxy_for(page: str) -> AsyncIterator[str]:
+    """Run a proxy as a page supposes, and give the URL that its examples should use."""
+    async with valkey_search() as server:
+        settings = FixedSettings(
+            upstream_url="simulated://",
+            admin_token=SecretStr(TOKEN),
+            store=server.url if page == "valkey" else "memory://",
+        )
+        app = create_app(settings, adapters_for(settings, clock=ManualClock()))
+        async with proxy_of(app) as (url, _):
+            yield url.removesuffix("/v1")
+
+
+async def output_of(*command: str, url: str, folder: Path) -> str:
+    """Run a command against a proxy and return what it prints."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("REPRISE_")}
+    process = await asyncio.create_subprocess_exec(
+        *(argument.replace(BASE, url) for argument in command),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd=folder,
+        env={
+            **ours,
+            "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "REPRISE_ADMIN_TOKEN": TOKEN,
+            "REPRISE_PORT": url.rpartition(":")[2],
+        },
+    )
+    output, _ = await process.communicate()
+    return output.decode()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.parametrize("page", [p for p, text in PAGES.items() if CONSOLE.search(text)])
+async def test_a_session_prints_what_the_page_says(page: str, folder: Path) -> None:
+    commands = [c for block in CONSOLE.findall(PAGES[page]) for c in COMMAND.findall(block)]
+    script = "\n".join(f"{command}\necho '{END}'" for command, _ in commands)
+    async with proxy_for(page) as url:
+        output = await output_of("sh", "-c", script, url=url, folder=folder)
+    printed = output.replace("\r", "").split(f"{END}\n")[:-1]
+    for (command, told), got in zip(commands, printed, strict=True):
+        assert agrees(got, told), f"{command}\n{got}"
+
+
+@pytest.mark.parametrize("page", [p for p, text in PAGES.items() if PROGRAM.search(text)])
+async def test_a_program_prints_what_the_page_says(page: str, folder: Path) -> None:
+    for program, told in PROGRAM.findall(PAGES[page]):
+        async with proxy_for(page) as url:
+            got = await output_of(sys.executable, "-c", program, url=url, folder=folder)
+        assert agrees(got, told), got
+
+
+def without_digests(told: Any) -> Any:
+    """Return a document with something else in place of all digests, and coarse distances."""
+    if isinstance(told, dict):
+        return {name: without_digests(value) for name, value in told.items()}
+    if isinstance(told, list):
+        return [without_digests(value) for value in told]
+    if isinstance(told, float):
+        return round(told, 1)
+    return DIGEST.sub("…", coarse(told)) if isinstance(told, str) else told
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+async def test_the_explanation_is_that_of_the_page(folder: Path) -> None:
+    ((shell, told),) = EXPLANATION.findall(PAGES["explain"])
+    async with (
+        proxy_for("explain") as url,
+        httpx.AsyncClient(headers={"authorization": "Bearer sk-ann"}) as client,
+    ):
+        for text, fields in (
+            ("What is Valkey?", {}),
+            ("What is not Valkey?", {}),
+            ("Explain what Valkey is", {"temperature": 0.5}),
+        ):
+            body = {"model": "m", "messages": [{"role": "user", "content": text}], **fields}
+            (await client.post(f"{url}/v1/chat/completions", json=body)).raise_for_status()
+        got = await output_of("sh", "-c", shell, url=url, folder=folder)
+    assert without_digests(json.loads(told)) == without_digests(json.loads(got))
+
+
+def test_every_page_has_an_example_that_is_run() -> None:
+    kinds = (CONSOLE, PROGRAM, EXPLANATION)
+    without = {page for page, text in PAGES.items() if not any(kind.search(text) for kind in kinds)}
+    assert without == WITHOUT_EXAMPLE

@@ -84,7 +84,7 @@ def as_user(url: str) -> str:
 
 @asynccontextmanager
 async def cluster_in_readme() -> AsyncIterator[Cluster]:
-    """Give a cluster that knows the user whose rights docs/valkey.md gives, and may refuse it nothing."""
+    """Give a cluster that knows the user of docs/valkey.md, and may refuse it nothing."""
     async with valkey_cluster() as cluster:
         await cluster.add_user(*RIGHTS.split(), *CLUSTER_RIGHTS.split()[1:])
         yield cluster

@@ -76,6 +76,27 @@ async def test_what_is_fresh_is_held_and_asking_does_not_count_as_using() -> Non
     assert not store.holds(Kind.CHAT_COMPLETION, "p1-b")
 
 
+async def test_the_neighbor_that_answered_counts_as_used_and_no_other() -> None:
+    clock = ManualClock()
+    store = MemoryStore(3, clock, Evictions())
+    for name, vector in {"a": EAST, "b": towards(1, 1), "c": towards(0, 1)}.items():
+        await store.put(entry(clock, name), vector)
+    (nearest, *_) = await store.nearest("p1", EAST, 3, 2.0)
+    store.use(nearest.stored.id)
+    await store.put(entry(clock, "d"), EAST)
+    await store.put(entry(clock, "e"), EAST)
+    assert await alive(store, "abcde") == "ade"
+
+
+async def test_a_neighbor_that_is_too_far_to_answer_does_not_count_as_used() -> None:
+    clock = ManualClock()
+    store = MemoryStore(2, clock, Evictions())
+    await fill(store, clock, "ab")
+    assert await store.nearest("p1", towards(0, 1), 4, 0.15) == []
+    await fill(store, clock, "c")
+    assert await alive(store, "abc") == "bc"
+
+
 async def test_expired_entries_make_room_before_living_ones() -> None:
     clock, evictions = ManualClock(), Evictions()
     store = MemoryStore(2, clock, evictions)

@@ -7,8 +7,8 @@ import pytest
 
 from tests.stores.valkey_fleet import CLUSTER_RIGHTS, EAST, RIGHTS, entry, fleet_on, names
 
-STORES = Path(__file__).parent.parent.parent / "app" / "stores"
-SOURCES = "".join(path.read_text() for path in (STORES / "valkey").rglob("*.py"))
+VALKEY = Path(__file__).parent.parent.parent / "app" / "stores" / "valkey"
+SOURCES = "".join(path.read_text() for path in VALKEY.rglob("*.py"))
 COMMANDS = re.findall(r"\+(\S+)", RIGHTS)
 OF_THE_LIBRARY = {"select"}  # valkey-py's own
 

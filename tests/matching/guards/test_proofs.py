@@ -459,15 +459,15 @@ def test_whole_numbers_differ_as_their_digits_do(one: int, other: int, text: str
 
 @pytest.mark.parametrize("digits", ["7", "0", "7 ", "7-", "7,", "7.", "1a", "9 million "])
 def test_what_is_made_of_digits_is_read_in_no_time(digits: str) -> None:
+    text = (digits * 8000)[:8000]
     begin = time.process_time()
-    a, b = examine(digits * 8000), examine(digits * 8000 + "8")
-    refusals(a, b)
+    refusals(examine(text), examine(text + "8"))
     assert time.process_time() - begin < 5
 
 
 def test_tables_of_thousands_of_numbers_are_compared_in_no_time() -> None:
-    one = examine(" ".join(f"{3 * row} km" for row in range(8000)))
-    other = examine(" ".join(f"{3 * row + 1} km" for row in range(8000)))
+    one = examine(" ".join(f"{3 * row} km" for row in range(2000)))
+    other = examine(" ".join(f"{3 * row + 1} km" for row in range(2000)))
     begin = time.process_time()
     assert Guard.NUMBERS in refusals(one, other)
-    assert time.process_time() - begin < 5  # each with each takes minutes
+    assert time.process_time() - begin < 5  # each with each takes a minute

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import re
 import shutil
 import ssl
 import subprocess
@@ -17,6 +18,43 @@ settings.load_profile("reprise")
 # The client's own lines are of no interest.
 for name in ("httpx", "httpcore", "httpx2", "httpcore2", "openai"):
     logging.getLogger(name).setLevel(logging.WARNING)
+
+TESTS = Path(__file__).parent
+
+# The markers of tests by where they are: a folder, a module, or the modules that begin alike.
+MARKERS = {
+    "behaviour/": {"process"},
+    "behaviour/test_fleet": {"valkey"},
+    "behaviour/test_rolling_restart": {"valkey"},
+    "behaviour/test_usage": {"valkey"},
+    "behaviour/test_valkey": {"valkey"},
+    "inference/test_local_embedder": {"model"},
+    "inference/test_remote_embedder": {"process"},
+    "inference/test_verifier": {"model"},
+    "server/": {"process"},
+    "server/test_workers": {"valkey"},
+    "stores/test_valkey": {"valkey"},
+    "stores/test_versions": {"valkey"},
+    "test_cli": {"model", "process"},
+    "tools/test_client": {"process"},
+    "training/test_training": {"model", "process"},
+    "upstream/": {"process"},
+    "valkey/": {"valkey"},
+}
+STORE = re.compile("valkey(-cluster.*)?")  # as every_store.py names it
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m picks
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Mark what a test needs, so that `-m "not valkey"` leaves out what cannot run."""
+    for item in items:
+        place = item.path.relative_to(TESTS).as_posix()
+        needs = {need for at, needs in MARKERS.items() if place.startswith(at) for need in needs}
+        values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if any(isinstance(value, str) and STORE.fullmatch(value) for value in values):
+            needs.add("valkey")
+        for need in sorted(needs):
+            item.add_marker(need)
 
 
 def pytest_collection_finish() -> None:

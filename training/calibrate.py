@@ -199,7 +199,7 @@ def _line_of(told: Floats, same: Flags, rate: float, share: Callable[[int, int],
     order = np.argsort(-told)
     wrong = np.cumsum(~same[order]).tolist()
     is_last = np.append(np.diff(told[order]) != 0, True)  # of those that are as likely
-    kept = [at for at in np.flatnonzero(is_last) if share(wrong[at], at + 1) <= rate]
+    kept = [at for at in np.flatnonzero(is_last).tolist() if share(wrong[at], at + 1) <= rate]
     return float(told[order][kept[-1]]) if kept else float(np.nextafter(told.max(), 2.0))
 
 

@@ -18,66 +18,9 @@ from app.core.tags import NAMESPACE, UNTAGGED, tagging_of
 from app.dialects.dialect import ParsedRequest
 from app.dialects.embeddings import EmbeddingsRequest
 from app.rules.headers import CREDENTIALS, is_ours
+from app.rules.neutral_headers import is_neutral
 
-NEUTRAL_HEADERS = frozenset(
-    {
-        b"accept",
-        b"accept-charset",
-        b"accept-encoding",
-        b"accept-language",
-        b"baggage",
-        b"b3",
-        b"cache-control",
-        b"content-digest",
-        b"content-disposition",
-        b"content-encoding",
-        b"content-language",
-        b"content-length",
-        b"content-location",
-        b"content-md5",
-        b"content-transfer-encoding",
-        b"content-type",
-        b"expect",
-        b"host",
-        b"idempotency-key",
-        b"sentry-trace",
-        b"traceparent",
-        b"tracestate",
-        b"uber-trace-id",
-        b"user-agent",
-        b"x-amzn-trace-id",
-        b"x-b3-flags",
-        b"x-b3-parentspanid",
-        b"x-b3-sampled",
-        b"x-b3-spanid",
-        b"x-b3-traceid",
-        b"x-client-request-id",
-        b"x-cloud-trace-context",
-        b"x-correlation-id",
-        b"x-forwarded-by",
-        b"x-forwarded-for",
-        b"x-forwarded-host",
-        b"x-forwarded-path",
-        b"x-forwarded-port",
-        b"x-forwarded-prefix",
-        b"x-forwarded-proto",
-        b"x-forwarded-protocol",
-        b"x-forwarded-scheme",
-        b"x-forwarded-server",
-        b"x-forwarded-ssl",
-        b"x-request-id",
-    }
-)
-"""Request headers that do not change the answer: transport, tracing, naming of requests.
-
-Of X-Forwarded-* those that tell how a request came, by the documentation of Apache, Kong, nginx,
-Spring, Tomcat and Traefik. Who sent it (-User, -Email, -Client-Cert, …) takes part.
-"""
-
-NEUTRAL_PREFIXES = (b"x-datadog-", b"x-stainless-")
-"""What else one tracer and the official SDKs say of themselves; no one else writes such names."""
-
-_LABEL = b"reprise-2"
+_LABEL = b"reprise-3"
 """Changes whenever the meaning of a key does, so that old entries are never found by new code."""
 
 _FORWARDED = b"x-forwarded-"
@@ -200,12 +143,7 @@ def _matters(name: bytes, rules: KeyRules) -> bool:
         return True
     if name in CREDENTIALS:
         return rules.isolation is not Isolation.SHARED
-    return not (
-        name in NEUTRAL_HEADERS
-        or name.startswith(NEUTRAL_PREFIXES)
-        or name in rules.ignored_headers
-        or is_ours(name)
-    )
+    return not (is_neutral(name) or name in rules.ignored_headers or is_ours(name))
 
 
 def tells_callers_apart(headers: Iterable[Header], rules: KeyRules) -> bool:

@@ -191,6 +191,22 @@ async def test_how_a_request_came_parts_nobody_unless_the_operator_says_so(heade
             assert response.headers["x-cache"] == expected
 
 
+ADDED = [
+    *("sec-fetch-mode", "cf-ray", "cf-connecting-ip", "x-real-ip", "true-client-ip", "forwarded"),
+    *("via", "x-amz-cf-id", "x-vercel-id", "fly-request-id", "x-azure-ref", "request-id"),
+    *("x-trace-id", "elastic-apm-traceparent", "newrelic", "x-envoy-attempt-count"),
+    *("x-request-start", "langsmith-trace", "sw8", "referer", "priority", "dnt", "pragma"),
+]
+
+
+async def test_what_edges_and_runtimes_add_parts_nobody() -> None:
+    async with client_of(Setup()) as client:
+        await ask(client, TEXT, A)
+        for number, name in enumerate(ADDED):
+            response = await ask(client, TEXT, A, **{name: f"value-{number}"})
+            assert (name, response.headers["x-cache"]) == (name, "HIT")
+
+
 @pytest.mark.parametrize("name", ["baggage", "tracestate", "X-Forwarded-Host", "Authorization"])
 async def test_key_headers_beat_every_list(name: str) -> None:
     setup = Setup(key_headers=name, ignored_headers=name, isolation="shared")

@@ -253,6 +253,8 @@ def _policy(settings: Settings, verifier: Verifier | None) -> Policy:
             secret=settings.store_secret.get_secret_value().encode(),
             ignored_headers=_names(settings.ignored_headers),
             key_headers=_names(settings.key_headers),
+            ignored_cookies=frozenset(map(str.encode, settings.ignored_cookies)),
+            key_cookies=frozenset(map(str.encode, settings.key_cookies)),
         ),
         limits=Limits(
             max_distance=_max_distance(settings, verifier),

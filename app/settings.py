@@ -66,6 +66,15 @@ def _header_names(value: object) -> object:
     return names
 
 
+def _cookie_names(value: object) -> object:
+    """Take names of cookies (RFC 6265 §4.1.1)."""
+    names = _listed(value)
+    for name in names if isinstance(names, tuple) else ():
+        if not _FIELD_NAME.fullmatch(name):
+            raise ValueError
+    return names
+
+
 def _key(value: object) -> object:
     """Take a key as it is to stand in a header, without the line end of a file it was read from."""
     key = value.strip() if isinstance(value, str) else value
@@ -108,6 +117,7 @@ def _setting(default: Any, allowed: str, **constraints: Any) -> Any:
 
 
 _HeaderNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_header_names)]
+_CookieNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_cookie_names)]
 _Key = Annotated[SecretStr, BeforeValidator(_key)]
 _Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_keys)]
 _UpstreamUrl = Annotated[str, BeforeValidator(_upstream_url)]
@@ -211,6 +221,10 @@ class Settings(BaseSettings):
     """
     key_headers: _HeaderNames = _setting((), "names of end-to-end headers, separated by commas")
     """Comma-separated request headers that take part in the key, whatever else is said of them."""
+    ignored_cookies: _CookieNames = _setting((), "names of cookies, separated by commas")
+    """Comma-separated cookies that are no identity, beside the load balancers' known ones."""
+    key_cookies: _CookieNames = _setting((), "names of cookies, separated by commas")
+    """Comma-separated cookies that take part in the key though a load balancer's."""
     max_temperature: float = _setting(1.0, "a number, 0 or more", ge=0)
     """Requests above this temperature bypass the cache."""
     finish_abandoned: bool = _setting(False, "true or false")

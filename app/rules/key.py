@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from app.core.models import CacheKey, ClientRequest, Header
 from app.core.tags import NAMESPACE, UNTAGGED, tagging_of
 from app.dialects.dialect import ParsedRequest
 from app.dialects.embeddings import EmbeddingsRequest
+from app.rules import cookies
 from app.rules.headers import CREDENTIALS, is_ours
 from app.rules.neutral_headers import is_neutral
 
@@ -24,6 +25,7 @@ _LABEL = b"reprise-3"
 """Changes whenever the meaning of a key does, so that old entries are never found by new code."""
 
 _FORWARDED = b"x-forwarded-"
+_COOKIE = b"cookie"
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
@@ -50,7 +52,8 @@ class KeyRules:
     """What a deployment decides about keys.
 
     `secret` turns digests into HMACs; `ignored_headers` are further neutral names, in lower case,
-    and `key_headers` are such as take part, whatever else is said of them.
+    and `key_headers` are such as take part, whatever else is said of them; `ignored_cookies` and
+    `key_cookies` say the same of cookies, whose names are as they come.
     """
 
     upstream: str
@@ -58,6 +61,8 @@ class KeyRules:
     secret: bytes = field(default=b"", repr=False)
     ignored_headers: frozenset[bytes] = frozenset()
     key_headers: frozenset[bytes] = frozenset()
+    ignored_cookies: frozenset[bytes] = frozenset()
+    key_cookies: frozenset[bytes] = frozenset()
 
 
 class MustMatch(NamedTuple):
@@ -129,13 +134,31 @@ def _identity(parsed: ParsedRequest | EmbeddingsRequest, isolation: Isolation) -
 
 
 def _significant(headers: Iterable[Header], rules: KeyRules) -> list[list[str]]:
-    """List the headers that tell callers apart or may change the answer, ordered by name."""
-    kept = [
-        [name.decode("latin-1"), value.decode("latin-1")]
-        for name, value in headers
-        if _matters(name, rules)
+    """List the headers that tell callers apart or may change the answer, ordered by name.
+
+    Each cookie stands for itself, ordered by name too.
+    """
+    lines = list(headers)
+    kept = [header for header in lines if header[0] != _COOKIE and _matters(header[0], rules)]
+    told = [
+        *((name.decode("latin-1"), value.decode("latin-1")) for name, value in kept),
+        *((_COOKIE.decode(), cookie.decode("latin-1")) for cookie in _told_cookies(lines, rules)),
     ]
-    return sorted(kept, key=lambda header: header[0])
+    return [list(header) for header in sorted(told, key=lambda header: header[0])]
+
+
+def _told_cookies(headers: Sequence[Header], rules: KeyRules) -> list[bytes]:
+    """List the cookies that tell callers apart."""
+    whole = cookies.split(value for name, value in headers if name == _COOKIE)
+    if _COOKIE in rules.key_headers:
+        return whole
+    named = [cookie for cookie in whole if cookies.name_of(cookie) in rules.key_cookies]
+    if rules.isolation is Isolation.SHARED:
+        return named
+    is_alone = not any(name in CREDENTIALS and name != _COOKIE for name, _ in headers)
+    ignored = rules.ignored_cookies
+    told = {*named, *cookies.telling(whole, ignored, is_alone=is_alone and not named)}
+    return [cookie for cookie in whole if cookie in told]
 
 
 def _matters(name: bytes, rules: KeyRules) -> bool:

@@ -6,11 +6,12 @@ can be read, what is in the part cannot; parts of different callers cannot be co
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from app.core.models import ClientRequest
 from app.dialects.dialect import ParsedRequest
+from app.rules import cookies
 from app.rules.headers import CREDENTIALS
 from app.rules.key import KeyRules, digest_of, must_match
 
@@ -22,19 +23,14 @@ CALLER = "caller"
 
 _SHORT = 12  # hex digits
 _MOST = 32  # named parts of a body, or of the headers; what is beyond counts as one
+_COOKIE = "cookie"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
 def key_parts(request: ClientRequest, parsed: ParsedRequest, rules: KeyRules) -> dict[str, str]:
     """Name the parts of a request that must match exactly."""
     exact = must_match(request, parsed, rules)
-    identity: list[list[str]] = []
-    headers: dict[str, list[str]] = {}
-    for name, value in exact.headers:
-        if name.encode("latin-1") in CREDENTIALS:
-            identity.append([name, value])
-        else:
-            headers.setdefault(name, []).append(value)
+    identity, named_cookies, headers = _sorted_out(exact.headers)
     caller = digest_of([exact.caller, identity], b"caller", rules.secret)
     told = exact.body.get(parsed.conversation)
     *history, last = told if isinstance(told, list) and told else [told]
@@ -44,6 +40,7 @@ def key_parts(request: ClientRequest, parsed: ParsedRequest, rules: KeyRules) ->
         **({"query": exact.query} if exact.query else {}),
         **({"namespace": exact.namespaces} if exact.namespaces else {}),
         **dict(_named("header", headers)),
+        **dict(_named("cookie", named_cookies)),
         **dict(_named("body", {n: v for n, v in exact.body.items() if n != parsed.conversation})),
         **({"messages-before": history} if history else {}),
         "last-message": last,
@@ -53,6 +50,32 @@ def key_parts(request: ClientRequest, parsed: ParsedRequest, rules: KeyRules) ->
         for name, value in parts.items()
     }
     return {CALLER: caller[:_SHORT], **told}
+
+
+def _sorted_out(
+    headers: Sequence[Sequence[str]],
+) -> tuple[list[Sequence[str]], dict[str, list[str]], dict[str, list[str]]]:
+    """Tell what names the caller from cookies beside it, by name, and from other headers, by name.
+
+    A cookie names the caller where nothing else does; one that balances load never.
+    """
+    identity: list[Sequence[str]] = []
+    beside: dict[str, list[str]] = {}
+    others: dict[str, list[str]] = {}
+    is_known = any(_is_credential(name) and name != _COOKIE for name, _ in headers)
+    for name, value in headers:
+        if not _is_credential(name):
+            others.setdefault(name, []).append(value)
+        elif name == _COOKIE and (is_known or cookies.balances_load(value.encode("latin-1"))):
+            cookie = cookies.name_of(value.encode("latin-1")).decode("latin-1")
+            beside.setdefault(cookie, []).append(value)
+        else:
+            identity.append([name, value])
+    return identity, beside, others
+
+
+def _is_credential(name: str) -> bool:
+    return name.encode("latin-1") in CREDENTIALS
 
 
 def _named(kind: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

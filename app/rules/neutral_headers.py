@@ -119,8 +119,8 @@ TABLE = (
     _row(
         "cf-bot-score cf-connecting-ip cf-connecting-ipv6 cf-connecting-o2o cf-device-type "
         "cf-ew-via cf-ip* cf-ja3-hash cf-ja4 cf-metro-code cf-postal-code cf-pseudo-ipv4 "
-        "cf-ray cf-region cf-region-code cf-request-id cf-threat-score cf-timezone cf-verified-bot cf-visitor "
-        "cf-warp-tag-id cf-worker",
+        "cf-ray cf-region cf-region-code cf-request-id cf-threat-score cf-timezone "
+        "cf-verified-bot cf-visitor cf-warp-tag-id cf-worker",
         "Cloudflare",
         "https://developers.cloudflare.com/fundamentals/reference/http-headers/, "
         "https://developers.cloudflare.com/rules/transform/managed-transforms/reference/",
@@ -173,7 +173,8 @@ TABLE = (
     _row(
         "x-appengine-city x-appengine-citylatlong x-appengine-country "
         "x-appengine-default-namespace x-appengine-https x-appengine-region "
-        "x-appengine-request-log-id x-appengine-timeout-ms x-appengine-user-ip x-cloud-trace-context x-client-geo-location",
+        "x-appengine-request-log-id x-appengine-timeout-ms x-appengine-user-ip "
+        "x-cloud-trace-context x-client-geo-location",
         "Google Cloud",
         "https://cloud.google.com/appengine/docs/standard/reference/request-headers",
     ),

@@ -93,6 +93,29 @@ async def test_another_caller_is_told_nothing_of_ours(client: httpx.AsyncClient)
         assert (told["elsewhere"]["entry"], told["nearest"]) == (None, [])
 
 
+@pytest.mark.parametrize(
+    ("who", "cookie", "differs"),
+    [
+        (ANN, "session=2", ["cookie.session"]),
+        (ANN, "session=1; AWSALB=1", None),
+        ({}, "session=2", None),
+    ],
+)
+async def test_a_cookie_that_parts_two_requests_is_named(
+    client: httpx.AsyncClient, who: dict[str, str], cookie: str, differs: list[str] | None
+) -> None:
+    await ask(client, body_of(), {**who, "Cookie": "session=1; AWSALB=0"})
+    told = await explain(client, {"request": body_of(), "headers": {**who, "Cookie": cookie}})
+    assert told["elsewhere"]["differs"] == differs
+    assert told["outcome"] == ("HIT" if "AWSALB" in cookie else "MISS")
+
+
+async def test_a_balancer_that_is_all_a_caller_shows_is_named(client: httpx.AsyncClient) -> None:
+    await ask(client, body_of(), {"Cookie": "AWSALB=1"})
+    told = await explain(client, {"request": body_of(), "headers": {"Cookie": "AWSALB=2"}})
+    assert told["elsewhere"]["differs"] == ["cookie.AWSALB"]
+
+
 async def test_the_query_is_the_callers(client: httpx.AsyncClient) -> None:
     await ask(client, body_of(), query="?api-version=1")
     for query, outcome in (("", "MISS"), ("?api-version=1", "HIT")):

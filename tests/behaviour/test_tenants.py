@@ -207,6 +207,24 @@ async def test_what_edges_and_runtimes_add_parts_nobody() -> None:
             assert (name, response.headers["x-cache"]) == (name, "HIT")
 
 
+async def test_a_balancers_new_cookie_for_each_answer_parts_nobody() -> None:
+    setup = Setup()
+    number = iter(range(9))
+
+    async def balanced(exchange: Exchange) -> None:
+        cookie = f"AWSALB=server-{next(number)}; Path=/"
+        choice = {"index": 0, "message": {"role": "assistant", "content": "a"}}
+        document = {"model": "m", "choices": [{**choice, "finish_reason": "stop"}]}
+        await exchange.answer(document, 200, (b"set-cookie", cookie.encode()))
+
+    setup.upstream.handler = balanced
+    async with client_of(setup) as client:  # which sends back the cookies that it gets
+        for text, expected in ((TEXT, "MISS"), ("Else?", "MISS"), (TEXT, "HIT"), ("Else?", "HIT")):
+            response = await ask(client, text, A)
+            assert response.headers["x-cache"] == expected
+    assert next(number) == 2
+
+
 @pytest.mark.parametrize("name", ["baggage", "tracestate", "X-Forwarded-Host", "Authorization"])
 async def test_key_headers_beat_every_list(name: str) -> None:
     setup = Setup(key_headers=name, ignored_headers=name, isolation="shared")

@@ -63,6 +63,9 @@ def messages(*contents: str) -> dict[str, Any]:
         (parts(BODY, (b"openai-beta", b"x")), ["header.openai-beta"]),
         (parts(BODY, (b"x-forwarded-user", b"ann")), ["header.x-forwarded-user"]),
         (parts(BODY, (b"x" * 41, b"x")), ["header-others"]),
+        (parts(BODY, (b"cookie", b"AWSALB=1")), []),
+        (parts(BODY, (b"cookie", b"AWSALB=1; session=2")), ["cookie.session"]),
+        (parts(BODY, (b"cookie", b"a b=2")), ["cookie-others"]),
         (parts(BODY, (b"x-cache-namespace", b"a")), ["namespace"]),
         (parts(BODY, query=b"a=1"), ["query"]),
         (parts(BODY, path=b"/elsewhere"), ["path"]),
@@ -100,8 +103,8 @@ FIELDS: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
 )
 HEADERS = st.lists(
     st.tuples(
-        st.sampled_from([b"authorization", b"x-a", b"x-b", b"x-cache-namespace"]),
-        st.sampled_from([b"", b"1"]),
+        st.sampled_from([b"authorization", b"cookie", b"x-a", b"x-b", b"x-cache-namespace"]),
+        st.sampled_from([b"", b"1", b"route=1", b"a=1;route=1", b"route=2;a=2;a=1"]),
     ),
     max_size=2,
 )

@@ -1,0 +1,94 @@
+"""Which cookies tell who a caller is, and which only keep a client on the same server.
+
+Rules of this file: a line is split at semicolons (RFC 6265 §4.2.1), and not read into a mapping as
+by the standard library's parser: two cookies of one name would become one, and two callers too. A
+line with quotes, in which parsers differ, is kept whole.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+
+BALANCING: Mapping[str, str] = MappingProxyType(
+    {
+        # https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-target-group-attributes.html
+        "Amazon": "AWSALB AWSALBCORS AWSALBTG AWSALBTGCORS AWSELB AWSELBCORS",
+        # https://developers.cloudflare.com/fundamentals/reference/policies-compliances/cloudflare-cookies/
+        "Cloudflare": "__cf_bm __cflb __cfruid _cfuvid",
+        # https://learn.microsoft.com/azure/app-service/, …/application-gateway/, …/frontdoor/
+        "Azure": "ARRAffinity ARRAffinitySameSite ApplicationGatewayAffinity "
+        "ApplicationGatewayAffinityCORS ASLBSA ASLBSACORS",
+        # https://cloud.google.com/load-balancing/docs/backend-service#generated_cookie_affinity
+        "Google": "GCLB GAESA",
+        # https://docs.oracle.com/iaas/Content/Balance/Reference/sessionpersistence.htm
+        "Oracle": "X-Oracle-BMC-LBS-Route",
+        # https://docs.digitalocean.com/products/networking/load-balancers/
+        "DigitalOcean": "DO-LB",
+        # https://docs.hetzner.cloud/
+        "Hetzner": "HCLBSTICKY",
+        # https://devcenter.heroku.com/articles/session-affinity
+        "Heroku": "heroku-session-affinity",
+        # https://docs.haproxy.org/3.0/configuration.html#cookie
+        "HAProxy": "SERVERID",
+        # https://httpd.apache.org/docs/2.4/mod/mod_proxy_balancer.html
+        "Apache": "ROUTEID BALANCEID",
+        # https://nginx.org/en/docs/http/ngx_http_upstream_module.html#sticky
+        "nginx": "route srv_id",
+        # https://kubernetes.github.io/ingress-nginx/examples/affinity/cookie/
+        "ingress-nginx": "INGRESSCOOKIE stickounet",
+        # https://doc.traefik.io/traefik/v1.7/basics/#sticky-sessions
+        "Traefik": "_TRAEFIK_BACKEND",
+        # https://my.f5.com/manage/s/article/K6917
+        "F5": "BIGipServer*",
+        # https://docs.netscaler.com/en-us/citrix-adc/
+        "NetScaler": "citrix_ns_id*",
+        # https://docs.imperva.com/
+        "Imperva": "incap_ses_* visid_incap_* nlbi_*",
+        # https://techdocs.akamai.com/
+        "Akamai": "akaalb_* ak_bmsc bm_sv bm_sz bm_mi",
+    }
+)
+"""Cookies that balance load or tell machines from people, by who sets them; with a star, prefixes.
+
+`cf_clearance` is none: it opens a door. Nor are `JSESSIONID` and `AWSELBAuthSessionCookie-0`, which
+hold sessions.
+"""
+
+_ALL = tuple(name.encode() for names in BALANCING.values() for name in names.split())
+_NAMES = frozenset(name for name in _ALL if not name.endswith(b"*"))
+_PREFIXES = tuple(name.removesuffix(b"*") for name in _ALL if name.endswith(b"*"))
+
+
+def balances_load(cookie: bytes) -> bool:
+    """Whether a cookie, `name=value`, only balances load."""
+    name = name_of(cookie)
+    return name in _NAMES or name.startswith(_PREFIXES)
+
+
+def name_of(cookie: bytes) -> bytes:
+    """Return the name of a cookie, `name=value`; empty where it has none or cannot be told."""
+    name, separator, _ = cookie.partition(b"=")
+    return name.strip() if separator and b'"' not in cookie else b""
+
+
+def split(lines: Iterable[bytes]) -> list[bytes]:
+    """Return the cookies of Cookie lines by their names; those of one name in their order."""
+    return sorted(_cookies(lines), key=name_of)
+
+
+def _cookies(lines: Iterable[bytes]) -> Iterator[bytes]:
+    for line in lines:
+        if b'"' in line:
+            yield line
+        else:
+            yield from filter(None, map(bytes.strip, line.split(b";")))
+
+
+def telling(cookies: Iterable[bytes], ignored: frozenset[bytes], *, is_alone: bool) -> list[bytes]:
+    """Return the cookies that tell who a caller is.
+
+    Beside another credential, be it a cookie, one that balances load tells nothing. Alone it may be
+    all that an upstream knows a caller by, under a name that others use for less: then it counts.
+    """
+    told = [cookie for cookie in cookies if name_of(cookie) not in ignored]
+    persons = [cookie for cookie in told if not balances_load(cookie)]
+    return persons if persons or not is_alone else told

@@ -4,6 +4,8 @@ NEUTRAL_FIELDS = frozenset(
     {
         "metadata",
         "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
         "safety_identifier",
         "service_tier",
         "stream",

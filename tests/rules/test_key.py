@@ -117,8 +117,9 @@ def test_the_text_to_embed_is_that_of_the_last_turn() -> None:
         {"messages": [{"role": "developer", "content": "Be kind."}, *BODY["messages"][1:]]},
         {"temperature": 0},
         {"temperature": 0.0},
-        {"top_p": 1},
-        {"n": 1},
+        {"top_p": True},
+        {"top_p": 0.9},
+        {"n": 2},
         {"seed": 7},
         {"stop": "\n"},
         {"logprobs": True},
@@ -127,9 +128,12 @@ def test_the_text_to_embed_is_that_of_the_last_turn() -> None:
         {"max_completion_tokens": 10},
         {"reasoning_effort": "low"},
         {"response_format": {"type": "json_object"}},
-        {"tools": []},
-        {"tool_choice": "none"},
-        {"store": False},
+        {"tools": [{"type": "function", "function": {"name": "f"}}]},
+        {"tool_choice": "auto"},
+        {"parallel_tool_calls": False},
+        {"store": True},
+        {"top_k": None},
+        {"top_k": 0},
         {"never_heard_of": None},
     ],
 )
@@ -146,6 +150,7 @@ def test_what_can_change_the_answer_is_in_the_partition(change: dict[str, Any]) 
         {"metadata": {"trace": "1"}},
         {"service_tier": "flex"},
         {"prompt_cache_key": "k"},
+        {"prompt_cache_retention": "24h"},
         {"safety_identifier": "s"},
     ],
 )
@@ -168,7 +173,8 @@ def test_neutral_fields_take_no_part(change: dict[str, Any]) -> None:
             **BODY,
             "messages": [*BODY["messages"], {"role": "tool", "content": "4", "tool_call_id": "c"}],
         },
-        {**BODY, "messages": [*BODY["messages"], {"role": "system", "content": "Be brief."}]},
+        {"model": "m", "messages": [{"role": "system", "content": "Be brief."}]},
+        {"model": "m", "messages": [{"role": r, "content": "a"} for r in ("tool", "developer")]},
     ],
 )
 def test_what_has_no_text_to_match_is_exact_only(body: dict[str, Any]) -> None:
@@ -196,6 +202,19 @@ def test_what_a_tool_gave_is_matched_to_the_letter(text: str, is_exact_only: boo
         assert (key_of(last_turn(content)).text is None) is is_exact_only
 
 
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_a_closing_reminder_leaves_the_turn_before_it_to_its_meaning(role: str) -> None:
+    def reminded(text: str, *reminders: str) -> CacheKey:
+        told = [{"role": role, "content": reminder} for reminder in reminders]
+        return key_of({**BODY, "messages": [*last_turn(text)["messages"], *told]})
+
+    keys = [reminded(text, "Be brief.") for text in ("What is Valkey?", "Explain Valkey")]
+    assert [key.text for key in keys] == ["What is Valkey?", "Explain Valkey"]
+    assert keys[0].partition == keys[1].partition != reminded("What is Valkey?").partition
+    others = (reminded("What is Valkey?", *told) for told in (["Be"], ["Be brief.", "Be brief."]))
+    assert keys[0].partition not in {key.partition for key in others}
+
+
 def test_images_tell_exact_only_requests_apart() -> None:
     def asking(url: str) -> CacheKey:
         image = {"type": "image_url", "image_url": {"url": url}}
@@ -207,7 +226,6 @@ def test_images_tell_exact_only_requests_apart() -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        [{"type": "text", "text": "What is Valkey?"}],
         [{"type": "text", "text": "What is Valkey?", "cache_control": {"type": "ephemeral"}}],
         [{"type": "text", "text": "What is"}, {"type": "text", "text": "Valkey?"}],
     ],

@@ -48,7 +48,7 @@ def messages(*contents: str) -> dict[str, Any]:
         (parts(), []),
         (parts({**BODY, "stream": True}), []),
         (parts({**BODY, "temperature": 0.5}), ["body.temperature"]),
-        (parts({**BODY, "tools": []}), ["body.tools"]),
+        (parts({**BODY, "tools": []}), []),
         (parts({**BODY, "stop": ""}), ["body.stop"]),
         (parts({**BODY, "model": "n", "seed": 1}), ["body.model", "body.seed"]),
         (parts({**BODY, "caller": 1}), ["body.caller"]),

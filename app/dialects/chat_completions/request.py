@@ -11,10 +11,12 @@ from app.core.errors import NotUnderstood
 from app.core.models import BypassReason, CacheStatus, Fullness, Replay
 from app.dialects.chat_completions import replay
 from app.dialects.chat_completions.reader import ChunksReader, DocumentReader
+from app.dialects.chat_completions.sameness import same_fields, same_messages
 from app.dialects.chat_completions.structured import structure_of
 from app.dialects.openai import NEUTRAL_FIELDS
 from app.dialects.strict_json import JsonObject, load_json
 
+_REMINDERS = frozenset({"system", "developer"})
 _TEXT = 0  # stands where the last user turn's text was: no text, and no valid content
 
 
@@ -73,21 +75,28 @@ class ChatRequest:
 
     @property
     def texts(self) -> Sequence[str] | None:
-        """The texts of the last user turn, which is the last message; None where all must match."""
-        last = self.messages[-1]
-        return texts_of(last.get("content")) if last["role"] == "user" else None
+        """The texts of the last user turn; None where all must match.
+
+        Nothing follows it but reminders of the system or the developer.
+        """
+        turn = self.messages[self._turn]
+        return texts_of(turn.get("content")) if turn["role"] == "user" else None
+
+    @property
+    def _turn(self) -> int:
+        """Where the last message stands that is no reminder; of reminders alone the first."""
+        places = range(len(self.messages) - 1, 0, -1)
+        return next((i for i in places if self.messages[i]["role"] not in _REMINDERS), 0)
 
     @property
     def must_match(self) -> Mapping[str, Any]:
         """The body without neutral fields and without the texts."""
-        skeleton = {n: v for n, v in self.document.items() if n not in NEUTRAL_FIELDS}
+        told = {n: v for n, v in self.document.items() if n not in NEUTRAL_FIELDS}
+        messages = same_messages(self.messages)
         if self.texts is not None:
-            last = self.messages[-1]
-            content: Any = _TEXT
-            if isinstance(last["content"], list):
-                content = [{**part, "text": _TEXT} for part in last["content"]]
-            skeleton["messages"] = [*self.messages[:-1], {**last, "content": content}]
-        return skeleton
+            turn = messages[self._turn]
+            turn["content"] = _without_texts(turn["content"])
+        return {**same_fields(told), "messages": messages}
 
     @property
     def end_user(self) -> Sequence[Any]:
@@ -153,6 +162,10 @@ class ChatCompletions:
     def parse(self, body: bytes) -> ChatRequest:
         """Read the body of a request. Raises NotUnderstood."""
         return ChatRequest.parse(body)
+
+
+def _without_texts(content: object) -> object:
+    return [{**part, "text": _TEXT} for part in content] if isinstance(content, list) else _TEXT
 
 
 def _has_audio_part(message: Mapping[str, Any]) -> bool:

@@ -1,0 +1,154 @@
+"""What the API defines as the same: defaults that are spelled out, and other ways to write a thing.
+
+https://platform.openai.com/docs/api-reference/chat/create tells each default. Other servers may
+have others; but theirs say how answers are drawn, and one that is drawn so may come either way.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from app.dialects.strict_json import JsonObject
+
+_DEFAULTS: Mapping[str, object] = MappingProxyType(
+    {
+        "frequency_penalty": 0,
+        "functions": [],
+        "logit_bias": {},
+        "logprobs": False,
+        "modalities": ["text"],
+        "n": 1,
+        "parallel_tool_calls": True,
+        "presence_penalty": 0,
+        "response_format": {"type": "text"},
+        "stop": [],
+        "store": False,
+        "temperature": 1,
+        "tools": [],
+        "top_p": 1,
+        "verbosity": "medium",
+    }
+)
+_NULLABLE = frozenset(
+    {
+        *_DEFAULTS,
+        *("audio", "function_call", "max_completion_tokens", "max_tokens", "prediction"),
+        *("reasoning_effort", "seed", "tool_choice", "top_logprobs", "web_search_options"),
+    }
+)
+"""Fields that may be null, which is to be absent."""
+
+_CHOICES = MappingProxyType({"tool_choice": "tools", "function_call": "functions"})
+"""`none` is the default where there are none of the things to choose from, else `auto`."""
+
+_MESSAGE_NULLABLE = frozenset({"audio", "function_call", "name", "refusal", "tool_calls"})
+_NUMBERS = frozenset({"frequency_penalty", "presence_penalty", "temperature", "top_p"})
+_HINT = "prompt_cache_breakpoint"  # of a part: where the upstream's own cache may begin
+_WORDS = re.compile(r"\w+")
+
+
+def same_fields(document: Mapping[str, Any]) -> JsonObject:
+    """Return the fields of a request, but for its messages, in the one way to write them."""
+    told: JsonObject = {}
+    for name, value in document.items():
+        if value is None and name in _NULLABLE:
+            continue
+        written = _written(name, value)
+        if name in _CHOICES:
+            default: object = "auto" if document.get(_CHOICES[name]) else "none"
+        else:
+            default = _DEFAULTS.get(name)
+        if default is None or not _is(written, default):
+            told[name] = written
+    return told
+
+
+def _is(value: object, default: object) -> bool:
+    # True is 1 to Python, and not to JSON.
+    return value == default and isinstance(value, bool) is isinstance(default, bool)
+
+
+def _written(name: str, value: Any) -> Any:
+    if name in _NUMBERS and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if name == "stop" and isinstance(value, str):
+        return [value]
+    if name == "tools" and isinstance(value, list):
+        return [_lax(tool, "function") for tool in value]
+    return _lax(value, "json_schema") if name == "response_format" else value
+
+
+def _lax(value: Any, name: str) -> Any:
+    """Leave out that a schema is not strict."""
+    inner = value.get(name) if isinstance(value, dict) else None
+    if not isinstance(inner, dict) or inner.get("strict", True) not in (None, False):
+        return value
+    return {**value, name: {n: v for n, v in inner.items() if n != "strict"}}
+
+
+def same_messages(messages: Sequence[JsonObject]) -> list[JsonObject]:
+    """Return messages in the one way to write them; calls are numbered in place of their ids."""
+    numbers = _numbers_of(messages)
+    return [_numbered(_plain(message), numbers) for message in messages]
+
+
+def _plain(message: JsonObject) -> JsonObject:
+    plain = {n: v for n, v in message.items() if v is not None or n not in _MESSAGE_NULLABLE}
+    if plain.get("tool_calls") == []:
+        del plain["tool_calls"]
+    if isinstance(content := plain.get("content"), list):
+        parts = [{n: v for n, v in part.items() if n != _HINT} for part in content]
+        is_one_text = len(parts) == 1 and parts[0].keys() == {"type", "text"}
+        plain["content"] = parts
+        if is_one_text and parts[0]["type"] == "text" and isinstance(parts[0]["text"], str):
+            plain["content"] = parts[0]["text"]
+    return plain
+
+
+def _numbers_of(messages: Sequence[JsonObject]) -> dict[str, int]:
+    """Return numbers for the ids of calls, as they come; an id that a text speaks of has none."""
+    ids = dict.fromkeys(found for message in messages for found in _ids(message))
+    if not ids:
+        return {}
+    texts = (text for message in messages for text in _texts(message))
+    spoken = {word for text in texts for word in _WORDS.findall(text)}
+    links = [name for name in ids if not spoken.issuperset(_WORDS.findall(name))]
+    return {name: number for number, name in enumerate(links)}
+
+
+def _ids(message: JsonObject) -> Iterator[str]:
+    for call in _calls(message):
+        if isinstance(name := call.get("id"), str):
+            yield name
+    if isinstance(name := message.get("tool_call_id"), str):
+        yield name
+
+
+def _calls(message: JsonObject) -> list[JsonObject]:
+    calls = message.get("tool_calls")
+    return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+
+
+def _texts(message: JsonObject) -> Iterator[str]:
+    content = message.get("content")
+    parts = content if isinstance(content, list) else [{"text": content}]
+    told = [part.get("text") for part in parts]
+    for call in _calls(message):
+        for value in call.values():
+            told += value.values() if isinstance(value, dict) else ()
+    return (text for text in told if isinstance(text, str))
+
+
+def _numbered(message: JsonObject, numbers: Mapping[str, int]) -> JsonObject:
+    if not numbers:
+        return message
+    told = dict(message)
+    if isinstance(calls := message.get("tool_calls"), list):
+        told["tool_calls"] = [_linked(call, "id", numbers) for call in calls]
+    return _linked(told, "tool_call_id", numbers)
+
+
+def _linked(value: Any, name: str, numbers: Mapping[str, int]) -> Any:
+    found = value.get(name) if isinstance(value, dict) else None
+    return {**value, name: numbers[found]} if isinstance(found, str) and found in numbers else value

@@ -83,7 +83,7 @@ def portable_of(line: bytes, now: float) -> Portable | None:
     if not all(0 <= s <= _LONGEST_LIFE for s in (stored.freshness_lifetime, stored.stale_lifetime)):
         raise ValueError("lifetime or stale is too long")
     stored = replace(stored, stored_at=min(stored.stored_at, now))
-    if fitness.is_exact_only(completion) or stored.key.text is None:
+    if stored.key.text is None:  # nor has one an embedding that answers the very same only
         return Portable(stored)
     embedder = document.get("embedder")
     return Portable(stored, _embedding(document), embedder if isinstance(embedder, str) else "")

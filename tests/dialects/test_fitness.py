@@ -60,6 +60,16 @@ def test_only_complete_answers_are_stored(document: dict[str, Any], reason: str 
     assert fitness.why_not_stored(document, 1) == reason
 
 
+F: dict[str, Any] = {"type": "function", "function": {"name": "f"}}
+G: dict[str, Any] = {"type": "function", "function": {"name": "g"}}
+CUSTOM = {"type": "custom", "custom": {"name": "f"}}
+FORCED = Structure(forced="f")
+
+
+def allowed(mode: str, *tools: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": list(tools)}}
+
+
 JSON_ONLY = Structure(is_json=True)
 NEEDY = Structure(demanding=frozenset(["f"]))
 
@@ -140,6 +150,20 @@ def test_every_choice_that_must_be_json_is_read() -> None:
         ({"functions": [{"name": "f", "parameters": {"required": ["a"]}}]}, NEEDY),
         ({"tools": [{"function": {"name": "f", "parameters": {"required": []}}}]}, Structure()),
         ({"tools": [{"function": {"name": 1, "parameters": {"required": ["a"]}}}]}, Structure()),
+        ({"tools": [F, G], "tool_choice": F}, FORCED),
+        ({"tools": [F], "tool_choice": "required"}, FORCED),
+        ({"tools": [F, G], "tool_choice": "required"}, Structure()),
+        ({"tools": [F], "tool_choice": "auto"}, Structure()),
+        ({"tools": [F]}, Structure()),
+        ({"tools": [CUSTOM], "tool_choice": "required"}, Structure()),
+        ({"tools": [F, CUSTOM], "tool_choice": CUSTOM}, Structure()),
+        ({"tools": [F, G], "tool_choice": allowed("required", F)}, FORCED),
+        ({"tools": [F, G], "tool_choice": allowed("auto", F)}, Structure()),
+        ({"tools": [F, G], "tool_choice": allowed("required", F, G)}, Structure()),
+        ({"tool_choice": {"type": "allowed_tools", "allowed_tools": 1}}, Structure()),
+        ({"tool_choice": {"type": "function", "function": {"name": 1}}}, Structure()),
+        ({"functions": [F["function"]], "function_call": {"name": "f"}}, FORCED),
+        ({"functions": [F["function"]], "function_call": "auto"}, Structure()),
     ],
 )
 def test_what_a_request_says_of_the_structure_is_read(
@@ -179,3 +203,24 @@ def test_an_answer_that_calls_a_tool_serves_the_same_question_only(
     document: dict[str, Any], exact_only: bool
 ) -> None:
     assert fitness.is_exact_only(document) is exact_only
+
+
+@pytest.mark.parametrize(
+    ("document", "exact_only"),
+    [
+        (answer("No."), False),
+        (answer(None, "stop", tool_calls=[F]), False),
+        (answer(None, tool_calls=[F, F]), False),
+        (answer(None, "function_call", function_call={"name": "f"}), False),
+        (answer(None, tool_calls=[G]), True),
+        (answer(None, tool_calls=[F, G]), True),
+        (answer(None, tool_calls=[F, CUSTOM]), True),
+        (answer(None, tool_calls=[F, 1]), True),
+        (answer(None, tool_calls=F), True),
+        (answer(None, "function_call", function_call={"name": "g"}), True),
+    ],
+)
+def test_a_call_that_was_forced_serves_whoever_asks_the_like(
+    document: dict[str, Any], exact_only: bool
+) -> None:
+    assert fitness.is_exact_only(document, FORCED) is exact_only

@@ -123,10 +123,13 @@ def test_nothing_was_stored_in_the_future() -> None:
     assert read.stored.stored_at == NOW
 
 
-def test_an_answer_that_calls_a_tool_answers_the_very_same_question_only() -> None:
+def test_an_answer_that_calls_a_tool_is_found_as_before() -> None:
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-    read = portable_of(document(completion=completion(None, tool_calls=[call])), NOW)
-    assert read is not None
+    told = completion(None, tool_calls=[call])
+    forced, free = (document(completion=told, **more) for more in ({}, {"embedding": None}))
+    assert (read := portable_of(forced, NOW)) is not None
+    assert read.embedding is not None
+    assert (read := portable_of(free, NOW)) is not None
     assert read.embedding is None
 
 

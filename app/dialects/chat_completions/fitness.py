@@ -7,7 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.core.models import DiscardReason
-from app.dialects.chat_completions.structured import Structure, has_broken_calls, has_broken_text
+from app.dialects.chat_completions.structured import (
+    Structure,
+    calls_others,
+    has_broken_calls,
+    has_broken_text,
+)
 from app.dialects.strict_json import JsonObject
 
 _FINISHED = frozenset({"stop", "tool_calls", "function_call"})
@@ -79,6 +84,10 @@ def _calls_a_tool(message: Mapping[str, Any]) -> bool:
     return bool(message.get("tool_calls")) or message.get("function_call") is not None
 
 
-def is_exact_only(completion: JsonObject) -> bool:
-    """Tell whether an answer may serve only the very same question: it calls a tool."""
-    return any(_calls_a_tool(choice["message"]) for choice in completion["choices"])
+def is_exact_only(completion: JsonObject, structure: Structure = _FREE) -> bool:
+    """Tell whether an answer may serve only the very same question: it calls a tool.
+
+    A call that was forced says nothing but its arguments: it is a structured answer like others.
+    """
+    messages = [choice["message"] for choice in completion["choices"]]
+    return any(_calls_a_tool(message) and calls_others(message, structure) for message in messages)

@@ -99,5 +99,5 @@ def judged(
         entitled if completion.get("usage") is None else Fullness.ALL,
         unfit,
         is_whole,
-        exact_only=unfit is None and fitness.is_exact_only(completion),
+        exact_only=unfit is None and fitness.is_exact_only(completion, structure),
     )

@@ -13,11 +13,12 @@ class Structure:
     """What a request says of the answer's structure.
 
     `is_json`: its text must be JSON. `demanding` are the functions that cannot be called without
-    arguments.
+    arguments. `forced` is the function that must be called: its arguments are the answer.
     """
 
     is_json: bool = False
     demanding: frozenset[str] = frozenset()
+    forced: str | None = None
 
 
 def structure_of(body: Mapping[str, Any]) -> Structure:
@@ -33,7 +34,43 @@ def structure_of(body: Mapping[str, Any]) -> Structure:
         for function in _objects(functions)
         if isinstance(function.get("name"), str) and _demands(function.get("parameters"))
     }
-    return Structure(isinstance(kind, str) and kind in _JSON_FORMATS, frozenset(demanding))
+    is_json = isinstance(kind, str) and kind in _JSON_FORMATS
+    return Structure(is_json, frozenset(demanding), _forced(body))
+
+
+def _forced(body: Mapping[str, Any]) -> str | None:
+    """Return the one function that a request leaves the model to call, if it must call any.
+
+    https://platform.openai.com/docs/guides/function-calling#tool-choice
+    """
+    tools = body.get("tools")
+    choice = body.get("tool_choice")
+    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+        allowed = choice.get("allowed_tools")
+        allowed = allowed if isinstance(allowed, dict) else {}
+        tools, choice = allowed.get("tools"), allowed.get("mode")
+    if choice == "required":
+        choice = tools[0] if isinstance(tools, list) and len(tools) == 1 else None
+    if isinstance(choice, dict) and choice.get("type") == "function":
+        return _name_of(choice.get("function"))
+    return None if choice else _name_of(body.get("function_call"))
+
+
+def _name_of(function: object) -> str | None:
+    name = function.get("name") if isinstance(function, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def calls_others(message: Mapping[str, Any], structure: Structure) -> bool:
+    """Tell whether a message calls anything but the function that had to be called."""
+    if structure.forced is None:
+        return True
+    calls = message.get("tool_calls") or []
+    called = [call.get("function") for call in _objects(calls)]
+    if (function := message.get("function_call")) is not None:
+        called.append(function)
+    is_known = isinstance(calls, list) and len(called) >= len(calls)
+    return not is_known or any(_name_of(function) != structure.forced for function in called)
 
 
 def _objects(value: object) -> Sequence[Mapping[str, Any]]:

@@ -146,7 +146,8 @@ def _numbered(message: JsonObject, numbers: Mapping[str, int]) -> JsonObject:
     told = dict(message)
     if isinstance(calls := message.get("tool_calls"), list):
         told["tool_calls"] = [_linked(call, "id", numbers) for call in calls]
-    return _linked(told, "tool_call_id", numbers)
+    linked: JsonObject = _linked(told, "tool_call_id", numbers)
+    return linked
 
 
 def _linked(value: Any, name: str, numbers: Mapping[str, int]) -> Any:

@@ -10,6 +10,7 @@ from app.core.errors import Failure, NotUnderstood, UpstreamInterrupted, Upstrea
 from app.core.models import CacheStatus, ClientRequest, Head, Header, StoredEmbedding
 from app.dialects import embeddings as dialect
 from app.dialects.embeddings import EmbeddingsAnswer, EmbeddingsRequest, Numbers
+from app.engine.decoded import Decoded
 from app.engine.flights import Reader
 from app.engine.forwarder import Forwarding
 from app.rules.headers import CacheControl
@@ -129,9 +130,10 @@ def document_headers(body: bytes) -> list[Header]:
 
 
 async def _read(reader: Reader) -> tuple[Head, bytes]:
-    head = await reader.head()
+    answer = Decoded(reader)
+    head = await answer.head()
     try:
-        return head, b"".join([piece async for piece in reader])
+        return head, b"".join([piece async for piece in answer])
     except UpstreamInterrupted as interrupted:
         raise UpstreamUnreachable("The upstream's answer broke off.") from interrupted
 

@@ -18,8 +18,9 @@ from app.core.offload import by_size
 from app.dialects.embeddings import EmbeddingsAnswer, EmbeddingsRequest, Numbers
 from app.engine.batches import Batch, BatchSource, CombinedAnswer, document_headers
 from app.engine.context import Context
+from app.engine.decoded import Decoded
 from app.engine.fetcher import Fetcher, Wanted
-from app.engine.flights import Flight, Reader
+from app.engine.flights import Flight
 from app.engine.forwarder import NOT_CACHED, Forwarder, Forwarding, outgoing
 from app.engine.resilience import Budget
 from app.engine.resilient_store import ResilientEmbeddingStore
@@ -29,7 +30,7 @@ from app.engine.write_order import WriteTicket
 from app.rules import freshness
 from app.rules.decisions import BatchPlan, Recorded
 
-Fetching = Reader | CombinedAnswer
+Fetching = Decoded | CombinedAnswer
 EmbeddingsReply = Replay | Fetching | StaleIfError | Forwarding
 
 
@@ -137,15 +138,16 @@ class EmbeddingsAnswerer:
 
     def _ask(self, batch: Batch) -> Fetching:
         """Join what is on its way, and ask for the rest. Nothing else runs in between."""
+        accepting = batch.request.headers
         fetched_already = self._being_fetched(batch)
         own = [digest for digest in batch.missing if digest not in fetched_already]
         if len(own) == len(set(batch.digests)):
-            return self._start(batch).flight.join()
+            return Decoded(self._start(batch).flight.join(), accepting)
         fetches = list({id(fetch): fetch for fetch in fetched_already.values()}.values())
         if fetched_already:
             self._collapsed.inc()
         if len(fetches) == 1 and _is_same(fetches[0].batch, batch):
-            return fetches[0].flight.join(collapsed=True)
+            return Decoded(fetches[0].flight.join(collapsed=True), accepting)
 
         sources = [
             BatchSource(a.flight.join(collapsed=True), a.batch.digests, own=False) for a in fetches

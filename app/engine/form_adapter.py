@@ -1,12 +1,14 @@
 """Readers of a flight who asked for its answer in another form than its leader did."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
+from app.core.content_codings import content_coding
 from app.core.errors import UpstreamInterrupted
 from app.core.models import CacheStatus, Head, Replay, Whole
 from app.dialects.dialect import ParsedRequest, StreamFilter
-from app.engine.answers import pieces_of
+from app.engine.answers import PendingAnswer, pieces_of
+from app.engine.decoded import Decoded
 from app.engine.flights import Reader
 from app.rules.headers import value_of
 
@@ -23,7 +25,7 @@ class FormAdapter:
     stream for a whole answer, or the other way round, waits for what the answer adds up to. If that
     is nothing, because it is cut or not understood, or if it lacks what this reader is entitled to,
     the upstream is asked `again`, in the reader's own form. Errors are of no form and reach
-    everybody. Async iteration gives the body. Close it.
+    everybody. Content codings are undone. Async iteration gives the body. Close it.
     """
 
     def __init__(
@@ -31,21 +33,22 @@ class FormAdapter:
         reader: Reader,
         parsed: ParsedRequest,
         render: Render,
-        again: Callable[[], Reader],
+        again: Callable[[], PendingAnswer],
     ) -> None:
         self._reader = reader
         self._parsed = parsed
         self._render = render
         self._again = again
-        self._body: AsyncIterator[bytes] = aiter(reader)
+        self._source: PendingAnswer = Decoded(reader)
+        self._body: AsyncIterable[bytes] = self._source
 
     async def head(self) -> Head:
         """Wait for the beginning of the answer; raises what the flight failed with."""
-        head = await self._reader.head()
+        head = await self._source.head()
         if head.status_code != _OK:
             return head
         if narrowing := self._narrowing(head):
-            self._body = _narrowed(self._reader, narrowing)
+            self._body = _narrowed(self._source, narrowing)
             headers = [header for header in head.headers if header[0] != b"content-length"]
             return replace(head, headers=headers)
         whole = await self._reader.result()
@@ -56,10 +59,9 @@ class FormAdapter:
         ):
             self._body = pieces_of(replay)
             return replay.head
-        await self._reader.aclose()
-        self._reader = self._again()
-        self._body = aiter(self._reader)
-        return await self._reader.head()
+        await self._source.aclose()
+        self._body = self._source = self._again()
+        return await self._source.head()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for piece in self._body:
@@ -67,11 +69,13 @@ class FormAdapter:
 
     async def aclose(self) -> None:
         """Leave the flight; idempotent."""
-        await self._reader.aclose()
+        await self._source.aclose()
 
     def _narrowing(self, head: Head) -> StreamFilter | None:
         """Return what adapts the leader's stream as it arrives, where that is possible."""
         if head.cache_status.is_stored:  # all that was stored is here at once
+            return None
+        if content_coding(head.headers):  # that we do not know
             return None
         media_type = (value_of(head.headers, b"content-type") or "").partition(";")[0]
         if media_type.strip().lower() != "text/event-stream":
@@ -79,7 +83,7 @@ class FormAdapter:
         return self._parsed.narrowing(self._reader.form)
 
 
-async def _narrowed(pieces: Reader, narrowing: StreamFilter) -> AsyncIterator[bytes]:
+async def _narrowed(pieces: PendingAnswer, narrowing: StreamFilter) -> AsyncIterator[bytes]:
     try:
         async for piece in pieces:
             if told := narrowing.feed(piece):

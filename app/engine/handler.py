@@ -9,8 +9,9 @@ from app.core.offload import by_size
 from app.core.recent import Recent
 from app.dialects.dialect import Dialect
 from app.engine.context import Context
+from app.engine.decoded import Decoded
 from app.engine.embeddings import EmbeddingsAnswerer, EmbeddingsReply
-from app.engine.flights import Flight, Flights, Reader
+from app.engine.flights import Flight, Flights
 from app.engine.form_adapter import FormAdapter
 from app.engine.forwarder import NOT_CACHED, Forwarder, Forwarding
 from app.engine.origin import Origin
@@ -22,7 +23,7 @@ from app.rules.time_bound import TimeBound, judge, year_of
 
 _KEYS_KNOWN = 4096
 
-Reply = Replay | Reader | FormAdapter | StaleIfError | Forwarding | EmbeddingsReply
+Reply = Replay | Decoded | FormAdapter | StaleIfError | Forwarding | EmbeddingsReply
 
 
 class Handler:
@@ -64,7 +65,8 @@ class Handler:
             return await self._embeddings.answer(plan)
         found = self._lookup.nothing()
         if plan.control.no_cache:
-            return self._flights.alone(lambda flight: self._fill(plan, found, flight))
+            reader = self._flights.alone(lambda flight: self._fill(plan, found, flight))
+            return Decoded(reader, request.headers)
         found = await self._lookup.exact(plan, found)
         match decisions.after_exact(plan, found, self._clock()):
             case Refuse():
@@ -72,11 +74,11 @@ class Handler:
             case Serve() as decision:
                 if served := await self._origin.serve(plan, decision):
                     return served.replay
-        reader = self._join(plan, found)
+        answer = self._join(plan, found)
         if plan.control.only_if_cached or not plan.limits.stale_lifetime:
-            return reader
+            return answer
         waits = decisions.has_stale(plan, found, self._clock())
-        return StaleIfError(reader, lambda failed: self._stand_in(plan, failed), waits=waits)
+        return StaleIfError(answer, lambda failed: self._stand_in(plan, failed), waits=waits)
 
     async def admit(
         self, dialect: Dialect, request: ClientRequest, body: bytes
@@ -98,7 +100,7 @@ class Handler:
             self._time_bound.keep(name, known)
         return known
 
-    def _join(self, plan: Plan, found: Found) -> Reader | FormAdapter:
+    def _join(self, plan: Plan, found: Found) -> Decoded | FormAdapter:
         """Join the flight of a plan, in whatever form it was asked for first, or start it.
 
         A flight that has not asked for `usage` is only for those who do not either.
@@ -116,13 +118,14 @@ class Handler:
         reader = self._flights.join((*name, plan.is_plain), fill, form, fuller)
         if reader.collapsed:
             self._collapsed.inc()
+        accepting = plan.request.headers
         if reader.form == form:
-            return reader
+            return Decoded(reader, accepting)
         return FormAdapter(
             reader,
             plan.parsed,
             lambda whole, status: self._serving.render(plan, whole.completion, status),
-            lambda: self._flights.join((*name, form), fill, form),
+            lambda: Decoded(self._flights.join((*name, form), fill, form), accepting),
         )
 
     async def _fill(self, plan: Plan, found: Found, flight: Flight) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from app.core.content_codings import Decoder, content_coding, decoder_for
 from app.core.errors import NotUnderstood
 from app.core.models import DiscardReason, Head
 from app.dialects.dialect import AnswerReader
@@ -25,7 +26,8 @@ class Recorder(Generic[T]):
     """Feeds a copy of an answer to what reads it.
 
     `is_complete` turns true, once, as soon as the answer is all there: then ask for the `outcome`,
-    before the last bytes go to the client. `reason` says why there is none. `size` is in bytes.
+    before the last bytes go to the client. `reason` says why there is none. `size` is in bytes,
+    without any content coding.
     """
 
     def __init__(
@@ -38,7 +40,9 @@ class Recorder(Generic[T]):
         self._settled = False
         self._limits = limits
         media_type = (value_of(headers, b"content-type") or "").partition(";")[0].strip().lower()
-        encoding = (value_of(headers, b"content-encoding") or "identity").strip().lower()
+        coding = content_coding(headers)
+        self._decoder = decoder_for(coding) if coding else None
+        self._received = 0  # bytes as they came
         length = value_of(headers, b"content-length") or ""
         self._announced = int(length) if _LENGTH.fullmatch(length) else None
         is_stream = media_type == "text/event-stream"
@@ -49,7 +53,7 @@ class Recorder(Generic[T]):
             self.reason = "status"
         elif not is_stream and not media_type.endswith(("/json", "+json")):
             self.reason = "content-type"
-        elif encoding != "identity":  # which nobody asked for
+        elif coding and self._decoder is None:
             self.reason = "content-encoding"
         elif self._lifetime <= 0:
             self.reason = "no-store"
@@ -62,18 +66,36 @@ class Recorder(Generic[T]):
         """Take the next bytes of the body, as they came."""
         if self._is_over:
             return
-        self.size += len(chunk)
-        if self.size > self._limits.max_bytes:
-            self.reason = "too-large"
+        self._received += len(chunk)
+        if self._decoder is None:
+            self._take(chunk)
         else:
-            self._try(lambda: self._reader.feed(chunk))
-            self.is_complete = self.reason is None and self._reader.is_complete
-        if self.size == self._announced:
+            self._decode(self._decoder, chunk)
+        if self._received == self._announced:
             # The client knows the end by its length and may ask again before we see it closed.
             self.end()
 
+    def _decode(self, decoder: Decoder, chunk: bytes) -> None:
+        try:
+            for piece in decoder.feed(chunk):
+                if self._is_over:
+                    return
+                self._take(piece)
+        except ValueError:
+            self.reason = "content-encoding"
+
+    def _take(self, piece: bytes) -> None:
+        self.size += len(piece)
+        if self.size > self._limits.max_bytes:
+            self.reason = "too-large"
+        else:
+            self._try(lambda: self._reader.feed(piece))
+            self.is_complete = self.reason is None and self._reader.is_complete
+
     def end(self) -> None:
         """Take note of the body's clean end; a body that breaks off must not be ended."""
+        if not self._is_over and self._decoder and not self._decoder.is_finished:
+            self.reason = "incomplete"
         if not self._is_over:
             self._try(self._reader.end)
         if not self._is_over:

@@ -12,6 +12,7 @@ from contextlib import aclosing
 import numpy as np
 from numpy.typing import NDArray
 
+from app.core.content_codings import content_coding, decoder_for
 from app.core.errors import Declined, DependencyFailed, NotUnderstood
 from app.core.models import ClientRequest, Embedding, Header
 from app.core.ports import Upstream, UpstreamResponse
@@ -99,11 +100,17 @@ class RemoteEmbedder:
 
 
 async def _read(response: UpstreamResponse) -> bytes:
+    coding = content_coding(response.headers)
+    decoder = decoder_for(coding) if coding else None
     body = bytearray()
-    async for piece in response:
-        body += piece
-        if len(body) > _LARGEST:
-            raise DependencyFailed("its answer is too large")
+    try:
+        async for data in response:
+            for piece in decoder.feed(data) if decoder else (data,):
+                body += piece
+                if len(body) > _LARGEST:
+                    raise DependencyFailed("its answer is too large")
+    except ValueError as error:
+        raise DependencyFailed("its answer is not in the coding it names") from error
     return bytes(body)
 
 

@@ -31,6 +31,7 @@ _OURS = b"x-cache-"
 _DIRECTIVE = re.compile(r'([!#$%&\'*+\-.^_`|~\w]+)(?:\s*=\s*("(?:[^"\\]|\\.)*"|[^\s,;]*))?')
 _DELTA_SECONDS = re.compile(r"[0-9]+")
 _MUST_REVALIDATE = frozenset({"must-revalidate", "proxy-revalidate", "s-maxage"})
+_NO_WEIGHT = re.compile(r"\s*q\s*=\s*0(?:\.0*)?\s*")
 _FOR_EVER = 2**31  # seconds, and what longer counts as (RFC 9111 §1.2.2)
 
 
@@ -57,6 +58,20 @@ def value_of(headers: Iterable[Header], name: bytes) -> str | None:
         if key == name:
             return value.decode("latin-1")
     return None
+
+
+def accepts_coding(headers: Iterable[Header], coding: str) -> bool:
+    """Whether a request says that it accepts a content coding (RFC 9110 §12.5.3).
+
+    One that says nothing could be sent anything; but few who say nothing can read it.
+    """
+    told = b",".join(value for name, value in headers if name == b"accept-encoding")
+    accepted = dict[str, bool]()
+    for item in told.decode("latin-1").lower().split(","):
+        name, _, weight = item.partition(";")
+        accepted[name.strip()] = _NO_WEIGHT.fullmatch(weight) is None
+    coding = coding.removeprefix("x-")
+    return accepted.get(coding, accepted.get("*", False))
 
 
 def credentials(headers: Iterable[Header]) -> list[Header]:

@@ -1,0 +1,168 @@
+"""Content codings (RFC 9110 §8.4.1) undone piece by piece, however much a piece expands to.
+
+Compressed data may expand to thousands of times its size: what is given at a time is bounded, and
+who takes it decides how much is enough.
+"""
+
+import sys
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+import brotli
+
+from app.core.models import Header
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+_PIECE = 65_536
+_GZIP, _ZLIB, _RAW = 31, 15, -15  # zlib's `wbits`
+_GZIP_BEGINS = b"\x1f"
+_ZSTD_WINDOW_LOG = 23  # 8 MB, the most that a content coding may ask for (RFC 9659 §3)
+
+
+class Decoder(Protocol):
+    """Undoes one content coding."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the coded data have come to their own end."""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Return what the next bytes amount to, in pieces of about 64 kB at most.
+
+        Raises ValueError where the data are damaged.
+        """
+
+
+def content_coding(headers: Iterable[Header]) -> str:
+    """Return the content coding of a body, in lower case; empty if there is none.
+
+    Several are one text, as they stand (RFC 9110 §8.4).
+    """
+    told = b", ".join(value for name, value in headers if name == b"content-encoding")
+    coding = told.decode("latin-1").strip().lower()
+    return "" if coding == "identity" else coding
+
+
+def decoder_for(coding: str) -> Decoder | None:
+    """Return what undoes a content coding, in lower case; None if that is not known."""
+    match coding:
+        case "gzip" | "x-gzip":
+            return _Gzip()
+        case "deflate":
+            return _Deflate()
+        case "br":
+            return _Brotli()
+        case "zstd":
+            return _Zstd()
+    return None
+
+
+class _Gzip:
+    """The gzip format (RFC 1952): members that follow one another."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(_GZIP)
+
+    @property
+    def is_finished(self) -> bool:
+        return self._member.eof
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while data:
+            if self._member.eof:
+                if not data.startswith(_GZIP_BEGINS):
+                    return  # padding
+                self._member = zlib.decompressobj(_GZIP)
+            yield from _inflated(self._member, data)
+            data = self._member.unused_data
+
+
+class _Deflate:
+    """The zlib format (RFC 1950), or the bare deflate (RFC 1951) that some servers send for it."""
+
+    def __init__(self) -> None:
+        self._begun = b""
+        self._stream: zlib._Decompress | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        return self._stream is not None and self._stream.eof
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        if self._stream is None:
+            data = self._begun = self._begun + data
+            if len(data) < 2:  # noqa: PLR2004 - of these a zlib header consists
+                return
+            is_zlib = data[0] & 15 == zlib.DEFLATED and int.from_bytes(data[:2], "big") % 31 == 0
+            self._stream = zlib.decompressobj(_ZLIB if is_zlib else _RAW)
+        if not self._stream.eof:
+            yield from _inflated(self._stream, data)
+
+
+def _inflated(stream: "zlib._Decompress", data: bytes) -> Iterator[bytes]:
+    is_full = True
+    while not stream.eof and (data or is_full):
+        try:
+            piece = stream.decompress(data, _PIECE)
+        except zlib.error as error:
+            raise ValueError("damaged deflate data") from error
+        data, is_full = stream.unconsumed_tail, len(piece) == _PIECE
+        if piece:
+            yield piece
+
+
+class _Brotli:
+    """Brotli (RFC 7932)."""
+
+    def __init__(self) -> None:
+        self._stream = brotli.Decompressor()
+
+    @property
+    def is_finished(self) -> bool:
+        return bool(self._stream.is_finished())
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while not self._stream.is_finished():
+            try:
+                piece: bytes = self._stream.process(data, output_buffer_limit=_PIECE)
+            except brotli.error as error:
+                raise ValueError("damaged brotli data") from error
+            if piece:
+                yield piece
+            if self._stream.can_accept_more_data() and len(piece) < _PIECE:
+                return
+            data = b""
+
+
+class _Zstd:
+    """Zstandard (RFC 8878): frames that follow one another."""
+
+    def __init__(self) -> None:
+        self._frame = _frame()
+
+    @property
+    def is_finished(self) -> bool:
+        return self._frame.eof
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while data or not (self._frame.eof or self._frame.needs_input):
+            if self._frame.eof:
+                self._frame = _frame()
+            try:
+                piece = self._frame.decompress(data, _PIECE)
+            except zstd.ZstdError as error:
+                raise ValueError("damaged zstd data") from error
+            data = self._frame.unused_data if self._frame.eof else b""
+            if piece:
+                yield piece
+
+
+def _frame() -> zstd.ZstdDecompressor:
+    return zstd.ZstdDecompressor(
+        options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
+    )

@@ -1,0 +1,57 @@
+"""Answers whose content coding is undone for who does not accept it."""
+
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from dataclasses import replace
+
+from app.core.content_codings import Decoder, content_coding, decoder_for
+from app.core.errors import UpstreamInterrupted
+from app.core.models import Head, Header
+from app.engine.answers import PendingAnswer
+from app.rules.headers import accepts_coding
+
+_OF_THE_CODED = frozenset({b"content-encoding", b"content-length", b"content-md5"})
+
+
+class Decoded:
+    """An answer as it came, if the headers of a request accept its coding; else without coding.
+
+    The upstream is asked for answers without coding, because those who share one may accept
+    different ones. Some code them nevertheless. What is in a coding that we do not know stays as
+    it is. Async iteration gives the body. Close it.
+    """
+
+    def __init__(self, answer: PendingAnswer, accepting: Sequence[Header] = ()) -> None:
+        self._answer = answer
+        self._accepting = accepting
+        self._body: AsyncIterable[bytes] = answer
+
+    async def head(self) -> Head:
+        """Wait for the head; raises what the answer failed with."""
+        head = await self._answer.head()
+        coding = content_coding(head.headers)
+        if not coding or accepts_coding(self._accepting, coding):
+            return head
+        if (decoder := decoder_for(coding)) is None:
+            return head
+        self._body = _decoded(self._answer, decoder)
+        headers = [header for header in head.headers if header[0] not in _OF_THE_CODED]
+        return replace(head, headers=headers)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._body:
+            yield piece
+
+    async def aclose(self) -> None:
+        """Release the source; idempotent."""
+        await self._answer.aclose()
+
+
+async def _decoded(body: AsyncIterable[bytes], decoder: Decoder) -> AsyncIterator[bytes]:
+    try:
+        async for data in body:
+            for piece in decoder.feed(data):
+                yield piece
+    except ValueError as error:
+        raise UpstreamInterrupted("the upstream's answer is not in the coding it names") from error
+    if not decoder.is_finished:
+        raise UpstreamInterrupted("the upstream's coded answer has no end")

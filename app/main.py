@@ -19,6 +19,7 @@ from app.api.cached import CachedRoute
 from app.api.middleware import (
     CHAT_COMPLETIONS,
     EMBEDDINGS,
+    CorsMiddleware,
     ExchangeMiddleware,
     GateMiddleware,
     StrangersMiddleware,
@@ -41,6 +42,7 @@ from app.inference.local_embedder import LocalEmbedder
 from app.inference.remote_embedder import RemoteEmbedder
 from app.inference.verifier import load_verifier
 from app.rules.decisions import Policy
+from app.rules.headers import ORIGIN
 from app.rules.key import KeyRules
 from app.rules.limits import Limits
 from app.settings import Settings
@@ -188,6 +190,7 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
             app.state.ready = False
 
     keys = [key.get_secret_value() for key in settings.api_keys]
+    cors = [Middleware(CorsMiddleware, origins=settings.cors_origins)]
     strangers = [Middleware(StrangersMiddleware, rules=policy.keys)]
     app = FastAPI(
         title="Reprise",
@@ -196,8 +199,14 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
         redirect_slashes=False,
         lifespan=lifespan,
         middleware=[
+            *(cors if settings.cors_origins else []),
             Middleware(ExchangeMiddleware, metrics=parts.metrics),
-            Middleware(GateMiddleware, keys=keys, guard_origin=settings.guards_origin),
+            Middleware(
+                GateMiddleware,
+                keys=keys,
+                guard_origin=settings.guards_origin,
+                origins=settings.cors_origins,
+            ),
             *(strangers if settings.lets_strangers_in else []),
         ],
     )
@@ -251,7 +260,9 @@ def _policy(settings: Settings, verifier: Verifier | None) -> Policy:
             upstream=settings.upstream_url,
             isolation=settings.isolation,
             secret=settings.store_secret.get_secret_value().encode(),
-            ignored_headers=_names(settings.ignored_headers),
+            # Where it is we who say which pages may read an answer, it is the same for all.
+            ignored_headers=_names(settings.ignored_headers)
+            | ({ORIGIN} if settings.cors_origins else set()),
             key_headers=_names(settings.key_headers),
             ignored_cookies=frozenset(map(str.encode, settings.ignored_cookies)),
             key_cookies=frozenset(map(str.encode, settings.key_cookies)),

@@ -33,6 +33,7 @@ RETIRED = MappingProxyType(
 
 _FIELD_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VISIBLE = re.compile(r"[!-~]+")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
 _PORTS = MappingProxyType({"http": 80, "https": 443})
 _SQLITE = re.compile(r"sqlite:///[^?#\x00-\x1f\x7f]*[^?#/\x00-\x1f\x7f]")
 _SIMULATED = re.compile(r"simulated://(?:\?delay_ms=(\d{1,6}))?")
@@ -73,6 +74,15 @@ def _cookie_names(value: object) -> object:
         if not _FIELD_NAME.fullmatch(name):
             raise ValueError
     return names
+
+
+def _origins(value: object) -> object:
+    """Take origins as browsers write them (https://fetch.spec.whatwg.org/#origin-header)."""
+    origins = _listed(value)
+    for origin in origins if isinstance(origins, tuple) else ():
+        if origin not in {"*", "null"} and not _ORIGIN.fullmatch(origin):
+            raise ValueError
+    return origins
 
 
 def _key(value: object) -> object:
@@ -118,6 +128,7 @@ def _setting(default: Any, allowed: str, **constraints: Any) -> Any:
 
 _HeaderNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_header_names)]
 _CookieNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_cookie_names)]
+_Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
 _Key = Annotated[SecretStr, BeforeValidator(_key)]
 _Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_keys)]
 _UpstreamUrl = Annotated[str, BeforeValidator(_upstream_url)]
@@ -225,6 +236,11 @@ class Settings(BaseSettings):
     """Comma-separated cookies that are no identity, beside the load balancers' known ones."""
     key_cookies: _CookieNames = _setting((), "names of cookies, separated by commas")
     """Comma-separated cookies that take part in the key though a load balancer's."""
+    cors_origins: _Origins = _setting(
+        (), "origins such as https://app.example.com, in lower case, separated by commas, or *"
+    )
+    """Comma-separated origins whose web pages may call; preflights are answered before any key is asked
+    for. `*`: every origin."""
     max_temperature: float = _setting(1.0, "a number, 0 or more", ge=0)
     """Requests above this temperature bypass the cache."""
     finish_abandoned: bool = _setting(False, "true or false")

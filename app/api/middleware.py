@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from types import MappingProxyType
 
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.auth import ApiKeys
@@ -26,7 +27,7 @@ from app.core.errors import (
 )
 from app.core.metrics import Metrics
 from app.core.models import CacheStatus, Header
-from app.rules.headers import value_of
+from app.rules.headers import ORIGIN, value_of
 from app.rules.key import KeyRules, tells_callers_apart
 
 CHAT_COMPLETIONS = "/v1/chat/completions"
@@ -34,6 +35,8 @@ EMBEDDINGS = "/v1/embeddings"
 _ROUTES = MappingProxyType({CHAT_COMPLETIONS: "chat_completions", EMBEDDINGS: "embeddings"})
 
 _AUTHORITY = re.compile(r"(?:\[([0-9a-fA-F:.]*:[0-9a-fA-F:.]*)\]|([\w.-]+))(?::\d+)?", re.ASCII)
+
+_CORS = b"access-control-"
 
 _logger = logging.getLogger("reprise")
 _access = logging.getLogger("reprise.access")
@@ -104,16 +107,52 @@ class ExchangeMiddleware:
             _access.info("request", extra={"fields": fields})
 
 
+class CorsMiddleware:
+    """Lets pages of some origins, or of all (`*`), call what lies below `/v1` (CORS).
+
+    Preflights are answered here: browsers send no key with them. What the upstream says of origins
+    is replaced: it is for the operator to say who may read the answers of this proxy.
+    """
+
+    def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
+        self._app = app
+        self._cors = CORSMiddleware(
+            self._run,
+            allow_origins=origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            allow_private_network=True,
+            expose_headers=["*"],
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_api = scope["type"] == "http" and scope["path"].startswith(API_PREFIX)
+        await (self._cors if is_api else self._app)(scope, receive, send)
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_without_cors(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = message.get("headers", [])
+                headers = [h for h in headers if not h[0].startswith(_CORS)]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self._app(scope, receive, send_without_cors)
+
+
 class GateMiddleware:
     """Lets a request below `/v1` in, or refuses it before anything else happens.
 
     `keys` are those that clients must present; none means that anyone may come. `guard_origin`
-    keeps web pages away from a proxy on this machine that holds a key: no Origin, and a loopback
-    name in Host, which a page that rebinds its DNS name cannot forge.
+    keeps web pages away from a proxy on this machine that holds a key: no Origin but those of
+    `origins`, and a loopback name in Host, which a page that rebinds its DNS name cannot forge.
     """
 
-    def __init__(self, app: ASGIApp, keys: Sequence[str], *, guard_origin: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, keys: Sequence[str], *, guard_origin: bool, origins: Sequence[str] = ()
+    ) -> None:
         self._app = app
+        self._origins = frozenset(origins)
         self._keyring = ApiKeys(keys)
         self._guard_origin = guard_origin
 
@@ -121,7 +160,7 @@ class GateMiddleware:
         if scope["type"] == "http" and scope["path"].startswith(API_PREFIX):
             headers = scope["headers"]
             if self._guard_origin:
-                _check_origin(headers)
+                _check_origin(headers, self._origins)
             if self._keyring and not self._keyring.knows(headers):
                 raise InvalidAPIKey("Incorrect API key provided.")
             if (value_of(headers, b"upgrade") or "").lower() == "websocket":
@@ -151,9 +190,12 @@ class StrangersMiddleware:
             )
 
 
-def _check_origin(headers: Sequence[Header]) -> None:
-    if value_of(headers, b"origin") is not None:
-        raise ForbiddenOrigin("Web pages may not use this proxy; set REPRISE_API_KEYS.")
+def _check_origin(headers: Sequence[Header], origins: frozenset[str]) -> None:
+    origin = value_of(headers, ORIGIN)
+    if origin is not None and "*" not in origins and origin not in origins:
+        raise ForbiddenOrigin(
+            "This web page may not use this proxy; set REPRISE_CORS_ORIGINS or REPRISE_API_KEYS."
+        )
     if not is_loopback(_host_name(value_of(headers, b"host") or "")):
         raise ForbiddenOrigin("This proxy answers to loopback names only; set REPRISE_API_KEYS.")
 

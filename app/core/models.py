@@ -122,7 +122,8 @@ class StoredResponse(Aging):
     `epoch` is the store's when the upstream was asked; empty: the present one. `parts` tells what
     the partition is made of, as `key_parts.py` writes it; empty where that is not known. `labels`
     are what an operator may purge it by. What is disputed answers only the very same question.
-    `fullness` is what it has for those who are entitled to `usage`.
+    `fullness` is what it has for those who are entitled to `usage`. `allow_origin` is the value of
+    the answer's Access-Control-Allow-Origin, empty if it had none.
     """
 
     key: CacheKey
@@ -136,6 +137,7 @@ class StoredResponse(Aging):
     tagging: Tagging = UNTAGGED
     is_disputed: bool = False
     fullness: Fullness = Fullness.ALL
+    allow_origin: str = ""
 
     @property
     def id(self) -> str:
@@ -156,7 +158,7 @@ class StoredEmbedding(Aging):
     """An embedding that the upstream made of one input, under its exact key.
 
     `numbers` are little-endian, of `width` bytes each: 4 where every number is a float32, as
-    embeddings are, else 8. `epoch` as in StoredResponse.
+    embeddings are, else 8. `epoch` and `allow_origin` as in StoredResponse.
     """
 
     id: str
@@ -167,6 +169,7 @@ class StoredEmbedding(Aging):
     freshness_lifetime: float
     epoch: str = field(default="", compare=False)
     stale_lifetime: float = 0.0
+    allow_origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +314,14 @@ class Replay:
 
     head: Head
     body: bytes
+
+    def readable_by(self, allow_origin: str) -> "Replay":
+        """Give the same with an Access-Control-Allow-Origin of this value."""
+        headers = [
+            *self.head.headers,
+            (b"access-control-allow-origin", allow_origin.encode("latin-1")),
+        ]
+        return replace(self, head=replace(self.head, headers=headers))
 
     def instead_of(self, status_code: int | None) -> "Replay":
         """Give the same for the place of a failure of the upstream, as CacheStatus says it."""

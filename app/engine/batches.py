@@ -13,7 +13,7 @@ from app.dialects.embeddings import EmbeddingsAnswer, EmbeddingsRequest, Numbers
 from app.engine.decoded import Decoded
 from app.engine.flights import Reader
 from app.engine.forwarder import Forwarding
-from app.rules.headers import CacheControl
+from app.rules.headers import ALLOW_ORIGIN, CacheControl
 from app.rules.limits import Limits
 
 _OK = 200
@@ -94,7 +94,9 @@ class CombinedAnswer:
         except NotUnderstood:
             self._forwarding = self._fallback()
             return await self._forwarding.head()
-        return Head(200, document_headers(self._body), self._status)
+        headers = document_headers(self._body)
+        headers += [header for header in answers[0][0].headers if header[0] == ALLOW_ORIGIN]
+        return Head(200, headers, self._status)
 
     def _put_together(self, bodies: Sequence[bytes]) -> bytes:
         known = {d: Numbers(e.numbers, e.width) for d, e in self._batch.found.items()}

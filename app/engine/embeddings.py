@@ -134,7 +134,8 @@ class EmbeddingsAnswerer:
             age=max(int(embedding.age(now)) for embedding in found),
             ttl=whole_ttl(oldest, now),
         )
-        return Replay(Head(200, document_headers(body), status), body)
+        replay = Replay(Head(200, document_headers(body), status), body)
+        return replay.readable_by(oldest.allow_origin) if oldest.allow_origin else replay
 
     def _ask(self, batch: Batch) -> Fetching:
         """Join what is on its way, and ask for the rest. Nothing else runs in between."""
@@ -245,6 +246,7 @@ class EmbeddingsAnswerer:
                 freshness_lifetime=recorded.freshness_lifetime,
                 stale_lifetime=recorded.stale_lifetime,
                 epoch=epoch,
+                allow_origin=recorded.allow_origin,
             )
             for digest, e in answered.items()
             if ticket.may_keep(digest)

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from app.core.metrics import Metrics
@@ -15,6 +15,7 @@ from app.engine.recorder import Recorder
 from app.engine.tee import tee
 from app.engine.write_order import WriteOrder, WriteTicket
 from app.rules.decisions import Recorded
+from app.rules.headers import ALLOW_ORIGIN, value_of
 from app.rules.limits import Limits
 
 
@@ -43,7 +44,8 @@ class Wanted(Generic[T]):
 
     `names` are the exact keys under which it will be stored. `reader` returns what reads the
     answer, told whether that is an event stream. `keep` stores an answer that was read to its end,
-    or returns why it does not; it is called at most once.
+    or returns why it does not; it is called at most once. `entry` names the entry that it becomes,
+    told the value of its Access-Control-Allow-Origin.
     """
 
     request: ClientRequest
@@ -52,6 +54,7 @@ class Wanted(Generic[T]):
     limits: Limits
     reader: Callable[[bool], AnswerReader[T]]
     keep: Callable[[Recorded[T], WriteTicket], Awaitable[DiscardReason | None]]
+    entry: Callable[[str], str] = lambda _: ""
 
 
 class Fetcher:
@@ -70,7 +73,9 @@ class Fetcher:
         request = outgoing(wanted.request, identity=True)
         with self._order.take(wanted.names) as ticket:
             async with aclosing(await self._forwarder.send(request)) as response:
-                head = Head(response.status_code, response.headers, wanted.status)
+                allow_origin = value_of(response.headers, ALLOW_ORIGIN) or ""
+                status = replace(wanted.status, entry=wanted.entry(allow_origin))
+                head = Head(response.status_code, response.headers, status)
                 recorder = Recorder(head, wanted.limits, wanted.reader)
 
                 async def keep(recorded: Recorded[T]) -> Whole | None:

@@ -10,7 +10,7 @@ from app.dialects.dialect import ParsedRequest, StreamFilter
 from app.engine.answers import PendingAnswer, pieces_of
 from app.engine.decoded import Decoded
 from app.engine.flights import Reader
-from app.rules.headers import value_of
+from app.rules.headers import ALLOW_ORIGIN, value_of
 
 _OK = 200
 
@@ -57,6 +57,8 @@ class FormAdapter:
             and whole.fullness >= self._parsed.form.entitled
             and (replay := await self._render(whole, head.cache_status))
         ):
+            if allowed := value_of(head.headers, ALLOW_ORIGIN):
+                replay = replay.readable_by(allowed)
             self._body = pieces_of(replay)
             return replay.head
         await self._source.aclose()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from app.core.errors import DependencyUnavailable
-from app.core.models import Candidate, Counts, StoredResponse
+from app.core.models import Candidate, Counts, Embedding, StoredResponse
 from app.engine.context import Context
 from app.engine.hits import HitCounts
 from app.engine.matcher import Matcher
@@ -104,12 +104,17 @@ class Lookup:
     async def written(self, plan: Plan) -> None:
         """Wait until what is being stored under a key is stored, or has failed to be."""
         await self._store.written(plan.key.digest)
+        if plan.open_key:
+            await self._store.written(plan.open_key.digest)
 
     async def _exact(self, plan: Plan, found: Found, budget: Budget) -> Found:
         if found.failure:
             return found
         try:
             stored = await self._store.get(plan.key, budget)
+            if stored is None and plan.open_key:
+                opened = await self._store.get(plan.open_key, budget)
+                stored = opened if opened and decisions.is_open(opened) else None
         except DependencyUnavailable as unavailable:
             return replace(found, failure=unavailable.detail, seconds_left=budget.seconds)
         return replace(found, exact=stored, seconds_left=budget.seconds)
@@ -120,7 +125,7 @@ class Lookup:
             return found
         reach = max(plan.max_distance, self._reach)
         try:
-            candidates = await self._store.nearest(plan.key, found.embedding, reach, budget)
+            candidates = await self._nearest(plan, found.embedding, reach, budget)
             found = replace(found, candidates=candidates, seconds_left=budget.seconds)
             for near in rounds(plan, candidates, self._clock()):
                 choice = await self.matcher.choose(plan.key.text or "", near)
@@ -132,6 +137,16 @@ class Lookup:
         except DependencyUnavailable as unavailable:
             return replace(found, failure=unavailable.detail, seconds_left=budget.seconds)
         return found
+
+    async def _nearest(
+        self, plan: Plan, embedding: Embedding, reach: float, budget: Budget
+    ) -> Sequence[Candidate]:
+        own = await self._store.nearest(plan.key, embedding, reach, budget)
+        if not plan.open_key:
+            return own
+        opened = await self._store.nearest(plan.open_key, embedding, reach, budget)
+        opened = [candidate for candidate in opened if decisions.is_open(candidate.stored)]
+        return sorted([*own, *opened], key=lambda candidate: candidate.distance)
 
     @property
     def embedder(self) -> dict[str, str | int]:

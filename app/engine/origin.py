@@ -122,13 +122,15 @@ class Origin:
         async def keep(recorded: Recorded[Answer], ticket: WriteTicket) -> DiscardReason | None:
             return await self._keep(plan, found, recorded, epoch, ticket)
 
+        opened = [plan.open_key.digest] if plan.open_key else []
         wanted = Wanted(
             plan.request,
             status,
-            [plan.key.digest],
+            [plan.key.digest, *opened],
             plan.limits,
             lambda is_stream: plan.parsed.reader(is_stream=is_stream),
             keep,
+            entry=lambda allow_origin: plan.kept_under(allow_origin).key.digest,
         )
         await self._fetcher.fetch(wanted, flight, watch)
 
@@ -141,6 +143,7 @@ class Origin:
         ticket: WriteTicket,
     ) -> DiscardReason | None:
         """Store an answer if it may be; return why it was not."""
+        plan = plan.kept_under(recorded.allow_origin)
         digest, seen = plan.key.digest, 0
         for _ in range(_MOST_LOOKS):  # those who asked with other tags meanwhile keep them
             if (latest := ticket.latest_kept(digest)) == seen:

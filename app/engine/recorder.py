@@ -13,7 +13,7 @@ from app.core.models import DiscardReason, Head
 from app.dialects.dialect import AnswerReader
 from app.rules import freshness
 from app.rules.decisions import Recorded
-from app.rules.headers import value_of
+from app.rules.headers import ALLOW_ORIGIN, value_of
 from app.rules.limits import Limits
 
 T = TypeVar("T")
@@ -45,6 +45,7 @@ class Recorder(Generic[T]):
         self._received = 0  # bytes as they came
         length = value_of(headers, b"content-length") or ""
         self._announced = int(length) if _LENGTH.fullmatch(length) else None
+        self._allow_origin = value_of(headers, ALLOW_ORIGIN) or ""
         is_stream = media_type == "text/event-stream"
         self._reader = reader_for(is_stream)
         self._lifetime = freshness.freshness_lifetime(headers, limits, is_stream=is_stream)
@@ -110,7 +111,9 @@ class Recorder(Generic[T]):
         self._settled = True
         read: list[T] = []
         self._try(lambda: read.append(self._reader.read()))
-        return Recorded(read[0], self._lifetime, self._stale_lifetime) if read else None
+        if not read:
+            return None
+        return Recorded(read[0], self._lifetime, self._stale_lifetime, self._allow_origin)
 
     def _try(self, step: Callable[[], None]) -> None:
         try:

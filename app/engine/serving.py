@@ -40,6 +40,8 @@ class Serving:
         if replay is None:
             self._failures.inc()
             return None
+        if allowed := decision.stored.allow_origin:
+            replay = replay.readable_by(allowed)
         self._lookup.note_served(decision.stored, decision.status.distance)
         return Served(decision, replay)
 

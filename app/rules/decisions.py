@@ -36,11 +36,14 @@ from app.dialects.embeddings import EmbeddingsRequest
 from app.rules import freshness
 from app.rules.directives import Directives, directives
 from app.rules.headers import CacheControl, credentials
-from app.rules.key import KeyRules, build_embedding_keys, build_key
+from app.rules.key import KeyRules, build_embedding_keys, build_key, build_open_key, without_origin
 from app.rules.limits import Limits, nearest_within
 from app.rules.time_bound import TimeBound
 
 T = TypeVar("T")
+
+ANY_ORIGIN = "*"
+"""The value of Access-Control-Allow-Origin that lets pages of all origins read an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,8 @@ class Plan:
 
     `size` is that of its body, in bytes. `control` is what it asks for, bound to time where its
     question is; `asked` as it came. `limits` are its own, `max_distance` is cosine. Its answer
-    serves nobody from `ends_at` on, whatever its lifetime.
+    serves nobody from `ends_at` on, whatever its lifetime. A page's request has an `open_key`, of
+    what pages of all origins may read, beside its own.
     """
 
     request: ClientRequest
@@ -70,6 +74,19 @@ class Plan:
     limits: Limits
     max_distance: float
     ends_at: float = math.inf
+    open_key: CacheKey | None = None
+
+    @property
+    def opened(self) -> "Plan | None":
+        """The same request under its open key."""
+        if self.open_key is None:
+            return None
+        request = without_origin(self.request)
+        return replace(self, request=request, key=self.open_key, open_key=None)
+
+    def kept_under(self, allow_origin: str) -> "Plan":
+        """Return the plan whose key an answer is stored under, by who may read it."""
+        return (self.opened if allow_origin == ANY_ORIGIN else None) or self
 
     @property
     def credentials(self) -> Sequence[Header]:
@@ -175,11 +192,12 @@ class Discard:
 
 @dataclass(frozen=True, slots=True)
 class Recorded(Generic[T]):
-    """An answer that was read to its end, and its lifetimes in seconds."""
+    """An answer that was read to its end, its lifetimes in seconds, and who may read it."""
 
     answer: T
     freshness_lifetime: float
     stale_lifetime: float
+    allow_origin: str = ""
 
 
 def admit(
@@ -211,6 +229,7 @@ def admit(
         tagging=tagging,
         limits=limits,
         max_distance=_strictest(limits.max_distance, asked.max_distance),
+        open_key=build_open_key(request, parsed, policy.keys),
     )
 
 
@@ -277,6 +296,11 @@ def _exact(plan: Plan, found: Found, now: float) -> Serve | None:
     if stored is None or not is_for(plan, stored) or not may_serve(plan, stored, now):
         return None
     return Serve(stored, CacheStatus.hit(stored, now, None))
+
+
+def is_open(stored: StoredResponse) -> bool:
+    """Whether pages of all origins may read an answer."""
+    return stored.allow_origin == ANY_ORIGIN
 
 
 def has_stale(plan: Plan, found: Found, now: float) -> bool:
@@ -347,5 +371,6 @@ def after_upstream(
         epoch=epoch,
         tagging=plan.tagging.joined(found.carried),
         fullness=answer.fullness,
+        allow_origin=recorded.allow_origin,
     )
     return Store(stored, None if answer.exact_only else found.embedding)

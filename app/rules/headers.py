@@ -26,6 +26,9 @@ HOP_BY_HOP = frozenset(
 CREDENTIALS = frozenset({b"authorization", b"api-key", b"x-api-key", b"cookie"})
 """Where a caller's identity travels."""
 
+ORIGIN, ALLOW_ORIGIN = b"origin", b"access-control-allow-origin"
+"""From which origin a page asks, and which may read the answer (https://fetch.spec.whatwg.org)."""
+
 _OURS = b"x-cache-"
 
 _DIRECTIVE = re.compile(r'([!#$%&\'*+\-.^_`|~\w]+)(?:\s*=\s*("(?:[^"\\]|\\.)*"|[^\s,;]*))?')

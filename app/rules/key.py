@@ -9,7 +9,7 @@ import hmac
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from app.core.tags import NAMESPACE, UNTAGGED, tagging_of
 from app.dialects.dialect import ParsedRequest
 from app.dialects.embeddings import EmbeddingsRequest
 from app.rules import cookies
-from app.rules.headers import CREDENTIALS, is_ours
+from app.rules.headers import CREDENTIALS, ORIGIN, is_ours
 from app.rules.neutral_headers import is_neutral
 
 _LABEL = b"reprise-3"
@@ -91,6 +91,22 @@ def build_key(request: ClientRequest, parsed: ParsedRequest, rules: KeyRules) ->
         digest=digest_of([partition, texts], b"entry", rules.secret),
         text=text if text and _can_be_reworded(text) else None,
     )
+
+
+def build_open_key(
+    request: ClientRequest, parsed: ParsedRequest, rules: KeyRules
+) -> CacheKey | None:
+    """Return the key of what pages of all origins may read; None if the request's is that key."""
+    if ORIGIN in rules.key_headers or not any(
+        name == ORIGIN and _matters(name, rules) for name, _ in request.headers
+    ):
+        return None
+    return build_key(without_origin(request), parsed, rules)
+
+
+def without_origin(request: ClientRequest) -> ClientRequest:
+    """Return a request as it would come from elsewhere than a web page."""
+    return replace(request, headers=[h for h in request.headers if h[0] != ORIGIN])
 
 
 def _can_be_reworded(text: str) -> bool:

@@ -44,6 +44,8 @@ def response_fields(stored: StoredResponse) -> dict[str, bytes]:
         fields["parts"] = stored.parts.encode()
     if stored.is_disputed:
         fields["disputed"] = b"1"
+    if stored.allow_origin:
+        fields["allow_origin"] = stored.allow_origin.encode()
     return fields | _label_fields(stored.tagging)
 
 
@@ -68,6 +70,7 @@ def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
         tagging=labels_in(fields),
         is_disputed=bool(fields.get("disputed")),
         fullness=_fullness(fields, completion),
+        allow_origin=fields.get("allow_origin", b"").decode(),
     )
 
 
@@ -88,7 +91,7 @@ def labels_in(fields: Mapping[str, bytes]) -> Tagging:
 
 def embedding_fields(stored: StoredEmbedding) -> dict[str, bytes]:
     """Write a stored embedding; its id is kept beside the fields."""
-    return {
+    fields = {
         "version": VERSION,
         "numbers": stored.numbers,
         "width": str(stored.width).encode(),
@@ -98,6 +101,9 @@ def embedding_fields(stored: StoredEmbedding) -> dict[str, bytes]:
         "stale": repr(stored.stale_lifetime).encode(),
         "epoch": stored.epoch.encode(),
     }
+    if stored.allow_origin:
+        fields["allow_origin"] = stored.allow_origin.encode()
+    return fields
 
 
 def embedding_of(digest: str, fields: Mapping[str, bytes]) -> StoredEmbedding:
@@ -116,6 +122,7 @@ def embedding_of(digest: str, fields: Mapping[str, bytes]) -> StoredEmbedding:
         freshness_lifetime=_seconds(fields, "lifetime"),
         epoch=_text(fields, "epoch"),
         stale_lifetime=_seconds(fields, "stale") if "stale" in fields else 0.0,
+        allow_origin=fields.get("allow_origin", b"").decode(),
     )
 
 

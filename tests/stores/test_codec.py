@@ -39,6 +39,7 @@ EMBEDDINGS = st.builds(
     freshness_lifetime=SECONDS,
     stale_lifetime=SECONDS,
     epoch=st.just("e1"),
+    allow_origin=st.sampled_from(["", "*", "https://page.example"]),
 )
 STORED = StoredResponse(
     CacheKey("p", "d", "What?"), "m", json.dumps({"a": "b" * 5000}).encode(), 1.5, 60.0, "e1"
@@ -67,7 +68,7 @@ def test_a_stored_embedding_comes_back_as_it_was(stored: StoredEmbedding) -> Non
 
 
 # What an entry may lack: in its place, none of these is a newer version's.
-OPTIONAL = {"prompt", "parts", "disputed", "namespace", "tags"}
+OPTIONAL = {"prompt", "parts", "disputed", "namespace", "tags", "allow_origin"}
 UNKNOWN = TEXTS.filter(lambda name: name not in OPTIONAL)
 
 

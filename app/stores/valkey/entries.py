@@ -27,7 +27,7 @@ T = TypeVar("T", StoredResponse, StoredEmbedding)
 RESPONSE_FIELDS = (
     *("version", "partition", "response", "encoding", "model"),
     *("created_at", "lifetime", "stale", "epoch", "prompt", "parts"),
-    *("namespace", "tags", "disputed", "fullness"),
+    *("namespace", "tags", "disputed", "fullness", "allow_origin"),
 )
 
 _LIFE = ("created_at", "lifetime", "stale", "epoch")

@@ -28,6 +28,7 @@ RESPONSES = st.builds(
     parts=st.just("") | TEXTS,
     tagging=LABELS,
     is_disputed=st.booleans(),
+    allow_origin=st.sampled_from(["", "*", "https://page.example"]),
 )
 EMBEDDINGS = st.builds(
     StoredEmbedding,

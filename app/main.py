@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,6 @@ from app.api.admin.explain import explain_route
 from app.api.admin.routes import admin_routes
 from app.api.cached import CachedRoute
 from app.api.middleware import (
-    CHAT_COMPLETIONS,
-    EMBEDDINGS,
     CorsMiddleware,
     ExchangeMiddleware,
     GateMiddleware,
@@ -26,6 +24,7 @@ from app.api.middleware import (
 )
 from app.api.ops import ops_routes
 from app.api.passthrough import OtherRoutes, Passthrough, PassthroughRoutes
+from app.api.paths import CHAT_COMPLETIONS, EMBEDDINGS, forms_of
 from app.core.errors import ConfigurationError
 from app.core.metrics import Metrics
 from app.core.models import Clock, EmbeddingModel, Kind
@@ -61,6 +60,14 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
     {CHAT_COMPLETIONS: ChatCompletions(), EMBEDDINGS: Embeddings()}
 )
 """What is cached, by path."""
+
+DEPLOYED: Mapping[str, Dialect] = MappingProxyType(
+    {
+        CHAT_COMPLETIONS: ChatCompletions(needs_model=False),
+        EMBEDDINGS: Embeddings(needs_model=False),
+    }
+)
+"""The same where the path names a deployment, and so the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,9 +218,7 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
         ],
     )
     app.state.ready = False
-    for path, dialect in DIALECTS.items():
-        endpoint = CachedRoute(engine.handler, dialect, engine.forwarder, settings.max_body_bytes)
-        app.router.routes.append(Route(path, endpoint, methods=["POST"]))
+    app.router.routes += _cached_routes(engine, settings.max_body_bytes)
     app.include_router(ops_routes(engine.lookup, parts.metrics))
     token = settings.admin_token.get_secret_value()
     admin = admin_routes(engine.lookup, engine.operations, parts.metrics, parts.clock, token)
@@ -223,6 +228,14 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     other = PassthroughRoutes(engine.forwarder, _passthrough(settings))
     app.router.routes.append(OtherRoutes(other))
     return app
+
+
+def _cached_routes(engine: Engine, max_bytes: int) -> Iterator[Route]:
+    for path, dialect in DIALECTS.items():
+        for pattern, names_model in forms_of(path):
+            spoken = DEPLOYED[path] if names_model else dialect
+            endpoint = CachedRoute(engine.handler, spoken, engine.forwarder, max_bytes)
+            yield Route(pattern, endpoint, methods=["POST"])
 
 
 def _dependencies(settings: Settings, parts: Adapters, policy: Policy) -> Dependencies:

@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.auth import ApiKeys
-from app.api.request import API_PREFIX
+from app.api.paths import CHAT_COMPLETIONS, EMBEDDINGS, is_api, route_of
 from app.api.responses import refuse
 from app.core.defects import log_defect
 from app.core.errors import (
@@ -30,8 +30,6 @@ from app.core.models import CacheStatus, Header
 from app.rules.headers import ORIGIN, value_of
 from app.rules.key import KeyRules, tells_callers_apart
 
-CHAT_COMPLETIONS = "/v1/chat/completions"
-EMBEDDINGS = "/v1/embeddings"
 _ROUTES = MappingProxyType({CHAT_COMPLETIONS: "chat_completions", EMBEDDINGS: "embeddings"})
 
 _AUTHORITY = re.compile(r"(?:\[([0-9a-fA-F:.]*:[0-9a-fA-F:.]*)\]|([\w.-]+))(?::\d+)?", re.ASCII)
@@ -45,7 +43,7 @@ _access = logging.getLogger("reprise.access")
 class ExchangeMiddleware:
     """Sees every exchange to its end: errors become answers, what became of it is noted.
 
-    Counted and logged is what lies below `/v1`: the outcome, never what was in it.
+    Counted and logged is what the API is asked: the outcome, never what was in it.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -69,7 +67,7 @@ class ExchangeMiddleware:
         refusal = await self._run(scope, receive, watched_send)
         if refusal is not None and not status_code:
             await refuse(refusal, watched_send)
-        if scope["path"].startswith(API_PREFIX):
+        if is_api(scope["path"]):
             self._note(scope, status_code, time.perf_counter() - begin)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> Refusal | None:
@@ -92,7 +90,7 @@ class ExchangeMiddleware:
         outcome = status.outcome.value if status else "REFUSED" if status_code else "ABANDONED"
         tier = status.tier.value if status and status.tier else ""
         detail = (status.detail if status else None) or ""
-        route = _ROUTES.get(scope["path"], "other")
+        route = _ROUTES.get(route_of(scope["path"]) or "", "other")
         self._counter_of(route, outcome, tier).inc()
         if _access.isEnabledFor(logging.INFO):
             fields = {
@@ -108,7 +106,7 @@ class ExchangeMiddleware:
 
 
 class CorsMiddleware:
-    """Lets pages of some origins, or of all (`*`), call what lies below `/v1` (CORS).
+    """Lets pages of some origins, or of all (`*`), call the API (CORS).
 
     Preflights are answered here: browsers send no key with them. What the upstream says of origins
     is replaced: it is for the operator to say who may read the answers of this proxy.
@@ -126,8 +124,8 @@ class CorsMiddleware:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_api = scope["type"] == "http" and scope["path"].startswith(API_PREFIX)
-        await (self._cors if is_api else self._app)(scope, receive, send)
+        is_ours = scope["type"] == "http" and is_api(scope["path"])
+        await (self._cors if is_ours else self._app)(scope, receive, send)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_without_cors(message: Message) -> None:
@@ -141,7 +139,7 @@ class CorsMiddleware:
 
 
 class GateMiddleware:
-    """Lets a request below `/v1` in, or refuses it before anything else happens.
+    """Lets a request of the API in, or refuses it before anything else happens.
 
     `keys` are those that clients must present; none means that anyone may come. `guard_origin`
     keeps web pages away from a proxy on this machine that holds a key: no Origin but those of
@@ -157,7 +155,7 @@ class GateMiddleware:
         self._guard_origin = guard_origin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(API_PREFIX):
+        if scope["type"] == "http" and is_api(scope["path"]):
             headers = scope["headers"]
             if self._guard_origin:
                 _check_origin(headers, self._origins)
@@ -177,7 +175,7 @@ class StrangersMiddleware:
         self._has_warned = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self._has_warned and scope["type"] == "http" and scope["path"] in _ROUTES:
+        if not self._has_warned and scope["type"] == "http" and route_of(scope["path"]):
             self._note(scope["headers"])
         await self._app(scope, receive, send)
 

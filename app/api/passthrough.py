@@ -1,4 +1,4 @@
-"""Every other route below /v1: forwarded as it is, streamed both ways."""
+"""Every other route of the API: forwarded as it is, streamed both ways."""
 
 import re
 from dataclasses import replace
@@ -40,7 +40,7 @@ class OtherRoutes(BaseRoute):
 
 
 class PassthroughRoutes:
-    """Forwards a request without looking into it. Raises RouteNotFound outside `/v1`."""
+    """Forwards a request without looking into it. Raises RouteNotFound outside the API."""
 
     def __init__(self, forwarder: Forwarder, passthrough: Passthrough) -> None:
         self._forwarder = forwarder

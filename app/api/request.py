@@ -6,25 +6,24 @@ from collections.abc import AsyncIterator
 
 from starlette.types import Receive, Scope
 
+from app.api.paths import api_path
 from app.core.errors import ClientDisconnected, RouteNotFound
 from app.core.models import ClientRequest
 from app.rules.headers import end_to_end
 
-API_PREFIX = "/v1"
-
 
 def client_request(scope: Scope, body: bytes | AsyncIterator[bytes]) -> ClientRequest:
-    """Read the request line and the headers as they came. Raises RouteNotFound outside `/v1`."""
-    prefix = API_PREFIX.encode()
-    path: bytes = scope["raw_path"]
-    if not path.startswith(prefix + b"/"):
+    """Read the request line and the headers as they came. Raises RouteNotFound outside the API."""
+    known = api_path(scope["raw_path"])
+    if known is None:
         raise RouteNotFound("Reprise serves what is below /v1.")
     return ClientRequest(
         method=scope["method"],
-        path=path.removeprefix(prefix),
+        path=known.path,
         query=scope["query_string"],
         headers=end_to_end(scope["headers"]),
         body=body,
+        prefix=known.prefix,
     )
 
 

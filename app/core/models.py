@@ -39,11 +39,15 @@ DiscardReason = (
 """Why an answer is not stored: a token that docs/http-api.md explains."""
 
 
+V1, AZURE = b"/v1", b"/openai"
+"""Prefixes of the API's paths: the usual one, and Azure's, whose paths the upstream gets whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClientRequest:
-    """A request below `/v1` as the client sent it; nothing is decoded or normalised.
+    """A request of the API as the client sent it; nothing is decoded or normalised.
 
-    `path` is what follows `/v1`, percent-encoded as it came; `query` is without its `?`;
+    `path` is what follows the `prefix`, percent-encoded as it came; `query` is without its `?`;
     `headers` are those that travel end to end.
     """
 
@@ -52,6 +56,7 @@ class ClientRequest:
     query: bytes = field(repr=False)
     headers: Sequence[Header] = field(repr=False)
     body: bytes | AsyncIterator[bytes] = field(default=b"", repr=False)
+    prefix: bytes = V1
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,13 +54,15 @@ class EmbeddingsRequest:
     encoding: Encoding
 
     @classmethod
-    def parse(cls, body: bytes) -> "EmbeddingsRequest":
-        """Read the body of a request.
+    def parse(cls, body: bytes, *, needs_model: bool = True) -> "EmbeddingsRequest":
+        """Read the body of a request; the model may be named elsewhere.
 
         Raises NotUnderstood (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
         """
         document = load_json(body)
-        if not isinstance(document, dict) or not isinstance(document.get("model"), str):
+        if not isinstance(document, dict):
+            _unknown()
+        if not isinstance(document.get("model", None if needs_model else ""), str):
             _unknown()
         encoding = document.get("encoding_format")
         if encoding not in (None, "float", "base64"):
@@ -161,11 +163,14 @@ class EmbeddingsReader:
 
 
 class Embeddings:
-    """The dialect of `POST /v1/embeddings`."""
+    """The dialect of `POST /v1/embeddings`; the model may be named elsewhere."""
+
+    def __init__(self, *, needs_model: bool = True) -> None:
+        self._needs_model = needs_model
 
     def parse(self, body: bytes) -> EmbeddingsRequest:
         """Read the body of a request. Raises NotUnderstood."""
-        return EmbeddingsRequest.parse(body)
+        return EmbeddingsRequest.parse(body, needs_model=self._needs_model)
 
 
 def render(

@@ -285,7 +285,7 @@ def _part_of(batch: Batch, digests: list[str]) -> Batch:
     return replace(
         batch,
         request=request,
-        asked=EmbeddingsRequest.parse(body),
+        asked=EmbeddingsRequest.parse(body, needs_model=False),
         digests=digests,
         found={},
     )

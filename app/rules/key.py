@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from app.core.models import CacheKey, ClientRequest, Header
+from app.core.models import V1, CacheKey, ClientRequest, Header
 from app.core.tags import NAMESPACE, UNTAGGED, tagging_of
 from app.dialects.dialect import ParsedRequest
 from app.dialects.embeddings import EmbeddingsRequest
@@ -134,13 +134,18 @@ def must_match(
     """Return all of a request that must match exactly."""
     return MustMatch(
         rules.upstream,
-        request.path.decode("latin-1"),
+        _path(request).decode("latin-1"),
         request.query.decode("latin-1"),
         [value.decode("latin-1") for name, value in request.headers if name == NAMESPACE],
         _identity(parsed, rules.isolation),
         _significant(request.headers, rules),
         parsed.must_match,
     )
+
+
+def _path(request: ClientRequest) -> bytes:
+    """Name the path; other prefixes than the usual one make it another, with a blank between."""
+    return request.path if request.prefix == V1 else request.prefix + b" " + request.path
 
 
 def _identity(parsed: ParsedRequest | EmbeddingsRequest, isolation: Isolation) -> list[Any]:

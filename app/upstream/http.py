@@ -13,7 +13,7 @@ from app.core.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from app.core.models import ClientRequest, Header
+from app.core.models import AZURE, V1, ClientRequest, Header
 from app.rules.headers import CREDENTIALS, end_to_end, is_ours
 from app.upstream.aiohttp_transport import AiohttpTransport
 
@@ -48,12 +48,14 @@ class HttpUpstream:
         self._target = target
         self._origin = base.copy_with(raw_path=b"/")
         self._base_path = base.raw_path.rstrip(b"/")
+        self._azure_path = self._base_path.removesuffix(V1).removesuffix(AZURE) + AZURE
         self._transport = AiohttpTransport(proxy)
         self._timeout = {"connect": target.connect_timeout, "read": target.read_timeout}
 
     async def send(self, request: ClientRequest) -> "HttpResponse":
         """Forward a request, once, and give the response when its head is here."""
-        path = self._base_path + request.path
+        base_path = self._azure_path if request.prefix == AZURE else self._base_path
+        path = base_path + request.path
         body = request.body if isinstance(request.body, bytes) else _Upload(request.body)
         outgoing = httpx.Request(
             request.method,
@@ -82,7 +84,9 @@ class HttpUpstream:
             and not is_ours(header[0])
             and (self._target.keep_credentials or header[0] not in CREDENTIALS)
         ]
-        if self._target.api_key:
+        if self._target.api_key and request.prefix == AZURE:
+            headers.append((b"api-key", self._target.api_key.encode()))
+        elif self._target.api_key:
             headers.append((b"authorization", f"Bearer {self._target.api_key}".encode()))
         return headers
 

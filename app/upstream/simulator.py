@@ -44,9 +44,9 @@ class SimulatedUpstream:
             models = [{"id": name, "object": "model", "owned_by": "reprise"} for name in _MODELS]
             return _document(200, {"object": "list", "data": models})
         try:
-            if request.method == "POST" and request.path == b"/chat/completions":
+            if request.method == "POST" and request.path.endswith(b"/chat/completions"):
                 return self._chat(ChatRequest.parse(body))
-            if request.method == "POST" and request.path == b"/embeddings":
+            if request.method == "POST" and request.path.endswith(b"/embeddings"):
                 return _document(200, answer_embeddings(body))
         except NotUnderstood:
             return _error(400, "The simulated upstream does not understand this request.")

@@ -10,8 +10,7 @@ from fastapi.responses import JSONResponse
 
 from app.api.admin.documents import listed
 from app.api.auth import ApiKeys
-from app.api.middleware import CHAT_COMPLETIONS
-from app.api.request import API_PREFIX, RequestReader
+from app.api.request import RequestReader
 from app.core.errors import InvalidRequest, NotUnderstood
 from app.core.models import ClientRequest, Header, StoredResponse
 from app.core.offload import by_size
@@ -45,7 +44,7 @@ def explain_route(
             body, headers = await by_size(len(whole), lambda: _asked(whole, headers))
         asked = ClientRequest(
             method="POST",
-            path=CHAT_COMPLETIONS.removeprefix(API_PREFIX).encode(),
+            path=b"/chat/completions",
             query=request.scope["query_string"],
             headers=end_to_end(headers),
             body=body or b"",

@@ -49,8 +49,8 @@ class ChatRequest:
     conversation = "messages"
 
     @classmethod
-    def parse(cls, body: bytes) -> "ChatRequest":
-        """Read the body of a request.
+    def parse(cls, body: bytes, *, needs_model: bool = True) -> "ChatRequest":
+        """Read the body of a request; the model may be named elsewhere.
 
         Raises NotUnderstood (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
         """
@@ -60,7 +60,7 @@ class ChatRequest:
         options = _field(document, "stream_options", dict) or {}
         return cls(
             document=document,
-            model=_field(document, "model", str) or _unknown(),
+            model=_model(document, needs_model=needs_model),
             messages=_messages(document.get("messages")),
             choices=1 if (n := _field(document, "n", int)) is None else n,
             temperature=_field(document, "temperature", int, float),
@@ -157,11 +157,14 @@ class ChatRequest:
 
 
 class ChatCompletions:
-    """The dialect of `POST /v1/chat/completions`."""
+    """The dialect of `POST /v1/chat/completions`; the model may be named elsewhere."""
+
+    def __init__(self, *, needs_model: bool = True) -> None:
+        self._needs_model = needs_model
 
     def parse(self, body: bytes) -> ChatRequest:
         """Read the body of a request. Raises NotUnderstood."""
-        return ChatRequest.parse(body)
+        return ChatRequest.parse(body, needs_model=self._needs_model)
 
 
 def _without_texts(content: object) -> object:
@@ -189,6 +192,11 @@ def _field(document: Mapping[str, Any], name: str, *types: type) -> Any:
     value = document.get(name)
     # type() and not isinstance(): true is an int to Python, and not to JSON.
     return value if value is None or type(value) in types else _unknown()
+
+
+def _model(document: Mapping[str, Any], *, needs_model: bool) -> str:
+    model = _field(document, "model", str)
+    return "" if model is None and not needs_model else model or _unknown()
 
 
 def _messages(messages: object) -> list[JsonObject]:

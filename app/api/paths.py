@@ -1,0 +1,65 @@
+"""Where the API is found: the prefixes that clients put before its paths.
+
+`/v1` is the usual one. Base URLs without it, and Azure's `/openai/v1`, mean the same API. Azure's
+older routes name a deployment: `/openai/deployments/{name}/chat/completions?api-version=…`.
+https://learn.microsoft.com/en-us/azure/ai-foundry/openai/reference
+"""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from app.core.models import AZURE, V1
+
+CHAT_COMPLETIONS = "/v1/chat/completions"
+EMBEDDINGS = "/v1/embeddings"
+
+_PREFIX = re.compile(r"|(?:/openai)?/v1|/openai/deployments/[^/]+")
+_LONGEST_FIRST = (V1, AZURE + V1, AZURE)
+# The first segments of the API's paths, which a base URL may name without any prefix.
+_ROOTS = frozenset(
+    {
+        *("assistants", "audio", "batches", "chat", "completions", "containers", "conversations"),
+        *("embeddings", "evals", "files", "fine_tuning", "images", "messages", "models"),
+        *("moderations", "realtime", "responses", "threads", "uploads", "vector_stores", "videos"),
+    }
+)
+
+
+class ApiPath(NamedTuple):
+    """A path of the API, percent-encoded as it came: a prefix, and what follows."""
+
+    prefix: bytes
+    path: bytes
+
+
+def api_path(raw_path: bytes) -> ApiPath | None:
+    """Read a path of the API; None for any other."""
+    for prefix in _LONGEST_FIRST:
+        if raw_path.startswith(prefix + b"/"):
+            return ApiPath(prefix, raw_path.removeprefix(prefix))
+    first = raw_path[1:].partition(b"/")[0].decode("latin-1")
+    return ApiPath(b"", raw_path) if first in _ROOTS else None
+
+
+def is_api(path: str) -> bool:
+    """Whether a decoded path may be one of the API, however it was encoded."""
+    return path.startswith((V1.decode(), AZURE.decode())) or path[1:].partition("/")[0] in _ROOTS
+
+
+def forms_of(path: str) -> Iterator[tuple[str, bool]]:
+    """Return the patterns of paths that mean one of `/v1`, and whether they name the model."""
+    rest = path.removeprefix(V1.decode())
+    yield path, False
+    yield f"{AZURE.decode()}{path}", False
+    yield rest, False
+    yield f"{AZURE.decode()}/deployments/{{deployment}}{rest}", True
+
+
+def route_of(path: str) -> str | None:
+    """Return the path of `/v1` that a decoded path of a cached route means, or None."""
+    for route in (CHAT_COMPLETIONS, EMBEDDINGS):
+        rest = route.removeprefix(V1.decode())
+        if path.endswith(rest) and _PREFIX.fullmatch(path.removesuffix(rest)):
+            return route
+    return None

@@ -109,6 +109,10 @@ class ParsedRequest(Protocol):
         """What the body says of who asks, such as `user`."""
 
     @property
+    def treatment(self) -> str:
+        """What may change how the upstream treats the request, though not its answer."""
+
+    @property
     def question(self) -> str:
         """The text whose words say whether the answer is bound to its time; may be empty."""
 

@@ -15,7 +15,7 @@ import orjson
 from numpy.typing import NDArray
 
 from app.core.errors import NotUnderstood
-from app.dialects.openai import NEUTRAL_FIELDS
+from app.dialects.openai import NEUTRAL_FIELDS, treatment_of
 from app.dialects.strict_json import JsonObject, check_structure, load_json
 
 Input = str | list[int]
@@ -79,6 +79,11 @@ class EmbeddingsRequest:
     def end_user(self) -> Sequence[Any]:
         """What the body says of who asks."""
         return [self.document.get("user"), self.document.get("safety_identifier")]
+
+    @property
+    def treatment(self) -> str:
+        """What may change how the upstream treats the request, though not its answer."""
+        return treatment_of(self.document)
 
     def bypass_reason(self, max_temperature: float) -> None:
         """Return None: nothing in the body keeps an embedding from being stored."""

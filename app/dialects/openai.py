@@ -1,5 +1,12 @@
 """What OpenAI's APIs have in common."""
 
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+_DIGITS = 16
+
 NEUTRAL_FIELDS = frozenset(
     {
         "metadata",
@@ -14,3 +21,16 @@ NEUTRAL_FIELDS = frozenset(
     }
 )
 """Body fields that do not change the answer."""
+
+_TREATMENT = (NEUTRAL_FIELDS | {"store"}) - {"stream", "stream_options"}
+
+
+def treatment_of(document: Mapping[str, Any]) -> str:
+    """Return a digest of what may change how a request is treated, though not its answer.
+
+    Whoever pays for another service tier waits for no other one, and who sends metadata that is
+    refused is refused alone. Empty where a request says nothing of that kind.
+    """
+    said = {name: document[name] for name in _TREATMENT if document.get(name) is not None}
+    told = json.dumps(said, sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:_DIGITS] if said else ""

@@ -13,6 +13,7 @@ from app.dialects.embeddings import EmbeddingsAnswer, EmbeddingsRequest, Numbers
 from app.engine.decoded import Decoded
 from app.engine.flights import Reader
 from app.engine.forwarder import Forwarding
+from app.engine.joined import is_refusal
 from app.rules.headers import ALLOW_ORIGIN, CacheControl
 from app.rules.limits import Limits
 
@@ -63,9 +64,9 @@ class BatchSource:
 class CombinedAnswer:
     """One answer made of what is stored and of one or more upstream requests.
 
-    An error of the upstream is passed on. Where the answers do not fit together, because one is
-    not what we know or comes from another model, the whole request is forwarded (`fallback`).
-    Async iteration gives the body. Close it.
+    An error of the upstream is passed on. Where it refuses another's request, or the answers do not
+    fit together, because one is not what we know or comes from another model, the whole request is
+    forwarded (`fallback`). Async iteration gives the body. Close it.
     """
 
     def __init__(
@@ -85,7 +86,10 @@ class CombinedAnswer:
     async def head(self) -> Head:
         """Wait for all that is needed; raises what an upstream request failed with."""
         answers = await _together([_read(source.reader) for source in self._sources])
-        for head, body in answers:
+        for source, (head, body) in zip(self._sources, answers, strict=True):
+            if head.status_code != _OK and not source.own and is_refusal(head.status_code):
+                self._forwarding = self._fallback()
+                return await self._forwarding.head()
             if head.status_code != _OK:
                 self._body = body
                 return head

@@ -22,6 +22,7 @@ from app.engine.decoded import Decoded
 from app.engine.fetcher import Fetcher, Wanted
 from app.engine.flights import Flight
 from app.engine.forwarder import NOT_CACHED, Forwarder, Forwarding, outgoing
+from app.engine.joined import Joined
 from app.engine.resilience import Budget
 from app.engine.resilient_store import ResilientEmbeddingStore
 from app.engine.revalidation import Revalidations
@@ -30,7 +31,7 @@ from app.engine.write_order import WriteTicket
 from app.rules import freshness
 from app.rules.decisions import BatchPlan, Recorded
 
-Fetching = Decoded | CombinedAnswer
+Fetching = Decoded | Joined | CombinedAnswer
 EmbeddingsReply = Replay | Fetching | StaleIfError | Forwarding
 
 
@@ -59,7 +60,7 @@ class EmbeddingsAnswerer:
         self._collapsed = context.metrics.collapsed
         self._clock = context.clock
         self._revalidations = Revalidations(context.limits.max_bytes, context.clock)
-        self._under_way: dict[tuple[str, str], _BatchFetch] = {}  # by epoch and exact key
+        self._under_way: dict[tuple[str, str, str], _BatchFetch] = {}  # see _name
 
     async def answer(self, plan: BatchPlan) -> EmbeddingsReply:
         """Choose what answers a request that may use the cache.
@@ -93,7 +94,7 @@ class EmbeddingsAnswerer:
         if stale and not batch.control.only_if_cached and batch.limits.ttl > 0:
             fresh_only = replace(batch.control, max_stale=None, min_fresh=0)
             part = replace(_part_of(batch, stale), control=fresh_only)
-            name = (self._store.epoch, *stale)
+            name = (self._store.epoch, part.asked.treatment, *stale)
             self._revalidations.begin(
                 name,
                 None,
@@ -148,7 +149,8 @@ class EmbeddingsAnswerer:
         if fetched_already:
             self._collapsed.inc()
         if len(fetches) == 1 and _is_same(fetches[0].batch, batch):
-            return Decoded(fetches[0].flight.join(collapsed=True), accepting)
+            joined = Decoded(fetches[0].flight.join(collapsed=True), accepting)
+            return Joined(joined, lambda: Decoded(self._start(batch).flight.join(), accepting))
 
         sources = [
             BatchSource(a.flight.join(collapsed=True), a.batch.digests, own=False) for a in fetches
@@ -172,8 +174,9 @@ class EmbeddingsAnswerer:
     def _being_fetched(self, batch: Batch) -> dict[str, _BatchFetch]:
         if batch.control.no_cache:
             return {}
-        epoch = self._store.epoch
-        fetches = {digest: self._under_way.get((epoch, digest)) for digest in batch.missing}
+        fetches = {
+            digest: self._under_way.get(self._name(batch, digest)) for digest in batch.missing
+        }
         return {
             digest: fetch
             for digest, fetch in fetches.items()
@@ -189,12 +192,15 @@ class EmbeddingsAnswerer:
         )
         fetch = _BatchFetch(flight, batch)
         if not batch.control.no_cache:
-            names = [(self._store.epoch, digest) for digest in batch.digests]
+            names = [self._name(batch, digest) for digest in batch.digests]
             self._under_way.update(dict.fromkeys(names, fetch))
             flight.on_end(lambda: self._forget(names, fetch))
         return fetch
 
-    def _forget(self, names: list[tuple[str, str]], fetch: _BatchFetch) -> None:
+    def _name(self, batch: Batch, digest: str) -> tuple[str, str, str]:
+        return self._store.epoch, digest, batch.asked.treatment
+
+    def _forget(self, names: list[tuple[str, str, str]], fetch: _BatchFetch) -> None:
         for name in names:
             if self._under_way.get(name) is fetch:
                 del self._under_way[name]

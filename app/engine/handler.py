@@ -8,12 +8,14 @@ from app.core.models import ClientRequest, Replay
 from app.core.offload import by_size
 from app.core.recent import Recent
 from app.dialects.dialect import Dialect
+from app.engine.answers import PendingAnswer
 from app.engine.context import Context
 from app.engine.decoded import Decoded
 from app.engine.embeddings import EmbeddingsAnswerer, EmbeddingsReply
 from app.engine.flights import Flight, Flights
 from app.engine.form_adapter import FormAdapter
 from app.engine.forwarder import NOT_CACHED, Forwarder, Forwarding
+from app.engine.joined import Joined
 from app.engine.origin import Origin
 from app.engine.serving import Served
 from app.engine.stale_if_error import StaleIfError
@@ -23,7 +25,7 @@ from app.rules.time_bound import TimeBound, judge, year_of
 
 _KEYS_KNOWN = 4096
 
-Reply = Replay | Decoded | FormAdapter | StaleIfError | Forwarding | EmbeddingsReply
+Reply = Replay | Decoded | Joined | StaleIfError | Forwarding | EmbeddingsReply
 
 
 class Handler:
@@ -100,7 +102,7 @@ class Handler:
             self._time_bound.keep(name, known)
         return known
 
-    def _join(self, plan: Plan, found: Found) -> Decoded | FormAdapter:
+    def _join(self, plan: Plan, found: Found) -> Joined:
         """Join the flight of a plan, in whatever form it was asked for first, or start it.
 
         A flight that has not asked for `usage` is only for those who do not either.
@@ -108,7 +110,7 @@ class Handler:
         form = plan.parsed.form
         name = (
             *(plan.key.digest, self._lookup.epoch),
-            *(plan.asked, plan.tagging.tags, plan.ends_at),
+            *(plan.asked, plan.tagging.tags, plan.ends_at, plan.parsed.treatment),
         )
 
         async def fill(flight: Flight) -> None:
@@ -119,14 +121,15 @@ class Handler:
         if reader.collapsed:
             self._collapsed.inc()
         accepting = plan.request.headers
-        if reader.form == form:
-            return Decoded(reader, accepting)
-        return FormAdapter(
-            reader,
-            plan.parsed,
-            lambda whole, status: self._serving.render(plan, whole.completion, status),
-            lambda: Decoded(self._flights.join((*name, form), fill, form), accepting),
-        )
+        answer: PendingAnswer = Decoded(reader, accepting)
+        if reader.form != form:
+            answer = FormAdapter(
+                reader,
+                plan.parsed,
+                lambda whole, status: self._serving.render(plan, whole.completion, status),
+                lambda: Decoded(self._flights.join((*name, form), fill, form), accepting),
+            )
+        return Joined(answer, lambda: Decoded(self._flights.alone(fill), accepting))
 
     async def _fill(self, plan: Plan, found: Found, flight: Flight) -> None:
         """Answer a flight: from the store, from another fetch of the same, or from the upstream."""

@@ -60,7 +60,7 @@ class Origin:
             decision = decisions.after_exact(plan, latest, self._clock())
             return await self.serve(plan, decision) if isinstance(decision, Serve) else None
 
-        lease = plan.key.digest + ("-plain" if plan.is_plain else "")
+        lease = plan.key.digest + ("-plain" if plan.is_plain else "") + plan.parsed.treatment
         async with self._fleet.lead(lease, look, lambda: self.lookup.written(plan)) as lead:
             if lead.found:
                 await lead.found.give(flight)
@@ -80,7 +80,7 @@ class Origin:
 
     def _name(self, plan: Plan) -> tuple[Hashable, Hashable]:
         """Name what a revalidation fetches, and in what form the answer comes and is kept."""
-        kept_as = (plan.asked.ttl, plan.tagging.tags)
+        kept_as = (plan.asked.ttl, plan.tagging.tags, plan.parsed.treatment)
         return (plan.key.digest, self.lookup.epoch), (plan.parsed.form, *kept_as)
 
     async def _renew(self, plan: Plan, flight: Flight) -> None:

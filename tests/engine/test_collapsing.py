@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.core.errors import UpstreamTimeout, UpstreamUnreachable
-from app.core.models import Header, Replay
+from app.core.models import ClientRequest, Head, Header, Replay
 from app.engine.forwarder import Forwarding
 from app.rules.headers import cache_status_value
 from tests.bench import Bench, gate, read, settle
@@ -60,11 +60,68 @@ async def test_requests_of_another_kind_are_not_collapsed(other: dict[str, Any])
 async def test_neutral_differences_are_collapsed() -> None:
     bench = Bench()
     opened, bench.upstream.before = gate()
-    users = ("ann", "bob")
-    tasks = [asyncio.create_task(bench.status(user=user)) for user in users]
+    agents = [(b"user-agent", b"ann"), (b"user-agent", b"bob")]
+    tasks = [asyncio.create_task(bench.status("valkey what", agent)) for agent in agents]
     await settle()
     opened.set()
     assert [await task for task in tasks] == ["fwd=miss", "fwd=miss; collapsed"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"metadata": {"a": "b"}},
+        {"service_tier": "priority"},
+        {"user": "ann"},
+        {"safety_identifier": "ann"},
+        {"prompt_cache_key": "a"},
+    ],
+)
+async def test_who_may_be_treated_otherwise_joins_nobody_and_shares_the_answer(
+    fields: dict[str, Any],
+) -> None:
+    bench = Bench()
+    opened, bench.upstream.before = gate()
+    tasks = [asyncio.create_task(bench.status(**asked)) for asked in ({}, fields, fields)]
+    await settle()
+    opened.set()
+    assert [await task for task in tasks] == ["fwd=miss", "fwd=miss", "fwd=miss; collapsed"]
+    assert (await bench.status(**{**fields, "user": "bob"})).startswith("hit")
+    assert len(bench.upstream.requests) == 2
+
+
+@pytest.mark.parametrize("form", [{}, {"stream": True}])
+@pytest.mark.parametrize("refusal", [400, 401, 429])
+async def test_who_has_joined_a_request_that_is_refused_asks_anew_in_his_own_words(
+    refusal: int, form: dict[str, Any]
+) -> None:
+    bench = Bench()
+    opened, bench.upstream.before = gate()
+    answer = bench.upstream.answer
+
+    def only_the_first(request: ClientRequest) -> FakeResponse:
+        is_first = request is bench.upstream.requests[0]
+        return FakeResponse([b'{"error":{}}'], refusal) if is_first else answer(request)
+
+    bench.upstream.answer = only_the_first
+    names = (b"a", b"b", b"c")
+    asked = [({}, names[0]), (form, names[1]), (form, names[2])]
+
+    async def ask(name: bytes, fields: dict[str, Any]) -> Head:
+        return (await read(await bench.ask("valkey what", (b"user-agent", name), **fields)))[0]
+
+    tasks = [asyncio.create_task(ask(name, fields)) for fields, name in asked]
+    await settle()
+    assert len(bench.upstream.requests) == 1
+    opened_again, bench.upstream.before = gate()
+    opened.set()
+    await settle()
+    opened_again.set()
+    heads = [await task for task in tasks]
+    assert [head.status_code for head in heads] == [refusal, 200, 200]
+    assert [cache_status_value(head.cache_status) for head in heads] == ["reprise; fwd=miss"] * 3
+    sent = [dict(request.headers)[b"user-agent"] for request in bench.upstream.requests]
+    assert sorted(sent) == [*names]
 
 
 async def test_the_first_client_may_leave_and_the_answer_is_stored() -> None:
@@ -117,12 +174,12 @@ async def test_an_upstream_failure_reaches_every_waiting_client(error: Exception
 async def test_an_error_status_reaches_every_waiting_client() -> None:
     bench = Bench()
     opened, bench.upstream.before = gate()
-    bench.upstream.answer = lambda _: FakeResponse([b'{"error":{}}'], 429)
+    bench.upstream.answer = lambda _: FakeResponse([b'{"error":{}}'], 503)
     tasks = [asyncio.create_task(bench.ask()) for _ in range(3)]
     await settle()
     opened.set()
     heads = [(await read(await task))[0] for task in tasks]
-    assert [head.status_code for head in heads] == [429] * 3
+    assert [head.status_code for head in heads] == [503] * 3
     assert len(bench.upstream.requests) == 1
 
 

@@ -398,3 +398,33 @@ async def test_items_that_hold_more_are_put_together_and_not_stored() -> None:
     assert bench.asked == [["a", "b"], ["c"]]
     await settle()
     assert (await bench.told(["a"]))[0] == "fwd=miss"
+
+
+async def test_who_may_be_treated_otherwise_joins_no_other_batch() -> None:
+    bench = Bench()
+    opened, bench.upstream.before = gate()
+    tasks = [asyncio.create_task(bench.told("a", **fields)) for fields in ({}, {"user": "u"}, {})]
+    await settle()
+    opened.set()
+    assert [(await task)[0] for task in tasks] == ["fwd=miss", "fwd=miss", "fwd=miss; collapsed"]
+    assert bench.asked == ["a", "a"]
+
+
+@pytest.mark.parametrize("wanted", ["a", ["a", "b"]])
+async def test_who_has_joined_a_batch_that_is_refused_asks_anew(wanted: Any) -> None:
+    bench = Bench()
+    opened, bench.upstream.before = gate()
+    answer = bench.upstream.answer
+
+    def only_the_first(request: ClientRequest) -> FakeResponse:
+        is_first = request is bench.upstream.requests[0]
+        return FakeResponse([b'{"error":{}}'], 400) if is_first else answer(request)
+
+    bench.upstream.answer = only_the_first
+    first = asyncio.create_task(bench.ask("a"))
+    await settle()
+    second = asyncio.create_task(bench.ask(wanted))
+    await settle()
+    opened.set()
+    assert (await read(await first))[0].status_code == 400
+    assert (await read(await second))[0].status_code == 200

@@ -245,11 +245,11 @@ async def test_nobody_waits_for_an_upstream_that_never_closes() -> None:
 async def test_errors_are_of_no_form(first: dict[str, Any], second: dict[str, Any]) -> None:
     bench = Bench()
     opened, bench.upstream.before = gate()
-    bench.upstream.answer = lambda _: FakeResponse([b'{"error":', b"{}}"], 429)
+    bench.upstream.answer = lambda _: FakeResponse([b'{"error":', b"{}}"], 503)
     tasks = await follow(bench, first, second, first, second)
     opened.set()
     answers = [await task for task in tasks]
-    assert {(head.status_code, body) for head, body in answers} == {(429, b'{"error":{}}')}
+    assert {(head.status_code, body) for head, body in answers} == {(503, b'{"error":{}}')}
     assert len(bench.upstream.requests) == 1
 
 

@@ -13,7 +13,7 @@ from app.dialects.chat_completions import replay
 from app.dialects.chat_completions.reader import ChunksReader, DocumentReader
 from app.dialects.chat_completions.sameness import same_fields, same_messages
 from app.dialects.chat_completions.structured import structure_of
-from app.dialects.openai import NEUTRAL_FIELDS
+from app.dialects.openai import NEUTRAL_FIELDS, treatment_of
 from app.dialects.strict_json import JsonObject, load_json
 
 _REMINDERS = frozenset({"system", "developer"})
@@ -102,6 +102,11 @@ class ChatRequest:
     def end_user(self) -> Sequence[Any]:
         """What the body says of who asks."""
         return [self.document.get("user"), self.document.get("safety_identifier")]
+
+    @property
+    def treatment(self) -> str:
+        """What may change how the upstream treats the request, though not its answer."""
+        return treatment_of(self.document)
 
     @property
     def question(self) -> str:

@@ -16,7 +16,7 @@ from pydantic_settings import (
 
 from app.api.middleware import is_loopback
 from app.core.errors import ConfigurationError
-from app.rules.headers import HOP_BY_HOP
+from app.rules import setting_values as values
 from app.rules.key import Isolation
 from app.stores.valkey.url import address_of, masked
 
@@ -31,9 +31,6 @@ RETIRED = MappingProxyType(
 )
 """Settings of earlier versions, and what holds without them."""
 
-_FIELD_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VISIBLE = re.compile(r"[!-~]+")
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
 _PORTS = MappingProxyType({"http": 80, "https": 443})
 _SQLITE = re.compile(r"sqlite:///[^?#\x00-\x1f\x7f]*[^?#/\x00-\x1f\x7f]")
 _SIMULATED = re.compile(r"simulated://(?:\?delay_ms=(\d{1,6}))?")
@@ -48,72 +45,12 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-def _listed(value: object) -> object:
-    """Split a comma-separated list; one that is given and names nothing is a mistake."""
-    if not isinstance(value, str):
-        return value
-    items = tuple(item.strip() for item in value.split(",") if item.strip())
-    if not items:
-        raise ValueError
-    return items
-
-
-def _header_names(value: object) -> object:
-    """Take names of fields (RFC 9110 §5.1) that do not concern one connection only."""
-    names = _listed(value)
-    for name in names if isinstance(names, tuple) else ():
-        if not _FIELD_NAME.fullmatch(name) or name.lower().encode() in HOP_BY_HOP:
-            raise ValueError
-    return names
-
-
-def _cookie_names(value: object) -> object:
-    """Take names of cookies (RFC 6265 §4.1.1)."""
-    names = _listed(value)
-    for name in names if isinstance(names, tuple) else ():
-        if not _FIELD_NAME.fullmatch(name):
-            raise ValueError
-    return names
-
-
-def _origins(value: object) -> object:
-    """Take origins as browsers write them (https://fetch.spec.whatwg.org/#origin-header)."""
-    origins = _listed(value)
-    for origin in origins if isinstance(origins, tuple) else ():
-        if origin not in {"*", "null"} and not _ORIGIN.fullmatch(origin):
-            raise ValueError
-    return origins
-
-
-def _key(value: object) -> object:
-    """Take a key as it is to stand in a header, without the line end of a file it was read from."""
-    key = value.strip() if isinstance(value, str) else value
-    if isinstance(key, str) and not _VISIBLE.fullmatch(key):
-        raise ValueError
-    return key
-
-
-def _keys(value: object) -> object:
-    items = _listed(value)
-    return tuple(map(_key, items)) if isinstance(items, tuple) else items
-
-
-def _base_url(value: object) -> str:
-    url = str(value)
-    parts = urlsplit(url)
-    if not _VISIBLE.fullmatch(url) or set("?#@") & set(url):
-        raise ValueError
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
-        raise ValueError
-    return url.rstrip("/")
-
-
 def _upstream_url(value: object) -> object:
-    return value if _SIMULATED.fullmatch(str(value)) else _base_url(value)
+    return value if _SIMULATED.fullmatch(str(value)) else values.base_url(value)
 
 
 def _embedder(value: object) -> object:
-    return value if value in {"local", "upstream"} else _base_url(value)
+    return value if value in {"local", "upstream"} else values.base_url(value)
 
 
 def _store_url(value: object) -> object:
@@ -126,11 +63,11 @@ def _setting(default: Any, allowed: str, **constraints: Any) -> Any:
     return Field(default, json_schema_extra={"allowed": allowed}, **constraints)
 
 
-_HeaderNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_header_names)]
-_CookieNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_cookie_names)]
-_Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
-_Key = Annotated[SecretStr, BeforeValidator(_key)]
-_Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_keys)]
+_HeaderNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.header_names)]
+_CookieNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.cookie_names)]
+_Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.origins)]
+_Key = Annotated[SecretStr, BeforeValidator(values.key)]
+_Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(values.keys)]
 _UpstreamUrl = Annotated[str, BeforeValidator(_upstream_url)]
 _Embedder = Annotated[str, BeforeValidator(_embedder)]
 _StoreUrl = Annotated[str, BeforeValidator(_store_url)]
@@ -239,8 +176,9 @@ class Settings(BaseSettings):
     cors_origins: _Origins = _setting(
         (), "origins such as https://app.example.com, in lower case, separated by commas, or *"
     )
-    """Comma-separated origins whose web pages may call; preflights are answered before any key is asked
-    for. `*`: every origin."""
+    """Comma-separated origins whose web pages may call, `*` for all: preflights need no key, and
+    answers of any kind say that these pages may read them. Empty: as the upstream says, hits too.
+    """
     max_temperature: float = _setting(1.0, "a number, 0 or more", ge=0)
     """Requests above this temperature bypass the cache."""
     finish_abandoned: bool = _setting(False, "true or false")

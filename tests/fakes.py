@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -310,7 +310,14 @@ def numbers(item: Any, encoding: str = "float") -> Any:
     return [float(str(number)) for number in raw]
 
 
-def embeddings_json(request: ClientRequest) -> bytes:
+class HasBody(Protocol):
+    """A request whose body has been read."""
+
+    @property
+    def body(self) -> object: ...
+
+
+def embeddings_json(request: HasBody) -> bytes:
     """Answer an embeddings request; a word of an input is a token."""
     assert isinstance(request.body, bytes)
     asked = json.loads(request.body)

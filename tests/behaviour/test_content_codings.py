@@ -60,7 +60,7 @@ class Coding:
             return
         document = json.dumps(self.answer).encode()
         if b"embeddings" in exchange.path:
-            document = embeddings_json(exchange)  # type: ignore[arg-type] - it has a body
+            document = embeddings_json(exchange)
         self.body = self.encode(document)
         length = (b"content-length", b"%d" % len(self.body))
         await exchange.start(200, JSON_TYPE, self.header, length)

@@ -54,6 +54,7 @@ class ToyRequest:
     ask: str
     form: ToyForm
     conversation = "tone"
+    treatment = ""
     end_user: Sequence[Any] = ()
 
     @property

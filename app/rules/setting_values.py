@@ -1,0 +1,72 @@
+"""What operators write into settings, read strictly: each raises ValueError for anything else."""
+
+import re
+from urllib.parse import urlsplit
+
+from app.rules.headers import HOP_BY_HOP
+
+_FIELD_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VISIBLE = re.compile(r"[!-~]+")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
+
+
+def listed(value: object) -> object:
+    """Split a comma-separated list; one that is given and names nothing is a mistake."""
+    if not isinstance(value, str):
+        return value
+    items = tuple(item.strip() for item in value.split(",") if item.strip())
+    if not items:
+        raise ValueError
+    return items
+
+
+def header_names(value: object) -> object:
+    """Take names of fields (RFC 9110 §5.1) that do not concern one connection only."""
+    names = listed(value)
+    for name in names if isinstance(names, tuple) else ():
+        if not _FIELD_NAME.fullmatch(name) or name.lower().encode() in HOP_BY_HOP:
+            raise ValueError
+    return names
+
+
+def cookie_names(value: object) -> object:
+    """Take names of cookies (RFC 6265 §4.1.1)."""
+    names = listed(value)
+    for name in names if isinstance(names, tuple) else ():
+        if not _FIELD_NAME.fullmatch(name):
+            raise ValueError
+    return names
+
+
+def origins(value: object) -> object:
+    """Take origins as browsers write them (https://fetch.spec.whatwg.org/#origin-header)."""
+    found = listed(value)
+    for origin in found if isinstance(found, tuple) else ():
+        if origin not in {"*", "null"} and not _ORIGIN.fullmatch(origin):
+            raise ValueError
+    return found
+
+
+def key(value: object) -> object:
+    """Take a key as it is to stand in a header, without the line end of a file it was read from."""
+    found = value.strip() if isinstance(value, str) else value
+    if isinstance(found, str) and not _VISIBLE.fullmatch(found):
+        raise ValueError
+    return found
+
+
+def keys(value: object) -> object:
+    """Take a comma-separated list of keys."""
+    items = listed(value)
+    return tuple(map(key, items)) if isinstance(items, tuple) else items
+
+
+def base_url(value: object) -> str:
+    """Take an absolute http or https URL without query, fragment or credentials."""
+    url = str(value)
+    parts = urlsplit(url)
+    if not _VISIBLE.fullmatch(url) or set("?#@") & set(url):
+        raise ValueError
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+        raise ValueError
+    return url.rstrip("/")

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from operator import mul
 
 _NEVER = 2.0  # no probability is as high
-_SURE = 4.0  # log-odds; what a network tells beyond them is not borne out
+_SURE = 4.0  # log-odds; beyond them a network's output is not borne out
 
 
 def features(logit: float, distance: float) -> tuple[float, ...]:
-    """Give what is weighed of a pair: the network's word and its cosine distance."""
+    """Return the features of a pair: the network's log-odds and its cosine distance."""
     told = min(logit, _SURE)
     return 1.0, told, distance, told * distance
 
@@ -30,12 +30,12 @@ class Calibration:
     thresholds: Sequence[tuple[float, float]]
 
     def probability(self, logit: float, distance: float) -> float:
-        """Tell how likely one answer serves two questions that are a cosine distance apart."""
+        """Return the probability that one answer serves two questions a cosine distance apart."""
         told = sum(map(mul, self.weights, features(logit, distance)))
         return 0.5 + 0.5 * math.tanh(told / 2)
 
     def threshold(self, max_error_rate: float) -> float:
-        """Give the least probability that may be served, for the share of hits that may be wrong.
+        """Return the least probability that may be served, for the share of hits that may be wrong.
 
         A share below the least that was measured cannot be promised: nothing reaches it.
         """

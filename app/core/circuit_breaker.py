@@ -1,4 +1,4 @@
-"""When to leave a failing part alone. Pure: the caller owns the clock."""
+"""Whether a failing dependency may be called. Pure: the caller owns the clock."""
 
 
 class CircuitBreaker:
@@ -17,11 +17,11 @@ class CircuitBreaker:
 
     @property
     def is_open(self) -> bool:
-        """Tell whether the part counts as down."""
+        """Whether the dependency counts as down."""
         return self._failures >= self._threshold
 
     def allows(self, now: float) -> bool:
-        """Tell whether the part may be called; a trial counts as begun."""
+        """Whether the dependency may be called; a trial counts as begun."""
         if not self.is_open:
             return True
         if now < self._next_trial:
@@ -30,13 +30,13 @@ class CircuitBreaker:
         return True
 
     def succeeded(self) -> bool:
-        """Note a success; tell whether it closed the breaker."""
+        """Note a success; return whether it closed the breaker."""
         was_open = self.is_open
         self._failures = 0
         return was_open
 
     def failed(self, now: float) -> bool:
-        """Note a failure; tell whether it opened the breaker."""
+        """Note a failure; return whether it opened the breaker."""
         self._failures += 1
         self._next_trial = now + self._rest
         return self._failures == self._threshold

@@ -9,15 +9,15 @@ _TURN = "."
 
 
 def era_of(epoch: str) -> str:
-    """Give the era of an epoch."""
+    """Return the era of an epoch."""
     return epoch.partition(_TURN)[0]
 
 
 def next_turn(epoch: str, turn: str) -> str:
-    """Give the epoch that follows in the same era; `turn` has never been used before."""
+    """Return the epoch that follows in the same era; `turn` has never been used before."""
     return f"{era_of(epoch)}{_TURN}{turn}"
 
 
 def is_dead(epoch: str, present: str) -> bool:
-    """Tell whether what was stored in an epoch has been purged with everything else."""
+    """Whether what was stored in an epoch has been purged with everything else."""
     return era_of(epoch) != era_of(present) or not present

@@ -5,12 +5,12 @@
     ├── BadInput                 a file given to a command is not what it reads; the line to print
     ├── CallFailed               a running proxy did not do what a command asked of it
     ├── NotUnderstood            a body we cannot interpret; it goes on as it came
-    ├── Declined                 a part does not do one piece of work; no failure of its own
+    ├── Declined                 a dependency does not do one piece of work; no failure of its own
     │   ├── Overloaded           it has too much to do just now
-    │   └── NodeAway             a node of the store's cluster is being left alone for a while
-    ├── DependencyFailed               a part failed, and its text, fit for a log, says how
+    │   └── NodeAway             the circuit breaker of a cluster's node is open
+    ├── DependencyFailed         a dependency failed, and its text, fit for a log, says how
     │   └── NodeFailed           a node of the store's cluster did not answer
-    ├── DependencyUnavailable          a part of the cache failed; always a miss, never an answer
+    ├── DependencyUnavailable    a dependency of the cache failed; always a miss, never an answer
     ├── UpstreamInterrupted      the upstream's body broke off after its head was sent on
     ├── ClientDisconnected       nobody is left to answer
     └── Refusal                  an answer of our own, in OpenAI's error shape
@@ -32,8 +32,7 @@
         └── UpstreamTimeout      504
 
 Foreign errors are mapped to these once, where they enter: those of the HTTP client in
-`upstream.py`, those of stores, embedders and verifiers in
-`parts.py`.
+`upstream/http.py`, those of stores, embedders and verifiers in `engine/resilience.py`.
 """
 
 from typing import ClassVar, Literal
@@ -42,7 +41,7 @@ Misread = Literal["not-json", "ambiguous-json", "too-complex", "unknown-body"]
 """Why a body cannot be understood: a token that docs/http-api.md explains."""
 
 Failure = Literal["store-unavailable", "embedder-unavailable", "verifier-unavailable", "defect"]
-"""Which part of the cache failed, or Reprise itself: a token that docs/http-api.md explains."""
+"""Which dependency of the cache failed, or Reprise itself: a token that docs/http-api.md explains."""
 
 
 class RepriseError(Exception):
@@ -70,19 +69,19 @@ class NotUnderstood(RepriseError):
 
 
 class Declined(RepriseError):
-    """A part does not do this piece of work, which says nothing about the next one."""
+    """A dependency declines this piece of work, which says nothing about the next one."""
 
 
 class Overloaded(Declined):
-    """A part has so much to do that waiting for it would take longer than doing without."""
+    """A dependency is so busy that waiting for it would take longer than doing without."""
 
 
 class NodeAway(Declined):
-    """A node of a cluster is being left alone for a while, or nobody has the slot of a key."""
+    """The circuit breaker of a cluster's node is open, or nobody has the slot of a key."""
 
 
 class DependencyFailed(RepriseError):
-    """A part failed in a way that can be told: the text holds nothing of a request."""
+    """A dependency failed in a way that may be logged: the text holds nothing of a request."""
 
 
 class NodeFailed(DependencyFailed):
@@ -90,7 +89,7 @@ class NodeFailed(DependencyFailed):
 
 
 class DependencyUnavailable(RepriseError):
-    """A store or embedder raised, was too slow, answered nonsense or is being left alone."""
+    """A store or embedder raised, was slow, answered nonsense, or its circuit breaker is open."""
 
     def __init__(self, detail: Failure) -> None:
         super().__init__(detail)
@@ -117,7 +116,7 @@ class Refusal(RepriseError):
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
 
     def body(self) -> dict[str, dict[str, str | None]]:
-        """Give the JSON document that the client receives."""
+        """Return the JSON document that the client receives."""
         return {
             "error": {"message": str(self), "type": self.type, "param": None, "code": self.code}
         }

@@ -65,7 +65,7 @@ class Metrics:
         self.evictions = counter(
             "reprise_evictions", "What the store itself removed, by kind.", ["kind", "reason"]
         )
-        # A call to a part of the cache raised or was too slow, or the upstream could not answer.
+        # A call to a dependency raised or was too slow, or the upstream could not answer.
         self.failures = counter("reprise_failures", "Failures, by part.", ["part"])
         # Asked for when metrics are read.
         self.entries = Gauge(

@@ -77,7 +77,7 @@ class Fullness(IntEnum):
     """How much of `usage` an answer has, or a request is entitled to; more includes less.
 
     `PLAIN` is what a stream has that was not asked for its usage, `STREAMED` what one has that was,
-    `ALL` what a whole answer has. An answer that tells its usage has `ALL`, however it came.
+    `ALL` what a whole answer has. An answer that states its usage has `ALL`, however it came.
     """
 
     PLAIN = 0
@@ -98,15 +98,15 @@ class Aging:
     stale_lifetime: float
 
     def age(self, now: float) -> float:
-        """Tell how long ago the answer was received (RFC 9111 §4.2.3)."""
+        """Return the age in seconds, counted from when it was received (RFC 9111 §4.2.3)."""
         return max(0.0, now - self.stored_at)
 
     def ttl(self, now: float) -> float:
-        """Tell how much of the freshness lifetime is left; negative when stale."""
+        """Return the remaining freshness lifetime in seconds; negative when stale."""
         return self.freshness_lifetime - self.age(now)
 
     def is_fresh(self, now: float) -> bool:
-        """Tell whether the answer may still be served without asking again."""
+        """Whether the answer may still be served without asking again."""
         return self.ttl(now) > 0
 
     @property
@@ -115,7 +115,7 @@ class Aging:
         return self.freshness_lifetime + self.stale_lifetime
 
     def left(self, now: float) -> float:
-        """Tell how much of the whole lifetime is left."""
+        """Return the remaining whole lifetime in seconds."""
         return self.lifetime - self.age(now)
 
 
@@ -124,7 +124,7 @@ class StoredResponse(Aging):
     """A stored response (RFC 9111 §1.2.1): a chat completion and how long it stays fresh.
 
     `completion` is the chat completion as UTF-8 JSON, without `id`, `object` and `created`.
-    `epoch` is the store's when the upstream was asked; empty: the present one. `parts` tells what
+    `epoch` is the store's when the upstream was asked; empty: the present one. `parts` says what
     the partition is made of, as `key_parts.py` writes it; empty where that is not known. `labels`
     are what an operator may purge it by. What is disputed answers only the very same question.
     `fullness` is what it has for those who are entitled to `usage`. `allow_origin` is the value of
@@ -262,7 +262,7 @@ class CacheStatus:
 
     @property
     def is_stored(self) -> bool:
-        """Tell whether the answer comes from the store, fresh or stale."""
+        """Whether the answer comes from the store, fresh or stale."""
         return self.outcome in {Outcome.HIT, Outcome.STALE}
 
     @classmethod
@@ -299,14 +299,14 @@ class CacheStatus:
 
 
 def whole_ttl(stored: Aging, now: float) -> int:
-    """Tell a ttl in whole seconds, negative for all that is stale."""
+    """Round a TTL to whole seconds, negative for all that is stale."""
     seconds = int(stored.freshness_lifetime) - int(stored.age(now))
     return seconds if stored.is_fresh(now) else min(seconds, -1)
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The beginning of a response; the headers that tell of the cache are made of its status."""
+    """The beginning of a response; the headers about the cache are made of its status."""
 
     status_code: int
     headers: Sequence[Header]
@@ -329,7 +329,7 @@ class Replay:
         return replace(self, head=replace(self.head, headers=headers))
 
     def instead_of(self, status_code: int | None) -> "Replay":
-        """Give the same for the place of a failure of the upstream, as CacheStatus says it."""
+        """Return the same for the place of a failure of the upstream, as CacheStatus says it."""
         status = self.head.cache_status.instead_of(status_code)
         return replace(self, head=replace(self.head, cache_status=status))
 

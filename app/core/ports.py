@@ -48,7 +48,7 @@ class Store(Protocol):
         k: int,
         max_distance: float,
     ) -> Sequence[Candidate]:
-        """Give up to `k` responses of a partition within a cosine distance, nearest first."""
+        """Return up to `k` responses of a partition within a cosine distance, nearest first."""
 
     async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
         """Store a response in place of an older one; without embedding, for exact matches only."""
@@ -64,35 +64,35 @@ class StoreOperations(Protocol):
     """What operators need of a store, beside what every request does."""
 
     async def delete(self, *digests: str) -> int:
-        """Remove the responses stored under exact keys; tell how many there were."""
+        """Remove the responses stored under exact keys; return how many there were."""
 
     async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
         """Change how far an entry is trusted; return whether it was still as it was read."""
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
-        """Give up to `limit` stored responses, from an earlier page's cursor on; empty: the first.
+        """Return up to `limit` stored responses from an earlier page's cursor on; empty: the first.
 
         What is stored or removed meanwhile may show or not; the rest shows once. A page may be
         short, and even empty, and yet not the last.
         """
 
     async def embeddings_of(self, digests: Sequence[str]) -> Sequence[Embedding | None]:
-        """Give the embeddings by which responses are found, or None, in order."""
+        """Return the embeddings by which responses are found, or None, in order."""
 
     async def advance_epoch(self) -> None:
         """Let nothing be stored that was asked for before; what is stored lives on."""
 
     async def purge(self) -> int:
-        """Remove everything, embeddings included; tell how much there was.
+        """Remove everything, embeddings included; return how much there was.
 
         Nobody is served any of it once this returns.
         """
 
     async def count(self) -> Counts:
-        """Tell how much is stored."""
+        """Count what is stored."""
 
     async def facts(self) -> Mapping[str, object]:
-        """Tell an operator what there is to know of this kind of store, ready for JSON."""
+        """Return facts about this kind of store for an operator, ready for JSON."""
 
 
 class EmbeddingStore(Protocol):
@@ -103,7 +103,7 @@ class EmbeddingStore(Protocol):
         """As that of a Store, and the same."""
 
     async def get_embeddings(self, digests: Sequence[str]) -> Sequence[StoredEmbedding | None]:
-        """Give the embedding stored under each exact key, or None, in order."""
+        """Return the embedding stored under each exact key, or None, in order."""
 
     async def put_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
         """Store embeddings in place of older ones."""
@@ -120,13 +120,13 @@ class Leases(Protocol):
     """
 
     async def take(self, name: str, token: str, seconds: float) -> str:
-        """Take a lease that is free; give the token of who holds it now."""
+        """Take a lease that is free; return the token of who holds it now."""
 
     async def renew(self, name: str, token: str, seconds: float) -> bool:
-        """Let a lease last for so long from now; tell whether it still was ours."""
+        """Let a lease last for so long from now; return whether it still was ours."""
 
     async def release(self, name: str, token: str) -> None:
-        """Give a lease back, if it still is ours."""
+        """Release a lease, if it still is ours."""
 
     async def aclose(self) -> None:
         """Let go of everything."""
@@ -158,14 +158,14 @@ class Embedder(Protocol):
 
 
 class Verifier(Protocol):
-    """Reads two questions together and tells whether one answer serves both."""
+    """Reads two questions together and rates whether one answer serves both."""
 
     @property
     def calibration(self) -> Calibration:
         """What was measured of it: how far apart is worth asking, and what is likely enough."""
 
     async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
-        """Tell for each candidate how likely its answer serves the question, from 0 to 1.
+        """Return for each candidate the probability, 0 to 1, that its answer serves the question.
 
         0 where the model cannot see all of both.
         """
@@ -186,7 +186,7 @@ class UpstreamResponse(Protocol):
         """The headers that travel end to end; names in lower case."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """Give the body's bytes as they arrive, still encoded.
+        """Yield the body's bytes as they arrive, still encoded.
 
         Raises UpstreamInterrupted if the body breaks off or falls silent.
         """
@@ -199,7 +199,7 @@ class Upstream(Protocol):
     """The server whose answers are stored."""
 
     async def send(self, request: ClientRequest) -> UpstreamResponse:
-        """Forward a request and give the response once its head is here.
+        """Forward a request and return the response once its head is here.
 
         Asks at most once. Raises UpstreamUnreachable or UpstreamTimeout.
         """

@@ -20,7 +20,7 @@ class Recent(Generic[K, V]):
         self._values: OrderedDict[K, V] = OrderedDict()  # least recently used first
 
     def get(self, key: K) -> V | None:
-        """Give a value, or None if it is not known."""
+        """Return a value, or None if it is not known."""
         if (value := self._values.get(key)) is not None:
             self._values.move_to_end(key)
         return value

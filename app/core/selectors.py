@@ -18,7 +18,7 @@ class Near:
     max_distance: float
 
     def distance(self, embedding: Embedding) -> float:
-        """Tell how far away an embedding is: cosine, 0 = same but for rounding."""
+        """Return the cosine distance of an embedding: 0 = same but for rounding."""
         distance = 1.0 - float(np.dot(self.embedding, embedding))
         return 0.0 if distance < _ROUNDING else min(distance, 2.0)
 
@@ -33,7 +33,7 @@ class Selector:
     near: Near | None = None
 
     def selects(self, model: str, tagging: Tagging, embedding: Embedding | None) -> bool:
-        """Tell whether an entry is meant. Without `near`, its embedding does not matter.
+        """Whether an entry is meant. Without `near`, its embedding does not matter.
 
         An entry that has none, since it answers the very same question only, is near nothing.
         """

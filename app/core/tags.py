@@ -25,7 +25,7 @@ class Tagging:
     tags: frozenset[str] = frozenset()
 
     def cover(self, asked: "Tagging") -> bool:
-        """Tell whether an entry with these labels may answer: it carries all tags of the request.
+        """Whether an entry with these labels may answer: it carries all tags of the request.
 
         Namespaces have no say here, since they are part of the partition.
         """
@@ -64,7 +64,7 @@ def checked_labels(namespace: str, tags: Iterable[str]) -> Tagging | None:
 
 
 def is_label(text: str) -> bool:
-    """Tell whether something may be the name of a namespace or, with no comma in it, a tag."""
+    """Whether something may be the name of a namespace or, with no comma in it, a tag."""
     return 0 < len(text.encode()) <= LONGEST
 
 

@@ -28,7 +28,7 @@ class LocalEncoder:
         self._network = network_in(model)
 
     def embed(self, text: str) -> Embedding | None:
-        """Embed a text, or give None if it is too long or holds what the model does not see."""
+        """Embed a text, or return None if it is too long or holds what the model does not see."""
         if len(text) > LONGEST or (encoded := self._texts.encode(text)) is None:
             return None
         tokens = np.array([encoded[0]], dtype=np.int64)
@@ -49,7 +49,7 @@ class LocalEmbedder:
         self._threads = Threads("embedder", os.cpu_count() or 1, _QUEUE, _PATIENCE)
 
     async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
-        """Embed a text, or give None if it is too long or holds what the model does not see.
+        """Embed a text, or return None if it is too long or holds what the model does not see.
 
         Raises Overloaded.
         """

@@ -22,12 +22,12 @@ class WholeTexts:
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        # "[SEP]" in a question is text, too: as a token of the model it would be no part of it.
+        # "[SEP]" in a question is text, too: as a token of the model it would not count as such.
         self._tokenizer.encode_special_tokens = True
         self._unknown = self._tokenizer.token_to_id("[UNK]")
 
     def encode(self, text: str, other: str | None = None) -> tuple[list[int], list[int]] | None:
-        """Give token and type ids of a text or two; None where the model does not see all of it.
+        """Return token and type ids of a text or two; None where the model does not see all of it.
 
         It is too long, or holds what the tokenizer does not know or drops.
         """
@@ -54,7 +54,7 @@ def network_in(folder: Path) -> onnxruntime.InferenceSession:
 
 
 def loses_characters(text: str) -> bool:
-    """Tell whether the tokenizer drops a part of the text: accents, and characters without shape.
+    """Whether the tokenizer drops a part of the text: accents, and characters without shape.
 
     It decomposes a text and deletes the marks: "schon" and "schön", "=" and "≠" become the same.
     """

@@ -59,7 +59,7 @@ class RemoteEmbedder:
             self._options["dimensions"] = dimensions
 
     async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
-        """Embed a text, or give None if it may be too long.
+        """Embed a text, or return None if it may be too long.
 
         The length is the server's. Raises Declined, DependencyFailed, and what the server's client
         raises.

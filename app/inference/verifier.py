@@ -22,7 +22,7 @@ _QUEUE = 64  # questions with their candidates; a candidate takes 2 or 3 ms
 class CrossEncoder:
     """The network: int8, run by onnxruntime, one pair at a time.
 
-    Dynamic quantisation scales activations over the whole batch, so what is told of a pair would
+    Dynamic quantisation scales activations over the whole batch, so the output for a pair would
     depend on its batch mates. Several threads may run at once.
     """
 
@@ -31,7 +31,7 @@ class CrossEncoder:
         self._network = network_in(model)
 
     def logit(self, one: str, other: str) -> float | None:
-        """Tell in log-odds whether one answer serves both; None where it does not see all of both.
+        """Return the log-odds that one answer serves both; None where it does not see all of both.
 
         They are too long, or hold what the tokenizer does not know or drops.
         """
@@ -60,7 +60,7 @@ class Ruler:
         self._embed = functools.cache(encoder.embed)
 
     def distance(self, one: str, other: str) -> float | None:
-        """Give a cosine distance; None where the model does not see all of both."""
+        """Return a cosine distance; None where the model does not see all of both."""
         x, y = self._embed(one), self._embed(other)
         return None if x is None or y is None else 1.0 - float(x @ y)
 
@@ -81,7 +81,7 @@ class LocalVerifier:
         self._threads = Threads("verifier", os.cpu_count() or 1, _QUEUE)
 
     async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
-        """Tell for each candidate how likely its answer serves the question. Raises Overloaded."""
+        """Return each candidate's probability of serving the question. Raises Overloaded."""
         ruler = Ruler(self._encoder) if self._encoder else None
         return await self._threads.run(lambda: [self._read(asked, c, ruler) for c in candidates])
 
@@ -93,7 +93,7 @@ class LocalVerifier:
         return self.calibration.probability(logit, distance)
 
     def _distance(self, asked: str, candidate: StoredText, ruler: Ruler | None) -> float | None:
-        """Tell how far away a candidate is; None where nothing was measured."""
+        """Return a candidate's cosine distance; None where nothing was measured."""
         if ruler is None:
             return candidate.distance
         distance = ruler.distance(asked, candidate.text)

@@ -78,7 +78,7 @@ def _fullness(fields: Mapping[str, bytes], completion: bytes) -> Fullness:
     told = fields.get("fullness", b"").decode()
     if told in Fullness.__members__:
         return Fullness[told]
-    # Older entries do not tell; answers are stored as compact JSON, whose texts escape quotes.
+    # Older entries do not say; answers are stored as compact JSON, whose texts escape quotes.
     return Fullness.ALL if b'"usage":{' in completion else Fullness.PLAIN
 
 

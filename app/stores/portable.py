@@ -2,7 +2,7 @@
 
 Rules of this file: a line has the fields of an entry (`codec.py`) as texts, but its answer as JSON
 and its embedding in base64, and no epoch; what is not such a line raises ValueError, whose text
-says why and tells nothing of what was read.
+says why and shows nothing of what was read.
 """
 
 import base64
@@ -59,7 +59,7 @@ def cursor_line(cursor: str | None) -> bytes:
 
 
 def portable_of(line: bytes, now: float) -> Portable | None:
-    """Read a line; None for one that is no entry, but tells where an export goes on.
+    """Read a line; None for one that is no entry, but says where an export goes on.
 
     An entry may answer in the partition that it names, and nowhere else. Raises ValueError.
     """

@@ -25,8 +25,8 @@ class _Entry(Generic[T]):
 class Expiring(Generic[T]):
     """Keeps up to `most` values. Times are in seconds since the epoch.
 
-    `on_remove` is told the key of whatever leaves one by one, replaced values included; `on_evict`
-    is told its key and why (`expired`, `lru`) when it leaves by itself.
+    `on_remove` is called with the key of whatever leaves one by one, replaced values included;
+    `on_evict` with its key and the reason (`expired`, `lru`) when it leaves by itself.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class Expiring(Generic[T]):
         self._order = Order()
 
     def peek(self, key: str) -> T | None:
-        """Give the value of a key, or None; it does not count as used."""
+        """Return the value of a key, or None; it does not count as used."""
         entry = self._entries.get(key)
         return None if entry is None or entry.expires <= self._clock() else entry.value
 
     def use(self, key: str) -> T | None:
-        """Give the value of a key, or None; it counts as used."""
+        """Return the value of a key, or None; it counts as used."""
         if (value := self.peek(key)) is not None:
             self._entries.move_to_end(key)
         return value
@@ -75,7 +75,7 @@ class Expiring(Generic[T]):
             self._on_evict(oldest, "lru")
 
     def remove(self, key: str) -> bool:
-        """Remove a value; tell whether there was one."""
+        """Remove a value; return whether there was one."""
         if (entry := self._entries.pop(key, None)) is None:
             return False
         self._due[math.ceil(entry.expires)].pop(key, None)
@@ -84,7 +84,7 @@ class Expiring(Generic[T]):
         return True
 
     def clear(self) -> int:
-        """Remove everything at once, untold; tell how many values were alive."""
+        """Remove everything at once, untold; return how many values were alive."""
         alive = len(self)
         self._entries.clear()
         self._due.clear()
@@ -93,7 +93,7 @@ class Expiring(Generic[T]):
         return alive
 
     def page(self, cursor: str, limit: int) -> tuple[list[T], str]:
-        """Give up to `limit` values, the oldest first, and the cursor of the page that follows."""
+        """Return up to `limit` values, the oldest first, and the cursor of the next page."""
         if cursor and not (cursor.isascii() and cursor.isdecimal()):
             return [], ""
         found = self._order.after(int(cursor or 0), limit)

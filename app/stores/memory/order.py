@@ -15,7 +15,7 @@ class Order:
         self._next = 1
 
     def append(self, key: str) -> int:
-        """Add a key at the end, and give its place."""
+        """Add a key at the end, and return its place."""
         place = self._next
         self._next += 1
         self._places.append(place)
@@ -39,7 +39,7 @@ class Order:
         self._alive = 0
 
     def after(self, place: int, limit: int) -> list[tuple[int, str]]:
-        """Give up to `limit` places and keys that follow a place; 0 is before the first."""
+        """Return up to `limit` places and keys that follow a place; 0 is before the first."""
         found: list[tuple[int, str]] = []
         for index in range(bisect_right(self._places, place), len(self._places)):
             if (key := self._keys[index]) is not None:

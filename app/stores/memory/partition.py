@@ -84,14 +84,14 @@ class Partition:
             self._blocks.remove(block)
 
     def get(self, digest: str) -> Embedding | None:
-        """Give an embedding, or None."""
+        """Return an embedding, or None."""
         block, row = self._places.get(digest, (None, 0))
         return None if block is None else block.matrix[row].copy()
 
     async def search(
         self, embedding: Embedding, k: int, threads: Threads
     ) -> list[tuple[str, float]]:
-        """Give the digests of the `k` nearest embeddings with their distances, nearest first.
+        """Return the digests of the `k` nearest embeddings with their distances, nearest first.
 
         Many rows are searched in a thread. A row that is written meanwhile is left out: its
         distance may be another text's. Raises Overloaded.

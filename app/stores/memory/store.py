@@ -29,7 +29,7 @@ _SEARCHES_WAITING = 16  # a search of 100,000 rows takes about 10 ms
 class MemoryStore:
     """Keeps up to `max_entries` responses, and as many embeddings; the least recently used go.
 
-    `on_evict` is told what and why (`expired`, `lru`) whenever the store itself removes one,
+    `on_evict` gets the kind and reason (`expired`, `lru`) whenever the store removes one itself,
     `on_leave` what and its exact key.
     """
 
@@ -53,7 +53,7 @@ class MemoryStore:
         self.epoch = secrets.token_hex(8)
 
     async def get(self, digest: str) -> StoredResponse | None:
-        """Give the response stored under an exact key, or None."""
+        """Return the response stored under an exact key, or None."""
         self._responses.expire()
         return self._responses.peek(digest)
 
@@ -68,7 +68,7 @@ class MemoryStore:
         k: int,
         max_distance: float,
     ) -> list[Candidate]:
-        """Give up to `k` responses of a partition that are near enough, nearest first."""
+        """Return up to `k` responses of a partition that are near enough, nearest first."""
         self._responses.expire()
         if (known := self._partitions.get(partition)) is None:
             return []
@@ -95,7 +95,7 @@ class MemoryStore:
             partition.add(stored.id, embedding)
 
     async def delete(self, *digests: str) -> int:
-        """Remove the responses stored under exact keys; tell how many there were."""
+        """Remove the responses stored under exact keys; return how many there were."""
         return sum(map(self._remove, digests))
 
     async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
@@ -110,14 +110,14 @@ class MemoryStore:
         return True
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
-        """Give the responses that are selected among the next `limit`, the oldest first."""
+        """Return the responses that are selected among the next `limit`, the oldest first."""
         entries, following = self._responses.page(cursor, limit)
         if selector != EVERYTHING:
             entries = [stored for stored in entries if self._selects(selector, stored)]
         return Page(entries, following)
 
     async def embeddings_of(self, digests: Sequence[str]) -> list[Embedding | None]:
-        """Give the embeddings by which responses are found, or None, in order."""
+        """Return the embeddings by which responses are found, or None, in order."""
         return [
             None if (stored := self.peek(digest)) is None else self._embedding_of(stored)
             for digest in digests
@@ -128,13 +128,13 @@ class MemoryStore:
         self.epoch = next_turn(self.epoch, secrets.token_hex(8))
 
     async def purge(self) -> int:
-        """Remove everything, and begin a new epoch; tell how much there was."""
+        """Remove everything, and begin a new epoch; return how much there was."""
         self.epoch = secrets.token_hex(8)
         self._partitions.clear()
         return self._responses.clear() + self._embeddings.clear()
 
     async def get_embeddings(self, digests: Sequence[str]) -> list[StoredEmbedding | None]:
-        """Give the embedding stored under each exact key, or None."""
+        """Return the embedding stored under each exact key, or None."""
         self._embeddings.expire()
         return [self._embeddings.use(digest) for digest in digests]
 
@@ -150,20 +150,20 @@ class MemoryStore:
                 self._embeddings.put(stored.id, stored, stored.stored_at + stored.lifetime)
 
     def peek(self, digest: str) -> StoredResponse | None:
-        """Give the response stored under an exact key; it does not count as used."""
+        """Return the response stored under an exact key; it does not count as used."""
         return self._responses.peek(digest)
 
     def holds(self, kind: Kind, digest: str) -> bool:
-        """Tell whether something is stored under an exact key; it does not count as used."""
+        """Whether something is stored under an exact key; it does not count as used."""
         kept = self._embeddings if kind is Kind.EMBEDDING else self._responses
         return kept.peek(digest) is not None
 
     async def count(self) -> Counts:
-        """Tell how much is stored."""
+        """Count what is stored."""
         return Counts(len(self._responses), len(self._embeddings))
 
     async def facts(self) -> Mapping[str, object]:
-        """Tell nothing more."""
+        """Return no further facts."""
         return {}
 
     async def aclose(self) -> None:

@@ -28,7 +28,7 @@ class _Waiting:
 class Commits:
     """Makes changes in their order, in one thread.
 
-    `is_kept` tells whether an entry is still in memory, of what `drop` was told before.
+    `is_kept` says whether an entry is still in memory, of those that `drop` was given before.
     """
 
     def __init__(self, journal: Journal, is_kept: Callable[[Kind, str], bool]) -> None:
@@ -40,7 +40,7 @@ class Commits:
         self._writing: asyncio.Task[None] | None = None
 
     async def commit(self, change: Change, then: Callable[[], Awaitable[T]]) -> T:
-        """Make a change, then do in memory what belongs to it, and give what that gives.
+        """Make a change, then do in memory what belongs to it, and return what that gives.
 
         What is done in memory happens in the order of the changes, and even if nobody waits for
         it any longer. Raises Overloaded, or sqlite3.Error and then nothing has happened.

@@ -143,7 +143,7 @@ class Journal:
             raise _refusal(path, why) from None
 
     def rows(self) -> Iterator[Row]:
-        """Give all rows, those that were written first before the others."""
+        """Return all rows, those that were written first before the others."""
         for kind, *rest in self._connection.execute(f"{_SELECT} ORDER BY rowid"):
             yield Row(Kind(kind), *rest)
 

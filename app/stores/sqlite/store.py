@@ -63,7 +63,7 @@ class SqliteStore:
         return self._memory.epoch
 
     async def get(self, digest: str) -> StoredResponse | None:
-        """Give the response stored under an exact key, or None."""
+        """Return the response stored under an exact key, or None."""
         return await self._memory.get(digest)
 
     def use(self, digest: str) -> None:
@@ -77,7 +77,7 @@ class SqliteStore:
         k: int,
         max_distance: float,
     ) -> list[Candidate]:
-        """Give up to `k` responses of a partition that are near enough, nearest first."""
+        """Return up to `k` responses of a partition that are near enough, nearest first."""
         return await self._memory.nearest(partition, embedding, k, max_distance)
 
     async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
@@ -90,7 +90,7 @@ class SqliteStore:
         await self._commits.commit(Append([row]), lambda: self._memory.put(stored, embedding))
 
     async def delete(self, *digests: str) -> int:
-        """Remove the responses stored under exact keys; tell how many there were."""
+        """Remove the responses stored under exact keys; return how many there were."""
         return await self._commits.commit(
             Remove([(Kind.CHAT_COMPLETION, digest) for digest in digests]),
             lambda: self._memory.delete(*digests),
@@ -111,11 +111,11 @@ class SqliteStore:
             return True
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
-        """Give the responses that are selected among the next `limit`, the oldest first."""
+        """Return the responses that are selected among the next `limit`, the oldest first."""
         return await self._memory.scan(cursor, limit, selector)
 
     async def embeddings_of(self, digests: Sequence[str]) -> list[Embedding | None]:
-        """Give the embeddings by which responses are found, or None, in order."""
+        """Return the embeddings by which responses are found, or None, in order."""
         return await self._memory.embeddings_of(digests)
 
     async def advance_epoch(self) -> None:
@@ -128,7 +128,7 @@ class SqliteStore:
         await self._commits.commit(Turn(epoch), begin)
 
     async def purge(self) -> int:
-        """Remove everything, and begin a new epoch; tell how much there was."""
+        """Remove everything, and begin a new epoch; return how much there was."""
         epoch = secrets.token_hex(8)
 
         async def purge_memory() -> int:
@@ -139,7 +139,7 @@ class SqliteStore:
         return await self._commits.commit(Purge(epoch), purge_memory)
 
     async def get_embeddings(self, digests: Sequence[str]) -> list[StoredEmbedding | None]:
-        """Give the embedding stored under each exact key, or None."""
+        """Return the embedding stored under each exact key, or None."""
         return await self._memory.get_embeddings(digests)
 
     async def put_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
@@ -154,11 +154,11 @@ class SqliteStore:
         )
 
     async def count(self) -> Counts:
-        """Tell how much is stored."""
+        """Count what is stored."""
         return await self._memory.count()
 
     async def facts(self) -> Mapping[str, object]:
-        """Tell nothing more."""
+        """Return no further facts."""
         return await self._memory.facts()
 
     async def aclose(self) -> None:
@@ -189,7 +189,7 @@ class SqliteStore:
             )
 
     def _keep(self, row: Row) -> bool:
-        """Read a row into memory; tell whether its embedding is of no use. Raises ValueError."""
+        """Read a row into memory; return whether its embedding is of no use. Raises ValueError."""
         fields = codec.fields_of(row.fields)
         if row.kind is Kind.EMBEDDING:
             known = codec.embedding_of(row.digest, fields)
@@ -202,7 +202,7 @@ class SqliteStore:
         return embedding is None and row.vector is not None
 
     def _present(self, epoch: str) -> str:
-        """Give the present epoch in place of an earlier turn of the same era."""
+        """Return the present epoch in place of an earlier turn of the same era."""
         return epoch if is_dead(epoch, self.epoch) else self.epoch
 
     def _embedding(self, row: Row) -> Embedding | None:

@@ -36,10 +36,10 @@ class Server(Protocol):
 
     @property
     def has_replicas(self) -> bool:
-        """Tell whether a write can be lost with the server that took it, others going on."""
+        """Whether a write can be lost with the server that took it, others going on."""
 
     async def call(self, *commands: Command) -> list[Reply]:
-        """Send commands in one go and give their replies, refusals among them.
+        """Send commands in one go and return their replies, refusals among them.
 
         Raises Overloaded, TimeoutError, and what else keeps all of them from being answered.
         """
@@ -75,7 +75,7 @@ class Connections:
         self._is_closed = False
 
     async def call(self, *commands: Command) -> list[Reply]:
-        """Send commands in one go and give their replies, refusals among them.
+        """Send commands in one go and return their replies, refusals among them.
 
         Raises Overloaded if too many are waiting, TimeoutError, and what the client library
         raises when the server cannot be reached, does not know us, is loading or talks nonsense.
@@ -142,14 +142,14 @@ class Connections:
 
 
 def checked(reply: Reply) -> Reply:
-    """Give a reply, or raise it if it is a refusal."""
+    """Return a reply, or raise it if it is a refusal."""
     if isinstance(reply, Exception):
         raise reply
     return reply
 
 
 async def _is_stale(connection: AbstractConnection) -> bool:
-    """Tell whether the server has closed a connection, or said something unasked."""
+    """Whether the server has closed a connection, or said something unasked."""
     try:
         return bool(await connection.can_read_destructive())
     except ValkeyError:

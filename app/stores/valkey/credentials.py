@@ -17,6 +17,6 @@ class PasswordFile(CredentialProvider):
         self._username = username
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        """Give what AUTH takes. Raises OSError where the file cannot be read."""
+        """Return what AUTH takes. Raises OSError where the file cannot be read."""
         password = self._path.read_text(errors="replace").rstrip("\r\n")
         return (self._username, password) if self._username else (password,)

@@ -102,7 +102,7 @@ def read_choice(key: str, selector: Selector) -> Command:
 
 
 def is_chosen(values: Reply, selector: Selector, dimensions: int) -> bool:
-    """Tell from the reply to `read_choice` whether a response is selected."""
+    """Whether the reply to `read_choice` is of a response that is selected."""
     if isinstance(values, Exception):
         return False
     fields = _fields(_SELECTED_BY, values)
@@ -182,7 +182,7 @@ def read_epoch(key: str) -> Command:
 
 
 def epoch_in(embedding: Reply) -> bytes | None:
-    """Read the epoch from the reply to `read_embedding`; None where it tells none."""
+    """Read the epoch from the reply to `read_embedding`; None where it has none."""
     try:
         return fields_of(_bytes(embedding)).get("epoch")
     except (ValueError, Refused, DependencyFailed):
@@ -206,7 +206,7 @@ class Reader:
         return self._valid(lambda: embedding_of(digest, fields_of(_bytes(value))))
 
     def is_alive(self, values: Reply) -> bool:
-        """Tell from the reply to `read_life` whether a response is alive."""
+        """Whether the reply to `read_life` is of a response that is alive."""
         return not isinstance(values, Exception) and self._lives(_fields(_LIFE, values))
 
     def _lives(self, fields: Mapping[str, bytes]) -> bool:
@@ -240,6 +240,6 @@ def _bytes(value: Reply) -> bytes:
 
 
 def _is_lost(reply: Reply) -> bool:
-    """Tell whether a key holds something else than it should, or its node is away."""
+    """Whether a key holds something else than it should, or its node is away."""
     is_damage = isinstance(reply, Refused) and str(reply).startswith("WRONGTYPE")
     return is_damage or isinstance(reply, Declined)

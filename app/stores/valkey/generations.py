@@ -70,14 +70,14 @@ class Generations:
 
     @property
     def state(self) -> tuple[Command, Command]:
-        """Give the commands whose replies `note` takes.
+        """Return the commands whose replies `note` takes.
 
         They go last, so that what was read before them was still valid then.
         """
         return ("GET", self.keys.generations), ("GET", EPOCH)
 
     async def known(self) -> tuple[int, ...]:
-        """Give the living generations, asking for them if need be. Raises what a call raises."""
+        """Return the living generations, asking for them if need be. Raises what a call raises."""
         if not self.numbers and self._mending is None:
             self._begin_mending()
         if self._mending is not None:
@@ -85,7 +85,7 @@ class Generations:
         return self.numbers
 
     def note(self, numbers: Reply, epoch: Reply) -> bool:
-        """Take the server's state; tell whether it names no generation that was not known."""
+        """Take the server's state; return whether it names no generation that was not known."""
         token = checked(epoch)
         # While the shard of the list is away, what it said last will do: the epoch decides.
         is_away = isinstance(numbers, Declined | DependencyFailed)
@@ -117,7 +117,7 @@ class Generations:
             checked(reply)
 
     async def replace(self, before: Sequence[int], after: Sequence[int], *also: Command) -> bool:
-        """Replace the list, for everybody, if it is still as it was; tell whether it was.
+        """Replace the list, for everybody, if it is still as it was; return whether it was.
 
         `also` goes to the server just before, so that hardly anybody sees the one without the
         other.

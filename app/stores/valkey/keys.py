@@ -34,7 +34,7 @@ def embedding_key(digest: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The names of one embedding model's part of the cache."""
+    """The names of one embedding model's keys and indexes."""
 
     model: str
 
@@ -65,7 +65,7 @@ class Keys:
 
     @property
     def entries(self) -> str:
-        """Give the pattern of all entries' keys."""
+        """Return the pattern of all entries' keys."""
         return f"cache:{self.model}:*:*"
 
     def index(self, generation: int) -> str:
@@ -73,7 +73,7 @@ class Keys:
         return f"cache:{self.model}:{generation}"
 
     def prefix(self, generation: int) -> str:
-        """Give what all keys of a generation begin with."""
+        """Return what all keys of a generation begin with."""
         return f"cache:{self.model}:{generation}:"
 
     def entry(self, generation: int, digest: str) -> str:
@@ -81,22 +81,22 @@ class Keys:
         return f"{self.prefix(generation)}{digest}"
 
     def digest_of(self, key: str) -> str:
-        """Give the digest that an entry's key ends with."""
+        """Return the digest that an entry's key ends with."""
         return key.split(":", _PARTS - 1)[-1]
 
     def generation_in(self, key: str) -> int | None:
-        """Give the generation that a key belongs to, if it is one of this model's entries."""
+        """Return the generation that a key belongs to, if it is one of this model's entries."""
         index, _, digest = key.rpartition(":")
         return self.generation_of(index) if digest else None
 
     def generation_of(self, index: str) -> int | None:
-        """Give the generation that an index is of, if it is one of this model's."""
+        """Return the generation that an index is of, if it is one of this model's."""
         head, _, number = index.rpartition(":")
         return int(number) if head == f"cache:{self.model}" and number.isdecimal() else None
 
 
 def is_embedding(key: str) -> bool:
-    """Tell whether a key is an embedding's."""
+    """Whether a key is an embedding's."""
     return key.startswith(_EMBEDDING)
 
 

@@ -27,20 +27,20 @@ class ValkeyLeases:
         self._keys = keys
 
     async def take(self, name: str, token: str, seconds: float) -> str:
-        """Take a lease that is free; give the token of who holds it now."""
+        """Take a lease that is free; return the token of who holds it now."""
         key = self._keys.flight(name)
         taken = ("SET", key, token, "NX", "GET", "PX", _milliseconds(seconds))
         (holder,) = await self._server.call(taken)
         return token if checked(holder) is None else bytes(holder).decode(errors="replace")
 
     async def renew(self, name: str, token: str, seconds: float) -> bool:
-        """Let a lease last for so long from now; tell whether it still was ours."""
+        """Let a lease last for so long from now; return whether it still was ours."""
         key = self._keys.flight(name)
         (renewed,) = await self._server.call(("EVAL", RENEW, 1, key, token, _milliseconds(seconds)))
         return bool(checked(renewed))
 
     async def release(self, name: str, token: str) -> None:
-        """Give a lease back, if it still is ours."""
+        """Release a lease, if it still is ours."""
         (reply,) = await self._server.call(("EVAL", _RELEASE, 1, self._keys.flight(name), token))
         checked(reply)
 

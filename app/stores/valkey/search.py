@@ -110,22 +110,22 @@ def names_in(reply: Any) -> list[str]:
 
 
 def is_missing(refusal: object) -> bool:
-    """Tell whether an error says that there is no such index."""
+    """Whether an error says that there is no such index."""
     return isinstance(refusal, Exception) and "not found" in str(refusal)
 
 
 def is_there_already(refusal: object) -> bool:
-    """Tell whether an error says that there is such an index."""
+    """Whether an error says that there is such an index."""
     return isinstance(refusal, Exception) and "already exists" in str(refusal)
 
 
 def is_not_loaded(refusal: object) -> bool:
-    """Tell whether an error says that the server does not have the module."""
+    """Whether an error says that the server does not have the module."""
     return isinstance(refusal, Exception) and "unknown command" in str(refusal)
 
 
 def knows_no_all_shards(refusal: object) -> bool:
-    """Tell whether an error says, or may say, that the module does not have ALLSHARDS."""
+    """Whether an error says, or may say, that the module does not have ALLSHARDS."""
     return isinstance(refusal, Exception) and _NO_OPTION.search(str(refusal)) is not None
 
 
@@ -137,7 +137,7 @@ class Room:
     limit: int
 
     def is_crowded_by(self, dead: int) -> bool:
-        """Tell whether so many dead vectors are too many: they take an eighth of the memory."""
+        """Whether so many dead vectors are too many: they take an eighth of the memory."""
         return 0 < self.limit < 8 * dead * self.vector_bytes
 
 
@@ -150,19 +150,19 @@ class Fill:
 
     @property
     def dead(self) -> int:
-        """Count the vectors that are gone, whose memory only the end of the index gives back."""
+        """Count the vectors that are gone, whose memory only the end of the index frees."""
         return max(0, self.inserts - self.documents)
 
 
 def wants_successor(fills: Sequence[Fill], options: IndexOptions, room: Room) -> bool:
-    """Tell whether the newest generation, the first, has taken enough."""
+    """Whether the newest generation, the first, has taken enough."""
     newest, alive = fills[0], sum(fill.documents for fill in fills)
     is_full = newest.inserts >= max(options.max_inserts, 2 * alive)
     return is_full or room.is_crowded_by(newest.dead)
 
 
 def may_retire(fills: Sequence[Fill], room: Room) -> bool:
-    """Tell whether the oldest generation, the last, may go.
+    """Whether the oldest generation, the last, may go.
 
     So it is when there are more than two; of two, where few of its vectors are alive, or half of
     them and memory is short: what lives is copied.

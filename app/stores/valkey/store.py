@@ -1,6 +1,6 @@
 """The shared store: Valkey with valkey-search, used by any number of proxies at once.
 
-Entries live in generations, each with an index of its own, since an index never gives back the
+Entries live in generations, each with an index of its own, since an index never frees the
 memory of what has expired: the newest takes what is written, all are searched, the oldest goes.
 """
 
@@ -92,7 +92,7 @@ class ValkeyStore:
         """Do nothing: the server itself decides what counts as used."""
 
     async def get(self, digest: str) -> StoredResponse | None:
-        """Give the response stored under an exact key, or None: one round trip.
+        """Return the response stored under an exact key, or None: one round trip.
 
         What counts as used is the server's affair.
         """
@@ -116,7 +116,7 @@ class ValkeyStore:
         k: int,
         max_distance: float,
     ) -> list[Candidate]:
-        """Give up to `k` responses of a partition that are near enough, nearest first.
+        """Return up to `k` responses of a partition that are near enough, nearest first.
 
         One round trip finds them, and another one reads them if there are any: so answers of any
         size come back, and only those that may be served. Raises SearchUnavailable where the
@@ -165,7 +165,7 @@ class ValkeyStore:
             await self._write(("UNLINK", newest))  # too late: it was purged, or has no index
 
     async def delete(self, *digests: str) -> int:
-        """Remove the responses stored under exact keys; tell how many there were."""
+        """Remove the responses stored under exact keys; return how many there were."""
         there: set[str] = set()
         for _ in range(_ATTEMPTS):
             numbers = await self._generations.known()
@@ -187,7 +187,7 @@ class ValkeyStore:
         return any(await self._write(*(judge_response(key, stored, standing) for key in keys)))
 
     async def get_embeddings(self, digests: Sequence[str]) -> list[StoredEmbedding | None]:
-        """Give the embedding stored under each exact key, or None: one round trip."""
+        """Return the embedding stored under each exact key, or None: one round trip."""
         replies = await self._ask(lambda _: [read_embedding(embedding_key(d)) for d in digests])
         reader = self._reader()
         return [reader.embedding(d, reply) for d, reply in zip(digests, replies, strict=True)]
@@ -208,11 +208,11 @@ class ValkeyStore:
                 return
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
-        """Give the responses that are selected among the next `limit`."""
+        """Return the responses that are selected among the next `limit`."""
         return await self._survey.scan(cursor, limit, selector)
 
     async def embeddings_of(self, digests: Sequence[str]) -> list[Embedding | None]:
-        """Give the embeddings by which responses are found, or None, in order."""
+        """Return the embeddings by which responses are found, or None, in order."""
 
         def ask(numbers: Sequence[int]) -> list[Command]:
             return [
@@ -242,11 +242,11 @@ class ValkeyStore:
         return alive.chat_completions + alive.embeddings
 
     async def count(self) -> Counts:
-        """Tell how much is stored: exactly up to some hundreds, else by sampling."""
+        """Count what is stored: exactly up to some hundreds, else by sampling."""
         return await self._survey.count()
 
     async def facts(self) -> Mapping[str, object]:
-        """Tell of the generations, and of indexes that are another model's."""
+        """Return facts about the generations, and indexes that are another model's."""
         return await self._survey.facts()
 
     async def aclose(self) -> None:

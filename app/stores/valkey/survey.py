@@ -30,7 +30,7 @@ class Survey:
         self._clock = clock
 
     async def scan(self, cursor: str, limit: int, selector: Selector) -> Page:
-        """Give the responses that are selected among the next `limit`.
+        """Return the responses that are selected among the next `limit`.
 
         A cursor is the server's, and the last key given of those that it led to; what is no
         cursor leads nowhere.
@@ -104,7 +104,7 @@ class Survey:
         )
 
     async def facts(self) -> Mapping[str, object]:
-        """Tell of the generations, newest first, and of the indexes of other models."""
+        """Return facts about the generations, newest first, and indexes of other models."""
         numbers = await self._generations.known()
         inserts, names, *infos = await self._connections.call(
             ("HMGET", self._keys.inserts, *numbers), ("FT._LIST",), *self._infos(numbers)

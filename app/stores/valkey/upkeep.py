@@ -80,7 +80,7 @@ class Upkeep:
             self._chores.begin("the care of the indexes", self._look_after)
 
     def relieve(self) -> None:
-        """Give memory back, since the server has none left: the oldest generation goes."""
+        """Free memory, since the server has none left: the oldest generation goes."""
         if time.monotonic() >= self._next_relief:
             self._next_relief = time.monotonic() + _RELIEF_PAUSE
             self._chores.begin("the relief of the server", self._drop_oldest)
@@ -123,7 +123,7 @@ class Upkeep:
         checked(reply)
 
     async def _lease(self, milliseconds: int) -> bool:
-        """Take or renew the lease of who looks after the generations; tell whether it is ours."""
+        """Take or renew the lease of who looks after the generations; return whether it is ours."""
         key = self._keys.lease
         taken, renewed = await self._connections.call(
             ("SET", key, self._token, "NX", "PX", _LEASE),
@@ -187,7 +187,7 @@ class Upkeep:
         await self._connections.call(*orphans)
 
     async def _drop(self, before: Sequence[int], after: Sequence[int]) -> bool:
-        """Drop the indexes of generations that are no longer listed; tell whether they are not."""
+        """Drop the indexes of generations that are not listed; return whether they are gone."""
         gone = sorted(set(before) - set(after))
         drops = [("FT.DROPINDEX", self._keys.index(number)) for number in gone]
         is_replaced = await self._generations.replace(before, after, *drops)
@@ -244,7 +244,7 @@ class Upkeep:
         dead = [
             key
             for key, told in zip(keys, epochs, strict=True)
-            # What does not tell an epoch is not ours, or damaged and will end by itself.
+            # What names no epoch is not ours, or damaged and will end by itself.
             if isinstance(told, bytes)
             and (
                 is_dead(told.decode(errors="replace"), epoch)
@@ -254,7 +254,7 @@ class Upkeep:
         await self._connections.call(*(("UNLINK", key) for key in dead))
 
     async def _found(self, pattern: str) -> AsyncIterator[list[str]]:
-        """Give the keys that match, in slices, with a rest in between."""
+        """Yield the keys that match, in slices, with a rest in between."""
         cursor = b"0"
         while True:
             (reply,) = await self._connections.call(

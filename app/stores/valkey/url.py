@@ -85,5 +85,5 @@ def address_of(url: str) -> Address:
 
 
 def masked(url: str) -> str:
-    """Give a text that may be a URL as it may be shown: without user and password."""
+    """Return a text that may be a URL as it may be shown: without user and password."""
     return _OPTION.sub(r"\1***", _USERINFO.sub("//***@", url))

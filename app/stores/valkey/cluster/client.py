@@ -80,11 +80,11 @@ class Cluster:
 
     @property
     def has_replicas(self) -> bool:
-        """Tell whether a write can be lost with the primary that took it."""
+        """Whether a write can be lost with the primary that took it."""
         return any(len(shard) > 1 for shard in self._topology.shards)
 
     async def call(self, *commands: Command) -> list[Reply]:
-        """Send commands and give their replies, refusals among them.
+        """Send commands and return their replies, refusals among them.
 
         What a node that is away would have answered, NodeAway or NodeFailed stands for. Raises
         TimeoutError, and DependencyFailed if no node is there that knows of the others.

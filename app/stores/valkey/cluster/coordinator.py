@@ -29,7 +29,7 @@ class Coordinator:
         self._looking: asyncio.Task[None] | None = None
 
     def runs(self, index: str, place: Place) -> bool:
-        """Tell whether it runs; now and then, ask a node of the cluster, by one of its indexes."""
+        """Whether it runs; now and then, ask a node of the cluster, by one of its indexes."""
         if self._looking is None and time.monotonic() >= self._next_look:
             self._looking = asyncio.create_task(self._look(index, place))
         return bool(self._runs)
@@ -61,7 +61,7 @@ class Coordinator:
 
 
 def _says_no(reply: object) -> bool:
-    """Tell whether a node knows no such question: it is set up without, or too old to tell."""
+    """Whether a node knows no such question: it is set up without, or too old to tell."""
     if not isinstance(reply, Refused) or is_missing(reply) or is_not_loaded(reply):
         return False
     return "CLUSTER" in str(reply) or "arguments" in str(reply)

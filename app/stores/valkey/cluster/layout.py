@@ -41,7 +41,7 @@ class Redirection(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The shards of a cluster, as one of its nodes tells of them; by their first slots."""
+    """The shards of a cluster, as one of its nodes describes them; by their first slots."""
 
     ranges: Sequence[Range]
 
@@ -51,7 +51,7 @@ class Layout:
         return list({told.places[0]: told.places for told in self.ranges}.values())
 
     def shard_of(self, slot: int) -> tuple[Place, ...]:
-        """Give the places that have a slot, the primary first; none if nobody has it."""
+        """Return the places that have a slot, the primary first; none if nobody has it."""
         index = bisect_right(self.ranges, slot, key=lambda told: told.first) - 1
         if index < 0 or slot > self.ranges[index].last:
             return ()
@@ -59,7 +59,7 @@ class Layout:
 
 
 def slot_of(key: str | bytes) -> int:
-    """Give the slot of a key."""
+    """Return the slot of a key."""
     slot: int = key_slot(key.encode() if isinstance(key, str) else key)
     return slot
 
@@ -94,5 +94,5 @@ def _place(told: Sequence[Any], asked: Place) -> Place | None:
 
 
 def _host(name: str, asked: Place) -> str:
-    """Name a host; one that is not told is the one that was asked."""
+    """Return a host's name; where none is given, the one that was asked."""
     return name if name not in {"", _UNKNOWN} else asked.host

@@ -1,4 +1,4 @@
-"""Connections to the nodes of a cluster: one that does not answer is left alone for a while.
+"""Connections to the nodes of a cluster: the circuit breaker of one that does not answer opens.
 
 So a node that hangs costs one request its time now and then, and the others nothing.
 """
@@ -30,11 +30,11 @@ class Health:
         self._breakers: dict[Place, CircuitBreaker] = {}
 
     def is_well(self, place: Place) -> bool:
-        """Tell whether a node answered when it was last asked, or never was."""
+        """Whether a node answered when it was last asked, or never was."""
         return place not in self._breakers or not self._breakers[place].is_open
 
     def allows(self, place: Place) -> bool:
-        """Tell whether a node may be asked; a trial counts as begun."""
+        """Whether a node may be asked; a trial counts as begun."""
         return self._breaker(place).allows(time.monotonic())
 
     def answered(self, place: Place) -> None:
@@ -43,7 +43,7 @@ class Health:
             _logger.warning("the node %s:%d of the cluster is back", *place)
 
     def failed(self, place: Place, reason: str, *, was_well: bool) -> Exception:
-        """Note that a node did not answer; give what is to be told of it.
+        """Note that a node did not answer; return the error to raise.
 
         It fails once and then at every trial; to whoever else asked meanwhile, it is away.
         """
@@ -79,9 +79,9 @@ class Nodes:
     async def ask(
         self, place: Place, commands: Sequence[Command], *, is_telling: bool = True
     ) -> list[Reply]:
-        """Send commands to a node and give their replies: errors of ours if it does not answer.
+        """Send commands to a node and return their replies: errors of ours if it does not answer.
 
-        With `is_telling` it is left alone if it takes too long; without, that may be due to
+        With `is_telling` its breaker opens if it takes too long; without, that may be due to
         another one, which it asks itself.
         """
         if not self._health.allows(place):
@@ -122,5 +122,5 @@ class Nodes:
 
 
 def _is_down(reply: Reply) -> bool:
-    """Tell whether a node says that the cluster does not work."""
+    """Whether a node says that the cluster does not work."""
     return isinstance(reply, Exception) and str(reply).startswith("CLUSTERDOWN")

@@ -35,7 +35,7 @@ _WAYS: Mapping[str, Way] = MappingProxyType(
         "FT._LIST": Way.EACH,
         "INFO": Way.EACH,
         "DBSIZE": Way.EACH,
-        # One node tells the others where the coordinator runs, which is to be waited for.
+        # One node informs the others where the coordinator runs, which is to be waited for.
         "FT.CREATE": Way.IN_TURN,
         "FT.DROPINDEX": Way.IN_TURN,
         "WAIT": Way.AFTER,
@@ -44,17 +44,17 @@ _WAYS: Mapping[str, Way] = MappingProxyType(
 
 
 def way_of(command: Command) -> Way:
-    """Tell how the nodes are found that a command is for."""
+    """Return how the nodes are found that a command is for."""
     return _WAYS.get(str(command[0]), Way.KEY)
 
 
 def key_of(command: Command) -> str:
-    """Give the key of a command that has one."""
+    """Return the key of a command that has one."""
     return str(command[_SCRIPT_KEY if command[0] == "EVAL" else 1])
 
 
 def may_lag(command: Command) -> bool:
-    """Tell whether a reply may be a moment old: what was purged is known by its epoch all the same.
+    """Whether a reply may be a moment old: what was purged is known by its epoch all the same.
 
     So entries and embeddings may be; the epoch and the list of generations, never.
     """
@@ -69,7 +69,7 @@ def shard_in(command: Command) -> tuple[int, Command]:
 
 
 def scanned(reply: Any, shard: int, shards: int) -> Any:
-    """Give the reply to a SCAN of a shard as that of the cluster: the next shard's turn comes."""
+    """Return the reply to a SCAN of a shard as that of the cluster: the next shard's turn comes."""
     if not isinstance(reply, list):
         return reply
     cursor, keys = int(reply[0]), reply[1]
@@ -79,7 +79,7 @@ def scanned(reply: Any, shard: int, shards: int) -> Any:
 
 
 def merged(command: Command, replies: Sequence[Any]) -> Any:
-    """Give what the replies of all nodes that were asked one command amount to."""
+    """Return what the replies of all nodes that were asked one command amount to."""
     return replies[0] if len(replies) == 1 else _MERGES[str(command[0])](replies)
 
 
@@ -119,7 +119,7 @@ def _texts(replies: Sequence[Any]) -> Any:
 
 
 def _done(replies: Sequence[Any]) -> Any:
-    """Tell of an index that was made or dropped: that some had done it already is as well."""
+    """Merge replies about an index that was made or dropped: some may have done it already."""
     answered = _answered(replies)
     refusals = [reply for reply in answered if isinstance(reply, Exception)]
     real = [r for r in refusals if not is_there_already(r) and not is_missing(r)]

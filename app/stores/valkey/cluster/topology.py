@@ -43,7 +43,7 @@ class Topology:
         return nodes
 
     def shard_of(self, slot: int) -> tuple[Place, ...]:
-        """Give the places that have a slot, the primary first; none if nobody has it."""
+        """Return the places that have a slot, the primary first; none if nobody has it."""
         moved = self._moved.get(slot)
         return self._layout.shard_of(slot) if moved is None else (moved,)
 

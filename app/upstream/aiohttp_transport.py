@@ -40,7 +40,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and give the response when its head is here.
+        """Send a request and return the response when its head is here.
 
         Raises httpx.TimeoutException and other kinds of httpx.TransportError.
         """

@@ -53,7 +53,7 @@ class HttpUpstream:
         self._timeout = {"connect": target.connect_timeout, "read": target.read_timeout}
 
     async def send(self, request: ClientRequest) -> "HttpResponse":
-        """Forward a request, once, and give the response when its head is here."""
+        """Forward a request, once, and return the response when its head is here."""
         base_path = self._azure_path if request.prefix == AZURE else self._base_path
         path = base_path + request.path
         body = request.body if isinstance(request.body, bytes) else _Upload(request.body)

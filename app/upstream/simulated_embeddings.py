@@ -67,7 +67,7 @@ def _inputs(told: object) -> list[object]:
 
 
 def _text(item: object) -> str:
-    """Give an input as a text; each token is a word."""
+    """Return an input as a text; each token is a word."""
     if isinstance(item, list) and all(type(token) is int for token in item):
         item = " ".join(map(str, item))
     if not isinstance(item, str) or not item:

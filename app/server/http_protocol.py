@@ -236,7 +236,7 @@ def _end_of_head(data: bytes, at: int) -> int:
 
 
 def _may_begin_a_head(data: bytes) -> bool:
-    """Tell whether more may make a head of it; what is none is the parser's to refuse."""
+    """Whether more may make a head of it; what is none is the parser's to refuse."""
     return data[:1].isupper() and b"\n\n" not in data
 
 

@@ -90,7 +90,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _all(sock: socket.socket) -> list[socket.socket]:
-    """Give the connections that a listening socket has in its queue."""
+    """Return the connections that a listening socket has in its queue."""
     found = []
     with suppress(OSError):  # there is none left, or the socket is closed
         sock.setblocking(False)
@@ -100,7 +100,7 @@ def _all(sock: socket.socket) -> list[socket.socket]:
 
 
 def url_of(sock: socket.socket) -> str:
-    """Give the base URL of a listening socket."""
+    """Return the base URL of a listening socket."""
     host, port = sock.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -122,7 +122,7 @@ def _exit(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 @contextmanager
 def serving(app: FastAPI) -> Iterator[str]:
-    """Serve on a free port of this machine, in a thread, while the block runs; give the URL."""
+    """Serve on a free port of this machine, in a thread, while the block runs; yield the URL."""
     with listen("127.0.0.1", 0) as sock:
         server = Server(app, _BACKGROUND_SHUTDOWN, lambda: None)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)

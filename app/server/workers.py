@@ -35,7 +35,7 @@ class Workers:
         self._exit_code = 0
 
     def run(self) -> int:
-        """Run them, and give the exit code of the whole."""
+        """Run them, and return the exit code of the whole."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
         for _ in range(self._settings.workers):

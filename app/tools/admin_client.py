@@ -33,11 +33,11 @@ class AdminClient:
         return self._call("GET", "/cache/stats")
 
     def purge(self, selector: Mapping[str, object], *, dry_run: bool) -> dict[str, Any]:
-        """Remove what is selected, or tell what that would be. Raises CallFailed."""
+        """Remove what is selected, or return what that would be. Raises CallFailed."""
         return self._call("POST", "/cache/purge", {**selector, "dry_run": dry_run})
 
     def export(self, cursor: str | None) -> Iterator[bytes]:
-        """Give the lines of an export, from an earlier one's cursor on. Raises CallFailed.
+        """Return the lines of an export, from an earlier one's cursor on. Raises CallFailed.
 
         They end early where the proxy breaks them off.
         """
@@ -49,7 +49,7 @@ class AdminClient:
                 return
 
     def import_lines(self, lines: bytes) -> dict[str, Any]:
-        """Send lines of an export; tell what became of them. Raises CallFailed."""
+        """Send lines of an export; return what became of them. Raises CallFailed."""
         return self._read("POST", "/cache/import", lines)
 
     def _call(self, method: str, path: str, document: object = None) -> dict[str, Any]:

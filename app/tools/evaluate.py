@@ -99,7 +99,7 @@ class MayServe:
     error_rate: float | None = None
 
     def allows(self, comparison: Comparison) -> bool:
-        """Tell whether the stored answer may be given."""
+        """Whether the stored answer may be given."""
         if comparison.distance > self.distance or (self.guarded and comparison.guards):
             return False
         return comparison.probability >= self.least

@@ -20,7 +20,7 @@ class Line:
     document: JsonObject = field(repr=False)
 
     def text(self, name: str) -> str:
-        """Give a field that must be a text. Raises BadInput."""
+        """Return a field that must be a text. Raises BadInput."""
         value = self.document.get(name)
         return value if isinstance(value, str) else self.refuse(f'"{name}" must be a text')
 

@@ -1,7 +1,7 @@
-"""How a long piece of work tells how far it has come."""
+"""How a long piece of work reports its progress."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
-"""Begins to show work by its label and number of steps; what it gives is called after each."""
+"""Begins to show work by its label and number of steps; what it yields is called after each."""

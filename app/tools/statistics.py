@@ -43,7 +43,7 @@ class Share:
         return max(0.0, min(low, share)), min(1.0, max(high, share))
 
     def document(self) -> JsonObject:
-        """Give all of it for machines."""
+        """Return every figure as a JSON-ready mapping."""
         low, high = self.interval
         return {"count": self.count, "of": self.of, "share": self.value, "low": low, "high": high}
 
@@ -66,7 +66,7 @@ class Table:
     rows: Sequence[Row]
 
     def document(self) -> list[JsonObject]:
-        """Give all of it for machines."""
+        """Return every figure as a JSON-ready mapping."""
         return [
             {n: v.document() if isinstance(v, Share) else v for n, v in row.items()}
             for row in self.rows
@@ -93,7 +93,7 @@ class Report:
     curves: Sequence[Curve] = ()
 
     def document(self) -> JsonObject:
-        """Give all of it for machines."""
+        """Return every figure as a JSON-ready mapping."""
         guards = {"guards": self.guards.document()} if self.guards else {}
         examples = {"examples": [*self.examples]} if self.examples else {}
         rows = {"rows": self.figures.document()}

@@ -34,7 +34,7 @@ class Taken:
 def export_entries(client: AdminClient, path: Path, progress: Progress) -> int:
     """Write all entries to a file, or go on with a file that has not come to its end.
 
-    Tells how many were written. Raises CallFailed, and BadInput for a file that is something else.
+    Returns how many were written. Raises CallFailed, or BadInput for a file of another kind.
     """
     stored = client.stats()["entries"] or {}
     written, is_whole = 0, False
@@ -88,7 +88,7 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _continued(file: BinaryIO, path: Path) -> str | None:
-    """Cut a file off where its export can go on, and give the cursor; None for an empty one."""
+    """Cut a file off where its export can go on, and return the cursor; None for an empty one."""
     end, last, is_empty = 0, b"", True
     for line in file:
         is_empty = False

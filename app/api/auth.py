@@ -17,7 +17,7 @@ class ApiKeys:
         return bool(self._keys)
 
     def knows(self, headers: Sequence[Header]) -> bool:
-        """Tell whether a request presents one of the keys."""
+        """Whether a request presents one of the keys."""
         known = False
         for presented in _presented_keys(headers):
             digest = _digest(presented)

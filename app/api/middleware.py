@@ -71,7 +71,7 @@ class ExchangeMiddleware:
             self._note(scope, status_code, time.perf_counter() - begin)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> Refusal | None:
-        """Run the application; give the answer that what it raised amounts to, if any."""
+        """Run the application; return the answer that what it raised amounts to, if any."""
         try:
             await self._app(scope, receive, send)
         except ClientDisconnected:
@@ -199,13 +199,13 @@ def _check_origin(headers: Sequence[Header], origins: frozenset[str]) -> None:
 
 
 def _host_name(authority: str) -> str:
-    """Give the host of an authority (RFC 9110 §4.2.1), or nothing if it is not one."""
+    """Return the host of an authority (RFC 9110 §4.2.1), or nothing if it is not one."""
     match = _AUTHORITY.fullmatch(authority)
     return (match[1] or match[2]) if match else ""
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address means this machine alone."""
+    """Whether a host name or address means this machine alone."""
     if host.rstrip(".").lower() == "localhost":
         return True
     try:

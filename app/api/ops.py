@@ -27,7 +27,7 @@ def ops_routes(cache: Lookup, metrics: Metrics) -> APIRouter:
 
     @router.api_route("/metrics", methods=["GET", "HEAD"])
     async def exposition() -> Response:
-        """Give all metrics in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format."""
         if (counts := await cache.count()) is not None:
             metrics.entries.labels(Kind.CHAT_COMPLETION.value).set(counts.chat_completions)
             metrics.entries.labels(Kind.EMBEDDING.value).set(counts.embeddings)

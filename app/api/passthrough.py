@@ -58,7 +58,7 @@ class PassthroughRoutes:
 
 
 def is_open(request: ClientRequest, passthrough: Passthrough) -> bool:
-    """Tell whether a route may be forwarded."""
+    """Whether a route may be forwarded."""
     segments = unquote_to_bytes(request.path).split(b"/")
     if b"." in segments or b".." in segments:
         return False  # it would leave the base path of the upstream

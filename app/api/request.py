@@ -37,9 +37,9 @@ class RequestReader:
         self._gone = False
 
     async def body(self, limit: int) -> bytes | None:
-        """Read the whole body, or give None once it turns out longer than `limit` bytes.
+        """Read the whole body, or return None once it turns out longer than `limit` bytes.
 
-        What has been read by then is not lost: `stream` gives it first.
+        What has been read by then is not lost: `stream` yields it first.
         """
         size = 0
         while not self._ended.is_set():
@@ -51,7 +51,7 @@ class RequestReader:
         return b"".join(self._read)
 
     async def stream(self) -> AsyncIterator[bytes]:
-        """Give the body as it arrives."""
+        """Yield the body as it arrives."""
         while self._read:
             yield self._read.popleft()
         while not self._ended.is_set():

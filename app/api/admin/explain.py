@@ -58,7 +58,7 @@ def explain_route(
 
 
 def _asked(body: bytes, headers: list[Header]) -> tuple[bytes, list[Header]]:
-    """Give the caller's body and headers. Raises InvalidRequest."""
+    """Return the caller's body and headers. Raises InvalidRequest."""
     try:
         document = load_json(body)
     except NotUnderstood:

@@ -63,7 +63,7 @@ class Transfer:
         self._clock = clock
 
     async def export(self, request: Request) -> StreamingResponse:
-        """Give all entries, or those that are selected, from a cursor on."""
+        """Return all entries, or those that are selected, from a cursor on."""
         query = request.query_params
         selector = selector_in(query, "cursor")
         mark, is_marked, cursor = query.get("cursor", f"{self._mark}-").partition("-")
@@ -91,7 +91,7 @@ class Transfer:
             _logger.info("exported %d entries", exported)
 
     async def import_(self, request: Request) -> JSONResponse:
-        """Store entries, unless newer ones are there already; tell what became of them."""
+        """Store entries, unless newer ones are there already; return what became of them."""
         report = _Report()
         try:
             async for lines in _batches(request):
@@ -166,7 +166,7 @@ class _Lines(StreamingResponse):
 
 
 async def _batches(request: Request) -> AsyncIterator[Sequence[bytes]]:
-    """Give the lines of a body, some at a time. Raises InvalidRequest for an endless one."""
+    """Yield the lines of a body, some at a time. Raises InvalidRequest for an endless one."""
     lines: list[bytes] = []
     size, rest = 0, [b""]
     async for piece in request.stream():

@@ -14,19 +14,19 @@ Row = tuple[str, ...]
 
 
 def rows_of(text: str) -> frozenset[Row]:
-    """Give the numbers that only a space, a dash or a slash parts: `4111 1111`, `5-3`."""
+    """Return the numbers that only a space, a dash or a slash parts: `4111 1111`, `5-3`."""
     found = (_DIGITS.findall(row) for row in _ROW.findall(text))
     return frozenset(tuple(digits.lstrip("0") for digits in row) for row in found)
 
 
 def are_in_another_order(a: Set[Row], b: Set[Row]) -> bool:
-    """Tell whether numbers in a row have changed places: `4111 1112`, `1112 4111`."""
+    """Whether numbers in a row have changed places: `4111 1112`, `1112 4111`."""
     left, right = ({tuple(sorted(row)) for row in rows} for rows in (a - b, b - a))
     return not left.isdisjoint(right)
 
 
 def codes_of(text: str) -> frozenset[str]:
-    """Give the words in which letters and digits take turns, without dashes: `550e-84a1`."""
+    """Return the words in which letters and digits take turns, without dashes: `550e-84a1`."""
     bare = (raw.strip(_AROUND).replace("-", "").lower() for raw in text.split())
     return frozenset(word for word in bare if _is_code(word))
 
@@ -38,7 +38,7 @@ def _is_code(word: str) -> bool:
 
 
 def has_own_code(codes: Set[str], others: Set[str], letters: str) -> bool:
-    """Tell whether one of a text's codes stands nowhere in another text, which has `others`.
+    """Whether one of a text's codes stands nowhere in another text, which has `others`.
 
     `letters` are those of the other one: there its groups may be parted in another way.
     """

@@ -73,11 +73,11 @@ class Term(NamedTuple):
         return self.kind is Kind.WORD and len(self.word) == _BRIEF and not self.is_common
 
     def is_in(self, words: frozenset[str]) -> bool:
-        """Tell whether it stands in a text, under any of its names."""
+        """Whether it stands in a text, under any of its names."""
         return self.word in words or not words.isdisjoint(self.classes)
 
     def is_like(self, other: "Term") -> bool:
-        """Tell whether two terms share a name."""
+        """Whether two terms share a name."""
         if self.word == other.word or self.key in other.classes:
             return True
         return len(self.classes) > 1 and not set(self.classes).isdisjoint(other.classes)
@@ -127,7 +127,7 @@ class Evidence(NamedTuple):
 
 
 def in_base_unit(quantity: Quantity) -> tuple[str, Amount]:
-    """Give the base that a quantity measures in, and how many of it there are."""
+    """Return the base that a quantity measures in, and how many of it there are."""
     base, factor = UNITS.get(quantity.unit, (quantity.unit, _ONE))
     with exactly():
         return base, (quantity.value * factor, quantity.zeros)

@@ -31,7 +31,7 @@ _MARKERS = load_markers()
 
 
 def script_of(text: str) -> str:
-    """Tell the script of most letters; only scripts that divide languages are told apart.
+    """Return the script of most letters; only scripts that divide languages are told apart.
 
     Japanese counts as `kana` wherever it has any.
     """
@@ -48,7 +48,7 @@ def _script(code: int) -> str:
 
 
 def language_of(words: Iterable[str]) -> str | None:
-    """Tell the language by the small words that only one language has, or None if in doubt."""
+    """Return the language by the small words that only one language has, or None if in doubt."""
     votes: dict[str, int] = {}
     for word in words:
         language = _MARKERS.get(word)

@@ -124,12 +124,12 @@ class Lexicon:
 
     @property
     def knows_common_words(self) -> bool:
-        """Tell whether it is known which words are common; where not, all count as such."""
+        """Whether it is known which words are common; where not, all count as such."""
         return self.language == "en"
 
     @property
     def has_capital_nouns(self) -> bool:
-        """Tell whether all nouns are written with a capital."""
+        """Whether all nouns are written with a capital."""
         return self.language == "de"
 
     def parse(self, digits: str) -> Decimal:
@@ -210,7 +210,7 @@ class _Words:
         self.knowing = set(_words(sections["knowing"]))
 
     def reader(self) -> Callable[[str], Word]:
-        """Give what looks words up; listed ones are ready from the start.
+        """Return what looks words up; listed ones are ready from the start.
 
         What it is asked it does not remember: one caller would learn from its speed what others
         ask.
@@ -238,7 +238,7 @@ class _Words:
         )
 
     def _is_common(self, text: str, stem: str) -> bool:
-        """Tell whether a word is common; every word is where the common ones are not known."""
+        """Whether a word is common; every word is where the common ones are not known."""
         if not self.common or text in self.synonyms:
             return True
         return not self.common.isdisjoint({text, stem, _cut(stem, _DEGREES)})
@@ -320,7 +320,7 @@ def _cut(word: str, suffixes: tuple[str, ...]) -> str:
 
 
 def _synonyms(sections: Sections, suffixes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Give words and stems their classes; the forms of a name or date are a class, too."""
+    """Map words and stems to their classes; the forms of a name or date are a class, too."""
     lines = [[_written(word) for word in line] for line in sections["synonyms"]]
     for guard in (Guard.NAMES, Guard.DATES):
         lines += [_spoken(forms) for forms in _words(sections[guard])]
@@ -335,7 +335,7 @@ def _synonyms(sections: Sections, suffixes: tuple[str, ...]) -> dict[str, tuple[
 def _alternatives(
     sections: Sections, suffixes: tuple[str, ...]
 ) -> tuple[dict[str, tuple[Member, ...]], dict[str, tuple[Member, ...]]]:
-    """Give words their places, and stems theirs; names and what narrows are met as they stand."""
+    """Map words and stems to their places; names and what narrows are met as they stand."""
     members: dict[str, set[Member]] = defaultdict(set)
     stems: dict[str, set[Member]] = defaultdict(set)
     for guard in _ALTERNATIVES:
@@ -358,7 +358,7 @@ def _alternatives(
 
 
 def _phrases(names: Iterable[str]) -> dict[tuple[str, str], tuple[Phrase, ...]]:
-    """Give for two words the phrases that they may begin, the longest first."""
+    """Map pairs of words to the phrases that they may begin, the longest first."""
     phrases: dict[tuple[str, str], list[Phrase]] = defaultdict(list)
     for phrase in sorted((name for name in names if " " in name), key=len, reverse=True):
         first, second, *rest = phrase.split()

@@ -77,7 +77,7 @@ def straighten(text: str) -> str:
 
 
 def quoted(text: str) -> frozenset[str]:
-    """Give what stands between quotes, in lower case and without outer punctuation."""
+    """Return what stands between quotes, in lower case and without outer punctuation."""
     if '"' not in text and "'" not in text:
         return frozenset()
     found = (first or second for first, second in _QUOTED.findall(text))

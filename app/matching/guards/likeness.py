@@ -23,14 +23,14 @@ _ENDINGS = re.compile(
 
 
 def are_related(x: Term, y: Term) -> bool:
-    """Tell whether two words that share no name may be one by their letters."""
+    """Whether two words that share no name may be one by their letters."""
     if x.word[0] != y.word[0] or x.kind is not Kind.WORD or y.kind is not Kind.WORD:
         return False
     return _inflects(x.word, y.word) or _is_slip(x.word, y.word)
 
 
 def are_written_alike(x: Sequence[Term], y: Sequence[Term]) -> bool:
-    """Tell whether words are the same but for spaces, a slip, or a writing by initials."""
+    """Whether words are the same but for spaces, a slip, or a writing by initials."""
     left, right = "".join(term.word for term in x), "".join(term.word for term in y)
     return (
         _is_slip(left, right)
@@ -40,7 +40,7 @@ def are_written_alike(x: Sequence[Term], y: Sequence[Term]) -> bool:
 
 
 def may_be_the_same(x: Sequence[Term], y: Sequence[Term]) -> bool:
-    """Tell whether names may be the same: written alike, begun alike or cut: `JPG`, `MySQL`."""
+    """Whether names may be the same: written alike, begun alike or cut: `JPG`, `MySQL`."""
     if are_written_alike(x, y):
         return True
     if not {term.word[:_BEGINNING] for term in x}.isdisjoint(term.word[:_BEGINNING] for term in y):
@@ -52,7 +52,7 @@ def may_be_the_same(x: Sequence[Term], y: Sequence[Term]) -> bool:
 
 
 def _is_cut_from(short: str, long: str) -> bool:
-    """Tell whether a word has letters of another in order, from its first on, or its last ones."""
+    """Whether a word has letters of another in order, from its first on, or its last ones."""
     if len(short) > _LONGEST_CUT:
         return False
     left = iter(long[:_LONGEST_WHOLE])
@@ -61,14 +61,14 @@ def _is_cut_from(short: str, long: str) -> bool:
 
 
 def is_short_for(name: Term, words: Sequence[str]) -> bool:
-    """Tell whether a name is the initials of some words in a row: `OS` of `operating system`."""
+    """Whether a name is the initials of some words in a row: `OS` of `operating system`."""
     if not (name.is_name or name.is_acronym) or len(name.word) not in _INITIALS:
         return False
     return name.word in "".join(word[0] for word in words)
 
 
 def _inflects(x: str, y: str) -> bool:
-    """Tell whether two words are a common beginning and known endings."""
+    """Whether two words are a common beginning and known endings."""
     if x == f"{y}s" or y == f"{x}s":
         return True
     most = min(len(x), len(y))
@@ -80,7 +80,7 @@ def _inflects(x: str, y: str) -> bool:
 
 
 def _is_slip(x: str, y: str) -> bool:
-    """Tell whether two words differ by a letter or two that no one would miss.
+    """Whether two words differ by a letter or two that no one would miss.
 
     One is changed, left out, or changes place with its neighbour; of long words two are left out.
     A different beginning is another word: `typical` and `atypical`.

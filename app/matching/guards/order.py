@@ -12,7 +12,7 @@ Words = tuple[str, ...]
 
 
 def are_swapped(a: Evidence, b: Evidence) -> bool:
-    """Tell whether two parts have changed places around a third: X m Y and Y m X."""
+    """Whether two parts have changed places around a third: X m Y and Y m X."""
     if len(a.frame) != len(b.frame) or a.frame == b.frame:
         return False
     start, end = common_ends(a.frame, b.frame)
@@ -34,7 +34,7 @@ def are_swapped(a: Evidence, b: Evidence) -> bool:
 
 
 def _is_symmetric(between: Words, after: Words, lexicon: Lexicon | None) -> bool:
-    """Tell whether what is between only joins: `is`; `wine and` in `red wine and white wine`."""
+    """Whether what is between only joins: `is`; `wine and` in `red wine and white wine`."""
     if lexicon is None or lexicon.passive.issuperset(between):
         return True
     at = next((at for at, word in enumerate(between) if word in lexicon.joints), None)
@@ -42,7 +42,7 @@ def _is_symmetric(between: Words, after: Words, lexicon: Lexicon | None) -> bool
 
 
 def are_exchanged(a: Evidence, b: Evidence) -> bool:
-    """Tell whether two words have changed places, and all others of weight have kept theirs.
+    """Whether two words have changed places, and all others of weight have kept theirs.
 
     `Convert miles to feet`, `I convert feet to miles`; not `red and white`, `white and red`.
     """
@@ -83,7 +83,7 @@ def _part(text: Evidence, first: int, last: int, lexicon: Lexicon) -> _Parts:
 
 
 def _are_alike(one: _Parts, other: _Parts, lexicon: Lexicon) -> bool:
-    """Tell whether both begin and end alike, and both or neither are in the passive."""
+    """Whether both begin and end alike, and both or neither are in the passive."""
     before = [
         [word for word in each.before if word not in lexicon.helpers] for each in (one, other)
     ]
@@ -93,13 +93,13 @@ def _are_alike(one: _Parts, other: _Parts, lexicon: Lexicon) -> bool:
 
 
 def _are_led_alike(x: Words, y: Words, lexicon: Lexicon) -> bool:
-    """Tell whether the second of two things is led to alike: `in Rome` but not `with milk`."""
+    """Whether the second of two things is led to alike: `in Rome` but not `with milk`."""
     one, other = ([lexicon.look_up(word).way or word for word in words[-1:]] for words in (x, y))
     return one == other
 
 
 def _joins(parts: _Parts, lexicon: Lexicon) -> bool:
-    """Tell whether what is between only joins two of a kind: `a warm bath or a cold bath`."""
+    """Whether what is between only joins two of a kind: `a warm bath or a cold bath`."""
     if lexicon.passive.issuperset(parts.between):
         return True
     before, between, after = (_of_weight(words, lexicon) for words in parts)
@@ -125,7 +125,7 @@ def _of_weight(words: Words, lexicon: Lexicon) -> Words:
 
 
 def qualifies_another(a: Evidence, b: Evidence) -> bool:
-    """Tell whether a word has moved from one mention of a thing to another mention of it.
+    """Whether a word has moved from one mention of a thing to another mention of it.
 
     `Can a nurse marry a male nurse?`, `Can a male nurse marry a nurse?`; not `a nurse or a male
     nurse`.
@@ -147,7 +147,7 @@ def qualifies_another(a: Evidence, b: Evidence) -> bool:
 
 
 def common_ends(a: Words, b: Words) -> tuple[int, int]:
-    """Give how many words at the beginning and at the end are the same."""
+    """Return how many words at the beginning and at the end are the same."""
     most = min(len(a), len(b))
     start = next((i for i in range(most) if a[i] != b[i]), most)
     end = next((i for i in range(most - start) if a[-1 - i] != b[-1 - i]), most - start)

@@ -55,23 +55,23 @@ class _Pair:
 
     @property
     def is_close(self) -> bool:
-        """Tell whether little is left, so that a small difference is the one that counts."""
+        """Whether little is left, so that a small difference is the one that counts."""
         return self.rest <= _MOST_ELSE
 
     @property
     def asks_for_things(self) -> bool:
-        """Tell whether both ask for things in few words, so that each word narrows which."""
+        """Whether both ask for things in few words, so that each word narrows which."""
         both = self.a.is_request and self.b.is_request
         return both and self.is_close and _are_short(self.a, self.b)
 
 
 def refusal(a: Evidence, b: Evidence) -> Guard | None:
-    """Give the first guard that proves two texts to ask for different answers, or None."""
+    """Return the first guard that proves two texts to ask for different answers, or None."""
     return next(_firing(a, b), None)
 
 
 def refusals(a: Evidence, b: Evidence) -> tuple[Guard, ...]:
-    """Give all guards that prove two texts to ask for different answers."""
+    """Return all guards that prove two texts to ask for different answers."""
     return tuple(dict.fromkeys(_firing(a, b)))
 
 
@@ -133,7 +133,7 @@ def _numbers(pair: _Pair) -> bool:
 
 
 def _are_short(a: Evidence, b: Evidence) -> bool:
-    """Tell whether both texts are so short that each word of them narrows the question."""
+    """Whether both texts are so short that each word of them narrows the question."""
     return max(len(a.frame), len(b.frame)) <= _SHORT
 
 
@@ -163,7 +163,7 @@ def _identifiers(pair: _Pair) -> bool:
 
 
 def _alternatives(pair: _Pair) -> Iterator[Guard]:
-    """Give the guards in whose lists both texts name alternatives that exclude each other.
+    """Return the guards in whose lists both texts name alternatives that exclude each other.
 
     One that narrows the question counts alone, if the texts say little else of their own.
     """
@@ -181,7 +181,7 @@ def _alternatives(pair: _Pair) -> Iterator[Guard]:
 
 
 def _have_other_dates(a: Evidence, b: Evidence) -> bool:
-    """Tell whether both texts name dates, and one some more: Monday, and Monday or Friday."""
+    """Whether both texts name dates, and one some more: Monday, and Monday or Friday."""
     return any(
         place[0] is Guard.DATES and names != b.alternatives.get(place, names)
         for place, names in a.alternatives.items()
@@ -189,7 +189,7 @@ def _have_other_dates(a: Evidence, b: Evidence) -> bool:
 
 
 def _narrowing(one: Evidence, other: Evidence) -> set[Guard]:
-    """Give the guards in whose lists one text names what narrows it, and the other nothing."""
+    """Return the guards in whose lists one text names what narrows it, and the other nothing."""
     narrowing = one.narrowing
     if one.narrowing_requests and (one.is_request or other.is_request):
         narrowing = narrowing | one.narrowing_requests
@@ -205,14 +205,14 @@ def _negation(pair: _Pair) -> bool:
 
 
 def _denies(denying: Evidence, affirming: Evidence) -> bool:
-    """Tell whether one text denies what the other says without denying it."""
+    """Whether one text denies what the other says without denying it."""
     if denying.negations <= 0 or affirming.negations > 0 or affirming.is_softened:
         return False
     return any(word in affirming.words for word in denying.denied - affirming.denied)
 
 
 def _denies_another_word(a: Evidence, b: Evidence) -> bool:
-    """Tell whether two texts of the same words deny different ones: `buried and not burnt`.
+    """Whether two texts of the same words deny different ones: `buried and not burnt`.
 
     Not `no milk or eggs`, `no eggs or milk`; nor `is it not open`, `isn't it open`, where a denial
     passes no other verb.
@@ -233,7 +233,7 @@ def _affirmed(words: Sequence[str], lexicon: Lexicon) -> list[str]:
 
 
 def _affirms(text: Evidence, words: Set[str]) -> bool:
-    """Tell whether one of some words stands before all that a text denies."""
+    """Whether one of some words stands before all that a text denies."""
     known = text.lexicon.look_up if text.lexicon else None
     affirmed = takewhile(lambda word: not (known and known(word).negates), text.frame)
     return not words.isdisjoint(affirmed)
@@ -251,7 +251,7 @@ def _is_prefixed(pair: _Pair) -> bool:
 
 
 def _is_denial(word: str, others: set[str], prefixes: tuple[str, ...]) -> bool:
-    """Tell whether a word is a prefix and one of some others: `unhappy` where there is `happy`."""
+    """Whether a word is a prefix and one of some others: `unhappy` where there is `happy`."""
     return any(
         word.startswith(prefix)
         and len(word) - len(prefix) >= _SHORTEST_STEM
@@ -261,7 +261,7 @@ def _is_denial(word: str, others: set[str], prefixes: tuple[str, ...]) -> bool:
 
 
 def _names(pair: _Pair) -> bool:
-    """Tell whether each text has names of its own, or only one has, where both ask for things.
+    """Whether each text has names of its own, or only one has, where both ask for things.
 
     Names that are not rare, or not of one kind, only count where little else differs.
     """
@@ -283,7 +283,7 @@ def _names(pair: _Pair) -> bool:
 
 
 def _has_other_places(one: Evidence, other: Evidence) -> bool:
-    """Tell whether a text names a place, a people or a language that another one does not."""
+    """Whether a text names a place, a people or a language that another one does not."""
     return any(
         place[0] is Guard.NAMES and not names <= other.alternatives.get(place, _NOTHING)
         for place, names in one.alternatives.items()
@@ -291,7 +291,7 @@ def _has_other_places(one: Evidence, other: Evidence) -> bool:
 
 
 def _have_names_of_their_own(pair: _Pair) -> bool:
-    """Tell whether each text has a rare name, or each a rare acronym, that the other has not.
+    """Whether each text has a rare name, or each a rare acronym, that the other has not.
 
     In a long one only acronyms count: there a name may just be left out by the other text.
     """
@@ -309,7 +309,7 @@ def _roles(pair: _Pair) -> bool:
 
 
 def _share_little(pair: _Pair) -> bool:
-    """Tell whether two long texts have most of what each says to themselves."""
+    """Whether two long texts have most of what each says to themselves."""
     return all(
         len(own) >= _MANY and len(own) > _MOSTLY * len(text.terms)
         for own, text in ((pair.left, pair.a), (pair.right, pair.b))
@@ -317,7 +317,7 @@ def _share_little(pair: _Pair) -> bool:
 
 
 def _words(pair: _Pair) -> bool:
-    """Tell whether two texts are the same but for rare words in one place: names, terms of art.
+    """Whether two texts are the same but for rare words in one place: names, terms of art.
 
     Or hardly share a word, though they are long.
     """
@@ -338,7 +338,7 @@ def _words(pair: _Pair) -> bool:
 
 
 def _replaced(a: tuple[Term, ...], b: tuple[Term, ...]) -> tuple[list[Term], list[Term]]:
-    """Give what two rows of terms have between their common beginning and end."""
+    """Return what two rows of terms have between their common beginning and end."""
     most = min(len(a), len(b))
     start = next((i for i in range(most) if not a[i].is_like(b[i])), most)
     end = next((i for i in range(most - start) if not a[-1 - i].is_like(b[-1 - i])), most - start)

@@ -10,7 +10,7 @@ from app.matching.guards.evidence import CLOCK, Evidence, Quantity, in_base_unit
 def cancelled(
     left: Sequence[Quantity], right: Sequence[Quantity], what: Callable[[Quantity], object]
 ) -> tuple[list[Quantity], list[Quantity]]:
-    """Give what is left of either side when all that both have is taken away."""
+    """Return what is left of either side when all that both have is taken away."""
     both = Counter(map(what, left)) & Counter(map(what, right))
     return _without(left, what, both), _without(right, what, both)
 
@@ -28,7 +28,7 @@ def _without(
 
 
 def have_other_units(one: Evidence, other: Evidence) -> bool:
-    """Tell whether two texts give the same number in units that do not measure the same."""
+    """Whether two texts give the same number in units that do not measure the same."""
     a, b = _units_of(one), _units_of(other)
     return any(
         _has_another_unit(value, a[value], b[value]) or _has_another_unit(value, b[value], a[value])
@@ -37,7 +37,7 @@ def have_other_units(one: Evidence, other: Evidence) -> bool:
 
 
 def _units_of(text: Evidence) -> Mapping[Decimal, Set[str]]:
-    """Give by value what there is so much of; the empty unit where none is told."""
+    """Map each value to what there is so much of; the empty unit where none is told."""
     units: defaultdict[Decimal, set[str]] = defaultdict(set)
     for quantity in text.quantities:
         units[quantity.value].add(quantity.unit)
@@ -45,7 +45,7 @@ def _units_of(text: Evidence) -> Mapping[Decimal, Set[str]]:
 
 
 def _has_another_unit(value: Decimal, units: Set[str], others: Set[str]) -> bool:
-    """Tell whether one of some units is none of the others, all of which are told."""
+    """Whether one of some units is none of the others, all of which are told."""
     if "" in others or CLOCK in others:
         return False
     bases = {in_base_unit(Quantity(value, other)) for other in others}

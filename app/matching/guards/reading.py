@@ -122,7 +122,7 @@ class _Reader:
         return self._notes
 
     def _phrase(self, at: int) -> tuple[str, int]:
-        """Give the longest known phrase that begins at a piece, and how many pieces it takes."""
+        """Return the longest known phrase that begins at a piece, and how many pieces it takes."""
         text = self._pieces[at].text
         for rest, phrase in self._lexicon.phrases.get((text, self._text(at + 1)), ()):
             if all(self._text(at + 2 + i) == word for i, word in enumerate(rest)):
@@ -163,14 +163,14 @@ class _Reader:
             self._way = "second"
 
     def _is_name(self, at: int, text: str) -> bool:
-        """Tell whether a word with a capital is a name, and does not only begin a sentence."""
+        """Whether a word with a capital is a name, and does not only begin a sentence."""
         titles = self._lexicon.titles
         if len(text) <= 1 or text in titles:
             return False
         return not self._pieces[at].begins or self._text(at - 1) in titles  # as in `Dr. No`
 
     def _asks_nothing(self, at: int, taken: int) -> bool:
-        """Tell whether a question word asks for nothing of its own.
+        """Whether a question word asks for nothing of its own.
 
         One at the end only asks for more: `Is it? Why?`; one inside a sentence asks nothing unless
         a verb follows at once: `what to do when it rains`.
@@ -182,7 +182,7 @@ class _Reader:
         return not self._pieces[at].begins and self._text(at + taken) not in self._lexicon.asking
 
     def _completes_a_choice(self, at: int) -> bool:
-        """Tell whether a negation denies nothing: `whether or not it is`, `is it or not?`."""
+        """Whether a negation denies nothing: `whether or not it is`, `is it or not?`."""
         if self._text(at - 1) not in self._lexicon.joints:
             return False
         is_last = at + 1 >= len(self._pieces) or self._pieces[at + 1].begins
@@ -223,7 +223,7 @@ class _Reader:
             self._way = None
 
     def _number(self, at: int) -> int:
-        """Read a number and tell how many pieces it took; its unit stays to be read as a word."""
+        """Read a number and return how many pieces it took; its unit stays to be read as a word."""
         notes, lexicon = self._notes, self._lexicon
         value, taken = self._value(at)
         unit, value, more = self._unit(at, at + taken, value)
@@ -271,7 +271,7 @@ class _Reader:
         return after if _is_year(after) and after % _CENTURY == value else value
 
     def _unit(self, first: int, after: int, value: Decimal) -> tuple[str, Decimal, int]:
-        """Give a number's unit, its value in it, and how many pieces belong to a time of day."""
+        """Return a number's unit, its value in it, and how many pieces belong to a time of day."""
         following = self._text(after)
         if following == ":" and after + 1 < len(self._pieces):
             value = value * _HOUR + self._lexicon.parse(self._text(after + 1))
@@ -318,7 +318,7 @@ def _written(value: Decimal) -> str:
 
 
 def _is_shouted(found: Sequence[Piece]) -> bool:
-    """Tell whether most words of a text are in capitals, so that they make no acronym."""
+    """Whether most words of a text are in capitals, so that they make no acronym."""
     words = [piece for piece in found if piece.kind is Kind.WORD and len(piece.text) >= _LONG]
     shouted = sum(piece.is_acronym for piece in words)
     return shouted >= _FEWEST_SHOUTED and 2 * shouted > len(words)

@@ -7,7 +7,7 @@ from app.matching.guards.lexicon import Lexicon, Word
 
 
 def asks_for_things(words: Sequence[str], lexicon: Lexicon) -> bool:
-    """Tell whether a text asks for things: `show me all trains`, `which trains`, `trains to Ghent`.
+    """Whether a text asks for things: `show me all trains`, `which trains`, `trains to Ghent`.
 
     What one says of oneself asks for something else: `show me my trains`.
     """

@@ -13,7 +13,7 @@ _NOTHING: frozenset[str] = frozenset()
 
 
 def have_changed(a: Evidence, b: Evidence) -> bool:
-    """Tell whether two texts name the same in other roles; their words must be known."""
+    """Whether two texts name the same in other roles; their words must be known."""
     return (
         _crosses(a, b)
         or _crosses(b, a)
@@ -32,7 +32,7 @@ def have_changed(a: Evidence, b: Evidence) -> bool:
 
 
 def _is_turned(a: Evidence, b: Evidence) -> bool:
-    """Tell whether one does what the other suffers: the same words in order, one in the passive.
+    """Whether one does what the other suffers: the same words in order, one in the passive.
 
     `Who found it?` and `Who was it found by?` ask for the same one.
     """
@@ -50,7 +50,7 @@ def _has_agent(text: Evidence) -> bool:
 
 
 def _is_passive(text: Evidence) -> bool:
-    """Tell whether a text has a passive, and the one who does it after a verb of some weight."""
+    """Whether a text has a passive, and the one who does it after a verb of some weight."""
     if text.lexicon is None or not _has_agent(text):
         return False
     agent = next(at for at, word in enumerate(text.frame) if word in text.lexicon.agents)
@@ -60,7 +60,7 @@ def _is_passive(text: Evidence) -> bool:
 
 
 def _crosses(a: Evidence, b: Evidence) -> bool:
-    """Tell whether one text comes from where the other goes to."""
+    """Whether one text comes from where the other goes to."""
     goal, origin = a.ways.get("to", _NOTHING), b.ways.get("from", _NOTHING)
     crossing = a.ways.get("from", _NOTHING) & b.ways.get("to", _NOTHING)
     if crossing - goal - origin and (goal or origin or (a.is_request and b.is_request)):
@@ -70,7 +70,7 @@ def _crosses(a: Evidence, b: Evidence) -> bool:
 
 
 def _asks_for_the_other(a: Evidence, b: Evidence) -> bool:
-    """Tell whether one asks who does something, and the other to whom: `Who did Ann call?`.
+    """Whether one asks who does something, and the other to whom: `Who did Ann call?`.
 
     Both begin alike, `b` with a helper that `a` has no need of: `Who called Ann?`.
     """
@@ -87,7 +87,7 @@ def _asks_for_the_other(a: Evidence, b: Evidence) -> bool:
 
 
 def _is_done_to(a: Evidence, b: Evidence) -> bool:
-    """Tell whether somebody suffers in `a` what they do in `b`: `Can Ann sue me?`, `I sue Ann`."""
+    """Whether somebody suffers in `a` what they do in `b`: `Can Ann sue me?`, `I sue Ann`."""
     if a.lexicon is None:
         return False
     keys = {term.key for term in a.terms}
@@ -105,7 +105,7 @@ def _is_done_to(a: Evidence, b: Evidence) -> bool:
 
 
 def _is_for_the_other(a: Evidence, b: Evidence) -> bool:
-    """Tell whether `b` does to whom it speaks to what `a` wants: `Call me Al`, `May I call you Al`.
+    """Whether `b` does to whom it speaks to what `a` wants: `Call me Al`, `May I call you Al`.
 
     Where something or somebody else does it, `you` is anybody: `Does it make you happy`.
     """
@@ -116,7 +116,7 @@ def _is_for_the_other(a: Evidence, b: Evidence) -> bool:
 
 
 def _done_to(pronouns: Set[str], text: Evidence, others: Set[str]) -> set[tuple[str, str]]:
-    """Give what is done to some pronouns, not by others, and the word behind."""
+    """Return what is done to some pronouns, not by others, and the word behind."""
     words = ("", *text.frame, "", "")
     return {
         (verb, end)
@@ -127,7 +127,7 @@ def _done_to(pronouns: Set[str], text: Evidence, others: Set[str]) -> set[tuple[
 
 
 def _is_resolved(a: Evidence, b: Evidence) -> bool:
-    """Tell whether one names whom the other leaves to a pronoun, which may be either of two.
+    """Whether one names whom the other leaves to a pronoun, which may be either of two.
 
     `If Ann and Bob part, is it her house?`, `If Ann and Bob part, is it Bob's house?`
     """

@@ -14,7 +14,7 @@ _LITERAL = re.compile('[\n"`\u201c\u201d\u00ab\u00bb]')  # not apostrophes
 
 
 def encoded_words(text: str) -> frozenset[str]:
-    """Give the words in which case counts, such as `aGVsbG8`."""
+    """Return the words in which case counts, such as `aGVsbG8`."""
     if _HUMP.search(text) is None:
         return frozenset()
     words = _WORD.findall(text)
@@ -22,12 +22,12 @@ def encoded_words(text: str) -> frozenset[str]:
 
 
 def letters_of(text: str) -> str:
-    """Give a text without white space, in lower case."""
+    """Return a text without white space, in lower case."""
     return "".join(text.split()).lower()
 
 
 def has_own_encoding(words: frozenset[str], others: frozenset[str], other: str) -> bool:
-    """Tell whether one of a text's encoded words stands in another text in another case only.
+    """Whether one of a text's encoded words stands in another text in another case only.
 
     `others` are the encoded words of that text. Of many words that are not among them none is
     looked for: the texts say something else.
@@ -42,7 +42,7 @@ def has_own_encoding(words: frozenset[str], others: frozenset[str], other: str) 
 
 
 def differ_in_literal_space(a: str, b: str) -> bool:
-    """Tell whether two texts of the same letters differ in white space that counts."""
+    """Whether two texts of the same letters differ in white space that counts."""
     a, b = a.strip(), b.strip()
     if _SPACE.findall(a) == _SPACE.findall(b):
         return False

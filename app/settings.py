@@ -213,7 +213,7 @@ class Settings(BaseSettings):
 
     @property
     def is_shared(self) -> bool:
-        """Tell whether several processes can share the store."""
+        """Whether several processes can share the store."""
         return self.store.startswith(("valkey", "unix"))
 
     @property
@@ -223,7 +223,7 @@ class Settings(BaseSettings):
 
     @property
     def is_simulated(self) -> bool:
-        """Tell whether answers are made up in process."""
+        """Whether answers are made up in process."""
         return _SIMULATED.fullmatch(self.upstream_url) is not None
 
     @property
@@ -234,7 +234,7 @@ class Settings(BaseSettings):
 
     @property
     def keeps_credentials(self) -> bool:
-        """Tell whether the client's own credential goes upstream."""
+        """Whether the client's own credential goes upstream."""
         return not self.api_keys and not self.upstream_api_key.get_secret_value()
 
     @property
@@ -244,7 +244,7 @@ class Settings(BaseSettings):
 
     @property
     def embeds_upstream(self) -> bool:
-        """Tell whether the embedder is the upstream's server, with no key of its own.
+        """Whether the embedder is the upstream's server, with no key of its own.
 
         Only then may it be sent what the upstream is sent: our key, or the client's credential.
         """
@@ -254,23 +254,23 @@ class Settings(BaseSettings):
 
     @property
     def lets_strangers_in(self) -> bool:
-        """Tell whether others than this machine may come without a key."""
+        """Whether others than this machine may come without a key."""
         return not self.api_keys and not is_loopback(self.host)
 
     @property
     def embeds_as_caller(self) -> bool:
-        """Tell whether the embedder is sent the client's own credential."""
+        """Whether the embedder is sent the client's own credential."""
         return self.embeds_upstream and self.keeps_credentials
 
     @property
     def guards_origin(self) -> bool:
-        """Tell whether web pages are to be kept out, from our key or from everyone's answers."""
+        """Whether web pages are to be kept out, from our key or from everyone's answers."""
         valuable = self.upstream_api_key.get_secret_value() or self.isolation is Isolation.SHARED
         return bool(valuable) and not self.api_keys
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
-    """Give a URL's origin (RFC 9110 §4.3.1)."""
+    """Return a URL's origin (RFC 9110 §4.3.1)."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
 

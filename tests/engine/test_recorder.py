@@ -185,7 +185,10 @@ def test_an_answer_that_calls_a_tool_is_exact_only() -> None:
     assert Recorded(STREAM_TYPE).play(*told(document), DONE).kept[0].exact_only
 
 
-@given(st.lists(JSON | COMPLETIONS | st.fixed_dictionaries({"choices": st.lists(JSON)})))
+ANY = JSON | COMPLETIONS | st.fixed_dictionaries({"choices": st.lists(JSON, max_size=3)})
+
+
+@given(st.lists(ANY, max_size=4))
 def test_nothing_that_an_upstream_streams_can_make_it_raise(documents: list[Any]) -> None:
     Recorded(STREAM_TYPE).play(*events(*documents), DONE)
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from valkey.asyncio import Valkey
 
 from app.core.errors import Overloaded
 from app.stores.valkey.client import Connections, Refused
@@ -144,10 +145,14 @@ async def test_connections_that_the_server_closed_meanwhile_are_not_used(
 async def test_whoever_closes_leaves_no_connection(server: StandIn) -> None:
     async with connections_to(server.url, most=4) as connections:
         await asyncio.gather(*(connections.call(("PING",)) for _ in range(4)))
-        late = asyncio.create_task(connections.call(("DEBUG", "SLEEP", "0.05")))
-        await asyncio.sleep(0.01)
-        await connections.aclose()
-        await late
+        async with Valkey.from_url(server.url) as by_hand:
+            late = asyncio.create_task(connections.call(("BLPOP", "list", "0")))
+            async with asyncio.timeout(5):
+                while not (await by_hand.info("clients"))["blocked_clients"]:
+                    await asyncio.sleep(0)
+            await connections.aclose()
+            await by_hand.rpush("list", "a")
+            assert await late == [[b"list", b"a"]]
     async with asyncio.timeout(5):
         while server.connections:
             await asyncio.sleep(0.002)
@@ -229,7 +234,6 @@ async def test_what_a_server_says_unasked_is_no_answer() -> None:
     async with talking(talkative) as url, connections_to(url, most=1) as connections:
         for _ in range(3):
             assert await connections.call(("GET", "a")) == [b"asked"]
-            await asyncio.sleep(0.01)
 
 
 async def test_loading_is_an_error(server: StandIn) -> None:

@@ -5,12 +5,13 @@ import pytest
 from app.core.models import Guard
 from app.matching.guards.lexicon import LANGUAGES, load, load_markers, load_units
 
-EN = load("en")
+LEXICONS = {language: load(language) for language in LANGUAGES}
+EN = LEXICONS["en"]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_language_knows_each_kind_of_word(language: str) -> None:
-    lexicon = load(language)
+    lexicon = LEXICONS[language]
     assert lexicon.numbers
     assert lexicon.multipliers
     assert lexicon.vague < set(lexicon.numbers)
@@ -71,7 +72,7 @@ def test_a_word_that_is_not_listed_is_not_remembered(word: str) -> None:
 def test_digits_are_read_as_the_language_writes_them(
     language: str, digits: str, value: float
 ) -> None:
-    assert load(language).parse(digits) == Decimal(str(value))
+    assert LEXICONS[language].parse(digits) == Decimal(str(value))
 
 
 def test_units_measure_in_a_base() -> None:

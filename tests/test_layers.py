@@ -125,6 +125,7 @@ def test_decisions_are_pure(module: str) -> None:
 @pytest.mark.parametrize(("library", "allowed"), LIBRARIES.items())
 def test_a_library_is_known_in_few_places(library: str, allowed: set[str]) -> None:
     users = {m for m in MODULES if library in {n.partition(".")[0] for n in imports_of(m)}}
+    assert users
     assert all(any(f"{user}.".startswith(f"{place}.") for place in allowed) for user in users)
 
 

@@ -87,6 +87,7 @@ async def test_a_preview_tells_how_far_entries_are_and_removes_nothing(
     for text, fields, headers in ENTRIES:
         await ask(client, text, headers, **fields)
     preview = await purge(client, about="valkey", max_distance=0.2, dry_run=True)
+    assert preview["entries"]
     assert all(0 < entry["distance"] <= 0.2 for entry in preview["entries"])
     assert len((await client.get("/cache/entries")).json()["entries"]) == len(ENTRIES)
 

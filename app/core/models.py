@@ -25,7 +25,7 @@ Forward = Literal["miss", "stale", "partial", "request", "bypass"]
 
 BypassReason = (
     Misread
-    | Literal["body-too-large", "defect", "labels", "no-store", "passthrough"]
+    | Literal["body-too-large", "defect", "labels", "must-be-new", "no-store", "passthrough"]
     | Literal["store", "web-search", "plugins", "audio", "temperature"]
 )
 """Why a request goes past the cache: a token that docs/http-api.md explains."""

@@ -114,7 +114,7 @@ class ParsedRequest(Protocol):
 
     @property
     def question(self) -> str:
-        """The text whose words say whether the answer is bound to its time; may be empty."""
+        """The text whose words bind the answer to its time, or wish for a new one; may be empty."""
 
     def bypass_reason(self, max_temperature: float) -> BypassReason | None:
         """Return why the request must not use the cache, or None."""

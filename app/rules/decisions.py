@@ -38,6 +38,7 @@ from app.rules.directives import Directives, directives
 from app.rules.headers import CacheControl, credentials
 from app.rules.key import KeyRules, build_embedding_keys, build_key, build_open_key, without_origin
 from app.rules.limits import Limits, nearest_within
+from app.rules.must_be_new import must_be_new
 from app.rules.time_bound import TimeBound
 
 T = TypeVar("T")
@@ -216,6 +217,8 @@ def admit(
     if (tagging := tagging_of(request.headers)) is None:
         return Bypass("labels")
     limits = freshness.limits_for(policy.limits, asked.ttl)
+    if not isinstance(parsed, EmbeddingsRequest) and wants_new(parsed):
+        return Bypass("must-be-new")
     if isinstance(parsed, EmbeddingsRequest):
         keys = build_embedding_keys(request, parsed, policy.keys)
         return BatchPlan(request, parsed, asked.control, limits, keys)
@@ -231,6 +234,17 @@ def admit(
         max_distance=_strictest(limits.max_distance, asked.max_distance),
         open_key=build_open_key(request, parsed, policy.keys),
     )
+
+
+def wants_new(parsed: ParsedRequest) -> bool:
+    """Whether no stored answer can be right: a new one is wished for, by words.
+
+    With a seed, or at temperature 0, the same is wished for again.
+    """
+    if not must_be_new(parsed.question):
+        return False
+    body = parsed.must_match
+    return body.get("seed") is None and body.get("temperature") != 0
 
 
 def _strictest(most: float, asked: float | None) -> float:

@@ -5,22 +5,19 @@ asked about; a word that is a name, as its capital tells, is no word of time.
 """
 
 import re
-import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
 from app.matching.guards.languages import language_of
 from app.matching.guards.lexicon import LANGUAGES
-from app.matching.guards.lexing import straighten
+from app.rules.wording import Phrase, plain, read_phrases, what_is_asked, without_quotes
 
 _LISTS = Path(__file__).parent.parent / "data" / "volatility"
-_WORTH_READING = 2000  # characters
 _SECONDS_PER_YEAR = 31_556_952
 _CALENDAR_ERROR = 2 * 86_400  # so that no year begins before it does
 _LAST_YEAR = 2100  # a larger number is hardly a year
@@ -28,16 +25,11 @@ _ANY, _END = "*", "."
 _MOSTLY = 0.8  # of the longer words have a capital: a headline, in which capitals mean nothing
 _SHORT = 3  # letters
 
-_CODE = re.compile(r"```.*?(?:```|$)|`[^`\n]*`", re.DOTALL)
-_QUOTED = re.compile(r"\"[^\"\n]{1,200}\"|(?<!\w)'[^'\n]{1,200}'(?!\w)")
-_TWO_WORDS = re.compile(r"\w\W+\w")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _TOKEN = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+|[.,;:!?()\u2026]")
 _ELISION = re.compile(r"^(?:l|d|c|j|n|s|m|t|qu|jusqu|lorsqu|puisqu)'(?=\w{2})")
 _SENTENCE_ENDS = frozenset(".!?:\u2026")
 _OPEN = "("
-
-Phrase = tuple[str, ...]
 
 
 class TimeBound(IntEnum):
@@ -65,13 +57,6 @@ class _Lists:
     counted: frozenset[str]
 
 
-def _ends_of(text: str) -> str:
-    """Return the beginning and the end of a long text, where what is asked stands."""
-    if len(text) <= 2 * _WORTH_READING:
-        return text
-    return f"{text[:_WORTH_READING]}\n{text[-_WORTH_READING:]}"
-
-
 def year_of(now: float) -> int:
     """Give the year of a time; in its first two days, the one before."""
     return 1970 + int((now - _CALENDAR_ERROR) // _SECONDS_PER_YEAR)
@@ -82,9 +67,8 @@ def judge(text: str, year: int) -> TimeBound:
 
     Of a long text the beginning and the end are read, where what is asked stands.
     """
-    # NFKC may have made the straightened text longer again.
-    straight = _ends_of(straighten(_without(_CODE, _ends_of(text))))
-    tokens = list(_tokens(_without(_QUOTED, straight)))
+    straight = what_is_asked(text)
+    tokens = list(_tokens(without_quotes(straight)))
     masked = {
         index + offset
         for index, phrase in _found(tokens, _LOADED.never)
@@ -103,12 +87,6 @@ def judge(text: str, year: int) -> TimeBound:
             if own is None or language in {own, ""}:
                 bound = time_bound
     return bound
-
-
-def _without(pattern: re.Pattern[str], text: str) -> str:
-    """Take out what matches, unless that is nearly all there is."""
-    rest = pattern.sub(" ( ", text)
-    return rest if _TWO_WORDS.search(rest) else text
 
 
 def _tokens(text: str) -> Iterator[_Token]:
@@ -131,7 +109,7 @@ def _folded(word: str) -> str:
     """Write a word as the lists are read: `L'Année` as `annee`, `today's` as `today`."""
     lower = word.lower()
     if not lower.isascii():
-        lower = _plain(lower)
+        lower = plain(lower)
     if "'" in lower:
         lower = _ELISION.sub("", lower, count=1)
         if lower not in _LOADED.phrases:
@@ -173,7 +151,7 @@ def _load() -> _Lists:
     never: dict[str, list[Phrase]] = defaultdict(list)
     words: dict[str, set[str]] = defaultdict(set)
     for language in LANGUAGES:
-        for section, phrase in _read(f"{language}.txt"):
+        for section, phrase in read_phrases(_LISTS / f"{language}.txt"):
             anchor = next(word for word in phrase if word != _ANY)
             kind = section.removeprefix("own-")
             own = language if kind != section else None
@@ -189,23 +167,6 @@ def _load() -> _Lists:
         frozenset(words["years"]),
         frozenset(words["counted"]),
     )
-
-
-def _read(name: str) -> Iterable[tuple[str, Phrase]]:
-    section = ""
-    for line in (_LISTS / name).read_text(encoding="utf-8").splitlines():
-        if line.startswith("["):
-            section = line.strip("[]")
-        elif line and not line.startswith("#"):
-            for entry in line.split():
-                alternatives = [word.split("|") for word in entry.split("_")]
-                for phrase in product(*alternatives):
-                    yield section, tuple(map(_plain, phrase))
-
-
-def _plain(word: str) -> str:
-    decomposed = unicodedata.normalize("NFKD", word)
-    return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
 
 
 _LOADED = _load()

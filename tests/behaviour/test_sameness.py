@@ -1,5 +1,6 @@
 """Requests that clients write in different ways and that ask the same, on real sockets."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -110,3 +111,38 @@ async def test_a_forced_call_is_matched_by_meaning_as_other_structured_answers_a
     await ask(client, ASKED, **fields)
     response = await ask(client, REWORDED, stream=stream, **fields)
     assert response.headers["x-cache"] == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["Flip a coin", "Generate a UUID", "Wirf eine M\u00fcnze", "Tell me another joke"]
+)
+async def test_an_answer_that_must_be_new_comes_from_the_upstream_to_each_who_asks(
+    setup: Setup, client: httpx.AsyncClient, text: str
+) -> None:
+    number, both = iter(range(9)), asyncio.Barrier(2)
+
+    async def chance(exchange: Exchange) -> None:
+        await exchange.read()
+        await both.wait()  # which nobody passes whom one flight serves
+        await exchange.answer(completion(str(next(number))))
+
+    setup.upstream.handler = chance
+    messages = [{"role": "user", "content": text}]
+    told = []
+    async with asyncio.timeout(10):
+        for _ in range(2):
+            told += await asyncio.gather(ask(client, messages), ask(client, messages))
+    assert {response.headers["cache-status"] for response in told} == {
+        "reprise; fwd=bypass; detail=must-be-new"
+    }
+    assert len({response.text for response in told}) == 4
+
+
+@pytest.mark.parametrize("fields", [{"seed": 7}, {"temperature": 0}, {"temperature": 0.0}])
+async def test_who_wants_the_same_again_gets_it(
+    client: httpx.AsyncClient, fields: dict[str, Any]
+) -> None:
+    messages = [{"role": "user", "content": "Flip a coin"}]
+    await ask(client, messages, **fields)
+    response = await ask(client, messages, **fields)
+    assert response.headers["x-cache"] == "HIT"

@@ -36,6 +36,7 @@ from app.rules.headers import end_to_end
 from app.rules.key import KeyRules, build_embedding_keys, build_key
 from app.rules.key_parts import key_parts
 from app.rules.limits import Limits
+from app.rules.must_be_new import must_be_new
 
 Work = Callable[[str], object]
 
@@ -127,6 +128,9 @@ UNITS = {
     "units": "5 km ",
     "ranges": "2016-17 ",
     "questions": "why what ",
+    "wishes": "please can you give me ",
+    "chances": "flip and pick a strong ",
+    "cookie": "a=1; ",
     "who to whom": "Ann sue me ",
     "directions": "from a to b ",
     "joints": "red and white ",
@@ -190,6 +194,23 @@ def read_headers(text: str) -> None:
     _host_name(text)
 
 
+def read_cookies(text: str) -> None:
+    lines: list[Header] = [(b"cookie", text.replace(" ", ";").encode())]
+    request = ClientRequest("POST", b"/chat/completions", b"", lines)
+    chat = ChatRequest.parse(body_of("a"))
+    build_key(request, chat, RULES)
+    key_parts(request, chat, RULES)
+
+
+def read_calls(text: str) -> None:
+    """Take each word for a call, and the text for what was told of them."""
+    calls = [{"id": f"{number}{word}"} for number, word in enumerate(("a", *text.split()))]
+    told = [{"role": "assistant", "tool_calls": calls}, {"role": "user", "content": text}]
+    build_key(
+        REQUEST, ChatRequest.parse(json.dumps({"model": "m", "messages": told}).encode()), RULES
+    )
+
+
 def read_told_headers(text: str) -> None:
     with suppress(InvalidRequest):
         _lines({"cache-control": text, text: ["a"]})
@@ -247,6 +268,7 @@ def with_another(change: Work) -> Work:
 
 WORK: dict[str, Work] = {
     "time-bound": lambda text: time_bound.judge(text, next(YEARS)),
+    "must be new": must_be_new,
     "straighten": straighten,
     "quoted": lambda text: quoted(straighten(text)),
     "pieces": lambda text: pieces(straighten(text)),
@@ -267,6 +289,8 @@ WORK: dict[str, Work] = {
     "JSON": read_json,
     "JSON in a string": lambda text: load_json(json.dumps([text, {text: 1}])),
     "headers": read_headers,
+    "cookies": read_cookies,
+    "calls": read_calls,
     "headers of an explanation": read_told_headers,
     "stream": record,
     "answer": tell,

@@ -1,0 +1,142 @@
+"""Which wishes are for an answer that must be new: chance, secrets, and something else than before.
+
+`app/data/must_be_new/README.md` tells the format of the lists. Rules of this file: only what is
+wished for counts, not what is asked about it or made to do it; one look at each word.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from app.matching.guards.lexicon import LANGUAGES
+from app.rules.wording import Phrase, plain, read_phrases, what_is_asked, without_quotes
+
+_LISTS = Path(__file__).parent.parent / "data" / "must_be_new"
+_TOKEN = re.compile(r"[^\W\d_]+|\d+|[.,;:!?()\n\u2026]")
+_ENDS = frozenset(".;:!?()\n\u2026")
+_COMMA, _ANY, _END = ",", "*", "."
+_BLANK = ""
+_REACH = 12  # words behind a verb
+_MOST_LEADS = 4
+
+_Lists = Mapping[str, Mapping[str, Sequence[Phrase]]]
+"""Phrases by section and by their first word."""
+
+
+def must_be_new(text: str) -> bool:
+    """Whether a text wishes for something that no answer to it has given before.
+
+    Of a long text the beginning and the end are read, where what is asked stands.
+    """
+    for sentence, end in _sentences(without_quotes(what_is_asked(text))):
+        first, is_wanted = _behind_leads(sentence, 0)
+        if _length("asks", sentence, first):
+            if _length("questions", sentence, first):
+                return True
+            if end == ":":
+                return False  # what follows is what it is asked about
+        elif _wishes(_masked(sentence), first, is_wanted=is_wanted):
+            return True
+    return False
+
+
+def _sentences(text: str) -> Iterator[tuple[list[str], str]]:
+    """Yield the words of each sentence, without accents, and what ends it."""
+    words: list[str] = []
+    for token in _TOKEN.findall(text.lower()):
+        if token not in _ENDS:
+            words.append(token if token.isascii() else plain(token))
+        elif words:
+            yield words, token
+            words = []
+    if words:
+        yield words, _END
+
+
+def _masked(sentence: list[str]) -> list[str]:
+    """Return a sentence without the words that ask for nothing new where they stand."""
+    masked = list(sentence)
+    for index in range(len(sentence)):
+        length = _length("never", sentence, index)
+        masked[index : index + length] = [_BLANK] * length
+    return masked
+
+
+def _wishes(sentence: list[str], first: int, *, is_wanted: bool) -> bool:
+    """Whether a sentence that is no question wishes for something new."""
+    if is_wanted and _gives(sentence, first):
+        return True
+    comes_late = bool(_length("preambles", sentence, first))
+    may_begin = True
+    for index in range(first, len(sentence)):
+        if _length("objects", sentence, index):
+            return False
+        if may_begin or comes_late:
+            start, _ = _behind_leads(sentence, index)
+            if _length("deeds", sentence, start):
+                return True
+            length = _length("verbs", sentence, start)
+            if length and _gives(sentence, start + length):
+                return True
+        may_begin = sentence[index] == _COMMA or bool(_length("joints", sentence, index))
+    return False
+
+
+def _gives(sentence: list[str], start: int) -> bool:
+    """Whether what is wished for is new, and no work on it or word about it."""
+    for index in range(start, min(start + _REACH, len(sentence))):
+        if _length("objects", sentence, index):
+            return False
+        if _length("things", sentence, index):
+            return True
+    return False
+
+
+def _behind_leads(sentence: list[str], start: int) -> tuple[int, bool]:
+    """Return where a wish begins, and whether something was said to be wanted."""
+    is_wanted = False
+    for _ in range(_MOST_LEADS):
+        wants = _length("wants", sentence, start)
+        is_wanted = is_wanted or bool(wants)
+        if not (length := wants or _length("leads", sentence, start)):
+            break
+        start += length
+    return start, is_wanted
+
+
+def _length(section: str, sentence: list[str], index: int) -> int:
+    """Return how many words the longest phrase of a section has that stands at a place, or 0."""
+    if index >= len(sentence):
+        return 0
+    phrases = _LOADED[section].get(sentence[index], ())
+    return max((len(p) for p in phrases if _stands(p, sentence, index)), default=0)
+
+
+def _stands(phrase: Phrase, sentence: list[str], index: int) -> bool:
+    for offset, word in enumerate(phrase, index):
+        if word == _END:
+            return _is_over(sentence, offset)
+        if offset >= len(sentence):
+            return False
+        if word not in (_ANY, sentence[offset]) or sentence[offset] in (_BLANK, _COMMA):
+            return False
+    return True
+
+
+def _is_over(sentence: list[str], index: int) -> bool:
+    """Whether nothing but politeness follows."""
+    rest = index + (sentence[index : index + 1] == [_COMMA])
+    return _behind_leads(sentence, rest)[0] >= len(sentence)
+
+
+def _load() -> _Lists:
+    phrases: dict[str, dict[str, list[Phrase]]] = defaultdict(lambda: defaultdict(list))
+    for language in LANGUAGES:
+        for section, phrase in read_phrases(_LISTS / f"{language}.txt"):
+            phrases[section][phrase[0]].append(phrase)
+    return MappingProxyType({name: MappingProxyType(dict(by)) for name, by in phrases.items()})
+
+
+_LOADED = _load()

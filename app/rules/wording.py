@@ -1,0 +1,61 @@
+"""What the rules that go by words have in common: which part of a text is read, and their lists.
+
+`app/data/volatility/README.md` tells the format of the lists.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+
+from app.matching.guards.lexing import straighten
+
+Phrase = tuple[str, ...]
+
+_WORTH_READING = 2000  # characters
+_CODE = re.compile(r"```.*?(?:```|$)|`[^`\n]*`", re.DOTALL)
+_QUOTED = re.compile(r"\"[^\"\n]{1,200}\"|(?<!\w)'[^'\n]{1,200}'(?!\w)")
+_TWO_WORDS = re.compile(r"\w\W+\w")
+
+
+def what_is_asked(text: str) -> str:
+    """Return the beginning and the end of a text, where what is asked stands, without code."""
+    # NFKC may have made the straightened text longer again.
+    return _ends_of(straighten(_without(_CODE, _ends_of(text))))
+
+
+def without_quotes(text: str) -> str:
+    """Return a text without what stands in quotes, unless that is nearly all there is."""
+    return _without(_QUOTED, text)
+
+
+def _ends_of(text: str) -> str:
+    if len(text) <= 2 * _WORTH_READING:
+        return text
+    return f"{text[:_WORTH_READING]}\n{text[-_WORTH_READING:]}"
+
+
+def _without(pattern: re.Pattern[str], text: str) -> str:
+    """Take out what matches, unless that is nearly all there is."""
+    rest = pattern.sub(" ( ", text)
+    return rest if _TWO_WORDS.search(rest) else text
+
+
+def plain(word: str) -> str:
+    """Return a word without accents."""
+    decomposed = unicodedata.normalize("NFKD", word)
+    return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+
+
+def read_phrases(path: Path) -> Iterator[tuple[str, Phrase]]:
+    """Yield the phrases of a list, each with the section in which it stands."""
+    section = ""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif line and not line.startswith("#"):
+            for entry in line.split():
+                alternatives = [word.split("|") for word in entry.split("_")]
+                for phrase in product(*alternatives):
+                    yield section, tuple(map(plain, phrase))

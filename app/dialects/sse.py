@@ -20,8 +20,10 @@ class Event(NamedTuple):
 class EventParser:
     """Cuts a byte stream into events; where the bytes were split makes no difference."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_comments: bool = False) -> None:
         self._unfinished: list[bytes] = []  # pieces of a line, joined once when it ends
+        self._keeps_comments = keeps_comments
+        self._comments: list[bytes] = []
         self._data: list[str] = []
         self._type = ""
         self._first_line = True
@@ -31,6 +33,11 @@ class EventParser:
     def unfinished(self) -> Sequence[str]:
         """The lines of data so far of an event whose blank line has not come yet."""
         return self._data
+
+    def comments(self) -> list[bytes]:
+        """Return the comments that have come since this was last asked."""
+        comments, self._comments = self._comments, []
+        return comments
 
     def feed(self, chunk: bytes) -> list[Event]:
         """Take the next bytes and give the events that they complete.
@@ -68,6 +75,10 @@ class EventParser:
         if not line:
             return self._dispatch()
         field, _, value = line.partition(b":")
+        if not field:
+            if self._keeps_comments:
+                self._comments.append(value)
+            return []
         value = value.removeprefix(b" ")
         if field == b"data":
             self._data.append(value.decode())
@@ -80,6 +91,17 @@ class EventParser:
         self._data.clear()
         self._type = ""
         return events
+
+
+def is_idle(event: Event) -> bool:
+    """Whether an event only keeps the connection alive: a ping, or one without data."""
+    data = event.data.strip()
+    return data in {"", "{}"} or (event.type == "ping" and '"choices"' not in data)
+
+
+def encode_comment(text: bytes) -> bytes:
+    """Write a comment, which clients ignore, between two events."""
+    return b":" + text + b"\n\n"
 
 
 def encode(data: bytes) -> bytes:

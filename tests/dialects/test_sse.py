@@ -88,3 +88,12 @@ def test_one_space_after_the_colon_is_dropped_and_no_more() -> None:
 def test_events_written_again_are_the_same_events(stream: bytes) -> None:
     events = parse(stream)
     assert parse(*map(sse.encode_event, events)) == events
+
+
+def test_comments_are_kept_for_who_wants_them() -> None:
+    events = EventParser(keeps_comments=True)
+    assert events.feed(b": one\n\ndata: a\n:two\n:") == []
+    assert events.comments() == [b" one", b"two"]
+    assert events.feed(b"\n\n") == [Event("a")]
+    assert events.comments() == [b""]
+    assert events.comments() == []

@@ -211,3 +211,46 @@ def test_deep_nesting_cannot_make_it_raise() -> None:
     deep = b'{"choices":[{"index":0,"delta":' + b'{"a":' * 900 + b"1" + b"}" * 900 + b"}]}"
     recorded = Recorded(STREAM_TYPE).play(*[b"data: " + deep + b"\n\n"] * 2, DONE)
     assert not recorded.kept
+
+
+CHUNKS = [
+    b'data: {"model":"m","choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n',
+    b'data: {"model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n',
+]
+USAGE = b'"usage":{"total_tokens":5}'
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b'data: {"choices":null,%s}\n\n' % USAGE,
+        b"data: {%s}\n\n" % USAGE,
+        b'event: ping\ndata: {}\n\ndata: {"choices":[],%s}\n\n' % USAGE,
+        b'event: ping\ndata: {"type": "ping"}\n\ndata: {"choices":[],%s}\n\n' % USAGE,
+        b'event: ping\ndata: 2026-01-01\n\ndata: {"choices":[],%s}\n\n' % USAGE,
+        b'data:\n\ndata: {}\n\n: PROCESSING\n\n:\n\ndata: {"choices":[],%s}\n\n' % USAGE,
+    ],
+)
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_odd_chunks_that_do_no_harm_do_not_keep_an_answer_from_being_stored(
+    odd: bytes, at: int
+) -> None:
+    recorded = Recorded(STREAM_TYPE).play(*CHUNKS[:at], odd, *CHUNKS[at:], DONE)
+    assert recorded.reason is None
+    (answer,) = recorded.kept
+    document = json.loads(answer.content)
+    assert document["choices"][0]["message"]["content"] == "Hi"
+    assert document["usage"] == {"total_tokens": 5}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b'data: {"choices":null}\n\n',
+        b'data: {"model":"m"}\n\n',
+        b'data: {"error":{"message":"x"},%s}\n\n' % USAGE,
+        b'event: ping\ndata: {"choices":1}\n\n',
+    ],
+)
+def test_a_chunk_that_may_be_an_error_keeps_it_from_being_stored(odd: bytes) -> None:
+    assert Recorded(STREAM_TYPE).play(*CHUNKS, odd, DONE).kept == []

@@ -39,12 +39,17 @@ class CompletionBuilder:
 
     def add(self, chunk: object) -> None:
         """Take the next chunk. Raises NotUnderstood (`unknown-body`) for anything else."""
-        if not isinstance(chunk, dict) or not isinstance(chunk.get("choices"), list):
+        if not isinstance(chunk, dict):
+            raise NotUnderstood("unknown-body")
+        choices = chunk.get("choices")
+        if choices is None and isinstance(chunk.get("usage"), dict) and not chunk.get("error"):
+            choices = []  # some servers end so
+        if not isinstance(choices, list):
             raise NotUnderstood("unknown-body")
         for name, value in without_envelope(chunk).items():
             if name != "choices" and (value is not None or name not in self._fields):
                 self._fields[name] = value
-        for choice in chunk["choices"]:
+        for choice in choices:
             self._add_choice(choice)
 
     def _add_choice(self, choice: object) -> None:

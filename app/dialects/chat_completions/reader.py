@@ -5,6 +5,7 @@ from typing import Any
 
 from app.core.errors import NotUnderstood
 from app.core.models import Fullness
+from app.dialects import sse
 from app.dialects.chat_completions import fitness
 from app.dialects.chat_completions.chunks import CompletionBuilder, without_envelope
 from app.dialects.chat_completions.structured import Structure
@@ -80,7 +81,7 @@ class ChunksReader:
             self.is_complete = True
         elif event.type == "error":
             raise NotUnderstood("unknown-body")
-        else:
+        elif not sse.is_idle(event):
             self._builder.add(load_json(event.data))
 
 

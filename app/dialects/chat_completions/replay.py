@@ -43,14 +43,19 @@ def replay(
 
 
 class WithoutUsage:
-    """Leaves the usage out of a stream of chunks; what is not a chunk stays as it is."""
+    """Leaves the usage out of a stream of chunks; what is not a chunk stays as it is.
+
+    So do comments: some servers send them while a model thinks, lest clients give up.
+    """
 
     def __init__(self) -> None:
-        self._events = EventParser()
+        self._events = EventParser(keeps_comments=True)
 
     def feed(self, data: bytes) -> bytes:
         """Return what is to be sent of the next bytes. Raises UnicodeDecodeError."""
-        return b"".join(map(without_usage, self._events.feed(data)))
+        events = self._events.feed(data)
+        comments = map(sse.encode_comment, self._events.comments())
+        return b"".join([*comments, *map(without_usage, events)])
 
     def flush(self) -> bytes:
         """Return what is left at the clean end."""

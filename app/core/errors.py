@@ -41,7 +41,7 @@ Misread = Literal["not-json", "ambiguous-json", "too-complex", "unknown-body"]
 """Why a body cannot be understood: a token that docs/http-api.md explains."""
 
 Failure = Literal["store-unavailable", "embedder-unavailable", "verifier-unavailable", "defect"]
-"""Which dependency of the cache failed, or Reprise itself: a token that docs/http-api.md explains."""
+"""Which dependency of the cache failed, or Reprise itself: docs/http-api.md explains each."""
 
 
 class RepriseError(Exception):

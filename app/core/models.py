@@ -163,7 +163,8 @@ class StoredEmbedding(Aging):
     """An embedding that the upstream made of one input, under its exact key.
 
     `numbers` are little-endian, of `width` bytes each: 4 where every number is a float32, as
-    embeddings are, else 8. `epoch` and `allow_origin` as in StoredResponse.
+    embeddings are, else 8. `epoch` and `allow_origin` as in StoredResponse. `tokens` is the share
+    of the input in what the upstream counted, perhaps a fraction; None where that is not known.
     """
 
     id: str
@@ -175,6 +176,7 @@ class StoredEmbedding(Aging):
     epoch: str = field(default="", compare=False)
     stale_lifetime: float = 0.0
     allow_origin: str = ""
+    tokens: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +321,11 @@ class Replay:
 
     head: Head
     body: bytes
+
+    def named(self, request_id: str) -> "Replay":
+        """Give the same with an `x-request-id`, by which SDKs tell requests apart."""
+        headers = [*self.head.headers, (b"x-request-id", request_id.encode())]
+        return replace(self, head=replace(self.head, headers=headers))
 
     def readable_by(self, allow_origin: str) -> "Replay":
         """Give the same with an Access-Control-Allow-Origin of this value."""

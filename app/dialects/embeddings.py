@@ -6,7 +6,7 @@ The formats: https://platform.openai.com/docs/api-reference/embeddings/create
 import base64
 import binascii
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
@@ -141,6 +141,24 @@ class EmbeddingsAnswer:
         usage = document.get("usage") if isinstance(document.get("usage"), dict) else None
         is_all = not any(set(item) - _ITEM for item in data)
         return cls(document["model"], embeddings, usage, is_all)
+
+
+def shares(inputs: Sequence[Input], usage: Mapping[str, Any] | None) -> list[float | None]:
+    """Return each input's share in the tokens that an upstream has counted for all; None: unknown.
+
+    Only the sum is told. What is shared by size adds up to it whenever the same are asked again.
+    """
+    counted = (usage or {}).get("total_tokens", (usage or {}).get("prompt_tokens"))
+    if type(counted) is not int or counted < 0:
+        return [None for _ in inputs]
+    sizes = [max(1, len(i.encode() if isinstance(i, str) else i)) for i in inputs]
+    return [counted * size / sum(sizes) for size in sizes]
+
+
+def usage_of(tokens: Iterable[float | None]) -> JsonObject:
+    """Return the usage of inputs that have these tokens; what is not known counts as none."""
+    total = round(sum(share for share in tokens if share is not None))
+    return {"prompt_tokens": total, "total_tokens": total}
 
 
 class EmbeddingsReader:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 from app.core.errors import Failure, NotUnderstood, UpstreamInterrupted, UpstreamUnreachable
@@ -18,7 +17,6 @@ from app.rules.headers import ALLOW_ORIGIN, CacheControl
 from app.rules.limits import Limits
 
 _OK = 200
-_NOTHING_SENT = MappingProxyType({"prompt_tokens": 0, "total_tokens": 0})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +40,23 @@ class Batch:
         return [digest for digest in dict.fromkeys(self.digests) if digest not in self.found]
 
     def render(
-        self, known: Mapping[str, Numbers], model: str, usage: Mapping[str, object] | None
+        self, known: Mapping[str, Numbers], tokens: Mapping[str, float | None], model: str
     ) -> bytes:
         """Write the answer as this request asks for it."""
         embeddings = [known[digest] for digest in self.digests]
-        return dialect.render(embeddings, self.asked.encoding, model, usage or _NOTHING_SENT)
+        usage = dialect.usage_of(tokens[digest] for digest in self.digests)
+        return dialect.render(embeddings, self.asked.encoding, model, usage)
 
 
 @dataclass(frozen=True, slots=True)
 class BatchSource:
-    """A reader of an upstream request, and the keys of all inputs that it asks for.
+    """A reader of an upstream request, and all that it asks for.
 
-    `own` marks the request that was made for this client: its usage is what was really sent.
+    `own` marks the request that was made for this client.
     """
 
     reader: Reader
-    digests: Sequence[str]
+    batch: Batch
     own: bool
 
 
@@ -105,15 +104,16 @@ class CombinedAnswer:
     def _put_together(self, bodies: Sequence[bytes]) -> bytes:
         known = {d: Numbers(e.numbers, e.width) for d, e in self._batch.found.items()}
         models = {e.model for e in self._batch.found.values()}
-        usage = None
+        tokens = {d: e.tokens for d, e in self._batch.found.items()}
         for source, body in zip(self._sources, bodies, strict=True):
-            answer = EmbeddingsAnswer.parse(body, len(source.digests))
-            known |= dict(zip(source.digests, answer.embeddings, strict=True))
+            digests, inputs = source.batch.digests, source.batch.asked.inputs
+            answer = EmbeddingsAnswer.parse(body, len(digests))
+            known |= dict(zip(digests, answer.embeddings, strict=True))
+            tokens |= dict(zip(digests, dialect.shares(inputs, answer.usage), strict=True))
             models.add(answer.model)
-            usage = answer.usage if source.own else usage
         if len(models) > 1 or len({known[digest].count for digest in self._batch.digests}) > 1:
             raise NotUnderstood("unknown-body")  # vectors of two models cannot be compared
-        return self._batch.render(known, models.pop(), usage)
+        return self._batch.render(known, tokens, models.pop())
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         if self._forwarding is None:

@@ -15,7 +15,7 @@ from app.core.models import (
     whole_ttl,
 )
 from app.core.offload import by_size
-from app.dialects.embeddings import EmbeddingsAnswer, EmbeddingsRequest, Numbers
+from app.dialects.embeddings import EmbeddingsAnswer, EmbeddingsRequest, Numbers, shares
 from app.engine.batches import Batch, BatchSource, CombinedAnswer, document_headers
 from app.engine.context import Context
 from app.engine.decoded import Decoded
@@ -26,6 +26,7 @@ from app.engine.joined import Joined
 from app.engine.resilience import Budget
 from app.engine.resilient_store import ResilientEmbeddingStore
 from app.engine.revalidation import Revalidations
+from app.engine.serving import new_request_id
 from app.engine.stale_if_error import StaleIfError
 from app.engine.write_order import WriteTicket
 from app.rules import freshness
@@ -128,14 +129,15 @@ class EmbeddingsAnswerer:
         oldest = min(found, key=lambda embedding: embedding.ttl(now))
         known = {e.id: Numbers(e.numbers, e.width) for e in found}
         size = sum(len(embedding.numbers) for embedding in found)
-        body = await by_size(size, lambda: batch.render(known, oldest.model, None))
+        tokens = {e.id: e.tokens for e in found}
+        body = await by_size(size, lambda: batch.render(known, tokens, oldest.model))
         status = CacheStatus(
             Outcome.HIT if oldest.is_fresh(now) else Outcome.STALE,
             tier=Tier.EXACT,
             age=max(int(embedding.age(now)) for embedding in found),
             ttl=whole_ttl(oldest, now),
         )
-        replay = Replay(Head(200, document_headers(body), status), body)
+        replay = Replay(Head(200, document_headers(body), status), body).named(new_request_id())
         return replay.readable_by(oldest.allow_origin) if oldest.allow_origin else replay
 
     def _ask(self, batch: Batch) -> Fetching:
@@ -152,12 +154,10 @@ class EmbeddingsAnswerer:
             joined = Decoded(fetches[0].flight.join(collapsed=True), accepting)
             return Joined(joined, lambda: Decoded(self._start(batch).flight.join(), accepting))
 
-        sources = [
-            BatchSource(a.flight.join(collapsed=True), a.batch.digests, own=False) for a in fetches
-        ]
+        sources = [BatchSource(a.flight.join(collapsed=True), a.batch, own=False) for a in fetches]
         if own:
             fetch = self._start(_part_of(batch, own))
-            sources.append(BatchSource(fetch.flight.join(), own, own=True))
+            sources.append(BatchSource(fetch.flight.join(), fetch.batch, own=True))
         status = CacheStatus(
             Outcome.PARTIAL if batch.found else Outcome.MISS,
             forward="partial" if batch.found else "miss",
@@ -241,6 +241,8 @@ class EmbeddingsAnswerer:
         recorded: Recorded[EmbeddingsAnswer],
     ) -> None:
         now, model = self._clock(), recorded.answer.model
+        shared = shares(batch.asked.inputs, recorded.answer.usage)
+        tokens = dict(zip(batch.digests, shared, strict=True))
         answered = dict(zip(batch.digests, recorded.answer.embeddings, strict=True))
         stored = [
             StoredEmbedding(
@@ -253,6 +255,7 @@ class EmbeddingsAnswerer:
                 stale_lifetime=recorded.stale_lifetime,
                 epoch=epoch,
                 allow_origin=recorded.allow_origin,
+                tokens=tokens[digest],
             )
             for digest, e in answered.items()
             if ticket.may_keep(digest)

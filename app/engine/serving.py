@@ -11,6 +11,11 @@ from app.engine.lookup import Lookup
 from app.rules.decisions import Plan, Serve
 
 
+def new_request_id() -> str:
+    """Return an id for an answer of our own."""
+    return f"req_{random.getrandbits(128):032x}"
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
     """A stored response that answers, rendered."""
@@ -49,8 +54,9 @@ class Serving:
         """Render an answer as a request asks for it, or return None if it cannot be read."""
         nonce, now = f"{random.getrandbits(128):032x}", self._clock()
         try:
-            return await by_size(
+            replay = await by_size(
                 len(content), lambda: plan.parsed.render(content, status, nonce=nonce, now=now)
             )
+            return replay.named(new_request_id())
         except ValueError:
             return None

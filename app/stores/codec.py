@@ -62,11 +62,11 @@ def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
         ),
         model=_text(fields, "model"),
         completion=completion,
-        stored_at=_seconds(fields, "created_at"),
-        freshness_lifetime=_seconds(fields, "lifetime"),
+        stored_at=_number(fields, "created_at"),
+        freshness_lifetime=_number(fields, "lifetime"),
         epoch=_text(fields, "epoch"),
         parts=sys.intern(fields.get("parts", b"").decode()),
-        stale_lifetime=_seconds(fields, "stale") if "stale" in fields else 0.0,
+        stale_lifetime=_number(fields, "stale") if "stale" in fields else 0.0,
         tagging=labels_in(fields),
         is_disputed=bool(fields.get("disputed")),
         fullness=_fullness(fields, completion),
@@ -103,6 +103,8 @@ def embedding_fields(stored: StoredEmbedding) -> dict[str, bytes]:
     }
     if stored.allow_origin:
         fields["allow_origin"] = stored.allow_origin.encode()
+    if stored.tokens is not None:
+        fields["tokens"] = repr(stored.tokens).encode()
     return fields
 
 
@@ -118,11 +120,12 @@ def embedding_of(digest: str, fields: Mapping[str, bytes]) -> StoredEmbedding:
         model=_text(fields, "model"),
         numbers=numbers,
         width=4 if width == b"4" else 8,
-        stored_at=_seconds(fields, "created_at"),
-        freshness_lifetime=_seconds(fields, "lifetime"),
+        stored_at=_number(fields, "created_at"),
+        freshness_lifetime=_number(fields, "lifetime"),
         epoch=_text(fields, "epoch"),
-        stale_lifetime=_seconds(fields, "stale") if "stale" in fields else 0.0,
+        stale_lifetime=_number(fields, "stale") if "stale" in fields else 0.0,
         allow_origin=fields.get("allow_origin", b"").decode(),
+        tokens=_number(fields, "tokens") if "tokens" in fields else None,
     )
 
 
@@ -183,11 +186,11 @@ def _text(fields: Mapping[str, bytes], name: str) -> str:
     return _field(fields, name).decode()
 
 
-def _seconds(fields: Mapping[str, bytes], name: str) -> float:
-    seconds = float(_field(fields, name))
-    if not np.isfinite(seconds):
-        raise ValueError(f"{name} is not a time")
-    return seconds
+def _number(fields: Mapping[str, bytes], name: str) -> float:
+    number = float(_field(fields, name))
+    if not np.isfinite(number):
+        raise ValueError(f"{name} is not a number")
+    return number
 
 
 def _packed(raw: bytes) -> tuple[bytes, bytes]:

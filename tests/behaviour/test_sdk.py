@@ -98,6 +98,8 @@ async def test_a_repeated_question_gives_the_same_object(
     similar = await client.chat.completions.create(model="m", messages=PARAPHRASE)
     assert without_envelope(first) == without_envelope(again) == without_envelope(similar)
     assert len({first.id, again.id, similar.id}) == 3
+    assert again._request_id
+    assert again._request_id != similar._request_id
     assert len(setup.upstream.exchanges) == 1
 
 

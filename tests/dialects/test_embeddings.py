@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.errors import NotUnderstood
-from app.dialects.embeddings import EmbeddingsAnswer, EmbeddingsRequest, Numbers, render
+from app.dialects.embeddings import (
+    EmbeddingsAnswer,
+    EmbeddingsRequest,
+    Numbers,
+    render,
+    shares,
+    usage_of,
+)
 
 SINGLES = st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1)
 DOUBLES = st.lists(st.floats(-3e38, 3e38), min_size=1)
@@ -166,3 +173,18 @@ def test_more_inputs_than_are_asked_for_at_once_are_not_read() -> None:
         EmbeddingsRequest.parse(json.dumps({"model": "m", "input": ["a"] * 4097}).encode())
     tokens = [*range(100_000)]
     assert EmbeddingsRequest.parse(json.dumps({"model": "m", "input": tokens}).encode()).inputs
+
+
+INPUTS = st.lists(st.text(max_size=30)) | st.lists(st.lists(st.integers(0, 9), min_size=1))
+
+
+@given(INPUTS.filter(bool), st.integers(0, 2**40))
+def test_what_was_counted_for_all_is_the_sum_of_the_shares(inputs: Any, counted: int) -> None:
+    told = {"prompt_tokens": counted, "total_tokens": counted}
+    assert usage_of(shares(inputs, told)) == told
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"total_tokens": "3"}, {"total_tokens": -1}])
+def test_what_was_not_counted_has_no_share_and_counts_as_nothing(usage: Any) -> None:
+    assert shares(["a", "b"], usage) == [None, None]
+    assert usage_of([None, 2.4, 2.4]) == {"prompt_tokens": 5, "total_tokens": 5}

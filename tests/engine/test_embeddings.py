@@ -93,14 +93,14 @@ async def test_only_what_is_missing_is_asked_for_and_the_order_is_kept() -> None
     assert await bench.told(["d", "c"]) == (HIT, expected("d", "c"))
 
 
-async def test_usage_counts_what_was_sent() -> None:
+async def test_usage_is_what_the_upstream_would_count() -> None:
     bench = Bench()
     used = []
     for value in (["a", "b b"], ["b b", "c c c"], ["a", "c c c"]):
         _, body = await read(await bench.ask(value))
         await settle()
         used.append(json.loads(body)["usage"])
-    assert used == [{"prompt_tokens": n, "total_tokens": n} for n in (3, 3, 0)]
+    assert used == [{"prompt_tokens": n, "total_tokens": n} for n in (3, 5, 4)]
 
 
 async def test_a_text_and_its_tokens_are_two_inputs() -> None:

@@ -69,7 +69,10 @@ async def test_a_hit_carries_no_stored_header() -> None:
     )
     await read(await bench.ask())
     head, _ = await read(await bench.ask())
-    assert [name for name, _ in head.headers] == [b"content-type", b"content-length"]
+    names = [name for name, _ in head.headers]
+    assert names == [b"content-type", b"content-length", b"x-request-id"]
+    again, _ = await read(await bench.ask())
+    assert len({dict(h.headers)[b"x-request-id"] for h in (head, again)} | {b"1"}) == 3
 
 
 async def test_an_answer_serves_streamed_and_unstreamed_callers() -> None:

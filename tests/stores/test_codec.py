@@ -32,6 +32,7 @@ RESPONSES = st.builds(
 )
 EMBEDDINGS = st.builds(
     StoredEmbedding,
+    tokens=st.none() | st.floats(0, 1e6),
     id=TEXTS,
     model=TEXTS,
     numbers=st.integers(1, 40).map(lambda n: bytes(range(8)) * n),

@@ -49,8 +49,11 @@ def streams(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         choice["finish_reason"] = "tool_calls" if "tool_calls" in choice["message"] else "stop"
         rest = {n: v for n, v in choice.items() if n not in {"index", "message", "finish_reason"}}
         base = {"index": choice["index"], "finish_reason": None, "logprobs": None}
+        logprobs = rest.pop("logprobs")
         opening, *deltas = draw(deltas_of(choice["message"]))
         chunks = [{**base, **rest, "delta": opening}, *({**base, "delta": d} for d in deltas)]
+        if logprobs:
+            chunks.append({**base, "delta": {}, "logprobs": logprobs})
         told.append([*chunks, {**base, "delta": {}, "finish_reason": choice["finish_reason"]}])
     # The SDK keeps choices in a list: the first ones have to come in order.
     rest_of = st.permutations([n for n, chunks in enumerate(told) for _ in chunks[1:]])

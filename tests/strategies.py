@@ -1,5 +1,6 @@
 """Documents as hypothesis makes them up."""
 
+import itertools
 import json
 from typing import Any
 
@@ -61,8 +62,26 @@ MESSAGES = st.builds(
     st.none() | TEXT,
     extras("content", "refusal", "tool_calls", "reasoning_content", "function_call", "audio"),
 )
+
+
+def _with_tokens(choice: dict[str, Any], sizes: list[int]) -> dict[str, Any]:
+    """Tell the tokens of a choice's text, of so many bytes, as OpenAI does."""
+    data = (choice["message"]["content"] or "").encode()
+    tokens, at = [], 0
+    for size in itertools.cycle(sizes):
+        if at >= len(data):
+            break
+        part = data[at : at + size]
+        text = part.decode(errors="backslashreplace")
+        tokens.append({"token": text, "logprob": -0.5, "bytes": [*part], "top_logprobs": []})
+        at += size
+    return {**choice, "logprobs": {"content": tokens, "refusal": None}}
+
+
 CHOICES = st.builds(
-    lambda fixed, more: {**more, **fixed},
+    lambda fixed, more, sizes: (
+        _with_tokens({**more, **fixed}, sizes) if sizes else {**more, **fixed}
+    ),
     st.fixed_dictionaries(
         {
             "message": MESSAGES,
@@ -71,6 +90,7 @@ CHOICES = st.builds(
         }
     ),
     extras("message", "delta", "logprobs", "finish_reason", "error"),
+    st.lists(st.integers(1, 9), max_size=4),
 )
 COMPLETIONS = st.builds(
     lambda fixed, choices, more: {

@@ -45,6 +45,24 @@ def test_pieces_of_a_text_are_short_and_complete(text: str) -> None:
     assert all(len(piece) <= 65 for piece in pieces)
 
 
+@given(COMPLETIONS)
+def test_each_piece_of_a_text_carries_the_logprobs_of_its_own_tokens(
+    stored: dict[str, Any],
+) -> None:
+    chunks = [c for chunk in chunks_of(stored, include_usage=True) for c in chunk["choices"]]
+    for choice in stored["choices"]:
+        told = [c for c in chunks if c["index"] == choice["index"]]
+        assert told[0]["logprobs"] is None
+        tokens = (choice["logprobs"] or {}).get("content") or []
+        text = choice["message"]["content"] or ""
+        beside = [(c["logprobs"] or {}).get("content") or [] for c in told]
+        assert [token for part in beside for token in part] == tokens
+        if b"".join(bytes(token.get("bytes", ())) for token in tokens) == text.encode() and text:
+            for c, part in zip(told, beside, strict=True):
+                data = b"".join(bytes(token["bytes"]) for token in part)
+                assert data.decode() == (c["delta"].get("content") or "")
+
+
 @pytest.mark.parametrize("stream_order", [False, True])
 def test_thoughts_are_told_before_the_text_and_calls_after_it(stream_order: bool) -> None:
     call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}

@@ -6,18 +6,17 @@ https://platform.openai.com/docs/api-reference/chat/object
 https://platform.openai.com/docs/api-reference/chat-streaming/streaming
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from app.core.errors import NotUnderstood
+from app.dialects.chat_completions.logprobs import Logprobs
 from app.dialects.strict_json import JsonObject
 
 _ENVELOPE = frozenset({"id", "object", "created", "obfuscation"})
 # Never told in pieces, though some servers repeat them.
 _WHOLE = frozenset({"finish_reason", "format", "id", "index", "name", "role", "type"})
 _IN_EVERY_CHUNK = frozenset({"model", "system_fingerprint", "service_tier"})
-_PIECE = re.compile(r".{1,64}(?:\s|$)|.{1,64}", re.DOTALL)
 
 
 def without_envelope(document: Mapping[str, Any]) -> JsonObject:
@@ -153,9 +152,9 @@ def chunks_of(completion: Mapping[str, Any], *, include_usage: bool) -> Iterator
     """Cut a completion into the chunks that tell it, still without the envelope.
 
     Choices are told one after the other: a chunk with the role and everything that is not text,
-    the texts in pieces of up to 64 characters that end at white space where there is any, the
-    tool calls one by one, then the finish reason. Usage comes last, in a chunk without choices,
-    and only if asked for.
+    the texts in pieces of up to 64 characters that end at white space where there is any, or where
+    a token ends if these are told beside them, the tool calls one by one, then the finish reason.
+    Usage comes last, in a chunk without choices, and only if asked for.
     """
     usage = completion.get("usage") if include_usage else None
     fields = {n: v for n, v in completion.items() if n not in {"choices", "usage"}}
@@ -178,14 +177,19 @@ def _choice_chunks(choice: Mapping[str, Any]) -> Iterator[JsonObject]:
     calls = opening.pop("tool_calls") if _has_calls(message) else []
     rest = {n: v for n, v in choice.items() if n not in {"index", "message", "finish_reason"}}
     base = {"index": choice["index"], **dict.fromkeys(rest)}
+    # Not in the opening: OpenAI's own SDK counts what is told there twice.
+    told = rest.pop("logprobs") if isinstance(choice.get("logprobs"), dict) else {}
+    logprobs = Logprobs(told)
     yield {**base, **rest, "delta": opening, "finish_reason": None}
     # Servers think, speak, then call; some readers keep the order in which they are told.
     for name in sorted(texts, key=lambda name: name == "content"):
-        for piece in _PIECE.findall(texts[name]):
-            yield {**base, "delta": {name: piece}, "finish_reason": None}
+        for piece, of_piece in logprobs.pieces(name, texts[name]):
+            beside = {"logprobs": of_piece} if of_piece else {}
+            yield {**base, **beside, "delta": {name: piece}, "finish_reason": None}
     for index, call in enumerate(calls):
         yield {**base, "delta": {"tool_calls": [{**call, "index": index}]}, "finish_reason": None}
-    yield {**base, "delta": {}, "finish_reason": choice.get("finish_reason")}
+    beside = {"logprobs": left} if (left := logprobs.rest()) else {}
+    yield {**base, **beside, "delta": {}, "finish_reason": choice.get("finish_reason")}
 
 
 def _has_calls(message: Mapping[str, Any]) -> bool:

@@ -1,0 +1,83 @@
+"""The log probabilities of a text's tokens, cut into pieces together with the text.
+
+https://platform.openai.com/docs/api-reference/chat/object#choices-logprobs
+"""
+
+import codecs
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from app.dialects.strict_json import JsonObject
+
+_LONGEST = 64  # characters of a piece, unless a token is longer
+_PIECE = re.compile(rf".{{1,{_LONGEST}}}(?:\s|$)|.{{1,{_LONGEST}}}", re.DOTALL)
+
+Piece = tuple[str, Sequence[Any]]
+"""A piece of a text, and its tokens."""
+
+
+class Logprobs:
+    """What a choice says of its tokens: lists by the names of texts; told once, piece by piece."""
+
+    def __init__(self, told: Mapping[str, Any]) -> None:
+        self._left = {name: tokens for name, tokens in told.items() if isinstance(tokens, list)}
+        self._frame: JsonObject = {n: [] if n in self._left else v for n, v in told.items()}
+
+    def pieces(self, name: str, text: str) -> Iterator[tuple[str, JsonObject | None]]:
+        """Return the pieces of a text, each with what is to be said of its tokens, if anything."""
+        for piece, tokens in _pieces(text, self._left.get(name, [])):
+            yield piece, self._framed({name: tokens}) if tokens else None
+            if tokens:
+                self._left.pop(name, None)
+
+    def rest(self) -> JsonObject | None:
+        """Return what has not been told with any text; None if that is nothing."""
+        left, self._left = self._left, {}
+        return self._framed(left) if self._frame or any(left.values()) else None
+
+    def _framed(self, told: Mapping[str, Any]) -> JsonObject:
+        """Put tokens among all else that there is to say, which is said once."""
+        frame, self._frame = self._frame, {}
+        return {**frame, **told}
+
+
+def _pieces(text: str, tokens: Sequence[Any]) -> Iterator[Piece]:
+    """Cut a text where its tokens end; where they do not make it up, all come with its beginning.
+
+    Without tokens it is cut after white space, where there is any.
+    """
+    units = list(_units(tokens)) if tokens else []
+    if not tokens or "".join(unit for unit, _ in units) != text:
+        for piece in _PIECE.findall(text):
+            yield piece, tokens
+            tokens = []
+        return
+    piece, its = "", list[Any]()
+    for unit, of_unit in units:
+        if piece and len(piece) + len(unit) > _LONGEST:
+            yield piece, its
+            piece, its = "", []
+        piece, its = piece + unit, its + of_unit
+    if its:
+        yield piece, its
+
+
+def _units(tokens: Sequence[Any]) -> Iterator[tuple[str, list[Any]]]:
+    """Return the texts of tokens; those that share a character come together."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    its: list[Any] = []
+    for token in tokens:
+        its.append(token)
+        try:
+            unit = decoder.decode(_bytes_of(token))
+        except (UnicodeDecodeError, TypeError, ValueError, LookupError):
+            return
+        if not decoder.getstate()[0]:
+            yield unit, its
+            its = []
+
+
+def _bytes_of(token: Mapping[str, Any]) -> bytes:
+    told = token.get("bytes") if isinstance(token, dict) else None
+    return bytes(told) if isinstance(told, list) else str(token["token"]).encode()

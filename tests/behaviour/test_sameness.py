@@ -128,7 +128,7 @@ async def test_an_answer_that_must_be_new_comes_from_the_upstream_to_each_who_as
 
     setup.upstream.handler = chance
     messages = [{"role": "user", "content": text}]
-    told = []
+    told: list[httpx.Response] = []
     async with asyncio.timeout(10):
         for _ in range(2):
             told += await asyncio.gather(ask(client, messages), ask(client, messages))

@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,15 +68,16 @@ def folder(tmp_path: Path) -> Path:
 @asynccontextmanager
 async def proxy_for(page: str) -> AsyncIterator[str]:
     """Run a proxy as a page supposes, and give the URL that its examples should use."""
-    async with valkey_search() as server:
+    async with AsyncExitStack() as stack:
+        store = "memory://"
+        if page == "valkey":
+            store = (await stack.enter_async_context(valkey_search())).url
         settings = FixedSettings(
-            upstream_url="simulated://",
-            admin_token=SecretStr(TOKEN),
-            store=server.url if page == "valkey" else "memory://",
+            upstream_url="simulated://", admin_token=SecretStr(TOKEN), store=store
         )
         app = create_app(settings, adapters_for(settings, clock=ManualClock()))
-        async with proxy_of(app) as (url, _):
-            yield url.removesuffix("/v1")
+        url, _ = await stack.enter_async_context(proxy_of(app))
+        yield url.removesuffix("/v1")
 
 
 async def output_of(*command: str, url: str, folder: Path) -> str:

@@ -48,6 +48,7 @@ class Handler:
         self._collapsed = context.metrics.collapsed
         self._clock = context.clock
         self._flights = Flights(limits.max_bytes, finish=limits.finish_abandoned)
+        self._new: Recent[str, bool] = Recent(_KEYS_KNOWN)
         self._time_bound: Recent[tuple[str, int], TimeBound] = Recent(_KEYS_KNOWN)
 
     async def handle(self, dialect: Dialect, request: ClientRequest, body: bytes) -> Reply:
@@ -91,8 +92,17 @@ class Handler:
         )
         if not isinstance(plan, Plan):
             return plan
+        if self._wants_new(plan):
+            return Bypass("must-be-new")
         now = self._clock()
         return decisions.bound_to_time(plan, self._judge_time(plan, now), now)
+
+    def _wants_new(self, plan: Plan) -> bool:
+        """Remember who wants a new answer as below."""
+        if (known := self._new.get(plan.key.digest)) is None:
+            known = decisions.wants_new(plan.parsed)
+            self._new.keep(plan.key.digest, known)
+        return known
 
     def _judge_time(self, plan: Plan, now: float) -> TimeBound:
         """Remember what a question is bound to, for each key apart: no caller learns of others."""

@@ -217,8 +217,6 @@ def admit(
     if (tagging := tagging_of(request.headers)) is None:
         return Bypass("labels")
     limits = freshness.limits_for(policy.limits, asked.ttl)
-    if not isinstance(parsed, EmbeddingsRequest) and wants_new(parsed):
-        return Bypass("must-be-new")
     if isinstance(parsed, EmbeddingsRequest):
         keys = build_embedding_keys(request, parsed, policy.keys)
         return BatchPlan(request, parsed, asked.control, limits, keys)

@@ -31,6 +31,8 @@ def must_be_new(text: str) -> bool:
     Of a long text the beginning and the end are read, where what is asked stands.
     """
     for sentence, end in _sentences(without_quotes(what_is_asked(text))):
+        if end != ":" and _TELLING.isdisjoint(sentence):
+            continue
         first, is_wanted = _behind_leads(sentence, 0)
         if _length("asks", sentence, first):
             if _length("questions", sentence, first):
@@ -140,3 +142,4 @@ def _load() -> _Lists:
 
 
 _LOADED = _load()
+_TELLING = frozenset(word for name in ("deeds", "questions", "things") for word in _LOADED[name])

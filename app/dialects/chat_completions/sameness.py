@@ -141,15 +141,17 @@ def _texts(message: JsonObject) -> Iterator[str]:
 
 
 def _numbered(message: JsonObject, numbers: Mapping[str, int]) -> JsonObject:
-    if not numbers:
+    calls = message.get("tool_calls")
+    if not numbers or not (isinstance(calls, list) or "tool_call_id" in message):
         return message
-    told = dict(message)
-    if isinstance(calls := message.get("tool_calls"), list):
-        told["tool_calls"] = [_linked(call, "id", numbers) for call in calls]
-    linked: JsonObject = _linked(told, "tool_call_id", numbers)
-    return linked
+    told = _linked(message, "tool_call_id", numbers)
+    if isinstance(calls, list):
+        linked = [_linked(c, "id", numbers) if isinstance(c, dict) else c for c in calls]
+        told["tool_calls"] = linked
+    return told
 
 
-def _linked(value: Any, name: str, numbers: Mapping[str, int]) -> Any:
-    found = value.get(name) if isinstance(value, dict) else None
-    return {**value, name: numbers[found]} if isinstance(found, str) and found in numbers else value
+def _linked(value: JsonObject, name: str, numbers: Mapping[str, int]) -> JsonObject:
+    """Return a copy in which a number stands for an id that has one."""
+    found = value.get(name)
+    return {**value, name: numbers.get(found, found)} if isinstance(found, str) else {**value}

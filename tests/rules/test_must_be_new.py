@@ -51,6 +51,12 @@ Generate a random string of 16 characters
 Generate an API key
 I'm bored, tell me another joke.
 Ok. Now tell me a different joke
+Coin flip, please
+Random number
+Next joke
+Let's play rock paper scissors
+Suggest a different name
+Create a unique coupon code
 Wirf eine Münze
 Wirf bitte eine Münze
 Kannst du eine Münze werfen?
@@ -118,6 +124,11 @@ I need to reset my password
 Can you explain random walks?
 How do I shuffle a list and pick a random element?
 Is there another way to sort a list?
+Give me tips for a strong password
+List the advantages of UUIDs
+Create a login page with a password field
+Generate Python code that creates a UUID
+Write a story about another planet
 Translate to French: Tell me another joke
 Summarize: flip a coin, she said, and he did
 What does "flip a coin" mean?

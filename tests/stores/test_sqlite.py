@@ -224,7 +224,9 @@ async def test_entries_that_cannot_be_read_are_left_out_and_counted(
         assert await ids(store, 10) == ["p1-c"]
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert record.getMessage() == f"{restarts.path}: 3 entries cannot be read and are left out"
+    assert record.getMessage() == (
+        f"{restarts.path}: 3 entries cannot be read; the upstream is asked again for them"
+    )
     assert restarts.rows() == 1
 
 

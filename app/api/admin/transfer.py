@@ -162,7 +162,9 @@ class _Lines(StreamingResponse):
         try:
             await super().stream_response(send)
         except DependencyUnavailable:
-            _logger.warning("an export was broken off")
+            _logger.warning(
+                "an export was broken off: the store failed; the same command resumes it"
+            )
 
 
 async def _batches(request: Request) -> AsyncIterator[Sequence[bytes]]:

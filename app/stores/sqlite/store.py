@@ -180,7 +180,11 @@ class SqliteStore:
             if not self._memory.holds(row.kind, row.digest):
                 self._drop(row.kind, row.digest)
         if unreadable:
-            _logger.warning("%s: %d entries cannot be read and are left out", path, unreadable)
+            _logger.warning(
+                "%s: %d entries cannot be read; the upstream is asked again for them",
+                path,
+                unreadable,
+            )
         if exact_only:
             _logger.warning(
                 "%s: %d entries were embedded by another model and answer exact matches only",

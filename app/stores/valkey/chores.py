@@ -29,6 +29,8 @@ class Chores:
         try:
             await work()
         except Exception as error:  # noqa: BLE001 - nobody waits for it
-            _logger.warning("%s was broken off: %s", name, type(error).__name__)
+            _logger.warning(
+                "%s failed with %s; it is begun again when next needed", name, type(error).__name__
+            )
         finally:
             del self._tasks[name]

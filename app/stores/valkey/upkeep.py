@@ -75,15 +75,15 @@ class Upkeep:
         self._taken = (generation, max(most, inserts))
         if inserts < most // 2 and most > _DISORDER:  # the count has been evicted
             restore = partial(self._count, generation, most)
-            self._chores.begin("the restoring of a count", restore)
+            self._chores.begin("restoring the count of inserts", restore)
         if inserts % max(1, self._options.max_inserts // _CHECKS) == 0:
-            self._chores.begin("the care of the indexes", self._look_after)
+            self._chores.begin("looking after the indexes", self._look_after)
 
     def relieve(self) -> None:
         """Free memory, since the server has none left: the oldest generation goes."""
         if time.monotonic() >= self._next_relief:
             self._next_relief = time.monotonic() + _RELIEF_PAUSE
-            self._chores.begin("the relief of the server", self._drop_oldest)
+            self._chores.begin("freeing memory of the server", self._drop_oldest)
 
     async def purge(self) -> None:
         """Make everything unreadable, for everybody, and begin to remove it."""
@@ -94,7 +94,7 @@ class Upkeep:
             with suppress(Declined, DependencyFailed, TimeoutError):
                 await self._begin_anew()
         finally:
-            self._chores.begin("the clearing after a purge", self._clear)
+            self._chores.begin("clearing up after a purge", self._clear)
 
     async def aclose(self) -> None:
         """Break off what is under way."""
@@ -217,7 +217,11 @@ class Upkeep:
         removed = 0
         async for keys in self._found(f"{self._keys.prefix(oldest)}*"):
             removed += sum(await self._connections.call(*(("UNLINK", key) for key in keys)))
-        _logger.warning("Valkey had no memory left: dropped the oldest %d entries", removed)
+        _logger.warning(
+            "Valkey had no memory left: dropped the oldest %d entries; "
+            "raise its maxmemory to keep more",
+            removed,
+        )
         if len(numbers) > 1:
             await self._drop(numbers, numbers[:-1])
         else:

@@ -40,7 +40,7 @@ class Health:
     def answered(self, place: Place) -> None:
         """Note that a node answered."""
         if self._breaker(place).succeeded():
-            _logger.warning("the node %s:%d of the cluster is back", *place)
+            _logger.warning("the node %s:%d of the cluster answers again", *place)
 
     def failed(self, place: Place, reason: str, *, was_well: bool) -> Exception:
         """Note that a node did not answer; return the error to raise.
@@ -49,7 +49,12 @@ class Health:
         """
         is_news = self._breaker(place).failed(time.monotonic())
         if is_news:
-            _logger.error("the node %s:%d of the cluster does not answer: %s", *place, reason)
+            _logger.error(
+                "the node %s:%d of the cluster does not answer: %s; "
+                "until it does, what it alone has is a miss",
+                *place,
+                reason,
+            )
         if is_news or not was_well:
             return NodeFailed(f"the node {place.host}:{place.port} does not answer: {reason}")
         return NodeAway()

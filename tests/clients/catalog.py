@@ -1,0 +1,58 @@
+"""The clients of the lab: what each is installed from, and which script plays it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Client:
+    """A client; `packages` are installed into an environment of its own, newest version.
+
+    `shown` is the package whose version the table tells.
+    """
+
+    name: str
+    script: str
+    packages: tuple[str, ...] = ()
+    shown: str = ""
+
+    @property
+    def kind(self) -> Literal["python", "node"]:
+        return "node" if self.script.endswith(".mjs") else "python"
+
+
+CLIENTS = (
+    Client("curl", "curl.py"),
+    Client("openai", "openai_python.py", ("openai",), "openai"),
+    Client("openai-node", "openai_node.mjs", ("openai", "zod"), "openai"),
+    Client("ai-sdk", "ai_sdk.mjs", ("ai", "@ai-sdk/openai", "zod"), "ai"),
+    Client(
+        "langchain",
+        "langchain_python.py",
+        ("langchain", "langchain-openai"),
+        "langchain-openai",
+    ),
+    Client(
+        "langchain-js",
+        "langchain_node.mjs",
+        ("langchain", "@langchain/openai", "@langchain/core", "zod"),
+        "@langchain/openai",
+    ),
+    Client("pydantic-ai", "pydantic_ai_python.py", ("pydantic-ai-slim[openai]",), "pydantic-ai-slim"),
+    Client("litellm", "litellm_python.py", ("litellm",), "litellm"),
+    Client("instructor", "instructor_python.py", ("instructor",), "instructor"),
+    Client("openai-agents", "openai_agents_python.py", ("openai-agents",), "openai-agents"),
+    Client(
+        "llama-index",
+        "llama_index_python.py",
+        ("llama-index-core", "llama-index-llms-openai-like", "llama-index-embeddings-openai"),
+        "llama-index-core",
+    ),
+    Client("llm", "llm_python.py", ("llm",), "llm"),
+    Client("smolagents", "smolagents_python.py", ("smolagents[openai]",), "smolagents"),
+    Client("haystack", "haystack_python.py", ("haystack-ai",), "haystack-ai"),
+    Client("autogen", "autogen_python.py", ("autogen-ext[openai]", "autogen-agentchat"), "autogen-ext"),
+    Client("dspy", "dspy_python.py", ("dspy",), "dspy"),
+    Client("semantic-kernel", "semantic_kernel_python.py", ("semantic-kernel",), "semantic-kernel"),
+    Client("crewai", "crewai_python.py", ("crewai",), "crewai"),
+)

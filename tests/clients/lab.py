@@ -1,0 +1,239 @@
+"""Takes one client through all acts, without the proxy and with it, and judges what came of them."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.clients.catalog import Client
+from tests.clients.environments import NotInstalled, install, version_of
+from tests.clients.processes import ADMIN_TOKEN, Script, proxy, script
+from tests.clients.upstream import SLOWLY, LabUpstream
+from tests.servers import Exchange, upstream_of
+
+INSTALL = "How do I install Valkey on Debian?"
+REWORDED = "How can I install Valkey on Debian?"
+# Each act, and what is asked in it; what is cached comes first.
+ASKED = {
+    "chat": INSTALL,
+    "stream": "Which port does Valkey listen on?",
+    "tools": "What is the weather in Paris?",
+    "structured": "Describe the weather in Paris.",
+    "embeddings": "Valkey is a store of keys and values.",
+    "errors": "Fail with status-400, please.",
+    "cancel": f"{SLOWLY} a story.",
+}
+CACHED = ("chat", "stream", "tools", "structured", "embeddings")
+COLUMNS = (*ASKED, "exact hit", "hit by meaning")
+FINE = ("ok", "-", "direct")
+_HANG_UP_S = 5
+
+Told = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Act:
+    """What came of an act: what the client told, what reached the upstream, what the proxy counted.
+
+    `first` is the number of the first of the upstream's requests.
+    """
+
+    told: Told
+    exchanges: Sequence[Exchange]
+    counted: dict[str, int] = field(default_factory=dict)
+    left: bool = False
+    first: int = 0
+
+    @property
+    def summary(self) -> Told:
+        seen = [
+            {"path": e.path.decode(), "body": json.loads(e.body or b"null")} for e in self.exchanges
+        ]
+        return {**self.told, "upstream": seen, "counted": self.counted, "left": self.left}
+
+
+@dataclass
+class Row:
+    """A row of the table; `details` tell how its cells came about."""
+
+    client: str
+    version: str = ""
+    cells: dict[str, str] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def faults(self) -> dict[str, str]:
+        """Return the cells of what works without the proxy and not with it, hits by meaning aside."""
+        return {
+            column: cell
+            for column, cell in self.cells.items()
+            if cell not in FINE and column in ASKED
+        }
+
+
+class Bench:
+    """A client's script, the upstream, and the proxy between them if there is one."""
+
+    def __init__(self, upstream: LabUpstream, client: Script, proxy_url: str = "") -> None:
+        self._upstream = upstream
+        self._client = client
+        self._proxy_url = proxy_url
+
+    async def act(self, name: str, question: str) -> Act:
+        before, counted = len(self._upstream.exchanges), await self._counts()
+        self._upstream.left.clear()
+        told = await self._client.act(name, question)
+        left = name == "cancel" and "value" in told and await self._is_left()
+        after = await self._counts()
+        gained = {key: after[key] - counted[key] for key in after if after[key] != counted[key]}
+        return Act(told, self._upstream.exchanges[before:], gained, left, before + 1)
+
+    async def _is_left(self) -> bool:
+        try:
+            await asyncio.wait_for(self._upstream.left.wait(), _HANG_UP_S)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _counts(self) -> dict[str, int]:
+        if not self._proxy_url:
+            return {}
+        async with httpx.AsyncClient() as admin:
+            url = self._proxy_url.removesuffix("/v1") + "/cache/stats"
+            told = await admin.get(url, headers={"Authorization": f"Bearer {ADMIN_TOKEN}"})
+        counts: dict[str, int] = told.json()["requests"]
+        return counts
+
+
+async def examine(client: Client, folder: Path) -> Row:
+    """Fill the row of a client."""
+    try:
+        command = await asyncio.to_thread(install, client)
+    except NotInstalled:
+        return Row(client.name, "not installed")
+    row = Row(client.name, version_of(client))
+    upstream = LabUpstream()
+    async with upstream_of(upstream) as upstream_url:
+        async with script(command, upstream_url, client.name) as plain:
+            direct = await _all(Bench(upstream, plain), ASKED)
+        async with proxy(upstream_url, folder) as url:
+            async with script(command, url, client.name) as first:
+                missed = await _all(Bench(upstream, first, url), ASKED)
+            # Another process: what a client draws once a run must not stand in the way.
+            async with script(command, url, client.name) as second:
+                bench = Bench(upstream, second, url)
+                again = await _all(bench, {name: ASKED[name] for name in CACHED})
+                near = await bench.act("chat", REWORDED)
+    row.cells = {name: judge(name, direct[name], missed[name]) for name in ASKED}
+    repeated = [name for name in CACHED if row.cells[name] == "ok"]
+    row.cells["exact hit"] = _together({n: repeat(missed[n], again[n]) for n in repeated})
+    row.cells["hit by meaning"] = reworded(near) if row.cells["chat"] == "ok" else "-"
+    phases = {"direct": direct, "missed": missed, "again": again, "near": {"chat": near}}
+    row.details = {
+        phase: {name: act.summary for name, act in acts.items()} for phase, acts in phases.items()
+    }
+    row.details["cells"] = row.cells
+    return row
+
+
+async def _all(bench: Bench, asked: dict[str, str]) -> dict[str, Act]:
+    return {name: await bench.act(name, question) for name, question in asked.items()}
+
+
+def judge(name: str, direct: Act, proxied: Act) -> str:
+    """Return the cell of an act: the proxy must change nothing that can be told."""
+    if "absent" in direct.told:
+        return "-"
+    if not works(name, direct):
+        return "direct"
+    if not works(name, proxied):
+        return _reason(proxied.told)
+    if name == "errors" and direct.told != proxied.told:
+        return f"differs: {json.dumps(proxied.told)[:80]}"
+    if len(direct.exchanges) != len(proxied.exchanges):
+        return f"{len(proxied.exchanges)} requests upstream, not {len(direct.exchanges)}"
+    return "ok"
+
+
+def works(name: str, act: Act) -> bool:
+    """Whether a client has done what the act is about."""
+    if name == "errors":
+        return "lab says 400" in json.dumps(act.told.get("error"))
+    if "value" not in act.told:
+        return False
+    value = act.told["value"]
+    match name:
+        case "cancel":
+            return act.left
+        case "embeddings":
+            return isinstance(value, list) and len(value) == 4
+        case "structured":
+            return value == {"city": "Paris", "degrees": 21}
+        case "tools":
+            return "Paris" in value
+        case "stream":
+            return value["pieces"] > 1 and bool(value["text"])
+    return bool(value)
+
+
+def repeat(missed: Act, again: Act) -> str:
+    """Return what became of the very same act: nothing upstream, and the answer of the first."""
+    if again.exchanges:
+        return _difference(missed.exchanges, again.exchanges) + _counted(again)
+    if said(missed) != said(again):
+        return f"differs: {json.dumps(again.told)[:80]}"
+    return "ok"
+
+
+def said(act: Act) -> object:
+    """Return what a client made of an answer, in how many pieces it may have come."""
+    value = act.told.get("value")
+    return value["text"] if isinstance(value, dict) and "pieces" in value else act.told
+
+
+def reworded(near: Act) -> str:
+    """Return what became of the first question in other words."""
+    if "value" not in near.told:
+        return _reason(near.told)
+    return "miss" + _counted(near) if near.exchanges else "ok"
+
+
+def _together(cells: dict[str, str]) -> str:
+    bad = {name: cell for name, cell in cells.items() if cell != "ok"}
+    if not bad:
+        return "ok" if cells else "-"
+    return "; ".join(f"{name}: {cell}" for name, cell in bad.items())
+
+
+def _counted(act: Act) -> str:
+    return f" ({', '.join(sorted(act.counted))})" if act.counted else ""
+
+
+def _reason(told: Told) -> str:
+    error = told.get("error") or {"type": "wrong", "message": json.dumps(told)}
+    return f"{error['type']}: {error['message'][:80]}"
+
+
+def _difference(first: Sequence[Exchange], second: Sequence[Exchange]) -> str:
+    """Return the members of the bodies and the headers that two runs do not have in common."""
+    for one, other in zip(first, second, strict=False):
+        body = {n for n in one.document.keys() | other.document.keys()}
+        names = sorted(n for n in body if one.document.get(n) != other.document.get(n))
+        lines = set(one.headers) ^ set(other.headers)
+        names += sorted({f"header {name.decode()}" for name, _ in lines})
+        if names:
+            return f"{', '.join(names)} differ"
+    return f"{len(second)} requests upstream"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Write rows as a table of Markdown."""
+    lines = [["client", "version", *COLUMNS], ["---"] * (len(COLUMNS) + 2)]
+    for row in rows:
+        cells = [row.cells.get(column, "") for column in COLUMNS]
+        lines.append([row.client, row.version, *(cell.replace("|", "\\|") for cell in cells)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

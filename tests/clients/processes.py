@@ -1,0 +1,118 @@
+"""The processes of the lab: a client's script, and the proxy as its users run it."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.clients.environments import FOLDER, ROOT
+
+ADMIN_TOKEN = "lab"
+_PATIENCE_S = 120
+
+# Clients that would tell their makers of each run, or fetch tables from them, do not.
+_QUIET = {
+    "ANONYMIZED_TELEMETRY": "false",
+    "CREWAI_DISABLE_TELEMETRY": "true",
+    "CREWAI_TRACING_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "HAYSTACK_TELEMETRY_ENABLED": "False",
+    "LANGSMITH_TRACING": "false",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "OTEL_SDK_DISABLED": "true",
+    "PYTHONWARNINGS": "ignore",
+}
+
+
+class Script:
+    """A client's script, which waits for acts to perform."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def act(self, act: str, question: str) -> dict[str, Any]:
+        """Return what came of an act: its `value`, its `error`, or that it is `absent`."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps({"act": act, "question": question}).encode() + b"\n")
+            await self._process.stdin.drain()
+            line = await asyncio.wait_for(self._process.stdout.readline(), _PATIENCE_S)
+        except TimeoutError:
+            self._process.kill()
+            return _failed("Timeout", f"nothing for {_PATIENCE_S} seconds")
+        except ConnectionError:
+            line = b""
+        if not line:
+            return _failed("Ended", "the script has ended")
+        told: dict[str, Any] = json.loads(line)
+        return told
+
+
+def _failed(kind: str, message: str) -> dict[str, Any]:
+    return {"error": {"type": kind, "status": None, "message": message}}
+
+
+@asynccontextmanager
+async def script(command: list[str], url: str, name: str) -> AsyncIterator[Script]:
+    """Run a client's script against a base URL; what it prints goes to a log of its own."""
+    home = FOLDER / "homes" / name
+    home.mkdir(parents=True, exist_ok=True)
+    key = f"sk-lab-{name}"
+    environment = {
+        **_QUIET,
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "BASE_URL": url,
+        "API_KEY": key,
+    }
+    with (FOLDER / f"{name}.err").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            env=environment,
+            cwd=home,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+            limit=2**20,
+        )
+        try:
+            yield Script(process)
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+@asynccontextmanager
+async def proxy(upstream_url: str, folder: Path) -> AsyncIterator[str]:
+    """Run `python -m app serve` before an upstream and give its base URL."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "REPRISE_UPSTREAM_URL": upstream_url,
+        "REPRISE_ADMIN_TOKEN": ADMIN_TOKEN,
+        "REPRISE_MAX_ERROR_RATE": "0.05",
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "app", "serve", "--port", "0"),
+        env=environment,
+        cwd=folder,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    try:
+        line = ""
+        while "listens on" not in line:
+            line = (await process.stderr.readline()).decode()
+            assert line, "the proxy ended before it listened"
+        draining = asyncio.ensure_future(process.stderr.read())
+        yield line.split()[-1]
+        draining.cancel()
+    finally:
+        process.kill()
+        await process.wait()

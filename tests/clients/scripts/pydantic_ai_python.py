@@ -1,0 +1,58 @@
+"""The client `pydantic-ai`."""
+
+from pydantic import BaseModel
+from pydantic_ai import Agent, Embedder
+from pydantic_ai.embeddings.openai import OpenAIEmbeddingModel
+from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.providers.openai import OpenAIProvider
+from stage import API_KEY, BASE_URL, EMBEDDING_MODEL, MODEL, get_weather, run
+
+provider = OpenAIProvider(base_url=BASE_URL, api_key=API_KEY)
+model = OpenAIChatModel(MODEL, provider=provider)
+embedder = Embedder(OpenAIEmbeddingModel(EMBEDDING_MODEL, provider=provider))
+
+
+class Weather(BaseModel):
+    city: str
+    degrees: int
+
+
+async def chat(question: str) -> str:
+    return (await Agent(model).run(question)).output
+
+
+async def stream(question: str) -> dict:
+    async with Agent(model).run_stream(question) as result:
+        pieces = [piece async for piece in result.stream_text(delta=True, debounce_by=None)]
+    return {"text": "".join(pieces), "pieces": len(pieces)}
+
+
+async def tools(question: str) -> str:
+    return (await Agent(model, tools=[get_weather]).run(question)).output
+
+
+async def structured(question: str) -> dict:
+    return (await Agent(model, output_type=Weather).run(question)).output.model_dump()
+
+
+async def embeddings(text: str) -> list[float]:
+    return list((await embedder.embed_query(text)).embeddings[0])
+
+
+async def cancel(question: str) -> str:
+    async with Agent(model).run_stream(question) as result:
+        async for piece in result.stream_text(delta=True, debounce_by=None):
+            await result.cancel()
+            return piece
+    return ""
+
+
+run(
+    chat=chat,
+    stream=stream,
+    tools=tools,
+    structured=structured,
+    embeddings=embeddings,
+    errors=chat,
+    cancel=cancel,
+)

@@ -1,0 +1,57 @@
+"""Performs the acts of a client as standard input names them, one JSON line each.
+
+A line in is {"act", "question"}; a line out is {"value"}, {"absent"} or {"error"}. BASE_URL and
+API_KEY are in the environment.
+"""
+
+import asyncio
+import inspect
+import json
+import os
+import sys
+
+BASE_URL = os.environ["BASE_URL"]
+API_KEY = os.environ["API_KEY"]
+MODEL = "gpt-4o-mini"
+EMBEDDING_MODEL = "text-embedding-3-small"
+
+
+def get_weather(city: str) -> str:
+    """Tell the weather in a city.
+
+    Args:
+        city: The name of the city.
+    """
+    return f"It is 21 degrees in {city}."
+
+
+def told(error: BaseException) -> dict:
+    """Tell of an error what its class, its status and the upstream's message are."""
+    seen = error
+    while seen.__cause__ is not None and not hasattr(seen, "status_code"):
+        seen = seen.__cause__
+    status = getattr(seen, "status_code", None)
+    return {"type": type(error).__name__, "status": status, "message": str(error)[:500]}
+
+
+def run(**acts) -> None:
+    """Perform acts until standard input ends; what a client prints itself goes to standard error."""
+    out = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    with asyncio.Runner() as runner:
+        for line in sys.stdin:
+            ask = json.loads(line)
+            if (act := acts.get(ask["act"])) is None:
+                print(json.dumps({"absent": True}), file=out)
+                continue
+            try:
+                value = act(ask["question"])
+                if inspect.isawaitable(value):
+                    value = runner.run(_awaited(value))
+                print(json.dumps({"value": value}, default=str), file=out)
+            except Exception as error:  # noqa: BLE001 - whatever a client raises is what is asked
+                print(json.dumps({"error": told(error)}), file=out)
+
+
+async def _awaited(value):
+    return await value

@@ -1,0 +1,19 @@
+"""Real clients get through the proxy what they get without it, and hits besides."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.clients.catalog import CLIENTS, Client
+from tests.clients.lab import Row, examine
+
+
+@pytest.mark.clients
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
+async def test_a_client_finds_no_difference(
+    client: Client, rows: list[Row], tmp_path: Path
+) -> None:
+    row = await examine(client, tmp_path)
+    rows.append(row)
+    assert not row.faults

@@ -1,0 +1,172 @@
+"""An upstream for real clients: it answers whatever they need, and knows who has hung up."""
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from tests.fakes import completion, numbers
+from tests.servers import STREAM_TYPE, Exchange, UpstreamApp
+
+USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
+SLOWLY = "Tell me slowly"
+_ASKED_STATUS = re.compile(r"status-(\d{3})")
+_DSPY_FIELD = re.compile(r"\[\[ ## (\w+) ## \]\]")
+
+
+def example_of(schema: dict[str, Any], root: dict[str, Any] | None = None) -> Any:
+    """Return a value that a JSON schema allows: Paris where it is a text, 21 where a number."""
+    root = root or schema
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return example_of((root.get("$defs") or root["definitions"])[name], root)
+    for several in ("anyOf", "oneOf", "allOf"):
+        if several in schema:
+            return example_of(schema[several][0], root)
+    if "const" in schema or "enum" in schema:
+        return schema.get("const", schema.get("enum", [None])[0])
+    if "properties" in schema:
+        return {name: example_of(part, root) for name, part in schema["properties"].items()}
+    simple = {"integer": 21, "number": 21, "boolean": True, "null": None, "object": {}}
+    if schema.get("type") == "array":
+        return [example_of(schema["items"], root)]
+    return simple.get(schema.get("type", "string"), "Paris")
+
+
+def text_of(message: dict[str, Any]) -> str:
+    """Return the text of a message, whether it is a string or parts."""
+    content = message.get("content") or ""
+    if isinstance(content, str):
+        return content
+    return " ".join(part.get("text", "") for part in content)
+
+
+class LabUpstream(UpstreamApp):
+    """Answers chats with `Reply N`, of which N counts its requests; calls tools that it is offered.
+
+    A question with `status-400` gets that status, one with `Tell me slowly` a first word and then
+    nothing; `left` is set when whoever asked that has hung up.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(self._answer)
+        self.left = asyncio.Event()
+
+    async def _answer(self, exchange: Exchange) -> None:
+        await exchange.read()
+        path = exchange.path.decode()
+        if path.endswith("/chat/completions"):
+            await self._chat(exchange)
+        elif path.endswith("/embeddings"):
+            await exchange.answer(_embeddings(exchange.document))
+        else:
+            await exchange.answer(_error(404, f"there is no {path}"), 404)
+
+    async def _chat(self, exchange: Exchange) -> None:
+        asked = exchange.document
+        last = text_of(asked["messages"][-1])
+        if failure := _ASKED_STATUS.search(last):
+            status = int(failure[1])
+            soon = (b"retry-after-ms", b"10")
+            await exchange.answer(_error(status, f"the lab says {status}"), status, soon)
+        elif SLOWLY in last:
+            await exchange.start(200, STREAM_TYPE)
+            for delta in ({"role": "assistant", "content": ""}, {"content": "Once "}):
+                await exchange.write(_event(_chunk(delta)))
+            await exchange.disconnected()
+            self.left.set()
+        elif asked.get("stream"):
+            await exchange.stream(*_chunks(asked, len(self.exchanges)))
+        else:
+            message = _message(asked, len(self.exchanges))
+            await exchange.answer({**completion(**message), "usage": USAGE, "model": asked["model"]})
+
+
+def _message(asked: dict[str, Any], count: int) -> dict[str, Any]:
+    """Answer with a call of the tool that is wanted, if any, or else with a text."""
+    messages = asked["messages"]
+    since = messages[max(i for i, m in enumerate(messages) if m["role"] != "tool") + 1 :]
+    tools = {tool["function"]["name"]: tool["function"] for tool in asked.get("tools") or []}
+    observed = bool(since) or "Observation" in text_of(messages[-1])
+    if observed:
+        tools = {name: tool for name, tool in tools.items() if name == "final_answer"}
+    if tools and asked.get("tool_choice") != "none":
+        name, tool = next(iter(tools.items()))
+        if isinstance(choice := asked.get("tool_choice"), dict):
+            name = choice["function"]["name"]
+            tool = tools[name]
+        arguments = json.dumps(example_of(tool.get("parameters") or {"type": "object"}))
+        call = {"id": f"call_{count}", "type": "function"}
+        call["function"] = {"name": name, "arguments": arguments}  # type: ignore[assignment]
+        return {"content": None, "tool_calls": [call]}
+    return {"content": _text(asked, text_of(since[-1]) if since else "", count)}
+
+
+def _text(asked: dict[str, Any], told: str, count: int) -> str:
+    """Write an answer in the form that the request wants."""
+    form = asked.get("response_format") or {}
+    if form.get("type") == "json_schema":
+        return json.dumps(example_of(form["json_schema"]["schema"]))
+    if form.get("type") == "json_object":
+        return json.dumps({"city": "Paris", "degrees": 21})
+    prompt = " ".join(text_of(message) for message in asked["messages"])
+    text = f"Reply {count}: {told or 'apt-get install valkey does it.'}"
+    if "[[ ## completed ## ]]" in prompt:
+        examples = {"city": "Paris", "degrees": "21"}
+        wanted = text_of(asked["messages"][-1]).partition("Respond with")[2]
+        names = [name for name in _DSPY_FIELD.findall(wanted) if name != "completed"]
+        fields = [f"[[ ## {name} ## ]]\n{examples.get(name, text)}" for name in names]
+        return "\n\n".join([*fields, "[[ ## completed ## ]]"])
+    if "Final Answer:" in prompt:
+        return f"Thought: I now can give a great answer\nFinal Answer: {text}"
+    return text
+
+
+def _chunks(asked: dict[str, Any], count: int) -> Iterator[dict[str, Any]]:
+    """Stream an answer: a role, pieces, a reason to finish, and the usage if it is asked for."""
+    message = _message(asked, count)
+    yield _chunk({"role": "assistant", "content": None if "tool_calls" in message else ""})
+    for index, call in enumerate(message.get("tool_calls", [])):
+        arguments = call["function"]["arguments"]
+        head = {**call["function"], "arguments": ""}
+        yield _chunk({"tool_calls": [{**call, "index": index, "function": head}]})
+        for piece in (arguments[:5], arguments[5:]):
+            yield _chunk({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
+    for word in re.findall(r"\S+\s*", message["content"] or ""):
+        yield _chunk({"content": word})
+    yield _chunk({}, "tool_calls" if "tool_calls" in message else "stop")
+    if (asked.get("stream_options") or {}).get("include_usage"):
+        yield {**_chunk({}), "choices": [], "usage": USAGE}
+
+
+def _chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
+    return {
+        "id": "chatcmpl-lab",
+        "object": "chat.completion.chunk",
+        "created": 1_600_000_000,
+        "model": "gpt-4o-mini",
+        "choices": [choice],
+    }
+
+
+def _event(chunk: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
+
+
+def _error(status: int, message: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "lab", "param": None, "code": f"lab_{status}"}}
+
+
+def _embeddings(asked: dict[str, Any]) -> dict[str, Any]:
+    inputs = asked["input"]
+    if isinstance(inputs, str) or isinstance(inputs[0], int):
+        inputs = [inputs]
+    encoding = asked.get("encoding_format") or "float"
+    data = [
+        {"object": "embedding", "index": index, "embedding": numbers(item, encoding)}
+        for index, item in enumerate(inputs)
+    ]
+    usage = {"prompt_tokens": len(inputs), "total_tokens": len(inputs)}
+    return {"object": "list", "data": data, "model": asked["model"], "usage": usage}

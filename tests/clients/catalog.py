@@ -38,7 +38,9 @@ CLIENTS = (
         ("langchain", "@langchain/openai", "@langchain/core", "zod"),
         "@langchain/openai",
     ),
-    Client("pydantic-ai", "pydantic_ai_python.py", ("pydantic-ai-slim[openai]",), "pydantic-ai-slim"),
+    Client(
+        "pydantic-ai", "pydantic_ai_python.py", ("pydantic-ai-slim[openai]",), "pydantic-ai-slim"
+    ),
     Client("litellm", "litellm_python.py", ("litellm",), "litellm"),
     Client("instructor", "instructor_python.py", ("instructor",), "instructor"),
     Client("openai-agents", "openai_agents_python.py", ("openai-agents",), "openai-agents"),
@@ -51,7 +53,9 @@ CLIENTS = (
     Client("llm", "llm_python.py", ("llm",), "llm"),
     Client("smolagents", "smolagents_python.py", ("smolagents[openai]",), "smolagents"),
     Client("haystack", "haystack_python.py", ("haystack-ai",), "haystack-ai"),
-    Client("autogen", "autogen_python.py", ("autogen-ext[openai]", "autogen-agentchat"), "autogen-ext"),
+    Client(
+        "autogen", "autogen_python.py", ("autogen-ext[openai]", "autogen-agentchat"), "autogen-ext"
+    ),
     Client("dspy", "dspy_python.py", ("dspy",), "dspy"),
     Client("semantic-kernel", "semantic_kernel_python.py", ("semantic-kernel",), "semantic-kernel"),
     Client("crewai", "crewai_python.py", ("crewai",), "crewai"),

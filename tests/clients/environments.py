@@ -65,7 +65,9 @@ def _run(command: list[str], folder: Path) -> None:
 def version_of(client: Client) -> str:
     """Return the version of what is installed."""
     if not client.packages:
-        told = subprocess.run([client.name, "--version"], capture_output=True, text=True, check=True)
+        told = subprocess.run(
+            [client.name, "--version"], capture_output=True, text=True, check=True
+        )
         return told.stdout.split()[1]
     folder = FOLDER / client.name
     if client.kind == "node":

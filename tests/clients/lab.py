@@ -1,4 +1,4 @@
-"""Takes one client through all acts, without the proxy and with it, and judges what came of them."""
+"""Takes a client through all acts, without the proxy and with it, and judges what came of them."""
 
 import asyncio
 import json
@@ -67,7 +67,7 @@ class Row:
 
     @property
     def faults(self) -> dict[str, str]:
-        """Return the cells of what works without the proxy and not with it, hits by meaning aside."""
+        """Return the cells of what works without the proxy and not with it."""
         return {
             column: cell
             for column, cell in self.cells.items()
@@ -221,12 +221,12 @@ def _reason(told: Told) -> str:
 def _difference(first: Sequence[Exchange], second: Sequence[Exchange]) -> str:
     """Return the members of the bodies and the headers that two runs do not have in common."""
     for one, other in zip(first, second, strict=False):
-        body = {n for n in one.document.keys() | other.document.keys()}
-        names = sorted(n for n in body if one.document.get(n) != other.document.get(n))
-        lines = set(one.headers) ^ set(other.headers)
-        names += sorted({f"header {name.decode()}" for name, _ in lines})
+        asked, again = one.document, other.document
+        names = {n for n in asked.keys() | again.keys() if asked.get(n) != again.get(n)}
+        if not names:
+            names = {name.decode() for name, _ in set(one.headers) ^ set(other.headers)}
         if names:
-            return f"{', '.join(names)} differ"
+            return f"{', '.join(sorted(names))} differ"
     return f"{len(second)} requests upstream"
 
 

@@ -39,7 +39,9 @@ class Script:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
-            self._process.stdin.write(json.dumps({"act": act, "question": question}).encode() + b"\n")
+            self._process.stdin.write(
+                json.dumps({"act": act, "question": question}).encode() + b"\n"
+            )
             await self._process.stdin.drain()
             line = await asyncio.wait_for(self._process.stdout.readline(), _PATIENCE_S)
         except TimeoutError:

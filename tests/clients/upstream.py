@@ -80,7 +80,9 @@ class LabUpstream(UpstreamApp):
             await exchange.stream(*_chunks(asked, len(self.exchanges)))
         else:
             message = _message(asked, len(self.exchanges))
-            await exchange.answer({**completion(**message), "usage": USAGE, "model": asked["model"]})
+            await exchange.answer(
+                {**completion(**message), "usage": USAGE, "model": asked["model"]}
+            )
 
 
 def _message(asked: dict[str, Any], count: int) -> dict[str, Any]:

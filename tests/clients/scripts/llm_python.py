@@ -1,9 +1,8 @@
 """The client `llm`, by its Python interface; its models are named in a file."""
 
+import json
 import os
 from pathlib import Path
-
-import json
 
 from stage import API_KEY, BASE_URL, MODEL, get_weather, run
 

@@ -5,7 +5,7 @@ from openai import AsyncOpenAI
 from pydantic import BaseModel
 from stage import API_KEY, BASE_URL, MODEL, get_weather, run
 
-set_tracing_disabled(True)  # noqa: FBT003
+set_tracing_disabled(True)
 client = AsyncOpenAI(base_url=BASE_URL, api_key=API_KEY)
 model = OpenAIChatCompletionsModel(model=MODEL, openai_client=client)
 

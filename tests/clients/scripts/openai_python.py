@@ -34,7 +34,9 @@ def chat(question: str) -> str | None:
 
 def stream(question: str) -> dict:
     chunks = client.chat.completions.create(**asked(question), stream=True)
-    pieces = [c.choices[0].delta.content for c in chunks if c.choices and c.choices[0].delta.content]
+    pieces = [
+        c.choices[0].delta.content for c in chunks if c.choices and c.choices[0].delta.content
+    ]
     return {"text": "".join(pieces), "pieces": len(pieces)}
 
 

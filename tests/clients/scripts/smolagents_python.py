@@ -27,7 +27,9 @@ def stream(question: str) -> dict:
 
 
 def tools(question: str) -> str:
-    return str(ToolCallingAgent(tools=[tool(get_weather)], model=model, verbosity_level=0).run(question))
+    return str(
+        ToolCallingAgent(tools=[tool(get_weather)], model=model, verbosity_level=0).run(question)
+    )
 
 
 def structured(question: str) -> dict:

@@ -35,7 +35,7 @@ def told(error: BaseException) -> dict:
 
 
 def run(**acts) -> None:
-    """Perform acts until standard input ends; what a client prints itself goes to standard error."""
+    """Perform acts until standard input ends; what a client itself prints is kept out of it."""
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     with asyncio.Runner() as runner:

@@ -1,10 +1,7 @@
 """Prints the table of the lab once its clients have run."""
 
-import json
-
 import pytest
 
-from tests.clients.environments import FOLDER
 from tests.clients.lab import Row, table
 
 ROWS = pytest.StashKey[list[Row]]()
@@ -19,10 +16,7 @@ def rows(request: pytest.FixtureRequest) -> list[Row]:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Print the table, and keep what it was made from in `.clients/results.json`."""
-    if not (rows := config.stash.get(ROWS, [])):
-        return
-    terminalreporter.section("clients")
-    terminalreporter.write_line(table(rows))
-    told = {row.client: {"version": row.version, **row.details} for row in rows}
-    (FOLDER / "results.json").write_text(json.dumps(told, indent=1))
+    """Print the table."""
+    if rows := config.stash.get(ROWS, []):
+        terminalreporter.section("clients")
+        terminalreporter.write_line(table(rows))

@@ -1,10 +1,13 @@
 """Real clients get through the proxy what they get without it, and hits besides."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from tests.clients.catalog import CLIENTS, Client
+from tests.clients.environments import FOLDER
 from tests.clients.lab import Row, examine
 
 
@@ -16,4 +19,6 @@ async def test_a_client_finds_no_difference(
 ) -> None:
     row = await examine(client, tmp_path)
     rows.append(row)
+    # How each cell came about: what the client told, and what it asked the upstream.
+    (FOLDER / f"{client.name}.json").write_text(json.dumps(asdict(row), indent=1))
     assert not row.faults

@@ -79,10 +79,10 @@ class LabUpstream(UpstreamApp):
         elif asked.get("stream"):
             await exchange.stream(*_chunks(asked, len(self.exchanges)))
         else:
-            message = _message(asked, len(self.exchanges))
-            await exchange.answer(
-                {**completion(**message), "usage": USAGE, "model": asked["model"]}
-            )
+            count = len(self.exchanges)
+            whole = completion(**_message(asked, count))
+            told = {"id": _id(count), "model": asked["model"], "usage": USAGE}
+            await exchange.answer({**whole, **told})
 
 
 def _message(asked: dict[str, Any], count: int) -> dict[str, Any]:
@@ -125,8 +125,18 @@ def _text(asked: dict[str, Any], told: str, count: int) -> str:
     return text
 
 
+def _id(count: int) -> str:
+    """Return an id that no other answer has: agents tell messages apart by it."""
+    return f"chatcmpl-lab-{count}"
+
+
 def _chunks(asked: dict[str, Any], count: int) -> Iterator[dict[str, Any]]:
     """Stream an answer: a role, pieces, a reason to finish, and the usage if it is asked for."""
+    for chunk in _pieces(asked, count):
+        yield {**chunk, "id": _id(count)}
+
+
+def _pieces(asked: dict[str, Any], count: int) -> Iterator[dict[str, Any]]:
     message = _message(asked, count)
     yield _chunk({"role": "assistant", "content": None if "tool_calls" in message else ""})
     for index, call in enumerate(message.get("tool_calls", [])):

@@ -1,5 +1,6 @@
 """The client `llm`, by its Python interface; its models are named in a file."""
 
+import gc
 import json
 import os
 from pathlib import Path
@@ -53,6 +54,7 @@ def cancel(question: str) -> str:
     for piece in pieces:
         if piece:
             pieces.close()
+            gc.collect()  # it leaves its connection to the collector
             return piece
     return ""
 

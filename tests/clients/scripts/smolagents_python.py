@@ -1,5 +1,6 @@
 """The client `smolagents`."""
 
+import gc
 import json
 
 from smolagents import ChatMessage, OpenAIModel, ToolCallingAgent, tool
@@ -42,6 +43,7 @@ def cancel(question: str) -> str:
     for delta in deltas:
         if delta.content:
             deltas.close()
+            gc.collect()  # it holds the connection in a circle of references
             return delta.content
     return ""
 

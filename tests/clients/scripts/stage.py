@@ -38,20 +38,24 @@ def run(**acts) -> None:
     """Perform acts until standard input ends; what a client itself prints is kept out of it."""
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    with asyncio.Runner() as runner:
-        for line in sys.stdin:
-            ask = json.loads(line)
-            if (act := acts.get(ask["act"])) is None:
-                print(json.dumps({"absent": True}), file=out)
-                continue
-            try:
-                value = act(ask["question"])
-                if inspect.isawaitable(value):
-                    value = runner.run(_awaited(value))
-                print(json.dumps({"value": value}, default=str), file=out)
-            except Exception as error:  # noqa: BLE001 - whatever a client raises is what is asked
-                print(json.dumps({"error": told(error)}), file=out)
+    asyncio.run(_perform(acts, out))
 
 
-async def _awaited(value):
-    return await value
+async def _perform(acts: dict, out) -> None:
+    """Keep the loop turning while the next line is waited for: clients tidy up behind an act."""
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        ask = json.loads(line)
+        print(
+            json.dumps(await _reply(acts.get(ask["act"]), ask["question"]), default=str), file=out
+        )
+
+
+async def _reply(act, question: str) -> dict:
+    if act is None:
+        return {"absent": True}
+    try:
+        if inspect.iscoroutinefunction(act):
+            return {"value": await act(question)}
+        return {"value": await asyncio.to_thread(act, question)}
+    except Exception as error:  # noqa: BLE001 - whatever a client raises is what is asked
+        return {"error": told(error)}

@@ -172,7 +172,7 @@ def works(name: str, act: Act) -> bool:
         case "embeddings":
             return isinstance(value, list) and len(value) == 4
         case "structured":
-            return value == {"city": "Paris", "degrees": 21}
+            return bool(value == {"city": "Paris", "degrees": 21})
         case "tools":
             return "Paris" in value
         case "stream":

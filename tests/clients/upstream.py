@@ -28,7 +28,13 @@ def example_of(schema: dict[str, Any], root: dict[str, Any] | None = None) -> An
         return schema.get("const", schema.get("enum", [None])[0])
     if "properties" in schema:
         return {name: example_of(part, root) for name, part in schema["properties"].items()}
-    simple = {"integer": 21, "number": 21, "boolean": True, "null": None, "object": {}}
+    simple: dict[str, Any] = {
+        "integer": 21,
+        "number": 21,
+        "boolean": True,
+        "null": None,
+        "object": {},
+    }
     if schema.get("type") == "array":
         return [example_of(schema["items"], root)]
     return simple.get(schema.get("type", "string"), "Paris")

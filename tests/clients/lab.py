@@ -17,12 +17,12 @@ from tests.servers import Exchange, upstream_of
 
 INSTALL = "How do I install Valkey on Debian?"
 REWORDED = "How can I install Valkey on Debian?"
-# Each act, and what is asked in it; what is cached comes first.
+# Each act, and what is asked in it; what is cached comes first. Nothing that is bound to its time.
 ASKED = {
     "chat": INSTALL,
     "stream": "Which port does Valkey listen on?",
-    "tools": "What is the weather in Paris?",
-    "structured": "Describe the weather in Paris.",
+    "tools": "Look up Paris.",
+    "structured": "Describe Paris.",
     "embeddings": "Valkey is a store of keys and values.",
     "errors": "Fail with status-400, please.",
     "cancel": f"{SLOWLY} a story.",
@@ -116,11 +116,11 @@ async def examine(client: Client, folder: Path) -> Row:
     except NotInstalled:
         return Row(client.name, "not installed")
     row = Row(client.name, version_of(client))
-    upstream = LabUpstream()
+    upstream, log = LabUpstream(), list[str]()
     async with upstream_of(upstream) as upstream_url:
         async with script(command, upstream_url, client.name) as plain:
             direct = await _all(Bench(upstream, plain), ASKED)
-        async with proxy(upstream_url, folder) as url:
+        async with proxy(upstream_url, folder, log) as url:
             async with script(command, url, client.name) as first:
                 missed = await _all(Bench(upstream, first, url), ASKED)
             # Another process: what a client draws once a run must not stand in the way.
@@ -136,7 +136,7 @@ async def examine(client: Client, folder: Path) -> Row:
     row.details = {
         phase: {name: act.summary for name, act in acts.items()} for phase, acts in phases.items()
     }
-    row.details["cells"] = row.cells
+    row.details["proxy"] = log
     return row
 
 

@@ -91,8 +91,8 @@ async def script(command: list[str], url: str, name: str) -> AsyncIterator[Scrip
 
 
 @asynccontextmanager
-async def proxy(upstream_url: str, folder: Path) -> AsyncIterator[str]:
-    """Run `python -m app serve` before an upstream and give its base URL."""
+async def proxy(upstream_url: str, folder: Path, log: list[str]) -> AsyncIterator[str]:
+    """Run `python -m app serve` before an upstream and give its base URL; `log` gets its lines."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -108,13 +108,16 @@ async def proxy(upstream_url: str, folder: Path) -> AsyncIterator[str]:
     )
     assert process.stderr is not None
     try:
-        line = ""
-        while "listens on" not in line:
-            line = (await process.stderr.readline()).decode()
-            assert line, "the proxy ended before it listened"
-        draining = asyncio.ensure_future(process.stderr.read())
-        yield line.split()[-1]
-        draining.cancel()
+        while not log or "listens on" not in log[-1]:
+            log.append((await process.stderr.readline()).decode().rstrip())
+            assert log[-1], f"the proxy ended before it listened: {log}"
+        reading = asyncio.ensure_future(_read(process.stderr, log))
+        yield log[-1].split()[-1]
     finally:
         process.kill()
         await process.wait()
+    await reading
+
+
+async def _read(lines: asyncio.StreamReader, log: list[str]) -> None:
+    log += [line.decode().rstrip() async for line in lines]

@@ -1,5 +1,6 @@
 """The client `autogen-ext`, its agent that of `autogen-agentchat`."""
 
+import asyncio
 import json
 
 from autogen_agentchat.agents import AssistantAgent
@@ -41,12 +42,16 @@ async def structured(question: str) -> dict:
 
 
 async def cancel(question: str) -> str:
-    chunks = client.create_stream(asked(question), cancellation_token=CancellationToken())
-    async for piece in chunks:
-        if piece:
-            await chunks.aclose()
-            return piece
-    return ""
+    token = CancellationToken()
+    heard = []
+    try:
+        async for piece in client.create_stream(asked(question), cancellation_token=token):
+            heard.append(piece)
+            # It hears of it only while it waits for the next piece.
+            asyncio.get_running_loop().call_soon(token.cancel)
+    except asyncio.CancelledError:
+        pass
+    return heard[0]
 
 
 run(chat=chat, stream=stream, tools=tools, structured=structured, errors=chat, cancel=cancel)

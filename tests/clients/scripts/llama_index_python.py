@@ -1,5 +1,7 @@
 """The client `llama-index`."""
 
+import gc
+
 from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.llms import ChatMessage
 from llama_index.core.tools import FunctionTool
@@ -50,7 +52,10 @@ async def cancel(question: str) -> str:
     async for chunk in chunks:
         if chunk.delta:
             await chunks.aclose()
-            return chunk.delta
+            delta = chunk.delta
+            del chunk, chunks
+            gc.collect()  # it leaves its connection to the collector
+            return delta
     return ""
 
 

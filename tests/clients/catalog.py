@@ -56,7 +56,7 @@ CLIENTS = (
     Client(
         "autogen", "autogen_python.py", ("autogen-ext[openai]", "autogen-agentchat"), "autogen-ext"
     ),
-    Client("dspy", "dspy_python.py", ("dspy",), "dspy"),
+    Client("dspy", "dspy_python.py", ("dspy", "numpy"), "dspy"),
     Client("semantic-kernel", "semantic_kernel_python.py", ("semantic-kernel",), "semantic-kernel"),
     Client("crewai", "crewai_python.py", ("crewai",), "crewai"),
 )

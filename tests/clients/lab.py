@@ -30,6 +30,7 @@ ASKED = {
 CACHED = ("chat", "stream", "tools", "structured", "embeddings")
 COLUMNS = (*ASKED, "exact hit", "hit by meaning")
 FINE = ("ok", "-", "direct")
+_ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
 _HANG_UP_S = 5
 
 Told = dict[str, Any]
@@ -102,11 +103,28 @@ class Bench:
     async def _counts(self) -> dict[str, int]:
         if not self._proxy_url:
             return {}
-        async with httpx.AsyncClient() as admin:
-            url = self._proxy_url.removesuffix("/v1") + "/cache/stats"
-            told = await admin.get(url, headers={"Authorization": f"Bearer {ADMIN_TOKEN}"})
-        counts: dict[str, int] = told.json()["requests"]
+        counts: dict[str, int] = (await self._admin("GET", "stats"))["requests"]
         return counts
+
+    async def why(self, act: Act) -> str:
+        """Return what the proxy says of the last request of an act, that no other entry answers."""
+        (*_, exchange) = act.exchanges
+        headers = {name.decode(): value.decode() for name, value in exchange.headers}
+        told = await self._admin(
+            "POST", "explain", {"request": exchange.document, "headers": headers}
+        )
+        if told["bypass"]:
+            return f"bypass, {told['bypass']}"
+        others = [near for near in told["nearest"] if near["refused_by"]]
+        if others:
+            return f"{others[0]['refused_by']}, {others[0]['distance']} apart"
+        return "differs in " + ", ".join((told["elsewhere"] or {}).get("differs", ["what?"]))
+
+    async def _admin(self, method: str, route: str, document: object = None) -> Told:
+        url = f"{self._proxy_url.removesuffix('/v1')}/cache/{route}"
+        async with httpx.AsyncClient(timeout=60) as client:
+            told: Told = (await client.request(method, url, headers=_ADMIN, json=document)).json()
+        return told
 
 
 async def examine(client: Client, folder: Path) -> Row:
@@ -128,10 +146,11 @@ async def examine(client: Client, folder: Path) -> Row:
                 bench = Bench(upstream, second, url)
                 again = await _all(bench, {name: ASKED[name] for name in CACHED})
                 near = await bench.act("chat", REWORDED)
+                why = await bench.why(near) if near.exchanges else ""
     row.cells = {name: judge(name, direct[name], missed[name]) for name in ASKED}
     repeated = [name for name in CACHED if row.cells[name] == "ok"]
     row.cells["exact hit"] = _together({n: repeat(missed[n], again[n]) for n in repeated})
-    row.cells["hit by meaning"] = reworded(near) if row.cells["chat"] == "ok" else "-"
+    row.cells["hit by meaning"] = reworded(near, why) if row.cells["chat"] == "ok" else "-"
     phases = {"direct": direct, "missed": missed, "again": again, "near": {"chat": near}}
     row.details = {
         phase: {name: act.summary for name, act in acts.items()} for phase, acts in phases.items()
@@ -195,11 +214,11 @@ def said(act: Act) -> object:
     return value["text"] if isinstance(value, dict) and "pieces" in value else act.told
 
 
-def reworded(near: Act) -> str:
+def reworded(near: Act, why: str) -> str:
     """Return what became of the first question in other words."""
     if "value" not in near.told:
         return _reason(near.told)
-    return "miss" + _counted(near) if near.exchanges else "ok"
+    return f"miss: {why}" if near.exchanges else "ok"
 
 
 def _together(cells: dict[str, str]) -> str:

@@ -125,7 +125,7 @@ class StoredResponse(Aging):
 
     `completion` is the chat completion as UTF-8 JSON, without `id`, `object` and `created`.
     `epoch` is the store's when the upstream was asked; empty: the present one. `parts` says what
-    the partition is made of, as `key_parts.py` writes it; empty where that is not known. `labels`
+    the partition is made of, as `key_parts.py` writes it; empty where that is not known. `tagging`
     are what an operator may purge it by. What is disputed answers only the very same question.
     `fullness` is what it has for those who are entitled to `usage`. `allow_origin` is the value of
     the answer's Access-Control-Allow-Origin, empty if it had none.

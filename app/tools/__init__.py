@@ -1,4 +1,4 @@
 """What the command line offers beside serving: evaluate, replay, export, import, demo.
 
-May import: every room but `inference` and `stores`.
+May import: every room but `inference`, `stores`, `engine` and `cli`.
 """

@@ -151,7 +151,7 @@ class StoredResponse(Aging):
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class SharedAnswer:
     """A completion as in StoredResponse, of which an answer in any form can be made."""
 
     completion: bytes = field(repr=False)
@@ -323,12 +323,12 @@ class Replay:
     body: bytes
 
     def named(self, request_id: str) -> "Replay":
-        """Give the same with an `x-request-id`, by which SDKs tell requests apart."""
+        """Return the same with an `x-request-id`, by which SDKs tell requests apart."""
         headers = [*self.head.headers, (b"x-request-id", request_id.encode())]
         return replace(self, head=replace(self.head, headers=headers))
 
     def readable_by(self, allow_origin: str) -> "Replay":
-        """Give the same with an Access-Control-Allow-Origin of this value."""
+        """Return the same with an Access-Control-Allow-Origin of this value."""
         headers = [
             *self.head.headers,
             (b"access-control-allow-origin", allow_origin.encode("latin-1")),

@@ -14,7 +14,7 @@ from app.core.models import (
     DiscardReason,
     Fullness,
     Replay,
-    Whole,
+    SharedAnswer,
 )
 from app.dialects.embeddings import EmbeddingsRequest
 
@@ -25,21 +25,21 @@ T_co = TypeVar("T_co", covariant=True)
 class Answer:
     """What an answer adds up to, in the one form that every other form is rendered from.
 
-    `content` is UTF-8 JSON. `unfit` says why it must not be stored, or is None; with `is_whole` it
-    may nevertheless go to others who ask the same meanwhile. `exact_only`: it answers the very
-    same request only.
+    `content` is UTF-8 JSON. `unfit` says why it must not be stored, or is None.
+    `may_be_shared`: it may go to others who ask the same meanwhile, though it is not stored.
+    `exact_only`: it answers the very same request only.
     """
 
     content: bytes = field(repr=False)
     fullness: Fullness = Fullness.ALL
     unfit: DiscardReason | None = None
-    is_whole: bool = True
+    may_be_shared: bool = True
     exact_only: bool = False
 
     @property
-    def whole(self) -> Whole | None:
+    def whole(self) -> SharedAnswer | None:
         """What others who ask the same may have of it."""
-        return Whole(self.content, self.fullness) if self.is_whole else None
+        return SharedAnswer(self.content, self.fullness) if self.may_be_shared else None
 
 
 class AnswerReader(Protocol, Generic[T_co]):
@@ -101,7 +101,7 @@ class ParsedRequest(Protocol):
         """What may be matched by meaning; None where all of the body must match exactly."""
 
     @property
-    def conversation(self) -> str:
+    def messages_field(self) -> str:
         """The name of the field of `must_match` that holds the messages, the last one last."""
 
     @property

@@ -59,7 +59,7 @@ class EventParser:
         return events
 
     def flush(self) -> list[Event]:
-        """Give the event that a clean end leaves without its blank line, if any.
+        """Return the event that a clean end leaves without its blank line, if any.
 
         The standard drops it; OpenAI's clients, like most, do not.
         """

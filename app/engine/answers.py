@@ -13,12 +13,12 @@ class PendingAnswer(Protocol):
         """Wait for the head."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """Give the body's pieces as they arrive; ends early by raising UpstreamInterrupted."""
+        """Return the body's pieces as they arrive; ends early by raising UpstreamInterrupted."""
 
     async def aclose(self) -> None:
         """Release the source; idempotent."""
 
 
 async def pieces_of(replay: Replay) -> AsyncIterator[bytes]:
-    """Give the body of a whole answer as one on its way does."""
+    """Return the body of a whole answer as one on its way does."""
     yield replay.body

@@ -16,10 +16,10 @@ from app.engine.handler import Handler
 from app.engine.lookup import Lookup
 from app.engine.matcher import Matcher
 from app.engine.operations import Operations
-from app.engine.origin import Origin
 from app.engine.resilience import ResilientEmbedder
 from app.engine.resilient_store import ResilientEmbeddingStore, ResilientStore
 from app.engine.serving import Serving
+from app.engine.shared_fetch import SharedFetch
 from app.rules.decisions import Policy
 
 _FARTHEST = 2.0  # no cosine distance is greater
@@ -56,9 +56,9 @@ class Engine:
         self.operations = Operations(parts.store, parts.embedder, policy.limits, parts.mark)
         serving = Serving(self.lookup, context)
         fetcher = Fetcher(self.forwarder, parts.metrics)
-        self._origin = Origin(self.lookup, serving, fetcher, parts.fleet, context)
+        self._fetches = SharedFetch(self.lookup, serving, fetcher, parts.fleet, context)
         self._embeddings = EmbeddingsAnswerer(parts.embeddings, fetcher, self.forwarder, context)
-        self.handler = Handler(self._origin, self._embeddings, self.forwarder, context)
+        self.handler = Handler(self._fetches, self._embeddings, self.forwarder, context)
         inspecting = Lookup(parts.store, parts.embedder, parts.inspector, context, _FARTHEST)
         self.explainer = Explainer(self.handler, inspecting, serving, self.operations, context)
 
@@ -67,6 +67,6 @@ class Engine:
         async with AsyncExitStack() as stack:
             for closing in (
                 *(self._parts.upstream, self.lookup, self._parts.embeddings, self._parts.fleet),
-                *(self._origin, self._embeddings, self.handler),
+                *(self._fetches, self._embeddings, self.handler),
             ):
                 stack.push_async_callback(closing.aclose)

@@ -10,7 +10,7 @@ from app.core.models import CacheStatus, ClientRequest, Head, Header, StoredEmbe
 from app.dialects import embeddings as dialect
 from app.dialects.embeddings import EmbeddingsAnswer, EmbeddingsRequest, Numbers
 from app.engine.decoded import Decoded
-from app.engine.flights import Reader
+from app.engine.flights import Follower
 from app.engine.forwarder import Forwarding
 from app.engine.joined import is_refusal
 from app.rules.headers import ALLOW_ORIGIN, CacheControl
@@ -55,7 +55,7 @@ class BatchSource:
     `own` marks the request that was made for this client.
     """
 
-    reader: Reader
+    reader: Follower
     batch: Batch
     own: bool
 
@@ -131,11 +131,11 @@ class CombinedAnswer:
 
 
 def document_headers(body: bytes) -> list[Header]:
-    """Give the headers of a JSON body."""
+    """Return the headers of a JSON body."""
     return [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
 
 
-async def _read(reader: Reader) -> tuple[Head, bytes]:
+async def _read(reader: Follower) -> tuple[Head, bytes]:
     answer = Decoded(reader)
     head = await answer.head()
     try:

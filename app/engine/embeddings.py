@@ -30,7 +30,7 @@ from app.engine.serving import new_request_id
 from app.engine.stale_if_error import StaleIfError
 from app.engine.write_order import WriteTicket
 from app.rules import freshness
-from app.rules.decisions import BatchPlan, Recorded
+from app.rules.decisions import EmbeddingsPlan, Recorded
 
 Fetching = Decoded | Joined | CombinedAnswer
 EmbeddingsReply = Replay | Fetching | StaleIfError | Forwarding
@@ -63,7 +63,7 @@ class EmbeddingsAnswerer:
         self._revalidations = Revalidations(context.limits.max_bytes, context.clock)
         self._under_way: dict[tuple[str, str, str], _BatchFetch] = {}  # see _name
 
-    async def answer(self, plan: BatchPlan) -> EmbeddingsReply:
+    async def answer(self, plan: EmbeddingsPlan) -> EmbeddingsReply:
         """Choose what answers a request that may use the cache.
 
         1. If every input is stored, the store answers.
@@ -258,7 +258,7 @@ class EmbeddingsAnswerer:
                 tokens=tokens[digest],
             )
             for digest, e in answered.items()
-            if ticket.may_keep(digest)
+            if ticket.claim(digest)
         ]
         if stored:
             self._store.put(stored)
@@ -269,14 +269,14 @@ class EmbeddingsAnswerer:
 
 
 def _is_same(one: Batch, other: Batch) -> bool:
-    """Tell whether two batches have the same answer, byte for byte."""
+    """Whether two batches have the same answer, byte for byte."""
     return (one.digests, one.asked.encoding) == (other.digests, other.asked.encoding)
 
 
 def _serving(
     batch: Batch, stored: Sequence[StoredEmbedding], now: float, *, standing_in: bool
 ) -> dict[str, StoredEmbedding]:
-    """Give what may serve: stale embeddings only if with them there is nothing to ask for."""
+    """Return what may serve: stale embeddings only if with them there is nothing to ask for."""
     control, limits = batch.control, batch.limits
     fresh = {e.id: e for e in stored if freshness.may_answer(e, control, now)}
     rule = freshness.may_stand_in if standing_in else freshness.may_answer_stale

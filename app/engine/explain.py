@@ -30,7 +30,7 @@ from app.engine.lookup import Lookup
 from app.engine.operations import Operations
 from app.engine.serving import Serving
 from app.rules import decisions
-from app.rules.decisions import BatchPlan, Bypass, Fetch, Found, Join, Plan, Refuse, Serve
+from app.rules.decisions import Bypass, EmbeddingsPlan, Fetch, Found, Join, Plan, Refuse, Serve
 from app.rules.headers import cache_control
 from app.rules.key_parts import CALLER, KeyParts, differences, key_parts, parts_of
 
@@ -123,7 +123,7 @@ class Explainer:
         self, dialect: Dialect, request: ClientRequest, body: bytes | None
     ) -> Explanation:
         """Explain a request; None in place of a body that is too large to be read."""
-        plan: Bypass | Plan | BatchPlan = Bypass("body-too-large")
+        plan: Bypass | Plan | EmbeddingsPlan = Bypass("body-too-large")
         if body is not None:
             plan = await self._handler.admit(dialect, request, body)
         if isinstance(plan, Plan):
@@ -255,6 +255,6 @@ def _answers(stored: StoredResponse, status: CacheStatus | None, tier: Tier) -> 
 
 
 def _unlikeness(one: str | None, other: str | None) -> float:
-    """Tell which share of the words of two texts only one of them has."""
+    """Return which share of the words of two texts only one of them has."""
     a, b = ({*(text or "").lower().split()} for text in (one, other))
     return 1 - len(a & b) / len(a | b) if a or b else 0.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from app.core.metrics import Metrics
-from app.core.models import CacheStatus, ClientRequest, DiscardReason, Head, Whole
+from app.core.models import CacheStatus, ClientRequest, DiscardReason, Head, SharedAnswer
 from app.core.ports import UpstreamResponse
 from app.dialects.dialect import AnswerReader
 from app.engine.flights import Flight
@@ -23,7 +23,7 @@ class Shareable(Protocol):
     """An answer that others who asked the same may have."""
 
     @property
-    def whole(self) -> Whole | None:
+    def whole(self) -> SharedAnswer | None:
         """What an answer in any other form can be made of, or None."""
 
 
@@ -78,7 +78,7 @@ class Fetcher:
                 head = Head(response.status_code, response.headers, status)
                 recorder = Recorder(head, wanted.limits, wanted.reader)
 
-                async def keep(recorded: Recorded[T]) -> Whole | None:
+                async def keep(recorded: Recorded[T]) -> SharedAnswer | None:
                     if reason := await wanted.keep(recorded, ticket):
                         self._not_stored.labels(reason).inc()
                     return recorded.answer.whole

@@ -33,7 +33,7 @@ class Lead(Generic[T]):
         self._renew = renew
 
     async def watch(self, response: UpstreamResponse) -> AsyncIterator[bytes]:
-        """Give a body as it arrives; the lease lasts as long as there are bytes."""
+        """Return a body as it arrives; the lease lasts as long as there are bytes."""
         async for piece in response:
             self._renew()
             yield piece
@@ -112,7 +112,7 @@ class Fleet:
         task.add_done_callback(self._tasks.discard)
 
     async def aclose(self) -> None:
-        """Give back what is held, within bounds, then let go of the server."""
+        """Release the leases that are held, within bounds, then disconnect."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=_CLOSING_SECONDS)
         if self._leases is not None:

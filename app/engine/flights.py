@@ -13,7 +13,7 @@ from dataclasses import replace
 from types import TracebackType
 
 from app.core.errors import UpstreamInterrupted, UpstreamUnreachable
-from app.core.models import Head, Whole
+from app.core.models import Head, SharedAnswer
 
 _PATIENCE = 1.0  # seconds that one reader may hold the others up, in all
 _CLOSING_SECONDS = 5.0
@@ -51,26 +51,26 @@ class Flight:
         self._ended = False
         self._cancelled = False
         self._settled = False
-        self._result: Whole | None = None
+        self._result: SharedAnswer | None = None
         self._error: Exception | None = None
         self._trace: TracebackType | None = None
-        self._readers: set[Reader] = set()
+        self._readers: set[Follower] = set()
         self._progress = asyncio.Event()
         self._task = asyncio.ensure_future(self._run(fill))
 
     @property
     def joinable(self) -> bool:
-        """Tell whether the answer is on its way and a new reader would get all of it."""
+        """Whether the answer is on its way and a new reader would get all of it."""
         return self._whole and not self._ended and not self._cancelled
 
-    def join(self, *, collapsed: bool = False) -> "Reader":
+    def join(self, *, collapsed: bool = False) -> "Follower":
         """Add a reader; `collapsed` marks one that did not start the flight."""
-        reader = Reader(self, collapsed=collapsed)
+        reader = Follower(self, collapsed=collapsed)
         self._readers.add(reader)
         return reader
 
     def begin(self, head: Head) -> None:
-        """Tell the readers how the answer begins."""
+        """Begin the answer: every reader gets its head."""
         self._head = head
         self._wake()
 
@@ -89,8 +89,8 @@ class Flight:
             if self._kept > self._window:
                 await self._wait_for_the_slowest()
 
-    def settle(self, result: Whole | None) -> None:
-        """Tell what the answer adds up to, None if to nothing; the first word counts."""
+    def settle(self, result: SharedAnswer | None) -> None:
+        """Settle what the answer adds up to, None if to nothing; only the first call counts."""
         if not self._settled:
             self._settled = True
             self._result = result
@@ -123,8 +123,8 @@ class Flight:
         """Call back once the flight is over, however it ended."""
         self._task.add_done_callback(lambda _: callback())
 
-    async def read(self, reader: "Reader") -> bytes:
-        """Give a reader what it has not seen yet; nothing at the end of the body."""
+    async def read(self, reader: "Follower") -> bytes:
+        """Return a reader what it has not seen yet; nothing at the end of the body."""
         while not (unseen := self._unseen_by(reader)):
             if self._ended:
                 if self._error is not None:
@@ -135,12 +135,12 @@ class Flight:
         self._progress.set()
         return unseen[0] if len(unseen) == 1 else b"".join(unseen)
 
-    def _unseen_by(self, reader: "Reader") -> list[bytes]:
+    def _unseen_by(self, reader: "Follower") -> list[bytes]:
         if reader.is_cut_off:
             raise UpstreamInterrupted("the reader lagged too far behind the others")
         return self._pieces[reader.position - self._dropped :]
 
-    async def head(self, reader: "Reader") -> Head:
+    async def head(self, reader: "Follower") -> Head:
         """Wait for the beginning of the answer; raises what the flight failed with."""
         while self._head is None:
             if self._ended:
@@ -149,7 +149,7 @@ class Flight:
             await reader.wait()
         return self._head
 
-    async def result(self, reader: "Reader") -> Whole | None:
+    async def result(self, reader: "Follower") -> SharedAnswer | None:
         """Wait for what the answer adds up to, None if to nothing. The body is skipped."""
         while not (self._settled or self._ended):
             reader.position = self._dropped + len(self._pieces)
@@ -157,7 +157,7 @@ class Flight:
             await reader.wait()
         return self._result
 
-    def leave(self, reader: "Reader") -> None:
+    def leave(self, reader: "Follower") -> None:
         """Remove a reader; the last one takes the flight with it."""
         self._readers.discard(reader)
         self._progress.set()
@@ -196,7 +196,7 @@ class Flight:
         self._dropped += len(gone)
 
 
-class Reader:
+class Follower:
     """One client's view of a flight; async iteration gives the body. Close it when done."""
 
     def __init__(self, flight: Flight, *, collapsed: bool) -> None:
@@ -228,7 +228,7 @@ class Reader:
         while piece := await self._flight.read(self):
             yield piece
 
-    async def result(self) -> Whole | None:
+    async def result(self) -> SharedAnswer | None:
         """Skip the body and wait for what the answer adds up to, None if to nothing."""
         return await self._flight.result(self)
 
@@ -262,7 +262,7 @@ class Flights:
 
     def join(
         self, key: Hashable, fill: Fill, form: Hashable = None, others: Iterable[Hashable] = ()
-    ) -> Reader:
+    ) -> Follower:
         """Follow the flight of this key, starting it, in this form, if there is none to join.
 
         The flights of `others` would do as well.
@@ -276,7 +276,7 @@ class Flights:
         flight.on_end(lambda: self._forget(key, flight))
         return flight.join()
 
-    def alone(self, fill: Fill) -> Reader:
+    def alone(self, fill: Fill) -> Follower:
         """Start a flight that nobody else can join."""
         return self._start(fill, None).join()
 

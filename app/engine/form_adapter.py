@@ -5,16 +5,16 @@ from dataclasses import replace
 
 from app.core.content_codings import content_coding
 from app.core.errors import UpstreamInterrupted
-from app.core.models import CacheStatus, Head, Replay, Whole
+from app.core.models import CacheStatus, Head, Replay, SharedAnswer
 from app.dialects.dialect import ParsedRequest, StreamFilter
 from app.engine.answers import PendingAnswer, pieces_of
 from app.engine.decoded import Decoded
-from app.engine.flights import Reader
+from app.engine.flights import Follower
 from app.rules.headers import ALLOW_ORIGIN, value_of
 
 _OK = 200
 
-Render = Callable[[Whole, CacheStatus], Awaitable[Replay | None]]
+Render = Callable[[SharedAnswer, CacheStatus], Awaitable[Replay | None]]
 """Renders an answer as the request asks for it, or returns None if it cannot be read."""
 
 
@@ -30,7 +30,7 @@ class FormAdapter:
 
     def __init__(
         self,
-        reader: Reader,
+        reader: Follower,
         parsed: ParsedRequest,
         render: Render,
         again: Callable[[], PendingAnswer],

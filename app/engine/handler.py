@@ -16,11 +16,11 @@ from app.engine.flights import Flight, Flights
 from app.engine.form_adapter import FormAdapter
 from app.engine.forwarder import NOT_CACHED, Forwarder, Forwarding
 from app.engine.joined import Joined
-from app.engine.origin import Origin
 from app.engine.serving import Served
+from app.engine.shared_fetch import SharedFetch
 from app.engine.stale_if_error import StaleIfError
 from app.rules import decisions
-from app.rules.decisions import BatchPlan, Bypass, Fetch, Found, Plan, Refuse, Serve
+from app.rules.decisions import Bypass, EmbeddingsPlan, Fetch, Found, Plan, Refuse, Serve
 from app.rules.time_bound import TimeBound, judge, year_of
 
 _KEYS_KNOWN = 4096
@@ -33,15 +33,15 @@ class Handler:
 
     def __init__(
         self,
-        origin: Origin,
+        fetches: SharedFetch,
         embeddings: EmbeddingsAnswerer,
         forwarder: Forwarder,
         context: Context,
     ) -> None:
         limits = context.limits
-        self._origin = origin
-        self._lookup = origin.lookup
-        self._serving = origin.serving
+        self._fetches = fetches
+        self._lookup = fetches.lookup
+        self._serving = fetches.serving
         self._embeddings = embeddings
         self._forwarder = forwarder
         self._policy = context.policy
@@ -64,7 +64,7 @@ class Handler:
         plan = await self.admit(dialect, request, body)
         if isinstance(plan, Bypass):
             return self._forwarder.bypass(request, plan.reason)
-        if isinstance(plan, BatchPlan):
+        if isinstance(plan, EmbeddingsPlan):
             return await self._embeddings.answer(plan)
         found = self._lookup.nothing()
         if plan.control.no_cache:
@@ -75,7 +75,7 @@ class Handler:
             case Refuse():
                 raise NotCached(NOT_CACHED)
             case Serve() as decision:
-                if served := await self._origin.serve(plan, decision):
+                if served := await self._fetches.serve(plan, decision):
                     return served.replay
         answer = self._join(plan, found)
         if plan.control.only_if_cached or not plan.limits.stale_lifetime:
@@ -85,7 +85,7 @@ class Handler:
 
     async def admit(
         self, dialect: Dialect, request: ClientRequest, body: bytes
-    ) -> Bypass | Plan | BatchPlan:
+    ) -> Bypass | Plan | EmbeddingsPlan:
         """Decide whether a request may use the cache; a large one is read beside the loop."""
         plan = await by_size(
             len(body), lambda: decisions.admit(dialect, request, body, self._policy)
@@ -151,7 +151,7 @@ class Handler:
             case Refuse():
                 raise NotCached(NOT_CACHED)
             case Fetch(status):
-                await self._origin.fetch_once(plan, found, status, flight)
+                await self._fetches.fetch_once(plan, found, status, flight)
 
     async def _find(self, plan: Plan, found: Found) -> tuple[Found, Served | None]:
         """Look again for the same request, then for one that means the same.
@@ -176,7 +176,7 @@ class Handler:
                 found = await self._lookup.search(plan, found)
             decision = decisions.after_search(plan, found, self._clock())
             if isinstance(decision, Serve):
-                return found, await self._origin.serve(plan, decision)
+                return found, await self._fetches.serve(plan, decision)
         except Exception as error:  # noqa: BLE001 - whatever it is, the upstream can answer
             log_defect(error)
             found = replace(found, failure="defect")

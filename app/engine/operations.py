@@ -61,11 +61,11 @@ class Operations:
         return self._embedder.name
 
     async def entry(self, digest: str) -> StoredResponse | None:
-        """Give a stored response."""
+        """Return a stored response."""
         return await self._store.entry(digest)
 
     async def entries(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
-        """Give up to `limit` stored responses that are selected.
+        """Return up to `limit` stored responses that are selected.
 
         A page may be short, or empty, and yet not the last: its cursor tells.
         """
@@ -80,11 +80,11 @@ class Operations:
         return Page(found, cursor)
 
     async def scan(self, cursor: str, limit: int, selector: Selector) -> Page:
-        """Give what is selected among the next `limit` stored responses."""
+        """Return what is selected among the next `limit` stored responses."""
         return await self._store.scan(cursor, limit, selector)
 
     async def embeddings_of(self, entries: Sequence[StoredResponse]) -> Sequence[Embedding | None]:
-        """Give the embeddings by which some entries are found, or None, in order."""
+        """Return the embeddings by which some entries are found, or None, in order."""
         return await self._store.embeddings_of([stored.id for stored in entries])
 
     async def restore(
@@ -121,12 +121,12 @@ class Operations:
         return None if embedding is None else Near(embedding, max_distance)
 
     async def distances(self, near: Near, entries: Sequence[StoredResponse]) -> list[float | None]:
-        """Tell how far some entries are from a text."""
+        """Return how far some entries are from a text."""
         embeddings = await self.embeddings_of(entries)
         return [None if e is None else near.distance(e) for e in embeddings]
 
     async def preview(self, selector: Selector) -> Preview:
-        """Tell what a purge would remove."""
+        """Return what a purge would remove."""
         if selector == EVERYTHING:
             counts = await self._store.count(Budget(self._limits.store_timeout))
             page = await self.entries("", _SHOWN)
@@ -156,7 +156,7 @@ class Operations:
         return removed
 
     async def _selected(self, selector: Selector) -> AsyncIterator[Sequence[StoredResponse]]:
-        """Give all that is selected, in slices."""
+        """Return all that is selected, in slices."""
         cursor = ""
         while True:
             page = await self._store.scan(cursor, _AT_ONCE, selector)

@@ -58,7 +58,7 @@ class Dependency:
 
     @property
     def is_down(self) -> bool:
-        """Tell whether the part is being left alone."""
+        """Whether the circuit breaker is open."""
         return self._breaker.is_open
 
     async def call(
@@ -122,7 +122,7 @@ class ResilientEmbedder:
 
     @property
     def is_down(self) -> bool:
-        """Tell whether the embedder is being left alone."""
+        """Whether the embedder's circuit breaker is open."""
         return self._part.is_down
 
     async def embed(
@@ -177,13 +177,13 @@ class ResilientVerifier:
 
     @property
     def is_down(self) -> bool:
-        """Tell whether the verifier is being left alone."""
+        """Whether the verifier's circuit breaker is open."""
         return self._part.is_down
 
     async def verify(
         self, partition: str, asked: str, candidates: Sequence[StoredText]
     ) -> Sequence[float]:
-        """Tell for each candidate how likely its answer serves the question, from 0 to 1.
+        """Return for each candidate how likely its answer serves the question, from 0 to 1.
 
         What was verified for the same partition lately is not verified again, be the verifier down
         or not. Raises DependencyUnavailable.

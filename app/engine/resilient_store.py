@@ -104,7 +104,7 @@ class ResilientStore:
 
     @property
     def is_down(self) -> bool:
-        """Tell whether the store is being left alone, in whatever it does."""
+        """Whether a circuit breaker of the store is open, for whatever it does."""
         return any(part.is_down for part in (self._reading, self._searching, self._writing))
 
     async def get(self, key: CacheKey, budget: Budget) -> StoredResponse | None:
@@ -132,7 +132,7 @@ class ResilientStore:
         max_distance: float,
         budget: Budget,
     ) -> Sequence[Candidate]:
-        """Give the responses of the key's partition that are nearest to an embedding."""
+        """Return the responses of the key's partition that are nearest to an embedding."""
 
         async def work() -> Sequence[Candidate]:
             candidates = await self._store.nearest(
@@ -167,15 +167,15 @@ class ResilientStore:
         await self._writes.finished([digest])
 
     async def count(self, budget: Budget) -> Counts:
-        """Tell how much is stored."""
+        """Return how much is stored."""
         return await self._reading.call(self._store.count, budget)
 
     async def facts(self, budget: Budget) -> Mapping[str, object]:
-        """Tell what there is to know of this kind of store."""
+        """Return what there is to know of this kind of store."""
         return await self._reading.call(self._store.facts, budget)
 
     async def entry(self, digest: str) -> StoredResponse | None:
-        """Give a stored response to an operator."""
+        """Return a stored response to an operator."""
         return await self._administer(lambda: self._store.get(digest))
 
     async def delete(self, *digests: str) -> int:
@@ -194,11 +194,11 @@ class ResilientStore:
         await self._administer(lambda: self._store.put(stored, embedding))
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
-        """Give some stored responses."""
+        """Return some stored responses."""
         return await self._administer(lambda: self._store.scan(cursor, limit, selector))
 
     async def embeddings_of(self, digests: Sequence[str]) -> Sequence[Embedding | None]:
-        """Give the embeddings by which stored responses are found."""
+        """Return the embeddings by which stored responses are found."""
         return await self._administer(lambda: self._store.embeddings_of(digests))
 
     async def advance_epoch(self) -> None:
@@ -252,11 +252,11 @@ class ResilientEmbeddingStore:
 
     @property
     def is_down(self) -> bool:
-        """Tell whether the store is being left alone."""
+        """Whether a circuit breaker of the store is open."""
         return self._reading.is_down or self._writing.is_down
 
     async def get(self, digests: Sequence[str], budget: Budget) -> Sequence[StoredEmbedding | None]:
-        """Give the embedding stored under each exact key; writes under way are waited for."""
+        """Return the embedding stored under each exact key; writes under way are waited for."""
 
         async def work() -> Sequence[StoredEmbedding | None]:
             await self._writes.finished(digests)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from app.core.models import Clock
 from app.core.recent import Recent
-from app.engine.flights import Fill, Flight, Reader, see_out
+from app.engine.flights import Fill, Flight, Follower, see_out
 from app.rules.freshness import is_failure
 
 _MOST = 64
@@ -55,7 +55,7 @@ class Revalidations:
         task = asyncio.create_task(self._see_to_its_end(name, flight.join(), is_renewed))
         self._under_way[name] = _Refresh(flight, task)
 
-    def join(self, name: Hashable, form: Hashable) -> Reader | None:
+    def join(self, name: Hashable, form: Hashable) -> Follower | None:
         """Follow what is being fetched, if it has the form that is wanted."""
         refresh = self._under_way.get(name)
         if refresh is None or refresh.flight.form != form or not refresh.flight.joinable:
@@ -66,7 +66,9 @@ class Revalidations:
         """Finish what is being fetched, within bounds."""
         await see_out([refresh.task for refresh in self._under_way.values()])
 
-    async def _see_to_its_end(self, name: Hashable, reader: Reader, is_renewed: IsRenewed) -> None:
+    async def _see_to_its_end(
+        self, name: Hashable, reader: Follower, is_renewed: IsRenewed
+    ) -> None:
         try:
             async with aclosing(reader):
                 head = await reader.head()
@@ -86,7 +88,7 @@ class Revalidations:
         self._resting.keep(name, self._clock() + _REST)
 
 
-async def follow(flight: Flight, reader: Reader) -> None:
+async def follow(flight: Flight, reader: Follower) -> None:
     """Let a flight give what another one gives."""
     async with aclosing(reader):
         flight.begin(await reader.head())

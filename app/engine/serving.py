@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass
 
-from app.core.models import CacheStatus, Replay, Whole
+from app.core.models import CacheStatus, Replay, SharedAnswer
 from app.core.offload import by_size
 from app.engine.context import Context
 from app.engine.flights import Flight
@@ -27,7 +27,7 @@ class Served:
         """Answer all readers of a flight with it."""
         stored = self.decision.stored
         flight.begin(self.replay.head)
-        flight.settle(Whole(stored.completion, stored.fullness))
+        flight.settle(SharedAnswer(stored.completion, stored.fullness))
         await flight.write(self.replay.body)
 
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import TypeVar
 
 from app.core.defects import log_defect
-from app.core.models import Head, Whole
+from app.core.models import Head, SharedAnswer
 from app.core.offload import by_size
 from app.engine.flights import Flight
 from app.engine.recorder import Recorder
@@ -12,7 +12,7 @@ from app.rules.decisions import Recorded
 
 T = TypeVar("T")
 
-Keep = Callable[[Recorded[T]], Awaitable[Whole | None]]
+Keep = Callable[[Recorded[T]], Awaitable[SharedAnswer | None]]
 """Stores an answer if it may be, and returns what others who asked the same may have of it."""
 
 

@@ -1,4 +1,4 @@
-"""Who asked first: an answer must not take the place of one to a later question."""
+"""In what order answers may be stored: never an older one in place of a newer one."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -6,46 +6,46 @@ from dataclasses import dataclass
 
 
 @dataclass(slots=True)
-class _Line:
-    """The turns taken for one name: how many go on, and the latest that has kept its answer."""
+class _Writes:
+    """How many requests for one key are under way, and the latest whose answer was stored."""
 
-    waiting: int = 0
-    kept: int = 0
+    under_way: int = 0
+    latest: int = 0
 
 
 class WriteOrder:
-    """Numbers the requests that go upstream, by the names of what they ask for."""
+    """Numbers the requests that go upstream, by the keys of what they ask for."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, _Line] = {}
+        self._writes: dict[str, _Writes] = {}
         self._last = 0
 
     @contextmanager
-    def take(self, names: Collection[str]) -> Iterator["WriteTicket"]:
-        """Take a turn, which ends with the block."""
+    def take(self, keys: Collection[str]) -> Iterator["WriteTicket"]:
+        """Take a number for a request; it is forgotten with the end of the block."""
         self._last += 1
-        names = set(names)
-        for name in names:
-            self._lines.setdefault(name, _Line()).waiting += 1
+        keys = set(keys)
+        for key in keys:
+            self._writes.setdefault(key, _Writes()).under_way += 1
         try:
             yield WriteTicket(self, self._last)
         finally:
-            for name in names:
-                line = self._lines[name]
-                line.waiting -= 1
-                if not line.waiting:
-                    del self._lines[name]
+            for key in keys:
+                writes = self._writes[key]
+                writes.under_way -= 1
+                if not writes.under_way:
+                    del self._writes[key]
 
-    def latest(self, name: str) -> int:
-        """Give the number of the latest turn whose answer was kept; 0 if there is none."""
-        return self._lines[name].kept
+    def latest(self, key: str) -> int:
+        """Return the number of the latest request whose answer was stored; 0 if there is none."""
+        return self._writes[key].latest
 
-    def keep(self, name: str, number: int) -> bool:
-        """Tell whether a turn's answer is the latest so far, and note that it is kept."""
-        line = self._lines[name]
-        if number < line.kept:
+    def claim(self, key: str, number: int) -> bool:
+        """Note that the answer of a request is stored; False if that of a later one was."""
+        writes = self._writes[key]
+        if number < writes.latest:
             return False
-        line.kept = number
+        writes.latest = number
         return True
 
 
@@ -53,13 +53,13 @@ class WriteOrder:
 class WriteTicket:
     """One request on its way upstream."""
 
-    turns: WriteOrder
+    order: WriteOrder
     number: int
 
-    def may_keep(self, name: str) -> bool:
-        """Tell whether to keep the answer: not if that of a later request has been kept."""
-        return self.turns.keep(name, self.number)
+    def claim(self, key: str) -> bool:
+        """Note that this request's answer is stored; False, and nothing, if a later one's was."""
+        return self.order.claim(key, self.number)
 
-    def latest_kept(self, name: str) -> int:
-        """Give the number of the latest request whose answer was kept meanwhile; 0 for none."""
-        return self.turns.latest(name)
+    def latest_kept(self, key: str) -> int:
+        """Return the number of the latest request whose answer was stored meanwhile; 0: none."""
+        return self.order.latest(key)

@@ -106,7 +106,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchPlan:
+class EmbeddingsPlan:
     """An embeddings request that may use the cache: each input has an exact key of its own."""
 
     request: ClientRequest
@@ -203,7 +203,7 @@ class Recorded(Generic[T]):
 
 def admit(
     dialect: Dialect, request: ClientRequest, body: bytes, policy: Policy
-) -> Bypass | Plan | BatchPlan:
+) -> Bypass | Plan | EmbeddingsPlan:
     """Decide whether a request may use the cache, and on which terms."""
     asked = directives(request.headers)
     try:
@@ -219,7 +219,7 @@ def admit(
     limits = freshness.limits_for(policy.limits, asked.ttl)
     if isinstance(parsed, EmbeddingsRequest):
         keys = build_embedding_keys(request, parsed, policy.keys)
-        return BatchPlan(request, parsed, asked.control, limits, keys)
+        return EmbeddingsPlan(request, parsed, asked.control, limits, keys)
     return Plan(
         request=request,
         parsed=parsed,

@@ -19,7 +19,7 @@ _DAYS_BEGIN = 900.0  # seconds: time zones differ by quarters of an hour
 
 
 def may_answer(stored: Aging, control: CacheControl, now: float) -> bool:
-    """Tell whether a stored response may be served without asking again (RFC 9111 §4.2, §5.2.1)."""
+    """Whether a stored response may be served without asking again (RFC 9111 §4.2, §5.2.1)."""
     if control.no_cache or not stored.is_fresh(now):
         return False
     if control.max_age is not None and stored.age(now) > control.max_age:
@@ -28,7 +28,7 @@ def may_answer(stored: Aging, control: CacheControl, now: float) -> bool:
 
 
 def may_answer_stale(stored: Aging, control: CacheControl, limits: Limits, now: float) -> bool:
-    """Tell whether a stale response may be served while a newer one is fetched.
+    """Whether a stale response may be served while a newer one is fetched.
 
     The operator's `stale_while_revalidate` allows it (RFC 5861 §3), or the client's `max-stale`,
     which reaches as far as the longest of the operator's windows; where both speak, both must
@@ -46,7 +46,7 @@ def may_answer_stale(stored: Aging, control: CacheControl, limits: Limits, now: 
 
 
 def may_stand_in(stored: Aging, control: CacheControl, limits: Limits, now: float) -> bool:
-    """Tell whether a response may be served because the upstream failed (RFC 5861 §4).
+    """Whether a response may be served because the upstream failed (RFC 5861 §4).
 
     With `stale-if-error` of the client, however old it is otherwise, as far as the longest of the
     operator's windows. Without, the operator's `stale_if_error` allows it, but not to a client
@@ -63,19 +63,19 @@ def may_stand_in(stored: Aging, control: CacheControl, limits: Limits, now: floa
 
 
 def _is_within(stored: Aging, window: float, now: float) -> bool:
-    """Tell whether a response is fresh, or stale within a window and its own stale lifetime."""
+    """Whether a response is fresh, or stale within a window and its own stale lifetime."""
     if stored.is_fresh(now):
         return True
     return window > 0 and -stored.ttl(now) <= window and stored.left(now) > 0
 
 
 def is_failure(status_code: int) -> bool:
-    """Tell whether the upstream's answer says that it cannot answer now."""
+    """Whether the upstream's answer says that it cannot answer now."""
     return status_code == _TOO_MANY_REQUESTS or status_code >= _SERVER_ERRORS
 
 
 def freshness_lifetime(headers: Sequence[Header], limits: Limits, *, is_stream: bool) -> float:
-    """Tell for how many seconds an answer stays fresh; 0 means that it must not be stored.
+    """Return for how many seconds an answer stays fresh; 0 means that it must not be stored.
 
     Streams are exempt from the upstream's Cache-Control: frameworks set `no-cache` on all of them.
     """
@@ -88,7 +88,7 @@ def freshness_lifetime(headers: Sequence[Header], limits: Limits, *, is_stream: 
 
 
 def stale_lifetime(headers: Sequence[Header], limits: Limits, *, is_stream: bool) -> float:
-    """Tell for how many seconds more it is kept; not at all if the upstream forbids to serve it.
+    """Return for how many seconds more it is kept; not at all if the upstream forbids to serve it.
 
     That is what `must-revalidate` says (RFC 9111 §5.2.2.2).
     """
@@ -100,7 +100,7 @@ def stale_lifetime(headers: Sequence[Header], limits: Limits, *, is_stream: bool
 def limits_for(
     limits: Limits, asked_ttl: float | None, time_bound: TimeBound = TimeBound.NONE
 ) -> Limits:
-    """Give the limits of one request, which may ask for a freshness lifetime of its own.
+    """Return the limits of one request, which may ask for a freshness lifetime of its own.
 
     A time-bound answer lives no longer than `volatile_ttl`, and never stale.
     """
@@ -113,7 +113,7 @@ def limits_for(
 
 
 def bound(control: CacheControl, time_bound: TimeBound, limits: Limits, now: float) -> CacheControl:
-    """Give what a request wants of a stored answer, as narrow as its question is bound to time.
+    """Return what a request wants of a stored answer, as narrow as its question is bound to time.
 
     A time-bound question may be near one that is not, and whose answer lives longer.
     """
@@ -128,7 +128,7 @@ def bound(control: CacheControl, time_bound: TimeBound, limits: Limits, now: flo
 
 
 def ends_at(time_bound: TimeBound, asked_at: float) -> float:
-    """Tell when an answer ends, whatever its lifetime: one about a day ends with the day.
+    """Return when an answer ends, whatever its lifetime: one about a day ends with the day.
 
     That is the next quarter of an hour, since with any of them a day begins somewhere, and
     nobody knows where who asks is.

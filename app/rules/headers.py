@@ -56,7 +56,7 @@ _NO_DIRECTIVES = CacheControl()
 
 
 def value_of(headers: Iterable[Header], name: bytes) -> str | None:
-    """Give the first value of a field, or None."""
+    """Return the first value of a field, or None."""
     for key, value in headers:
         if key == name:
             return value.decode("latin-1")
@@ -78,7 +78,7 @@ def accepts_coding(headers: Iterable[Header], coding: str) -> bool:
 
 
 def credentials(headers: Iterable[Header]) -> list[Header]:
-    """Give the lines that tell who the caller is."""
+    """Return the lines that tell who the caller is."""
     return [header for header in headers if header[0] in CREDENTIALS]
 
 
@@ -96,7 +96,7 @@ def end_to_end(headers: Sequence[Header]) -> list[Header]:
 
 
 def is_ours(name: bytes) -> bool:
-    """Tell whether a request header speaks to this cache and must not travel on."""
+    """Whether a request header speaks to this cache and must not travel on."""
     return name.startswith(_OURS)
 
 

@@ -203,7 +203,7 @@ def tells_callers_apart(headers: Iterable[Header], rules: KeyRules) -> bool:
 
 
 def digest_of(document: object, purpose: bytes, secret: bytes) -> str:
-    """Give the digest of a JSON document, in lower-case hex: the same for any order of its keys.
+    """Return the digest of a JSON document, in lower-case hex: the same for any order of its keys.
 
     Digests for different purposes have nothing in common; under a `secret` they are HMACs.
     """

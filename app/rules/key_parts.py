@@ -32,7 +32,7 @@ def key_parts(request: ClientRequest, parsed: ParsedRequest, rules: KeyRules) ->
     exact = must_match(request, parsed, rules)
     identity, named_cookies, headers = _sorted_out(exact.headers)
     caller = digest_of([exact.caller, identity], b"caller", rules.secret)
-    told = exact.body.get(parsed.conversation)
+    told = exact.body.get(parsed.messages_field)
     *history, last = told if isinstance(told, list) and told else [told]
     parts = {
         "upstream": exact.upstream,
@@ -41,7 +41,7 @@ def key_parts(request: ClientRequest, parsed: ParsedRequest, rules: KeyRules) ->
         **({"namespace": exact.namespaces} if exact.namespaces else {}),
         **dict(_named("header", headers)),
         **dict(_named("cookie", named_cookies)),
-        **dict(_named("body", {n: v for n, v in exact.body.items() if n != parsed.conversation})),
+        **dict(_named("body", {n: v for n, v in exact.body.items() if n != parsed.messages_field})),
         **({"messages-before": history} if history else {}),
         "last-message": last,
     }
@@ -55,7 +55,7 @@ def key_parts(request: ClientRequest, parsed: ParsedRequest, rules: KeyRules) ->
 def _sorted_out(
     headers: Sequence[Sequence[str]],
 ) -> tuple[list[Sequence[str]], dict[str, list[str]], dict[str, list[str]]]:
-    """Tell what names the caller from cookies beside it, by name, and from other headers, by name.
+    """Return what names the caller, the cookies beside it and the other headers, by name.
 
     A cookie names the caller where nothing else does; one that balances load never.
     """

@@ -46,7 +46,7 @@ class Limits:
 
 
 def nearest_within(candidates: Iterable[Candidate], max_distance: float) -> list[Candidate]:
-    """Give the neighbours that are near enough, a few, nearest first."""
+    """Return the few candidates that are near enough, nearest first."""
     near = [
         candidate
         for candidate in candidates

@@ -58,12 +58,12 @@ class _Lists:
 
 
 def year_of(now: float) -> int:
-    """Give the year of a time; in its first two days, the one before."""
+    """Return the year of a time; in its first two days, the one before."""
     return 1970 + int((now - _CALENDAR_ERROR) // _SECONDS_PER_YEAR)
 
 
 def judge(text: str, year: int) -> TimeBound:
-    """Tell what the answer to a text is bound to that is asked in a year.
+    """Return what the answer to a text is bound to that is asked in a year.
 
     Of a long text the beginning and the end are read, where what is asked stands.
     """
@@ -127,7 +127,7 @@ def _found(
 
 
 def _stands(phrase: Phrase, tokens: Sequence[_Token], begin: int) -> bool:
-    """Tell whether a phrase stands at a place."""
+    """Whether a phrase stands at a place."""
     if begin < 0 or begin + len(phrase) > len(tokens):
         return False
     return all(
@@ -137,7 +137,7 @@ def _stands(phrase: Phrase, tokens: Sequence[_Token], begin: int) -> bool:
 
 
 def _names_a_year(tokens: Sequence[_Token], year: int) -> bool:
-    """Tell whether a number is this year, or one to come."""
+    """Whether a number is this year, or one to come."""
     for before, token, after in zip(tokens, tokens[1:], tokens[2:], strict=False):
         if token.text.isdecimal() and len(token.text) == len(str(year)):
             is_year = before.is_name or before.text in _LOADED.years

@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from app.core.errors import UpstreamInterrupted, UpstreamUnreachable
-from app.core.models import CacheKey, CacheStatus, Fullness, Head, StoredResponse, Whole
-from app.engine.flights import Flight, Flights, Reader
+from app.core.models import CacheKey, CacheStatus, Fullness, Head, SharedAnswer, StoredResponse
+from app.engine.flights import Flight, Flights, Follower
 
 HEAD = Head(200, [(b"x-a", b"1"), (b"set-cookie", b"a=1")], CacheStatus.miss("e"))
 
-ALL = Whole(b"all", Fullness.ALL)
+ALL = SharedAnswer(b"all", Fullness.ALL)
 
 
 class Script:
@@ -48,7 +48,7 @@ class Script:
 
         self.steps.put_nowait(step)
 
-    def settle(self, result: Whole | None) -> None:
+    def settle(self, result: SharedAnswer | None) -> None:
         async def step(flight: Flight) -> None:
             flight.settle(result)
 
@@ -64,7 +64,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def body(reader: Reader) -> bytes:
+async def body(reader: Follower) -> bytes:
     return b"".join([piece async for piece in reader])
 
 
@@ -298,7 +298,9 @@ async def test_a_reader_that_stalls_alone_is_waited_for(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("result", [ALL, None])
-async def test_what_an_answer_adds_up_to_is_told_before_its_end(result: Whole | None) -> None:
+async def test_what_an_answer_adds_up_to_is_told_before_its_end(
+    result: SharedAnswer | None,
+) -> None:
     script, flights = Script(), Flights(100)
     leader, follower = flights.join("key", script, "form"), flights.join("key", script)
     waiting = asyncio.create_task(follower.result())
@@ -307,7 +309,7 @@ async def test_what_an_answer_adds_up_to_is_told_before_its_end(result: Whole | 
     await settle()
     assert not waiting.done()
     script.settle(result)
-    script.settle(Whole(b"late", Fullness.ALL))
+    script.settle(SharedAnswer(b"late", Fullness.ALL))
     assert await waiting == result
     script.end()
     assert await body(leader) == b"a"
@@ -362,7 +364,9 @@ async def test_a_fetch_that_all_have_left_is_finished_where_that_is_wanted() -> 
 
 
 @pytest.mark.parametrize("result", [ALL, None])
-async def test_a_fetch_is_finished_for_the_sake_of_what_it_adds_up_to(result: Whole | None) -> None:
+async def test_a_fetch_is_finished_for_the_sake_of_what_it_adds_up_to(
+    result: SharedAnswer | None,
+) -> None:
     script, flights = Script(), Flights(100, finish=True)
     await flights.alone(script).aclose()
     script.settle(result)

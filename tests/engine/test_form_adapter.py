@@ -273,13 +273,13 @@ ERROR = b'data: {"error":{"message":"overloaded"}}\n\n'
 async def test_what_a_stream_does_not_add_up_to_is_asked_for_again_once(pieces: list[Any]) -> None:
     bench = Bench()
     response = streamed(*pieces)
-    whole = FakeResponse([json.dumps(completion("Whole")).encode()])
+    whole = FakeResponse([json.dumps(completion("SharedAnswer")).encode()])
     bench.upstream.answer = by_form(whole, response)
     leader, *followers = await follow(bench, WITH_USAGE, WHOLE, WHOLE)
     response.let(len(pieces))
     await asyncio.wait([leader])
     answers = [await follower for follower in followers]
-    assert [content(body) for _, body in answers] == ["Whole", "Whole"]
+    assert [content(body) for _, body in answers] == ["SharedAnswer", "SharedAnswer"]
     statuses = sorted(cache_status_value(head.cache_status) for head, _ in answers)
     assert statuses == ["reprise; fwd=miss", "reprise; fwd=miss; collapsed"]
     assert len(bench.upstream.requests) == 2

@@ -53,7 +53,7 @@ class ToyRequest:
     tone: str
     ask: str
     form: ToyForm
-    conversation = "tone"
+    messages_field = "tone"
     treatment = ""
     end_user: Sequence[Any] = ()
 

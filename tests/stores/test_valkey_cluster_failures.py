@@ -89,13 +89,13 @@ async def test_what_a_shard_that_is_away_has_is_purged_all_the_same(fleet: Fleet
     await store.purge()
     fleet.cluster.resume(primary)
 
-    async def is_whole() -> bool:
+    async def may_be_shared() -> bool:
         try:
             return await store.count() == Counts(0, 0)
         except (Declined, DependencyFailed):
             return False
 
-    await until(is_whole)
+    await until(may_be_shared)
     for proxy in (store, other):
         assert await proxy.get(name) is None
         assert await names(proxy) == []

@@ -103,7 +103,7 @@ class Nodes:
             node.switches.loaded, node.switches.search_seconds = True, 0.0
             node.module.asked.clear()
         async with asyncio.timeout(30):
-            while not await self.is_whole():
+            while not await self.may_be_shared():
                 await asyncio.sleep(0.05)
             for node in self.by_port.values():
                 if await node.module.primary() is None:
@@ -113,7 +113,7 @@ class Nodes:
             await node.ask("PING")
             node.module.catalog.indexes.clear()
 
-    async def is_whole(self) -> bool:
+    async def may_be_shared(self) -> bool:
         """Tell whether every shard has its two nodes, and all know it."""
         views = set()
         for node in self.by_port.values():
@@ -147,7 +147,9 @@ class Nodes:
         name = (await self.by_port[port].ask("CLUSTER", "MYID")).decode()
         slots = ("SLOTSRANGE", first, last)
         await source.ask("CLUSTER", "MIGRATESLOTS", *slots, "NODE", name)
-        while await self._is_migrating(source, self.by_port[port]) or not await self.is_whole():
+        while (
+            await self._is_migrating(source, self.by_port[port]) or not await self.may_be_shared()
+        ):
             await asyncio.sleep(0.01)
         for node in self.by_port.values():
             await node.module.catalog.look_again()

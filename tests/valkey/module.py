@@ -132,10 +132,10 @@ class SearchModule:
 
     async def _search(self, database: int, index: Index, search: Search) -> Reply:
         _check(index, search)
-        is_whole = await self._take_time(search)
-        most = index.vectors if search.knn is None or not is_whole else search.knn.most
+        may_be_shared = await self._take_time(search)
+        most = index.vectors if search.knn is None or not may_be_shared else search.knn.most
         hits = self._hits(index, search, most)
-        if not is_whole:
+        if not may_be_shared:
             if self.is_old:
                 return Simple(b"Request timed out")
             if b"ALLSHARDS" in search.options:

@@ -68,7 +68,7 @@ class CompletionBuilder:
                 known[name] = value
 
     def completion(self) -> JsonObject:
-        """Give the completion that the chunks add up to."""
+        """Return the completion that the chunks add up to."""
         choices = []
         for index, choice in sorted(self._choices.items()):
             message = _finished(self._messages[index])
@@ -138,7 +138,7 @@ def _joined_lists(known: Any, new: list[Any]) -> Any:
 
 
 def _finished(value: Any) -> Any:
-    """Give the document that has been told."""
+    """Return the document that has been told."""
     if isinstance(value, _Text):
         return "".join(value)
     if isinstance(value, _Entries):

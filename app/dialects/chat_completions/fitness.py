@@ -43,8 +43,8 @@ def why_not_stored(
     return None
 
 
-def is_whole(reason: DiscardReason | None) -> bool:
-    """Tell whether an answer that is not stored for a reason may still go to all who asked."""
+def may_be_shared(reason: DiscardReason | None) -> bool:
+    """Whether an answer that is not stored for a reason may still go to all who asked."""
     return reason in _WHOLE
 
 
@@ -85,7 +85,7 @@ def _calls_a_tool(message: Mapping[str, Any]) -> bool:
 
 
 def is_exact_only(completion: JsonObject, structure: Structure = _FREE) -> bool:
-    """Tell whether an answer may serve only the very same question: it calls a tool.
+    """Whether an answer may serve only the very same question: it calls a tool.
 
     A call that was forced says nothing but its arguments: it is a structured answer like others.
     """

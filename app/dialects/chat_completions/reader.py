@@ -93,12 +93,12 @@ def judged(
     Without `usage` it has what the upstream gives to such a request, perhaps not all that it has.
     """
     unfit = fitness.why_not_stored(completion, choices, structure)
-    is_whole = fitness.is_whole(unfit)
-    content: dict[str, Any] = completion if is_whole else {}
+    may_be_shared = fitness.may_be_shared(unfit)
+    content: dict[str, Any] = completion if may_be_shared else {}
     return Answer(
         json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(),
         entitled if completion.get("usage") is None else Fullness.ALL,
         unfit,
-        is_whole,
+        may_be_shared,
         exact_only=unfit is None and fitness.is_exact_only(completion, structure),
     )

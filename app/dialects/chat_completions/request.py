@@ -46,7 +46,7 @@ class ChatRequest:
     stream: bool
     include_usage: bool
 
-    conversation = "messages"
+    messages_field = "messages"
 
     @classmethod
     def parse(cls, body: bytes, *, needs_model: bool = True) -> "ChatRequest":
@@ -193,7 +193,7 @@ def _unknown() -> NoReturn:
 
 
 def _field(document: Mapping[str, Any], name: str, *types: type) -> Any:
-    """Give a field's value, or None where it is absent or null; any other type is unknown."""
+    """Return a field's value, or None where it is absent or null; any other type is unknown."""
     value = document.get(name)
     # type() and not isinstance(): true is an int to Python, and not to JSON.
     return value if value is None or type(value) in types else _unknown()
@@ -220,7 +220,7 @@ def _messages(messages: object) -> list[JsonObject]:
 
 
 def texts_of(content: object) -> list[str] | None:
-    """Give the texts of a message's content, part by part, or None if a part is not text."""
+    """Return the texts of a message's content, part by part, or None if a part is not text."""
     if isinstance(content, str):
         return [content]
     if not isinstance(content, list) or not content:

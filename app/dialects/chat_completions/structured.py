@@ -62,7 +62,7 @@ def _name_of(function: object) -> str | None:
 
 
 def calls_others(message: Mapping[str, Any], structure: Structure) -> bool:
-    """Tell whether a message calls anything but the function that had to be called."""
+    """Whether a message calls anything but the function that had to be called."""
     if structure.forced is None:
         return True
     calls = message.get("tool_calls") or []
@@ -82,7 +82,7 @@ def _demands(parameters: object) -> bool:
 
 
 def has_broken_calls(message: Mapping[str, Any], structure: Structure) -> bool:
-    """Tell whether a message calls a function with arguments that do not parse.
+    """Whether a message calls a function with arguments that do not parse.
 
     No arguments are fine for a function that does not demand any, and the input of a custom tool
     is any text.
@@ -100,7 +100,7 @@ def _is_broken(function: Mapping[str, Any], structure: Structure) -> bool:
 
 
 def has_broken_text(message: Mapping[str, Any], structure: Structure) -> bool:
-    """Tell whether a message that must be JSON is not."""
+    """Whether a message that must be JSON is not."""
     if not structure.is_json:
         return False
     content = message.get("content")
@@ -111,7 +111,7 @@ def has_broken_text(message: Mapping[str, Any], structure: Structure) -> bool:
 
 
 def _parses(text: str) -> bool:
-    """Tell whether a text is JSON (RFC 8259) to the letter; numbers need not be read."""
+    """Whether a text is JSON (RFC 8259) to the letter; numbers need not be read."""
     try:
         json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Where answers come from that are not stored: the upstream, once for all who want the same.
+"""What is not stored is fetched once for all who want the same, and stored; stale answers renewed.
 
 "All" are the callers of this proxy (a revalidation under way is followed) and of its fleet (who
 holds the lease of a key asks, the others wait for what is stored).
@@ -25,8 +25,8 @@ from app.rules.key_parts import key_parts, parts_text
 _MOST_LOOKS = 3
 
 
-class Origin:
-    """Fetches the answers to plans, and stores them."""
+class SharedFetch:
+    """Fetches each answer once for this proxy and its fleet, stores it, and renews stale ones."""
 
     def __init__(
         self, lookup: Lookup, serving: Serving, fetcher: Fetcher, fleet: Fleet, context: Context
@@ -155,7 +155,7 @@ class Origin:
             return decision.reason
         work = lambda: key_parts(plan.request, plan.parsed, self._keys)  # noqa: E731
         parts = await by_size(plan.size, work)
-        if not ticket.may_keep(digest):
+        if not ticket.claim(digest):
             return "superseded"
         self.lookup.store(
             replace(decision, stored=replace(decision.stored, parts=parts_text(parts)))

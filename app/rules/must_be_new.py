@@ -68,7 +68,7 @@ def _masked(sentence: list[str]) -> list[str]:
 
 def _wishes(sentence: list[str], first: int, *, is_wanted: bool) -> bool:
     """Whether a sentence that is no question wishes for something new."""
-    if is_wanted and _gives(sentence, first):
+    if is_wanted and _gives(sentence, first, "things"):
         return True
     comes_late = bool(_length("preambles", sentence, first))
     may_begin = True
@@ -80,18 +80,18 @@ def _wishes(sentence: list[str], first: int, *, is_wanted: bool) -> bool:
             if _length("deeds", sentence, start):
                 return True
             length = _length("verbs", sentence, start)
-            if length and _gives(sentence, start + length):
+            if length and _gives(sentence, start + length, "things", "others"):
                 return True
         may_begin = sentence[index] == _COMMA or bool(_length("joints", sentence, index))
     return False
 
 
-def _gives(sentence: list[str], start: int) -> bool:
+def _gives(sentence: list[str], start: int, *sections: str) -> bool:
     """Whether what is wished for is new, and no work on it or word about it."""
     for index in range(start, min(start + _REACH, len(sentence))):
         if _length("objects", sentence, index):
             return False
-        if _length("things", sentence, index):
+        if any(_length(section, sentence, index) for section in sections):
             return True
     return False
 
@@ -142,4 +142,6 @@ def _load() -> _Lists:
 
 
 _LOADED = _load()
-_TELLING = frozenset(word for name in ("deeds", "questions", "things") for word in _LOADED[name])
+_TELLING = frozenset(
+    word for name in ("deeds", "others", "questions", "things") for word in _LOADED[name]
+)

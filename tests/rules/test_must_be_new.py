@@ -52,6 +52,9 @@ Generate an API key
 I'm bored, tell me another joke.
 Ok. Now tell me a different joke
 Coin flip, please
+How about a coin flip?
+flip that coin please, i choose heads
+Can I get another joke?
 Random number
 Next joke
 Let's play rock paper scissors
@@ -124,6 +127,10 @@ I need to reset my password
 Can you explain random walks?
 How do I shuffle a list and pick a random element?
 Is there another way to sort a list?
+I need help to recover my password
+I want to reset the PIN code of my profile
+I need to enter another shipping address
+Can the PS4 use two or more controllers?
 Give me tips for a strong password
 List the advantages of UUIDs
 Create a login page with a password field

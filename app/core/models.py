@@ -86,9 +86,9 @@ class Fullness(IntEnum):
 
 
 class Aging:
-    """What is stored at a time, in seconds since 1970, and stays fresh for some seconds.
+    """What was stored at a time (seconds since 1970) and stays fresh for some seconds.
 
-    It is kept for `stale_lifetime` seconds more: stale, it may still serve now and then.
+    It is kept for `stale_lifetime` seconds more, in which it may still be served stale.
     """
 
     __slots__ = ()
@@ -126,7 +126,7 @@ class StoredResponse(Aging):
     `completion` is the chat completion as UTF-8 JSON, without `id`, `object` and `created`.
     `epoch` is the store's when the upstream was asked; empty: the present one. `parts` says what
     the partition is made of, as `key_parts.py` writes it; empty where that is not known. `tagging`
-    are what an operator may purge it by. What is disputed answers only the very same question.
+    is what an operator may purge it by. What is disputed answers only the very same question.
     `fullness` is what it has for those who are entitled to `usage`. `allow_origin` is the value of
     the answer's Access-Control-Allow-Origin, empty if it had none.
     """
@@ -181,7 +181,7 @@ class StoredEmbedding(Aging):
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingModel:
-    """What makes the embeddings of texts; those of another one are not compared with its own."""
+    """A model that embeds texts; embeddings of different models are never compared."""
 
     name: str
     dimensions: int
@@ -197,7 +197,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class StoredText:
-    """A stored question that may be the one asked; `distance` is cosine."""
+    """A stored question that may be the one asked; `distance` is cosine: 0 = same."""
 
     text: str = field(repr=False)
     distance: float
@@ -368,7 +368,7 @@ class Guard(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is thought of a candidate: who refuses it, and how likely its answer serves, 0 to 1."""
+    """The verdict on a candidate: who refuses it, and the probability, 0 to 1, that it serves."""
 
     candidate: Candidate
     refused_by: Guard | Literal["verifier"] | None = None

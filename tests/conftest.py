@@ -33,7 +33,13 @@ MARKERS = {
     "inference/test_verifier": {"model"},
     "server/": {"process"},
     "server/test_workers": {"valkey"},
-    "stores/test_valkey": {"valkey"},
+    "stores/test_valkey.py": {"valkey"},
+    "stores/test_valkey_client": {"valkey"},
+    "stores/test_valkey_cluster": {"valkey"},
+    "stores/test_valkey_failures": {"valkey"},
+    "stores/test_valkey_generations": {"valkey"},
+    "stores/test_valkey_lease": {"valkey"},
+    "stores/test_valkey_rights": {"valkey"},
     "stores/test_versions": {"valkey"},
     "test_cli": {"model", "process"},
     "tools/test_client": {"process"},
@@ -51,7 +57,8 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
         place = item.path.relative_to(TESTS).as_posix()
         needs = {need for at, needs in MARKERS.items() if place.startswith(at) for need in needs}
         values = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        if any(isinstance(value, str) and STORE.fullmatch(value) for value in values):
+        is_of_stores = place.startswith(("behaviour/", "stores/"))
+        if is_of_stores and any(isinstance(v, str) and STORE.fullmatch(v) for v in values):
             needs.add("valkey")
         for need in sorted(needs):
             item.add_marker(need)

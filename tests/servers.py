@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.metrics import Metrics
-from app.core.models import Header
+from app.core.models import ClientRequest, Header
 from app.main import adapters_for, create_app
 from app.server.uvicorn_server import Server, listen, url_of
 from app.settings import FixedSettings
@@ -124,6 +124,13 @@ async def echo(exchange: Exchange) -> None:
     await exchange.read()
     question = exchange.document["messages"][-1]["content"]
     await exchange.answer(completion(f"Answer to {question}"))
+
+
+def asked_by(exchange: Exchange) -> ClientRequest:
+    """Give what an exchange that was read has asked, as fakes take it."""
+    return ClientRequest(
+        exchange.method, exchange.path, exchange.query, exchange.headers, exchange.body
+    )
 
 
 class UpstreamApp:

@@ -5,10 +5,15 @@ Whatever a client sends, what a connection holds of it is bounded before anybody
 
 import asyncio
 import re
-from typing import NoReturn
+import select
+from typing import Any, NoReturn
 
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from app.api.responses import rendered
 from app.core.errors import HeadTooLarge, InvalidRequest, Refusal
@@ -21,7 +26,10 @@ _MOST_FIELDS = 1000  # each of which takes more memory than its bytes
 _EARNED = 1 + 16  # by each byte of a body: itself, and chunk sizes and extensions
 _CUTS, _COARSE = 100, 4096  # a body full of empty lines is not cut at each
 _TOO_LARGE = "The request's head, trailers or chunk extensions are too large."
-_OFFER = re.compile(rb"(?i)\r\nupgrade[ \t]*:(?![^\r\n]*websocket)[^\r\n]*")
+_OFFER = re.compile(rb"(?i)\r\nupgrade[ \t]*:[^\r\n]*")
+_OFFER_BUT_WEBSOCKET = re.compile(rb"(?i)\r\nupgrade[ \t]*:(?![^\r\n]*websocket)[^\r\n]*")
+_PROBE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_PROBE_SECONDS = 0.5  # most answers have begun by then
 
 
 class _Flow(FlowControl):
@@ -45,7 +53,14 @@ class HttpProtocol(HttpToolsProtocol):
 
     Java's client sends `Upgrade: h2c` with everything. A server may ignore that (RFC 9110 §7.8),
     but httptools takes all that follows the head for the other protocol. So the offer is taken
-    out of the head before it is parsed. WebSockets stay: the application refuses them.
+    out of the head before it is parsed. WebSockets stay where they are possible, in a GET (RFC 6455
+    §4.1): the application refuses them.
+
+    A client may close its side once it has asked (RFC 9112 §9.6). It gets its answer; one that has
+    left altogether looks the same, until something is written to it. An interim response, which
+    every client of HTTP/1.1 ignores (RFC 9110 §15.2), tells.
+
+    Clients of HTTP/1.0 know no chunks: the end of the connection is the end of the body.
 
     At the end, a connection that waits for a request is not closed at once: one may be on its way,
     and a client that cannot know whether it was acted on may not send it again. It is answered, and
@@ -62,10 +77,33 @@ class HttpProtocol(HttpToolsProtocol):
     _refusal: Refusal | None = None
     _is_refused = False
     _is_ending = False
+    _is_half_closed = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = _Flow(transport)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Return whether to leave our side open: there is a whole request without an answer."""
+        if self.scheme == "https" or self._is_idle() or not self._may_be_answered():
+            return False
+        self._is_half_closed = True
+        self.loop.call_later(_PROBE_SECONDS, self._probe, self.cycle, _PROBE)
+        return True
+
+    def _may_be_answered(self) -> bool:
+        return not self.cycle.more_body and not self.cycle.response_started
+
+    def _probe(self, cycle: RequestResponseCycle, interim: bytes = b"") -> None:
+        """Find out whether there is still somebody who waits for an answer."""
+        if cycle.response_started or cycle.disconnected or self.transport.is_closing():
+            return
+        if _has_hung_up(self.transport):
+            self.transport.abort()
+            return
+        if cycle.scope["http_version"] == "1.1":
+            self.transport.write(interim)
+        self.loop.call_later(_PROBE_SECONDS, self._probe, cycle)
 
     def data_received(self, data: bytes) -> None:
         if not self._is_refused:
@@ -81,7 +119,7 @@ class HttpProtocol(HttpToolsProtocol):
                     break
                 begin = at + _empty_lines(data, at) if data[at] in b"\r\n" else at
                 end = _end_of_head(data, begin)
-                piece = _OFFER.sub(b"", data[begin:end])
+                piece = _without_offer(data[begin:end])
             else:
                 end = self._end_in_body(data, at)
                 piece = data[at:end]
@@ -133,12 +171,14 @@ class HttpProtocol(HttpToolsProtocol):
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
-        headers.append((name, value))
+        headers.append((name, value.rstrip(b" \t")))  # RFC 9112 §5
 
     def on_headers_complete(self) -> None:
         if self._allowance < 0:
             self._fail()
         super().on_headers_complete()
+        if self.scope["http_version"] == "1.0":
+            self.cycle.send = _Unchunked(self.cycle)  # type: ignore[method-assign]
         self._is_in_head = False
         self._body_left = int(dict(self.headers).get(b"content-length", 0))
         self.headers = []  # of the trailers, for nobody
@@ -171,6 +211,8 @@ class HttpProtocol(HttpToolsProtocol):
             self._linger()
         if self._unparsed and not self.transport.is_closing():
             self._parse()
+        if self._is_half_closed and self._is_idle():
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(self._refusal or InvalidRequest(msg))
@@ -219,6 +261,40 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
+
+
+class _Unchunked:
+    """Sends the answers of a cycle without chunks, whether their length is known or not."""
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._send = cycle.send
+        self._has_length = False
+
+    async def __call__(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            names = {name.lower() for name, _ in message.get("headers", ())}
+            self._has_length = b"content-length" in names
+            if not self._has_length:
+                self._cycle.chunked_encoding = False
+        elif not self._has_length:
+            self._cycle.expected_content_length = len(message.get("body", b""))
+        await self._send(message)
+
+
+def _has_hung_up(transport: asyncio.Transport) -> bool:
+    """Whether a connection was reset; nobody reads from it any more, and so the loop is silent."""
+    sock = transport.get_extra_info("socket")
+    if not sock:
+        return False
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLHUP | select.POLLERR)
+    return bool(poll.poll(0))
+
+
+def _without_offer(head: bytes) -> bytes:
+    offer = _OFFER_BUT_WEBSOCKET if head.startswith(b"GET ") else _OFFER
+    return offer.sub(b"", head)
 
 
 def _empty_lines(data: bytes, at: int) -> int:

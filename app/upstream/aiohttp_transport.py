@@ -6,6 +6,7 @@ that closes early a timeout.)
 """
 
 import asyncio
+import re
 import select
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Callable
@@ -24,6 +25,7 @@ _KEEP_ALIVE_SECONDS = 15.0
 _LONGEST_HEADER = 65_536
 _PIECE = 65_536
 _LOWEST_STATUS, _HIGHEST_STATUS = 200, 599  # of final answers (RFC 9110 §15)
+_NOT_IN_VALUES = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110 §5.5
 _ADDED_BY_AIOHTTP = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
@@ -59,6 +61,9 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         if not _LOWEST_STATUS <= response.status <= _HIGHEST_STATUS:
             response.close()
             raise httpx.RemoteProtocolError("not an HTTP status")
+        if any(_NOT_IN_VALUES.search(value) for _, value in response.raw_headers):
+            response.close()
+            raise httpx.RemoteProtocolError("not an HTTP header")
         return httpx.Response(
             response.status, headers=response.raw_headers, stream=_Body(response), request=request
         )

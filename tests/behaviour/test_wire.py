@@ -3,11 +3,12 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.servers import Setup
+from tests.servers import Exchange, Setup, echo
 
 BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "valkey what"}]}).encode()
 OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAE\r\n"
@@ -74,6 +75,9 @@ def split(data: bytes, size: int) -> list[bytes]:
         [CHUNKED],
         split(CHUNKED, 50),
         [request(b"upgrade:HTTP/2.0\r\nconnection:upgrade\r\n")],
+        [request(b"Connection: Upgrade\r\nUpgrade: h2c, websocket\r\n")],
+        [b"\r\n\r\n" + request(b"Connection: Upgrade\r\nUpgrade: h2c\r\nUpgrade: websocket\r\n")],
+        [request().replace(b"%d\r\n\r\n" % len(BODY), b"%d \t\r\n\r\n" % len(BODY))],
     ],
 )
 async def test_an_offer_of_another_protocol_is_ignored(
@@ -124,6 +128,107 @@ async def test_what_is_no_request_is_refused_at_once(
     assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 400")
     writer.close()
     await writer.wait_closed()
+
+
+async def until_closed(host: str, port: int, data: bytes, *, half_close: bool = False) -> bytes:
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(data)
+    if half_close:
+        writer.write_eof()
+    told = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    await writer.wait_closed()
+    return told
+
+
+CHUNKS: list[dict[str, Any]] = [
+    {"model": "m", "choices": [{"index": 0, "delta": {"content": "Hi"}}]},
+    {"model": "m", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+]
+STREAMED = BODY[:-1] + b', "stream": true}'
+
+
+async def stream(exchange: Exchange) -> None:
+    await exchange.read()
+    await exchange.stream(*CHUNKS)
+
+
+async def test_a_client_of_http_1_0_gets_a_stream_without_chunks(
+    setup: tuple[Setup, str, int],
+) -> None:
+    proxy, host, port = setup
+    proxy.upstream.handler = stream
+    bodies = []
+    for _ in range(2):
+        told = await until_closed(host, port, request(body=STREAMED).replace(b"/1.1", b"/1.0"))
+        head, _, body = told.partition(b"\r\n\r\n")
+        assert b"transfer-encoding" not in head
+        assert body.startswith(b"data: {")
+        assert body.endswith(b"data: [DONE]\n\n")
+        bodies.append(body)
+    assert bodies[0].count(b"\n\n") == 3
+    proxy.upstream.handler = echo
+    plain = request(body=BODY.replace(b"what", b"why")).replace(b"/1.1", b"/1.0")
+    assert b"\r\ncontent-length: " in await until_closed(host, port, plain)
+
+
+@pytest.mark.parametrize("body", [BODY, STREAMED])
+async def test_a_client_that_has_closed_its_side_gets_its_answer(
+    setup: tuple[Setup, str, int], body: bytes
+) -> None:
+    proxy, host, port = setup
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(exchange: Exchange) -> None:
+        asked.set()
+        await may_answer.wait()
+        await (stream(exchange) if body is STREAMED else echo(exchange))
+
+    proxy.upstream.handler = slow
+    talk = asyncio.create_task(until_closed(host, port, request(body=body), half_close=True))
+    await asked.wait()
+    may_answer.set()
+    told = await talk
+    assert told.startswith(b"HTTP/1.1 200")
+    assert (b"[DONE]" if body is STREAMED else b"Answer to valkey what") in told
+    again = await until_closed(host, port, request(body=body), half_close=True)
+    assert b"x-cache: HIT" in again
+
+
+async def test_a_client_that_has_left_altogether_is_told_from_one_that_has_closed_its_side(
+    setup: tuple[Setup, str, int],
+) -> None:
+    proxy, host, port = setup
+    asked, released = asyncio.Event(), asyncio.Event()
+
+    async def never(exchange: Exchange) -> None:
+        await exchange.read()
+        asked.set()
+        await exchange.disconnected()
+        released.set()
+
+    proxy.upstream.handler = never
+    _, writer = await asyncio.open_connection(host, port)
+    writer.write(request())
+    await asked.wait()
+    writer.close()
+    await asyncio.wait_for(released.wait(), 10)
+
+
+@pytest.mark.parametrize("control", [b"\x00", b"\x01", b"\x0b", b"\x1f", b"\x7f"])
+async def test_a_control_byte_in_an_upstreams_header_is_a_bad_answer(control: bytes) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nX-A: a%sb\r\nContent-Length: 0\r\n\r\n" % control)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as upstream:
+        at = upstream.sockets[0].getsockname()[1]
+        async with Setup().run_before(f"http://127.0.0.1:{at}/v1") as url:
+            parts = urlsplit(url)
+            (told,) = await talk(parts.hostname or "", parts.port or 0, [request()], 1)
+    assert told.startswith(b"HTTP/1.1 502")
 
 
 async def test_a_websocket_is_refused_in_openais_shape(setup: tuple[Setup, str, int]) -> None:

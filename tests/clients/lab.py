@@ -115,8 +115,8 @@ class Bench:
         )
         if told["bypass"]:
             return f"bypass, {told['bypass']}"
-        others = [near for near in told["nearest"] if near["refused_by"]]
-        if others:
+        own = told["key"]["id"]  # stored meanwhile
+        if others := [near for near in told["nearest"] if near["id"] != own]:
             return f"{others[0]['refused_by']}, {others[0]['distance']} apart"
         return "differs in " + ", ".join((told["elsewhere"] or {}).get("differs", ["what?"]))
 

@@ -47,15 +47,13 @@ async def tools(question: str) -> str:
     return str(await agent.run(question))
 
 
-async def cancel(question: str) -> str:
-    chunks = await llm.astream_chat(asked(question))
-    async for chunk in chunks:
+def cancel(question: str) -> str:
+    chunks = llm.stream_chat(asked(question))
+    for chunk in chunks:
         if chunk.delta:
-            await chunks.aclose()
-            delta = chunk.delta
-            del chunk, chunks
+            chunks.close()
             gc.collect()  # it leaves its connection to the collector
-            return delta
+            return chunk.delta
     return ""
 
 

@@ -115,6 +115,8 @@ class Bench:
         )
         if told["bypass"]:
             return f"bypass, {told['bypass']}"
+        if told["unavailable"]:
+            return ", ".join(told["unavailable"])
         own = told["key"]["id"]  # stored meanwhile
         if others := [near for near in told["nearest"] if near["id"] != own]:
             return f"{others[0]['refused_by']}, {others[0]['distance']} apart"

@@ -99,6 +99,9 @@ async def proxy(upstream_url: str, folder: Path, log: list[str]) -> AsyncIterato
         "REPRISE_UPSTREAM_URL": upstream_url,
         "REPRISE_ADMIN_TOKEN": ADMIN_TOKEN,
         "REPRISE_MAX_ERROR_RATE": "0.05",
+        # What is judged here is meaning, not the pace of a busy machine.
+        "REPRISE_STORE_TIMEOUT": "30",
+        "REPRISE_VERIFIER_TIMEOUT": "30",
     }
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "app", "serve", "--port", "0"),

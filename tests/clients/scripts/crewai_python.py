@@ -13,10 +13,10 @@ class Weather(BaseModel):
     degrees: int
 
 
-def crew(question: str, **fields) -> Crew:
+def crew(question: str, *, stream: bool = False, **fields) -> Crew:
     agent = Agent(role="Guide", goal="Answer", backstory="Brief.", llm=model, max_iter=3, **fields)
     task = Task(description=question, expected_output="An answer.", agent=agent)
-    return Crew(agents=[agent], tasks=[task])
+    return Crew(agents=[agent], tasks=[task], stream=stream)
 
 
 def chat(question: str) -> str:
@@ -24,7 +24,7 @@ def chat(question: str) -> str:
 
 
 def stream(question: str) -> dict:
-    streamed = Crew(**{**dict(crew(question)), "stream": True}).kickoff()
+    streamed = crew(question, stream=True).kickoff()
     pieces = [chunk.content for chunk in streamed if chunk.content]
     return {"text": "".join(pieces), "pieces": len(pieces)}
 

@@ -6,10 +6,13 @@ that closes early a timeout.)
 """
 
 import asyncio
+import functools
+import os
 import re
 import select
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from typing import Any
 from weakref import WeakSet
 
@@ -145,6 +148,8 @@ async def _watched(
 ) -> AsyncIterator[bytes]:
     async for piece in pieces:
         on_piece()
+        # To write is to fail where the server has answered and closed: let what has come be read.
+        await asyncio.sleep(0)
         yield piece
     on_piece()
 
@@ -163,6 +168,7 @@ class _Connector(aiohttp.TCPConnector):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._used: WeakSet[ResponseHandler] = WeakSet()
+        self._factory = functools.partial(_LastWords, loop=self._loop)
 
     async def connect(
         self,
@@ -183,6 +189,29 @@ class _Connector(aiohttp.TCPConnector):
         if protocol is not None:
             self._used.add(protocol)
         return connection
+
+
+class _LastWords(ResponseHandler):
+    """Reads what has come on a connection that is lost while a request is still being written.
+
+    A server that refuses a body answers and closes, and the loop fails to write before it reads
+    (RFC 9112 §9.6): the answer waits in the kernel.
+    """
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if isinstance(exc, OSError) and self.transport is not None:
+            for data in _unread(self.transport):
+                self.data_received(data)
+        super().connection_lost(exc)
+
+
+def _unread(transport: asyncio.BaseTransport) -> Iterator[bytes]:
+    sock = transport.get_extra_info("socket")
+    if not sock or transport.get_extra_info("ssl_object") is not None:
+        return
+    with suppress(OSError):
+        while data := os.read(sock.fileno(), _PIECE):
+            yield data
 
 
 def _has_spoken(protocol: ResponseHandler) -> bool:

@@ -168,7 +168,7 @@ class _Connector(aiohttp.TCPConnector):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._used: WeakSet[ResponseHandler] = WeakSet()
-        self._factory = functools.partial(_LastWords, loop=self._loop)
+        self._factory = functools.partial(_new_handler, self._loop)
 
     async def connect(
         self,
@@ -203,6 +203,10 @@ class _LastWords(ResponseHandler):
             for data in _unread(self.transport):
                 self.data_received(data)
         super().connection_lost(exc)
+
+
+def _new_handler(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
+    return _LastWords(loop)
 
 
 def _unread(transport: asyncio.BaseTransport) -> Iterator[bytes]:

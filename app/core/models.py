@@ -325,7 +325,8 @@ class Replay:
     def named(self, request_id: str) -> "Replay":
         """Return the same with an `x-request-id`, by which SDKs tell requests apart."""
         headers = [*self.head.headers, (b"x-request-id", request_id.encode())]
-        return replace(self, head=replace(self.head, headers=headers))
+        head = self.head
+        return Replay(Head(head.status_code, headers, head.cache_status), self.body)
 
     def readable_by(self, allow_origin: str) -> "Replay":
         """Return the same with an Access-Control-Allow-Origin of this value."""

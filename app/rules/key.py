@@ -170,7 +170,10 @@ def _significant(headers: Iterable[Header], rules: KeyRules) -> list[list[str]]:
 
 def _told_cookies(headers: Sequence[Header], rules: KeyRules) -> list[bytes]:
     """List the cookies that tell callers apart."""
-    whole = cookies.split(value for name, value in headers if name == _COOKIE)
+    values = [value for name, value in headers if name == _COOKIE]
+    if not values:
+        return []
+    whole = cookies.split(values)
     if _COOKIE in rules.key_headers:
         return whole
     named = [cookie for cookie in whole if cookies.name_of(cookie) in rules.key_cookies]

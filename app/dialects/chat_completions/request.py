@@ -36,11 +36,17 @@ class Form(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A view of the body of a chat completion request; `document` is the whole of it."""
+    """A view of the body of a chat completion request; `document` is the whole of it.
+
+    `turn` is the place of the last message that is no reminder of the system or the developer;
+    `texts` are its texts if it is the user's, or None, and then all must match exactly.
+    """
 
     document: Mapping[str, Any] = field(repr=False)
     model: str
     messages: list[JsonObject] = field(repr=False)
+    turn: int
+    texts: Sequence[str] | None = field(repr=False)
     choices: int
     temperature: float | None
     stream: bool
@@ -58,10 +64,15 @@ class ChatRequest:
         if not isinstance(document, dict):
             raise NotUnderstood("unknown-body")
         options = _field(document, "stream_options", dict) or {}
+        messages = _messages(document.get("messages"))
+        turn = _turn(messages)
+        is_user = messages[turn]["role"] == "user"
         return cls(
             document=document,
             model=_model(document, needs_model=needs_model),
-            messages=_messages(document.get("messages")),
+            messages=messages,
+            turn=turn,
+            texts=texts_of(messages[turn].get("content")) if is_user else None,
             choices=1 if (n := _field(document, "n", int)) is None else n,
             temperature=_field(document, "temperature", int, float),
             stream=_field(document, "stream", bool) or False,
@@ -74,27 +85,12 @@ class ChatRequest:
         return Form(self.stream, self.stream and self.include_usage)
 
     @property
-    def texts(self) -> Sequence[str] | None:
-        """The texts of the last user turn; None where all must match.
-
-        Nothing follows it but reminders of the system or the developer.
-        """
-        turn = self.messages[self._turn]
-        return texts_of(turn.get("content")) if turn["role"] == "user" else None
-
-    @property
-    def _turn(self) -> int:
-        """Where the last message stands that is no reminder; of reminders alone the first."""
-        places = range(len(self.messages) - 1, 0, -1)
-        return next((i for i in places if self.messages[i]["role"] not in _REMINDERS), 0)
-
-    @property
     def must_match(self) -> Mapping[str, Any]:
         """The body without neutral fields and without the texts."""
         told = {n: v for n, v in self.document.items() if n not in NEUTRAL_FIELDS}
         messages = same_messages(self.messages)
         if self.texts is not None:
-            turn = messages[self._turn]
+            turn = messages[self.turn]
             turn["content"] = _without_texts(turn["content"])
         return {**same_fields(told), "messages": messages}
 
@@ -202,6 +198,12 @@ def _field(document: Mapping[str, Any], name: str, *types: type) -> Any:
 def _model(document: Mapping[str, Any], *, needs_model: bool) -> str:
     model = _field(document, "model", str)
     return "" if model is None and not needs_model else model or _unknown()
+
+
+def _turn(messages: Sequence[JsonObject]) -> int:
+    """Return where the last message stands that is no reminder; of reminders alone the first."""
+    places = range(len(messages) - 1, 0, -1)
+    return next((place for place in places if messages[place]["role"] not in _REMINDERS), 0)
 
 
 def _messages(messages: object) -> list[JsonObject]:

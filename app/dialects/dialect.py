@@ -1,8 +1,8 @@
 """What a dialect is: all that the cache must know of one API, and the only place that knows it.
 
 A dialect parses a request, reads the answer to it as its bytes pass by, and renders a stored answer
-in whatever form a request asks for. It does no I/O and knows no clock. `tests/engine/toy_dialect.py`
-is a whole one, to start from.
+in whatever form a request asks for. It does no I/O and knows no clock. A whole one to start from is
+`tests/engine/toy_dialect.py`.
 """
 
 from collections.abc import Mapping, Sequence

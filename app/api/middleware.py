@@ -41,9 +41,9 @@ _access = logging.getLogger("reprise.access")
 
 
 class ExchangeMiddleware:
-    """Sees every exchange to its end: errors become answers, what became of it is noted.
+    """Follows every exchange to its end: turns errors into answers, counts and logs the outcome.
 
-    Counted and logged is what the API is asked: the outcome, never what was in it.
+    Only requests to the API are counted and logged, and never their content.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:

@@ -20,8 +20,9 @@ def features(logit: float, distance: float) -> tuple[float, ...]:
 class Calibration:
     """What was measured, with the embedder that ships, on pairs that the verifier had not seen.
 
-    `weights` are those of a logistic regression on the features. `thresholds` are pairs of a share
-    and the least probability that keeps the hits that are wrong below it, shares rising.
+    `weights` are those of a logistic regression on the features. `thresholds` are pairs of a
+    share and a probability, shares rising: who serves only from that probability on keeps the share
+    of wrong hits below the first.
     `max_distance` is how far apart two questions may be to be worth asking about.
     """
 

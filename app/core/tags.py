@@ -54,7 +54,11 @@ def tagging_of(headers: Iterable[tuple[bytes, bytes]]) -> Tagging | None:
 
 
 def checked_labels(namespace: str, tags: Iterable[str]) -> Tagging | None:
-    """Make labels; None if there are more or longer ones than we keep, or no tags among them."""
+    """Return a namespace and tags as one value; None if they could not be kept.
+
+    That is, if there are too many tags, if one of all is empty or too long, or if one would not be
+    read back as itself, since it has a comma, say.
+    """
     unique = frozenset(tags)
     if len(unique) > MOST_TAGS or not all(is_label(tag) for tag in unique):
         return None

@@ -13,7 +13,7 @@ class PendingAnswer(Protocol):
         """Wait for the head."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """Return the body's pieces as they arrive; ends early by raising UpstreamInterrupted."""
+        """Yield the body's pieces as they arrive. Raises UpstreamInterrupted if it is cut short."""
 
     async def aclose(self) -> None:
         """Release the source; idempotent."""

@@ -43,9 +43,10 @@ class Revalidations:
         self._resting: Recent[Hashable, float] = Recent(_MOST_RESTING)  # and until when
 
     def begin(self, name: Hashable, form: Hashable, fill: Fill, is_renewed: IsRenewed) -> None:
-        """Begin to fetch, and return at once, unless that is under way or has just failed.
+        """Start a fetch in the background, and return at once.
 
-        `is_renewed` tells when that is over whether something newer is stored.
+        Nothing happens if one of this name is under way or has just failed, or if too many are
+        under way. When the fetch has ended, `is_renewed` says whether something newer is stored.
         """
         if name in self._under_way or len(self._under_way) >= _MOST:
             return

@@ -21,7 +21,7 @@ _TEXT = 0  # stands where the last user turn's text was: no text, and no valid c
 
 
 class Form(NamedTuple):
-    """In what form an answer is asked for: whole or streamed, and then with its usage or not."""
+    """The form in which an answer is asked for: whole, streamed, or streamed with its usage."""
 
     stream: bool
     include_usage: bool

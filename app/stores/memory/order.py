@@ -39,7 +39,7 @@ class Order:
         self._alive = 0
 
     def after(self, place: int, limit: int) -> list[tuple[int, str]]:
-        """Return up to `limit` places and keys that follow a place; 0 is before the first."""
+        """Return up to `limit` pairs (place, key) whose place is greater; 0 begins at the first."""
         found: list[tuple[int, str]] = []
         for index in range(bisect_right(self._places, place), len(self._places)):
             if (key := self._keys[index]) is not None:

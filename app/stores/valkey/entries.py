@@ -206,7 +206,7 @@ class Reader:
         return self._valid(lambda: embedding_of(digest, fields_of(_bytes(value))))
 
     def is_alive(self, values: Reply) -> bool:
-        """Whether the reply to `read_life` is of a response that is alive."""
+        """Whether the reply to `read_life` is of a response that may serve, and is not purged."""
         return not isinstance(values, Exception) and self._lives(_fields(_LIFE, values))
 
     def _lives(self, fields: Mapping[str, bytes]) -> bool:

@@ -150,7 +150,7 @@ class Generations:
         self.token = self.epoch = reply.decode()
 
     async def aclose(self) -> None:
-        """Stop mending."""
+        """Cancel the task in the background that mends the generations."""
         if self._mending is not None:
             self._mending.cancel()
             with suppress(asyncio.CancelledError, Exception):

@@ -39,7 +39,7 @@ class Server(Protocol):
         """Whether a write can be lost with the server that took it, others going on."""
 
     async def call(self, *commands: Command) -> list[Reply]:
-        """Send commands in one pipeline and return their replies; a rejected one has its error there.
+        """Send commands in one pipeline; return the replies, errors in place of rejected ones.
 
         Raises Overloaded, TimeoutError, and what else keeps all of them from being answered.
         """
@@ -75,7 +75,7 @@ class Connections:
         self._is_closed = False
 
     async def call(self, *commands: Command) -> list[Reply]:
-        """Send commands in one pipeline and return their replies; a rejected one has its error there.
+        """Send commands in one pipeline; return the replies, errors in place of rejected ones.
 
         Raises Overloaded if too many are waiting, TimeoutError, and what the client library
         raises when the server cannot be reached, denies the login, is loading or breaks protocol.

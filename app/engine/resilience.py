@@ -1,7 +1,7 @@
-"""The parts of the cache, called so that they can only help.
+"""The cache's dependencies, called so that they can only help: store, embedder and verifier.
 
-A part may raise, hang or answer nonsense. Each call is bounded in time, checked and counted, and
-a part that keeps failing is left alone for a while. All of it comes out as DependencyUnavailable.
+One may raise, hang or answer nonsense. Each call is bounded in time, checked and counted, and the
+circuit breaker of one that keeps failing opens. All of it comes out as DependencyUnavailable.
 """
 
 import asyncio
@@ -37,9 +37,9 @@ class Observer(Protocol):
 
 @dataclass(slots=True)
 class Budget:
-    """The time that a part may still cost one request, in seconds.
+    """The time that a dependency may still cost one request, in seconds.
 
-    With `is_last`, when nothing else can answer, it is called even while it is being left alone.
+    With `is_last`, when nothing else can answer, it is called though the circuit breaker is open.
     """
 
     seconds: float
@@ -64,7 +64,7 @@ class Dependency:
     async def call(
         self, work: Callable[[], Awaitable[T]], budget: Budget, duration: Observer | None = None
     ) -> T:
-        """Do some work of the part, charge it to the budget and note its duration.
+        """Do some work of the dependency, charge it to the budget and note its duration.
 
         Raises DependencyUnavailable, and nothing else.
         """
@@ -94,7 +94,9 @@ class Dependency:
         told = str(error) if isinstance(error, DependencyFailed) else type(error).__name__
         _logger.warning("the %s failed: %s", self._name, told)
         if self._breaker.failed(self._clock()):
-            _logger.error("the %s keeps failing and is left alone for a while", self._name)
+            _logger.error(
+                "the %s keeps failing: requests go without it until it answers again", self._name
+            )
 
 
 class ResilientEmbedder:

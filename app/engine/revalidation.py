@@ -1,8 +1,8 @@
 """Newer answers fetched behind stale ones that have been served (RFC 5861 §3).
 
 For each thing one at a time, for all together no more than a few dozen. After a failure, or where
-nothing newer is stored in the end, that thing is left alone for a while, so that the upstream is
-not asked by everyone who is served.
+nothing newer is stored in the end, that one is not fetched again for a while: the upstream is not
+asked by everyone who is served.
 """
 
 import asyncio

@@ -157,13 +157,14 @@ class Explainer:
             # What is near is of interest also where an exact match answers, or nothing may.
             anew = replace(self._lookup.nothing(), embedding=found.embedding)
             around = await self._lookup.search(plan, await self._lookup.exact(plan, anew))
-        work = lambda: key_parts(plan.request, plan.parsed, self._keys)  # noqa: E731
         told = Explanation(
             None if isinstance(decision, Refuse) else decision.status,
             self._clock(),
             key=plan.key,
             exact_only=around.embedding is None and around.failure is None,
-            parts=await by_size(plan.size, work),
+            parts=await by_size(
+                plan.size, lambda: key_parts(plan.request, plan.parsed, self._keys)
+            ),
             failures={look.failure for look in (found, around) if look.failure},
         )
         if (stored := around.exact or found.exact) is not None:

@@ -153,8 +153,7 @@ class SharedFetch:
         decision = decisions.after_upstream(plan, found, recorded, epoch, self._clock())
         if isinstance(decision, Discard):
             return decision.reason
-        work = lambda: key_parts(plan.request, plan.parsed, self._keys)  # noqa: E731
-        parts = await by_size(plan.size, work)
+        parts = await by_size(plan.size, lambda: key_parts(plan.request, plan.parsed, self._keys))
         if not ticket.claim(digest):
             return "superseded"
         self.lookup.store(

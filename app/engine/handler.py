@@ -48,8 +48,7 @@ class Handler:
         self._collapsed = context.metrics.collapsed
         self._clock = context.clock
         self._flights = Flights(limits.max_bytes, finish=limits.finish_abandoned)
-        self._new: Recent[str, bool] = Recent(_KEYS_KNOWN)
-        self._time_bound: Recent[tuple[str, int], TimeBound] = Recent(_KEYS_KNOWN)
+        self._judged: Recent[tuple[str, int], tuple[bool, TimeBound]] = Recent(_KEYS_KNOWN)
 
     async def handle(self, dialect: Dialect, request: ClientRequest, body: bytes) -> Reply:
         """Choose what answers a request: a stored response, a flight, or the upstream alone.
@@ -92,24 +91,21 @@ class Handler:
         )
         if not isinstance(plan, Plan):
             return plan
-        if self._wants_new(plan):
-            return Bypass("must-be-new")
         now = self._clock()
-        return decisions.bound_to_time(plan, self._judge_time(plan, now), now)
+        wants_new, bound = self._judge(plan, now)
+        if wants_new:
+            return Bypass("must-be-new")
+        return decisions.bound_to_time(plan, bound, now)
 
-    def _wants_new(self, plan: Plan) -> bool:
-        """Remember who wants a new answer as below."""
-        if (known := self._new.get(plan.key.digest)) is None:
-            known = decisions.wants_new(plan.parsed)
-            self._new.keep(plan.key.digest, known)
-        return known
+    def _judge(self, plan: Plan, now: float) -> tuple[bool, TimeBound]:
+        """Return whether the answer must be new, and what it is bound to.
 
-    def _judge_time(self, plan: Plan, now: float) -> TimeBound:
-        """Remember what a question is bound to, for each key apart: no caller learns of others."""
+        Both are remembered, for each key apart: no caller learns of others.
+        """
         name = (plan.key.digest, year_of(now))
-        if (known := self._time_bound.get(name)) is None:
-            known = judge(plan.parsed.question, year_of(now))
-            self._time_bound.keep(name, known)
+        if (known := self._judged.get(name)) is None:
+            known = decisions.wants_new(plan.parsed), judge(plan.parsed.question, year_of(now))
+            self._judged.keep(name, known)
         return known
 
     def _join(self, plan: Plan, found: Found) -> Joined:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("reprise", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", settings.get_profile("reprise"), max_examples=2500)
 settings.load_profile("reprise")
 
 # The client's own lines are of no interest.

@@ -5,47 +5,99 @@ by the standard library's parser: two cookies of one name would become one, and 
 line with quotes, in which parsers differ, is kept whole.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterable, Iterator
 
-BALANCING: Mapping[str, str] = MappingProxyType(
-    {
-        # https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-target-group-attributes.html
-        "Amazon": "AWSALB AWSALBCORS AWSALBTG AWSALBTGCORS AWSELB AWSELBCORS",
-        # https://developers.cloudflare.com/fundamentals/reference/policies-compliances/cloudflare-cookies/
-        "Cloudflare": "__cf_bm __cflb __cfruid _cfuvid",
-        # https://learn.microsoft.com/azure/app-service/, …/application-gateway/, …/frontdoor/
-        "Azure": "ARRAffinity ARRAffinitySameSite ApplicationGatewayAffinity "
-        "ApplicationGatewayAffinityCORS ASLBSA ASLBSACORS",
-        # https://cloud.google.com/load-balancing/docs/backend-service#generated_cookie_affinity
-        "Google": "GCLB GAESA",
-        # https://docs.oracle.com/iaas/Content/Balance/Reference/sessionpersistence.htm
-        "Oracle": "X-Oracle-BMC-LBS-Route",
-        # https://docs.digitalocean.com/products/networking/load-balancers/
-        "DigitalOcean": "DO-LB",
-        # https://docs.hetzner.cloud/
-        "Hetzner": "HCLBSTICKY",
-        # https://devcenter.heroku.com/articles/session-affinity
-        "Heroku": "heroku-session-affinity",
-        # https://docs.haproxy.org/3.0/configuration.html#cookie
-        "HAProxy": "SERVERID",
-        # https://httpd.apache.org/docs/2.4/mod/mod_proxy_balancer.html
-        "Apache": "ROUTEID BALANCEID",
-        # https://nginx.org/en/docs/http/ngx_http_upstream_module.html#sticky
-        "nginx": "route srv_id",
-        # https://kubernetes.github.io/ingress-nginx/examples/affinity/cookie/
-        "ingress-nginx": "INGRESSCOOKIE stickounet",
-        # https://doc.traefik.io/traefik/v1.7/basics/#sticky-sessions
-        "Traefik": "_TRAEFIK_BACKEND",
-        # https://my.f5.com/manage/s/article/K6917
-        "F5": "BIGipServer*",
-        # https://docs.netscaler.com/en-us/citrix-adc/
-        "NetScaler": "citrix_ns_id*",
-        # https://docs.imperva.com/
-        "Imperva": "incap_ses_* visid_incap_* nlbi_*",
-        # https://techdocs.akamai.com/
-        "Akamai": "akaalb_* ak_bmsc bm_sv bm_sz bm_mi",
-    }
+from app.rules.neutral_headers import row
+
+BALANCING = (
+    row(
+        "AWSALB AWSALBCORS AWSALBTG AWSALBTGCORS AWSELB AWSELBCORS",
+        "Amazon",
+        "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-target-group-attributes.html",
+    ),
+    row(
+        "__cf_bm __cflb __cfruid _cfuvid",
+        "Cloudflare",
+        "https://developers.cloudflare.com/fundamentals/reference/policies-compliances/cloudflare-cookies/",
+    ),
+    row(
+        "ARRAffinity ARRAffinitySameSite ApplicationGatewayAffinity ApplicationGatewayAffinityCORS "
+        "ASLBSA ASLBSACORS",
+        "Azure",
+        "https://learn.microsoft.com/azure/app-service/, "
+        "https://learn.microsoft.com/azure/application-gateway/, "
+        "https://learn.microsoft.com/azure/frontdoor/",
+    ),
+    row(
+        "GCLB GAESA",
+        "Google",
+        "https://cloud.google.com/load-balancing/docs/backend-service#generated_cookie_affinity",
+    ),
+    row(
+        "X-Oracle-BMC-LBS-Route",
+        "Oracle",
+        "https://docs.oracle.com/iaas/Content/Balance/Reference/sessionpersistence.htm",
+    ),
+    row(
+        "DO-LB",
+        "DigitalOcean",
+        "https://docs.digitalocean.com/products/networking/load-balancers/",
+    ),
+    row(
+        "HCLBSTICKY",
+        "Hetzner",
+        "https://docs.hetzner.cloud/",
+    ),
+    row(
+        "heroku-session-affinity",
+        "Heroku",
+        "https://devcenter.heroku.com/articles/session-affinity",
+    ),
+    row(
+        "SERVERID",
+        "HAProxy",
+        "https://docs.haproxy.org/3.0/configuration.html#cookie",
+    ),
+    row(
+        "ROUTEID BALANCEID",
+        "Apache",
+        "https://httpd.apache.org/docs/2.4/mod/mod_proxy_balancer.html",
+    ),
+    row(
+        "route srv_id",
+        "nginx",
+        "https://nginx.org/en/docs/http/ngx_http_upstream_module.html#sticky",
+    ),
+    row(
+        "INGRESSCOOKIE stickounet",
+        "ingress-nginx",
+        "https://kubernetes.github.io/ingress-nginx/examples/affinity/cookie/",
+    ),
+    row(
+        "_TRAEFIK_BACKEND",
+        "Traefik",
+        "https://doc.traefik.io/traefik/v1.7/basics/#sticky-sessions",
+    ),
+    row(
+        "BIGipServer*",
+        "F5",
+        "https://my.f5.com/manage/s/article/K6917",
+    ),
+    row(
+        "citrix_ns_id*",
+        "NetScaler",
+        "https://docs.netscaler.com/en-us/citrix-adc/",
+    ),
+    row(
+        "incap_ses_* visid_incap_* nlbi_*",
+        "Imperva",
+        "https://docs.imperva.com/",
+    ),
+    row(
+        "akaalb_* ak_bmsc bm_sv bm_sz bm_mi",
+        "Akamai",
+        "https://techdocs.akamai.com/",
+    ),
 )
 """Cookies that balance load or tell machines from people, by who sets them; with a star, prefixes.
 
@@ -53,7 +105,7 @@ BALANCING: Mapping[str, str] = MappingProxyType(
 hold sessions.
 """
 
-_ALL = tuple(name.encode() for names in BALANCING.values() for name in names.split())
+_ALL = tuple(name.encode() for one in BALANCING for name in one.names)
 _NAMES = frozenset(name for name in _ALL if not name.endswith(b"*"))
 _PREFIXES = tuple(name.removesuffix(b"*") for name in _ALL if name.endswith(b"*"))
 

@@ -12,80 +12,81 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Names in lower case, prefixes with a star; who adds them, and where that is written."""
+    """Names, prefixes with a star; who adds them, and where that is written."""
 
     names: tuple[str, ...]
     added_by: str
     documented: str
 
 
-def _row(names: str, added_by: str, documented: str) -> Row:
+def row(names: str, added_by: str, documented: str) -> Row:
+    """Return a row of names that are separated by blanks."""
     return Row(tuple(names.split()), added_by, documented)
 
 
 TABLE = (
-    _row(
+    row(
         "accept accept-charset accept-encoding accept-language cache-control content-encoding "
         "content-language content-length content-location content-type expect host max-forwards "
         "referer user-agent via",
         "clients and proxies, by HTTP",
         "RFC 9110, RFC 9111",
     ),
-    _row("pragma", "HTTP/1.0 clients", "RFC 9111 §5.4"),
-    _row("date", "clients with a clock", "RFC 9110 §6.6.1"),
-    _row("content-disposition", "clients, from MIME", "RFC 6266"),
-    _row("content-md5 content-transfer-encoding", "clients, from MIME", "RFC 1864, RFC 2045"),
-    _row("content-digest repr-digest", "clients", "RFC 9530"),
-    _row("priority", "HTTP/2 and HTTP/3 clients", "RFC 9218"),
-    _row("early-data", "proxies that take TLS early data", "RFC 8470"),
-    _row("alt-used", "browsers", "RFC 7838"),
-    _row("cdn-loop", "content delivery networks", "RFC 8586"),
-    _row("forwarded", "proxies", "RFC 7239"),
-    _row("idempotency-key", "SDKs that retry", "draft-ietf-httpapi-idempotency-key-header"),
-    _row(
+    row("pragma", "HTTP/1.0 clients", "RFC 9111 §5.4"),
+    row("date", "clients with a clock", "RFC 9110 §6.6.1"),
+    row("content-disposition", "clients, from MIME", "RFC 6266"),
+    row("content-md5 content-transfer-encoding", "clients, from MIME", "RFC 1864, RFC 2045"),
+    row("content-digest repr-digest", "clients", "RFC 9530"),
+    row("priority", "HTTP/2 and HTTP/3 clients", "RFC 9218"),
+    row("early-data", "proxies that take TLS early data", "RFC 8470"),
+    row("alt-used", "browsers", "RFC 7838"),
+    row("cdn-loop", "content delivery networks", "RFC 8586"),
+    row("forwarded", "proxies", "RFC 7239"),
+    row("idempotency-key", "SDKs that retry", "draft-ietf-httpapi-idempotency-key-header"),
+    row(
         "sec-*",
         "browsers and Node's fetch",
         "Fetch, https://fetch.spec.whatwg.org/#sec-purpose-header",
     ),
-    _row("dnt", "browsers", "https://www.w3.org/TR/tracking-dnt/"),
-    _row(
+    row("dnt", "browsers", "https://www.w3.org/TR/tracking-dnt/"),
+    row(
         "device-memory downlink dpr ect rtt save-data upgrade-insecure-requests viewport-width "
         "width",
         "browsers",
         "https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers",
     ),
-    _row(
+    row(
         "x-client-data",
         "Chrome",
         "https://www.google.com/chrome/privacy/whitepaper.html#variations",
     ),
-    _row(
+    row(
         "x-requested-with",
         "browser libraries, Android's WebView",
         "https://api.jquery.com/jQuery.ajax/",
     ),
-    _row("x-stainless-*", "official SDKs", "https://www.stainless.com/docs/"),
-    _row(
+    row("x-stainless-*", "official SDKs", "https://www.stainless.com/docs/"),
+    row(
         "x-openai-client-user-agent",
         "OpenAI's SDK before 1.0",
         "https://github.com/openai/openai-python/blob/v0.28.1/openai/api_requestor.py",
     ),
-    _row(
+    row(
         "x-goog-api-client", "Google's SDKs", "https://cloud.google.com/apis/docs/system-parameters"
     ),
-    _row(
+    row(
         "amz-sdk-invocation-id amz-sdk-request x-amz-user-agent",
         "AWS' SDKs",
         "https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html",
     ),
-    _row(
+    row(
         "ms-cv x-ms-client-request-id x-ms-correlation-request-id x-ms-request-id "
         "x-ms-return-client-request-id x-ms-useragent",
         "Azure's SDKs",
         "https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling",
     ),
     # Who sends a request, and how it came.
-    _row(
+    row(
         "x-forwarded x-forwarded-by x-forwarded-for x-forwarded-host x-forwarded-path "
         "x-forwarded-port x-forwarded-prefix x-forwarded-proto x-forwarded-protocol "
         "x-forwarded-scheme x-forwarded-server x-forwarded-ssl",
@@ -93,30 +94,30 @@ TABLE = (
         "https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/X-Forwarded-For, "
         "https://docs.spring.io/spring-framework/reference/web/webmvc/filters.html",
     ),
-    _row(
+    row(
         "x-real-ip x-real-port x-original-forwarded-for x-scheme x-request-id",
         "nginx and its ingress controller",
         "https://kubernetes.github.io/ingress-nginx/user-guide/nginx-configuration/configmap/",
     ),
-    _row(
+    row(
         "client-ip forwarded-for remote-ip x-client-ip x-client-port x-cluster-client-ip "
         "x-remote-addr x-remote-ip",
         "Apache, Rackspace, Pulse and other balancers",
         "https://httpd.apache.org/docs/2.4/mod/mod_remoteip.html",
     ),
-    _row("front-end-https", "Microsoft's balancers", "https://learn.microsoft.com/exchange/"),
-    _row("x-varnish", "Varnish", "https://varnish-cache.org/docs/"),
-    _row(
+    row("front-end-https", "Microsoft's balancers", "https://learn.microsoft.com/exchange/"),
+    row("x-varnish", "Varnish", "https://varnish-cache.org/docs/"),
+    row(
         "x-unique-id", "HAProxy", "https://docs.haproxy.org/3.0/configuration.html#unique-id-header"
     ),
     # Content delivery networks, balancers and hosts.
-    _row(
+    row(
         "true-client-ip akamai-origin-hop x-akamai-config-log-detail x-akamai-edgescape "
         "x-akamai-request-id",
         "Akamai",
         "https://techdocs.akamai.com/property-mgr/docs/origin-server",
     ),
-    _row(
+    row(
         "cf-bot-score cf-connecting-ip cf-connecting-ipv6 cf-connecting-o2o cf-device-type "
         "cf-ew-via cf-ip* cf-ja3-hash cf-ja4 cf-metro-code cf-postal-code cf-pseudo-ipv4 "
         "cf-ray cf-region cf-region-code cf-request-id cf-threat-score cf-timezone "
@@ -125,52 +126,52 @@ TABLE = (
         "https://developers.cloudflare.com/fundamentals/reference/http-headers/, "
         "https://developers.cloudflare.com/rules/transform/managed-transforms/reference/",
     ),
-    _row(
+    row(
         "cloudfront-* x-amz-cf-id x-amz-cf-pop",
         "Amazon CloudFront",
         "https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/"
         "adding-cloudfront-headers.html",
     ),
-    _row(
+    row(
         "x-amz-id-2 x-amz-request-id x-amzn-apigateway-api-id x-amzn-lambda-proxying-cell "
         "x-amzn-remapped-* x-amzn-request-id x-amzn-requestid x-amzn-tls-cipher-suite "
         "x-amzn-tls-version x-amzn-trace-id x-amzn-vpc-id x-amzn-vpce-config x-amzn-vpce-id",
         "Amazon's load balancers, gateways and VPC Lattice",
         "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/x-forwarded-headers.html",
     ),
-    _row(
+    row(
         "fastly-*",
         "Fastly",
         "https://www.fastly.com/documentation/reference/http/http-headers/",
     ),
-    _row(
+    row(
         "cdn-connectionid cdn-host cdn-mobiledevice cdn-requestcountrycode cdn-requestid "
         "cdn-serverid cdn-serverzone x-pull",
         "bunny.net, KeyCDN",
         "https://docs.bunny.net/docs/cdn-request-headers",
     ),
-    _row("ali-cdn-real-ip", "Alibaba Cloud CDN", "https://www.alibabacloud.com/help/en/cdn/"),
-    _row(
+    row("ali-cdn-real-ip", "Alibaba Cloud CDN", "https://www.alibabacloud.com/help/en/cdn/"),
+    row(
         "eagleeye-rpcid eagleeye-traceid",
         "Alibaba Cloud",
         "https://www.alibabacloud.com/help/en/slb/application-load-balancer/",
     ),
-    _row("incap-client-ip", "Imperva", "https://docs.imperva.com/"),
-    _row("x-sucuri-clientip x-sucuri-country", "Sucuri", "https://docs.sucuri.net/"),
-    _row(
+    row("incap-client-ip", "Imperva", "https://docs.imperva.com/"),
+    row("x-sucuri-clientip x-sucuri-country", "Sucuri", "https://docs.sucuri.net/"),
+    row(
         "x-azure-clientip x-azure-fdid x-azure-ja4-fingerprint x-azure-ref x-azure-requestchain "
         "x-azure-socketip x-fd-*",
         "Azure Front Door",
         "https://learn.microsoft.com/azure/frontdoor/front-door-http-headers-protocol",
     ),
-    _row(
+    row(
         "disguised-host was-default-hostname x-appgw-trace-id x-appservice-proto x-arr-log-id "
         "x-arr-ssl x-site-deployment-id",
         "Azure App Service and Application Gateway",
         "https://learn.microsoft.com/azure/application-gateway/rewrite-http-headers-url, "
         "https://learn.microsoft.com/azure/app-service/",
     ),
-    _row(
+    row(
         "x-appengine-city x-appengine-citylatlong x-appengine-country "
         "x-appengine-default-namespace x-appengine-https x-appengine-region "
         "x-appengine-request-log-id x-appengine-timeout-ms x-appengine-user-ip "
@@ -178,133 +179,133 @@ TABLE = (
         "Google Cloud",
         "https://cloud.google.com/appengine/docs/standard/reference/request-headers",
     ),
-    _row(
+    row(
         "x-vercel-cache x-vercel-deployment-url x-vercel-edge-region x-vercel-forwarded-for "
         "x-vercel-function-path x-vercel-id x-vercel-internal-* x-vercel-ip-* x-vercel-ja4-digest "
         "x-vercel-proxied-for x-vercel-proxy-signature x-vercel-proxy-signature-ts x-vercel-sc-*",
         "Vercel",
         "https://vercel.com/docs/headers/request-headers",
     ),
-    _row(
+    row(
         "x-nf-client-connection-ip x-nf-geo x-nf-request-id",
         "Netlify",
         "https://docs.netlify.com/build/functions/",
     ),
-    _row(
+    row(
         "fly-*",
         "Fly.io",
         "https://fly.io/docs/networking/request-headers/",
     ),
-    _row(
+    row(
         "connect-time total-route-time x-heroku-* x-queue-start x-request-start",
         "Heroku and servers that measure how long requests wait",
         "https://devcenter.heroku.com/articles/http-routing",
     ),
-    _row("rndr-id render-proxy-ttl", "Render", "https://render.com/docs/"),
-    _row(
+    row("rndr-id render-proxy-ttl", "Render", "https://render.com/docs/"),
+    row(
         "x-railway-edge x-railway-request-id",
         "Railway",
         "https://docs.railway.com/reference/public-networking",
     ),
-    _row("do-connecting-ip do-request-id", "DigitalOcean", "https://docs.digitalocean.com/"),
-    _row(
+    row("do-connecting-ip do-request-id", "DigitalOcean", "https://docs.digitalocean.com/"),
+    row(
         "x-cf-applicationid x-cf-instanceid x-cf-instanceindex x-vcap-request-id",
         "Cloud Foundry",
         "https://docs.cloudfoundry.org/concepts/http-routing.html",
     ),
     # Meshes and gateways.
-    _row(
+    row(
         "x-envoy-*",
         "Envoy, Istio",
         "https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/headers",
     ),
-    _row("x-istio-attributes", "Istio", "https://istio.io/latest/docs/"),
-    _row(
+    row("x-istio-attributes", "Istio", "https://istio.io/latest/docs/"),
+    row(
         "l5d-ctx-deadline l5d-ctx-trace l5d-reqid l5d-sample",
         "Linkerd",
         "https://linkerd.io/1/config/#linkerd-headers",
     ),
-    _row("kong-request-id x-kong-request-id", "Kong", "https://developer.konghq.com/plugins/"),
+    row("kong-request-id x-kong-request-id", "Kong", "https://developer.konghq.com/plugins/"),
     # Tracers.
-    _row("traceparent tracestate", "tracers", "https://www.w3.org/TR/trace-context/"),
-    _row("baggage", "tracers", "https://www.w3.org/TR/baggage/"),
-    _row(
+    row("traceparent tracestate", "tracers", "https://www.w3.org/TR/trace-context/"),
+    row("baggage", "tracers", "https://www.w3.org/TR/baggage/"),
+    row(
         "correlation-context request-context request-id",
         ".NET, Application Insights",
         "https://github.com/dotnet/runtime/blob/main/src/libraries/"
         "System.Diagnostics.DiagnosticSource/src/HttpCorrelationProtocol.md",
     ),
-    _row(
+    row(
         "correlation-id trace-id x-client-request-id x-client-trace-id x-correlation-id "
         "x-parent-span-id x-request-trace-id x-requestid x-span-id x-trace x-trace-id "
         "x-transaction-id",
         "programs that number their requests",
         "https://en.wikipedia.org/wiki/List_of_HTTP_header_fields#Common_non-standard_request_fields",
     ),
-    _row(
+    row(
         "b3 x-b3-flags x-b3-parentspanid x-b3-sampled x-b3-spanid x-b3-traceid",
         "Zipkin",
         "https://github.com/openzipkin/b3-propagation",
     ),
-    _row(
+    row(
         "jaeger-baggage jaeger-debug-id uber-trace-id uberctx-*",
         "Jaeger",
         "https://www.jaegertracing.io/sdk-migration/#propagation-format",
     ),
-    _row(
+    row(
         "ot-baggage-* ot-tracer-sampled ot-tracer-spanid ot-tracer-traceid x-ot-span-context",
         "OpenTracing, Lightstep",
         "https://opentelemetry.io/docs/specs/otel/context/api-propagators/",
     ),
-    _row("grpc-trace-bin", "OpenCensus", "https://opencensus.io/tracing/"),
-    _row(
+    row("grpc-trace-bin", "OpenCensus", "https://opencensus.io/tracing/"),
+    row(
         "x-datadog-*",
         "Datadog",
         "https://docs.datadoghq.com/tracing/trace_collection/trace_context_propagation/",
     ),
-    _row(
+    row(
         "sentry-trace",
         "Sentry",
         "https://develop.sentry.dev/sdk/telemetry/traces/distributed-tracing/",
     ),
-    _row(
+    row(
         "elastic-apm-traceparent",
         "Elastic APM",
         "https://www.elastic.co/guide/en/apm/agent/python/current/configuration.html",
     ),
-    _row(
+    row(
         "newrelic x-newrelic-*",
         "New Relic",
         "https://docs.newrelic.com/docs/distributed-tracing/concepts/how-new-relic-distributed-tracing-works/",
     ),
-    _row(
+    row(
         "traceresponse x-dtc x-dtpc x-dtreferer x-dynatrace x-dynatrace-*",
         "Dynatrace",
         "https://docs.dynatrace.com/docs/ingest-from/dynatrace-oneagent/",
     ),
-    _row(
+    row(
         "adrum adrum_* singularityheader",
         "AppDynamics",
         "https://docs.appdynamics.com/",
     ),
-    _row(
+    row(
         "x-instana-*",
         "Instana",
         "https://www.ibm.com/docs/en/instana-observability?topic=references-http-tracing-headers",
     ),
-    _row(
+    row(
         "sw6 sw8 sw8-correlation sw8-x",
         "SkyWalking",
         "https://skywalking.apache.org/docs/main/latest/en/api/x-process-propagation-headers-v3/",
     ),
-    _row(
+    row(
         "pinpoint-flags pinpoint-host pinpoint-pappname pinpoint-papptype pinpoint-pspanid "
         "pinpoint-sampled pinpoint-spanid pinpoint-traceid",
         "Pinpoint",
         "https://pinpoint-apm.github.io/pinpoint/techdetail.html",
     ),
-    _row("x-honeycomb-trace", "Honeycomb", "https://docs.honeycomb.io/"),
-    _row(
+    row("x-honeycomb-trace", "Honeycomb", "https://docs.honeycomb.io/"),
+    row(
         "langsmith-trace",
         "LangSmith",
         "https://docs.langchain.com/langsmith/distributed-tracing",
@@ -321,14 +322,18 @@ NEUTRAL_PREFIXES = tuple(
 )
 """Beginnings of names that nobody but the one who is named beside them gives."""
 
-_PERSON_OR_DOOR = re.compile(
-    rb"acc(?:ess|ount)|auth|bearer|cert|cookie|cred|customer|e-?mail|group|ident|jwt|key|login|oidc"
-    rb"|org|owner|principal|role|saml|scope|secret|session|subject|team|tenant|token|user"
+PERSON_OR_DOOR = (
+    *("access", "account", "auth", "bearer", "cert", "cookie", "cred", "customer", "email"),
+    *("e-mail", "group", "ident", "jwt", "key", "login", "oidc", "org", "owner", "principal"),
+    *("role", "saml", "scope", "secret", "session", "subject", "team", "tenant", "token", "user"),
 )
+"""What a name holds that tells of a person or opens a door."""
+
+_TELLING = re.compile("|".join(PERSON_OR_DOOR).encode())
 
 
 def is_neutral(name: bytes) -> bool:
     """Whether a header, its name in lower case, changes no answer and names no person."""
     if name in NEUTRAL_HEADERS:
         return True
-    return name.startswith(NEUTRAL_PREFIXES) and not _PERSON_OR_DOOR.search(name)
+    return name.startswith(NEUTRAL_PREFIXES) and not _TELLING.search(name)

@@ -19,16 +19,16 @@ from app.engine.explain import Obstacle
 from app.main import adapters_for, create_app
 from app.rules.directives import MAX_DISTANCE, TTL
 from app.rules.headers import CacheControl
-from app.rules.neutral_headers import TABLE
 from app.settings import PREFIX, RETIRED, FixedSettings, Settings
 from tests.fakes import ManualClock
+from tests.project import headers_page
 from tests.project.settings_page import PAGE, default_of, meanings, page_of
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
 EXAMPLE = (ROOT / "config.example.env").read_text()
 DOCS = {path.stem: path.read_text() for path in sorted(ROOT.glob("docs/*.md"))}
-TABLES = {"clients", "neutral-headers"}  # pages that are only looked things up in
+TABLES = {"clients"}  # pages that are only looked things up in
 NOUNS = {page for page in DOCS if page != "index"} - TABLES
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/*.yaml")])
 README_LINES = 150
@@ -224,16 +224,11 @@ def test_every_reason_not_to_answer_is_documented() -> None:
 def test_every_neutral_name_is_documented() -> None:
     text = section("how-it-works", "What must match, what is never cached").lower()
     assert [name for name in NEUTRAL_FIELDS if f"`{name}`" not in text] == []
-    assert "(neutral-headers.md)" in text
+    assert "(http-api.md#headers-of-a-request-in-the-key)" in text
 
 
-def test_every_neutral_header_stands_in_its_document() -> None:
-    told = (ROOT / "docs/neutral-headers.md").read_text()
-    rows = [
-        f"| {' '.join(f'`{name}`' for name in row.names)} | {row.added_by} | {row.documented} |"
-        for row in TABLE
-    ]
-    assert re.findall(r"^\| `.*$", told, re.MULTILINE) == rows
+def test_the_table_of_headers_is_current() -> None:
+    assert DOCS["http-api"] == headers_page.page_of(DOCS["http-api"])
 
 
 def test_every_guard_is_documented() -> None:

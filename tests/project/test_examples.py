@@ -29,7 +29,7 @@ from tests.valkey.server import valkey_search
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = {p.stem: p.read_text() for p in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]}
-WITHOUT_EXAMPLE = {"index", "clients", "neutral-headers"}
+WITHOUT_EXAMPLE = {"index", "clients"}
 BASE = "http://127.0.0.1:8000"
 TOKEN = "admin-token"
 END = "-- end of a command --"

@@ -4,6 +4,7 @@ Compressed data may expand to thousands of times its size: what is given at a ti
 who takes it decides how much is enough.
 """
 
+import functools
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
@@ -21,6 +22,8 @@ else:
 _PIECE = 65_536
 _GZIP, _ZLIB, _RAW = 31, 15, -15  # zlib's `wbits`
 _GZIP_BEGINS = b"\x1f"
+_MOST = 4  # codings, one upon the other
+_SLACK = 1 << 20  # bytes
 _ZSTD_WINDOW_LOG = 23  # 8 MB, the most that a content coding may ask for (RFC 9659 §3)
 
 
@@ -41,15 +44,23 @@ class Decoder(Protocol):
 def content_coding(headers: Iterable[Header]) -> str:
     """Return the content coding of a body, in lower case; empty if there is none.
 
-    Several are one text, as they stand (RFC 9110 §8.4).
+    Several are one text, in the order in which they were applied (RFC 9110 §8.4).
     """
-    told = b", ".join(value for name, value in headers if name == b"content-encoding")
-    coding = told.decode("latin-1").strip().lower()
-    return "" if coding == "identity" else coding
+    told = b",".join(value for name, value in headers if name == b"content-encoding")
+    codings = map(str.strip, told.decode("latin-1").lower().split(","))
+    return ", ".join(coding for coding in codings if coding not in {"", "identity"})
 
 
 def decoder_for(coding: str) -> Decoder | None:
-    """Return what undoes a content coding, in lower case; None if that is not known."""
+    """Return what undoes a content coding, as `content_coding` gives it; None if not known."""
+    codings = coding.split(", ", maxsplit=_MOST)
+    decoders = [decoder for one in codings if (decoder := _decoder_for(one))]
+    if len(decoders) < len(codings) or len(codings) > _MOST:
+        return None
+    return functools.reduce(_Chain, decoders)
+
+
+def _decoder_for(coding: str) -> Decoder | None:
     match coding:
         case "gzip" | "x-gzip":
             return _Gzip()
@@ -60,6 +71,32 @@ def decoder_for(coding: str) -> Decoder | None:
         case "zstd":
             return _Zstd()
     return None
+
+
+class _Chain:
+    """A coding that was applied to what others had coded; it is undone first.
+
+    What lies between may be little longer than what it amounts to: else a few bytes could keep the
+    other decoder busy for hours, and nobody would get anything by which to notice.
+    """
+
+    def __init__(self, inner: Decoder, outer: Decoder) -> None:
+        self._inner = inner
+        self._outer = outer
+        self._left = _SLACK  # bytes
+
+    @property
+    def is_finished(self) -> bool:
+        return self._outer.is_finished and self._inner.is_finished
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        for between in self._outer.feed(data):
+            self._left -= len(between)
+            for piece in self._inner.feed(between):
+                self._left += 2 * len(piece)
+                yield piece
+            if self._left < 0:
+                raise ValueError("damaged data: several codings expand to nothing")
 
 
 class _Gzip:

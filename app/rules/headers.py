@@ -66,15 +66,16 @@ def value_of(headers: Iterable[Header], name: bytes) -> str | None:
 def accepts_coding(headers: Iterable[Header], coding: str) -> bool:
     """Whether a request says that it accepts a content coding (RFC 9110 §12.5.3).
 
-    One that says nothing could be sent anything; but few who say nothing can read it.
+    Of several, separated by commas, it has to accept each. One that says nothing could be sent
+    anything; but few who say nothing can read it.
     """
     told = b",".join(value for name, value in headers if name == b"accept-encoding")
     accepted = dict[str, bool]()
     for item in told.decode("latin-1").lower().split(","):
         name, _, weight = item.partition(";")
         accepted[name.strip()] = _NO_WEIGHT.fullmatch(weight) is None
-    coding = coding.removeprefix("x-")
-    return accepted.get(coding, accepted.get("*", False))
+    codings = (one.removeprefix("x-") for one in coding.split(", "))
+    return all(accepted.get(one, accepted.get("*", False)) for one in codings)
 
 
 def credentials(headers: Iterable[Header]) -> list[Header]:

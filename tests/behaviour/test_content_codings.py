@@ -28,6 +28,7 @@ CODERS: list[tuple[str, Encode]] = [
     ("deflate", zlib.compress),
     ("br", brotli.compress),
     ("zstd", zstd.compress),
+    ("gzip, br", lambda data: brotli.compress(gzip.compress(data))),
 ]
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 IDENTITY = {"accept-encoding": "identity"}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.content_codings import decoder_for
+from app.core.content_codings import content_coding, decoder_for
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -31,6 +31,8 @@ CODERS: list[tuple[str, Callable[[bytes], bytes]]] = [
     ("br", brotli.compress),
     ("zstd", zstd.compress),
     ("zstd", lambda data: zstd.compress(data[:7]) + zstd.compress(data[7:])),
+    ("gzip, br", lambda data: brotli.compress(gzip.compress(data))),
+    ("br, zstd, deflate", lambda data: zlib.compress(zstd.compress(brotli.compress(data)))),
 ]
 
 
@@ -74,6 +76,28 @@ def test_what_is_something_else_is_damaged(coding: str) -> None:
         decode(coding, b'{"id": "an answer without coding"}')
 
 
-@pytest.mark.parametrize("coding", ["", "compress", "gzip, br", "GZIP"])
+@pytest.mark.parametrize(
+    "coding", ["", "compress", "gzip, compress", "compress, gzip", "GZIP", ", ".join(["gzip"] * 5)]
+)
 def test_other_codings_are_not_known(coding: str) -> None:
     assert decoder_for(coding) is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "coding"),
+    [
+        ([], ""),
+        ([b"identity"], ""),
+        ([b" GZip "], "gzip"),
+        ([b"gzip,br"], "gzip, br"),
+        ([b"gzip", b", identity,\tbr"], "gzip, br"),
+    ],
+)
+def test_several_codings_are_one_text(lines: list[bytes], coding: str) -> None:
+    assert content_coding([(b"content-encoding", line) for line in lines]) == coding
+
+
+def test_codings_that_expand_to_nothing_are_damaged() -> None:
+    nothing = gzip.compress(b"")[:10] + b"\0\0\0\xff\xff" * 1_000_000  # empty blocks
+    with pytest.raises(ValueError, match="expand to nothing"):
+        decode("gzip, br", brotli.compress(nothing, quality=1))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from app.core.models import CacheKey, CacheStatus, Header, Outcome, StoredResponse
 from app.rules.headers import (
     CacheControl,
+    accepts_coding,
     cache_control,
     cache_headers,
     cache_status_value,
@@ -54,6 +55,28 @@ def test_connection_cannot_drop_what_tells_callers_apart() -> None:
 def test_credentials_are_what_tells_callers_apart() -> None:
     told: list[Header] = [(b"authorization", b"Bearer a"), (b"api-key", b"b"), (b"cookie", b"c=d")]
     assert credentials([(b"x-a", b"1"), *told, (b"accept", b"*/*")]) == told
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coding", "is_accepted"),
+    [
+        ("gzip", "gzip", True),
+        ("gzip", "x-gzip", True),
+        ("gzip", "br", False),
+        ("*", "br", True),
+        ("*;q=0, br", "gzip", False),
+        ("gzip;q=0.0, *", "gzip", False),
+        ("", "gzip", False),
+        ("gzip, br", "gzip, br", True),
+        ("gzip, *", "gzip, br", True),
+        ("gzip", "gzip, br", False),
+        ("gzip, br;q=0", "gzip, br", False),
+    ],
+)
+def test_a_coding_is_accepted_where_the_request_says_so(
+    accepted: str, coding: str, is_accepted: bool
+) -> None:
+    assert accepts_coding([(b"accept-encoding", accepted.encode())], coding) is is_accepted
 
 
 def test_the_first_of_several_values_counts() -> None:

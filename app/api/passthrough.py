@@ -3,7 +3,6 @@
 import re
 from dataclasses import replace
 from enum import StrEnum
-from urllib.parse import unquote_to_bytes
 
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -59,9 +58,6 @@ class PassthroughRoutes:
 
 def is_open(request: ClientRequest, passthrough: Passthrough) -> bool:
     """Whether a route may be forwarded."""
-    segments = unquote_to_bytes(request.path).split(b"/")
-    if b"." in segments or b".." in segments:
-        return False  # it would leave the base path of the upstream
     if passthrough is Passthrough.ON:
         return True
     return (

@@ -3,20 +3,29 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from urllib.parse import unquote_to_bytes
 
 from starlette.types import Receive, Scope
 
 from app.api.paths import api_path
-from app.core.errors import ClientDisconnected, RouteNotFound
+from app.core.errors import ClientDisconnected, PassthroughDisabled, RouteNotFound
 from app.core.models import ClientRequest
 from app.rules.headers import end_to_end
 
+_DOTS = frozenset({b".", b".."})  # segments that lead elsewhere (RFC 3986 §5.2.4)
+
 
 def client_request(scope: Scope, body: bytes | AsyncIterator[bytes]) -> ClientRequest:
-    """Read the request line and the headers as they came. Raises RouteNotFound outside the API."""
+    """Read the request line and the headers as they came.
+
+    Raises RouteNotFound outside the API, and PassthroughDisabled for a path that would leave the
+    upstream's base path.
+    """
     known = api_path(scope["raw_path"])
     if known is None:
         raise RouteNotFound("Reprise serves what is below /v1.")
+    if not _DOTS.isdisjoint(unquote_to_bytes(known.path).split(b"/")):
+        raise PassthroughDisabled("A path with `.` or `..` in it is not passed on.")
     return ClientRequest(
         method=scope["method"],
         path=known.path,

@@ -103,6 +103,19 @@ async def test_a_deployment_goes_on_as_it_came_whatever_the_upstreams_base_path(
     assert setup.upstream.exchanges[-1].path == (before + path).encode()
 
 
+@pytest.mark.parametrize("name", ["%2e%2e", "%2E", ".%2E", "..%2f.."])
+@pytest.mark.parametrize("route", ["chat/completions", "embeddings", "files"])
+async def test_no_deployment_leads_elsewhere(name: str, route: str) -> None:
+    setup = Setup(passthrough="on")
+    setup.upstream.handler = either
+    async with root_of(setup) as client:
+        target = f"/openai/deployments/{name}/{route}".encode()
+        url = client.base_url.copy_with(raw_path=target)
+        told = await client.post(url, json={"messages": HELLO, "input": "one"})
+    assert (told.status_code, told.json()["error"]["code"]) == (403, "passthrough_disabled")
+    assert setup.upstream.exchanges == []
+
+
 @pytest.mark.parametrize("path", [p.format("chat/completions").split("?")[0] for p, _, _ in CASES])
 async def test_every_prefix_is_behind_the_gate(path: str) -> None:
     setup = Setup(api_keys=(SecretStr("sk-1"),), upstream_api_key=SecretStr("sk-up"))

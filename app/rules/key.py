@@ -19,12 +19,11 @@ from app.dialects.dialect import ParsedRequest
 from app.dialects.embeddings import EmbeddingsRequest
 from app.rules import cookies
 from app.rules.headers import CREDENTIALS, ORIGIN, is_ours
-from app.rules.neutral_headers import is_neutral
+from app.rules.neutral_headers import is_neutral, tells_who_asks
 
 _LABEL = b"reprise-3"
 """Changes whenever the meaning of a key does, so that old entries are never found by new code."""
 
-_FORWARDED = b"x-forwarded-"
 _COOKIE = b"cookie"
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
@@ -196,11 +195,12 @@ def _matters(name: bytes, rules: KeyRules) -> bool:
 def tells_callers_apart(headers: Iterable[Header], rules: KeyRules) -> bool:
     """Whether a request says who sends it: a credential, an authenticating proxy, or the operator.
 
-    Other headers that take part may do so too, but most only say what is asked.
+    An address, in Forwarded and the like, does so only where it is one of the `key_headers`: else
+    callers at all addresses share answers.
     """
     return any(
         _matters(name, rules)
-        and (name in CREDENTIALS or name in rules.key_headers or name.startswith(_FORWARDED))
+        and (name in CREDENTIALS or name in rules.key_headers or tells_who_asks(name))
         for name, _ in headers
     )
 

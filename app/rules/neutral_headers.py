@@ -334,6 +334,11 @@ _TELLING = re.compile("|".join(PERSON_OR_DOOR).encode())
 
 def is_neutral(name: bytes) -> bool:
     """Whether a header, its name in lower case, changes no answer and names no person."""
-    if name in NEUTRAL_HEADERS:
-        return True
-    return name.startswith(NEUTRAL_PREFIXES) and not _TELLING.search(name)
+    return name in NEUTRAL_HEADERS or (
+        name.startswith(NEUTRAL_PREFIXES) and not tells_who_asks(name)
+    )
+
+
+def tells_who_asks(name: bytes) -> bool:
+    """Whether the name of a header, in lower case, speaks of a person or of what opens a door."""
+    return _TELLING.search(name) is not None

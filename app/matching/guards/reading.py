@@ -15,7 +15,6 @@ from app.matching.guards.lexing import Kind, Piece, pieces, quoted, straighten
 from app.matching.guards.requests import asks_for_things
 from app.matching.guards.writing import encoded_words, letters_of
 
-_LEXICONS = MappingProxyType({language: load(language) for language in LANGUAGES})
 _UNKNOWN = "en"  # what a text without small words is read as
 _REACH = 5  # words after a negation
 _MERIDIEMS = MappingProxyType({"am": 0, "pm": 720})
@@ -41,9 +40,10 @@ def examine(text: str) -> Evidence:
     script = script_of(straight)
     texts = [piece.text for piece in found]
     language = language_of(texts) if script == LATIN else None
-    lexicon = _LEXICONS.get(language or _UNKNOWN) if script == LATIN else None
+    read_as = language or _UNKNOWN
+    lexicon = load(read_as) if script == LATIN and read_as in LANGUAGES else None
     with exactly():
-        notes = _Reader(found, lexicon or _LEXICONS[_UNKNOWN]).read()
+        notes = _Reader(found, lexicon or load(_UNKNOWN)).read()
     is_request = lexicon is not None and asks_for_things(texts, lexicon)
     names = [name for term in notes.terms for name in (term.word, *term.classes)]
     return Evidence(

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,7 +26,9 @@ class Process:
     def __init__(self, folder: Path, config: Mapping[str, str]) -> None:
         self.folder = folder
         self.config = {**_CONFIG, "unixsocket": str(folder / "socket"), **config}
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = (
+            None  # of no event loop: tests follow one another
+        )
 
     @property
     def socket(self) -> Path:
@@ -35,6 +38,11 @@ class Process:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Tell whether it has been started and has not ended; it may be frozen."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def is_node(self) -> bool:
@@ -52,11 +60,11 @@ class Process:
         config.write_text("".join([*lines, f"dir {self.folder}\n"]))
         self.socket.unlink(missing_ok=True)
         with (self.folder / "log").open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                get_binary_path(), config, stdout=log, stderr=log
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond
+                [get_binary_path(), config], stdout=log, stderr=log
             )
         while not await self._answers():
-            if self._process.returncode is not None:
+            if self._process.poll() is not None:
                 raise RuntimeError((self.folder / "log").read_text())
             await asyncio.sleep(0.002)
 
@@ -72,11 +80,18 @@ class Process:
 
     async def end(self, number: signal.Signals) -> None:
         """Send a signal that ends it, and wait until it has ended."""
-        if self._process is not None and self._process.returncode is None:
+        if self._process is not None and self._process.poll() is None:
             if number != signal.SIGKILL:
                 self.resume()  # a frozen process hears of no other signal
             self._process.send_signal(number)
-            await self._process.wait()
+            while self._process.poll() is None:
+                await asyncio.sleep(0.001)
+
+    def kill(self) -> None:
+        """End it at once, without an event loop."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
 
     def stop(self) -> None:
         """Freeze it: connections are accepted, nothing is answered."""

@@ -18,6 +18,7 @@ import pytest
 import valkey.asyncio
 
 from tests.valkey.module import SearchModule
+from tests.valkey.pool import pool
 from tests.valkey.process import Process
 from tests.valkey.relay import Relay
 from tests.valkey.resp import Simple
@@ -97,8 +98,9 @@ class StandIn:
         return len(self._relays)
 
     async def start(self) -> None:
-        """Start the server, then listen."""
-        await self._process.start()
+        """Start the server, unless it runs, then listen."""
+        if not self._process.is_running:
+            await self._process.start()
         has_limit, is_node = "maxmemory" in self._process.config, self._process.is_node
         await self._module.catalog.open(self._process.socket, has_limit=has_limit, is_node=is_node)
         for user in self._users:
@@ -143,9 +145,15 @@ class StandIn:
 
     async def end(self, number: signal.Signals) -> None:
         """Stop listening, end the server with a signal, and break every connection off."""
+        self._close_listeners()
+        await self._process.end(number)
+        await self._disconnect()
+
+    def _close_listeners(self) -> None:
         while self._listeners:
             self._listeners.pop().close()
-        await self._process.end(number)
+
+    async def _disconnect(self) -> None:
         for relay in list(self._relays):
             relay.abort()
         await asyncio.gather(*self._relays.values(), return_exceptions=True)
@@ -163,9 +171,12 @@ class StandIn:
         finally:
             del self._relays[relay]
 
-    async def aclose(self) -> None:
+    async def aclose(self, *, and_server: bool = True) -> None:
         """End it. Raises an ExceptionGroup of what went wrong in the stand-in itself."""
-        await self.end(signal.SIGKILL)
+        if and_server:
+            await self._process.end(signal.SIGKILL)
+        self._close_listeners()
+        await self._disconnect()
         defects = [*self._defects, *self._module.catalog.defects]
         if defects:
             raise BaseExceptionGroup("the stand-in is defective", defects)
@@ -232,15 +243,32 @@ async def valkey_search(
 async def stand_in(
     version: str = "1.2.1", *, tls: ssl.SSLContext | None = None, **config: str
 ) -> AsyncIterator[StandIn]:
-    """Run a stand-in, whatever VALKEY_URL says."""
+    """Run a stand-in, whatever VALKEY_URL says; without settings, before a server of the pool."""
+    if not config:
+        process = await pool().take()
+        try:
+            async with _before(process, version, tls, and_server=False) as server:
+                yield server
+        finally:
+            pool().give_back(process)
+        return
     settings = {name.replace("_", "-"): value for name, value in config.items()}
     with tempfile.TemporaryDirectory(prefix="valkey-") as folder:
-        server = StandIn(Process(Path(folder), settings), SearchModule(version, Switches()), tls)
-        try:
-            await server.start()
+        process = Process(Path(folder), settings)
+        async with _before(process, version, tls, and_server=True) as server:
             yield server
-        finally:
-            await server.aclose()
+
+
+@asynccontextmanager
+async def _before(
+    process: Process, version: str, tls: ssl.SSLContext | None, *, and_server: bool
+) -> AsyncIterator[StandIn]:
+    server = StandIn(process, SearchModule(version, Switches()), tls)
+    try:
+        await server.start()
+        yield server
+    finally:
+        await server.aclose(and_server=and_server)
 
 
 async def _flush(url: str) -> None:

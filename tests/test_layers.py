@@ -38,7 +38,7 @@ PURE_ROOMS = ("dialects", "matching", "rules")
 
 # Who may know a library: a room, or one module of it. What is not named may be imported anywhere.
 LIBRARIES = {
-    "aiohttp": {"upstream.aiohttp_transport"},
+    "aiohttp": {"upstream.aiohttp_transport", "upstream.last_words"},
     "backports": {"core.content_codings"},
     "brotli": {"core.content_codings"},
     "fastapi": {"api", "main", "server"},

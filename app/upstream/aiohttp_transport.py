@@ -7,12 +7,10 @@ that closes early a timeout.)
 
 import asyncio
 import functools
-import os
 import re
 import select
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import Any
 from weakref import WeakSet
 
@@ -20,9 +18,12 @@ import aiohttp
 import httpx
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
+from aiohttp.payload import AsyncIterablePayload
 from aiohttp.tracing import Trace
 from multidict import CIMultiDict
 from yarl import URL
+
+from app.upstream.last_words import LastWords, remembering
 
 _KEEP_ALIVE_SECONDS = 15.0
 _LONGEST_HEADER = 65_536
@@ -41,7 +42,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
     def __init__(self, proxy: str | None = None) -> None:
         self._proxy = proxy
-        self._tls = httpx.create_ssl_context()
+        self._tls = remembering(httpx.create_ssl_context())
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -180,6 +181,8 @@ class _Connector(aiohttp.TCPConnector):
         while True:
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol
+            if isinstance(protocol, LastWords) and isinstance(req.body, AsyncIterablePayload):
+                protocol.keep_open()
             if protocol is None or protocol not in self._used:
                 break
             if not _has_spoken(protocol):
@@ -191,31 +194,8 @@ class _Connector(aiohttp.TCPConnector):
         return connection
 
 
-class _LastWords(ResponseHandler):
-    """Reads what has come on a connection that is lost while a request is still being written.
-
-    A server that refuses a body answers and closes, and the loop fails to write before it reads
-    (RFC 9112 §9.6): the answer waits in the kernel.
-    """
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        if isinstance(exc, OSError) and self.transport is not None:
-            for data in _unread(self.transport):
-                self.data_received(data)
-        super().connection_lost(exc)
-
-
 def _new_handler(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
-    return _LastWords(loop)
-
-
-def _unread(transport: asyncio.BaseTransport) -> Iterator[bytes]:
-    sock = transport.get_extra_info("socket")
-    if not sock or transport.get_extra_info("ssl_object") is not None:
-        return
-    with suppress(OSError):
-        while data := os.read(sock.fileno(), _PIECE):
-            yield data
+    return LastWords(loop)
 
 
 def _has_spoken(protocol: ResponseHandler) -> bool:

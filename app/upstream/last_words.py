@@ -1,0 +1,88 @@
+"""What an upstream said on a connection before that was lost, read though the loop did not.
+
+A server that refuses a body answers and closes, and the loop fails to write before it reads
+(RFC 9112 §9.6): the answer waits in the kernel.
+"""
+
+import asyncio
+import os
+import ssl
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from aiohttp.client_proto import ResponseHandler
+
+_PIECE = 65_536
+_NONE = -1
+
+
+class LastWords(ResponseHandler):
+    """Reads what has come on a connection that is lost while a request is still being written."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._kept = _NONE
+
+    def keep_open(self) -> None:
+        """Keep the socket of a TLS connection until its loss is told; the loop closes it before."""
+        transport = self.transport
+        if self._kept != _NONE or transport is None or _tls_of(transport) is None:
+            return
+        if sock := transport.get_extra_info("socket"):
+            self._kept = os.dup(sock.fileno())
+
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        """Fail whoever waits for an answer, unless one is found that came before."""
+        if isinstance(exc, OSError) and self.transport is not None and self.transport.is_closing():
+            self._hear(self.transport)
+        super().set_exception(exc, *cause)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if isinstance(exc, OSError) and self.transport is not None:
+            self._hear(self.transport)
+        super().connection_lost(exc)
+        if self._kept != _NONE:
+            os.close(self._kept)
+            self._kept = _NONE
+
+    def _hear(self, transport: asyncio.BaseTransport) -> None:
+        for data in self._unread(transport):
+            self.data_received(data)
+
+    def _unread(self, transport: asyncio.BaseTransport) -> Iterator[bytes]:
+        if (tls := _tls_of(transport)) is None:
+            sock = transport.get_extra_info("socket")
+            return _read(sock.fileno()) if sock else iter(())
+        return iter(()) if self._kept == _NONE else _decrypted(tls, _read(self._kept))
+
+
+def remembering(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Return a context whose TLS objects know, as `incoming`, what they read from."""
+    wrap = context.wrap_bio
+
+    def wrap_bio(incoming: ssl.MemoryBIO, *args: Any, **options: Any) -> ssl.SSLObject:
+        tls: Any = wrap(incoming, *args, **options)
+        tls.incoming = incoming
+        return tls  # type: ignore[no-any-return]
+
+    context.wrap_bio = wrap_bio  # type: ignore[method-assign]
+    return context
+
+
+def _tls_of(transport: asyncio.BaseTransport) -> Any:
+    return transport.get_extra_info("ssl_object")
+
+
+def _read(descriptor: int) -> Iterator[bytes]:
+    with suppress(OSError):
+        while data := os.read(descriptor, _PIECE):
+            yield data
+
+
+def _decrypted(tls: Any, received: Iterator[bytes]) -> Iterator[bytes]:
+    for data in received:
+        tls.incoming.write(data)
+        with suppress(ssl.SSLError):  # it wants more, most often
+            while told := tls.read(_PIECE):
+                yield told

@@ -1,10 +1,12 @@
 """Real servers on real sockets, in the loop of the test that uses them."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import FastAPI
@@ -133,6 +135,26 @@ def asked_by(exchange: Exchange) -> ClientRequest:
     )
 
 
+async def until_closed(
+    host: str, port: int, sent: bytes, *, size: int = 100_000, half_close: bool = False
+) -> bytes:
+    """Send bytes, so many at a time, and give what comes until the server closes.
+
+    With `half_close` the client says at once that it will send nothing more.
+    """
+    reader, writer = await asyncio.open_connection(host, port)
+    for at in range(0, len(sent), size):
+        writer.write(sent[at : at + size])
+        await writer.drain()
+        await asyncio.sleep(0)
+    if half_close:
+        writer.write_eof()
+    try:
+        return await asyncio.wait_for(reader.read(), 10)
+    finally:
+        writer.close()
+
+
 class UpstreamApp:
     """An upstream that does what `handler` says, and remembers what it was asked."""
 
@@ -168,6 +190,13 @@ class Setup:
         """Run both and give the proxy's base URL."""
         async with upstream_of(self.upstream) as url, self.run_before(url) as proxy_url:
             yield proxy_url
+
+    @asynccontextmanager
+    async def run_on_socket(self) -> AsyncIterator[tuple["Setup", str, int]]:
+        """Run both and give the proxy's host and port, for who writes HTTP by hand."""
+        async with self.run() as url:
+            parts = urlsplit(url)
+            yield self, parts.hostname or "", parts.port or 0
 
     @asynccontextmanager
     async def run_before(self, upstream_url: str) -> AsyncIterator[str]:

@@ -5,11 +5,10 @@ import json
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from urllib.parse import urlsplit
 
 import pytest
 
-from tests.servers import Exchange, Setup
+from tests.servers import Exchange, Setup, until_closed
 
 MEGABYTE = 1_048_576
 BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "valkey what"}]}).encode()
@@ -21,10 +20,8 @@ WHOLE = CHUNKED + b"\r\n%x\r\n%s\r\n" % (len(BODY), BODY)
 
 @pytest.fixture
 async def setup() -> AsyncIterator[tuple[Setup, str, int]]:
-    setup = Setup()
-    async with setup.run() as url:
-        parts = urlsplit(url)
-        yield setup, parts.hostname or "", parts.port or 0
+    async with Setup().run_on_socket() as told:
+        yield told
 
 
 @pytest.fixture
@@ -115,19 +112,6 @@ async def test_trailers_after_a_long_body_are_bounded(setup: tuple[Setup, str, i
     assert error_of(answer)["code"] == "head_too_large"
 
 
-async def exchange(host: str, port: int, sent: bytes, size: int = 100_000) -> bytes:
-    """Send bytes, so many at a time, and read what comes until the end."""
-    reader, writer = await asyncio.open_connection(host, port)
-    for at in range(0, len(sent), size):
-        writer.write(sent[at : at + size])
-        await writer.drain()
-        await asyncio.sleep(0)
-    try:
-        return await asyncio.wait_for(reader.read(), 5)
-    finally:
-        writer.close()
-
-
 LAST = HEALTH + b"Connection: close\r\n\r\n"
 
 
@@ -138,7 +122,7 @@ async def test_trailers_are_no_headers(
 ) -> None:
     proxy, host, port = setup
     sent = WHOLE + b"0\r\nX-Forwarded-User: admin\r\nAuthorization: Bearer x\r\n\r\n" + LAST
-    answer = await exchange(host, port, sent.replace(b"chat/completions", path), size)
+    answer = await until_closed(host, port, sent.replace(b"chat/completions", path), size=size)
     assert answer.count(b"HTTP/1.1 200 ") == 2
     (asked,) = proxy.upstream.exchanges
     assert asked.body == BODY
@@ -153,7 +137,7 @@ async def test_what_a_message_may_hold_does_not_add_up_over_a_connection(
     _, host, port = setup
     long = HEALTH + b"X: %s\r\n" % (b"x" * 9000)
     stream = (b"\r\n" * 50 + long + b"\r\n") * 10
-    answer = await exchange(host, port, stream + LAST, size)
+    answer = await until_closed(host, port, stream + LAST, size=size)
     assert answer.count(b"HTTP/1.1 200 ") == 11
 
 
@@ -161,7 +145,7 @@ async def test_a_body_in_tiny_chunks_is_no_abuse(setup: tuple[Setup, str, int]) 
     proxy, host, port = setup
     body = json.dumps({"model": "m", "messages": [], "padding": "x" * 50_000}).encode()
     chunks = b"".join(b"1;a=b\r\n%c\r\n" % byte for byte in body)
-    answer = await exchange(host, port, CHUNKED + b"\r\n" + chunks + b"0\r\n\r\n" + LAST)
+    answer = await until_closed(host, port, CHUNKED + b"\r\n" + chunks + b"0\r\n\r\n" + LAST)
     assert answer.count(b"head_too_large") == 0
     assert [asked.body for asked in proxy.upstream.exchanges] == [body]
 
@@ -186,7 +170,7 @@ async def test_whatever_follows_a_body_of_unknown_length_is_the_next_request(
 
     proxy.upstream.handler = accept
     stream = upload + b"\r\n" + known + upload + b"A: b\r\n\r\n" + known + LAST
-    answer = await exchange(host, port, stream, size)
+    answer = await until_closed(host, port, stream, size=size)
     assert answer.count(b"HTTP/1.1 200 ") == 5
     bodies = [asked.body for asked in proxy.upstream.exchanges]
     assert bodies == [MULTIPART, BODY, MULTIPART, BODY]
@@ -200,7 +184,7 @@ async def test_a_body_that_is_full_of_what_ends_bodies_arrives_whole(
     body = b"0\r\n\r\n" * 100_000
     upload = CHUNKED.replace(b"chat/completions", b"files")
     sent = upload + b"\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
-    answer = await exchange(host, port, sent + HEALTH + b"\r\n" + LAST)
+    answer = await until_closed(host, port, sent + HEALTH + b"\r\n" + LAST)
     assert answer.count(b"HTTP/1.1 200 ") == 3
     assert proxy.upstream.exchanges[0].body == body
 
@@ -283,11 +267,9 @@ async def test_nothing_is_said_in_the_middle_of_an_answer(setup: tuple[Setup, st
 
 
 async def test_who_was_refused_already_is_not_refused_again() -> None:
-    setup = Setup(api_keys=["sk-right"])
-    async with setup.run() as url:
-        parts = urlsplit(url)
+    async with Setup(api_keys=["sk-right"]).run_on_socket() as (_, host, port):
         begin = CHUNKED + b"\r\n1\r\n{\r\n0\r\n"
-        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        reader, writer = await asyncio.open_connection(host, port)
         writer.write(begin)
         told = await reader.readuntil(b"}")
         writer.write(b"1:\r\n" * 50_000)
@@ -301,7 +283,7 @@ async def test_who_was_refused_already_is_not_refused_again() -> None:
 async def test_a_thousand_fields_are_enough(setup: tuple[Setup, str, int], fields: int) -> None:
     _, host, port = setup
     sent = LAST.replace(b"\r\n\r\n", b"\r\n" + b"a:b\r\n" * (fields - 2) + b"\r\n")
-    answer = await exchange(host, port, sent)
+    answer = await until_closed(host, port, sent)
     assert answer.startswith(b"HTTP/1.1 200 " if fields == 1000 else b"HTTP/1.1 431 ")
 
 
@@ -310,6 +292,6 @@ async def test_a_head_that_is_too_long_goes_nowhere_even_if_it_comes_whole(
 ) -> None:
     proxy, host, port = setup
     sent = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nX: %s\r\n\r\n" % (b"x" * 66_000)
-    answer = await exchange(host, port, sent)
+    answer = await until_closed(host, port, sent)
     assert answer.startswith(b"HTTP/1.1 431 ")
     assert proxy.upstream.exchanges == []

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.servers import Exchange, Setup, echo
+from tests.servers import Exchange, Setup, echo, until_closed
 
 BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "valkey what"}]}).encode()
 OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAE\r\n"
@@ -34,10 +34,8 @@ CHUNKED = b"".join(
 
 @pytest.fixture
 async def setup() -> AsyncIterator[tuple[Setup, str, int]]:
-    setup = Setup()
-    async with setup.run() as url:
-        parts = urlsplit(url)
-        yield setup, parts.hostname or "", parts.port or 0
+    async with Setup().run_on_socket() as told:
+        yield told
 
 
 async def talk(host: str, port: int, pieces: Iterable[bytes], answers: int) -> list[bytes]:
@@ -128,17 +126,6 @@ async def test_what_is_no_request_is_refused_at_once(
     assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 400")
     writer.close()
     await writer.wait_closed()
-
-
-async def until_closed(host: str, port: int, data: bytes, *, half_close: bool = False) -> bytes:
-    reader, writer = await asyncio.open_connection(host, port)
-    writer.write(data)
-    if half_close:
-        writer.write_eof()
-    told = await asyncio.wait_for(reader.read(), 10)
-    writer.close()
-    await writer.wait_closed()
-    return told
 
 
 CHUNKS: list[dict[str, Any]] = [

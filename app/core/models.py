@@ -121,9 +121,9 @@ class Aging:
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse(Aging):
-    """A stored response (RFC 9111 §1.2.1): a chat completion and how long it stays fresh.
+    """A stored response (RFC 9111 §1.2.1): an answer and how long it stays fresh.
 
-    `completion` is the chat completion as UTF-8 JSON, without `id`, `object` and `created`.
+    `content` is that of the dialect's Answer: UTF-8 JSON, of which any form can be rendered.
     `epoch` is the store's when the upstream was asked; empty: the present one. `parts` says what
     the partition is made of, as `key_parts.py` writes it; empty where that is not known. `tagging`
     is what an operator may purge it by. What is disputed answers only the very same question.
@@ -133,7 +133,7 @@ class StoredResponse(Aging):
 
     key: CacheKey
     model: str
-    completion: bytes = field(repr=False)
+    content: bytes = field(repr=False)
     stored_at: float
     freshness_lifetime: float
     epoch: str = field(default="", compare=False)
@@ -152,9 +152,9 @@ class StoredResponse(Aging):
 
 @dataclass(frozen=True, slots=True)
 class SharedAnswer:
-    """A completion as in StoredResponse, of which an answer in any form can be made."""
+    """An answer's content as in StoredResponse, of which any form can be rendered."""
 
-    completion: bytes = field(repr=False)
+    content: bytes = field(repr=False)
     fullness: Fullness
 
 

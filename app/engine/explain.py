@@ -147,8 +147,8 @@ class Explainer:
         return found, decision
 
     async def _is_readable(self, plan: Plan, decision: Serve) -> bool:
-        completion = decision.stored.completion
-        return await self._serving.render(plan, completion, decision.status) is not None
+        content = decision.stored.content
+        return await self._serving.render(plan, content, decision.status) is not None
 
     async def _explained(self, plan: Plan) -> Explanation:
         found, decision = await self._decide(plan)

@@ -132,7 +132,7 @@ class Handler:
             answer = FormAdapter(
                 reader,
                 plan.parsed,
-                lambda whole, status: self._serving.render(plan, whole.completion, status),
+                lambda whole, status: self._serving.render(plan, whole.content, status),
                 lambda: Decoded(self._flights.join((*name, form), fill, form), accepting),
             )
         return Joined(answer, lambda: Decoded(self._flights.alone(fill), accepting))

@@ -27,7 +27,7 @@ class Served:
         """Answer all readers of a flight with it."""
         stored = self.decision.stored
         flight.begin(self.replay.head)
-        flight.settle(SharedAnswer(stored.completion, stored.fullness))
+        flight.settle(SharedAnswer(stored.content, stored.fullness))
         await flight.write(self.replay.body)
 
 
@@ -41,7 +41,7 @@ class Serving:
 
     async def serve(self, plan: Plan, decision: Serve) -> Served | None:
         """Render a stored response and count it; None if it cannot be read, which is a miss."""
-        replay = await self.render(plan, decision.stored.completion, decision.status)
+        replay = await self.render(plan, decision.stored.content, decision.status)
         if replay is None:
             self._failures.inc()
             return None

@@ -376,7 +376,7 @@ def after_upstream(
     stored = StoredResponse(
         key=plan.key,
         model=plan.parsed.model,
-        completion=answer.content,
+        content=answer.content,
         stored_at=now,
         freshness_lifetime=min(recorded.freshness_lifetime, left),
         stale_lifetime=recorded.stale_lifetime,

@@ -25,7 +25,7 @@ _LENGTHS = struct.Struct("<HI")  # of a field's name and of its value, in bytes
 
 def response_fields(stored: StoredResponse) -> dict[str, bytes]:
     """Write a stored response; its id and its embedding are kept beside the fields."""
-    response, encoding = _packed(stored.completion)
+    response, encoding = _packed(stored.content)
     fields = {
         "version": VERSION,
         "partition": stored.key.partition.encode(),
@@ -53,7 +53,7 @@ def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
     """Read a stored response. Raises ValueError."""
     _check_version(fields)
     prompt = fields.get("prompt")
-    completion = _unpacked(_field(fields, "response"), fields.get("encoding", _PLAIN))
+    content = _unpacked(_field(fields, "response"), fields.get("encoding", _PLAIN))
     return StoredResponse(
         key=CacheKey(
             partition=_text(fields, "partition"),
@@ -61,7 +61,7 @@ def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
             text=None if prompt is None else prompt.decode(),
         ),
         model=_text(fields, "model"),
-        completion=completion,
+        content=content,
         stored_at=_number(fields, "created_at"),
         freshness_lifetime=_number(fields, "lifetime"),
         epoch=_text(fields, "epoch"),
@@ -69,17 +69,17 @@ def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
         stale_lifetime=_number(fields, "stale") if "stale" in fields else 0.0,
         tagging=labels_in(fields),
         is_disputed=bool(fields.get("disputed")),
-        fullness=_fullness(fields, completion),
+        fullness=_fullness(fields, content),
         allow_origin=fields.get("allow_origin", b"").decode(),
     )
 
 
-def _fullness(fields: Mapping[str, bytes], completion: bytes) -> Fullness:
+def _fullness(fields: Mapping[str, bytes], content: bytes) -> Fullness:
     told = fields.get("fullness", b"").decode()
     if told in Fullness.__members__:
         return Fullness[told]
     # Older entries do not say; answers are stored as compact JSON, whose texts escape quotes.
-    return Fullness.ALL if b'"usage":{' in completion else Fullness.PLAIN
+    return Fullness.ALL if b'"usage":{' in content else Fullness.PLAIN
 
 
 def labels_in(fields: Mapping[str, bytes]) -> Tagging:

@@ -40,7 +40,7 @@ class Portable:
 def line_of(portable: Portable) -> bytes:
     """Write an entry as one line. Raises ValueError for an answer that is not JSON."""
     stored, embedding = portable.stored, portable.embedding
-    fields = response_fields(replace(stored, completion=b""))
+    fields = response_fields(replace(stored, content=b""))
     texts = {n: raw.decode() for n, raw in fields.items() if n not in _TEXTS_ELSEWHERE}
     raw = None if embedding is None else base64.b64encode(vector_bytes(embedding)).decode()
     document = {
@@ -48,7 +48,7 @@ def line_of(portable: Portable) -> bytes:
         **texts,
         "embedder": portable.embedder,
         "embedding": raw,
-        "completion": json.loads(stored.completion),
+        "completion": json.loads(stored.content),
     }
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 

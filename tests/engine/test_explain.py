@@ -220,7 +220,7 @@ async def test_no_more_than_some_stored_responses_are_looked_through() -> None:
 async def test_a_response_that_does_not_tell_its_parts_is_left_out() -> None:
     bench = Bench()
     (stored,) = await keep(bench, Ask(body_of(temperature=0.5)))
-    old = StoredResponse(stored.key, "m", stored.completion, stored.stored_at, 60.0)
+    old = StoredResponse(stored.key, "m", stored.content, stored.stored_at, 60.0)
     await bench.store.memory.put(old, None)
     told = await bench.explain(body_of())
     assert (told.elsewhere, told.searched) == (None, 1)

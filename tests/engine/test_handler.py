@@ -267,7 +267,7 @@ async def test_a_stored_response_that_cannot_be_read_is_a_miss() -> None:
     await bench.status()
     await settle()
     (stored,) = (await bench.store.memory.scan("", 2)).entries
-    object.__setattr__(stored, "completion", b"garbage")
+    object.__setattr__(stored, "content", b"garbage")
     assert await bench.status() == "fwd=miss"
     assert (await bench.status()).startswith("hit")
 
@@ -278,7 +278,7 @@ async def test_what_is_stored_is_the_answer_without_envelope() -> None:
     await bench.status()
     await settle()
     (stored,) = (await bench.store.memory.scan("", 2)).entries
-    assert json.loads(stored.completion) == without_envelope(completion())
+    assert json.loads(stored.content) == without_envelope(completion())
     assert (stored.model, stored.key.text) == ("m", "valkey what")
 
 

@@ -162,7 +162,7 @@ async def test_a_write_holds_no_other_look_up_up(store: FakeStore, metrics: Metr
 async def test_the_newer_of_two_answers_stays(store: FakeStore, metrics: Metrics) -> None:
     part = ResilientStore(store, metrics)
     store.before_put = gate = Gate()
-    newer = replace(STORED, completion=b'{"newer":true}')
+    newer = replace(STORED, content=b'{"newer":true}')
     part.put(STORED, None)
     await gate.reached.wait()
     part.put(newer, None)

@@ -93,7 +93,7 @@ def entry(
     fields: dict[str, Any] = {
         "key": CacheKey(partition, f"{partition}-{name}", f"What is {name}? ✓"),
         "model": "gpt-test",
-        "completion": f'{{"choices":[],"name":"{name} ✓"}}'.encode(),
+        "content": f'{{"choices":[],"name":"{name} ✓"}}'.encode(),
         "stored_at": clock.now,
         "freshness_lifetime": 60.0,
         "parts": "caller=0123 body.model=4567",

@@ -20,7 +20,7 @@ RESPONSES = st.builds(
     StoredResponse,
     key=st.builds(CacheKey, partition=TEXTS, digest=TEXTS, text=st.none() | TEXTS),
     model=TEXTS,
-    completion=st.binary(max_size=5000) | st.integers(0, 9000).map(lambda n: b"answer " * n),
+    content=st.binary(max_size=5000) | st.integers(0, 9000).map(lambda n: b"answer " * n),
     stored_at=SECONDS,
     freshness_lifetime=SECONDS,
     stale_lifetime=SECONDS,

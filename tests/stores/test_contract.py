@@ -97,7 +97,7 @@ async def test_putting_again_replaces_answer_and_embedding(
     store: WholeStore, clock: ManualClock
 ) -> None:
     await store.put(entry(clock), EAST)
-    newer = entry(clock, completion=b'{"choices":["newer"]}')
+    newer = entry(clock, content=b'{"choices":["newer"]}')
     await store.put(newer, towards(0, 1))
     assert await store.get(newer.id) == newer
     (candidate,) = await store.nearest("p1", EAST, 4, 2.0)

@@ -20,7 +20,7 @@ STORED = st.builds(
     StoredResponse,
     key=st.builds(CacheKey, partition=DIGESTS, digest=DIGESTS, text=st.text()),
     model=st.text(),
-    completion=ANSWERS.map(lambda text: json.dumps(completion(text)).encode()),
+    content=ANSWERS.map(lambda text: json.dumps(completion(text)).encode()),
     stored_at=st.floats(0, NOW),
     freshness_lifetime=st.floats(0, 2_592_000),
     tagging=LABELS,
@@ -42,9 +42,9 @@ def test_an_entry_comes_back_as_it_was(stored: StoredResponse, embedding: Embedd
     assert line.count(b"\n") == 1
     read = portable_of(line, NOW)
     assert read is not None
-    answer = json.loads(read.stored.completion)
-    assert answer == json.loads(stored.completion)
-    assert replace(read.stored, completion=stored.completion) == stored
+    answer = json.loads(read.stored.content)
+    assert answer == json.loads(stored.content)
+    assert replace(read.stored, content=stored.content) == stored
     assert (read.embedding is None) == (embedding is None)
     if read.embedding is not None and embedding is not None:
         assert np.allclose(read.embedding, embedding, atol=1e-6)

@@ -68,7 +68,7 @@ def restarts(tmp_path: Path) -> Restarts:
 
 
 async def test_everything_alive_survives_a_restart(restarts: Restarts) -> None:
-    long = entry(restarts.clock, "long", completion=secrets.token_bytes(400_000))
+    long = entry(restarts.clock, "long", content=secrets.token_bytes(400_000))
     kept = [
         (entry(restarts.clock, "a"), EAST),
         (entry(restarts.clock, "b", partition="p2"), towards(1, 1)),
@@ -109,7 +109,7 @@ async def test_a_restart_neither_prolongs_life_nor_shortens_it(restarts: Restart
 
 
 async def test_what_was_replaced_stays_replaced(restarts: Restarts) -> None:
-    newer = entry(restarts.clock, completion=b"newer")
+    newer = entry(restarts.clock, content=b"newer")
     async with restarts.store() as store:
         await store.put(entry(restarts.clock), EAST)
         await store.put(newer, None)
@@ -388,7 +388,7 @@ async def test_an_earlier_turn_and_what_was_judged_survive_a_restart(restarts: R
 async def test_an_answer_that_is_replaced_while_the_old_one_is_judged_stays(
     restarts: Restarts,
 ) -> None:
-    newer = entry(restarts.clock, stored_at=restarts.clock.now + 1, completion=b"newer")
+    newer = entry(restarts.clock, stored_at=restarts.clock.now + 1, content=b"newer")
     async with restarts.store() as store:
         await store.put(entry(restarts.clock), EAST)
         await asyncio.gather(store.put(newer, EAST), judged(store, "p1-a", correct=False))

@@ -29,7 +29,7 @@ async def test_what_one_stores_the_other_finds_at_once(fleet: Fleet) -> None:
     await one.put(stored := entry("a"), EAST)
     assert await other.get("a") == stored
     assert await names(other, towards(1, 0.1)) == ["a"]
-    await other.put(newer := entry("a", completion=b"{}"), EAST)
+    await other.put(newer := entry("a", content=b"{}"), EAST)
     assert await one.get("a") == newer
 
 
@@ -216,7 +216,7 @@ async def test_answers_come_back_whatever_their_size_and_characters(
 ) -> None:
     store = await fleet.store()
     rng = np.random.default_rng(0)
-    stored = entry("a", completion=completion + rng.bytes(len(completion)))
+    stored = entry("a", content=completion + rng.bytes(len(completion)))
     await store.put(stored, EAST)
     assert await store.get("a") == stored
     (candidate,) = await store.nearest("p1", EAST, 4, 2.0)

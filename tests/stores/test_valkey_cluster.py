@@ -146,7 +146,7 @@ async def test_a_key_is_found_wherever_its_slot_is_on_the_move(fleet: Fleet) -> 
     assert await anext(steps) == 1
     assert await store.get("3") is not None
     assert "3" in [n.stored.id for n in await store.nearest("p1", EAST, 8, 2.0)]
-    await store.put(newer := entry("3", completion=b"{}"), EAST)
+    await store.put(newer := entry("3", content=b"{}"), EAST)
     assert await store.get("3") == newer
     assert await anext(steps) == 1  # the slot is the target's
     assert await store.get("3") == newer
@@ -167,7 +167,7 @@ async def test_a_planned_failover_is_followed_at_once(fleet: Fleet) -> None:
 
     await until(has_changed)
     assert await store.get(name) is not None
-    await store.put(newer := entry(name, completion=b"{}"), EAST)
+    await store.put(newer := entry(name, content=b"{}"), EAST)
     assert await store.get(name) == newer
     assert len(await store.nearest("p1", EAST, 30, 2.0)) == 30
 

@@ -161,7 +161,7 @@ async def test_what_is_deleted_while_it_moves_does_not_come_back(fleet: Fleet, b
 @pytest.mark.parametrize("before", ["HINCRBY", "UNLINK"])
 async def test_what_is_replaced_while_it_moves_stays_replaced(fleet: Fleet, before: str) -> None:
     store, other = await two_generations(fleet), await fleet.store()
-    newer = entry("old", completion=b'"newer"')
+    newer = entry("old", content=b'"newer"')
     await interrupt(store, before, lambda: other.put(newer, EAST))
     assert await store.get("old") == newer
     (candidate,) = await store.nearest("p1", EAST, 4, 2.0)
@@ -277,7 +277,7 @@ async def test_without_memory_the_oldest_generation_goes_and_writing_goes_on() -
         store = await fleet.store(max_inserts=10_000)
         refused = 0
         for index in range(600):
-            stored = entry(str(index), completion=np.random.default_rng(index).bytes(60_000))
+            stored = entry(str(index), content=np.random.default_rng(index).bytes(60_000))
             try:
                 await store.put(stored, EAST)
             except Exception as error:  # noqa: BLE001 - as the engine sees it

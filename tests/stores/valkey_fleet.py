@@ -95,7 +95,7 @@ def entry(name: str, **changes: Any) -> StoredResponse:
     fields: dict[str, Any] = {
         "key": CacheKey("p1", name, f"What is {name}?"),
         "model": "gpt-test",
-        "completion": f'{{"name":"{name}"}}'.encode(),
+        "content": f'{{"name":"{name}"}}'.encode(),
         "stored_at": time.time(),
         "freshness_lifetime": 600.0,
     }

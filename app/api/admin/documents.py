@@ -69,6 +69,6 @@ def listed(stored: StoredResponse, now: float) -> JsonObject:
         "stored_at": stored.stored_at,
         "age": int(stored.age(now)),
         "ttl": whole_ttl(stored, now),
-        "bytes": len(stored.completion),
+        "bytes": len(stored.content),
         "disputed": stored.is_disputed,
     }

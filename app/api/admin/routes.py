@@ -103,7 +103,7 @@ class _Admin:
             raise EntryNotFound(_NOTHING)
         _logger.info("showed 1 entry")
         distances = self._cache.hits.of(stored).distances
-        answer = {"distances": distances, "completion": json.loads(stored.completion)}
+        answer = {"distances": distances, "completion": json.loads(stored.content)}
         return JSONResponse(self._listed(stored) | answer)
 
     async def delete(self, digest: str) -> JSONResponse:

@@ -80,7 +80,7 @@ class Transfer:
                 embeddings = await self._curator.embeddings_of(page.entries)
                 for stored, embedding in zip(page.entries, embeddings, strict=True):
                     portable = Portable(stored, embedding, self._curator.embedder)
-                    yield await by_size(len(stored.completion), partial(line_of, portable))
+                    yield await by_size(len(stored.content), partial(line_of, portable))
                     exported += 1
                 if not page.cursor:
                     yield cursor_line(None)

@@ -86,7 +86,7 @@ class SqliteStore:
         Returns once it is committed. Raises Overloaded or sqlite3.Error.
         """
         stored = stored if stored.epoch else replace(stored, epoch=self.epoch)
-        row = await by_size(len(stored.completion), lambda: self._response_row(stored, embedding))
+        row = await by_size(len(stored.content), lambda: self._response_row(stored, embedding))
         await self._commits.commit(Append([row]), lambda: self._memory.put(stored, embedding))
 
     async def delete(self, *digests: str) -> int:
@@ -103,7 +103,7 @@ class SqliteStore:
                 return False
             disputed = standing is Standing.EXACT_ONLY
             amended = replace(stored, is_disputed=disputed)
-            row = await by_size(len(stored.completion), lambda: self._response_row(amended, None))
+            row = await by_size(len(stored.content), lambda: self._response_row(amended, None))
             removal = Remove([(Kind.CHAT_COMPLETION, stored.id)])
             change = removal if standing is Standing.REMOVED else Amend(row)
             # An answer that takes its place meanwhile is another one, and stays as it is.

@@ -155,7 +155,7 @@ class ValkeyStore:
                 write_response, newest, replace(stored, epoch=epoch), embedding, milliseconds
             )
             inserts = await self._write(
-                await by_size(len(stored.completion), write),
+                await by_size(len(stored.content), write),
                 ("HINCRBY", self._keys.inserts, numbers[0], 1),
                 *(("UNLINK", other) for other in others),
             )

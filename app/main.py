@@ -15,6 +15,7 @@ from starlette.routing import Route
 from app import __version__
 from app.api.admin.explain import explain_route
 from app.api.admin.routes import admin_routes
+from app.api.admin.transfer import Transfer
 from app.api.cached import CachedRoute
 from app.api.middleware import (
     CorsMiddleware,
@@ -27,7 +28,7 @@ from app.api.passthrough import OtherRoutes, Passthrough, PassthroughRoutes
 from app.api.paths import CHAT_COMPLETIONS, EMBEDDINGS, forms_of
 from app.core.errors import ConfigurationError
 from app.core.metrics import Metrics
-from app.core.models import Clock, EmbeddingModel, Kind
+from app.core.models import Clock, EmbeddingModel
 from app.core.ports import Embedder, Leases, Upstream, Verifier, WholeStore
 from app.dialects.chat_completions.request import ChatCompletions
 from app.dialects.dialect import Dialect
@@ -105,8 +106,8 @@ def adapters_for(
 
 
 def _store(settings: Settings, embedder: Embedder, metrics: Metrics, clock: Clock) -> WholeStore:
-    def count_eviction(kind: Kind, reason: str) -> None:
-        metrics.evictions.labels(kind.value, reason).inc()
+    def count_eviction(kind: str, reason: str) -> None:
+        metrics.evictions.labels(kind, reason).inc()
 
     match settings.store.partition("://"):
         case ("sqlite", _, path):
@@ -224,6 +225,10 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     admin = admin_routes(engine.lookup, engine.operations, parts.metrics, parts.clock, token)
     explain = explain_route(engine.explainer, DIALECTS[CHAT_COMPLETIONS], token)
     admin.add_api_route("/explain", explain, methods=["POST"])
+    by_name = {dialect.name: dialect for dialect in DIALECTS.values()}
+    transfer = Transfer(engine.operations, parts.clock, by_name)
+    admin.add_api_route("/export", transfer.export, methods=["GET"])
+    admin.add_api_route("/import", transfer.import_, methods=["POST"])
     app.include_router(admin)
     other = PassthroughRoutes(engine.forwarder, _passthrough(settings))
     app.router.routes.append(OtherRoutes(other))

@@ -26,7 +26,6 @@ from app.core.models import (
     CacheKey,
     Embedding,
     EmbeddingModel,
-    Kind,
     StoredEmbedding,
     StoredResponse,
 )
@@ -42,7 +41,7 @@ _LONGEST = 0.7  # seconds that a process has before it is killed
 def open_store(path: Path) -> SqliteStore:
     """Open the store that is written to."""
 
-    def ignore(_kind: Kind, _reason: str) -> None:
+    def ignore(_kind: str, _reason: str) -> None:
         raise AssertionError("nothing is to be evicted")
 
     return SqliteStore(path, _MODEL, 1_000_000, time.time, ignore)

@@ -5,7 +5,6 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.core.metrics import Metrics
-from app.core.models import Kind
 from app.engine.lookup import Lookup
 
 
@@ -29,8 +28,9 @@ def ops_routes(cache: Lookup, metrics: Metrics) -> APIRouter:
     async def exposition() -> Response:
         """Return all metrics in Prometheus's text format."""
         if (counts := await cache.count()) is not None:
-            metrics.entries.labels(Kind.CHAT_COMPLETION.value).set(counts.chat_completions)
-            metrics.entries.labels(Kind.EMBEDDING.value).set(counts.embeddings)
+            metrics.entries.clear()  # of a dialect that has no more
+            for kind, count in counts.by_kind.items():
+                metrics.entries.labels(kind).set(count)
         return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
     return router

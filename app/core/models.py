@@ -1,6 +1,6 @@
 """The central types: what a request, a key, a stored response and a verdict are."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from typing import Literal
@@ -38,6 +38,9 @@ DiscardReason = (
 )
 """Why an answer is not stored: a token that docs/http-api.md explains."""
 
+
+CHAT_COMPLETION = "chat_completion"
+"""The dialect of what does not name one: once there was no other."""
 
 V1, AZURE = b"/v1", b"/openai"
 """Prefixes of the API's paths: the usual one, and Azure's, whose paths the upstream gets whole."""
@@ -128,7 +131,8 @@ class StoredResponse(Aging):
     the partition is made of, as `key_parts.py` writes it; empty where that is not known. `tagging`
     is what an operator may purge it by. What is disputed answers only the very same question.
     `fullness` is what it has for those who are entitled to `usage`. `allow_origin` is the value of
-    the answer's Access-Control-Allow-Origin, empty if it had none.
+    the answer's Access-Control-Allow-Origin, empty if it had none. `dialect` names the API that it
+    is an answer of.
     """
 
     key: CacheKey
@@ -143,6 +147,7 @@ class StoredResponse(Aging):
     is_disputed: bool = False
     fullness: Fullness = Fullness.ALL
     allow_origin: str = ""
+    dialect: str = CHAT_COMPLETION
 
     @property
     def id(self) -> str:
@@ -212,18 +217,25 @@ class Page:
 
 
 class Kind(StrEnum):
-    """What is stored, each counted and evicted apart."""
+    """What is stored, each counted and evicted apart; the values are those in files."""
 
-    CHAT_COMPLETION = "chat_completion"
+    ANSWER = "chat_completion"  # of whatever dialect
     EMBEDDING = "embedding"
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How much is stored, by kind."""
+    """How much is stored; `by_dialect` are the answers again."""
 
-    chat_completions: int
+    answers: int
     embeddings: int
+    by_dialect: Mapping[str, int] = field(default_factory=dict, compare=False)
+
+    @property
+    def by_kind(self) -> Mapping[str, int]:
+        """Answers by dialect, and the embeddings."""
+        embeddings = {Kind.EMBEDDING.value: self.embeddings}
+        return {CHAT_COMPLETION: 0, **self.by_dialect, **embeddings}
 
 
 class Outcome(StrEnum):

@@ -138,7 +138,17 @@ class ParsedRequest(Protocol):
 
 
 class Dialect(Protocol):
-    """One API."""
+    """One API. `name` is what its answers are called, as `kind` or `dialect`."""
+
+    @property
+    def name(self) -> str:
+        """A word in lower case, the same for ever: it is stored."""
+
+    def why_not_stored(self, content: Mapping[str, Any]) -> DiscardReason | None:
+        """Return why an answer that comes from elsewhere must not be stored, or None.
+
+        `content` is that of an Answer, perhaps.
+        """
 
     def parse(self, body: bytes) -> ParsedRequest | EmbeddingsRequest:
         """Read the body of a request. Raises NotUnderstood."""

@@ -15,6 +15,7 @@ import orjson
 from numpy.typing import NDArray
 
 from app.core.errors import NotUnderstood
+from app.core.models import DiscardReason
 from app.dialects.openai import NEUTRAL_FIELDS, treatment_of
 from app.dialects.strict_json import JsonObject, check_structure, load_json
 
@@ -188,8 +189,14 @@ class EmbeddingsReader:
 class Embeddings:
     """The dialect of `POST /v1/embeddings`; the model may be named elsewhere."""
 
+    name = "embedding"
+
     def __init__(self, *, needs_model: bool = True) -> None:
         self._needs_model = needs_model
+
+    def why_not_stored(self, content: Mapping[str, Any]) -> DiscardReason:
+        """Refuse it: embeddings are stored one by one, and not as answers."""
+        return "unknown-body"
 
     def parse(self, body: bytes) -> EmbeddingsRequest:
         """Read the body of a request. Raises NotUnderstood."""

@@ -130,7 +130,7 @@ class Operations:
         if selector == EVERYTHING:
             counts = await self._store.count(Budget(self._limits.store_timeout))
             page = await self.entries("", _SHOWN)
-            return Preview(counts.chat_completions + counts.embeddings, page.entries)
+            return Preview(counts.answers + counts.embeddings, page.entries)
         count, shown = 0, list[StoredResponse]()
         async for entries in self._selected(selector):
             count += len(entries)

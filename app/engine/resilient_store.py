@@ -94,7 +94,7 @@ class ResilientStore:
         )
         self._exact_seconds = metrics.lookup_seconds.labels(Tier.EXACT.value)
         self._semantic_seconds = metrics.lookup_seconds.labels(Tier.SEMANTIC.value)
-        self._stored = metrics.stored.labels(Kind.CHAT_COMPLETION.value)
+        self._stored = metrics.stored
         self._writes = Writes()
 
     @property
@@ -158,7 +158,7 @@ class ResilientStore:
             await self._writing.call(
                 lambda: self._store.put(stored, embedding), Budget(_WRITE_SECONDS)
             )
-            self._stored.inc()
+            self._stored.labels(stored.dialect).inc()
 
         self._writes.begin([stored.id], write)
 

@@ -62,10 +62,11 @@ class Plan:
     `size` is that of its body, in bytes. `control` is what it asks for, bound to time where its
     question is; `asked` as it came. `limits` are its own, `max_distance` is cosine. Its answer
     serves nobody from `ends_at` on, whatever its lifetime. A page's request has an `open_key`, of
-    what pages of all origins may read, beside its own.
+    what pages of all origins may read, beside its own. `dialect` is the name of that.
     """
 
     request: ClientRequest
+    dialect: str
     parsed: ParsedRequest
     size: int
     key: CacheKey
@@ -222,6 +223,7 @@ def admit(
         return EmbeddingsPlan(request, parsed, asked.control, limits, keys)
     return Plan(
         request=request,
+        dialect=dialect.name,
         parsed=parsed,
         size=len(body),
         key=build_key(request, parsed, policy.keys),
@@ -384,5 +386,6 @@ def after_upstream(
         tagging=plan.tagging.joined(found.carried),
         fullness=answer.fullness,
         allow_origin=recorded.allow_origin,
+        dialect=plan.dialect,
     )
     return Store(stored, None if answer.exact_only else found.embedding)

@@ -12,7 +12,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from app.core.models import CacheKey, Embedding, Fullness, StoredEmbedding, StoredResponse
+from app.core.models import (
+    CHAT_COMPLETION,
+    CacheKey,
+    Embedding,
+    Fullness,
+    StoredEmbedding,
+    StoredResponse,
+)
 from app.core.tags import UNTAGGED, Tagging, tags_in, tags_text
 
 VERSION = b"1"
@@ -46,6 +53,8 @@ def response_fields(stored: StoredResponse) -> dict[str, bytes]:
         fields["disputed"] = b"1"
     if stored.allow_origin:
         fields["allow_origin"] = stored.allow_origin.encode()
+    if stored.dialect != CHAT_COMPLETION:
+        fields["dialect"] = stored.dialect.encode()
     return fields | _label_fields(stored.tagging)
 
 
@@ -71,7 +80,13 @@ def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
         is_disputed=bool(fields.get("disputed")),
         fullness=_fullness(fields, content),
         allow_origin=fields.get("allow_origin", b"").decode(),
+        dialect=dialect_in(fields),
     )
+
+
+def dialect_in(fields: Mapping[str, bytes]) -> str:
+    """Read the dialect of a stored response. Raises ValueError."""
+    return sys.intern(fields.get("dialect", b"").decode()) or CHAT_COMPLETION
 
 
 def _fullness(fields: Mapping[str, bytes], content: bytes) -> Fullness:

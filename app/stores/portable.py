@@ -18,13 +18,19 @@ import numpy as np
 from app.core.errors import NotUnderstood
 from app.core.models import Embedding, StoredResponse
 from app.core.tags import checked_labels
-from app.dialects.chat_completions import fitness
+from app.dialects.dialect import Dialect
 from app.dialects.strict_json import load_json
-from app.stores.codec import response_fields, response_of, vector_bytes, vector_of
+from app.stores.codec import (
+    dialect_in,
+    response_fields,
+    response_of,
+    vector_bytes,
+    vector_of,
+)
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 _TEXTS_ELSEWHERE = ("response", "encoding", "epoch")
-_OTHERS = ("id", "completion", "embedding", "embedder")
+_OTHERS = ("id", "response", "completion", "embedding", "embedder")
 _LONGEST_LIFE = 2_592_000.0  # seconds
 
 
@@ -48,7 +54,7 @@ def line_of(portable: Portable) -> bytes:
         **texts,
         "embedder": portable.embedder,
         "embedding": raw,
-        "completion": json.loads(stored.content),
+        "response": json.loads(stored.content),
     }
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
@@ -58,22 +64,17 @@ def cursor_line(cursor: str | None) -> bytes:
     return json.dumps({"cursor": cursor}).encode() + b"\n"
 
 
-def portable_of(line: bytes, now: float) -> Portable | None:
+def portable_of(line: bytes, now: float, dialects: Mapping[str, Dialect]) -> Portable | None:
     """Read a line; None for one that is no entry, but says where an export goes on.
 
-    An entry may answer in the partition that it names, and nowhere else. Raises ValueError.
+    An entry may answer in the partition that it names, and nowhere else. `dialects` are those that
+    are known, by name. Raises ValueError.
     """
     document = _document(line)
     if document.keys() == {"cursor"}:
         return None
-    completion = document.get("completion")
-    choices = completion.get("choices") if isinstance(completion, dict) else None
-    if not isinstance(completion, dict) or not isinstance(choices, list):
-        raise ValueError("completion is not a chat completion")
-    if reason := fitness.why_not_stored(completion, len(choices)):
-        raise ValueError(f"completion is not one that is stored: {reason}")
-    raw = json.dumps(completion, ensure_ascii=False, separators=(",", ":")).encode()
     fields = {name: _text(value) for name, value in document.items() if name not in _OTHERS}
+    raw = _response(document, dialects.get(dialect_in(fields)))
     stored = response_of(
         _digest(document, "id"), {**fields, "response": raw, "encoding": b"", "epoch": b""}
     )
@@ -97,6 +98,18 @@ def _document(line: bytes) -> Mapping[str, Any]:
     if not isinstance(document, dict):
         raise ValueError("not a JSON object")
     return document
+
+
+def _response(document: Mapping[str, Any], dialect: Dialect | None) -> bytes:
+    """Read the answer, which the first version called a completion."""
+    response = document.get("response", document.get("completion"))
+    if dialect is None:
+        raise ValueError("dialect is not known")
+    if not isinstance(response, dict):
+        raise ValueError("response is not a JSON object")
+    if reason := dialect.why_not_stored(response):
+        raise ValueError(f"response is not one that is stored: {reason}")
+    return json.dumps(response, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _text(value: object) -> bytes:

@@ -82,7 +82,7 @@ async def test_an_entry_shows_its_question_its_answer_and_its_age(
     assert shown["id"] == entry
     assert (shown["prompt"], shown["model"]) == ("valkey what", "m")
     assert (shown["age"], shown["ttl"]) == (90, 3510)
-    message = shown["completion"]["choices"][0]["message"]
+    message = shown["response"]["choices"][0]["message"]
     assert message == completion("Answer to valkey what")["choices"][0]["message"]
 
 

@@ -83,3 +83,11 @@ async def test_explain_prints_the_decisions_about_it(bench: Bench) -> None:
     told = await bench.explainer.explain(TOY, request, body)
     assert told.status
     assert cache_status_value(told.status) == "reprise; hit; ttl=3600; detail=exact"
+
+
+async def test_what_is_stored_of_it_bears_its_name(bench: Bench) -> None:
+    await ask(bench, "valkey what")
+    await ask(bench, "valkey what")  # which waits until it is stored
+    (stored,) = (await bench.store.memory.scan("", 10)).entries
+    assert stored.dialect == "toy"
+    assert bench.metrics.registry.get_sample_value("reprise_stored_total", {"kind": "toy"}) == 1

@@ -65,6 +65,7 @@ class Bench:
     def look(self, text: str | None = "valkey what", **control: Any) -> Looking:
         plan = Plan(
             request=ClientRequest("POST", b"/chat/completions", b"", []),
+            dialect="chat_completion",
             parsed=PARSED,
             size=0,
             key=CacheKey("p", f"digest of {text}", text),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from app.core.errors import NotUnderstood
-from app.core.models import BypassReason, CacheStatus, Fullness, Head, Replay
+from app.core.models import BypassReason, CacheStatus, DiscardReason, Fullness, Head, Replay
 from app.dialects.dialect import Answer
 from app.dialects.sse import EventParser, encode
 from app.dialects.strict_json import load_json
@@ -88,6 +88,11 @@ class ToyRequest:
 
 class Toy:
     """The dialect."""
+
+    name = "toy"
+
+    def why_not_stored(self, content: Mapping[str, Any]) -> DiscardReason | None:
+        return None if content.get("say") else "empty"
 
     def parse(self, body: bytes) -> ToyRequest:
         told = load_json(body)

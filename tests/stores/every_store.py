@@ -15,7 +15,6 @@ from app.core.models import (
     CacheKey,
     Embedding,
     EmbeddingModel,
-    Kind,
     StoredEmbedding,
     StoredResponse,
 )
@@ -35,7 +34,7 @@ DIMENSIONS = 4
 MODEL = EmbeddingModel("test", DIMENSIONS)
 
 
-def ignore(_kind: Kind, _reason: str) -> None:
+def ignore(_kind: str, _reason: str) -> None:
     """Take note of an eviction, or not."""
 
 

@@ -29,6 +29,7 @@ RESPONSES = st.builds(
     tagging=LABELS,
     is_disputed=st.booleans(),
     allow_origin=st.sampled_from(["", "*", "https://page.example"]),
+    dialect=st.sampled_from(["chat_completion", "toy"]),
 )
 EMBEDDINGS = st.builds(
     StoredEmbedding,

@@ -15,7 +15,7 @@ from app.stores.sqlite.commits import Commits
 from app.stores.sqlite.journal import Append, Change, Journal, Remove, Row
 from tests.fakes import ManualClock
 
-CHAT = Kind.CHAT_COMPLETION
+CHAT = Kind.ANSWER
 
 
 class HeldJournal(Journal):

@@ -216,6 +216,26 @@ async def test_embeddings_are_no_responses_and_the_reverse(
     assert await store.count() == Counts(1, 1)
 
 
+async def test_answers_are_counted_by_dialect_while_they_are_alive(
+    store: WholeStore, clock: ManualClock
+) -> None:
+    await store.put(entry(clock, "a"), EAST)
+    for name, seconds in (("b", 60.0), ("c", 60.0), ("d", 10.0)):
+        await store.put(entry(clock, name, dialect="toy", freshness_lifetime=seconds), EAST)
+    await store.put(entry(clock, "b", dialect="toy"), None)
+    stored = await store.get("p1-b")
+    assert stored is not None
+    assert stored.dialect == "toy"
+    await store.delete("p1-c")
+    assert dict((await store.count()).by_dialect) == {"chat_completion": 1, "toy": 2}
+    clock.advance(10)
+    counts = await store.count()
+    assert dict(counts.by_dialect) == {"chat_completion": 1, "toy": 1}
+    assert counts.by_kind == {**counts.by_dialect, "embedding": 0}
+    await store.purge()
+    assert dict((await store.count()).by_dialect) == {}
+
+
 async def test_an_embedding_is_gone_when_its_time_is_up(
     store: WholeStore, clock: ManualClock
 ) -> None:

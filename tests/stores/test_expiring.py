@@ -15,7 +15,7 @@ class Kept:
         self.values: Expiring[str] = Expiring(
             most,
             self.clock,
-            lambda key, reason: self.evicted.append(f"{key} {reason}"),
+            lambda key, _value, reason: self.evicted.append(f"{key} {reason}"),
             lambda *item: self.removed.append(item),
         )
 

@@ -13,7 +13,7 @@ from app.core.models import Kind
 from app.stores.sqlite.journal import Append, Journal, Purge, Remove, Row
 from tests.fakes import ManualClock
 
-CHAT = Kind.CHAT_COMPLETION
+CHAT = Kind.ANSWER
 
 
 @pytest.fixture

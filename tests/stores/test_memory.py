@@ -14,7 +14,7 @@ from tests.stores.every_store import EAST, embedding, entry, towards
 
 
 class Evictions(list[str]):
-    def __call__(self, kind: Kind, reason: str) -> None:
+    def __call__(self, kind: str, reason: str) -> None:
         self.append(f"{kind} {reason}")
 
 
@@ -67,13 +67,13 @@ async def test_what_is_fresh_is_held_and_asking_does_not_count_as_using() -> Non
     store = MemoryStore(2, clock, Evictions())
     await fill(store, clock, "ab")
     await store.put_embeddings([embedding(clock)])
-    assert store.holds(Kind.CHAT_COMPLETION, "p1-a")
+    assert store.holds(Kind.ANSWER, "p1-a")
     assert store.holds(Kind.EMBEDDING, "e")
-    assert not store.holds(Kind.CHAT_COMPLETION, "e")
+    assert not store.holds(Kind.ANSWER, "e")
     await fill(store, clock, "c")
-    assert not store.holds(Kind.CHAT_COMPLETION, "p1-a")
+    assert not store.holds(Kind.ANSWER, "p1-a")
     clock.advance(60)
-    assert not store.holds(Kind.CHAT_COMPLETION, "p1-b")
+    assert not store.holds(Kind.ANSWER, "p1-b")
 
 
 async def test_the_neighbor_that_answered_counts_as_used_and_no_other() -> None:

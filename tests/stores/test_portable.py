@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 
 from app.core.models import CacheKey, Embedding, StoredResponse
 from app.core.tags import Tagging
+from app.dialects.chat_completions.request import ChatCompletions
 from app.stores.portable import Portable, cursor_line, line_of, portable_of
+from tests.engine.toy_dialect import Toy
 from tests.fakes import completion, embedding_of
 from tests.stores.test_codec import LABELS
 
+DIALECTS = {dialect.name: dialect for dialect in (ChatCompletions(), Toy())}
 NOW = 1_700_000_000.0
 DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
 ANSWERS = st.text(min_size=1).filter(lambda text: bool(text.strip()))
@@ -40,7 +43,7 @@ VECTORS = st.lists(st.floats(0.125, 1, width=32), min_size=1, max_size=20).map(v
 def test_an_entry_comes_back_as_it_was(stored: StoredResponse, embedding: Embedding | None) -> None:
     line = line_of(Portable(stored, embedding, "model"))
     assert line.count(b"\n") == 1
-    read = portable_of(line, NOW)
+    read = portable_of(line, NOW, DIALECTS)
     assert read is not None
     answer = json.loads(read.stored.content)
     assert answer == json.loads(stored.content)
@@ -85,13 +88,16 @@ def document(**changes: Any) -> bytes:
         {"stale": "1e300"},
         {"tags": ",".join(map(str, range(33)))},
         {"namespace": "n" * 257},
-        {"completion": None},
-        {"completion": "{}"},
-        {"completion": {}},
-        {"completion": {"choices": []}},
-        {"completion": {"choices": [1]}},
-        {"completion": completion("")},
-        {"completion": {**completion(), "error": {}}},
+        {"response": None},
+        {"response": "{}"},
+        {"response": {}},
+        {"response": {"choices": []}},
+        {"response": {"choices": [1]}},
+        {"response": completion("")},
+        {"response": {**completion(), "error": {}}},
+        {"dialect": "smoke signals"},
+        {"dialect": "toy"},
+        {"dialect": 1},
         {"embedding": "?"},
         {"embedding": "AAA="},
         {"embedding": ""},
@@ -102,23 +108,23 @@ def document(**changes: Any) -> bytes:
 )
 def test_what_could_not_be_an_entry_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r".+") as refused:
-        portable_of(document(**changes), NOW)
+        portable_of(document(**changes), NOW, DIALECTS)
     assert "What" not in str(refused.value)
 
 
 @pytest.mark.parametrize("line", [b"{", b"[]", b"1", b'{"id":1,"id":2}', b"\xff", b'{"a":NaN}'])
 def test_what_is_no_json_object_is_refused(line: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        portable_of(line, NOW)
+        portable_of(line, NOW, DIALECTS)
 
 
 def test_a_line_that_tells_where_to_go_on_is_no_entry() -> None:
-    assert portable_of(cursor_line("a-1"), NOW) is None
-    assert portable_of(cursor_line(None), NOW) is None
+    assert portable_of(cursor_line("a-1"), NOW, DIALECTS) is None
+    assert portable_of(cursor_line(None), NOW, DIALECTS) is None
 
 
 def test_nothing_was_stored_in_the_future() -> None:
-    read = portable_of(document(created_at=repr(NOW + 60)), NOW)
+    read = portable_of(document(created_at=repr(NOW + 60)), NOW, DIALECTS)
     assert read is not None
     assert read.stored.stored_at == NOW
 
@@ -126,10 +132,10 @@ def test_nothing_was_stored_in_the_future() -> None:
 def test_an_answer_that_calls_a_tool_is_found_as_before() -> None:
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     told = completion(None, tool_calls=[call])
-    forced, free = (document(completion=told, **more) for more in ({}, {"embedding": None}))
-    assert (read := portable_of(forced, NOW)) is not None
+    forced, free = (document(response=told, **more) for more in ({}, {"embedding": None}))
+    assert (read := portable_of(forced, NOW, DIALECTS)) is not None
     assert read.embedding is not None
-    assert (read := portable_of(free, NOW)) is not None
+    assert (read := portable_of(free, NOW, DIALECTS)) is not None
     assert read.embedding is None
 
 
@@ -137,6 +143,20 @@ def test_fields_of_a_newer_version_are_ignored_and_older_lines_have_no_labels() 
     told = json.loads(document(later="x"))
     for name in ("tags", "namespace"):
         del told[name]
-    read = portable_of(json.dumps(told).encode(), NOW)
+    read = portable_of(json.dumps(told).encode(), NOW, DIALECTS)
     assert read is not None
     assert read.stored.tagging == Tagging()
+
+
+def test_an_answer_of_another_dialect_is_judged_by_that() -> None:
+    read = portable_of(document(dialect="toy", response={"say": "hi"}), NOW, DIALECTS)
+    assert read is not None
+    assert (read.stored.dialect, read.stored.content) == ("toy", b'{"say":"hi"}')
+
+
+def test_the_answer_of_an_older_line_is_called_a_completion() -> None:
+    told = json.loads(document())
+    told["completion"] = told.pop("response")
+    read = portable_of(json.dumps(told).encode(), NOW, DIALECTS)
+    assert read is not None
+    assert json.loads(read.stored.content) == completion()

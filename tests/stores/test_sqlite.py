@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.core.feedback import Standing
-from app.core.models import CacheKey, Counts, EmbeddingModel, Kind
+from app.core.models import CacheKey, Counts, EmbeddingModel
 from app.core.ports import WholeStore
 from app.core.tags import Tagging
 from app.engine.resilient_store import judged
@@ -41,7 +41,7 @@ class Restarts:
     async def store(
         self, *, max_entries: int = 100, model: EmbeddingModel = MODEL
     ) -> AsyncIterator[SqliteStore]:
-        def note(kind: Kind, reason: str) -> None:
+        def note(kind: str, reason: str) -> None:
             self.evictions.append(f"{kind} {reason}")
 
         store = SqliteStore(self.path, model, max_entries, self.clock, note)

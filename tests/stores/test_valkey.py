@@ -390,10 +390,10 @@ async def test_a_great_many_entries_are_counted_by_sampling(fleet: Fleet) -> Non
     await store.put_embeddings(embeddings)
     await asyncio.gather(*(store.put(entry(str(index)), None) for index in range(500)))
     counts = await store.count()
-    assert counts.chat_completions == 500
+    assert counts.answers == 500
     assert 1300 < counts.embeddings < 1700
     assert await store.purge() > 1700
-    assert (await store.count()).chat_completions == 0
+    assert (await store.count()).answers == 0
 
 
 async def test_a_scan_passes_over_what_is_not_an_entry(fleet: Fleet) -> None:

@@ -267,7 +267,7 @@ async def test_under_eviction_the_memory_of_vectors_comes_back() -> None:
             return [n.stored.id for n in await store.nearest("p1", last, 1, 0.01)] == ["last"]
 
         await until(is_well)
-        assert (await store.count()).chat_completions > 200
+        assert (await store.count()).answers > 200
         stats = await fleet.by_hand.info("stats")
         assert stats["evicted_keys"] > 500
 

@@ -62,6 +62,6 @@ async def test_a_late_holder_does_not_touch_its_successors_lease(leases: ValkeyL
 async def test_a_lease_is_no_entry(leases: ValkeyLeases, fleet: Fleet) -> None:
     store = await fleet.store()
     await leases.take("a", "one", 60.0)
-    assert (await store.count()).chat_completions == 0
+    assert (await store.count()).answers == 0
     assert (await store.scan("", 10)).entries == []
     assert await store.purge() == 0

@@ -62,6 +62,7 @@ def listed(stored: StoredResponse, now: float) -> JsonObject:
     """Describe a stored response in a line of a list."""
     return {
         "id": stored.id,
+        "dialect": stored.dialect,
         "model": stored.model,
         "namespace": stored.tagging.namespace or None,
         "tags": sorted(stored.tagging.tags),

@@ -15,11 +15,10 @@ from fastapi.responses import JSONResponse
 from app import __version__
 from app.api.admin.documents import asked, document_of, listed, refuse_unknown, selector_in
 from app.api.admin.purge import PurgeEndpoint
-from app.api.admin.transfer import Transfer
 from app.api.auth import ApiKeys
 from app.core.errors import EntryNotFound, InvalidAdminToken, InvalidRequest, RouteNotFound
 from app.core.metrics import Metrics
-from app.core.models import Clock, Kind, Outcome, StoredResponse
+from app.core.models import Clock, Outcome, StoredResponse
 from app.core.selectors import Selector
 from app.dialects.strict_json import JsonObject
 from app.engine.lookup import Lookup
@@ -35,7 +34,7 @@ _logger = logging.getLogger("reprise.admin")
 def admin_routes(
     cache: Lookup, operations: Operations, metrics: Metrics, clock: Clock, token: str
 ) -> APIRouter:
-    """Make the routes of operators. Without a token there are none."""
+    """Make the routes of operators that speak no dialect. Without a token none answers."""
     api_keys = ApiKeys([token] if token else [])
 
     def check(request: Request) -> None:
@@ -45,15 +44,12 @@ def admin_routes(
             raise InvalidAdminToken("Incorrect admin token provided.")
 
     admin = _Admin(cache, operations, metrics, clock)
-    transfer = Transfer(operations, clock)
     router = APIRouter(prefix="/cache", dependencies=[Depends(check)])
     router.add_api_route("/stats", admin.stats, methods=["GET"])
     router.add_api_route("/entries", admin.entries, methods=["GET"])
     router.add_api_route("/entries/{digest}", admin.entry, methods=["GET"])
     router.add_api_route("/entries/{digest}", admin.delete, methods=["DELETE"])
     router.add_api_route("/feedback", admin.feedback, methods=["POST"])
-    router.add_api_route("/export", transfer.export, methods=["GET"])
-    router.add_api_route("/import", transfer.import_, methods=["POST"])
     router.add_api_route("/purge", PurgeEndpoint(operations, clock).__call__, methods=["POST"])
     return router
 
@@ -77,11 +73,7 @@ class _Admin:
             {
                 "version": __version__,
                 "uptime": round(time.monotonic() - self._started),
-                "entries": counts
-                and {
-                    Kind.CHAT_COMPLETION.value: counts.chat_completions,
-                    Kind.EMBEDDING.value: counts.embeddings,
-                },
+                "entries": counts and dict(counts.by_kind),
                 "requests": _outcomes(self._metrics),
                 "embedder": self._cache.embedder,
                 "store": await self._cache.facts(),
@@ -103,7 +95,7 @@ class _Admin:
             raise EntryNotFound(_NOTHING)
         _logger.info("showed 1 entry")
         distances = self._cache.hits.of(stored).distances
-        answer = {"distances": distances, "completion": json.loads(stored.content)}
+        answer = {"distances": distances, "response": json.loads(stored.content)}
         return JSONResponse(self._listed(stored) | answer)
 
     async def delete(self, digest: str) -> JSONResponse:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -23,6 +23,7 @@ from app.core.errors import (
 from app.core.models import Clock, Page
 from app.core.offload import by_size
 from app.core.selectors import Selector
+from app.dialects.dialect import Dialect
 from app.dialects.strict_json import JsonObject
 from app.engine.operations import Fate, Operations
 from app.stores.portable import Portable, cursor_line, line_of, portable_of
@@ -55,10 +56,13 @@ class _Report:
 
 
 class Transfer:
-    """The endpoints."""
+    """The endpoints; `dialects` are those whose answers are taken, by name."""
 
-    def __init__(self, operations: Operations, clock: Clock) -> None:
+    def __init__(
+        self, operations: Operations, clock: Clock, dialects: Mapping[str, Dialect]
+    ) -> None:
         self._curator = operations
+        self._dialects = dialects
         self._mark = operations.mark
         self._clock = clock
 
@@ -140,7 +144,7 @@ class Transfer:
         await asyncio.sleep(0)  # lets requests in
         now = self._clock()
         try:
-            portable = await by_size(len(line), partial(portable_of, line, now))
+            portable = await by_size(len(line), partial(portable_of, line, now, self._dialects))
         except ValueError as error:
             report.refuse(number, str(error))
             return None

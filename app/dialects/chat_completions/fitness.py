@@ -21,7 +21,7 @@ _FREE = Structure()
 
 
 def why_not_stored(
-    completion: JsonObject, choices: int, structure: Structure = _FREE
+    completion: Mapping[str, Any], choices: int, structure: Structure = _FREE
 ) -> DiscardReason | None:
     """Say why a completion must not be stored, or None if it may.
 

@@ -8,8 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
 from app.core.errors import NotUnderstood
-from app.core.models import BypassReason, CacheStatus, Fullness, Replay
-from app.dialects.chat_completions import replay
+from app.core.models import (
+    CHAT_COMPLETION,
+    BypassReason,
+    CacheStatus,
+    DiscardReason,
+    Fullness,
+    Replay,
+)
+from app.dialects.chat_completions import fitness, replay
 from app.dialects.chat_completions.reader import ChunksReader, DocumentReader
 from app.dialects.chat_completions.sameness import same_fields, same_messages
 from app.dialects.chat_completions.structured import structure_of
@@ -160,8 +167,16 @@ class ChatRequest:
 class ChatCompletions:
     """The dialect of `POST /v1/chat/completions`; the model may be named elsewhere."""
 
+    name = CHAT_COMPLETION
+
     def __init__(self, *, needs_model: bool = True) -> None:
         self._needs_model = needs_model
+
+    def why_not_stored(self, content: Mapping[str, Any]) -> DiscardReason | None:
+        """Return why a completion that comes from elsewhere must not be stored, or None."""
+        choices = content.get("choices")
+        count = len(choices) if isinstance(choices, list) else 0
+        return fitness.why_not_stored(content, count)
 
     def parse(self, body: bytes) -> ChatRequest:
         """Read the body of a request. Raises NotUnderstood."""

@@ -3,7 +3,7 @@
 import heapq
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -26,14 +26,14 @@ class Expiring(Generic[T]):
     """Keeps up to `most` values. Times are in seconds since the epoch.
 
     `on_remove` is called with the key of whatever leaves one by one, replaced values included;
-    `on_evict` with its key and the reason (`expired`, `lru`) when it leaves by itself.
+    `on_evict` with its key, itself and the reason (`expired`, `lru`) when it leaves by itself.
     """
 
     def __init__(
         self,
         most: int,
         clock: Clock,
-        on_evict: Callable[[str, str], None],
+        on_evict: Callable[[str, T, str], None],
         on_remove: Callable[[str, T], None] = lambda _key, _value: None,
     ) -> None:
         self._most = most
@@ -71,8 +71,7 @@ class Expiring(Generic[T]):
         self._due[second][key] = None
         while len(self._entries) > self._most:
             oldest = next(iter(self._entries))
-            self.remove(oldest)
-            self._on_evict(oldest, "lru")
+            self._evict(oldest, "lru")
 
     def remove(self, key: str) -> bool:
         """Remove a value; return whether there was one."""
@@ -82,6 +81,11 @@ class Expiring(Generic[T]):
         self._order.remove(entry.place)
         self._on_remove(key, entry.value)
         return True
+
+    def _evict(self, key: str, reason: str) -> None:
+        value = self._entries[key].value
+        self.remove(key)
+        self._on_evict(key, value, reason)
 
     def clear(self) -> int:
         """Remove everything at once, untold; return how many values were alive."""
@@ -100,13 +104,17 @@ class Expiring(Generic[T]):
         values = [value for _, key in found if (value := self.peek(key)) is not None]
         return values, str(found[-1][0]) if len(found) == limit else ""
 
-    def __len__(self) -> int:
+    def overdue(self) -> Iterator[T]:
+        """Return the values whose time is up and that have not been removed yet."""
         now = self._clock()
-        due = [self._due[second] for second in self._seconds if second <= now]
-        # Those of the present second are looked at one by one.
-        present = self._due.get(math.ceil(now), {}) if math.ceil(now) > now else {}
-        expired = sum(self._entries[key].expires <= now for key in present)
-        return len(self._entries) - sum(map(len, due)) - expired
+        for second in self._seconds:
+            for key in self._due[second] if second <= math.ceil(now) else ():
+                entry = self._entries[key]
+                if entry.expires <= now:  # some of the present second are not
+                    yield entry.value
+
+    def __len__(self) -> int:
+        return len(self._entries) - sum(1 for _ in self.overdue())
 
     def expire(self) -> None:
         """Remove some of what has expired."""
@@ -116,8 +124,7 @@ class Expiring(Generic[T]):
             due = self._due[self._seconds[0]]
             while due and room:
                 key, _ = due.popitem()
-                self.remove(key)
-                self._on_evict(key, "expired")
+                self._evict(key, "expired")
                 room -= 1
             if not due:
                 del self._due[heapq.heappop(self._seconds)]

@@ -1,9 +1,9 @@
 """The embedded store: everything in process, KNN by numpy. The reference implementation."""
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 from app.core.epochs import next_turn
 from app.core.feedback import Standing
@@ -29,15 +29,15 @@ _SEARCHES_WAITING = 16  # a search of 100,000 rows takes about 10 ms
 class MemoryStore:
     """Keeps up to `max_entries` responses, and as many embeddings; the least recently used go.
 
-    `on_evict` gets the kind and reason (`expired`, `lru`) whenever the store removes one itself,
-    `on_leave` what and its exact key.
+    `on_evict` gets the kind (of an answer its dialect) and reason (`expired`, `lru`) whenever the
+    store removes one itself, `on_leave` what and its exact key.
     """
 
     def __init__(
         self,
         max_entries: int,
         clock: Clock,
-        on_evict: Callable[[Kind, str], None],
+        on_evict: Callable[[str, str], None],
         on_leave: Callable[[Kind, str], None] = lambda _kind, _digest: None,
     ) -> None:
         self._on_evict = on_evict
@@ -45,10 +45,11 @@ class MemoryStore:
         self._threads = Threads("search", _SEARCHES_AT_ONCE, _SEARCHES_WAITING)
         self._partitions: dict[str, Partition] = {}
         self._responses: Expiring[StoredResponse] = Expiring(
-            max_entries, clock, partial(self._evicted, Kind.CHAT_COMPLETION), self._forget
+            max_entries, clock, self._response_evicted, self._forget
         )
+        self._dialects = Counter[str]()  # of all that are kept, expired or not
         self._embeddings: Expiring[StoredEmbedding] = Expiring(
-            max_entries, clock, partial(self._evicted, Kind.EMBEDDING)
+            max_entries, clock, self._embedding_evicted
         )
         self.epoch = secrets.token_hex(8)
 
@@ -87,6 +88,7 @@ class MemoryStore:
         self._responses.expire()
         if stored.epoch not in ("", self.epoch):
             return
+        self._dialects[stored.dialect] += 1
         self._responses.put(stored.id, stored, stored.stored_at + stored.lifetime)
         if embedding is not None:
             partition = self._partitions.get(stored.key.partition)
@@ -131,6 +133,7 @@ class MemoryStore:
         """Remove everything, and begin a new epoch; return how much there was."""
         self.epoch = secrets.token_hex(8)
         self._partitions.clear()
+        self._dialects.clear()
         return self._responses.clear() + self._embeddings.clear()
 
     async def get_embeddings(self, digests: Sequence[str]) -> list[StoredEmbedding | None]:
@@ -160,7 +163,9 @@ class MemoryStore:
 
     async def count(self) -> Counts:
         """Count what is stored."""
-        return Counts(len(self._responses), len(self._embeddings))
+        alive = Counter(self._dialects)
+        alive.subtract(stored.dialect for stored in self._responses.overdue())
+        return Counts(alive.total(), len(self._embeddings), +alive)
 
     async def facts(self) -> Mapping[str, object]:
         """Return no further facts."""
@@ -182,11 +187,16 @@ class MemoryStore:
         partition = self._partitions.get(stored.key.partition)
         return None if partition is None else partition.get(stored.id)
 
-    def _evicted(self, kind: Kind, digest: str, reason: str) -> None:
-        self._on_evict(kind, reason)
-        self._on_leave(kind, digest)
+    def _response_evicted(self, digest: str, stored: StoredResponse, reason: str) -> None:
+        self._on_evict(stored.dialect, reason)
+        self._on_leave(Kind.ANSWER, digest)
+
+    def _embedding_evicted(self, digest: str, _: StoredEmbedding, reason: str) -> None:
+        self._on_evict(Kind.EMBEDDING.value, reason)
+        self._on_leave(Kind.EMBEDDING, digest)
 
     def _forget(self, digest: str, stored: StoredResponse) -> None:
+        self._dialects[stored.dialect] -= 1
         name = stored.key.partition
         if (partition := self._partitions.get(name)) is not None:
             partition.remove(digest)

@@ -47,7 +47,7 @@ class SqliteStore:
         model: EmbeddingModel,
         max_entries: int,
         clock: Clock,
-        on_evict: Callable[[Kind, str], None],
+        on_evict: Callable[[str, str], None],
     ) -> None:
         journal = Journal.open(path, clock)
         self._model = model
@@ -92,7 +92,7 @@ class SqliteStore:
     async def delete(self, *digests: str) -> int:
         """Remove the responses stored under exact keys; return how many there were."""
         return await self._commits.commit(
-            Remove([(Kind.CHAT_COMPLETION, digest) for digest in digests]),
+            Remove([(Kind.ANSWER, digest) for digest in digests]),
             lambda: self._memory.delete(*digests),
         )
 
@@ -104,7 +104,7 @@ class SqliteStore:
             disputed = standing is Standing.EXACT_ONLY
             amended = replace(stored, is_disputed=disputed)
             row = await by_size(len(stored.content), lambda: self._response_row(amended, None))
-            removal = Remove([(Kind.CHAT_COMPLETION, stored.id)])
+            removal = Remove([(Kind.ANSWER, stored.id)])
             change = removal if standing is Standing.REMOVED else Amend(row)
             # An answer that takes its place meanwhile is another one, and stays as it is.
             await self._commits.commit(change, lambda: self._memory.mark(stored, standing))
@@ -219,7 +219,7 @@ class SqliteStore:
 
     def _response_row(self, stored: StoredResponse, embedding: Embedding | None) -> Row:
         return Row(
-            Kind.CHAT_COMPLETION,
+            Kind.ANSWER,
             stored.id,
             stored.stored_at + stored.lifetime,
             stored.epoch,

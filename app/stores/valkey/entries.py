@@ -7,7 +7,7 @@ from typing import TypeVar
 from app.core.epochs import is_dead
 from app.core.errors import Declined, DependencyFailed
 from app.core.feedback import Standing
-from app.core.models import Embedding, StoredEmbedding, StoredResponse
+from app.core.models import CHAT_COMPLETION, Embedding, StoredEmbedding, StoredResponse
 from app.core.selectors import Selector
 from app.stores.codec import (
     embedding_fields,
@@ -27,10 +27,10 @@ T = TypeVar("T", StoredResponse, StoredEmbedding)
 RESPONSE_FIELDS = (
     *("version", "partition", "response", "encoding", "model"),
     *("created_at", "lifetime", "stale", "epoch", "prompt", "parts"),
-    *("namespace", "tags", "disputed", "fullness", "allow_origin"),
+    *("namespace", "tags", "disputed", "fullness", "allow_origin", "dialect"),
 )
 
-_LIFE = ("created_at", "lifetime", "stale", "epoch")
+_LIFE = ("created_at", "lifetime", "stale", "epoch", "dialect")
 _SELECTED_BY = ("model", "namespace", "tags", "embedding")
 
 # A hash and the end of its life at once: neither without the other, whatever dies in between.
@@ -85,7 +85,7 @@ def read_response(key: str) -> Command:
 
 
 def read_life(key: str) -> Command:
-    """Read when and in which epoch a response was stored."""
+    """Read when and in which epoch a response was stored, and of which dialect it is."""
     return ("HMGET", key, *_LIFE)
 
 
@@ -208,6 +208,11 @@ class Reader:
     def is_alive(self, values: Reply) -> bool:
         """Whether the reply to `read_life` is of a response that may serve, and is not purged."""
         return not isinstance(values, Exception) and self._lives(_fields(_LIFE, values))
+
+    def dialect(self, values: Reply) -> str:
+        """Return the dialect of the reply to `read_life`, if that is of a response."""
+        fields = {} if isinstance(values, Exception) else _fields(_LIFE, values)
+        return _shown(fields.get("dialect", b"")) or CHAT_COMPLETION
 
     def _lives(self, fields: Mapping[str, bytes]) -> bool:
         try:

@@ -239,7 +239,7 @@ class ValkeyStore:
         with suppress(Declined, DependencyFailed, TimeoutError):
             alive = await self._survey.count()
         await self._upkeep.purge()
-        return alive.chat_completions + alive.embeddings
+        return alive.answers + alive.embeddings
 
     async def count(self) -> Counts:
         """Count what is stored: exactly up to some hundreds, else by sampling."""

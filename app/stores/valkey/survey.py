@@ -1,5 +1,6 @@
 """What is in Valkey, for operators: pages of entries, counts, facts. Its cost is bounded."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from app.core.models import Clock, Counts, Page, StoredResponse
@@ -89,19 +90,28 @@ class Survey:
             following, more = checked(scanned)
             raw_keys += more
         keys = [raw.decode(errors="replace") for raw in raw_keys]
+        alive = set(self._generations.numbers)
+        entries = [key for key in keys if self._keys.generation_in(key) in alive]
         embeddings = [key for key in keys if is_embedding(key)]
         if following != b"0":
             share = len(embeddings) / max(1, len(keys))
-            return Counts(sum(map(documents_in, infos)), round(checked(size) * share))
-        alive = set(self._generations.numbers)
-        entries = [key for key in keys if self._keys.generation_in(key) in alive]
-        lives = [*map(read_life, entries), *map(read_embedding, embeddings)]
-        replies = await self._connections.call(*lives)
+            total = sum(map(documents_in, infos))
+            sample = await self._dialects(entries)
+            return Counts(total, round(checked(size) * share), _scaled(sample, total))
         reader = Reader(self._generations.token, self._clock())
+        replies = await self._connections.call(*map(read_embedding, embeddings))
+        dialects = await self._dialects(entries)
         return Counts(
-            sum(map(reader.is_alive, replies[: len(entries)])),
-            sum(reader.embedding("", raw) is not None for raw in replies[len(entries) :]),
+            dialects.total(),
+            sum(reader.embedding("", raw) is not None for raw in replies),
+            dialects,
         )
+
+    async def _dialects(self, keys: Sequence[str]) -> Counter[str]:
+        """Count those of some entries that are alive, by dialect."""
+        reader = Reader(self._generations.token, self._clock())
+        replies = await self._connections.call(*map(read_life, keys)) if keys else []
+        return Counter(reader.dialect(life) for life in replies if reader.is_alive(life))
 
     async def facts(self) -> Mapping[str, object]:
         """Return facts about the generations, newest first, and indexes of other models."""
@@ -121,3 +131,9 @@ class Survey:
 
     def _infos(self, numbers: Sequence[int]) -> list[Command]:
         return [("FT.INFO", self._keys.index(number)) for number in numbers]
+
+
+def _scaled(sample: Counter[str], total: int) -> Mapping[str, int]:
+    """Return how many of a total are of each dialect, as in a sample of it."""
+    share = total / max(1, sample.total())
+    return {dialect: round(count * share) for dialect, count in sample.items()}

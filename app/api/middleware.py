@@ -7,13 +7,12 @@ import logging
 import re
 import time
 from collections.abc import Sequence
-from types import MappingProxyType
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.auth import ApiKeys
-from app.api.paths import CHAT_COMPLETIONS, EMBEDDINGS, is_api, route_of
+from app.api.paths import CACHED, is_api, route_of
 from app.api.responses import refuse
 from app.core.defects import log_defect
 from app.core.errors import (
@@ -29,8 +28,6 @@ from app.core.metrics import Metrics
 from app.core.models import CacheStatus, Header
 from app.rules.headers import ORIGIN, value_of
 from app.rules.key import KeyRules, tells_callers_apart
-
-_ROUTES = MappingProxyType({CHAT_COMPLETIONS: "chat_completions", EMBEDDINGS: "embeddings"})
 
 _AUTHORITY = re.compile(r"(?:\[([0-9a-fA-F:.]*:[0-9a-fA-F:.]*)\]|([\w.-]+))(?::\d+)?", re.ASCII)
 
@@ -90,7 +87,7 @@ class ExchangeMiddleware:
         outcome = status.outcome.value if status else "REFUSED" if status_code else "ABANDONED"
         tier = status.tier.value if status and status.tier else ""
         detail = (status.detail if status else None) or ""
-        route = _ROUTES.get(route_of(scope["path"]) or "", "other")
+        route = CACHED.get(route_of(scope["path"]) or "", "other")
         self._counter_of(route, outcome, tier).inc()
         if _access.isEnabledFor(logging.INFO):
             fields = {

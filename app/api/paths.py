@@ -6,13 +6,19 @@ https://learn.microsoft.com/en-us/azure/ai-foundry/openai/reference
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from app.core.models import AZURE, V1
 
 CHAT_COMPLETIONS = "/v1/chat/completions"
 EMBEDDINGS = "/v1/embeddings"
+
+CACHED: Mapping[str, str] = MappingProxyType(
+    {CHAT_COMPLETIONS: "chat_completions", EMBEDDINGS: "embeddings"}
+)
+"""What metrics call the cached routes."""
 
 _PREFIX = re.compile(r"|(?:/openai)?/v1|/openai/deployments/[^/]+")
 _LONGEST_FIRST = (V1, AZURE + V1, AZURE)
@@ -58,7 +64,7 @@ def forms_of(path: str) -> Iterator[tuple[str, bool]]:
 
 def route_of(path: str) -> str | None:
     """Return the path of `/v1` that a decoded path of a cached route means, or None."""
-    for route in (CHAT_COMPLETIONS, EMBEDDINGS):
+    for route in CACHED:
         rest = route.removeprefix(V1.decode())
         if path.endswith(rest) and _PREFIX.fullmatch(path.removesuffix(rest)):
             return route

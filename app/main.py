@@ -223,7 +223,7 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     app.include_router(ops_routes(engine.lookup, parts.metrics))
     token = settings.admin_token.get_secret_value()
     admin = admin_routes(engine.lookup, engine.operations, parts.metrics, parts.clock, token)
-    explain = explain_route(engine.explainer, DIALECTS[CHAT_COMPLETIONS], token)
+    explain = explain_route(engine.explainer, DIALECTS, token)
     admin.add_api_route("/explain", explain, methods=["POST"])
     by_name = {dialect.name: dialect for dialect in DIALECTS.values()}
     transfer = Transfer(engine.operations, parts.clock, by_name)

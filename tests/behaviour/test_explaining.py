@@ -116,6 +116,13 @@ async def test_a_balancer_that_is_all_a_caller_shows_is_named(client: httpx.Asyn
     assert told["elsewhere"]["differs"] == ["cookie.AWSALB"]
 
 
+async def test_the_route_is_told_beside_the_request(client: httpx.AsyncClient) -> None:
+    await ask(client, body_of())
+    for route, bypass in (("/v1/chat/completions", None), ("/v1/embeddings", "unknown-body")):
+        told = await explain(client, {"request": body_of(), "headers": ANN, "route": route})
+        assert told["bypass"] == bypass
+
+
 async def test_the_query_is_the_callers(client: httpx.AsyncClient) -> None:
     await ask(client, body_of(), query="?api-version=1")
     for query, outcome in (("", "MISS"), ("?api-version=1", "HIT")):
@@ -158,6 +165,8 @@ async def test_a_body_that_goes_past_the_cache_is_explained(body: bytes, detail:
     "document",
     [
         {"request": body_of(), "haeders": {}},
+        {"request": body_of(), "route": "/v1/files"},
+        {"request": body_of(), "route": 1},
         {"request": body_of(), "headers": []},
         {"request": body_of(), "headers": {"a": 1}},
         {"request": body_of(), "headers": {"a": ["b", None]}},

@@ -1,8 +1,8 @@
-"""POST /cache/explain: a chat completion request, told why its answer would be what it is."""
+"""POST /cache/explain: a request of a cached route, told why its answer would be what it is."""
 
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from fastapi import Request
@@ -10,9 +10,10 @@ from fastapi.responses import JSONResponse
 
 from app.api.admin.documents import listed
 from app.api.auth import ApiKeys
+from app.api.paths import CHAT_COMPLETIONS
 from app.api.request import RequestReader
 from app.core.errors import InvalidRequest, NotUnderstood
-from app.core.models import ClientRequest, Header, StoredResponse
+from app.core.models import V1, ClientRequest, Header, StoredResponse
 from app.core.offload import by_size
 from app.dialects.dialect import Dialect
 from app.dialects.strict_json import JsonObject, load_json
@@ -20,56 +21,61 @@ from app.engine.explain import Explainer, Explanation, Judged
 from app.rules.headers import cache_status_value, end_to_end
 
 _MOST_AROUND = 65_536  # bytes beside the request: its headers, and what encloses both
+_USUAL = CHAT_COMPLETIONS
 _SHOWN = ("id", "model", "prompt", "age", "ttl")
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~\w]+", re.ASCII)
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 def explain_route(
-    explainer: Explainer, dialect: Dialect, token: str
+    explainer: Explainer, dialects: Mapping[str, Dialect], token: str
 ) -> Callable[[Request], Awaitable[JSONResponse]]:
     """Make the endpoint. The line that carries the token is the operator's, all else the caller's.
 
-    The body is that of the caller's request, or `{"request": …, "headers": …}`, and then these
-    are all of the caller's headers.
+    The body is that of the caller's request, or `{"request": …, "headers": …, "route": …}`, and
+    then these are all of the caller's headers. `dialects` are those spoken, by route; without one
+    it is chat completions.
     """
     api_keys = ApiKeys([token] if token else [])
     most = explainer.limits.max_bytes
 
     async def explain(request: Request) -> JSONResponse:
         headers = [line for line in request.scope["headers"] if not api_keys.knows([line])]
-        body = await RequestReader(request.receive).body(most + _MOST_AROUND)
+        body, route = await RequestReader(request.receive).body(most + _MOST_AROUND), _USUAL
         if body is not None:
             whole = body
-            body, headers = await by_size(len(whole), lambda: _asked(whole, headers))
+            body, headers, route = await by_size(len(whole), lambda: _asked(whole, headers))
+        if (dialect := dialects.get(route)) is None:
+            raise InvalidRequest(f"route must be one of {', '.join(dialects)}.")
         asked = ClientRequest(
             method="POST",
-            path=b"/chat/completions",
+            path=route.encode().removeprefix(V1),
             query=request.scope["query_string"],
             headers=end_to_end(headers),
             body=body or b"",
         )
         is_read = body is not None and len(body) <= most
-        return JSONResponse(
-            _told(await explainer.explain(dialect, asked, body if is_read else None), explainer)
-        )
+        told = await explainer.explain(dialect, asked, body if is_read else None)
+        return JSONResponse(_told(told, explainer))
 
     return explain
 
 
-def _asked(body: bytes, headers: list[Header]) -> tuple[bytes, list[Header]]:
-    """Return the caller's body and headers. Raises InvalidRequest."""
+def _asked(body: bytes, headers: list[Header]) -> tuple[bytes, list[Header], str]:
+    """Return the caller's body and headers, and the route. Raises InvalidRequest."""
     try:
         document = load_json(body)
     except NotUnderstood:
-        return body, headers  # which is for the explanation to say
+        return body, headers, _USUAL  # which is for the explanation to say
     if not isinstance(document, dict) or "request" not in document or "messages" in document:
-        return body, headers
-    if set(document) - {"request", "headers"}:
-        raise InvalidRequest('Beside "request" there may be "headers" and nothing else.')
+        return body, headers, _USUAL
+    if set(document) - {"request", "headers", "route"}:
+        raise InvalidRequest('Beside "request" there may be "headers", "route" and nothing else.')
     if "headers" in document:
         headers = _lines(document["headers"])
-    return json.dumps(document["request"]).encode(), headers
+    if not isinstance(route := document.get("route", _USUAL), str):
+        raise InvalidRequest("route must be a string.")
+    return json.dumps(document["request"]).encode(), headers, route
 
 
 def _lines(headers: Any) -> list[Header]:

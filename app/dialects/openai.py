@@ -2,10 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 _DIGITS = 16
+_WORDS = re.compile(r"\w+")
 
 NEUTRAL_FIELDS = frozenset(
     {
@@ -34,3 +36,16 @@ def treatment_of(document: Mapping[str, Any]) -> str:
     said = {name: document[name] for name in _TREATMENT if document.get(name) is not None}
     told = json.dumps(said, sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()[:_DIGITS] if said else ""
+
+
+def numbers_of(ids: Iterable[str], texts: Iterable[str]) -> dict[str, int]:
+    """Return numbers for the ids of calls, as they come; one that a text speaks of has none.
+
+    Whatever an id only links may bear any other name.
+    """
+    names = dict.fromkeys(ids)
+    if not names:
+        return {}
+    spoken = {word for text in texts for word in _WORDS.findall(text)}
+    links = [name for name in names if not spoken.issuperset(_WORDS.findall(name))]
+    return {name: number for number, name in enumerate(links)}

@@ -3,11 +3,15 @@
 The format: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import json
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 _BOM = b"\xef\xbb\xbf"
 _LF = 0x0A
+# Line ends to Unicode and to many clients, though not to event streams; inside strings alone.
+_LINE_ENDS = MappingProxyType({ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"})
 
 
 class Event(NamedTuple):
@@ -97,6 +101,12 @@ def is_idle(event: Event) -> bool:
     """Whether an event only keeps the connection alive: a ping, or one without data."""
     data = event.data.strip()
     return data in {"", "{}"} or (event.type == "ping" and '"choices"' not in data)
+
+
+def json_data(document: Mapping[str, Any]) -> str:
+    """Write a JSON document as an event's data: one line, to whatever client."""
+    told = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return told.translate(_LINE_ENDS)
 
 
 def encode_comment(text: bytes) -> bytes:

@@ -61,6 +61,19 @@ def load_json(raw: bytes | str) -> Any:
     return document
 
 
+def is_json(text: str) -> bool:
+    """Whether a text is JSON (RFC 8259) to the letter; numbers need not be read."""
+    try:
+        json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
 def check_structure(text: str, most_numbers: float = math.inf) -> None:
     """Raise NotUnderstood (`too-complex`) for JSON that takes long to parse, whatever its length.
 

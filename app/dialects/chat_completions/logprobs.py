@@ -26,7 +26,7 @@ class Logprobs:
 
     def pieces(self, name: str, text: str) -> Iterator[tuple[str, JsonObject | None]]:
         """Return the pieces of a text, each with what is to be said of its tokens, if anything."""
-        for piece, tokens in _pieces(text, self._left.get(name, [])):
+        for piece, tokens in cut(text, self._left.get(name, [])):
             yield piece, self._framed({name: tokens}) if tokens else None
             if tokens:
                 self._left.pop(name, None)
@@ -42,7 +42,7 @@ class Logprobs:
         return {**frame, **told}
 
 
-def _pieces(text: str, tokens: Sequence[Any]) -> Iterator[Piece]:
+def cut(text: str, tokens: Sequence[Any]) -> Iterator[Piece]:
     """Cut a text where its tokens end; where they do not make it up, all come with its beginning.
 
     Without tokens it is cut after white space, where there is any.

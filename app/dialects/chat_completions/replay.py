@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from types import MappingProxyType
 
 from app.core.errors import NotUnderstood
 from app.core.models import CacheStatus, Head, Replay
@@ -10,12 +9,10 @@ from app.dialects import sse
 from app.dialects.chat_completions.chunks import chunks_of
 from app.dialects.chat_completions.reader import DONE
 from app.dialects.sse import Event, EventParser
-from app.dialects.strict_json import JsonObject, load_json
+from app.dialects.strict_json import load_json
 
 _JSON = b"application/json"
 _EVENT_STREAM = b"text/event-stream; charset=utf-8"
-# Line ends to Unicode and to many clients, though not to event streams; inside strings alone.
-_LINE_ENDS = MappingProxyType({ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"})
 
 
 def replay(
@@ -76,12 +73,7 @@ def without_usage(event: Event) -> bytes:
     if chunk["usage"] is not None and not chunk.get("choices"):
         return b""
     rest = {name: value for name, value in chunk.items() if name != "usage"}
-    return sse.encode_event(event._replace(data=_written(rest)))
-
-
-def _written(document: JsonObject) -> str:
-    told = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    return told.translate(_LINE_ENDS)
+    return sse.encode_event(event._replace(data=sse.json_data(rest)))
 
 
 def _envelope(completion_id: str, kind: str, created: int) -> bytes:
@@ -101,5 +93,5 @@ def _events(completion: bytes, envelope: bytes, *, include_usage: bool) -> Itera
     except (AttributeError, LookupError, TypeError, RecursionError) as error:
         raise ValueError("the stored completion has another shape") from error
     for chunk in chunks:
-        yield sse.encode(_document(_written(chunk).encode(), envelope))
+        yield sse.encode(_document(sse.json_data(chunk).encode(), envelope))
     yield sse.encode(DONE.encode())

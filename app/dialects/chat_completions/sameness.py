@@ -4,11 +4,11 @@ https://platform.openai.com/docs/api-reference/chat/create tells each default. O
 have others; but theirs say how answers are drawn, and one that is drawn so may come either way.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from app.dialects.openai import numbers_of
 from app.dialects.strict_json import JsonObject
 
 _DEFAULTS: Mapping[str, object] = MappingProxyType(
@@ -45,7 +45,6 @@ _CHOICES = MappingProxyType({"tool_choice": "tools", "function_call": "functions
 _MESSAGE_NULLABLE = frozenset({"audio", "function_call", "name", "refusal", "tool_calls"})
 _NUMBERS = frozenset({"frequency_penalty", "presence_penalty", "temperature", "top_p"})
 _HINT = "prompt_cache_breakpoint"  # of a part: where the upstream's own cache may begin
-_WORDS = re.compile(r"\w+")
 
 
 def same_fields(document: Mapping[str, Any]) -> JsonObject:
@@ -108,13 +107,8 @@ def _plain(message: JsonObject) -> JsonObject:
 
 def _numbers_of(messages: Sequence[JsonObject]) -> dict[str, int]:
     """Return numbers for the ids of calls, as they come; an id that a text speaks of has none."""
-    ids = dict.fromkeys(found for message in messages for found in _ids(message))
-    if not ids:
-        return {}
-    texts = (text for message in messages for text in _texts(message))
-    spoken = {word for text in texts for word in _WORDS.findall(text)}
-    links = [name for name in ids if not spoken.issuperset(_WORDS.findall(name))]
-    return {name: number for number, name in enumerate(links)}
+    ids = (found for message in messages for found in _ids(message))
+    return numbers_of(ids, (text for message in messages for text in _texts(message)))
 
 
 def _ids(message: JsonObject) -> Iterator[str]:

@@ -1,9 +1,10 @@
 """Answers that programs parse: does what must be JSON parse as it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
+
+from app.dialects.strict_json import is_json
 
 _JSON_FORMATS = frozenset({"json_object", "json_schema"})
 
@@ -96,7 +97,7 @@ def _is_broken(function: Mapping[str, Any], structure: Structure) -> bool:
     arguments = function.get("arguments")
     if arguments in (None, ""):
         return function.get("name") in structure.demanding
-    return isinstance(arguments, str) and not _parses(arguments)
+    return isinstance(arguments, str) and not is_json(arguments)
 
 
 def has_broken_text(message: Mapping[str, Any], structure: Structure) -> bool:
@@ -107,17 +108,4 @@ def has_broken_text(message: Mapping[str, Any], structure: Structure) -> bool:
     if isinstance(content, list):
         texts = [part.get("text") for part in _objects(content) if part.get("type") == "text"]
         content = "".join(text for text in texts if isinstance(text, str))
-    return not (isinstance(content, str) and _parses(content))
-
-
-def _parses(text: str) -> bool:
-    """Whether a text is JSON (RFC 8259) to the letter; numbers need not be read."""
-    try:
-        json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(constant)
+    return not (isinstance(content, str) and is_json(content))

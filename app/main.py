@@ -25,7 +25,7 @@ from app.api.middleware import (
 )
 from app.api.ops import ops_routes
 from app.api.passthrough import OtherRoutes, Passthrough, PassthroughRoutes
-from app.api.paths import CHAT_COMPLETIONS, EMBEDDINGS, forms_of
+from app.api.paths import CHAT_COMPLETIONS, EMBEDDINGS, RESPONSES, forms_of
 from app.core.errors import ConfigurationError
 from app.core.metrics import Metrics
 from app.core.models import Clock, EmbeddingModel
@@ -33,7 +33,10 @@ from app.core.ports import Embedder, Leases, Upstream, Verifier, WholeStore
 from app.dialects.chat_completions.request import ChatCompletions
 from app.dialects.dialect import Dialect
 from app.dialects.embeddings import Embeddings
+from app.dialects.responses.deletion import deleted_response
+from app.dialects.responses.request import Responses
 from app.engine.assembly import Dependencies, Engine
+from app.engine.deletions import Deletions
 from app.engine.fleet import Fleet
 from app.engine.matcher import Guards, Matcher, VerifierThreshold
 from app.engine.resilience import ResilientEmbedder, ResilientVerifier
@@ -57,10 +60,15 @@ from app.stores.valkey.url import address_of
 from app.upstream.http import HttpUpstream, Target
 from app.upstream.simulator import SimulatedUpstream
 
-DIALECTS: Mapping[str, Dialect] = MappingProxyType(
-    {CHAT_COMPLETIONS: ChatCompletions(), EMBEDDINGS: Embeddings()}
-)
-"""What is cached, by path."""
+
+def dialects_for(settings: Settings) -> Mapping[str, Dialect]:
+    """Return what is cached, by path."""
+    return {
+        CHAT_COMPLETIONS: ChatCompletions(),
+        EMBEDDINGS: Embeddings(),
+        RESPONSES: Responses(by_meaning=settings.responses_by_meaning),
+    }
+
 
 DEPLOYED: Mapping[str, Dialect] = MappingProxyType(
     {
@@ -68,7 +76,7 @@ DEPLOYED: Mapping[str, Dialect] = MappingProxyType(
         EMBEDDINGS: Embeddings(needs_model=False),
     }
 )
-"""The same where the path names a deployment, and so the model."""
+"""What is cached where the path names a deployment, and so the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,24 +227,28 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
         ],
     )
     app.state.ready = False
-    app.router.routes += _cached_routes(engine, settings.max_body_bytes)
+    dialects = dialects_for(settings)
+    app.router.routes += _cached_routes(engine, dialects, settings.max_body_bytes)
     app.include_router(ops_routes(engine.lookup, parts.metrics))
     token = settings.admin_token.get_secret_value()
     admin = admin_routes(engine.lookup, engine.operations, parts.metrics, parts.clock, token)
-    explain = explain_route(engine.explainer, DIALECTS, token)
+    explain = explain_route(engine.explainer, dialects, token)
     admin.add_api_route("/explain", explain, methods=["POST"])
-    by_name = {dialect.name: dialect for dialect in DIALECTS.values()}
+    by_name = {dialect.name: dialect for dialect in dialects.values()}
     transfer = Transfer(engine.operations, parts.clock, by_name)
     admin.add_api_route("/export", transfer.export, methods=["GET"])
     admin.add_api_route("/import", transfer.import_, methods=["POST"])
     app.include_router(admin)
-    other = PassthroughRoutes(engine.forwarder, _passthrough(settings))
+    deletions = Deletions(engine.forwarder, engine.operations, deleted_response)
+    other = PassthroughRoutes(deletions, _passthrough(settings))
     app.router.routes.append(OtherRoutes(other))
     return app
 
 
-def _cached_routes(engine: Engine, max_bytes: int) -> Iterator[Route]:
-    for path, dialect in DIALECTS.items():
+def _cached_routes(
+    engine: Engine, dialects: Mapping[str, Dialect], max_bytes: int
+) -> Iterator[Route]:
+    for path, dialect in dialects.items():
         for pattern, names_model in forms_of(path):
             spoken = DEPLOYED[path] if names_model else dialect
             endpoint = CachedRoute(engine.handler, spoken, engine.forwarder, max_bytes)

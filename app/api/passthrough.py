@@ -11,7 +11,7 @@ from app.api.request import RequestReader, client_request
 from app.api.responses import respond
 from app.core.errors import PassthroughDisabled
 from app.core.models import ClientRequest
-from app.engine.forwarder import Forwarder
+from app.engine.deletions import Deletions
 
 # Nothing that an upstream could take for another path once it has decoded it.
 _MODELS = re.compile(rb"/models(/[\w.:@+~-]+)*", re.ASCII)
@@ -41,7 +41,7 @@ class OtherRoutes(BaseRoute):
 class PassthroughRoutes:
     """Forwards a request without looking into it. Raises RouteNotFound outside the API."""
 
-    def __init__(self, forwarder: Forwarder, passthrough: Passthrough) -> None:
+    def __init__(self, forwarder: Deletions, passthrough: Passthrough) -> None:
         self._forwarder = forwarder
         self._passthrough = passthrough
 
@@ -52,7 +52,7 @@ class PassthroughRoutes:
             raise PassthroughDisabled("This route is not passed through; see REPRISE_PASSTHROUGH.")
         if not _has_body(scope):
             request = replace(request, body=await incoming.body(limit=0) or b"")
-        answer = self._forwarder.bypass(request, "passthrough")
+        answer = self._forwarder.pass_through(request)
         await respond(answer, scope, incoming, send)
 
 

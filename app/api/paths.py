@@ -1,7 +1,8 @@
 """Where the API is found: the prefixes that clients put before its paths.
 
 `/v1` is the usual one. Base URLs without it, and Azure's `/openai/v1`, mean the same API. Azure's
-older routes name a deployment: `/openai/deployments/{name}/chat/completions?api-version=…`.
+older routes name a deployment: `/openai/deployments/{name}/chat/completions?api-version=…`, but for
+`/openai/responses?api-version=…`.
 https://learn.microsoft.com/en-us/azure/ai-foundry/openai/reference
 """
 
@@ -14,13 +15,15 @@ from app.core.models import AZURE, V1
 
 CHAT_COMPLETIONS = "/v1/chat/completions"
 EMBEDDINGS = "/v1/embeddings"
+RESPONSES = "/v1/responses"
 
 CACHED: Mapping[str, str] = MappingProxyType(
-    {CHAT_COMPLETIONS: "chat_completions", EMBEDDINGS: "embeddings"}
+    {CHAT_COMPLETIONS: "chat_completions", EMBEDDINGS: "embeddings", RESPONSES: "responses"}
 )
 """What metrics call the cached routes."""
 
 _PREFIX = re.compile(r"|(?:/openai)?/v1|/openai/deployments/[^/]+")
+_PREFIX_OF_RESPONSES = re.compile(r"(?:/openai)?(?:/v1)?")
 _LONGEST_FIRST = (V1, AZURE + V1, AZURE)
 # The first segments of the API's paths, which a base URL may name without any prefix.
 _ROOTS = frozenset(
@@ -59,13 +62,17 @@ def forms_of(path: str) -> Iterator[tuple[str, bool]]:
     yield path, False
     yield f"{AZURE.decode()}{path}", False
     yield rest, False
-    yield f"{AZURE.decode()}/deployments/{{deployment}}{rest}", True
+    if path == RESPONSES:
+        yield f"{AZURE.decode()}{rest}", False
+    else:
+        yield f"{AZURE.decode()}/deployments/{{deployment}}{rest}", True
 
 
 def route_of(path: str) -> str | None:
     """Return the path of `/v1` that a decoded path of a cached route means, or None."""
     for route in CACHED:
         rest = route.removeprefix(V1.decode())
-        if path.endswith(rest) and _PREFIX.fullmatch(path.removesuffix(rest)):
+        prefix = _PREFIX_OF_RESPONSES if route == RESPONSES else _PREFIX
+        if path.endswith(rest) and prefix.fullmatch(path.removesuffix(rest)):
             return route
     return None

@@ -27,6 +27,7 @@ BypassReason = (
     Misread
     | Literal["body-too-large", "defect", "labels", "must-be-new", "no-store", "passthrough"]
     | Literal["store", "web-search", "plugins", "audio", "temperature"]
+    | Literal["background", "conversation", "hosted-tool", "prompt"]
 )
 """Why a request goes past the cache: a token that docs/http-api.md explains."""
 
@@ -34,7 +35,7 @@ DiscardReason = (
     Misread
     | Literal["status", "content-type", "content-encoding", "no-store", "too-large", "error"]
     | Literal["incomplete", "finish-reason", "refusal", "audio", "empty", "invalid-json"]
-    | Literal["out-of-date", "superseded"]
+    | Literal["hosted-tool", "out-of-date", "superseded"]
 )
 """Why an answer is not stored: a token that docs/http-api.md explains."""
 
@@ -132,7 +133,8 @@ class StoredResponse(Aging):
     is what an operator may purge it by. What is disputed answers only the very same question.
     `fullness` is what it has for those who are entitled to `usage`. `allow_origin` is the value of
     the answer's Access-Control-Allow-Origin, empty if it had none. `dialect` names the API that it
-    is an answer of.
+    is an answer of. `upstream_id` is the id under which the upstream keeps it too, empty where it
+    does not, or that does not matter.
     """
 
     key: CacheKey
@@ -148,6 +150,7 @@ class StoredResponse(Aging):
     fullness: Fullness = Fullness.ALL
     allow_origin: str = ""
     dialect: str = CHAT_COMPLETION
+    upstream_id: str = ""
 
     @property
     def id(self) -> str:

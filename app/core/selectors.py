@@ -25,19 +25,27 @@ class Near:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Entries with this tag, model and namespace, near this: what is None selects all."""
+    """Entries with this tag, model and namespace, near this: what is None selects all.
+
+    `upstream_id` is the id under which the upstream keeps the answer.
+    """
 
     tag: str | None = None
     model: str | None = None
     namespace: str | None = None
     near: Near | None = None
+    upstream_id: str | None = None
 
-    def selects(self, model: str, tagging: Tagging, embedding: Embedding | None) -> bool:
+    def selects(
+        self, model: str, tagging: Tagging, upstream_id: str, embedding: Embedding | None
+    ) -> bool:
         """Whether an entry is meant. Without `near`, its embedding does not matter.
 
         An entry that has none, since it answers the very same question only, is near nothing.
         """
         if self.tag is not None and self.tag not in tagging.tags:
+            return False
+        if self.upstream_id not in {None, upstream_id}:
             return False
         if self.model not in {None, model} or self.namespace not in {None, tagging.namespace}:
             return False

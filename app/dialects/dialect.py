@@ -28,7 +28,8 @@ class Answer:
 
     `content` is UTF-8 JSON. `unfit` says why it must not be stored, or is None.
     `may_be_shared`: it may go to others who ask the same meanwhile, though it is not stored.
-    `exact_only`: it answers the very same request only.
+    `exact_only`: it answers the very same request only. `upstream_id` is the id under which the
+    upstream keeps it as well, if a client may ask for it by that.
     """
 
     content: bytes = field(repr=False)
@@ -36,6 +37,7 @@ class Answer:
     unfit: DiscardReason | None = None
     may_be_shared: bool = True
     exact_only: bool = False
+    upstream_id: str = ""
 
     @property
     def whole(self) -> SharedAnswer | None:

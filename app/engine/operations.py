@@ -155,6 +155,17 @@ class Operations:
                 break
         return removed
 
+    async def forget(self, upstream_id: str) -> int:
+        """Remove the answers that the upstream does not keep any more under an id.
+
+        What is on its way is not touched: only what has been answered has an id.
+        """
+        await self._store.settled()  # a client may delete what it has just read
+        removed = 0
+        async for entries in self._selected(Selector(upstream_id=upstream_id)):
+            removed += await self._store.delete(*(stored.id for stored in entries))
+        return removed
+
     async def _selected(self, selector: Selector) -> AsyncIterator[Sequence[StoredResponse]]:
         """Return all that is selected, in slices."""
         cursor = ""

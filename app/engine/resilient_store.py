@@ -166,6 +166,10 @@ class ResilientStore:
         """Wait until a response that is being stored under a key is."""
         await self._writes.finished([digest])
 
+    async def settled(self) -> None:
+        """Wait until all that is being stored is, within bounds."""
+        await self._writes.drain()
+
     async def count(self, budget: Budget) -> Counts:
         """Return how much is stored."""
         return await self._reading.call(self._store.count, budget)

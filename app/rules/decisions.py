@@ -387,5 +387,6 @@ def after_upstream(
         fullness=answer.fullness,
         allow_origin=recorded.allow_origin,
         dialect=plan.dialect,
+        upstream_id=answer.upstream_id,
     )
     return Store(stored, None if answer.exact_only else found.embedding)

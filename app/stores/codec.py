@@ -55,6 +55,8 @@ def response_fields(stored: StoredResponse) -> dict[str, bytes]:
         fields["allow_origin"] = stored.allow_origin.encode()
     if stored.dialect != CHAT_COMPLETION:
         fields["dialect"] = stored.dialect.encode()
+    if stored.upstream_id:
+        fields["upstream_id"] = stored.upstream_id.encode()
     return fields | _label_fields(stored.tagging)
 
 
@@ -81,6 +83,7 @@ def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
         fullness=_fullness(fields, content),
         allow_origin=fields.get("allow_origin", b"").decode(),
         dialect=dialect_in(fields),
+        upstream_id=upstream_id_in(fields),
     )
 
 
@@ -102,6 +105,11 @@ def labels_in(fields: Mapping[str, bytes]) -> Tagging:
     # What is absent is empty: older entries have neither.
     namespace, tags = fields.get("namespace", b""), fields.get("tags", b"")
     return Tagging(namespace.decode(), tags_in(tags.decode())) if namespace or tags else UNTAGGED
+
+
+def upstream_id_in(fields: Mapping[str, bytes]) -> str:
+    """Read the id under which the upstream keeps a stored response. Raises ValueError."""
+    return fields.get("upstream_id", b"").decode()
 
 
 def embedding_fields(stored: StoredEmbedding) -> dict[str, bytes]:

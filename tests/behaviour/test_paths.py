@@ -155,7 +155,7 @@ async def test_azures_sdk_gets_misses_and_hits() -> None:
     ]
 
 
-@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/chat/completions"])
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/chat/completions", "/v1/responses"])
 def test_the_forms_of_a_path_mean_it(path: str) -> None:
     forms = [pattern.replace("{deployment}", "a b") for pattern, _ in forms_of(path)]
     assert len(forms) == 4

@@ -30,6 +30,7 @@ RESPONSES = st.builds(
     is_disputed=st.booleans(),
     allow_origin=st.sampled_from(["", "*", "https://page.example"]),
     dialect=st.sampled_from(["chat_completion", "toy"]),
+    upstream_id=st.sampled_from(["", "resp_1"]),
 )
 EMBEDDINGS = st.builds(
     StoredEmbedding,

@@ -181,7 +181,7 @@ class MemoryStore:
 
     def _selects(self, selector: Selector, stored: StoredResponse) -> bool:
         embedding = self._embedding_of(stored) if selector.near else None
-        return selector.selects(stored.model, stored.tagging, embedding)
+        return selector.selects(stored.model, stored.tagging, stored.upstream_id, embedding)
 
     def _embedding_of(self, stored: StoredResponse) -> Embedding | None:
         partition = self._partitions.get(stored.key.partition)

@@ -17,6 +17,7 @@ from app.stores.codec import (
     labels_in,
     response_fields,
     response_of,
+    upstream_id_in,
     vector_bytes,
     vector_of,
 )
@@ -27,11 +28,11 @@ T = TypeVar("T", StoredResponse, StoredEmbedding)
 RESPONSE_FIELDS = (
     *("version", "partition", "response", "encoding", "model"),
     *("created_at", "lifetime", "stale", "epoch", "prompt", "parts"),
-    *("namespace", "tags", "disputed", "fullness", "allow_origin", "dialect"),
+    *("namespace", "tags", "disputed", "fullness", "allow_origin", "dialect", "upstream_id"),
 )
 
 _LIFE = ("created_at", "lifetime", "stale", "epoch", "dialect")
-_SELECTED_BY = ("model", "namespace", "tags", "embedding")
+_SELECTED_BY = ("model", "namespace", "tags", "upstream_id", "embedding")
 
 # A hash and the end of its life at once: neither without the other, whatever dies in between.
 # Refused whole if memory is short. With NX, only if there is none.
@@ -108,7 +109,8 @@ def is_chosen(values: Reply, selector: Selector, dimensions: int) -> bool:
     fields = _fields(_SELECTED_BY, values)
     embedding = embedding_in(fields.get("embedding"), dimensions)
     try:
-        return selector.selects(fields["model"].decode(), labels_in(fields), embedding)
+        named = fields["model"].decode(), labels_in(fields), upstream_id_in(fields)
+        return selector.selects(*named, embedding)
     except (KeyError, ValueError):
         return False  # damaged, and nobody is served it
 

@@ -1,0 +1,1 @@
+"""Responses: requests, answers, streams of events."""

@@ -1,0 +1,81 @@
+"""A stored response as the bytes that a client asked for: JSON, or a stream of events."""
+
+import json
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from app.core.models import CacheStatus, Head, Replay
+from app.dialects import sse
+from app.dialects.responses.events import events_of
+from app.dialects.sse import Event
+from app.dialects.strict_json import JsonObject
+
+_JSON = b"application/json"
+_EVENT_STREAM = b"text/event-stream; charset=utf-8"
+
+# Fields of a request that take no part in its key and that the answer repeats, and what it says
+# where they are absent: nobody is told what another caller has sent.
+_ECHOES: Mapping[str, object] = MappingProxyType(
+    {
+        "metadata": {},
+        "prompt_cache_key": None,
+        "prompt_cache_options": None,
+        "prompt_cache_retention": None,
+        "safety_identifier": None,
+        "user": None,
+    }
+)
+
+
+class Anew(NamedTuple):
+    """What makes a response another one: its id, and its time in whole seconds since 1970."""
+
+    name: str
+    now: int
+
+
+def without_echoes(response: JsonObject, asked: Mapping[str, Any]) -> JsonObject:
+    """Return a response as it would be, had the request not said what takes no part in its key."""
+    said = {n: v for n, v in _ECHOES.items() if n in response and asked.get(n) is not None}
+    return {**response, **said}
+
+
+def replay(
+    content: bytes,
+    status: CacheStatus,
+    asked: Mapping[str, Any],
+    anew: Anew | None,
+    *,
+    stream: bool,
+) -> Replay:
+    """Render a response for a request, as it is or as a new one.
+
+    Raises ValueError where it cannot be read.
+    """
+    response = json.loads(content)
+    if not isinstance(response, dict):
+        raise ValueError("the stored response is not a JSON object")
+    if anew is not None:
+        times = {n: anew.now for n in ("created_at", "completed_at") if response.get(n) is not None}
+        response = {**response, **times, "id": anew.name}
+    echoes = {n: asked[n] for n in _ECHOES if n in response and asked.get(n) is not None}
+    response = {**response, **echoes}
+    if stream:
+        body, media_type = b"".join(stream_of(response)), _EVENT_STREAM
+    else:
+        told = json.dumps(response, ensure_ascii=False, separators=(",", ":"))
+        body, media_type = told.encode(), _JSON
+    headers = [(b"content-type", media_type), (b"content-length", b"%d" % len(body))]
+    return Replay(Head(200, headers, status), body)
+
+
+def stream_of(response: JsonObject) -> list[bytes]:
+    """Write the events of a response. Raises ValueError where it has another shape."""
+    try:
+        return [
+            sse.encode_event(Event(sse.json_data(event), event["type"]))
+            for event in events_of(response)
+        ]
+    except (AttributeError, LookupError, TypeError, RecursionError) as error:
+        raise ValueError("the stored response has another shape") from error

@@ -1,0 +1,254 @@
+"""The slice of Responses requests that we read.
+
+https://platform.openai.com/docs/api-reference/responses/create
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, NoReturn
+
+from app.core.errors import NotUnderstood
+from app.core.models import BypassReason, CacheStatus, DiscardReason, Fullness, Replay
+from app.dialects.openai import NEUTRAL_FIELDS, treatment_of
+from app.dialects.responses import fitness, replay
+from app.dialects.responses.reader import DocumentReader, EventsReader
+from app.dialects.responses.sameness import same_fields, same_items
+from app.dialects.responses.structured import objects, structure_of
+from app.dialects.strict_json import JsonObject, load_json
+
+_REMINDERS = frozenset({"system", "developer"})
+_OWN_TOOLS = frozenset({"function", "custom"})  # the client's: the upstream only asks for calls
+_RESULTS = ("_output",)  # how the types of items end that tell what a tool gave
+_TEXT = 0  # stands where the last user turn's text was: no text, and no valid content
+
+
+class Form(NamedTuple):
+    """The form in which an answer is asked for: whole or streamed; both have all of `usage`."""
+
+    stream: bool
+    entitled: Fullness = Fullness.ALL
+
+
+@dataclass(frozen=True, slots=True)
+class ResponsesRequest:
+    """A view of the body of a Responses request; `document` is the whole of it.
+
+    `items` are those of the input, `turn` is the place of the last one that is no reminder of the
+    system or the developer, None where there is none. `texts` are its texts if it is the user's,
+    or None, and then all must match exactly; so it is for a request that the upstream is to store,
+    `is_kept`, unless the operator says otherwise.
+    """
+
+    document: Mapping[str, Any] = field(repr=False)
+    model: str
+    items: list[JsonObject] = field(repr=False)
+    turn: int | None
+    texts: Sequence[str] | None = field(repr=False)
+    is_kept: bool
+    temperature: float | None
+    stream: bool
+
+    messages_field = "input"
+
+    @classmethod
+    def parse(cls, body: bytes, *, by_meaning: bool = False) -> "ResponsesRequest":
+        """Read the body of a request; `by_meaning`: also those that the upstream is to store.
+
+        Raises NotUnderstood (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
+        """
+        document = load_json(body)
+        if not isinstance(document, dict):
+            _unknown()
+        tools = document.get("tools")
+        if tools is not None and not _are_typed(tools):
+            _unknown()
+        items = _items(document)
+        turn = _turn(items)
+        is_kept = _field(document, "store", bool) is not False
+        is_free = (by_meaning or not is_kept) and document.get("moderation") is None
+        return cls(
+            document=document,
+            model=_field(document, "model", str) or _unknown(),
+            items=items,
+            turn=turn,
+            texts=_texts_of(items[turn]) if turn is not None and is_free else None,
+            is_kept=is_kept,
+            temperature=_field(document, "temperature", int, float),
+            stream=_field(document, "stream", bool) or False,
+        )
+
+    @property
+    def form(self) -> Form:
+        """What makes the bytes of two answers to one question differ."""
+        return Form(self.stream)
+
+    @property
+    def must_match(self) -> Mapping[str, Any]:
+        """The body without neutral fields and without the texts."""
+        told = {n: v for n, v in self.document.items() if n not in NEUTRAL_FIELDS}
+        items = same_items(self.items)
+        if self.texts is not None and self.turn is not None:
+            turn = items[self.turn]
+            turn["content"] = _without_texts(turn["content"])
+        return {**same_fields(told), "input": items}
+
+    @property
+    def end_user(self) -> Sequence[Any]:
+        """What the body says of who asks."""
+        return [self.document.get("user"), self.document.get("safety_identifier")]
+
+    @property
+    def treatment(self) -> str:
+        """What may change how the upstream treats the request, though not its answer."""
+        return treatment_of(self.document)
+
+    @property
+    def question(self) -> str:
+        """The text of the last user turn.
+
+        Empty after a tool's result: the answer is bound to that result, which is in the key.
+        """
+        for item in reversed(self.items):
+            if _role(item) == "user":
+                return "\n".join(_texts_of(item) or [])
+            if item.get("type", "").endswith(_RESULTS):
+                break
+        return ""
+
+    def bypass_reason(self, max_temperature: float) -> BypassReason | None:
+        """Return why the request must not use the cache, or None."""
+        body = self.document
+        if _field(body, "background", bool):
+            return "background"
+        if body.get("conversation") is not None:
+            return "conversation"
+        if body.get("prompt") is not None:  # what it says is the upstream's, tools and all
+            return "prompt"
+        if any(tool["type"] not in _OWN_TOOLS for tool in self._tools()):
+            return "hosted-tool"
+        if self._uses_audio():
+            return "audio"
+        if self.temperature is not None and self.temperature > max_temperature:
+            return "temperature"
+        return None
+
+    def reader(self, *, is_stream: bool) -> EventsReader | DocumentReader:
+        """Return what reads the answer: a stream of events or a JSON document."""
+        kind = EventsReader if is_stream else DocumentReader
+        return kind(self.document, structure_of(self.document), is_kept=self.is_kept)
+
+    def render(self, content: bytes, status: CacheStatus, *, nonce: str, now: float) -> Replay:
+        """Render a response in the form asked for. Raises ValueError if it cannot be read.
+
+        One that the upstream has stored keeps its id: it can be continued, retrieved and deleted.
+        """
+        anew = None if self.is_kept else replay.Anew(f"resp_{nonce}", int(now))
+        return replay.replay(content, status, self.document, anew, stream=self.stream)
+
+    def narrowing(self, leader: object) -> None:
+        """Return None: a stream is as long for whoever asks."""
+        return
+
+    def _tools(self) -> Iterator[JsonObject]:
+        yield from objects(self.document.get("tools"))
+        for item in self.items:
+            if item.get("type") == "additional_tools":
+                yield from objects(item.get("tools"))
+
+    def _uses_audio(self) -> bool:
+        modalities = self.document.get("modalities")
+        if self.document.get("audio") is not None or modalities not in (None, ["text"]):
+            return True
+        return any(
+            "audio" in part["type"]
+            for item in self.items
+            if isinstance(content := item.get("content"), list)
+            for part in content
+        )
+
+
+class Responses:
+    """The dialect of `POST /v1/responses`.
+
+    `by_meaning`: requests that the upstream is to store are matched by meaning as well.
+    """
+
+    name = "response"
+
+    def __init__(self, *, by_meaning: bool = False) -> None:
+        self._by_meaning = by_meaning
+
+    def why_not_stored(self, content: Mapping[str, Any]) -> DiscardReason | None:
+        """Return why a response that comes from elsewhere must not be stored, or None."""
+        return fitness.why_not_stored(content)
+
+    def parse(self, body: bytes) -> ResponsesRequest:
+        """Read the body of a request. Raises NotUnderstood."""
+        return ResponsesRequest.parse(body, by_meaning=self._by_meaning)
+
+
+def _unknown() -> NoReturn:
+    raise NotUnderstood("unknown-body")
+
+
+def _field(document: Mapping[str, Any], name: str, *types: type) -> Any:
+    """Return a field's value, or None where it is absent or null; any other type is unknown."""
+    value = document.get(name)
+    # type() and not isinstance(): true is an int to Python, and not to JSON.
+    return value if value is None or type(value) in types else _unknown()
+
+
+def _items(document: Mapping[str, Any]) -> list[JsonObject]:
+    """Return the items of an input; a text is short for a user's message."""
+    told = document.get("input")
+    if isinstance(told, str):
+        return [{"role": "user", "content": told}]
+    if told is None:  # a template, or what went before, says it all
+        return []
+    if not isinstance(told, list):
+        _unknown()
+    for item in told:
+        if not isinstance(item, dict) or not isinstance(item.get("type", "message"), str):
+            _unknown()
+        if item.get("type", "message") == "message" and not _is_message(item):
+            _unknown()
+        if isinstance(item.get("content"), list) and not _are_typed(item["content"]):
+            _unknown()
+    return told
+
+
+def _is_message(item: JsonObject) -> bool:
+    return isinstance(item.get("role"), str) and isinstance(item.get("content"), str | list)
+
+
+def _are_typed(values: object) -> bool:
+    return isinstance(values, list) and all(
+        isinstance(value, dict) and isinstance(value.get("type"), str) for value in values
+    )
+
+
+def _role(item: JsonObject) -> str:
+    return item["role"] if item.get("type", "message") == "message" else ""
+
+
+def _turn(items: Sequence[JsonObject]) -> int | None:
+    """Return where the last item stands that is no reminder; None where there is none."""
+    places = range(len(items) - 1, -1, -1)
+    return next((place for place in places if _role(items[place]) not in _REMINDERS), None)
+
+
+def _texts_of(item: JsonObject) -> list[str] | None:
+    """Return the texts of a user's message, part by part; None for anything else."""
+    content = item.get("content")
+    if _role(item) != "user" or not content:
+        return None
+    if isinstance(content, str):
+        return [content]
+    texts = [part.get("text") for part in content if part["type"] == "input_text"]
+    if len(texts) < len(content) or not all(isinstance(text, str) for text in texts):
+        return None
+    return texts
+
+
+def _without_texts(content: object) -> object:
+    return [{**part, "text": _TEXT} for part in content] if isinstance(content, list) else _TEXT

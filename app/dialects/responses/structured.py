@@ -1,0 +1,91 @@
+"""Answers that programs parse: what of a response must be JSON, and whether it is.
+
+https://platform.openai.com/docs/guides/structured-outputs
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.dialects.strict_json import JsonObject, is_json
+
+_JSON_FORMATS = frozenset({"json_object", "json_schema"})
+_ANSWERS = frozenset({None, "final_answer"})  # the phases of messages that are the answer
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """What a request says of the answer's structure.
+
+    `is_json`: its text must be JSON. `demanding` are the functions that cannot be called without
+    arguments. `forced` is the function that must be called: its arguments are the answer.
+    """
+
+    is_json: bool = False
+    demanding: frozenset[str] = frozenset()
+    forced: str | None = None
+
+
+def structure_of(body: Mapping[str, Any]) -> Structure:
+    """Read the structure that the body of a Responses request asks for."""
+    text = body.get("text")
+    wanted = text.get("format") if isinstance(text, dict) else None
+    kind = wanted.get("type") if isinstance(wanted, dict) else None
+    demanding = {
+        tool["name"]
+        for tool in objects(body.get("tools"))
+        if isinstance(tool.get("name"), str) and _demands(tool.get("parameters"))
+    }
+    is_wanted = isinstance(kind, str) and kind in _JSON_FORMATS
+    return Structure(is_wanted, frozenset(demanding), _forced(body))
+
+
+def _forced(body: Mapping[str, Any]) -> str | None:
+    """Return the one function that a request leaves the model to call, if it must call any.
+
+    https://platform.openai.com/docs/guides/function-calling#tool-choice
+    """
+    tools = body.get("tools")
+    choice = body.get("tool_choice")
+    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+        tools, choice = choice.get("tools"), choice.get("mode")
+    if choice == "required":
+        choice = tools[0] if isinstance(tools, list) and len(tools) == 1 else None
+    if not isinstance(choice, dict) or choice.get("type") != "function":
+        return None
+    name = choice.get("name")
+    return name if isinstance(name, str) else None
+
+
+def objects(value: object) -> Sequence[JsonObject]:
+    """Return the objects of a list; none where it is no list."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def texts_in(message: Mapping[str, Any]) -> Iterator[str]:
+    """Return the texts of a message of a response, part by part."""
+    for part in objects(message.get("content")):
+        if part.get("type") == "output_text" and isinstance(text := part.get("text"), str):
+            yield text
+
+
+def has_broken_text(message: Mapping[str, Any], structure: Structure) -> bool:
+    """Whether a message that must be JSON is not."""
+    if not structure.is_json or message.get("phase") not in _ANSWERS:
+        return False
+    return not all(is_json(text) for text in texts_in(message))
+
+
+def is_broken_call(call: Mapping[str, Any], structure: Structure) -> bool:
+    """Whether the arguments of a function call do not parse.
+
+    No arguments are fine for a function that does not demand any.
+    """
+    arguments = call.get("arguments")
+    if arguments in (None, ""):
+        return call.get("name") in structure.demanding
+    return not (isinstance(arguments, str) and is_json(arguments))
+
+
+def _demands(parameters: object) -> bool:
+    return isinstance(parameters, dict) and bool(parameters.get("required"))

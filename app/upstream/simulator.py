@@ -15,8 +15,12 @@ from app.dialects import sse
 from app.dialects.chat_completions.chunks import chunks_of
 from app.dialects.chat_completions.reader import DONE
 from app.dialects.chat_completions.request import ChatRequest, texts_of
+from app.dialects.responses.deletion import deleted_response
+from app.dialects.responses.replay import stream_of
+from app.dialects.responses.request import ResponsesRequest
 from app.dialects.strict_json import JsonObject
 from app.upstream.simulated_embeddings import answer_embeddings
+from app.upstream.simulated_responses import answer_response
 
 _JSON: Header = (b"content-type", b"application/json")
 _EVENT_STREAM: Header = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -48,6 +52,10 @@ class SimulatedUpstream:
                 return self._chat(ChatRequest.parse(body))
             if request.method == "POST" and request.path.endswith(b"/embeddings"):
                 return _document(200, answer_embeddings(body))
+            if request.method == "POST" and request.path == b"/responses":
+                return self._response(ResponsesRequest.parse(body))
+            if name := deleted_response(request):
+                return _document(200, {"id": name, "object": "response", "deleted": True})
         except NotUnderstood:
             return _error(400, "The simulated upstream does not understand this request.")
         return _error(404, "The simulated upstream has no such route.")
@@ -65,6 +73,12 @@ class SimulatedUpstream:
         envelope["object"] = "chat.completion.chunk"
         chunks = chunks_of(completion, include_usage=chat.include_usage)
         return SimulatedResponse(200, [_EVENT_STREAM], _events(envelope, chunks))
+
+    def _response(self, asked: ResponsesRequest) -> "SimulatedResponse":
+        response = answer_response(asked, self._answer)
+        if not asked.stream:
+            return _document(200, response)
+        return SimulatedResponse(200, [_EVENT_STREAM], stream_of(response))
 
     async def aclose(self) -> None:
         """Do nothing."""

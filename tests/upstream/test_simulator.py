@@ -3,8 +3,10 @@ import time
 from typing import Any
 
 import pytest
+from openai.types.responses import Response
 
 from app.core.models import ClientRequest
+from app.dialects.sse import EventParser
 from app.upstream.simulator import SimulatedResponse, SimulatedUpstream
 
 
@@ -38,6 +40,24 @@ async def test_a_stream_tells_the_same_answer() -> None:
     assert response.headers[0][1].startswith(b"text/event-stream")
     assert b'"content": "About What is Valkey?"' in body
     assert body.endswith(b"data: [DONE]\n\n")
+
+
+async def test_it_answers_responses_whole_and_streamed() -> None:
+    upstream = SimulatedUpstream(answer=lambda question: f"About {question}")
+    asked = {"model": "m", "input": "What is Valkey?", "store": False}
+    _, body = await ask(upstream, "POST", b"/responses", json.dumps(asked).encode())
+    told = Response.model_validate_json(body)
+    assert (told.output_text, told.status) == ("About What is Valkey?", "completed")
+    response, body = await ask(
+        upstream, "POST", b"/responses", json.dumps({**asked, "stream": True}).encode()
+    )
+    assert response.headers[0][1].startswith(b"text/event-stream")
+    last = json.loads(EventParser().feed(body)[-1].data)["response"]
+    assert (
+        last["output"][0]["content"] == json.loads(told.model_dump_json())["output"][0]["content"]
+    )
+    response, body = await ask(upstream, "DELETE", f"/responses/{told.id}".encode())
+    assert (response.status_code, json.loads(body)["deleted"]) == (200, True)
 
 
 async def test_as_many_choices_come_as_asked_for() -> None:

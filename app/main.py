@@ -60,15 +60,10 @@ from app.stores.valkey.url import address_of
 from app.upstream.http import HttpUpstream, Target
 from app.upstream.simulator import SimulatedUpstream
 
-
-def dialects_for(settings: Settings) -> Mapping[str, Dialect]:
-    """Return what is cached, by path."""
-    return {
-        CHAT_COMPLETIONS: ChatCompletions(),
-        EMBEDDINGS: Embeddings(),
-        RESPONSES: Responses(by_meaning=settings.responses_by_meaning),
-    }
-
+DIALECTS: Mapping[str, Dialect] = MappingProxyType(
+    {CHAT_COMPLETIONS: ChatCompletions(), EMBEDDINGS: Embeddings()}
+)
+"""What is cached, by path, whatever the settings."""
 
 DEPLOYED: Mapping[str, Dialect] = MappingProxyType(
     {
@@ -77,6 +72,11 @@ DEPLOYED: Mapping[str, Dialect] = MappingProxyType(
     }
 )
 """What is cached where the path names a deployment, and so the model."""
+
+
+def dialects_for(settings: Settings) -> Mapping[str, Dialect]:
+    """Return all that is cached, by path."""
+    return {**DIALECTS, RESPONSES: Responses(by_meaning=settings.responses_by_meaning)}
 
 
 @dataclass(frozen=True, slots=True)

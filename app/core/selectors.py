@@ -27,14 +27,14 @@ class Near:
 class Selector:
     """Entries with this tag, model and namespace, near this: what is None selects all.
 
-    `upstream_id` is the id under which the upstream keeps the answer.
+    `upstream_ids` are ids under which the upstream keeps answers.
     """
 
     tag: str | None = None
     model: str | None = None
     namespace: str | None = None
     near: Near | None = None
-    upstream_id: str | None = None
+    upstream_ids: frozenset[str] | None = None
 
     def selects(
         self, model: str, tagging: Tagging, upstream_id: str, embedding: Embedding | None
@@ -45,7 +45,7 @@ class Selector:
         """
         if self.tag is not None and self.tag not in tagging.tags:
             return False
-        if self.upstream_id not in {None, upstream_id}:
+        if self.upstream_ids is not None and upstream_id not in self.upstream_ids:
             return False
         if self.model not in {None, model} or self.namespace not in {None, tagging.namespace}:
             return False

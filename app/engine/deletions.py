@@ -1,6 +1,11 @@
-"""What a client deletes at the upstream through this proxy is not answered any more."""
+"""What a client deletes at the upstream through this proxy is not answered any more.
 
-from collections.abc import AsyncIterator, Callable
+What this process has stored is known by its id. For anything else, such as what another proxy of a
+fleet has stored, all that is stored is looked through: once for all who wait for that.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
 from app.core.errors import DependencyUnavailable
@@ -27,28 +32,46 @@ class Deletions:
         self._forwarder = forwarder
         self._operations = operations
         self._id_in = id_in
+        self._sought: set[str] = set()
+        self._seeking = asyncio.Lock()
 
     def pass_through(self, request: ClientRequest) -> PendingAnswer:
         """Send a request past the cache. Raises NotCached if it wants nothing else."""
         answer = self._forwarder.bypass(request, "passthrough")
         name = self._id_in(request)
-        return answer if name is None else _Deleting(answer, name, self._operations)
+        return answer if name is None else _Deleting(answer, lambda: self._forget(name))
+
+    async def _forget(self, name: str) -> None:
+        self._sought.add(name)
+        with suppress(DependencyUnavailable):  # which is counted; the next deletion makes up for it
+            if await self._operations.forget_known(name):
+                self._sought.discard(name)
+                return
+            async with self._seeking:
+                if name in self._sought:  # else somebody has looked for it meanwhile
+                    await self._seek()
+
+    async def _seek(self) -> None:
+        names, self._sought = self._sought, set()
+        try:
+            await self._operations.forget(names)
+        except BaseException:
+            self._sought |= names  # whoever seeks next finds them too
+            raise
 
 
 class _Deleting:
     """The answer to a deletion. Before its head goes on, what was deleted is removed."""
 
-    def __init__(self, answer: Forwarding, name: str, operations: Operations) -> None:
+    def __init__(self, answer: Forwarding, forget: Callable[[], Awaitable[None]]) -> None:
         self._answer = answer
-        self._name = name
-        self._operations = operations
+        self._forget = forget
 
     async def head(self) -> Head:
         """Wait for the head of the upstream's answer."""
         head = await self._answer.head()
         if head.status_code in _SUCCESS:
-            with suppress(DependencyUnavailable):  # which is counted and logged
-                await self._operations.forget(self._name)
+            await self._forget()
         return head
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

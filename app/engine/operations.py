@@ -4,7 +4,7 @@ All of it raises DependencyUnavailable.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -155,16 +155,23 @@ class Operations:
                 break
         return removed
 
-    async def forget(self, upstream_id: str) -> int:
-        """Remove the answers that the upstream does not keep any more under an id.
+    async def forget_known(self, upstream_id: str) -> bool:
+        """Remove the answer that the upstream kept under an id, if this process has stored it.
 
-        What is on its way is not touched: only what has been answered has an id.
+        Return whether it was there.
         """
-        await self._store.settled()  # a client may delete what it has just read
-        removed = 0
-        async for entries in self._selected(Selector(upstream_id=upstream_id)):
-            removed += await self._store.delete(*(stored.id for stored in entries))
-        return removed
+        if (digest := self._store.known_as(upstream_id)) is None:
+            return False
+        await self._store.written(digest)  # a client may delete what it has just read
+        stored = await self._store.entry(digest)
+        if stored is None or stored.upstream_id != upstream_id:
+            return False
+        return bool(await self._store.delete(digest))
+
+    async def forget(self, upstream_ids: Collection[str]) -> None:
+        """Remove the answers that the upstream kept under ids, whoever has stored them."""
+        async for entries in self._selected(Selector(upstream_ids=frozenset(upstream_ids))):
+            await self._store.delete(*(stored.id for stored in entries))
 
     async def _selected(self, selector: Selector) -> AsyncIterator[Sequence[StoredResponse]]:
         """Return all that is selected, in slices."""

@@ -23,6 +23,7 @@ from app.core.models import (
     Tier,
 )
 from app.core.ports import EmbeddingStore, WholeStore
+from app.core.recent import Recent
 from app.core.selectors import EVERYTHING, Selector
 from app.engine.resilience import Budget, Dependency
 
@@ -32,6 +33,7 @@ _NEIGHBORS = 4  # more than one: the nearest may be refused
 _WRITE_SECONDS = 2.0
 _ADMIN_SECONDS = 30.0  # what an operator waits for
 _CLOSING_SECONDS = 5.0
+_IDS_KNOWN = 16_384
 
 
 class Writes:
@@ -96,6 +98,7 @@ class ResilientStore:
         self._semantic_seconds = metrics.lookup_seconds.labels(Tier.SEMANTIC.value)
         self._stored = metrics.stored
         self._writes = Writes()
+        self._by_upstream_id: Recent[str, str] = Recent(_IDS_KNOWN)
 
     @property
     def epoch(self) -> str:
@@ -160,15 +163,17 @@ class ResilientStore:
             )
             self._stored.labels(stored.dialect).inc()
 
+        if stored.upstream_id:
+            self._by_upstream_id.keep(stored.upstream_id, stored.id)
         self._writes.begin([stored.id], write)
+
+    def known_as(self, upstream_id: str) -> str | None:
+        """Return the exact key of what was stored here lately under an id of the upstream's."""
+        return self._by_upstream_id.get(upstream_id)
 
     async def written(self, digest: str) -> None:
         """Wait until a response that is being stored under a key is."""
         await self._writes.finished([digest])
-
-    async def settled(self) -> None:
-        """Wait until all that is being stored is, within bounds."""
-        await self._writes.drain()
 
     async def count(self, budget: Budget) -> Counts:
         """Return how much is stored."""

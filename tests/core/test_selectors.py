@@ -51,6 +51,6 @@ def test_a_distance_is_a_cosine_distance() -> None:
 
 
 def test_an_answer_is_selected_by_the_upstreams_id() -> None:
-    selector = Selector(upstream_id="resp_1")
+    selector = Selector(upstream_ids=frozenset({"resp_1"}))
     told = [selector.selects("m", Tagging(), name, None) for name in ("", "resp_1", "resp_2")]
     assert told == [False, True, False]

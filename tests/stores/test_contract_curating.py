@@ -91,6 +91,15 @@ async def test_labels_come_back_however_they_are_written(
     assert await ids(store, 10, Selector(tag="user")) == []
 
 
+async def test_an_answer_is_found_by_the_upstreams_id(
+    store: WholeStore, clock: ManualClock
+) -> None:
+    await store.put(entry(clock, "a", upstream_id="resp_1"), EAST)
+    await store.put(entry(clock, "b", upstream_id="resp_2"), None)
+    await store.put(entry(clock, "c"), None)
+    assert await ids(store, 10, Selector(upstream_ids=frozenset({"resp_2"}))) == ["p1-b"]
+
+
 SELECTED = [
     (EVERYTHING, {"a", "b", "c", "d"}),
     (Selector(tag="x"), {"a", "b"}),

@@ -54,7 +54,8 @@ class PurgeEndpoint:
                 "max_distance; of several, all must hold."
             )
         names = {name: _text(document, name) for name in _NAMES if name in document}
-        return Selector(**names, near=await self._near(document))
+        near = await self._near(document)
+        return Selector(names.get("tag"), names.get("model"), names.get("namespace"), near)
 
     async def _near(self, document: Mapping[str, Any]) -> Near | None:
         bound = document.get("max_distance")

@@ -1,9 +1,9 @@
 """Which script and language a text is in."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
-from app.matching.guards.lexicon import load_markers
+from app.matching.guards.lexicon import load_doubtful, load_markers
 
 LATIN = "latin"
 _OTHER = "other"
@@ -28,6 +28,7 @@ _BLOCKS = (  # the last code point of each
     (0xD7AF, "hangul"),
 )
 _MARKERS = load_markers()
+_DOUBTFUL = load_doubtful()
 
 
 def script_of(text: str) -> str:
@@ -48,13 +49,18 @@ def _script(code: int) -> str:
 
 
 def language_of(words: Iterable[str]) -> str | None:
-    """Return the language by the small words that only one language has, or None if in doubt."""
-    votes: dict[str, int] = {}
-    for word in words:
-        language = _MARKERS.get(word)
-        if language is not None:
-            votes[language] = votes.get(language, 0) + 1
+    """Return the language by the small words that only one language has, or None if in doubt.
+
+    One word alone that English texts may have, too, tells of no other language: `car`, `3 m`.
+    """
+    found = [word for word in words if word in _MARKERS]
+    votes = Counter(_MARKERS[word] for word in found)
     if len(votes) <= 1:
-        return next(iter(votes), None)
+        language = next(iter(votes), None)
+        return None if language != "en" and _is_doubtful(set(found)) else language
     first = max(votes, key=votes.__getitem__)
     return first if votes[first] * 3 > sum(votes.values()) * 2 else None
+
+
+def _is_doubtful(found: Set[str]) -> bool:
+    return len(found) == 1 and all(len(word) == 1 or word in _DOUBTFUL for word in found)

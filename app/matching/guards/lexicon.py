@@ -271,6 +271,11 @@ def load_markers() -> Mapping[str, str]:
     return MappingProxyType({word: of.pop() for word, of in owners.items() if len(of) == 1})
 
 
+def load_doubtful() -> frozenset[str]:
+    """Read what English texts have, too, though it is no word of theirs: `car`, `ab test`."""
+    return frozenset(_words(_read("languages.txt")["doubtful"]))
+
+
 def _read(*names: str) -> Sections:
     sections: dict[str, list[list[str]]] = defaultdict(list)
     for name in names:

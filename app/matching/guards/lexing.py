@@ -10,6 +10,7 @@ _QUOTES = "\"'`\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb\u2039\u203a"
 _OPENING = _QUOTES + "([<\u00bf\u00a1,;:"
 _FULL_STOPS = ".!?:\u2026\u3002\uff1f\uff01"
 _CLOSING = _QUOTES + _FULL_STOPS + ")]>,;\uff0c"
+_CLOSING_OF_CALLS = _CLOSING + "("  # `rank()`
 _STRAIGHT = str.maketrans(
     dict.fromkeys("\u2018\u2019\u201b`\u00b4", "'")
     | dict.fromkeys("\u201c\u201d\u201e\u201f\u00ab\u00bb", '"')
@@ -36,7 +37,7 @@ _VERBATIM = re.compile(
     r"|[\w-]+\.(?:[a-z][a-z0-9]{0,4}|[A-Z][A-Z0-9]{0,4})$"  # a.txt, node.js
     r"|[\w-]+(?:\.[\w-]+){2,}$"  # 2.10.0, a.b.c
 )
-_PARTS = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+|°[CF]|[%$€£₹¥]|(?<=\d):(?=\d)")
+_PARTS = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+|°[CF]|[%$€£₹¥¢]|(?<=\d):(?=\d)")
 _QUOTED = re.compile(r"\"([^\"\n]{1,200})\"|(?<![\w'])'([^'\n]{1,200})'(?![\w'])")
 
 
@@ -96,7 +97,7 @@ def pieces(text: str) -> list[Piece]:
         if raw == "&":
             found.append(Piece(Kind.WORD, "and"))
             continue
-        bare = raw.lstrip(_OPENING).rstrip(_CLOSING)
+        bare = raw.lstrip(_OPENING).rstrip(_CLOSING_OF_CALLS)
         if bare:
             found += _split(bare, begins)
         begins = raw[-1] in _FULL_STOPS or (begins and not bare)

@@ -21,18 +21,17 @@ from app.matching.guards.likeness import (
     may_be_the_same,
 )
 from app.matching.guards.order import common_ends
-from app.matching.guards.quantities import cancelled, have_other_units
+from app.matching.guards.quantities import cancelled, have_other_units, measure_the_same
 from app.matching.guards.roles import have_changed
 from app.matching.guards.writing import differ_in_literal_space, has_own_encoding
 
 _MOST_REPLACED = 3  # words in one place; more are another wording
 _WORDS = re.compile(r"\w+")
 _MOST_COMPARED = 32  # terms; more are another wording
-_MANY = 8  # terms
-_MOSTLY = 0.6  # of a text's terms
 _SHORT = 24  # words
 _MOST_ELSE = 4  # other words that only one text has
-_MOST_NARROWING = 6  # of them, those that narrow the question included
+_SHARE = 0.35  # of all words, in longer texts
+_MOST_NARROWING = 2  # of them, those that narrow the question included
 _MOST_BESIDE = 1  # beside a denial, or beside other names; with more it is another wording
 _SHORTEST_STEM = 4  # letters after a prefix that negates
 _TERSE = 16  # words
@@ -59,6 +58,11 @@ class _Pair:
         return self.rest <= _MOST_ELSE
 
     @property
+    def is_mostly_the_same(self) -> bool:
+        """Whether little is left, for what the texts have."""
+        return self.is_close or self.rest <= _SHARE * (len(self.a.terms) + len(self.b.terms))
+
+    @property
     def asks_for_things(self) -> bool:
         """Whether both ask for things in few words, so that each word narrows which."""
         both = self.a.is_request and self.b.is_request
@@ -80,7 +84,8 @@ def _firing(a: Evidence, b: Evidence) -> Iterator[Guard]:
     yield from (guard for guard, differs in _IN_ANY_LANGUAGE if differs(pair))
     if a.lexicon is None or a.lexicon is not b.lexicon:
         return
-    yield from _alternatives(pair)
+    if pair.is_close:
+        yield from _alternatives(pair)
     yield from (guard for guard, differs in _IN_A_KNOWN_LANGUAGE if differs(pair))
 
 
@@ -123,6 +128,8 @@ def _numbers(pair: _Pair) -> bool:
     if len(a.quantities) != len(b.quantities):  # else each has its counterpart
         left = [quantity for quantity in left if quantity.value not in b.vague_numbers]
         right = [quantity for quantity in right if quantity.value not in a.vague_numbers]
+    if not pair.is_mostly_the_same:
+        return len(a.quantities) == len(b.quantities) and measure_the_same(left, right)
     if (left and right) or ((left or right) and pair.asks_for_things):
         return True
     if _are_short(a, b) and any(quantity.is_a_bound for quantity in (*left, *right)):
@@ -159,7 +166,15 @@ def _identifiers(pair: _Pair) -> bool:
     if all(has_own_code(x.codes, y.codes, y.letters) for x, y in ((a, b), (b, a))):
         return True
     left, right = a.verbatims - b.words, b.verbatims - a.words
+    if not pair.is_close:  # then one may tell more of the same: `read_csv`, `pd.read_csv`
+        left, right = _without_shared_parts(left, right), _without_shared_parts(right, left)
     return bool((left and (right or _has_own_quote(b, a))) or (right and _has_own_quote(a, b)))
+
+
+def _without_shared_parts(verbatims: Set[str], others: Set[str]) -> set[str]:
+    """Leave out what has a part in common with one of the others, if it is no number."""
+    parts = {part for other in others for part in _WORDS.findall(other) if not part.isdecimal()}
+    return {text for text in verbatims if parts.isdisjoint(_WORDS.findall(text))}
 
 
 def _alternatives(pair: _Pair) -> Iterator[Guard]:
@@ -174,7 +189,7 @@ def _alternatives(pair: _Pair) -> Iterator[Guard]:
         if (others := b.alternatives.get(place)) and names - others and others - names
     }
     if pair.rest <= _MOST_NARROWING and _are_short(a, b):
-        guards |= _narrowing(a, b) | _narrowing(b, a)
+        guards |= _narrowing(a, b, pair) | _narrowing(b, a, pair)
         if _have_other_dates(a, b):
             guards.add(Guard.DATES)
     yield from sorted(guards)
@@ -188,10 +203,10 @@ def _have_other_dates(a: Evidence, b: Evidence) -> bool:
     )
 
 
-def _narrowing(one: Evidence, other: Evidence) -> set[Guard]:
+def _narrowing(one: Evidence, other: Evidence, pair: _Pair) -> set[Guard]:
     """Return the guards in whose lists one text names what narrows it, and the other nothing."""
     narrowing = one.narrowing
-    if one.narrowing_requests and (one.is_request or other.is_request):
+    if pair.asks_for_things:
         narrowing = narrowing | one.narrowing_requests
     return {place[0] for place in narrowing if place not in other.alternatives}
 
@@ -265,17 +280,17 @@ def _names(pair: _Pair) -> bool:
 
     Names that are not rare, or not of one kind, only count where little else differs.
     """
-    if _have_names_of_their_own(pair):
-        return True
     if not pair.is_close:
         return False
+    if _have_names_of_their_own(pair):
+        return True
     left = [term for term in pair.left if term.is_name]
     right = [term for term in pair.right if term.is_name]
     others = pair.rest - len(left) - len(right)
     if left and right and others <= _MOST_BESIDE and not are_written_alike(left, right):
         return True
     codes = [any(term.is_abbreviation for term in terms) for terms in (pair.left, pair.right)]
-    if all(codes) or not pair.asks_for_things:
+    if all(codes) or not pair.asks_for_things or pair.rest > _MOST_NARROWING:
         return all(codes)
     if any(codes) or left or right:
         return True
@@ -308,21 +323,8 @@ def _roles(pair: _Pair) -> bool:
     return have_changed(pair.a, pair.b)
 
 
-def _share_little(pair: _Pair) -> bool:
-    """Whether two long texts have most of what each says to themselves."""
-    return all(
-        len(own) >= _MANY and len(own) > _MOSTLY * len(text.terms)
-        for own, text in ((pair.left, pair.a), (pair.right, pair.b))
-    )
-
-
 def _words(pair: _Pair) -> bool:
-    """Whether two texts are the same but for rare words in one place: names, terms of art.
-
-    Or hardly share a word, though they are long.
-    """
-    if _share_little(pair):
-        return True
+    """Whether two texts are the same but for rare words in one place: names, terms of art."""
     left, right = _replaced(pair.a.terms, pair.b.terms)
     if not left or not right or max(len(left), len(right)) > _MOST_REPLACED:
         return False

@@ -27,6 +27,12 @@ def _without(
     return left
 
 
+def measure_the_same(left: Sequence[Quantity], right: Sequence[Quantity]) -> bool:
+    """Whether two texts have each a number of one kind: of metres, of minutes, or of no unit."""
+    bases = [{in_base_unit(quantity)[0] for quantity in side} for side in (left, right)]
+    return not bases[0].isdisjoint(bases[1])
+
+
 def have_other_units(one: Evidence, other: Evidence) -> bool:
     """Whether two texts give the same number in units that do not measure the same."""
     a, b = _units_of(one), _units_of(other)

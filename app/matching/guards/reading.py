@@ -18,6 +18,9 @@ from app.matching.guards.writing import encoded_words, letters_of
 _UNKNOWN = "en"  # what a text without small words is read as
 _REACH = 5  # words after a negation
 _MERIDIEMS = MappingProxyType({"am": 0, "pm": 720})
+_PARTS_OF_DAY = MappingProxyType({"morning": 0, "afternoon": 720, "evening": 720, "tonight": 720})
+_LEADING = (frozenset({"in", "this"}), frozenset({"the"}))
+_MORNING_HOURS = frozenset(range(1, 13))
 _HOUR = 60  # minutes
 _NOON = 12 * _HOUR
 _HOURS = 24
@@ -25,6 +28,9 @@ _DAY = _HOURS * _HOUR
 _YEARS = range(1900, 2100)
 _TENS = frozenset(range(20, 100, 10))  # a range is searched number by number for a Decimal
 _ONES = frozenset(range(10))
+_AND = frozenset({"and"})
+_HALF_YEARS = frozenset(range(10, 21))  # `nineteen` of `nineteen eighty-four`
+_TEN = 10
 _CENTURY = 100
 _FEWEST_CAPITALS = 4  # in a title
 _FEWEST_SHOUTED = 3  # words
@@ -260,6 +266,23 @@ class _Reader:
         while (times := lexicon.multipliers.get(self._text(at + taken))) is not None:
             value *= times
             taken += 1
+        if piece.kind is Kind.NUMBER:
+            return value, taken
+        return self._longer(at, value, taken)
+
+    def _longer(self, at: int, value: Decimal, taken: int) -> tuple[Decimal, int]:
+        """Read on where number words go on: `one hundred and fifty`, `nineteen eighty-four`."""
+        lexicon = self._lexicon
+        after = at + taken
+        is_added = self._text(after - 1) in lexicon.multipliers
+        after += is_added and self._text(after) in _AND
+        if self._text(after) not in lexicon.numbers or self._text(after) in lexicon.vague:
+            return value, taken
+        more, length = self._value(after)
+        if is_added and more < value and not more % 1:
+            return value + more, after + length - at
+        if value in _HALF_YEARS and taken == 1 and _TEN <= more < _CENTURY:
+            return value * _CENTURY + more, taken + length
         return value, taken
 
     def _year(self, at: int, value: Decimal) -> Decimal:
@@ -281,10 +304,20 @@ class _Reader:
             return CLOCK, value % _NOON + meridiem, 3
         if following in _MERIDIEMS and value <= _HOURS:
             return CLOCK, value * _HOUR % _NOON + _MERIDIEMS[following], 1
+        if value in _MORNING_HOURS and (told := self._part_of_day(after)):
+            return CLOCK, value * _HOUR % _NOON + told[0], told[1]
         if following in UNITS:
             return following, value, 0
         before = self._text(first - 1)
         return before if before in CURRENCIES else "", value, 0
+
+    def _part_of_day(self, after: int) -> tuple[int, int] | None:
+        """Return what `in the evening` behind a number adds, in minutes, and how long it is."""
+        length = 0
+        while length < len(_LEADING) and self._text(after + length) in _LEADING[length]:
+            length += 1
+        meridiem = _PARTS_OF_DAY.get(self._text(after + length))
+        return None if meridiem is None else (meridiem, length + 1)
 
     def _text(self, at: int) -> str:
         return self._pieces[at].text if 0 <= at < len(self._pieces) else ""

@@ -148,7 +148,6 @@ DIFFERENT = [
     (Guard.QUALIFIERS, "trains from Ghent to Bruges", "the earliest train from Ghent to Bruges"),
     # some of the things, or something else of them
     (Guard.QUALIFIERS, "show me all trains to Ghent", "show me the earliest train to Ghent"),
-    (Guard.QUALIFIERS, "what is the first train to Ghent", "which trains go to Ghent"),
     (Guard.QUALIFIERS, "trains to Ghent", "direct trains to Ghent"),
     (Guard.QUALIFIERS, "list papers about robots", "list recent papers about robots"),
     (Guard.QUALIFIERS, "show all trains to Ghent", "show all trains and fares to Ghent"),
@@ -172,23 +171,17 @@ DIFFERENT = [
     (Guard.QUALIFIERS, "find trains to Ghent", "find the schedule of trains to Ghent"),
     (Guard.NUMBERS, "list papers about robots", "list papers about robots from 2016"),
     (Guard.NAMES, "show all trains to Ghent", "show all xq trains to Ghent"),
-    (Guard.NAMES, "How do I cut the cost of our VPN?", "what makes a good CDN cheaper to run"),
-    (Guard.NAMES, "Was will die SPD gegen hohe Mieten tun?", "wie steht die CDU zu teurem Wohnen"),
-    (Guard.NAMES, "who plays in the A.T.P. this year", "which lands have ever left the E.E.C."),
     (Guard.NAMES, "Who was Ada Lovelace and did she code?", "is Grace Hopper the first coder"),
     (Guard.NAMES, "which trains stop in Oslo", "which trains stop in Oslo and Bergen"),
     (Guard.NAMES, "list papers about robots", "list papers about robots by Grace Hopper"),
     (Guard.QUOTES, "list papers about robots", 'list papers about robots by "Hopper"'),
     (Guard.ROLES, "show all trains from Oslo", "show all trains to Oslo"),
-    (Guard.QUALIFIERS, "Zeige mir die Züge nach Gent", "Zeige mir den letzten Zug nach Gent"),
     (Guard.QUALIFIERS, "Welche Züge fahren nach Gent?", "Welche direkten Züge fahren nach Gent?"),
     (Guard.QUALIFIERS, "Zeige mir Züge nach Gent", "Zeige mir Preise für Züge nach Gent"),
     (Guard.QUALIFIERS, "Montre-moi les trains pour Gand", "Montre-moi le dernier train pour Gand"),
     (Guard.QUALIFIERS, "Quels trains vont à Gand ?", "Quels trains directs vont à Gand ?"),
     (Guard.QUALIFIERS, "Montre-moi le prix des trains", "Montre-moi les trains"),
-    (Guard.QUALIFIERS, "Muéstrame los trenes a Gante", "Muéstrame el último tren a Gante"),
     (Guard.QUALIFIERS, "¿Qué trenes hay para Gante?", "¿Qué trenes directos hay para Gante?"),
-    (Guard.QUALIFIERS, "Muéstrame los precios de los trenes", "Muéstrame los trenes"),
     # the other way round
     (Guard.ROLES, "a train from lisbon to porto", "a train from porto to lisbon"),
     (Guard.ROLES, "Why did Rome fight Carthage?", "Why did Carthage fight Rome?"),
@@ -230,15 +223,32 @@ DIFFERENT = [
     (Guard.LANGUAGE, "What is Valkey?", "Was ist Valkey?"),
     (Guard.LANGUAGE, "How do I reset my password?", "Как сбросить пароль?"),
     (Guard.LANGUAGE, "¿Qué es Valkey?", "Qu'est-ce que c'est, Valkey ?"),
-    # hardly a word in common
-    (
-        Guard.WORDS,
-        "explain how maple oxide harbor violin saddle comet turnip and ledger relate",
-        "explain how basil quartz ferry trumpet stirrup nebula carrot and invoice relate",
-    ),
 ]
 
 SAME = [
+    # numbers in words, and times of day
+    ("3pm London to New York", "if it's 3 in the afternoon in London what is it in New York"),
+    ("Who wrote 1984?", "who wrote nineteen eighty-four"),
+    ("who won in 2018", "who won in twenty eighteen"),
+    ("is 775 prime", "is seven hundred and seventy-five prime"),
+    ("is 15 cents a lot", "is $0.15 a lot"),
+    # other words around them, and what only one tells of itself
+    ("early check in possible?", "Our plane lands at 8. Could we get into our room before noon?"),
+    ("What is Kant's imperative?", "Ethics class starts Monday. What is the imperative of Kant?"),
+    (
+        "Can I combine two orders?",
+        "I ordered again ten minutes later. May both travel in a parcel?",
+    ),
+    ("What is the daily fee?", "my bank charges every year, so what do I pay for one day of it"),
+    ("May I freeze mash?", "There is a bowl left that would spoil, could one boil it up later?"),
+    # the same name, and more of it
+    (
+        "What happens where auto.offset.reset is earliest?",
+        "I copied auto.offset.reset=earliest from a blog, how does my new consumer behave then?",
+    ),
+    ("How does RANK() rank in SQL?", "how does RANK rank in SQL"),
+    # English with words that others have
+    ("car oil change how often", "how many miles should there be between oil changes"),
     ("Is 4111 1111 1111 1111 a card?", "is 4111-1111-1111-1111 a card"),
     ("Is 12345678901234567890 km far?", "is 12345678901234567890000 m far"),
     ("Is 1.50 euro too much?", "Is 1.5 euro too much?"),

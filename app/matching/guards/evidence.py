@@ -96,7 +96,8 @@ class Evidence(NamedTuple):
     alone changes the question, `narrowing_requests` those where it does if either text is a
     request, `ways` by `from` and `to` what follows. `is_request` says that it asks for things,
     or for what is told of them: `all trains to Ghent`. `codes` are the words in which letters and
-    digits take turns, `rows` the numbers that follow one another, as in `4111 1111 1111 1111`.
+    digits take turns, `numbers` those of the frame, `rows` what follows one another in the text:
+    `4111 1111 1111 1111`.
     """
 
     raw: str
@@ -115,6 +116,7 @@ class Evidence(NamedTuple):
     quotes: frozenset[str]
     verbatims: Set[str]
     codes: Set[str]
+    numbers: Set[str]
     rows: Set[Row]
     negations: int
     denied: Set[str]

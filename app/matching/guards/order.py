@@ -124,6 +124,25 @@ def _of_weight(words: Words, lexicon: Lexicon) -> Words:
     )
 
 
+def have_other_operands(a: Evidence, b: Evidence) -> bool:
+    """Whether the same numbers, with the same words between, stand in another order: `5 minus 3`.
+
+    Not where all that is between joins them: `3 or 5`.
+    """
+    x, y = _from_number_to_number(a), _from_number_to_number(b)
+    if x == y or len(x) > _MOST_MOVED or sorted(x) != sorted(y):
+        return False
+    between, others = ([word for word in words if word not in a.numbers] for words in (x, y))
+    joints = a.lexicon.joints if a.lexicon else frozenset()
+    return between == others and (not between or not joints.issuperset(between))
+
+
+def _from_number_to_number(text: Evidence) -> Words:
+    """Return the words from the first number of a text to its last."""
+    places = [at for at, word in enumerate(text.frame) if word in text.numbers]
+    return text.frame[places[0] : places[-1] + 1] if places else ()
+
+
 def qualifies_another(a: Evidence, b: Evidence) -> bool:
     """Whether a word has moved from one mention of a thing to another mention of it.
 

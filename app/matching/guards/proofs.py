@@ -20,7 +20,7 @@ from app.matching.guards.likeness import (
     is_short_for,
     may_be_the_same,
 )
-from app.matching.guards.order import common_ends
+from app.matching.guards.order import common_ends, have_other_operands
 from app.matching.guards.quantities import cancelled, have_other_units, measure_the_same
 from app.matching.guards.roles import have_changed
 from app.matching.guards.writing import differ_in_literal_space, has_own_encoding
@@ -121,7 +121,7 @@ def _numbers(pair: _Pair) -> bool:
     a, b = pair.a, pair.b
     if not a.quantities and not b.quantities:
         return False
-    if are_in_another_order(a.rows, b.rows):
+    if are_in_another_order(a.rows, b.rows) or have_other_operands(a, b):
         return True
     left, right = cancelled(a.quantities, b.quantities, lambda quantity: quantity.amount)
     left, right = cancelled(left, right, in_base_unit)

@@ -69,6 +69,7 @@ def examine(text: str) -> Evidence:
         quotes=quoted(straight),
         verbatims=notes.verbatims,
         codes=codes_of(straight),
+        numbers={term.key for term in notes.terms if term.kind is Kind.NUMBER},
         rows=rows_of(straight),
         negations=notes.negations,
         denied=notes.denied,

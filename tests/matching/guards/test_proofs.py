@@ -56,6 +56,11 @@ DIFFERENT = [
     (Guard.NUMBERS, "أين ٠٠٣٤٠٤٣٤١٦١٠٩٤٠٤٢٥٥٧", "أين ٠٠٣٤٠٤٣٤١٦١٠٩٤٠٤٢٥٥٨"),
     (Guard.NUMBERS, "包裹00340434161094042557在哪里", "包裹00340434161094042558在哪里"),
     (Guard.NUMBERS, "question 3 5 about things", "question 5 3 about things"),
+    (Guard.NUMBERS, "what is 5 - 3", "what is 3 - 5"),
+    (Guard.NUMBERS, "what is 5 minus 3", "3 minus 5"),
+    (Guard.NUMBERS, "is 3 < 5", "5 < 3, is that so?"),
+    (Guard.NUMBERS, "5 \u2212 3", "3 \u2212 5"),
+    (Guard.NUMBERS, "How much is 20% of 80?", "80% of 20"),
     (Guard.IDENTIFIERS, "what is 550e8400-e29b-41d4", "what is 550f8400-e29b-41d4"),
     (Guard.IDENTIFIERS, "who owns AB12CD3456", "who owns AC12BD3456"),
     # the same letters, of another case or in other places
@@ -228,6 +233,7 @@ DIFFERENT = [
 SAME = [
     # numbers in words, and times of day
     ("3pm London to New York", "if it's 3 in the afternoon in London what is it in New York"),
+    ("which of 3 or 5 is prime", "is 5 or 3 prime"),
     ("Who wrote 1984?", "who wrote nineteen eighty-four"),
     ("who won in 2018", "who won in twenty eighteen"),
     ("is 775 prime", "is seven hundred and seventy-five prime"),

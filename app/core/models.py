@@ -360,9 +360,10 @@ class Replay:
 class Guard(StrEnum):
     """What proves that one answer cannot serve two questions.
 
-    Most are plain. `kinds` are other things of one kind (a cat, a dog), `qualifiers` words that
-    narrow one of the questions, `roles` the same things the other way round (from, to), `words`
-    rare words in the same place, `writing` case or white space that counts.
+    Most are plain. `clauses` are wishes that only one has, `kinds` other things of one kind (a cat,
+    a dog), `qualifiers` words that narrow one of the questions, `roles` the same things the other
+    way round (from, to), `words` rare words in the same place, `writing` case or white space that
+    counts.
     """
 
     LANGUAGE = "language"
@@ -372,6 +373,7 @@ class Guard(StrEnum):
     DATES = "dates"
     QUOTES = "quotes"
     IDENTIFIERS = "identifiers"
+    CLAUSES = "clauses"
     NEGATION = "negation"
     ANTONYMS = "antonyms"
     NAMES = "names"

@@ -97,7 +97,7 @@ class Evidence(NamedTuple):
     request, `ways` by `from` and `to` what follows. `is_request` says that it asks for things,
     or for what is told of them: `all trains to Ghent`. `codes` are the words in which letters and
     digits take turns, `numbers` those of the frame, `rows` what follows one another in the text:
-    `4111 1111 1111 1111`.
+    `4111 1111 1111 1111`. `sentences` are all words of each.
     """
 
     raw: str
@@ -126,6 +126,7 @@ class Evidence(NamedTuple):
     narrowing_requests: Set[Place]
     ways: Mapping[str, Set[str]]
     is_request: bool
+    sentences: tuple[tuple[str, ...], ...]
 
 
 def in_base_unit(quantity: Quantity) -> tuple[str, Amount]:

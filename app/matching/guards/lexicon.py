@@ -92,7 +92,8 @@ class Lexicon:
     speaks, `addressed` is who is spoken to, `others` are the rest. `pronouns` may stand for either
     of two, `articles` for nothing. What asks for things begins,
     after `openings`, with one of the `requests`, or with one of `picking` and a noun, or is a
-    phrase without `clauses`; and is not `personal`.
+    phrase without `clauses`; and is not `personal`. Words of `courtesy` ask for nothing; with
+    one of the `wishes` begins, after `leading`, what tells how to answer.
     """
 
     language: str
@@ -122,6 +123,9 @@ class Lexicon:
     clauses: frozenset[str]
     personal: frozenset[str]
     prefixes: tuple[str, ...]
+    courtesy: frozenset[str]
+    leading: frozenset[str]
+    wishes: frozenset[str]
 
     @property
     def knows_common_words(self) -> bool:
@@ -189,6 +193,9 @@ def load(language: str) -> Lexicon:
         clauses=words.questions.union(_words(sections["clauses"])),
         personal=personal,
         prefixes=tuple(_words(sections["prefixes"])),
+        courtesy=frozenset(_words(sections["courtesy"])),
+        leading=frozenset(_words(sections["leading"])),
+        wishes=frozenset(_words(sections["wishes"])),
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from app.core.models import Guard
+from app.matching.guards.clauses import says_more, wishes_more
 from app.matching.guards.codes import are_in_another_order, has_own_code
 from app.matching.guards.evidence import Evidence, Term, in_base_unit
 from app.matching.guards.lexicon import Lexicon
@@ -211,6 +212,15 @@ def _narrowing(one: Evidence, other: Evidence, pair: _Pair) -> set[Guard]:
     return {place[0] for place in narrowing if place not in other.alternatives}
 
 
+def _clauses(pair: _Pair) -> bool:
+    """Whether only one text has a clause that may change the answer, or a wish how to answer."""
+    a, b = pair.a, pair.b
+    if says_more(a, b) or says_more(b, a):
+        return True
+    left, right = ([term.word for term in own] for own in (pair.left, pair.right))
+    return wishes_more(a, left) or wishes_more(b, right)
+
+
 def _negation(pair: _Pair) -> bool:
     if _is_prefixed(pair) or _denies_another_word(pair.a, pair.b):
         return True
@@ -356,6 +366,7 @@ _IN_ANY_LANGUAGE = (
     (Guard.IDENTIFIERS, _identifiers),
 )
 _IN_A_KNOWN_LANGUAGE = (
+    (Guard.CLAUSES, _clauses),
     (Guard.NEGATION, _negation),
     (Guard.NAMES, _names),
     (Guard.ROLES, _roles),

@@ -6,6 +6,8 @@ from decimal import Decimal
 
 from app.matching.guards.evidence import CLOCK, Evidence, Quantity, in_base_unit
 
+_FEW = 10
+
 
 def cancelled(
     left: Sequence[Quantity], right: Sequence[Quantity], what: Callable[[Quantity], object]
@@ -28,8 +30,14 @@ def _without(
 
 
 def measure_the_same(left: Sequence[Quantity], right: Sequence[Quantity]) -> bool:
-    """Whether two texts have each a number of one kind: of metres, of minutes, or of no unit."""
-    bases = [{in_base_unit(quantity)[0] for quantity in side} for side in (left, right)]
+    """Whether two texts have each a number of one kind: of metres, of minutes, or of no unit.
+
+    A small one without a unit counts what the other text may leave uncounted: `two dice`.
+    """
+    bases = [
+        {in_base_unit(quantity)[0] for quantity in side if quantity.unit or quantity.value >= _FEW}
+        for side in (left, right)
+    ]
     return not bases[0].isdisjoint(bases[1])
 
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 from types import MappingProxyType
 
 from app.core.models import Guard
+from app.matching.guards.clauses import sentences_of
 from app.matching.guards.codes import codes_of, rows_of
 from app.matching.guards.evidence import CLOCK, CURRENCIES, UNITS, Evidence, Quantity, Term, exactly
 from app.matching.guards.languages import LATIN, language_of, script_of
@@ -79,6 +80,7 @@ def examine(text: str) -> Evidence:
         narrowing_requests=notes.narrowing_requests,
         ways=notes.ways,
         is_request=is_request,
+        sentences=sentences_of(straight),
     )
 
 

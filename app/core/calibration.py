@@ -5,35 +5,53 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import mul
+from typing import Literal
 
 _NEVER = 2.0  # no probability is as high
-_SURE = 4.0  # log-odds; beyond them a network's output is not borne out
+_SURE = 4.0  # log-odds; beyond them the output of the network that ships is not borne out
+_LEAST = 1e-6  # of a probability whose log-odds are taken
+
+Scale = Literal["logit", "probability"]
+"""What a verifier says: log-odds, of any size, or a figure from 0 to 1."""
 
 
-def features(logit: float, distance: float) -> tuple[float, ...]:
-    """Return the features of a pair: the network's log-odds and its cosine distance."""
-    told = min(logit, _SURE)
+def features(logit: float, distance: float, sure: float = _SURE) -> tuple[float, ...]:
+    """Return the features of a pair: the verifier's log-odds, at most `sure`, and its distance."""
+    told = min(logit, sure)
     return 1.0, told, distance, told * distance
+
+
+def log_odds(score: float, scale: Scale) -> float:
+    """Return a verifier's score as log-odds; raises ValueError for a probability beyond 0 to 1."""
+    if scale == "logit":
+        return score
+    if not 0 <= score <= 1:
+        raise ValueError("not a probability")
+    share = min(max(score, _LEAST), 1 - _LEAST)
+    return math.log(share / (1 - share))
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What was measured, with the embedder that ships, on pairs that the verifier had not seen.
+    """What was measured, with one embedder, on pairs that the verifier had not seen.
 
     `weights` are those of a logistic regression on the features. `thresholds` are pairs of a
     share and a probability, shares rising: who serves only from that probability on keeps the share
     of wrong hits below the first.
-    `max_distance` is how far apart two questions may be to be worth asking about.
+    `max_distance` is how far apart two questions may be to be worth asking about. `sure` is where
+    the log-odds of a verifier whose scores are on that `scale` are cut off.
     """
 
     weights: Sequence[float]
     max_distance: float
     thresholds: Sequence[tuple[float, float]]
+    sure: float = _SURE
+    scale: Scale = "logit"
 
-    def probability(self, logit: float, distance: float) -> float:
+    def probability(self, score: float, distance: float) -> float:
         """Return the probability that one answer serves two questions a cosine distance apart."""
-        told = sum(map(mul, self.weights, features(logit, distance)))
-        return 0.5 + 0.5 * math.tanh(told / 2)
+        used = features(log_odds(score, self.scale), distance, self.sure)
+        return 0.5 + 0.5 * math.tanh(sum(map(mul, self.weights, used)) / 2)
 
     def threshold(self, max_error_rate: float) -> float:
         """Return the least probability that may be served, for the share of hits that may be wrong.
@@ -42,3 +60,18 @@ class Calibration:
         """
         at = bisect_right([share for share, _ in self.thresholds], max_error_rate)
         return self.thresholds[at - 1][1] if at else _NEVER
+
+
+def uncalibrated(max_distance: float) -> Calibration:
+    """Return the calibration of a verifier that says what it says: its probability is its score's.
+
+    `raw_score` takes it back.
+    """
+    return Calibration((0.0, 1.0, 0.0, 0.0), max_distance, (), math.inf)
+
+
+def raw_score(probability: float) -> float | None:
+    """Return the score of which an uncalibrated verifier made a probability; None of nothing."""
+    if probability <= 0:
+        return None
+    return math.log(probability) - math.log1p(-min(probability, 1 - 2**-53))

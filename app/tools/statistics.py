@@ -11,6 +11,21 @@ _Z = 1.959963984540054  # standard deviations that hold 95 % of a normal distrib
 _GAP = "   "
 
 
+def wilson(count: float, of: float, deviations: float = _Z) -> tuple[float, float]:
+    """Return Wilson's interval of a share, so many standard deviations to either side.
+
+    E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927.
+    """
+    if not of:
+        return 0.0, 1.0
+    share, doubt = count / of, deviations * deviations / of
+    middle = share + doubt / 2
+    reach = math.sqrt(doubt * (share * (1 - share) + doubt / 4))
+    low, high = (middle - reach) / (1 + doubt), (middle + reach) / (1 + doubt)
+    # Rounding must not put the share itself outside.
+    return max(0.0, min(low, share)), min(1.0, max(high, share))
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
     """`count` out of `of`."""
@@ -29,18 +44,8 @@ class Share:
         return self.within(_Z)
 
     def within(self, deviations: float) -> tuple[float, float]:
-        """Wilson's interval of so many standard deviations to either side.
-
-        E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927.
-        """
-        if not self.of:
-            return 0.0, 1.0
-        share, doubt = self.count / self.of, deviations * deviations / self.of
-        middle = share + doubt / 2
-        reach = math.sqrt(doubt * (share * (1 - share) + doubt / 4))
-        low, high = (middle - reach) / (1 + doubt), (middle + reach) / (1 + doubt)
-        # Rounding must not put the share itself outside.
-        return max(0.0, min(low, share)), min(1.0, max(high, share))
+        """Wilson's interval of so many standard deviations to either side."""
+        return wilson(self.count, self.of, deviations)
 
     def document(self) -> JsonObject:
         """Return every figure as a JSON-ready mapping."""

@@ -1,0 +1,209 @@
+"""What a verifier's scores are worth: probabilities, and from which on to serve, by the dial.
+
+A stream is put on miss, as the proxy does: a question that hits is not stored, so it answers nobody
+later. Of the lines that one could draw, the lowest is taken from which on
+
+- of all streams together, the share of hits that are wrong is at most the dial by the upper end of
+  its 95 % interval (Wilson's, one side), and
+- no domain by itself is shown, by the lower end of its 80 % interval, to have more.
+
+A dial for which there is no such line, because there are too few hits, is left out.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.calibration import Calibration, Scale, features, log_odds
+from app.tools.statistics import wilson
+
+RATES = (0.005, 0.01, 0.02, 0.05, 0.1)
+
+_UPPER_95 = 1.6448536269514722  # standard deviations, one side of a normal distribution
+_LOWER_80 = 0.8416212335729143
+_LINES = 250  # that are tried
+_RIDGE = 1e-3
+_ROUNDS = 50
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Rated:
+    """One of the questions nearest to one that is asked, among those that were asked before it.
+
+    `score` is what the verifier says, None where it may not answer: a guard refuses it, or the
+    verifier does not see it whole. `same` is whether its answer serves. `at` is its place in the
+    stream: it is stored only if it missed there; None is for what is stored in any case.
+    """
+
+    score: float | None
+    distance: float
+    same: bool
+    at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question of a stream, and what a domain it belongs to is called."""
+
+    candidates: Sequence[Rated]
+    domain: str = ""
+
+
+Stream = Sequence[Asked]
+"""Questions in the order in which they are asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The least probability to serve from for a share of wrong hits, and what came of it.
+
+    `right` and `wrong` count hits; `highest` is the upper end of what share of them is wrong.
+    Without a line, `least` is None and the rest is 0 hits.
+    """
+
+    rate: float
+    least: float | None
+    right: float
+    wrong: float
+    highest: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """A calibration, its lines, and how many questions had a right answer among their nearest."""
+
+    calibration: Calibration
+    lines: Sequence[Line]
+    reachable: float
+
+
+def calibrate(
+    streams: Sequence[Stream],
+    max_distance: float,
+    *,
+    rates: Sequence[float] = RATES,
+    repeats: int = 1,
+    sure: float | None = None,
+) -> Calibrated:
+    """Fit probabilities to scores, and find the line for each share of hits that may be wrong.
+
+    `repeats` is how often the streams ask each question, all together: shuffling the same questions
+    again makes figures steadier, not surer. `sure` cuts log-odds off; else the highest that is.
+    """
+    rated = [r for stream in streams for asked in stream for r in asked.candidates]
+    scores = np.array([r.score for r in rated if r.score is not None])
+    scale: Scale = "probability" if ((scores >= 0) & (scores <= 1)).all() else "logit"
+    if sure is None:
+        sure = max((log_odds(score, scale) for score in scores.tolist()), default=0.0)
+    fitted = Calibration(_weights(rated, scale, sure), max_distance, (), sure, scale)
+
+    def told(candidate: Rated) -> float:
+        if candidate.score is None:
+            return 0.0
+        return fitted.probability(candidate.score, candidate.distance)
+
+    lines = draw_lines(streams, told, rates=rates, repeats=repeats)
+    thresholds = [(line.rate, line.least) for line in lines if line.least is not None]
+    reachable = sum(any(r.same for r in asked.candidates) for stream in streams for asked in stream)
+    return Calibrated(replace(fitted, thresholds=thresholds), lines, reachable / repeats)
+
+
+def _weights(rated: Sequence[Rated], scale: Scale, sure: float) -> Sequence[float]:
+    """Fit a logistic regression by Newton's method, with a touch of ridge."""
+    seen = [(r.score, r.distance, r.same) for r in rated if r.score is not None]
+    used = np.array([features(log_odds(score, scale), far, sure) for score, far, _ in seen])
+    same = np.array([float(is_same) for _, _, is_same in seen])
+    found = np.zeros(4)
+    if not seen:
+        return found.tolist()
+    loss = _loss(used, same, found)
+    for _ in range(_ROUNDS):
+        told = 0.5 + 0.5 * np.tanh(used @ found / 2)
+        curvature = (used.T * (told * (1 - told))) @ used + _RIDGE * np.eye(4)
+        step = np.linalg.solve(curvature, used.T @ (same - told) - _RIDGE * found)
+        # Where the two can be told apart without fault, a whole step may overshoot.
+        while (after := _loss(used, same, found + step)) > loss and np.abs(step).max() > _RIDGE**2:
+            step = step / 2
+        if after >= loss:
+            break
+        found, loss = found + step, after
+    return found.tolist()
+
+
+def _loss(used: Floats, same: Floats, found: Floats) -> float:
+    told = used @ found
+    return float((np.logaddexp(0, told) - same * told).sum() + _RIDGE / 2 * found @ found)
+
+
+def draw_lines(
+    streams: Sequence[Stream],
+    told: Callable[[Rated], float],
+    *,
+    rates: Sequence[float] = RATES,
+    repeats: int = 1,
+) -> Sequence[Line]:
+    """Find the line for each share of hits that may be wrong, by what is told of candidates.
+
+    A probability of 0 never answers.
+    """
+    ranked = [[_ranked(asked, told) for asked in stream] for stream in streams]
+    tried = _levels([order[0][0] for stream in ranked for _, order in stream if order])
+    lines: dict[float, Line] = {}
+    for least in tried:
+        hits = _replayed(ranked, least, repeats)
+        right, wrong = (sum(hit[at] for hit in hits.values()) for at in (0, 1))
+        highest = wilson(wrong, right + wrong, _UPPER_95)[1]
+        for rate in rates:
+            if highest <= rate and not any(_is_worse(own, rate) for own in hits.values()):
+                lines[rate] = Line(rate, least, right, wrong, highest)  # the lowest stays
+    return [lines.get(rate, Line(rate, None, 0, 0, 1.0)) for rate in rates]
+
+
+_Order = Sequence[tuple[float, bool, int | None]]
+_Hits = Mapping[str, tuple[float, float]]
+
+
+def _ranked(asked: Asked, told: Callable[[Rated], float]) -> tuple[str, _Order]:
+    """Return a question's domain and its candidates, the likeliest first."""
+    order = [(told(r), r.same, r.at) for r in asked.candidates if r.score is not None]
+    return asked.domain, sorted((o for o in order if o[0] > 0), key=lambda o: -o[0])
+
+
+def _levels(likeliest: Sequence[float]) -> Sequence[float]:
+    """Return probabilities to try as lines, falling: as many questions between any two."""
+    distinct = sorted(set(likeliest), reverse=True)
+    if len(distinct) <= _LINES:
+        return distinct
+    places = np.linspace(0, len(distinct) - 1, _LINES).round().astype(int)
+    return [distinct[place] for place in places.tolist()]
+
+
+def _replayed(streams: Sequence[Sequence[tuple[str, _Order]]], least: float, times: int) -> _Hits:
+    """Count the right and wrong hits of each domain, for a line."""
+    hits: Counter[tuple[str, bool]] = Counter()
+    for stream in streams:
+        stored: list[bool] = []
+        for domain, order in stream:
+            best = next(((p, same) for p, same, at in order if at is None or stored[at]), None)
+            is_hit = best is not None and best[0] >= least
+            stored.append(not is_hit)
+            if best is not None and is_hit:
+                hits[domain, best[1]] += 1
+    domains = {domain for domain, _ in hits}
+    return {d: (hits[d, True] / times, hits[d, False] / times) for d in domains}
+
+
+def _is_worse(hits: tuple[float, float], rate: float) -> bool:
+    right, wrong = hits
+    return wrong > 0 and wilson(wrong, right + wrong, _LOWER_80)[0] > rate
+
+
+def hits_needed(rate: float) -> int:
+    """Return how many hits, none of them wrong, it takes to draw a line for a share."""
+    return math.ceil(_UPPER_95**2 * (1 - rate) / rate)

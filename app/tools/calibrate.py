@@ -5,7 +5,7 @@ later. Of the lines that one could draw, the lowest is taken from which on
 
 - of all streams together, the share of hits that are wrong is at most the dial by the upper end of
   its 95 % interval (Wilson's, one side), and
-- no domain by itself is shown, by the lower end of its 80 % interval, to have more.
+- no domain with fifty hits is shown, by the lower end of its 80 % interval, to have more.
 
 A dial for which there is no such line, because there are too few hits, is left out.
 """
@@ -28,6 +28,7 @@ _LOWER_80 = 0.8416212335729143
 _LINES = 250  # that are tried
 _RIDGE = 1e-3
 _ROUNDS = 50
+_ENOUGH = 50  # hits of a domain; of fewer, one that is wrong shows nothing
 
 Floats = NDArray[np.float64]
 
@@ -199,9 +200,10 @@ def _replayed(streams: Sequence[Sequence[tuple[str, _Order]]], least: float, tim
     return {d: (hits[d, True] / times, hits[d, False] / times) for d in domains}
 
 
-def _is_worse(hits: tuple[float, float], rate: float) -> bool:
-    right, wrong = hits
-    return wrong > 0 and wilson(wrong, right + wrong, _LOWER_80)[0] > rate
+def _is_worse(of: tuple[float, float], rate: float) -> bool:
+    right, wrong = of
+    hits = right + wrong
+    return hits >= _ENOUGH and wilson(wrong, hits, _LOWER_80)[0] > rate
 
 
 def hits_needed(rate: float) -> int:

@@ -133,15 +133,18 @@ def _label(line: Line) -> object:
 
 
 def _key(line: Line, name: str) -> CacheKey:
-    """Build the key that the proxy would."""
-    question = line.document.get(name)
+    try:
+        return key_of(line.document.get(name))
+    except NotUnderstood:
+        line.refuse(f'"{name}" must be a text or a list of chat messages')
+
+
+def key_of(question: object) -> CacheKey:
+    """Build the key that the proxy would, of a text or a list of messages. Raises NotUnderstood."""
     if isinstance(question, str):
         question = [{"role": "user", "content": question}]
     body = json.dumps({"model": "simulated", "messages": question}).encode()
-    try:
-        chat = ChatRequest.parse(body)
-    except NotUnderstood:
-        line.refuse(f'"{name}" must be a text or a list of chat messages')
+    chat = ChatRequest.parse(body)
     return build_key(ClientRequest("POST", b"/chat/completions", b"", [], body), chat, _RULES)
 
 
@@ -230,9 +233,9 @@ async def _compare(pair_set: PairSet, models: Models, progress: Progress) -> lis
     examined = functools.cache(examine)
     comparisons = []
     for pair in pair_set.pairs:
-        distance = await _distance(pair, memo)
+        distance = await distance_of(pair, memo)
         probability = await _probability(pair, distance, models.verifier)
-        comparisons.append(Comparison(pair, distance, _guards(pair, examined), probability))
+        comparisons.append(Comparison(pair, distance, guards_of(pair, examined), probability))
     return comparisons
 
 
@@ -248,14 +251,16 @@ async def _probability(pair: Pair, distance: float, verifier: Verifier | None) -
     return probability
 
 
-def _guards(pair: Pair, examined: Callable[[str], Evidence]) -> Sequence[Guard]:
+def guards_of(pair: Pair, examined: Callable[[str], Evidence]) -> Sequence[Guard]:
+    """Return the guards that refuse a pair."""
     stored, asked = pair.stored, pair.asked
     if stored.digest == asked.digest or stored.text is None or asked.text is None:
         return ()
     return refusals(examined(stored.text), examined(asked.text))
 
 
-async def _distance(pair: Pair, embedder: Embedder) -> float:
+async def distance_of(pair: Pair, embedder: Embedder) -> float:
+    """Return a pair's cosine distance; infinite where the one can never answer the other."""
     stored, asked = pair.stored, pair.asked
     if stored.digest == asked.digest:
         return 0.0

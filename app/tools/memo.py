@@ -1,9 +1,10 @@
-"""Models that several proxies take turns with; the embedder embeds each text once."""
+"""Models that several proxies take turns with, and that are asked each thing once."""
 
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Sequence
 
+from app.core.calibration import Calibration
 from app.core.models import Embedding, Header, StoredText
 from app.core.ports import Embedder, Verifier
 
@@ -41,15 +42,38 @@ class Memo:
 
 
 class Lent:
-    """A verifier that is its owner's to close."""
+    """A verifier that is its owner's to close; `calibration` stands in for its own."""
 
-    def __init__(self, verifier: Verifier) -> None:
+    def __init__(self, verifier: Verifier, calibration: Calibration | None = None) -> None:
         self._verifier = verifier
-        self.calibration = verifier.calibration
+        self.calibration = calibration or verifier.calibration
 
     async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
         """Ask the verifier."""
         return await self._verifier.verify(asked, candidates)
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+
+class Remembered:
+    """Remembers what another verifier said of two texts. That one is its owner's to close.
+
+    The same two texts are always as far apart, so the distance is no part of what is asked.
+    """
+
+    def __init__(self, verifier: Verifier) -> None:
+        self._verifier = verifier
+        self._known: dict[tuple[str, str], float] = {}
+        self.calibration = verifier.calibration
+
+    async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
+        """Verify what is new, all at once, and remember it."""
+        if new := [c for c in candidates if (asked, c.text) not in self._known]:
+            told = await self._verifier.verify(asked, new)
+            for candidate, probability in zip(new, told, strict=True):
+                self._known[asked, candidate.text] = probability
+        return [self._known[asked, candidate.text] for candidate in candidates]
 
     async def aclose(self) -> None:
         """Do nothing."""

@@ -23,9 +23,9 @@ from app.upstream.simulator import SimulatedUpstream
 
 _ANY = 0.5  # where no share is asked for
 _PATIENT = 30.0  # seconds; a busy machine must not change the figures
-_Switch = Literal["on", "off"]
-_STAGES: tuple[tuple[str, _Switch], ...] = (("distance", "off"), ("guards", "on"))
-_VERIFIED: tuple[tuple[str, _Switch], ...] = (("verifier", "off"), ("all", "on"))
+Switch = Literal["on", "off"]
+_STAGES: tuple[tuple[str, Switch], ...] = (("distance", "off"), ("guards", "on"))
+_VERIFIED: tuple[tuple[str, Switch], ...] = (("verifier", "off"), ("all", "on"))
 _COLUMNS = (
     "stage",
     "distance",
@@ -64,18 +64,19 @@ class MayServe:
     """
 
     stage: str
-    guards: _Switch
+    guards: Switch
     distance: float
     error_rate: float | None = None
 
 
 @dataclass(slots=True)
-class _Desk:
+class Desk:
     """Where the simulated upstream finds the answer to the request that is under way."""
 
     answer_id: str = ""
 
     def answer(self, _: str) -> str:
+        """Return the answer."""
         return self.answer_id
 
 
@@ -165,14 +166,14 @@ def _row(stream: Stream, rule: MayServe, models: Models, progress: Progress) -> 
     steps = len(stream.filling) + len(stream.counted)
     with (
         progress(f"{stream.file}: {rule.stage}, {_threshold(rule)}", steps) as advance,
-        _proxy(steps, rule, models) as (client, desk),
+        proxied(steps, rule, models) as (client, desk),
     ):
         for question in stream.filling:
             # Stored, whatever is in the cache already: it is filled, not asked.
-            _ask(client, desk, question, {"Cache-Control": "no-cache"})
+            ask(client, desk, question, {"Cache-Control": "no-cache"})
             advance()
         for question in stream.counted:
-            tally.add(question, _ask(client, desk, question, {}))
+            tally.add(question, ask(client, desk, question, {}))
             advance()
     hits, requests = len(tally.hits), len(stream.counted)
     ideal = sum(question.is_ideal_hit for question in stream.counted)
@@ -194,7 +195,7 @@ def _threshold(rule: MayServe) -> float:
 
 
 @contextmanager
-def _proxy(entries: int, rule: MayServe, models: Models) -> Iterator[tuple[Client, _Desk]]:
+def proxied(entries: int, rule: MayServe, models: Models) -> Iterator[tuple[Client, Desk]]:
     """Run an empty proxy that forgets nothing: its time stands still."""
     now = time.time()
     settings = FixedSettings(
@@ -208,7 +209,7 @@ def _proxy(entries: int, rule: MayServe, models: Models) -> Iterator[tuple[Clien
         embedder_timeout=_PATIENT,
         verifier_timeout=_PATIENT,
     )
-    desk = _Desk()
+    desk = Desk()
     verifier = Lent(models.verifier) if models.verifier else None
     adapters = replace(
         adapters_for(settings, embedder=models.embedder, verifier=verifier, clock=lambda: now),
@@ -218,7 +219,8 @@ def _proxy(entries: int, rule: MayServe, models: Models) -> Iterator[tuple[Clien
         yield client, desk
 
 
-def _ask(client: Client, desk: _Desk, question: Plan, headers: dict[str, str]) -> Reply:
+def ask(client: Client, desk: Desk, question: Plan, headers: dict[str, str]) -> Reply:
+    """Ask a question of a stream. Raises RuntimeError if the proxy or a part of it fails."""
     desk.answer_id = question.answer_id
     if question.namespace:
         headers = {**headers, "Authorization": f"Bearer {quote(question.namespace)}"}

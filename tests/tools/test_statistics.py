@@ -3,11 +3,12 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.tools.statistics import Report, Share, Table, table
+from app.tools.statistics import Groups, Report, Share, Table, table
 
 
 @st.composite
@@ -120,3 +121,54 @@ def test_the_columns_of_a_table_are_as_wide_as_they_must_be() -> None:
         "wide      b",
         "   c      d",
     ]
+
+
+def test_a_share_over_groups_is_as_wide_as_its_groups_differ() -> None:
+    of_items = np.repeat(np.arange(20), 10)
+    everything = np.ones(200, bool)
+    by_group = Groups(of_items, 20).share(of_items < 10, everything)  # all or none of a group
+    mixed = Groups(of_items, 20).share(np.arange(200) % 2 == 0, everything)  # half of each
+    assert (by_group.count, by_group.of, mixed.count) == (100, 200, 100)
+    low, high = by_group.interval
+    # Twenty draws of all or none: 1.96 * sqrt(0.25 / 20) to either side.
+    assert (low, high) == pytest.approx((0.28, 0.72), abs=0.03)
+    assert mixed.interval == pytest.approx(Share(100, 200).interval)
+    assert str(mixed) == "100/200 50.0 % [43.1, 56.9]"
+
+
+def test_of_nothing_and_of_none_in_groups_the_interval_is_wilsons() -> None:
+    groups = Groups(np.arange(50), 50)
+    nothing, all_ = np.zeros(50, bool), np.ones(50, bool)
+    assert groups.share(nothing, all_).interval == Share(0, 50).interval
+    assert groups.share(nothing, nothing).interval == (0.0, 1.0)
+    assert str(groups.share(nothing, nothing)) == "-"
+
+
+def test_the_same_items_have_the_same_interval() -> None:
+    of_items, counted = np.arange(30) % 7, np.arange(30) % 3 == 0
+    shares = [Groups(of_items, 7).share(counted, np.ones(30, bool)) for _ in range(2)]
+    assert shares[0] == shares[1]
+
+
+@pytest.mark.parametrize(
+    ("ranks", "positive", "area"),
+    [
+        ([1.0, 2.0, 3.0, 4.0], [0, 0, 1, 1], 1.0),
+        ([1.0, 2.0, 3.0, 4.0], [1, 1, 0, 0], 0.0),
+        ([1.0, 2.0, 3.0, 4.0], [0, 1, 0, 1], 0.75),
+        ([1.0, 1.0, 1.0], [0, 1, 0], 0.5),
+        ([-np.inf, 2.0], [0, 1], 1.0),
+    ],
+)
+def test_the_area_counts_pairs_in_order(
+    ranks: list[float], positive: list[int], area: float
+) -> None:
+    items = np.arange(len(ranks))
+    found = Groups(items, len(ranks)).auc(np.array(ranks), np.array(positive, bool))
+    assert found.value == area
+    assert 0 <= found.low <= area <= found.high <= 1
+
+
+def test_of_one_kind_there_is_no_area() -> None:
+    found = Groups(np.arange(3), 3).auc(np.arange(3.0), np.ones(3, bool))
+    assert (found.value, str(found)) == (None, "-")

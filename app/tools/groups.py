@@ -1,0 +1,95 @@
+"""Groups of wordings of one question, and the near misses beside them."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.core.errors import BadInput
+from app.core.models import CacheKey
+from app.tools.evaluate import key_of
+from app.tools.jsonl import Line, read_lines
+
+BENCHMARK = Path(__file__).parent.parent / "data" / "benchmark" / "dev.jsonl.gz"
+"""The groups that ship with Reprise."""
+
+_SEED = 0
+
+Meaning = tuple[int, int]
+"""What a text asks: the number of its group, and that of its near miss, or -1 for a wording."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Wordings that one good answer serves, near misses that it does not serve, and a domain."""
+
+    wordings: Sequence[str]
+    near: Sequence[str]
+    domain: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A text of a group, the key that the proxy makes of it, and what it asks."""
+
+    text: str
+    key: CacheKey
+    meaning: Meaning
+    domain: str = ""
+
+    @property
+    def is_wording(self) -> bool:
+        """Whether it is a wording of the group's question."""
+        return self.meaning[1] < 0
+
+
+def read_groups(path: Path) -> Sequence[Group]:
+    """Read groups: `{"questions": [text], "near": [{"q": text}], "domain": text}`.
+
+    A near miss may be a text itself; near misses and domain may be left out. Raises BadInput.
+    """
+    return [_group(line) for line in read_lines(path)]
+
+
+def _group(line: Line) -> Group:
+    wordings, near = line.document.get("questions"), line.document.get("near", [])
+    if not isinstance(near, list):
+        line.refuse('"near" must be a list')
+    near = [miss.get("q") if isinstance(miss, dict) else miss for miss in near]
+    if not isinstance(wordings, list) or not wordings or not all(map(_is_text, wordings)):
+        line.refuse('"questions" must be a list of texts')
+    if not all(map(_is_text, near)):
+        line.refuse('"near" must hold texts, or objects whose "q" is one')
+    domain = line.document.get("domain", "")
+    return Group(wordings, near, domain if isinstance(domain, str) else "")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def sampled(groups: Sequence[Group], size: int) -> Sequence[Group]:
+    """Draw so many groups, always the same ones. Raises BadInput."""
+    if size > len(groups):
+        raise BadInput(f"--sample {size} is not allowed: there are {len(groups)} groups")
+    return random.Random(_SEED).sample(groups, size)  # noqa: S311
+
+
+def questions_of(groups: Sequence[Group]) -> Iterator[Question]:
+    """Yield every text of groups; one that stands there twice, once."""
+    seen: set[str] = set()
+    for number, group in enumerate(groups):
+        texts = [(text, -1) for text in group.wordings]
+        texts += [(text, miss) for miss, text in enumerate(group.near)]
+        for text, miss in texts:
+            key = key_of(text)
+            if key.digest not in seen:
+                seen.add(key.digest)
+                yield Question(text, key, (number, miss), group.domain)
+
+
+def shuffled(questions: Sequence[Question], seed: int = _SEED) -> Sequence[Question]:
+    """Return questions in an order that depends on the seed alone."""
+    order = [*questions]
+    random.Random(seed).shuffle(order)  # noqa: S311
+    return order

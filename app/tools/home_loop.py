@@ -1,0 +1,84 @@
+"""Models whose connections belong to one event loop, asked from any."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from app.core.models import Embedding, Header, StoredText
+from app.core.ports import Embedder, Verifier
+
+T = TypeVar("T")
+
+
+class HomeLoop:
+    """An event loop in a thread of its own."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do some work there and wait for it in another loop."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do some work there and wait for it where there is no loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+@contextmanager
+def home_loop() -> Iterator[HomeLoop]:
+    """Run an event loop in a thread."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="home", daemon=True)
+    thread.start()
+    try:
+        yield HomeLoop(loop)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+class EmbedderAtHome:
+    """An embedder that embeds in its own loop. It is its owner's to close."""
+
+    def __init__(self, embedder: Embedder, home: HomeLoop) -> None:
+        self._embedder = embedder
+        self._home = home
+        self.name = embedder.name
+        self.dimensions = embedder.dimensions
+
+    async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
+        """Embed a text there."""
+        return await self._home.run(_embed(self._embedder, text, credentials))
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+
+class VerifierAtHome:
+    """A verifier that verifies in its own loop. It is its owner's to close."""
+
+    def __init__(self, verifier: Verifier, home: HomeLoop) -> None:
+        self._verifier = verifier
+        self._home = home
+        self.calibration = verifier.calibration
+
+    async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
+        """Verify there."""
+        return await self._home.run(_verify(self._verifier, asked, candidates))
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+
+async def _embed(embedder: Embedder, text: str, credentials: Sequence[Header]) -> Embedding | None:
+    return await embedder.embed(text, credentials)
+
+
+async def _verify(
+    verifier: Verifier, asked: str, candidates: Sequence[StoredText]
+) -> Sequence[float]:
+    return await verifier.verify(asked, candidates)

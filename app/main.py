@@ -26,6 +26,7 @@ from app.api.middleware import (
 from app.api.ops import ops_routes
 from app.api.passthrough import OtherRoutes, Passthrough, PassthroughRoutes
 from app.api.paths import CHAT_COMPLETIONS, EMBEDDINGS, RESPONSES, forms_of
+from app.core.calibration import Calibration
 from app.core.errors import ConfigurationError
 from app.core.metrics import Metrics
 from app.core.models import Clock, EmbeddingModel
@@ -41,14 +42,16 @@ from app.engine.fleet import Fleet
 from app.engine.matcher import Guards, Matcher, VerifierThreshold
 from app.engine.resilience import ResilientEmbedder, ResilientVerifier
 from app.engine.resilient_store import ResilientEmbeddingStore, ResilientStore
+from app.inference.calibration_file import calibration_for
 from app.inference.local_embedder import LocalEmbedder
 from app.inference.remote_embedder import RemoteEmbedder
+from app.inference.remote_verifier import RemoteVerifier
 from app.inference.verifier import load_verifier
 from app.rules.decisions import Policy
 from app.rules.headers import ORIGIN
 from app.rules.key import KeyRules
 from app.rules.limits import Limits
-from app.settings import Settings
+from app.settings import Settings, check_verifier
 from app.stores.memory.store import MemoryStore
 from app.stores.sqlite.store import SqliteStore
 from app.stores.valkey.cluster.client import servers_at
@@ -101,14 +104,13 @@ def adapters_for(
 ) -> Adapters:
     """Make the adapters that the settings name; what is given takes its place."""
     metrics = Metrics()
-    embedder = embedder or _embedder(settings)
+    embedder = embedder or embedder_for(settings)
     upstream = _upstream(settings)
     store = _store(settings, embedder, metrics, clock)
     if settings.verifier == "off":
         verifier = None
     elif verifier is None:
-        model = Path(settings.verifier_model) if settings.verifier_model else None
-        verifier = load_verifier(embedder.name, model)
+        verifier = verifier_for(settings, embedder.name)
     leases = _leases(settings, embedder)
     return Adapters(store, embedder, upstream, metrics, clock, verifier, leases)
 
@@ -171,7 +173,8 @@ def _upstream(settings: Settings) -> Upstream:
     )
 
 
-def _embedder(settings: Settings) -> Embedder:
+def embedder_for(settings: Settings) -> Embedder:
+    """Make the embedder that the settings name."""
     if settings.embedder == "local":
         return LocalEmbedder()
     key = settings.upstream_api_key if settings.embeds_upstream else settings.embedder_api_key
@@ -190,6 +193,32 @@ def _embedder(settings: Settings) -> Embedder:
         settings.embedding_dimensions,
         as_caller=settings.embeds_as_caller,
     )
+
+
+def verifier_for(
+    settings: Settings, embedder: str, calibration: Calibration | None = None
+) -> Verifier:
+    """Make the verifier that the settings name, for an embedder that finds the candidates.
+
+    A calibration that is given takes the place of theirs. Raises ConfigurationError.
+    """
+    model = settings.verifier_model
+    if calibration is None:
+        check_verifier(settings)
+        if file := settings.verifier_calibration:
+            named = model if settings.verifier_url else ""
+            calibration = calibration_for(Path(file), embedder, named)
+    if not settings.verifier_url or calibration is None:
+        return load_verifier(embedder, Path(model) if model else None, calibration)
+    target = Target(
+        url=settings.verifier_url,
+        api_key=settings.verifier_api_key.get_secret_value(),
+        keep_credentials=False,
+        connect_timeout=settings.verifier_timeout,
+        read_timeout=settings.verifier_timeout,
+        setting="REPRISE_VERIFIER_URL",
+    )
+    return RemoteVerifier(HttpUpstream(target), calibration, model)
 
 
 def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:

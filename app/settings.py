@@ -53,6 +53,10 @@ def _embedder(value: object) -> object:
     return value if value in {"local", "upstream"} else values.base_url(value)
 
 
+def _verifier_url(value: object) -> object:
+    return value if value == "" else values.base_url(value)
+
+
 def _store_url(value: object) -> object:
     if value != "memory://" and not _SQLITE.fullmatch(str(value)):
         address_of(str(value))
@@ -70,6 +74,7 @@ _Key = Annotated[SecretStr, BeforeValidator(values.key)]
 _Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(values.keys)]
 _UpstreamUrl = Annotated[str, BeforeValidator(_upstream_url)]
 _Embedder = Annotated[str, BeforeValidator(_embedder)]
+_VerifierUrl = Annotated[str, BeforeValidator(_verifier_url)]
 _StoreUrl = Annotated[str, BeforeValidator(_store_url)]
 
 
@@ -139,8 +144,20 @@ class Settings(BaseSettings):
     """`on`: neighbours that can be shown to ask something else do not answer."""
     verifier: Literal["on", "off"] = _setting("on", "on or off")
     """`on`: a model reads both questions before a neighbour answers."""
-    verifier_model: str = _setting("", "a folder with what training/ makes")
-    """The folder of another model than the one that ships, made by `training/`."""
+    verifier_model: str = _setting(
+        "", "a folder with what training/ makes; with VERIFIER_URL, a model's name there"
+    )
+    """The folder of another model than the one that ships, made by `training/`. With
+    `REPRISE_VERIFIER_URL`, the model's name: a server is then asked as Cohere's and Jina's are,
+    without it as Text Embeddings Inference."""
+    verifier_url: _VerifierUrl = _setting("", "the http:// or https:// URL of a rerank endpoint")
+    """A rerank endpoint in place of the model that ships, such as `http://127.0.0.1:8080/rerank`;
+    it needs `REPRISE_VERIFIER_CALIBRATION`."""
+    verifier_api_key: _Key = _setting(SecretStr(""), "a key of visible ASCII characters")
+    """Sent to the rerank endpoint."""
+    verifier_calibration: str = _setting("", "a file that `reprise calibrate` makes")
+    """The file that says what the verifier's scores are worth with this embedder; empty: what
+    ships with the model."""
     verifier_timeout: float = _setting(0.5, "seconds, more than 0", gt=0)
     """Seconds that the verifier may take."""
 
@@ -339,8 +356,19 @@ def check(settings: Settings) -> None:
             f"{PREFIX}HOST={settings.host} is not allowed with {PREFIX}UPSTREAM_API_KEY and no "
             f"{PREFIX}API_KEYS: anyone could use the key, so 127.0.0.1, ::1 or localhost"
         )
+    check_verifier(settings)
     if settings.isolation is Isolation.SHARED and not settings.api_keys and not local:
         raise ConfigurationError(
             f"{PREFIX}ISOLATION=shared is not allowed with {PREFIX}HOST={settings.host} and no "
             f"{PREFIX}API_KEYS: anyone could read all answers, so user or credential"
+        )
+
+
+def check_verifier(settings: Settings) -> None:
+    """Refuse a rerank endpoint whose scores nobody has measured. Raises ConfigurationError."""
+    if settings.verifier_url and settings.verifier == "on" and not settings.verifier_calibration:
+        raise ConfigurationError(
+            f"{PREFIX}VERIFIER_URL={settings.verifier_url} is not allowed without {PREFIX}"
+            "VERIFIER_CALIBRATION: a reranker scores relevance, so a file that `reprise calibrate` "
+            "makes"
         )

@@ -291,3 +291,14 @@ def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(monkeypatch, **secrets)
     assert "hush" not in repr(settings)
     assert "hush" not in str(settings)
+
+
+def test_a_reranker_needs_a_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        load(monkeypatch, VERIFIER_URL="http://reranker:8080/rerank/")
+    told = "REPRISE_VERIFIER_URL=http://reranker:8080/rerank is not allowed without REPRISE_"
+    assert str(refused.value).startswith(f"{told}VERIFIER_CALIBRATION: ")
+    assert "\n" not in str(refused.value)
+    settings = load(monkeypatch, VERIFIER_CALIBRATION="own.json")
+    assert settings.verifier_url == "http://reranker:8080/rerank"
+    assert load(monkeypatch, VERIFIER_CALIBRATION="", VERIFIER="off").verifier_url

@@ -12,30 +12,27 @@ from contextlib import aclosing
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.content_codings import content_coding, decoder_for
 from app.core.errors import Declined, DependencyFailed, NotUnderstood
 from app.core.models import ClientRequest, Embedding, Header
-from app.core.ports import Upstream, UpstreamResponse
+from app.core.ports import Upstream
 from app.dialects.strict_json import load_json
-
-_HEADERS: tuple[Header, ...] = (
-    (b"content-type", b"application/json"),
-    (b"accept", b"application/json"),
-    (b"accept-encoding", b"identity"),
+from app.inference.answers import (
+    JSON_HEADERS,
+    LIKELY_WINDOW,
+    SHORTEST_WINDOW,
+    TOO_LONG,
+    read_answer,
 )
+
 _SHORTENED = "text-embedding-3"  # models that take `dimensions`; others may refuse the field
 _OPENAI = (_SHORTENED, "text-embedding-ada-002")
 
 _OK = 200
-_TOO_LONG = frozenset({400, 413, 422})  # what servers answer to a text beyond the window, too
 _CALLERS_FAULT = frozenset({401, 402, 403, 429})
-_LARGEST = 1_048_576  # bytes of an answer
 
 # A token is at least one byte, so a text of so many bytes fits a window of as many tokens. Beyond
 # it a server may cut the text, silently: its embedding would be another text's too.
 _OPENAI_WINDOW = 8191
-_LIKELY_WINDOW = 510  # a BERT's 512, less those that mark begin and end
-_SHORTEST_WINDOW = 100  # no model has less
 
 
 class RemoteEmbedder:
@@ -53,7 +50,7 @@ class RemoteEmbedder:
         self._upstream = upstream
         self._as_caller = as_caller
         family = model.rpartition("/")[2]  # gateways put the maker before it
-        self._window = _OPENAI_WINDOW if family.startswith(_OPENAI) else _LIKELY_WINDOW
+        self._window = _OPENAI_WINDOW if family.startswith(_OPENAI) else LIKELY_WINDOW
         self._options: dict[str, object] = {"model": model, "encoding_format": "base64"}
         if family.startswith(_SHORTENED):
             self._options["dimensions"] = dimensions
@@ -71,13 +68,13 @@ class RemoteEmbedder:
             method="POST",
             path=b"/embeddings",
             query=b"",
-            headers=[*_HEADERS, *(credentials if self._as_caller else ())],
+            headers=[*JSON_HEADERS, *(credentials if self._as_caller else ())],
             body=json.dumps({**self._options, "input": text}).encode(),
         )
         async with aclosing(await self._upstream.send(request)) as response:
             if response.status_code == _OK:
-                return self._checked(_numbers(await _read(response)))
-        if response.status_code in _TOO_LONG and size > _SHORTEST_WINDOW:
+                return self._checked(_numbers(await read_answer(response)))
+        if response.status_code in TOO_LONG and size > SHORTEST_WINDOW:
             return None
         if response.status_code in _CALLERS_FAULT and self._as_caller:
             raise Declined
@@ -97,21 +94,6 @@ class RemoteEmbedder:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._upstream.aclose()
-
-
-async def _read(response: UpstreamResponse) -> bytes:
-    coding = content_coding(response.headers)
-    decoder = decoder_for(coding) if coding else None
-    body = bytearray()
-    try:
-        async for data in response:
-            for piece in decoder.feed(data) if decoder else (data,):
-                body += piece
-                if len(body) > _LARGEST:
-                    raise DependencyFailed("its answer is too large")
-    except ValueError as error:
-        raise DependencyFailed("its answer is not in the coding it names") from error
-    return bytes(body)
 
 
 def _numbers(answer: bytes) -> NDArray[np.float64]:

@@ -1,7 +1,6 @@
 """A model that reads two questions together, made by `training/`."""
 
 import functools
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from app.core.calibration import Calibration
 from app.core.errors import ConfigurationError
 from app.core.models import StoredText
 from app.core.offload import Threads
+from app.inference.calibration_file import read_calibrations
 from app.inference.local_embedder import TOKENIZER, LocalEmbedder, LocalEncoder
 from app.inference.onnx import LONGEST, WholeTexts, network_in
 
@@ -105,17 +105,23 @@ class LocalVerifier:
         self._threads.shutdown()
 
 
-def load_verifier(embedder: str, model: Path | None = None) -> LocalVerifier:
+def load_verifier(
+    embedder: str, model: Path | None = None, calibration: Calibration | None = None
+) -> LocalVerifier:
     """Load the model that ships or that of a folder, as `training/` leaves it.
 
-    Where another embedder than the one that ships finds the candidates, their distance is measured
-    anew, for that is what the verifier is calibrated with. Raises ConfigurationError.
+    A calibration that is given is for the embedder that finds the candidates. Else that of the
+    folder holds, and where it is for the embedder that ships and another one finds them, their
+    distance is measured anew. Raises ConfigurationError.
     """
     model = model or VERIFIER
-    encoder = None if embedder == LocalEmbedder.name else LocalEncoder()
+    encoder = None
     try:
-        known = json.loads((model / "calibration.json").read_text("utf-8"))
-        calibration = Calibration(**known[LocalEmbedder.name])
+        if calibration is None:
+            known = read_calibrations(model / "calibration.json")
+            calibration = known.get(embedder)
+            if calibration is None:
+                calibration, encoder = known[LocalEmbedder.name], LocalEncoder()
         return LocalVerifier(calibration, CrossEncoder(model), encoder)
     except Exception as error:
         raise ConfigurationError(

@@ -1,0 +1,74 @@
+"""Files of calibrations: that of the verifier that ships, and those that `reprise calibrate` makes.
+
+A JSON object: for each embedder that finds the candidates, by name, a Calibration. `verifier` names
+the model on a server that was asked.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from app.core.calibration import Calibration
+from app.core.errors import ConfigurationError
+from app.dialects.strict_json import JsonObject
+
+_WEIGHTS = 4
+
+
+def read_calibrations(path: Path) -> Mapping[str, Calibration]:
+    """Read the calibrations of a file, by embedder. Raises OSError, ValueError, TypeError."""
+    return {name: _calibration(known) for name, known in _document(path).items()}
+
+
+def calibration_for(path: Path, embedder: str, verifier: str = "") -> Calibration:
+    """Read a calibration that an operator has made, for an embedder and a model on a server.
+
+    Raises ConfigurationError, for one line that names the setting.
+    """
+    try:
+        document = _document(path)
+        known = {name: _calibration(entry) for name, entry in document.items()}
+    except OSError as error:
+        raise ConfigurationError(_refused(path, f"{error.strerror}")) from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ConfigurationError(_refused(path, "not what `reprise calibrate` makes")) from error
+    if embedder not in known:
+        told = ", ".join(known) or "none"
+        reason = f"it was made with the embedder {told}, but {embedder} is in use"
+        raise ConfigurationError(_refused(path, reason))
+    if (made_for := document[embedder].get("verifier", "")) != verifier:
+        reason = f"it was made for REPRISE_VERIFIER_MODEL={made_for}, not {verifier or 'without'}"
+        raise ConfigurationError(_refused(path, reason))
+    return known[embedder]
+
+
+def document_of(calibration: Calibration, embedder: str, verifier: str = "") -> JsonObject:
+    """Return a calibration as its file holds it, ready for JSON."""
+    of_server = {"verifier": verifier} if verifier else {}
+    return {embedder: {**of_server, **asdict(calibration)}}
+
+
+def _document(path: Path) -> JsonObject:
+    document = json.loads(path.read_text("utf-8"))
+    if not isinstance(document, dict) or not all(isinstance(e, dict) for e in document.values()):
+        raise ValueError("not an object of objects")
+    return document
+
+
+def _calibration(entry: JsonObject) -> Calibration:
+    known = {name: value for name, value in entry.items() if name != "verifier"}
+    calibration = Calibration(**known)
+    numbers = [*calibration.weights, calibration.max_distance, calibration.sure]
+    numbers += [number for pair in calibration.thresholds for number in pair]
+    if len(calibration.weights) != _WEIGHTS or not all(map(math.isfinite, numbers)):
+        raise ValueError("not the figures of a calibration")
+    shares = [share for share, _ in calibration.thresholds]
+    if calibration.scale not in {"logit", "probability"} or shares != sorted(shares):
+        raise ValueError("not a calibration")
+    return calibration
+
+
+def _refused(path: Path, reason: str) -> str:
+    return f"REPRISE_VERIFIER_CALIBRATION={path} cannot be used: {reason}"

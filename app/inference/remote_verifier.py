@@ -1,0 +1,101 @@
+"""A reranker on a server, in place of the verifier that ships.
+
+Asked as Hugging Face's Text Embeddings Inference is, or, if the model is named, as Cohere and Jina
+are: https://huggingface.github.io/text-embeddings-inference/#/Text%20Embeddings%20Inference/rerank,
+https://docs.cohere.com/reference/rerank, https://api.jina.ai/redoc#tag/rerank.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from contextlib import aclosing
+
+from app.core.calibration import Calibration
+from app.core.errors import DependencyFailed, NotUnderstood
+from app.core.models import ClientRequest, StoredText
+from app.core.ports import Upstream
+from app.dialects.strict_json import JsonObject, load_json
+from app.inference.answers import (
+    JSON_HEADERS,
+    LIKELY_WINDOW,
+    SHORTEST_WINDOW,
+    TOO_LONG,
+    read_answer,
+)
+
+_OK = 200
+
+
+class RemoteVerifier:
+    """Asks a server about all candidates of a question at once, with no credential but its own.
+
+    A reranker says how relevant one text is to another, not whether they ask the same: what its
+    score is worth, the calibration says.
+    """
+
+    def __init__(self, server: Upstream, calibration: Calibration, model: str = "") -> None:
+        self.calibration = calibration
+        self._server = server
+        self._model = model
+
+    async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
+        """Return each candidate's probability of serving; 0 where the server may not see all.
+
+        Raises DependencyFailed, and what the server's client raises.
+        """
+        seen = [c for c in candidates if self._sees(asked, c.text)]
+        scores = await self._scores(asked, [c.text for c in seen]) if seen else None
+        if scores is None:
+            return [0.0] * len(candidates)
+        try:
+            told = {
+                candidate: self.calibration.probability(score, candidate.distance)
+                for candidate, score in zip(seen, scores, strict=True)
+            }
+        except ValueError as error:
+            raise DependencyFailed("its scores are not on the calibration's scale") from error
+        return [told.get(candidate, 0.0) for candidate in candidates]
+
+    def _sees(self, asked: str, text: str) -> bool:
+        """Whether the server sees all of both, or says so: only one kind is told not to cut."""
+        return not self._model or len(asked.encode()) + len(text.encode()) <= LIKELY_WINDOW
+
+    def _body(self, asked: str, texts: Sequence[str]) -> JsonObject:
+        if self._model:
+            return {"model": self._model, "query": asked, "documents": texts}
+        return {"query": asked, "texts": texts, "truncate": False}
+
+    async def _scores(self, asked: str, texts: Sequence[str]) -> Sequence[float] | None:
+        """Return a score for each text, or None where they may be too long for the server."""
+        body = json.dumps(self._body(asked, texts)).encode()
+        request = ClientRequest("POST", b"", b"", JSON_HEADERS, body)
+        async with aclosing(await self._server.send(request)) as response:
+            if response.status_code == _OK:
+                return _read_scores(await read_answer(response), len(texts))
+        longest = len(asked.encode()) + max(len(text.encode()) for text in texts)
+        if response.status_code in TOO_LONG and longest > SHORTEST_WINDOW:
+            return None
+        raise DependencyFailed(f"it answers {response.status_code}")
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._server.aclose()
+
+
+def _read_scores(answer: bytes, count: int) -> Sequence[float]:
+    """Read the scores of both kinds of servers, in the order of the texts."""
+    scores: dict[int, float] = {}
+    try:
+        document = load_json(answer)
+        items = document if isinstance(document, list) else document["results"]
+        for item in items:
+            score = item["score"] if "score" in item else item["relevance_score"]
+            if isinstance(item["index"], bool) or isinstance(score, bool):
+                raise TypeError
+            scores[item["index"]] = float(score)
+        told = [scores[index] for index in range(count)]
+    except (NotUnderstood, LookupError, TypeError, ValueError, OverflowError) as error:
+        raise DependencyFailed("its answer holds no score for each text") from error
+    if len(items) != count or not all(map(math.isfinite, told)):
+        raise DependencyFailed("its answer holds no score for each text")
+    return told

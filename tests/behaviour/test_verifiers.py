@@ -1,0 +1,140 @@
+"""A reranker on a socket of its own, through the whole proxy."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.core.calibration import Calibration
+from app.core.errors import ConfigurationError
+from app.inference.calibration_file import document_of
+from app.main import adapters_for
+from app.settings import FixedSettings
+from tests.servers import Exchange, Setup, UpstreamApp, upstream_of
+
+SAME = "Can you explain what Valkey is?"
+OTHER = "Can you explain what Redis is?"
+CREDENTIALS = {"Authorization": "Bearer client", "api-key": "client", "Cookie": "session=client"}
+KNOWN = Calibration([0.0, 1.0, 0.0, 0.0], 2.0, [(0.01, 0.7)], 20.0, "probability")
+
+
+async def rerank(exchange: Exchange) -> None:
+    """Score texts as either kind of server does, the best first."""
+    await exchange.read()
+    asked = exchange.document
+    texts = asked["texts"] if "texts" in asked else asked["documents"]
+    name = "score" if "texts" in asked else "relevance_score"
+    scored = [{"index": n, name: 0.9 if "Valkey" in t else 0.2} for n, t in enumerate(texts)]
+    scored.sort(key=lambda item: -item[name])
+    await exchange.answer(scored if "texts" in asked else {"results": scored})
+
+
+@asynccontextmanager
+async def reranked(
+    tmp_path: Path, app: UpstreamApp, **settings: Any
+) -> AsyncIterator[tuple[httpx.AsyncClient, Setup]]:
+    """Run a proxy before a reranker; all texts are near to its embedder."""
+    path = tmp_path / "calibration.json"
+    path.write_text(json.dumps(document_of(KNOWN, "fake", settings.get("verifier_model", ""))))
+    async with upstream_of(app) as url:
+        base = url.removesuffix("/v1")
+        setup = Setup(
+            verifier="on",
+            guards="off",
+            max_error_rate=0.01,
+            verifier_calibration=str(path),
+            verifier_url=f"{base}/{'v2/' if 'verifier_model' in settings else ''}rerank",
+            **settings,
+        )
+        setup.verifier = None  # that of the settings
+        async with setup.run() as proxy, httpx.AsyncClient(base_url=proxy, timeout=10) as client:
+            yield client, setup
+
+
+async def ask(client: httpx.AsyncClient, text: str) -> httpx.Headers:
+    body = {"model": "m", "messages": [{"role": "user", "content": text}]}
+    response = await client.post("chat/completions", json=body, headers=CREDENTIALS)
+    assert response.is_success
+    return response.headers
+
+
+@pytest.mark.parametrize(
+    ("settings", "path", "authorization"),
+    [
+        ({}, b"/rerank", []),
+        ({"verifier_api_key": "its"}, b"/rerank", [b"Bearer its"]),
+        (
+            {"verifier_model": "a-reranker", "verifier_api_key": "its"},
+            b"/v2/rerank",
+            [b"Bearer its"],
+        ),
+    ],
+)
+async def test_a_reranker_decides_and_is_sent_no_credential_but_its_own(
+    tmp_path: Path, settings: dict[str, Any], path: bytes, authorization: list[bytes]
+) -> None:
+    app = UpstreamApp(rerank)
+    async with reranked(tmp_path, app, **settings) as (client, _):
+        assert (await ask(client, "Can you explain what pasta is?"))["x-cache"] == "MISS"
+        assert (await ask(client, SAME))["x-cache"] == "MISS"  # pasta is not what is asked
+        assert (await ask(client, OTHER))["x-cache"] == "HIT"  # the reranker likes Valkey
+    assert [exchange.path for exchange in app.exchanges] == [path] * 2
+    for exchange in app.exchanges:
+        assert exchange.header(b"authorization") == authorization
+        assert exchange.header(b"api-key") == exchange.header(b"cookie") == []
+
+
+async def fail(exchange: Exchange) -> None:
+    await exchange.read()
+    await exchange.answer({"error": "overloaded"}, 503)
+
+
+async def hang(exchange: Exchange) -> None:
+    await exchange.read()
+    await exchange.disconnected()
+
+
+async def babble(exchange: Exchange) -> None:
+    await exchange.read()
+    await exchange.answer([{"index": 0}])
+
+
+@pytest.mark.parametrize("handler", [fail, hang, babble])
+async def test_a_reranker_that_fails_costs_a_hit_and_is_left_alone_after_a_while(
+    tmp_path: Path, handler: Any
+) -> None:
+    app = UpstreamApp(handler)
+    async with reranked(tmp_path, app, verifier_timeout=0.2) as (client, _):
+        await ask(client, "Can you explain what Valkey was?")
+        for number in range(12):
+            headers = await ask(client, f"Can you explain what Valkey {number} is?")
+            assert headers["x-cache"] == "MISS"
+            assert "verifier-unavailable" in headers["cache-status"]
+        ready = await client.get(str(client.base_url).removesuffix("/v1/") + "/readyz")
+    assert ready.json()["degraded"] == ["verifier"]
+    assert 0 < len(app.exchanges) < 12
+
+
+def test_a_reranker_without_a_calibration_is_refused() -> None:
+    settings = FixedSettings(upstream_url="simulated://", verifier_url="http://127.0.0.1:9/rerank")
+    with pytest.raises(ConfigurationError) as refused:
+        adapters_for(settings)
+    assert str(refused.value).startswith(
+        "REPRISE_VERIFIER_URL=http://127.0.0.1:9/rerank is not allowed without "
+        "REPRISE_VERIFIER_CALIBRATION"
+    )
+    off = settings.model_copy(update={"verifier": "off"})
+    assert adapters_for(off).verifier is None
+
+
+def test_a_calibration_of_ones_own_is_for_the_shipped_verifier_too(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    path.write_text(json.dumps(document_of(KNOWN, "all-MiniLM-L6-v2")))
+    settings = FixedSettings(upstream_url="simulated://", verifier_calibration=str(path))
+    verifier = adapters_for(settings).verifier
+    assert verifier is not None
+    assert verifier.calibration.threshold(0.01) == 0.7

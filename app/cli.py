@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from app import __version__
 from app.core.errors import BadInput, CallFailed, ConfigurationError
 from app.core.logs import configure_logging
+from app.inference.calibration_file import document_of
 from app.inference.local_embedder import LocalEmbedder
 from app.inference.verifier import load_verifier
 from app.main import create_app
@@ -27,10 +28,15 @@ from app.server.uvicorn_server import Server, listen, run_server, url_of
 from app.server.workers import Workers
 from app.settings import PREFIX, RETIRED, Settings, load_settings
 from app.tools.admin_client import AdminClient
+from app.tools.benchmark import Benchmark, run_benchmark
+from app.tools.calibrate import Calibrated
 from app.tools.curves import csv_of
 from app.tools.demo import run_demo
 from app.tools.evaluate import Models, Scale, evaluate_pairs, read_pairs
+from app.tools.groups import BENCHMARK, read_groups, sampled
+from app.tools.operators import calibrate_for, operators_models, terms_of
 from app.tools.progress import Progress
+from app.tools.rated import read_labelled
 from app.tools.replay import read_stream, replay_stream
 from app.tools.statistics import Report
 from app.tools.transfer import export_entries, import_entries
@@ -42,7 +48,12 @@ _FARTHEST = 2.0
 _SHOWN = 60  # characters of a question in a list
 _ERROR_RATES = (0.01, 0.02, 0.05)
 
+_BENCHMARK_RATES = (0.01, 0.02, 0.05, 0.1)
+
 _Files = Annotated[list[Path], typer.Argument(help="JSON lines, gzipped if named .gz.")]
+_FilesOrNone = Annotated[
+    list[Path] | None, typer.Argument(help="JSON lines, gzipped if named .gz.")
+]
 _Distances = Annotated[
     list[float] | None,
     typer.Option(help="Greatest cosine distance; repeatable. [default: 0.05, 0.1 … 0.3]"),
@@ -105,7 +116,7 @@ def demo() -> None:
 
 @commands.command()
 def evaluate(  # noqa: PLR0913, PLR0917 - the options of a command
-    files: _Files,
+    files: _FilesOrNone = None,
     distance: _Distances = None,
     error_rate: _ErrorRates = None,
     verifier: _Verifier = None,
@@ -113,18 +124,62 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the options of a command
     curves: Annotated[
         Path | None, typer.Option(help="CSV file for what each stage can reach.")
     ] = None,
+    benchmark: Annotated[
+        bool,
+        typer.Option(
+            "--benchmark", help="Measure these settings on groups of questions that ship."
+        ),
+    ] = False,
+    sample: Annotated[
+        int | None, typer.Option(help="Of the benchmark, only so many groups.", min=1)
+    ] = None,
     as_json: _Json = False,
 ) -> None:
     """Count which labelled pairs, {"a", "b", "same"}, would share an answer."""
     measure = partial(evaluate_pairs, show=show)
     with _reported():
         scale = _scale(distance, error_rate)
+        if benchmark == bool(files):
+            raise BadInput("give files of pairs, or --benchmark")
         if curves and curves.suffix != ".csv":
             raise BadInput(f"--curves {curves} is not allowed: a name that ends in .csv")
-    reports = _measure(files, scale, (read_pairs, measure), verifier, as_json=as_json)
+    if benchmark:
+        _run_benchmark(error_rate or _BENCHMARK_RATES, sample, as_json=as_json)
+        return
+    reports = _measure(files or [], scale, (read_pairs, measure), verifier, as_json=as_json)
     if curves:
         with _reported():
             _write(curves, csv_of((report.file, report.curves) for report in reports))
+
+
+@commands.command()
+def calibrate(
+    files: _Files,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The file for REPRISE_VERIFIER_CALIBRATION.")
+    ],
+    max_distance: Annotated[
+        float | None,
+        typer.Option(help="How far away to look. [default: as far as 98 of 100 rewordings are]"),
+    ] = None,
+    shuffles: Annotated[
+        int, typer.Option(help="How often to shuffle the questions of groups.", min=1)
+    ] = 3,
+    as_json: _Json = False,
+) -> None:
+    """Measure what the verifier of these settings is worth, on labelled pairs or groups."""
+    with _reported():
+        if max_distance is not None and not 0 < max_distance <= _FARTHEST:
+            raise BadInput(f"--max-distance {max_distance} is not allowed: more than 0, at most 2")
+        if not output.parent.is_dir():  # that is found out before the work is done
+            raise BadInput(f"{output}: No such file or directory")
+        labelled = read_labelled(files, shuffles)
+        settings = load_settings(verifier_calibration=str(output))
+        made, embedder = calibrate_for(settings, labelled, max_distance, _bar)
+        verifier = settings.verifier_model if settings.verifier_url else ""
+        document = document_of(made.calibration, embedder, verifier)
+        _write(output, json.dumps(document, indent=2) + "\n")
+    _show(made, as_json=as_json)
 
 
 @commands.command()
@@ -264,6 +319,23 @@ def _measure(
         document = {"files": [report.document() for report in reports]}
         typer.echo(json.dumps(document, indent=2, allow_nan=False))
     return reports
+
+
+def _run_benchmark(rates: Sequence[float], sample: int | None, *, as_json: bool) -> None:
+    """Measure what these settings do on the groups that ship."""
+    with _reported():
+        groups = read_groups(BENCHMARK)
+        groups = groups if sample is None else sampled(groups, sample)
+        settings = load_settings()
+        with operators_models(settings) as models:
+            terms = terms_of(settings, models, rates)
+            measured = run_benchmark(BENCHMARK.name, groups, models, terms, _bar)
+    _show(measured, as_json=as_json)
+
+
+def _show(report: Benchmark | Calibrated, *, as_json: bool) -> None:
+    document = json.dumps(report.document(), indent=2, allow_nan=False) if as_json else ""
+    typer.echo(document or str(report))
 
 
 def _write(path: Path, text: str) -> None:

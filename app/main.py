@@ -307,7 +307,8 @@ def _dependencies(settings: Settings, parts: Adapters, policy: Policy) -> Depend
     )
 
 
-def _max_distance(settings: Settings, verifier: Verifier | None) -> float:
+def max_distance_for(settings: Settings, verifier: Verifier | None) -> float:
+    """Return how far away a neighbour may be."""
     if settings.max_distance is not None:
         return settings.max_distance
     return verifier.calibration.max_distance if verifier else Limits().max_distance
@@ -327,7 +328,7 @@ def _policy(settings: Settings, verifier: Verifier | None) -> Policy:
             key_cookies=frozenset(map(str.encode, settings.key_cookies)),
         ),
         limits=Limits(
-            max_distance=_max_distance(settings, verifier),
+            max_distance=max_distance_for(settings, verifier),
             max_temperature=settings.max_temperature,
             max_bytes=settings.max_body_bytes,
             ttl=settings.ttl,

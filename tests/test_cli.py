@@ -230,6 +230,44 @@ def test_curves_that_cannot_be_written_are_told_in_one_line(measured: Path) -> N
     assert done.stderr == "reprise: nowhere/reached.csv: No such file or directory\n"
 
 
+def test_the_benchmark_measures_these_settings_beside_the_rules_of_others(tmp_path: Path) -> None:
+    options = ("--sample", "3", "--error-rate", "0.05")
+    done = run(tmp_path, "evaluate", "--benchmark", *options, REPRISE_MAX_ERROR_RATE="0.2")
+    assert (done.returncode, done.stderr) == (0, "")
+    title, head, *rows = done.stdout.splitlines()
+    assert title.startswith("dev.jsonl.gz: 3 groups, ")
+    assert re.split(r"\s{2,}", head.strip())[:2] == ["rule", "limit"]
+    told = [re.split(r"\s{2,}", row.strip())[:2] for row in rows[:5]]
+    peers = [["tutorial", "0.15 apart"], ["LangChain", "0.2 apart"], ["GPTCache", "0.4 apart"]]
+    assert told == [["reprise", "dial 0.05"], ["reprise", "dial 0.2"], *peers]
+    assert "AUC of the verifier" in done.stdout
+    off = {"REPRISE_VERIFIER": "off", "REPRISE_GUARDS": "off"}
+    done = run(tmp_path, "evaluate", "--benchmark", "--sample", "3", "--json", **off)
+    document = json.loads(done.stdout)
+    assert (document["file"], document["groups"]) == ("dev.jsonl.gz", 3)
+    ours, tutorial, *_ = document["rules"]
+    figures = {name: ours[name] for name in ours if name not in {"rule", "limit"}}
+    assert figures == {name: tutorial[name] for name in figures}  # this is how tutorials do it
+
+
+def test_a_calibration_is_made_and_used(tmp_path: Path) -> None:
+    lines = [
+        {"questions": [f"{how} {what}?" for how in ("What is", "Can you explain what is")]}
+        for what in ("Valkey", "a proxy", "a cache", "a loaf of bread", "jazz")
+    ]
+    text = "".join(json.dumps({**line, "near": []}) + "\n" for line in lines * 6)
+    (tmp_path / "groups.jsonl").write_text(text)
+    made = run(tmp_path, "calibrate", "groups.jsonl", "-o", "own.json", "--shuffles", "1")
+    assert (made.returncode, made.stderr) == (0, "")
+    assert "0.01 takes 268 hits, none of them wrong" in made.stdout
+    (known,) = json.loads((tmp_path / "own.json").read_text()).values()
+    assert known["thresholds"] == []  # five hits show nothing
+    own = {"REPRISE_VERIFIER_CALIBRATION": "own.json"}
+    used = run(tmp_path, "evaluate", "--benchmark", "--sample", "2", "--json", **own)
+    assert used.returncode == 0
+    assert json.loads(used.stdout)["rules"][0]["rewordings_served"]["count"] == 0
+
+
 def test_replay_prints_a_table_for_each_file(measured: Path) -> None:
     scale = ("--distance", "0", "--distance", "0.1", "--error-rate", "0.05")
     done = run(measured, "replay", "stream.jsonl.gz", *scale)
@@ -311,6 +349,13 @@ def test_a_terminal_shows_how_far_it_has_come(measured: Path, command: str, file
         (["evaluate", "stream.jsonl.gz"], "stream.jsonl.gz: line 2: "),
         (["replay", "pairs.jsonl"], 'pairs.jsonl: line 2: "answer_id" must be a text'),
         (["replay", "stream.jsonl.gz", "pairs.jsonl"], "pairs.jsonl: line 2: "),
+        (["evaluate"], "give files of pairs, or --benchmark"),
+        (["evaluate", "--benchmark", "pairs.jsonl"], "give files of pairs, or --benchmark"),
+        (["evaluate", "--benchmark", "--sample", "900"], "--sample 900 is not allowed: "),
+        (["calibrate", "none.jsonl", "-o", "x"], "none.jsonl: No such file or directory"),
+        (["calibrate", "stream.jsonl.gz", "-o", "x"], "stream.jsonl.gz: line 2: "),
+        (["calibrate", "pairs.jsonl", "-o", "no/x"], "no/x: No such file or directory"),
+        (["calibrate", "pairs.jsonl", "-o", "x", "--max-distance", "0"], "--max-distance 0.0 is"),
         (["evaluate", "pairs.jsonl", "--distance", "2.5"], "--distance 2.5 is not allowed: "),
         (["replay", "stream.jsonl.gz", "--distance", "nan"], "--distance nan is not allowed: "),
         (["evaluate", "pairs.jsonl", "--error-rate", "0"], "--error-rate 0.0 is not allowed: "),
@@ -470,6 +515,6 @@ def test_help_names_the_commands(tmp_path: Path) -> None:
     done = run(tmp_path, "--help")
     assert done.returncode == 0
     for command in (
-        *("serve", "demo", "evaluate", "replay", "stats", "purge", "export", "import"),
+        *("serve", "demo", "evaluate", "calibrate", "replay", "stats", "purge", "export", "import"),
     ):
         assert command in done.stdout

@@ -3,22 +3,23 @@
 import asyncio
 import functools
 import math
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from app.core.models import StoredText
+from app.core.models import Embedding, StoredText
 from app.dialects.strict_json import JsonObject
 from app.matching.guards.reading import examine
+from app.tools.at_once import each
 from app.tools.client import Reply
 from app.tools.evaluate import Models, Pair, distance_of, guards_of
 from app.tools.groups import Group, Meaning, Question, questions_of, shuffled
 from app.tools.memo import Lent, Memo, Remembered
+from app.tools.pairings import Two, as_pair, nearest_pairs, pairs_inside
 from app.tools.progress import Progress
 from app.tools.replay import MayServe, Plan, Switch, ask, proxied
-from app.tools.statistics import Flags, Floats, Groups, Row, Table
+from app.tools.statistics import Flags, Floats, Groups, Ints, Row, Table
 
 # The greatest cosine distances at which others serve the nearest question, by default:
 # - most tutorials, as `VERIFIER=off` and `GUARDS=off` do here;
@@ -29,7 +30,6 @@ from app.tools.statistics import Flags, Floats, Groups, Row, Table
 #   4 - 2 d >= 0.8 * 4.
 PEERS = (("tutorial", 0.15), ("LangChain", 0.2), ("GPTCache", 0.4))
 
-_SEED = 0
 _RULE_COLUMNS = (
     "rule",
     "limit",
@@ -77,24 +77,32 @@ class Benchmark:
 
 @dataclass(frozen=True, slots=True)
 class _Pairs:
-    """Pairs, one an entry of each array: half of them rewordings, in each group.
+    """Pairs, one an entry of each array: their groups, and whether they are rewordings.
 
-    `told` is the verifier's probability, `refused` whether a guard refuses. `open` are those that
-    the proxy would serve if the verifier took any probability, `exact` those that it serves as they
-    are.
+    `told` is the verifier's probability, however far apart they are.
     """
 
     groups: Groups
     same: Flags
     distance: Floats
     told: Floats
-    refused: Flags
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """Pairs that a proxy was asked: half of them rewordings, in each group.
+
+    `open` are those that it would serve if the verifier took any probability, `exact` those of them
+    that it serves as they are.
+    """
+
+    pairs: _Pairs
     open: Flags
     exact: Flags
 
     def served(self, least: float) -> Flags:
         """Return which are served from a probability on."""
-        return self.open & ((self.told >= least) | self.exact)
+        return self.open & ((self.pairs.told >= least) | self.exact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,40 +121,43 @@ def run_benchmark(
     The verifier is asked once for any two texts.
     """
     verifier = Remembered(models.verifier) if models.verifier else None
-    memo = Memo(models.embedder)
-    models = Models(memo, verifier)
-    questions = list(questions_of(groups))
-    texts = dict.fromkeys(t for q in questions for t in (q.text, q.key.text) if t is not None)
-    with progress("embedding", len(texts)) as advance:
-        asyncio.run(memo.learn(texts, advance))
-    pairs = _compare(groups, questions, models, terms, progress)
-    stream = shuffled(questions)
-    of_items = np.array([question.meaning[0] for question in stream])
-    asked = Groups(of_items, len(groups))
+    models = Models(Memo(models.embedder), verifier)
+    stream = shuffled(list(questions_of(groups)))
+    vectors = _vectors(stream, models, progress)
+    inside = list(pairs_inside(stream))
+    judged = _judge(inside, len(groups), models, progress)
+    nearest = list(nearest_pairs(stream, vectors))
+    answered = _ask(nearest, len(groups), models, terms, progress)
+    asked = Groups(_numbers(stream), len(groups))
     ideal = _ideal(stream)
     rows: list[Row] = []
     for rule in terms.rules(models):
         hits = _replay(stream, rule, models, progress)
-        served = pairs.served(_least(rule, models))
+        served = answered.served(_least(rule, models))
         limit = f"dial {rule.error_rate:g}" if rule.error_rate else f"{rule.distance:g} apart"
-        rows.append(_row((rule.stage, limit), (pairs, served), (asked, hits, ideal)))
-    vectors = asyncio.run(_vectors(stream, memo))
+        rows.append(_row((rule.stage, limit), (answered.pairs, served), (asked, hits, ideal)))
     for name, distance in PEERS:
         hits = _nearest_answers(stream, vectors, distance)
-        served = pairs.distance <= distance
-        rows.append(_row((name, f"{distance:g} apart"), (pairs, served), (asked, hits, ideal)))
-    wordings = sum(question.is_wording for question in questions)
+        served = answered.pairs.distance <= distance
+        names = (name, f"{distance:g} apart")
+        rows.append(_row(names, (answered.pairs, served), (asked, hits, ideal)))
+    wordings = sum(question.is_wording for question in stream)
     return Benchmark(
         file=file,
         counts={
             "groups": len(groups),
             "wordings": wordings,
-            "near_misses": len(questions) - wordings,
+            "near_misses": len(stream) - wordings,
             "ideal_hits": int(ideal.sum()),
         },
         rules=Table(_RULE_COLUMNS, rows),
-        parts=Table(_PART_COLUMNS, list(_parts(pairs, verified=verifier is not None))),
+        parts=Table(_PART_COLUMNS, list(_parts(inside, judged, verified=verifier is not None))),
     )
+
+
+def _numbers(questions: Sequence[Question]) -> Ints:
+    """Return the numbers of the questions' groups."""
+    return np.array([question.meaning[0] for question in questions], int)
 
 
 def _least(rule: MayServe, models: Models) -> float:
@@ -170,65 +181,36 @@ def _row(
     }
 
 
-def _parts(pairs: _Pairs, *, verified: bool) -> Iterator[Row]:
+def _parts(inside: Sequence[Two], judged: _Pairs, *, verified: bool) -> Iterator[Row]:
+    """Tell of all pairs inside groups what verifier, distance and guards say by themselves."""
     if verified:
-        yield {"figure": "AUC of the verifier", "value": pairs.groups.auc(pairs.told, pairs.same)}
-    near = np.where(np.isfinite(pairs.distance), -pairs.distance, -np.inf)
-    yield {"figure": "AUC of the distance", "value": pairs.groups.auc(near, pairs.same)}
-    for name, kind in (("rewordings", pairs.same), ("near misses", ~pairs.same)):
-        refused = pairs.groups.share(pairs.refused, kind)
-        yield {"figure": f"{name} refused by guards", "value": refused}
-
-
-def pairs_of(groups: int, questions: Sequence[Question]) -> Iterator[tuple[Question, Question]]:
-    """Yield pairs of what is stored and what is asked: in each group one wording and all others.
-
-    They are as many rewordings as near misses: what there is more of is drawn from.
-    """
-    draw = random.Random(_SEED)  # noqa: S311
-    members: list[list[Question]] = [[] for _ in range(groups)]
-    for question in questions:
-        members[question.meaning[0]].append(question)
-    for group in members:
-        drawn = draw.sample(group, len(group))
-        wordings = [question for question in drawn if question.is_wording]
-        near = [question for question in drawn if not question.is_wording]
-        for both in zip(wordings[1:], near, strict=False):
-            yield from ((wordings[0], asked) for asked in both)
-
-
-def _compare(
-    groups: Sequence[Group],
-    questions: Sequence[Question],
-    models: Models,
-    terms: Terms,
-    progress: Progress,
-) -> _Pairs:
-    """Ask the embedder, the guards, the verifier and the proxy about pairs."""
-    pairs = list(pairs_of(len(groups), questions))
+        area = judged.groups.auc(judged.told, judged.same)
+        yield {"figure": "AUC of the verifier", "value": area}
+    yield {
+        "figure": "AUC of the distance",
+        "value": judged.groups.auc(-judged.distance, judged.same),
+    }
     examined = functools.cache(examine)
-    told, distances, refused = [], [], []
-    with progress("verifying pairs", len(pairs)) as advance:
-        for stored, asked in pairs:
-            pair = Pair(stored.key, asked.key, asked.is_wording)
-            distance, probability = asyncio.run(_judged(pair, models))
-            distances.append(distance)
-            told.append(probability)
-            refused.append(bool(guards_of(pair, examined)))
-            advance()
-    replies = list(_replies(pairs, models, terms, progress))
+    refused = np.array([bool(guards_of(as_pair(two), examined)) for two in inside], bool)
+    for name, kind in (("rewordings", judged.same), ("near misses", ~judged.same)):
+        share = judged.groups.share(refused, kind)
+        yield {"figure": f"{name} refused by guards", "value": share}
+
+
+def _judge(pairs: Sequence[Two], groups: int, models: Models, progress: Progress) -> _Pairs:
+    """Ask the embedder and the verifier about pairs."""
+    with progress("verifying", len(pairs)) as advance:
+        work = functools.partial(_judged, models)
+        judged = asyncio.run(each(map(as_pair, pairs), work, advance))
     return _Pairs(
-        groups=Groups(np.array([asked.meaning[0] for _, asked in pairs], int), len(groups)),
-        same=np.array([asked.is_wording for _, asked in pairs], bool),
-        distance=np.array(distances, float),
-        told=np.array(told, float),
-        refused=np.array(refused, bool),
-        open=np.array([reply.is_hit for reply in replies], bool),
-        exact=np.array([reply.is_hit and not _is_by_meaning(reply) for reply in replies], bool),
+        groups=Groups(_numbers([asked for _, asked in pairs]), groups),
+        same=np.array([as_pair(two).same for two in pairs], bool),
+        distance=np.array([distance for distance, _ in judged], float),
+        told=np.array([told for _, told in judged], float),
     )
 
 
-async def _judged(pair: Pair, models: Models) -> tuple[float, float]:
+async def _judged(models: Models, pair: Pair) -> tuple[float, float]:
     """Return a pair's distance, and what the verifier says of it, however far apart."""
     distance = await distance_of(pair, models.embedder)
     stored, asked = pair.stored.text, pair.asked.text
@@ -238,25 +220,31 @@ async def _judged(pair: Pair, models: Models) -> tuple[float, float]:
     return distance, probability
 
 
-def _replies(
-    pairs: Sequence[tuple[Question, Question]], models: Models, terms: Terms, progress: Progress
-) -> Iterator[Reply]:
+def _ask(
+    pairs: Sequence[Two], groups: int, models: Models, terms: Terms, progress: Progress
+) -> _Answered:
     """Ask a proxy both of each pair, as a caller of its own; the verifier takes any probability."""
+    judged = _judge(pairs, groups, models, progress)
     verifier = models.verifier
     if verifier is not None:
         bold = replace(verifier.calibration, thresholds=((0.0, 0.0),))
         models = Models(models.embedder, Lent(verifier, bold))
     rule = MayServe("open", terms.guards, terms.max_distance, _OPEN if verifier else None)
+    replies = []
     with (
-        progress("asking pairs", len(pairs)) as advance,
+        progress("asking", len(pairs)) as advance,
         proxied(2 * len(pairs), rule, models) as (client, desk),
     ):
-        for number, (stored, asked) in enumerate(pairs):
-            for question in (stored, asked):
-                plan = Plan(question.text, "an answer", f"pair {number}", is_ideal_hit=False)
-                reply = ask(client, desk, plan, {})
-            yield reply
+        for number, both in enumerate(pairs):
+            plans = [Plan(q.text, "an answer", f"pair {number}", False) for q in both]
+            _, reply = [ask(client, desk, plan, {}) for plan in plans]
+            replies.append(reply)
             advance()
+    return _Answered(
+        pairs=judged,
+        open=np.array([reply.is_hit for reply in replies], bool),
+        exact=np.array([reply.is_hit and not _is_by_meaning(reply) for reply in replies], bool),
+    )
 
 
 def _is_by_meaning(reply: Reply) -> bool:
@@ -293,12 +281,17 @@ def _replay(
     return _Hits(np.array(right, bool), np.array(wrong, bool))
 
 
-async def _vectors(stream: Sequence[Question], memo: Memo) -> Floats:
+def _vectors(stream: Sequence[Question], models: Models, progress: Progress) -> Floats:
     """Return the unit vectors of questions, one a row; what is not embedded is far from all."""
-    rows = np.full((len(stream), memo.dimensions), np.nan)
-    for place, question in enumerate(stream):
-        text = question.key.text
-        if text is not None and (vector := await memo.embed(text)) is not None:
+    rows = np.full((len(stream), models.embedder.dimensions), np.nan)
+    with progress("embedding", len(stream)) as advance:
+
+        async def embed(question: Question) -> Embedding | None:
+            return await models.embedder.embed(question.key.text) if question.key.text else None
+
+        vectors = asyncio.run(each(stream, embed, advance))
+    for place, vector in enumerate(vectors):
+        if vector is not None:
             rows[place] = vector / np.linalg.norm(vector)
     return rows
 

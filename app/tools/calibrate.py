@@ -13,13 +13,14 @@ A dial for which there is no such line, because there are too few hits, is left 
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.core.calibration import Calibration, Scale, features, log_odds
-from app.tools.statistics import wilson
+from app.dialects.strict_json import JsonObject
+from app.tools.statistics import table, wilson
 
 RATES = (0.005, 0.01, 0.02, 0.05, 0.1)
 
@@ -74,6 +75,13 @@ class Line:
     wrong: float
     highest: float
 
+    def cells(self) -> Sequence[str]:
+        """Return the row of a table."""
+        if self.least is None:
+            return [f"{self.rate:g}", *"----"]
+        counts = [f"{self.right:.0f}", f"{self.wrong:.0f}", f"{100 * self.highest:.2f} %"]
+        return [f"{self.rate:g}", f"{self.least:.4f}", *counts]
+
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
@@ -82,6 +90,23 @@ class Calibrated:
     calibration: Calibration
     lines: Sequence[Line]
     reachable: float
+
+    def document(self) -> JsonObject:
+        """Return every figure as a JSON-ready mapping."""
+        lines = [asdict(line) for line in self.lines]
+        far = self.calibration.max_distance
+        return {"max_distance": far, "reachable": self.reachable, "lines": lines}
+
+    def __str__(self) -> str:
+        rows = [line.cells() for line in self.lines]
+        drawn = table(["dial", "least probability", "right hits", "wrong hits", "at most"], rows)
+        far, reachable = self.calibration.max_distance, round(self.reachable)
+        title = f"candidates up to {far:g} away, {reachable} questions have the right one\n"
+        missing = [line.rate for line in self.lines if line.least is None]
+        told = [
+            f"\n{rate:g} takes {hits_needed(rate)} hits, none of them wrong" for rate in missing
+        ]
+        return title + drawn + "".join(told)
 
 
 def calibrate(

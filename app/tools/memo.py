@@ -1,12 +1,11 @@
 """Models that several proxies take turns with, and that are asked each thing once."""
 
-import asyncio
-import os
 from collections.abc import Callable, Iterable, Sequence
 
 from app.core.calibration import Calibration
 from app.core.models import Embedding, Header, StoredText
 from app.core.ports import Embedder, Verifier
+from app.tools.at_once import each
 
 
 class Memo:
@@ -26,16 +25,7 @@ class Memo:
 
     async def learn(self, texts: Iterable[str], advance: Callable[[], None]) -> None:
         """Embed texts, as many at once as there are processors; `advance` is called for each."""
-        ahead = iter(texts)
-
-        async def work() -> None:
-            for text in ahead:
-                await self.embed(text)
-                advance()
-
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(os.cpu_count() or 1):
-                tasks.create_task(work())
+        await each(texts, self.embed, advance)
 
     async def aclose(self) -> None:
         """Do nothing."""

@@ -10,9 +10,10 @@ import pytest
 from app.core.calibration import Calibration
 from app.core.errors import BadInput
 from app.core.models import Embedding, StoredText
-from app.tools.benchmark import PEERS, Benchmark, Terms, pairs_of, run_benchmark
+from app.tools.benchmark import PEERS, Benchmark, Terms, run_benchmark
 from app.tools.evaluate import Models
 from app.tools.groups import BENCHMARK, Group, questions_of, read_groups, sampled, shuffled
+from app.tools.pairings import nearest_pairs, pairs_inside
 from app.tools.statistics import Area, GroupedShare
 from tests.fakes import FakeEmbedder, FakeProgress, FakeVerifier
 
@@ -107,7 +108,7 @@ def test_the_parts_are_told_by_themselves() -> None:
     verifier, distance = parts["AUC of the verifier"], parts["AUC of the distance"]
     assert isinstance(verifier, Area)
     assert isinstance(distance, Area)
-    assert (verifier.value, distance.value) == (1, 0)
+    assert (verifier.value, distance.value) == (1, 0.375)
     refused = parts["rewordings refused by guards"]
     assert isinstance(refused, GroupedShare)
     assert (refused.count, refused.of) == (0, 2)
@@ -138,17 +139,34 @@ def test_figures_are_a_document_and_a_table() -> None:
     assert "1/2 50.0 % [" in str(measured)
 
 
-def test_pairs_are_as_many_rewordings_as_near_misses_in_every_group() -> None:
-    groups = [
-        Group(["a1", "a2", "a3"], ["a4"]),
-        Group(["b1", "b2"], ["b3", "b4"]),
-        Group(["c1"], ["c2"]),
+MORE = [
+    Group(["a1", "a2", "a3"], ["a4"]),
+    Group(["b1", "b2"], ["b3", "b4"]),
+    Group(["c1"], ["c2"]),
+    Group(["d1", "d2"], []),
+]
+NUMBERS = [*questions_of(MORE)]
+
+
+def test_all_pairs_inside_a_group_are_judged_but_two_near_misses() -> None:
+    texts = [(stored.text, asked.text) for stored, asked in pairs_inside(NUMBERS)]
+    first = [("a1", "a2"), ("a1", "a3"), ("a1", "a4"), ("a2", "a3"), ("a2", "a4"), ("a3", "a4")]
+    second = [("b1", "b2"), ("b1", "b3"), ("b1", "b4"), ("b2", "b3"), ("b2", "b4")]
+    assert texts == [*first, *second, ("c1", "c2"), ("d1", "d2")]
+
+
+def test_the_nearest_wording_is_stored_for_as_many_rewordings_as_near_misses() -> None:
+    degrees = np.deg2rad([0.0, 50.0, 20.0, 15.0, 0.0, 90.0, 80.0, 10.0, 0.0, 5.0, 0.0, 5.0])
+    vectors = np.stack([np.cos(degrees), np.sin(degrees)], axis=1)
+    texts = [(stored.text, asked.text) for stored, asked in nearest_pairs(NUMBERS, vectors)]
+    assert texts == [
+        ("a3", "a1"),
+        ("a3", "a4"),
+        ("b2", "b1"),
+        ("b2", "b3"),
+        ("b1", "b2"),
+        ("b1", "b4"),
     ]
-    pairs = list(pairs_of(3, list(questions_of(groups))))
-    kinds = [(asked.meaning[0], asked.is_wording) for _, asked in pairs]
-    assert sorted(kinds) == [(0, False), (0, True), (1, False), (1, True)]
-    assert all(stored.is_wording and stored is not asked for stored, asked in pairs)
-    assert all(stored.meaning[0] == asked.meaning[0] for stored, asked in pairs)
 
 
 def test_the_benchmark_ships() -> None:

@@ -1,0 +1,27 @@
+"""Many pieces of work, as many at once as there are processors."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+async def each(
+    items: Iterable[T], work: Callable[[T], Awaitable[R]], advance: Callable[[], None]
+) -> Sequence[R]:
+    """Do work on each item; return what comes of it, in order. `advance` is called after each."""
+    ahead = iter(enumerate(items))
+    done: dict[int, R] = {}
+
+    async def take() -> None:
+        for place, item in ahead:
+            done[place] = await work(item)
+            advance()
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(os.cpu_count() or 1):
+            tasks.create_task(take())
+    return [done[place] for place in range(len(done))]

@@ -1,0 +1,69 @@
+"""The models that an operator's settings name, for commands that measure them."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from app.core.calibration import Calibration, uncalibrated
+from app.core.errors import BadInput
+from app.main import embedder_for, max_distance_for, verifier_for
+from app.settings import Settings
+from app.tools.benchmark import Terms
+from app.tools.calibrate import Calibrated, calibrate
+from app.tools.evaluate import Models
+from app.tools.home_loop import EmbedderAtHome, VerifierAtHome, home_loop
+from app.tools.progress import Progress
+from app.tools.rated import Labelled, Raters, rate_labelled
+
+_FARTHEST = 2.0  # of cosine distances
+_PATIENT = 30.0  # seconds; a busy server must not change the figures
+
+
+@contextmanager
+def operators_models(
+    settings: Settings, calibration: Calibration | None = None
+) -> Iterator[Models]:
+    """Make the models and close them in the end; a calibration that is given is the verifier's.
+
+    Raises ConfigurationError.
+    """
+    if settings.embeds_as_caller:
+        raise BadInput(
+            f"REPRISE_EMBEDDER={settings.embedder} embeds as each client does: to measure it, give "
+            "it REPRISE_EMBEDDER_API_KEY"
+        )
+    patient = settings.model_copy(
+        update={"embedder_timeout": _PATIENT, "verifier_timeout": _PATIENT}
+    )
+    embedder = embedder_for(patient)
+    is_verified = settings.verifier == "on"
+    verifier = verifier_for(patient, embedder.name, calibration) if is_verified else None
+    with home_loop() as home:
+        try:
+            at_home = VerifierAtHome(verifier, home) if verifier else None
+            yield Models(EmbedderAtHome(embedder, home), at_home)
+        finally:
+            home.wait(embedder.aclose())
+            if verifier is not None:
+                home.wait(verifier.aclose())
+
+
+def terms_of(settings: Settings, models: Models, error_rates: Sequence[float]) -> Terms:
+    """Return by what a proxy with these settings serves; its own dial is among the rates."""
+    rates = sorted({*error_rates, settings.max_error_rate})
+    return Terms(settings.guards, max_distance_for(settings, models.verifier), rates)
+
+
+def calibrate_for(
+    settings: Settings, labelled: Labelled, max_distance: float | None, progress: Progress
+) -> tuple[Calibrated, str]:
+    """Calibrate the verifier of the settings; return also the name of their embedder.
+
+    Raises BadInput without a verifier.
+    """
+    with operators_models(settings, uncalibrated(_FARTHEST)) as models:
+        if models.verifier is None:
+            raise BadInput("REPRISE_VERIFIER=off leaves nothing to calibrate")
+        raters = Raters(models.embedder, models.verifier, settings.guards == "on")
+        streams, farthest = rate_labelled(labelled, raters, max_distance, progress)
+        made = calibrate(streams, farthest, repeats=labelled.repeats)
+        return made, models.embedder.name

@@ -1,0 +1,60 @@
+"""Which texts of groups are compared with each other."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from app.tools.evaluate import Pair
+from app.tools.groups import Question
+from app.tools.statistics import Floats
+
+Two = tuple[Question, Question]
+"""What is stored, and what is asked."""
+
+
+def pairs_inside(stream: Sequence[Question]) -> Iterator[Two]:
+    """Yield each wording with each other text of its group: what is stored, and what is asked.
+
+    Which is which is as in the stream, so that hardly any two texts are verified in both orders.
+    """
+    for members in _members(stream):
+        for stored, asked in itertools.combinations(members, 2):
+            if stored.is_wording or asked.is_wording:
+                yield stored, asked
+
+
+def nearest_pairs(stream: Sequence[Question], vectors: Floats) -> Iterator[Two]:
+    """Yield texts after that wording of their group which is nearest: it is stored, they are asked.
+
+    In each group they are as many rewordings as near misses: what there is more of is left out.
+    """
+    rows = {question.text: row for question, row in zip(stream, vectors, strict=True)}
+
+    def nearest(asked: Question, wordings: Sequence[Question]) -> Question:
+        others = [wording for wording in wordings if wording is not asked]
+        return max(
+            others,
+            key=lambda other: float(np.nan_to_num(rows[other.text] @ rows[asked.text], nan=-2)),
+        )
+
+    for members in _members(stream):
+        wordings = [question for question in members if question.is_wording]
+        near = [question for question in members if not question.is_wording]
+        if len(wordings) > 1:
+            for asked in itertools.chain(*zip(wordings, near, strict=False)):
+                yield nearest(asked, wordings), asked
+
+
+def _members(stream: Sequence[Question]) -> Iterable[Sequence[Question]]:
+    """Return the questions of each group, in the order in which they are asked."""
+    members: dict[int, list[Question]] = {}
+    for question in stream:
+        members.setdefault(question.meaning[0], []).append(question)
+    return members.values()
+
+
+def as_pair(two: Two) -> Pair:
+    """Return two questions as a labelled pair."""
+    stored, asked = two
+    return Pair(stored.key, asked.key, stored.meaning == asked.meaning)

@@ -1,0 +1,37 @@
+"""Models in a loop of their own."""
+
+import asyncio
+
+from app.core.models import StoredText
+from app.tools.home_loop import EmbedderAtHome, VerifierAtHome, home_loop
+from tests.fakes import FakeEmbedder, FakeVerifier, embedding_of
+
+
+def test_models_are_asked_in_one_loop_from_any() -> None:
+    embedder, verifier = FakeEmbedder(), FakeVerifier()
+    loops = []
+
+    async def note() -> None:
+        loops.append(asyncio.get_running_loop())
+
+    embedder.before = verifier.before = note
+    with home_loop() as home:
+        for _ in range(2):
+            embedding = asyncio.run(EmbedderAtHome(embedder, home).embed("one"))
+            told = asyncio.run(VerifierAtHome(verifier, home).verify("a", [StoredText("b", 0.1)]))
+        home.wait(embedder.aclose())
+    assert embedding is not None
+    assert embedding.tolist() == embedding_of("one").tolist()
+    assert told == [1.0]
+    assert len(loops) == 4
+    assert len(set(loops)) == 1
+    assert embedder.closed
+
+
+def test_closing_leaves_the_models_to_their_owner() -> None:
+    embedder, verifier = FakeEmbedder(), FakeVerifier()
+    with home_loop() as home:
+        asyncio.run(EmbedderAtHome(embedder, home).aclose())
+        asyncio.run(VerifierAtHome(verifier, home).aclose())
+    assert not embedder.closed
+    assert not verifier.closed

@@ -1,0 +1,158 @@
+"""Tell how often the right question is among the nearest, with many other questions stored.
+
+    python -m benchmarks.candidates QUESTIONS.jsonl… [--url valkey://127.0.0.1:6379/15]
+        [--others 50000] [--groups GROUPS.jsonl] [--max-distance 0.6]
+
+Of each group one wording is stored, and all near misses; then all other wordings are asked. The
+other questions are taken from files of JSON lines: texts named `prompt`, `a`, `b`, `origin` or
+`similar`, and lists named `questions`. Without a URL the store is in memory; a Valkey's database
+must be empty, and is emptied in the end.
+"""
+
+import argparse
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from app.core.models import CacheKey, Embedding, EmbeddingModel, StoredResponse
+from app.core.ports import WholeStore
+from app.inference.local_embedder import LocalEncoder
+from app.stores.memory.store import MemoryStore
+from app.stores.valkey.search import IndexOptions
+from app.stores.valkey.store import ValkeyStore
+from app.stores.valkey.url import address_of
+from app.tools.groups import BENCHMARK, Question, questions_of, read_groups, shuffled
+from app.tools.jsonl import read_lines
+from app.tools.statistics import Groups, table
+
+_TEXTS = ("prompt", "a", "b", "origin", "similar")
+_RANKS = (1, 2, 4, 8, 16)
+_AT_ONCE = 16
+_PARTITION = "0" * 64
+_PATIENT = 30.0  # seconds
+
+
+def others_in(paths: Sequence[Path], known: set[str]) -> Iterator[str]:
+    """Yield the questions of files, each once, but those that are known."""
+    seen = {*known}
+    for path in paths:
+        for line in read_lines(path):
+            listed = line.document.get("questions")
+            found = [line.document.get(name) for name in _TEXTS]
+            for text in [*found, *(listed if isinstance(listed, list) else ())]:
+                if isinstance(text, str) and text.strip() and text not in seen:
+                    seen.add(text)
+                    yield text
+
+
+def embedded(texts: Sequence[str]) -> list[Embedding | None]:
+    """Embed texts, saying how far it has come."""
+    encoder = LocalEncoder()
+    found = []
+    for number, text in enumerate(texts, 1):
+        found.append(encoder.embed(text))
+        if number % 5000 == 0:
+            print(f"{number} of {len(texts)} embedded", flush=True)
+    return found
+
+
+def store_at(url: str | None, entries: int) -> WholeStore:
+    """Make an empty store."""
+    if url is None:
+        return MemoryStore(entries, time.time, lambda _kind, _reason: None)
+    model = EmbeddingModel("candidates", 384)
+    return ValkeyStore(address_of(url), model, IndexOptions(), _PATIENT, time.time)
+
+
+async def fill(store: WholeStore, stored: Sequence[tuple[str, Embedding | None]]) -> None:
+    """Store questions, with an answer that says nothing."""
+
+    async def put(number: int, text: str, embedding: Embedding | None) -> None:
+        key = CacheKey(_PARTITION, f"{number:064x}", text)
+        answer = StoredResponse(key, "m", b'{"choices":[]}', time.time(), 86_400.0)
+        await store.put(answer, embedding)
+
+    numbered = ((number, *one) for number, one in enumerate(stored))
+    while some := list(islice(numbered, _AT_ONCE)):
+        await asyncio.gather(*(put(*one) for one in some))
+
+
+async def ranks(
+    store: WholeStore, asked: Sequence[tuple[str, Embedding | None]], max_distance: float
+) -> list[float]:
+    """Return at which place among the nearest each question has its right one; infinite: none."""
+    found = []
+    for right, embedding in asked:
+        near = (
+            await store.nearest(_PARTITION, embedding, _RANKS[-1], max_distance)
+            if embedding is not None
+            else []
+        )
+        texts = [candidate.stored.key.text for candidate in near]
+        found.append(1.0 + texts.index(right) if right in texts else np.inf)
+    return found
+
+
+def chosen(questions: Sequence[Question]) -> tuple[list[str], list[tuple[str, Question]]]:
+    """Return what is stored, and each other wording with the one of its group that is."""
+    first: dict[int, str] = {}
+    asked = []
+    for question in shuffled(questions):
+        if question.is_wording and question.meaning[0] in first:
+            asked.append((first[question.meaning[0]], question))
+        elif question.is_wording:
+            first[question.meaning[0]] = question.text
+    near = [question.text for question in questions if not question.is_wording]
+    return [*first.values(), *near], asked
+
+
+async def measure(arguments: argparse.Namespace) -> str:
+    """Store and ask, and write the table."""
+    groups = read_groups(arguments.groups)
+    questions = list(questions_of(groups))
+    stored, asked = chosen(questions)
+    known = {question.text for question in questions}
+    stored += islice(others_in(arguments.questions, known), arguments.others)
+    vectors = embedded([*stored, *(question.text for _, question in asked)])
+    async with aclosing(store_at(arguments.url, len(stored))) as store:
+        if (await store.count()).chat_completions:
+            raise SystemExit("the database is not empty")
+        begin = time.perf_counter()
+        await fill(store, list(zip(stored, vectors, strict=False)))
+        print(f"{len(stored)} stored in {time.perf_counter() - begin:.0f} s", flush=True)
+        rights = [right for right, _ in asked]
+        begin = time.perf_counter()
+        found = await ranks(
+            store, list(zip(rights, vectors[len(stored) :], strict=True)), arguments.max_distance
+        )
+        searched = 1000 * (time.perf_counter() - begin) / len(asked)
+        await store.purge()
+    of_groups = Groups(np.array([question.meaning[0] for _, question in asked]), len(groups))
+    everything = np.ones(len(asked), bool)
+    rows = [
+        [str(rank), str(of_groups.share(np.array(found) <= rank, everything))] for rank in _RANKS
+    ]
+    head = ["among the nearest", f"has the right one, within {arguments.max_distance:g}"]
+    return f"{table(head, rows)}\n{searched:.2f} ms a search"
+
+
+def main() -> None:
+    """Measure what the command line says."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("questions", type=Path, nargs="*", help="files of other questions")
+    parser.add_argument("--url", help="of an empty Valkey; without: in memory")
+    parser.add_argument("--others", type=int, default=50_000)
+    parser.add_argument("--groups", type=Path, default=BENCHMARK)
+    parser.add_argument("--max-distance", type=float, default=0.6)
+    print(asyncio.run(measure(parser.parse_args())))
+
+
+if __name__ == "__main__":
+    main()

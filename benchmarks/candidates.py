@@ -120,7 +120,7 @@ async def measure(arguments: argparse.Namespace) -> str:
     stored += islice(others_in(arguments.questions, known), arguments.others)
     vectors = embedded([*stored, *(question.text for _, question in asked)])
     async with aclosing(store_at(arguments.url, len(stored))) as store:
-        if (await store.count()).chat_completions:
+        if (await store.count()).answers:
             raise SystemExit("the database is not empty")
         begin = time.perf_counter()
         await fill(store, list(zip(stored, vectors, strict=False)))

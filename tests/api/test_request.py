@@ -4,10 +4,10 @@ import asyncio
 from typing import Any
 
 import pytest
-from starlette.types import Message
 
 from app.api.request import RequestReader, client_request
 from app.core.errors import ClientDisconnected, PassthroughDisabled, RouteNotFound
+from tests.api.asgi import Client, piece
 
 
 def scope(path: bytes, *headers: tuple[bytes, bytes]) -> dict[str, Any]:
@@ -41,24 +41,6 @@ def test_no_path_leaves_that_of_the_upstream(path: str, name: str) -> None:
 def test_dots_in_a_name_are_no_matter(name: str) -> None:
     path = f"/openai/deployments/{name}/chat/completions".encode()
     assert client_request(scope(path), b"").path == path.removeprefix(b"/openai")
-
-
-class Client:
-    """Tells the messages of a request one after the other, and then nothing more."""
-
-    def __init__(self, *messages: Message) -> None:
-        self._messages = [*messages]
-        self.leaves = asyncio.Event()
-
-    async def __call__(self) -> Message:
-        if self._messages:
-            return self._messages.pop(0)
-        await self.leaves.wait()
-        return {"type": "http.disconnect"}
-
-
-def piece(body: bytes, *, more: bool = False) -> Message:
-    return {"type": "http.request", "body": body, "more_body": more}
 
 
 async def test_a_body_is_read_whole() -> None:

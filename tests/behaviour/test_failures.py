@@ -9,25 +9,16 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from starlette.types import Message
 
-from app.api.cached import CachedRoute
-from app.core.metrics import Metrics
 from app.core.models import (
     CacheKey,
-    CacheStatus,
     Candidate,
-    ClientRequest,
     Embedding,
-    Head,
     StoredResponse,
 )
-from app.dialects.chat_completions.request import ChatCompletions
-from app.dialects.dialect import Dialect
-from app.engine.forwarder import Forwarder
 from tests.behaviour.test_streams import DONE, FINISH, event
 from tests.bench import gate
-from tests.fakes import FakeStore, FakeUpstream, ManualClock, embedding_of, hang
+from tests.fakes import FakeStore, ManualClock, embedding_of, hang
 from tests.servers import JSON_TYPE, STREAM_TYPE, Exchange, Setup, echo
 
 CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "valkey what"}]}
@@ -218,48 +209,6 @@ async def test_a_defect_in_keeping_an_answer_costs_the_client_nothing(
     assert response.content.endswith(DONE if is_streamed else b"}")
     assert len(setup.upstream.exchanges) == 1
     assert "defect: RuntimeError" in caplog.text
-
-
-async def test_a_defect_in_the_middle_of_an_answer_cuts_it_and_asks_for_no_other() -> None:
-    upstream, sent = FakeUpstream(), list[Message]()
-
-    class Broken:
-        async def head(self) -> Head:
-            return Head(200, [], CacheStatus.bypass("passthrough"))
-
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            yield b"half"
-            raise RuntimeError
-
-        async def aclose(self) -> None:
-            pass
-
-    class Handler:
-        async def handle(self, dialect: Dialect, request: ClientRequest, body: bytes) -> Broken:
-            return Broken()
-
-    requests: list[Message] = [{"type": "http.request", "body": b""}]
-
-    async def receive() -> Message:
-        if not requests:
-            await hang()
-        return requests.pop()
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    route = CachedRoute(Handler(), ChatCompletions(), Forwarder(upstream, Metrics()), 100)
-    scope = {
-        "method": "POST",
-        "raw_path": b"/v1/x",
-        "query_string": b"",
-        "headers": [],
-        "state": {},
-    }
-    with pytest.raises(RuntimeError):
-        await route(scope, receive, send)
-    assert [message.get("body") for message in sent] == [None, b"half"]
-    assert not upstream.requests
 
 
 async def test_a_defect_leaves_a_log_line_without_content(caplog: pytest.LogCaptureFixture) -> None:

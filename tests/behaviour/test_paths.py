@@ -9,7 +9,6 @@ import openai
 import pytest
 from pydantic import SecretStr
 
-from app.api.paths import api_path, forms_of, is_api, route_of
 from tests.fakes import completion, embeddings_json
 from tests.servers import JSON_TYPE, Exchange, Setup, upstream_of
 
@@ -153,13 +152,3 @@ async def test_azures_sdk_gets_misses_and_hits() -> None:
         b"/openai/deployments/gpt-a/chat/completions",
         b"/openai/deployments/emb-a/embeddings",
     ]
-
-
-@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/chat/completions", "/v1/responses"])
-def test_the_forms_of_a_path_mean_it(path: str) -> None:
-    forms = [pattern.replace("{deployment}", "a b") for pattern, _ in forms_of(path)]
-    assert len(forms) == 4
-    assert {route_of(form) for form in forms} == {path}
-    assert all(is_api(form) and api_path(form.encode()) for form in forms)
-    assert {route_of(f"{form}/") for form in forms} == {None}
-    assert route_of(f"/openai/deployments/a/b{path.removeprefix('/v1')}") is None

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import re
 import shutil
 import ssl
@@ -21,6 +22,10 @@ for name in ("httpx", "httpcore", "httpx2", "httpcore2", "openai"):
     logging.getLogger(name).setLevel(logging.WARNING)
 
 TESTS = Path(__file__).parent
+
+# An authority that has certified nobody. Every client and every proxy reads a list of authorities,
+# and the hundred of the usual one take longer to read than most tests to run.
+os.environ["SSL_CERT_FILE"] = str(TESTS / "nobody.pem")
 
 # The markers of tests by where they are: a folder, a module, or the modules that begin alike.
 MARKERS = {

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -34,7 +35,19 @@ async def running(server: uvicorn.Server) -> AsyncIterator[str]:
         try:
             yield url
         finally:
-            await server.shutdown(sockets=[sock])
+            await _end(server, sock)
+
+
+async def _end(server: uvicorn.Server, sock: socket.socket) -> None:
+    """Shut a server down: by its own way, which waits, only if anybody is connected to it."""
+    for _ in range(5):
+        await asyncio.sleep(0)  # whoever has left is noticed
+    if server.server_state.connections or server.server_state.tasks:
+        await server.shutdown(sockets=[sock])
+        return
+    for listener in server.servers:
+        listener.close()
+    await server.lifespan.shutdown()
 
 
 @asynccontextmanager
@@ -45,16 +58,26 @@ async def proxy_of(app: FastAPI) -> AsyncIterator[tuple[str, Server]]:
         yield f"{url}/v1", server
 
 
+class _Upstream(uvicorn.Server):
+    """A server that ends at once, whoever still waits for it."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        if tasks := set(self.server_state.tasks):
+            await asyncio.wait(tasks, timeout=0.1)
+
+
 @asynccontextmanager
 async def upstream_of(app: ASGIApp) -> AsyncIterator[str]:
     """Run an upstream and give its base URL."""
     config = uvicorn.Config(
         app, lifespan="off", log_config=None, access_log=False, server_header=False
     )
-    server = uvicorn.Server(config)
-    async with running(server) as url:
+    async with running(_Upstream(config)) as url:
         yield f"{url}/v1"
-        server.force_exit = True
 
 
 class Exchange:

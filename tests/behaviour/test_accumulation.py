@@ -58,7 +58,7 @@ def dumped(completion: Any) -> dict[str, Any]:
     return document
 
 
-@settings(max_examples=25, phases=[Phase.generate])
+@settings(max_examples=15, phases=[Phase.generate])
 @given(stream=streams())
 def test_the_sync_client_adds_both_up_to_the_same(told: Told, stream: Any) -> None:
     completion, chunks = stream
@@ -81,7 +81,7 @@ def test_the_sync_client_adds_both_up_to_the_same(told: Told, stream: Any) -> No
     assert len(told.upstream.requests) == before + 1
 
 
-@settings(max_examples=8, phases=[Phase.generate])
+@settings(max_examples=5, phases=[Phase.generate])
 @given(stream=streams())
 def test_the_async_client_adds_both_up_to_the_same(told: Told, stream: Any) -> None:
     asked = told.tell(stream[1])

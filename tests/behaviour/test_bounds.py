@@ -130,7 +130,7 @@ async def test_trailers_are_no_headers(
     assert not asked.header(b"authorization")
 
 
-@pytest.mark.parametrize("size", [100_000, 1000, 3, 1])
+@pytest.mark.parametrize("size", [100_000, 1000, 17])
 async def test_what_a_message_may_hold_does_not_add_up_over_a_connection(
     setup: tuple[Setup, str, int], size: int
 ) -> None:
@@ -220,7 +220,7 @@ async def test_requests_that_wait_for_an_answer_are_not_read_without_end(
     _, peak = tracemalloc.get_traced_memory()
     assert peak - before < 3 * MEGABYTE
     answered.set()
-    for _ in range(2000):
+    for _ in range(200):
         await reader.readuntil(b"HTTP/1.1 200 ")
     writer.transport.abort()
 

@@ -13,7 +13,7 @@ import pytest
 from tests.fakes import completion
 from tests.servers import STREAM_TYPE, Exchange, Setup, upstream_of
 
-CLIENTS = 16
+CLIENTS = 8
 QUESTIONS = [f"topic{number} what" for number in range(12)]
 
 

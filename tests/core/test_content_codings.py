@@ -59,9 +59,9 @@ def test_a_bomb_expands_no_faster_than_it_is_read(
 ) -> None:
     decoder = decoder_for(coding)
     assert decoder is not None
-    pieces = decoder.feed(encode(bytes(50_000_000)))
+    pieces = decoder.feed(encode(bytes(5_000_000)))
     sizes = [len(piece) for piece in pieces]
-    assert sum(sizes) == 50_000_000
+    assert sum(sizes) == 5_000_000
     assert max(sizes) < 100_000
 
 

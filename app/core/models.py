@@ -361,13 +361,14 @@ class Guard(StrEnum):
     """What proves that one answer cannot serve two questions.
 
     Most are plain. `clauses` are wishes that only one has, `kinds` other things of one kind (a cat,
-    a dog), `qualifiers` words that narrow one of the questions, `roles` the same things the other
-    way round (from, to), `words` rare words in the same place, `writing` case or white space that
-    counts.
+    a dog), `payload` what something is to be done to, letter by letter, `qualifiers` words that
+    narrow one of the questions, `roles` the same things the other way round (from, to), `words`
+    rare words in the same place, `writing` case or white space that counts.
     """
 
     LANGUAGE = "language"
     WRITING = "writing"
+    PAYLOAD = "payload"
     NUMBERS = "numbers"
     UNITS = "units"
     DATES = "dates"

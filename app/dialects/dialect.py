@@ -119,6 +119,10 @@ class ParsedRequest(Protocol):
     def question(self) -> str:
         """The text whose words bind the answer to its time, or wish for a new one; may be empty."""
 
+    @property
+    def instructions(self) -> Sequence[str]:
+        """What tells, apart from the last turn of the user, what is to be done with it."""
+
     def bypass_reason(self, max_temperature: float) -> BypassReason | None:
         """Return why the request must not use the cache, or None."""
 

@@ -17,6 +17,7 @@ from app.core.models import V1, CacheKey, ClientRequest, Header
 from app.core.tags import NAMESPACE, UNTAGGED, tagging_of
 from app.dialects.dialect import ParsedRequest
 from app.dialects.embeddings import EmbeddingsRequest
+from app.matching.payload import makes_payload
 from app.rules import cookies
 from app.rules.headers import CREDENTIALS, ORIGIN, is_ours
 from app.rules.neutral_headers import is_neutral, tells_who_asks
@@ -88,7 +89,7 @@ def build_key(request: ClientRequest, parsed: ParsedRequest, rules: KeyRules) ->
     return CacheKey(
         partition=partition,
         digest=digest_of([partition, texts], b"entry", rules.secret),
-        text=text if text and _can_be_reworded(text) else None,
+        text=text if text and _can_be_reworded(text, parsed.instructions) else None,
     )
 
 
@@ -108,8 +109,10 @@ def without_origin(request: ClientRequest) -> ClientRequest:
     return replace(request, headers=[h for h in request.headers if h[0] != ORIGIN])
 
 
-def _can_be_reworded(text: str) -> bool:
-    return not text.isspace() and not _TOOL_RESULT.search(text, 0, _MOST_EMBEDDED)
+def _can_be_reworded(text: str, instructions: Sequence[str]) -> bool:
+    if text.isspace() or _TOOL_RESULT.search(text, 0, _MOST_EMBEDDED):
+        return False
+    return not any(map(makes_payload, instructions))
 
 
 def build_embedding_keys(

@@ -66,6 +66,10 @@ class ToyRequest:
         return [self.ask]
 
     @property
+    def instructions(self) -> Sequence[str]:
+        return ()
+
+    @property
     def question(self) -> str:
         return self.ask
 

@@ -202,6 +202,25 @@ def test_what_a_tool_gave_is_matched_to_the_letter(text: str, is_exact_only: boo
         assert (key_of(last_turn(content)).text is None) is is_exact_only
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        [{"role": "system", "content": "You are a proofreader. List every mistake"}],
+        [{"role": "developer", "content": [{"type": "text", "text": "Translate to French."}]}],
+        [
+            {"role": "user", "content": "Convert each message to uppercase."},
+            {"role": "assistant", "content": "OK"},
+        ],
+    ],
+)
+def test_what_instructions_have_something_done_to_is_matched_to_the_letter(
+    before: list[dict[str, Any]],
+) -> None:
+    turn = {"role": "user", "content": "Why do cats purr?"}
+    assert key_of({"model": "m", "messages": [*before, turn]}).text is None
+    assert key_of({"model": "m", "messages": [turn]}).text is not None
+
+
 @pytest.mark.parametrize("role", ["system", "developer"])
 def test_a_closing_reminder_leaves_the_turn_before_it_to_its_meaning(role: str) -> None:
     def reminded(text: str, *reminders: str) -> CacheKey:

@@ -124,6 +124,16 @@ class ChatRequest:
                 break
         return ""
 
+    @property
+    def instructions(self) -> Sequence[str]:
+        """What the system and the developer say, and the first turn of the user before the last."""
+        first = next((at for at, m in enumerate(self.messages) if m["role"] == "user"), self.turn)
+        return [
+            _text_of(message.get("content"))
+            for at, message in enumerate(self.messages)
+            if message["role"] in _REMINDERS or at == first != self.turn
+        ]
+
     def bypass_reason(self, max_temperature: float) -> BypassReason | None:
         """Return why the request must not use the cache, or None."""
         body = self.document

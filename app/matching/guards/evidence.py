@@ -9,6 +9,7 @@ from typing import NamedTuple
 from app.matching.guards.codes import Row
 from app.matching.guards.lexicon import Lexicon, Place, load_units
 from app.matching.guards.lexing import Kind
+from app.matching.payload import Payload
 
 CLOCK = "clock"
 """The unit of times of day, whose value is in minutes since midnight."""
@@ -97,7 +98,8 @@ class Evidence(NamedTuple):
     request, `ways` by `from` and `to` what follows. `is_request` says that it asks for things,
     or for what is told of them: `all trains to Ghent`. `codes` are the words in which letters and
     digits take turns, `numbers` those of the frame, `rows` what follows one another in the text:
-    `4111 1111 1111 1111`. `sentences` are all words of each.
+    `4111 1111 1111 1111`. `payload` is what it has something done to, letter by letter;
+    `sentences` are all words of each.
     """
 
     raw: str
@@ -126,6 +128,7 @@ class Evidence(NamedTuple):
     narrowing_requests: Set[Place]
     ways: Mapping[str, Set[str]]
     is_request: bool
+    payload: Payload
     sentences: tuple[tuple[str, ...], ...]
 
 

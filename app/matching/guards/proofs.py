@@ -25,6 +25,7 @@ from app.matching.guards.order import common_ends, have_other_operands
 from app.matching.guards.quantities import cancelled, have_other_units, measure_the_same
 from app.matching.guards.roles import have_changed
 from app.matching.guards.writing import differ_in_literal_space, has_own_encoding
+from app.matching.payload import has
 
 _MOST_REPLACED = 3  # words in one place; more are another wording
 _WORDS = re.compile(r"\w+")
@@ -116,6 +117,11 @@ def _writing(pair: _Pair) -> bool:
     if has_own_encoding(b.encoded, a.encoded, a.raw):
         return True
     return a.letters == b.letters and differ_in_literal_space(a.raw, b.raw)
+
+
+def _payload(pair: _Pair) -> bool:
+    """Whether a text has something done to a text that the other one has not, letter by letter."""
+    return not (has(pair.b.raw, pair.a.payload) and has(pair.a.raw, pair.b.payload))
 
 
 def _numbers(pair: _Pair) -> bool:
@@ -360,6 +366,7 @@ def _replaced(a: tuple[Term, ...], b: tuple[Term, ...]) -> tuple[list[Term], lis
 _IN_ANY_LANGUAGE = (
     (Guard.LANGUAGE, _languages),
     (Guard.WRITING, _writing),
+    (Guard.PAYLOAD, _payload),
     (Guard.NUMBERS, _numbers),
     (Guard.UNITS, _units),
     (Guard.QUOTES, _quotes),

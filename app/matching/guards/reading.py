@@ -15,6 +15,7 @@ from app.matching.guards.lexicon import LANGUAGES, Lexicon, Narrowing, Place, Wo
 from app.matching.guards.lexing import Kind, Piece, pieces, quoted, straighten
 from app.matching.guards.requests import asks_for_things
 from app.matching.guards.writing import encoded_words, letters_of
+from app.matching.payload import payload_of
 
 _UNKNOWN = "en"  # what a text without small words is read as
 _REACH = 5  # words after a negation
@@ -80,6 +81,7 @@ def examine(text: str) -> Evidence:
         narrowing_requests=notes.narrowing_requests,
         ways=notes.ways,
         is_request=is_request,
+        payload=payload_of(text),
         sentences=sentences_of(straight),
     )
 

@@ -66,6 +66,11 @@ DIFFERENT = [
     # the same letters, of another case or in other places
     (Guard.WRITING, "Decode aGVsbG8gd29ybGQ=", "Decode AGvSbg8GD29YBgq="),
     (Guard.WRITING, 'Count the spaces in "a b"', 'Count the spaces in "a   b"'),
+    # what is to be read letter by letter
+    (Guard.PAYLOAD, "Is mom a palindrome?", "Is mother a palindrome?"),
+    (Guard.PAYLOAD, "Convert to uppercase: thank you", "Convert to uppercase: thanks"),
+    (Guard.PAYLOAD, "Count the words: I am going", "How many words are in: I'm going"),
+    (Guard.PAYLOAD, 'Spell-check "teh"', 'Is the spelling of "Teh" right?'),
     # the same numbers of something else
     (Guard.UNITS, "how long is a 5 km run", "how long is a 5 mile run"),
     (Guard.UNITS, "is $20 enough for a day in Oslo", "is €20 enough for a day in Oslo"),
@@ -338,6 +343,8 @@ SAME = [
     ("nonstop trains to Ghent", "direct trains to Ghent"),
     ("how much is a train to Ghent", "show the price of a train to Ghent"),
     ("how many moons does Mars have", "what is the number of moons of Mars"),
+    ("Count the words: I am going", "How many words are in: I am going"),
+    ("Is 'mom' a palindrome?", "is mom a palindrome"),
     # courtesy, and what one tells of oneself
     ("What is Valkey?", "Hi there, quick question: what is Valkey? Thanks in advance!"),
     ("what is valkey", "Good morning! Could you please tell me what is valkey"),

@@ -18,6 +18,7 @@ from app.core.tags import NAMESPACE, UNTAGGED, tagging_of
 from app.dialects.dialect import ParsedRequest
 from app.dialects.embeddings import EmbeddingsRequest
 from app.matching.payload import makes_payload
+from app.matching.templates import Template, template_of
 from app.rules import cookies
 from app.rules.headers import CREDENTIALS, ORIGIN, is_ours
 from app.rules.neutral_headers import is_neutral, tells_who_asks
@@ -83,14 +84,19 @@ class MustMatch(NamedTuple):
 
 def build_key(request: ClientRequest, parsed: ParsedRequest, rules: KeyRules) -> CacheKey:
     """Return the key of a request that has one text."""
-    texts = parsed.texts
-    partition = _partition(must_match(request, parsed, rules), rules)
-    text = "\n".join(texts) if texts is not None else None
+    frame, text = wording_of(parsed)
+    partition = _partition(must_match(request, parsed, rules), rules, frame)
     return CacheKey(
         partition=partition,
-        digest=digest_of([partition, texts], b"entry", rules.secret),
-        text=text if text and _can_be_reworded(text, parsed.instructions) else None,
+        digest=digest_of([partition, parsed.texts], b"entry", rules.secret),
+        text=text if _can_be_reworded(text, [*parsed.instructions, frame]) else None,
     )
+
+
+def wording_of(parsed: ParsedRequest) -> Template:
+    """Return the text that may be matched by meaning, and the frame of it that may not."""
+    text = "\n".join(parsed.texts or ())
+    return template_of(text) or Template("", text)
 
 
 def build_open_key(
@@ -110,7 +116,7 @@ def without_origin(request: ClientRequest) -> ClientRequest:
 
 
 def _can_be_reworded(text: str, instructions: Sequence[str]) -> bool:
-    if text.isspace() or _TOOL_RESULT.search(text, 0, _MOST_EMBEDDED):
+    if not text or text.isspace() or _TOOL_RESULT.search(text, 0, _MOST_EMBEDDED):
         return False
     return not any(map(makes_payload, instructions))
 
@@ -126,8 +132,8 @@ def build_embedding_keys(
     return [digest_of([partition, item], b"embedding", rules.secret) for item in embeddings.inputs]
 
 
-def _partition(exact: MustMatch, rules: KeyRules) -> str:
-    return digest_of(exact, b"partition", rules.secret)
+def _partition(exact: MustMatch, rules: KeyRules, frame: str = "") -> str:
+    return digest_of([*exact, frame] if frame else exact, b"partition", rules.secret)
 
 
 def must_match(

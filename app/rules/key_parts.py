@@ -13,7 +13,7 @@ from app.core.models import ClientRequest
 from app.dialects.dialect import ParsedRequest
 from app.rules import cookies
 from app.rules.headers import CREDENTIALS
-from app.rules.key import KeyRules, digest_of, must_match
+from app.rules.key import KeyRules, digest_of, must_match, wording_of
 
 KeyParts = Mapping[str, str]
 """Short digests by the names of parts; a part that is not there has nothing in it."""
@@ -44,6 +44,7 @@ def key_parts(request: ClientRequest, parsed: ParsedRequest, rules: KeyRules) ->
         **dict(_named("body", {n: v for n, v in exact.body.items() if n != parsed.messages_field})),
         **({"messages-before": history} if history else {}),
         "last-message": last,
+        **({"frame": frame} if (frame := wording_of(parsed).frame) else {}),
     }
     told = {
         name: digest_of([caller, name, value], b"part", rules.secret)[:_SHORT]

@@ -185,7 +185,7 @@ def test_what_has_no_text_to_match_is_exact_only(body: dict[str, Any]) -> None:
     ("text", "is_exact_only"),
     [
         ("Observation: it is sunny", True),
-        ("Question: a\nThought: b\nAction: look\nObservation: sunny\nThought:", True),
+        ("Thought: b\nAction: look\nObservation: sunny\nThought:", True),
         ("**Observation 2:**\nsunny", True),
         ("[[ ## observation_0 ## ]]\nsunny", True),
         ("Tool result: sunny", True),
@@ -200,6 +200,27 @@ def test_what_has_no_text_to_match_is_exact_only(body: dict[str, Any]) -> None:
 def test_what_a_tool_gave_is_matched_to_the_letter(text: str, is_exact_only: bool) -> None:
     for content in (text, [{"type": "text", "text": text}]):
         assert (key_of(last_turn(content)).text is None) is is_exact_only
+
+
+def test_of_a_template_only_the_slot_is_matched_by_meaning() -> None:
+    def filled(question: str, seen: str = "sunny") -> CacheKey:
+        text = f"Question: {question}\nThought: b\nAction: look\nObservation: {seen}\nThought:"
+        return key_of(last_turn(text))
+
+    one, other = filled("What is Valkey?"), filled("Explain Valkey")
+    assert (one.text, other.text) == ("What is Valkey?", "Explain Valkey")
+    assert one.partition == other.partition != filled("Explain Valkey", "rainy").partition
+    assert one.digest != other.digest
+    assert one.partition != key_of(last_turn("What is Valkey?")).partition
+
+
+def test_a_template_may_have_something_done_to_its_slot() -> None:
+    assert key_of(last_turn("Translate the text to French.\n\nQuestion: How are you?")).text is None
+
+
+def test_a_slot_may_stand_in_a_frame_that_is_too_long_to_embed() -> None:
+    frame = "Context: " + "Valkey is fast. " * 5000
+    assert key_of(last_turn(f"{frame}\nQuestion: What is Valkey?")).text == "What is Valkey?"
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ BODY: dict[str, Any] = {
         {"role": "user", "content": "What is Valkey?"},
     ],
 }
+FRAMED = {"role": "user", "content": "Question: What is Valkey?\nAnswer:"}
 ANN: Header = (b"authorization", b"Bearer sk-ann")
 BOB: Header = (b"authorization", b"Bearer sk-bob")
 
@@ -52,6 +53,7 @@ def messages(*contents: str) -> dict[str, Any]:
         (parts({**BODY, "stop": ""}), ["body.stop"]),
         (parts({**BODY, "model": "n", "seed": 1}), ["body.model", "body.seed"]),
         (parts({**BODY, "caller": 1}), ["body.caller"]),
+        (parts({**BODY, "messages": [*BODY["messages"][:-1], FRAMED]}), ["frame"]),
         (parts({**BODY, "what is this?": 1}), ["body-others"]),
         (parts({**BODY, "x" * 41: 1}), ["body-others"]),
         (parts(messages("What is Valkey?")), ["messages-before"]),

@@ -1,0 +1,106 @@
+"""Texts that frameworks put together: a frame that matches exactly, and the slot for a question.
+
+The usual frames of retrieval, prompt programming and agents name their slot: `Question: …`,
+`[[ ## question ## ]]`, `<query>…</query>`, `Current Task: …`. Rules of this file: whatever is not
+sure to be the slot is the frame; so one that is found too short, or in the wrong place, costs hits
+and never an answer.
+"""
+
+import re
+from collections import deque
+from typing import NamedTuple
+
+_HOLE = "\0"
+_LONGEST = 200_000  # characters
+_WHOSE = r"(?:the|new|current|original|latest|final|search|follow[ -]?up|user(?:'s|s)?|human)[ _]"
+_NAME = (
+    rf"(?:(?:{_WHOSE})*(?:question|query|task|request|instruction|human|user|q)"
+    rf"|(?:{_WHOSE})+(?:input|message|prompt))(?: \d{{1,3}})?"
+)
+_KEYWORD = re.compile(
+    "question|query|task|request|input|message|prompt|instruction|human|user|(?<![a-z])q[ :*\\d]",
+    re.IGNORECASE,
+)
+_LABEL = re.compile(
+    rf"[*_#>\"' \t-]{{0,8}}{_NAME}(?: is)?[*_\"' \t]{{0,4}}[:\uff1a][*_]{{0,3}}"  # `**Question:**`
+    rf"|\[\[ ## {_NAME} ## \]\]"
+    rf"|#{{1,6}} {_NAME}[ \t]*$"
+    rf"|{_NAME}\n[-=]{{3,}}$"  # underlined
+    r"|[^\n:]{0,80}\bthe (?:question|query) [^\n:]{0,80}:(?=[ \t]+\S)"
+    r"|[^\n<]{0,80}<(?P<tag>(?:user_?|current_?)?(?:question|query|task|request|input|message|prompt))>",
+    re.IGNORECASE | re.MULTILINE,
+)
+_MOST_LINES, _MOST_HEADINGS = 64, 3  # that are looked at: of those with a keyword, the last ones
+_SOURCES = re.compile(
+    r"[*#]{0,6} ?(?:sources?|context|references?|documents?|search results)[* \t]{0,4}:"
+    r"|<(?:context|references?|documents?|sources?|search_results)>|use the following references\b",
+    re.IGNORECASE,
+)
+_PARAGRAPH_ENDS = re.compile(r"\n[ \t]{0,80}\n|\n[ \t]{0,80}(?=\[\[ ## |<|#{1,6} |-{3}|={3})")
+_LINE_ENDS = re.compile(r"\n")
+_SOLID = re.compile(r"\S")
+_SPACE = " \t\r\n"
+
+
+class Template(NamedTuple):
+    """A text in two parts; the frame has a hole where the slot was."""
+
+    frame: str
+    slot: str
+
+
+def template_of(text: str) -> Template | None:
+    """Return the frame and the slot of a text; None where no slot is named.
+
+    Of several slots the last one counts: earlier ones are examples, or explain the format.
+    """
+    if len(text) > _LONGEST or _HOLE in text:
+        return None
+    found = _last_named(text) or _before_sources(text)
+    if found is None:
+        return None
+    start, end = found
+    slot = text[start:end].strip(_SPACE)
+    start = text.index(slot, start)
+    frame = text[:start] + _HOLE + text[start + len(slot) :]
+    return Template(frame, slot) if slot and frame.strip(_SPACE + _HOLE) else None
+
+
+def _last_named(text: str) -> tuple[int, int] | None:
+    """Return where the last slot begins and ends that something names."""
+    keywords = deque((found.start() for found in _KEYWORD.finditer(text)), _MOST_LINES)
+    lines = dict.fromkeys(text.rfind("\n", 0, at) + 1 for at in reversed(keywords))
+    for label in filter(None, (_LABEL.match(text, line) for line in lines)):
+        start = label.end()
+        end = _first(_LINE_ENDS, text, start)
+        if tag := label["tag"]:
+            end = text.find(f"</{tag}>", start)
+        elif not text[start:end].strip():
+            start, end = _paragraph(text, start)
+        if text[start : max(end, 0)].strip():
+            return start, end
+    return None
+
+
+def _paragraph(text: str, start: int) -> tuple[int, int]:
+    """Return where the paragraph behind a heading stands; one that ends with a colon leads on."""
+    end = start
+    for _ in range(_MOST_HEADINGS):
+        start = _first(_SOLID, text, end)
+        end = _first(_PARAGRAPH_ENDS, text, start)
+        if text[start:end].rstrip()[-1:] != ":":
+            break
+    return start, end
+
+
+def _before_sources(text: str) -> tuple[int, int] | None:
+    """Return where the first line stands, if what follows is what it is to be answered from."""
+    start = _first(_SOLID, text, 0)
+    end = _first(_LINE_ENDS, text, start)
+    return (start, end) if _SOURCES.match(text, _first(_SOLID, text, end)) else None
+
+
+def _first(pattern: re.Pattern[str], text: str, start: int) -> int:
+    """Return where a pattern first matches, or where the text ends."""
+    found = pattern.search(text, start)
+    return found.start() if found else len(text)

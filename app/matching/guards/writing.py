@@ -9,7 +9,7 @@ _HUMP = re.compile(r"[a-z0-9][A-Z]")
 _FEWEST_HUMPS = 3
 _WORD = re.compile(r"[A-Za-z0-9+/_-]+=*")
 _MOST_ENCODED = 32  # words that another text has not; more are another text
-_SPACE = re.compile(r"\s+")
+_SPACE = re.compile(r"(?<!\s)\s++(?![?!.,;:])")  # `Valkey ?` is `Valkey?`
 _LITERAL = re.compile('[\n"`\u201c\u201d\u00ab\u00bb]')  # not apostrophes
 
 

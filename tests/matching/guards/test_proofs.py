@@ -345,6 +345,7 @@ SAME = [
     ("how many moons does Mars have", "what is the number of moons of Mars"),
     ("Count the words: I am going", "How many words are in: I am going"),
     ("Is 'mom' a palindrome?", "is mom a palindrome"),
+    ("Read this:\nWhat is Valkey ?", "Read this:\nWhat is Valkey?"),
     # courtesy, and what one tells of oneself
     ("What is Valkey?", "Hi there, quick question: what is Valkey? Thanks in advance!"),
     ("what is valkey", "Good morning! Could you please tell me what is valkey"),

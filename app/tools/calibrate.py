@@ -12,7 +12,7 @@ A dial for which there is no such line, because there are too few hits, is left 
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -27,6 +27,15 @@ RATES = (0.005, 0.01, 0.02, 0.05, 0.1)
 _UPPER_95 = 1.6448536269514722  # standard deviations, one side of a normal distribution
 _LOWER_80 = 0.8416212335729143
 _LINES = 250  # that are tried
+_PARTS = 10  # of the domains
+_HEAD = (
+    "dial",
+    "least probability",
+    "right hits",
+    "wrong hits",
+    "at most",
+    "right, wrong elsewhere",
+)
 _RIDGE = 1e-3
 _ROUNDS = 50
 _ENOUGH = 50  # hits of a domain; of fewer, one that is wrong shows nothing
@@ -66,7 +75,9 @@ class Line:
     """The least probability to serve from for a share of wrong hits, and what came of it.
 
     `right` and `wrong` count hits; `highest` is the upper end of what share of them is wrong.
-    Without a line, `least` is None and the rest is 0 hits.
+    `elsewhere` are right and wrong hits of domains that had no part in the line: for each tenth of
+    the domains one is drawn by the others. None where there are not two domains. Without a line,
+    `least` is None and the rest is 0 hits.
     """
 
     rate: float
@@ -74,13 +85,15 @@ class Line:
     right: float
     wrong: float
     highest: float
+    elsewhere: tuple[float, float] | None = None
 
     def cells(self) -> Sequence[str]:
         """Return the row of a table."""
+        told = "-" if self.elsewhere is None else "{:.0f}, {:.0f}".format(*self.elsewhere)
         if self.least is None:
-            return [f"{self.rate:g}", *"----"]
+            return [f"{self.rate:g}", *"----", told]
         counts = [f"{self.right:.0f}", f"{self.wrong:.0f}", f"{100 * self.highest:.2f} %"]
-        return [f"{self.rate:g}", f"{self.least:.4f}", *counts]
+        return [f"{self.rate:g}", f"{self.least:.4f}", *counts, told]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +112,7 @@ class Calibrated:
 
     def __str__(self) -> str:
         rows = [line.cells() for line in self.lines]
-        drawn = table(["dial", "least probability", "right hits", "wrong hits", "at most"], rows)
+        drawn = table([*_HEAD], rows)
         far, reachable = self.calibration.max_distance, round(self.reachable)
         title = f"candidates up to {far:g} away, {reachable} questions have the right one\n"
         missing = [line.rate for line in self.lines if line.least is None]
@@ -180,19 +193,54 @@ def draw_lines(
     """
     ranked = [[_ranked(asked, told) for asked in stream] for stream in streams]
     tried = _levels([order[0][0] for stream in ranked for _, order in stream if order])
-    lines: dict[float, Line] = {}
-    for least in tried:
-        hits = _replayed(ranked, least, repeats)
-        right, wrong = (sum(hit[at] for hit in hits.values()) for at in (0, 1))
-        highest = wilson(wrong, right + wrong, _UPPER_95)[1]
-        for rate in rates:
-            if highest <= rate and not any(_is_worse(own, rate) for own in hits.values()):
-                lines[rate] = Line(rate, least, right, wrong, highest)  # the lowest stays
-    return [lines.get(rate, Line(rate, None, 0, 0, 1.0)) for rate in rates]
+    levels = [(least, _replayed(ranked, least, repeats)) for least in tried]
+    drawn = [_line(levels, rate) for rate in rates]
+    domains = sorted({domain for _, hits in levels for domain in hits})
+    if len(domains) > 1:
+        parts = [set(domains[first::_PARTS]) for first in range(min(_PARTS, len(domains)))]
+        drawn = [replace(line, elsewhere=_elsewhere(levels, line.rate, parts)) for line in drawn]
+    return drawn
 
 
 _Order = Sequence[tuple[float, bool, int | None]]
 _Hits = Mapping[str, tuple[float, float]]
+_Level = tuple[float, _Hits]
+
+
+def _line(levels: Sequence[_Level], rate: float) -> Line:
+    """Return the lowest line that keeps a share, of lines that fall."""
+    lowest = Line(rate, None, 0, 0, 1.0)
+    for least, hits in levels:
+        right, wrong = _sum(hits.values())
+        highest = wilson(wrong, right + wrong, _UPPER_95)[1]
+        if highest <= rate and not any(_is_worse(own, rate) for own in hits.values()):
+            lowest = Line(rate, least, right, wrong, highest)
+    return lowest
+
+
+def _elsewhere(
+    levels: Sequence[_Level], rate: float, parts: Sequence[Collection[str]]
+) -> tuple[float, float]:
+    """Return the hits of each part of the domains by the line that all others draw."""
+    found = []
+    for part in parts:
+        others = [
+            (least, {domain: hits[domain] for domain in hits if domain not in part})
+            for least, hits in levels
+        ]
+        drawn = _line(others, rate).least
+        found += [
+            hits[domain]
+            for least, hits in levels
+            if least == drawn
+            for domain in hits.keys() & part
+        ]
+    return _sum(found)
+
+
+def _sum(hits: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    pairs = [*hits]
+    return sum(right for right, _ in pairs), sum(wrong for _, wrong in pairs)
 
 
 def _ranked(asked: Asked, told: Callable[[Rated], float]) -> tuple[str, _Order]:

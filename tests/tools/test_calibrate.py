@@ -78,6 +78,20 @@ def test_a_domain_that_is_shown_to_have_more_raises_the_line_for_all() -> None:
     assert line.least == 0.7
 
 
+def test_a_line_is_tried_on_domains_that_had_no_part_in_it() -> None:
+    clean = [asked for name in "abcd" for asked in alone(0.7, True, 100, name)]
+    odd = [*alone(0.9, True, 200, "odd"), *alone(0.8, False, 9, "odd")]
+    (line,) = lines([*clean, *odd], 0.05)
+    assert (line.least, line.right, line.wrong) == (0.7, 600, 9)
+    assert line.elsewhere == (600, 9)  # whoever is left out, the others draw the same line
+    (line,) = lines([*clean, *odd], 0.02)
+    assert (line.least, line.right, line.wrong) == (0.9, 200, 0)
+    # The odd one keeps the line up. Without it that is 0.7; drawn by it, the others do not hit.
+    assert line.elsewhere == (200, 9)
+    (alone_,) = lines(alone(0.9, True, 100), 0.05)
+    assert alone_.elsewhere is None
+
+
 def test_shuffling_the_same_questions_again_makes_nothing_surer() -> None:
     once = lines(MANY, 0.005, 0.05)
     assert draw_lines([MANY, MANY], by_score, rates=[0.005, 0.05], repeats=2) == once

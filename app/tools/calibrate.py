@@ -1,7 +1,8 @@
 """What a verifier's scores are worth: probabilities, and from which on to serve, by the dial.
 
 A stream is put on miss, as the proxy does: a question that hits is not stored, so it answers nobody
-later. Of the lines that one could draw, the lowest is taken from which on
+later. Of all lines that one could draw, that with the most right hits is taken, of those from which
+on
 
 - of all streams together, the share of hits that are wrong is at most the dial by the upper end of
   its 95 % interval (Wilson's, one side), and
@@ -189,12 +190,15 @@ def draw_lines(
 ) -> Sequence[Line]:
     """Find the line for each share of hits that may be wrong, by what is told of candidates.
 
-    A probability of 0 never answers.
+    Shares come back rising. A probability of 0 never answers.
     """
     ranked = [[_ranked(asked, told) for asked in stream] for stream in streams]
     tried = _levels([order[0][0] for stream in ranked for _, order in stream if order])
     levels = [(least, _replayed(ranked, least, repeats)) for least in tried]
-    drawn = [_line(levels, rate) for rate in rates]
+    drawn: list[Line] = []
+    for rate in sorted(rates):  # a bolder dial draws no higher line
+        known = [line.least for line in drawn if line.least is not None]
+        drawn.append(_line(levels, rate, min(known, default=math.inf)))
     domains = sorted({domain for _, hits in levels for domain in hits})
     if len(domains) > 1:
         parts = [set(domains[first::_PARTS]) for first in range(min(_PARTS, len(domains)))]
@@ -207,15 +211,19 @@ _Hits = Mapping[str, tuple[float, float]]
 _Level = tuple[float, _Hits]
 
 
-def _line(levels: Sequence[_Level], rate: float) -> Line:
-    """Return the lowest line that keeps a share, of lines that fall."""
-    lowest = Line(rate, None, 0, 0, 1.0)
+def _line(levels: Sequence[_Level], rate: float, highest: float = math.inf) -> Line:
+    """Return the line with the most right hits of those that keep a share and are not too high.
+
+    Lines fall: of several the highest.
+    """
+    best = Line(rate, None, 0, 0, 1.0)
     for least, hits in levels:
         right, wrong = _sum(hits.values())
-        highest = wilson(wrong, right + wrong, _UPPER_95)[1]
-        if highest <= rate and not any(_is_worse(own, rate) for own in hits.values()):
-            lowest = Line(rate, least, right, wrong, highest)
-    return lowest
+        at_most = wilson(wrong, right + wrong, _UPPER_95)[1]
+        is_kept = at_most <= rate and not any(_is_worse(own, rate) for own in hits.values())
+        if least <= highest and is_kept and right > best.right:
+            best = Line(rate, least, right, wrong, at_most)
+    return best
 
 
 def _elsewhere(

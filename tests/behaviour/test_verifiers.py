@@ -1,5 +1,6 @@
 """A reranker on a socket of its own, through the whole proxy."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,12 +9,19 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from app.core.calibration import Calibration
 from app.core.errors import ConfigurationError
 from app.inference.calibration_file import document_of
 from app.main import adapters_for
 from app.settings import FixedSettings
+from app.tools.benchmark import Benchmark, run_benchmark
+from app.tools.groups import read_groups
+from app.tools.operators import calibrate_for, operators_models, terms_of
+from app.tools.rated import read_labelled
+from app.upstream.simulated_embeddings import answer_embeddings
+from tests.fakes import FakeProgress
 from tests.servers import Exchange, Setup, UpstreamApp, upstream_of
 
 SAME = "Can you explain what Valkey is?"
@@ -138,3 +146,66 @@ def test_a_calibration_of_ones_own_is_for_the_shipped_verifier_too(tmp_path: Pat
     verifier = adapters_for(settings).verifier
     assert verifier is not None
     assert verifier.calibration.threshold(0.01) == 0.7
+
+
+def write_groups(path: Path) -> Path:
+    """Write rewordings and near misses; the reranker below tells them apart by their first word."""
+    lines = [
+        {
+            "questions": [f"{topic} how to {n}", f"{topic} the way to {n}"],
+            "near": [f"not {topic} {n}"],
+        }
+        for n, topic in enumerate(("alpha", "beta", "gamma", "delta") * 15)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+async def embed_and_rerank(exchange: Exchange) -> None:
+    """Embed as the simulated upstream does; score what begins alike and ends alike high."""
+    body = await exchange.read()
+    if exchange.path.endswith(b"/embeddings"):
+        await exchange.answer(answer_embeddings(body))
+        return
+    asked = exchange.document["query"].split()
+    texts = [text.split() for text in exchange.document["texts"]]
+    scores = [5.0 if (t[0], t[-1]) == (asked[0], asked[-1]) else -5.0 for t in texts]
+    await exchange.answer([{"index": n, "score": score} for n, score in enumerate(scores)])
+
+
+async def test_models_on_servers_are_calibrated_then_measured_then_serve(tmp_path: Path) -> None:
+    app = UpstreamApp(embed_and_rerank)
+    path, groups = tmp_path / "calibration.json", write_groups(tmp_path / "groups.jsonl")
+    async with upstream_of(app) as url:
+        settings = FixedSettings(
+            upstream_url="simulated://",
+            embedder=url,
+            embedding_model="m",
+            embedder_api_key=SecretStr("its"),
+            guards="off",
+            max_error_rate=0.05,
+            verifier_url=url.removesuffix("/v1") + "/rerank",
+            verifier_calibration=str(path),
+        )
+        labelled = read_labelled([groups], 2)
+        made, embedder = await asyncio.to_thread(
+            calibrate_for, settings, labelled, None, FakeProgress()
+        )
+        assert embedder == "m/1536"
+        assert made.reachable == 60
+        kept = {line.rate: (line.right, line.wrong) for line in made.lines if line.least}
+        assert kept == {0.05: (60, 0), 0.1: (60, 0)}
+        path.write_text(json.dumps(document_of(made.calibration, embedder)))
+
+        def measure() -> Benchmark:
+            with operators_models(settings) as models:
+                terms = terms_of(settings, models, [])
+                return run_benchmark("f", read_groups(groups)[:8], models, terms, FakeProgress())
+
+        measured = await asyncio.to_thread(measure)
+    ours = measured.document()["rules"][0]
+    assert (ours["limit"], ours["right_of_ideal_hits"]["count"]) == ("dial 0.05", 8)
+    assert ours["wrong_among_hits"]["count"] == ours["near_misses_served"]["count"] == 0
+    assert ours["rewordings_served"]["count"] == ours["rewordings_served"]["of"] == 8
+    tutorial = measured.document()["rules"][1]
+    assert tutorial["rule"] == "tutorial"

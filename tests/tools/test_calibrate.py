@@ -46,6 +46,11 @@ def test_a_line_keeps_its_share_by_the_upper_end_of_the_interval() -> None:
     assert bold.highest == pytest.approx(0.0234, abs=1e-4)
 
 
+def test_what_would_add_nothing_but_wrong_hits_stays_below_the_line() -> None:
+    (line,) = lines([*alone(0.9, True, 500), *alone(0.1, False, 5)], 0.1)
+    assert (line.least, line.right, line.wrong) == (0.9, 500, 0)
+
+
 def test_what_too_few_hits_cannot_show_has_no_line() -> None:
     assert hits_needed(0.01) == 268
     assert [lines(alone(0.9, True, n), 0.01)[0].least for n in (267, 268)] == [None, 0.9]

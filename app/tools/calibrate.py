@@ -1,14 +1,14 @@
 """What a verifier's scores are worth: probabilities, and from which on to serve, by the dial.
 
 A stream is put on miss, as the proxy does: a question that hits is not stored, so it answers nobody
-later. Of all lines that one could draw, that with the most right hits is taken, of those from which
-on
+later. A line is a probability from which on to serve. It keeps a dial if
 
 - of all streams together, the share of hits that are wrong is at most the dial by the upper end of
   its 95 % interval (Wilson's, one side), and
 - no domain with fifty hits is shown, by the lower end of its 80 % interval, to have more.
 
-A dial for which there is no such line, because there are too few hits, is left out.
+Of such lines that with the most right hits is drawn. A dial without any, because there are too few
+hits, is left out. Hits count as independent of each other, which those of one group are not quite.
 """
 
 import math

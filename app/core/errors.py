@@ -3,7 +3,7 @@
     RepriseError
     ├── ConfigurationError       the start is refused; its text is the one line to print
     ├── BadInput                 a file given to a command is not what it reads; the line to print
-    ├── CallFailed               a running proxy did not do what a command asked of it
+    ├── CallFailed               a running proxy or a model did not do what a command asked of it
     ├── NotUnderstood            a body we cannot interpret; it goes on as it came
     ├── Declined                 a dependency does not do one piece of work; no failure of its own
     │   ├── Overloaded           it has too much to do just now
@@ -57,7 +57,7 @@ class BadInput(RepriseError):
 
 
 class CallFailed(RepriseError):
-    """A running proxy cannot be reached or refuses; its text is the one line to print."""
+    """A running proxy, or a model, cannot be reached or refuses; its text is the line to print."""
 
 
 class NotUnderstood(RepriseError):

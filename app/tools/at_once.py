@@ -12,7 +12,10 @@ R = TypeVar("R")
 async def each(
     items: Iterable[T], work: Callable[[T], Awaitable[R]], advance: Callable[[], None]
 ) -> Sequence[R]:
-    """Do work on each item; return what comes of it, in order. `advance` is called after each."""
+    """Do work on each item; return what comes of it, in order. `advance` is called after each.
+
+    Raises what the first piece of work raises that fails.
+    """
     ahead = iter(enumerate(items))
     done: dict[int, R] = {}
 
@@ -21,7 +24,10 @@ async def each(
             done[place] = await work(item)
             advance()
 
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(os.cpu_count() or 1):
-            tasks.create_task(take())
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(os.cpu_count() or 1):
+                tasks.create_task(take())
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
     return [done[place] for place in range(len(done))]

@@ -6,6 +6,7 @@ from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from app.core.errors import CallFailed, RepriseError
 from app.core.models import Embedding, Header, StoredText
 from app.core.ports import Embedder, Verifier
 
@@ -51,8 +52,11 @@ class EmbedderAtHome:
         self.dimensions = embedder.dimensions
 
     async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
-        """Embed a text there."""
-        return await self._home.run(_embed(self._embedder, text, credentials))
+        """Embed a text there. Raises CallFailed."""
+        try:
+            return await self._home.run(_embed(self._embedder, text, credentials))
+        except RepriseError as error:
+            raise CallFailed(f"the embedder failed: {error}") from error
 
     async def aclose(self) -> None:
         """Do nothing."""
@@ -67,8 +71,11 @@ class VerifierAtHome:
         self.calibration = verifier.calibration
 
     async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
-        """Verify there."""
-        return await self._home.run(_verify(self._verifier, asked, candidates))
+        """Verify there. Raises CallFailed."""
+        try:
+            return await self._home.run(_verify(self._verifier, asked, candidates))
+        except RepriseError as error:
+            raise CallFailed(f"the verifier failed: {error}") from error
 
     async def aclose(self) -> None:
         """Do nothing."""

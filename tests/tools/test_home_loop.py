@@ -2,6 +2,9 @@
 
 import asyncio
 
+import pytest
+
+from app.core.errors import CallFailed, DependencyFailed
 from app.core.models import StoredText
 from app.tools.home_loop import EmbedderAtHome, VerifierAtHome, home_loop
 from tests.fakes import FakeEmbedder, FakeVerifier, embedding_of
@@ -35,3 +38,17 @@ def test_closing_leaves_the_models_to_their_owner() -> None:
         asyncio.run(VerifierAtHome(verifier, home).aclose())
     assert not embedder.closed
     assert not verifier.closed
+
+
+def test_a_failure_is_told_in_one_line_that_names_the_model() -> None:
+    embedder, verifier = FakeEmbedder(), FakeVerifier()
+
+    async def fail() -> None:
+        raise DependencyFailed("it answers 503")
+
+    embedder.before = verifier.before = fail
+    with home_loop() as home:
+        with pytest.raises(CallFailed, match=r"^the embedder failed: it answers 503$"):
+            asyncio.run(EmbedderAtHome(embedder, home).embed("one"))
+        with pytest.raises(CallFailed, match=r"^the verifier failed: it answers 503$"):
+            asyncio.run(VerifierAtHome(verifier, home).verify("a", [StoredText("b", 0.1)]))

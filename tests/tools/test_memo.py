@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from app.tools.memo import Memo
-from tests.fakes import FakeEmbedder, embedding_of
+from app.core.models import StoredText
+from app.tools.memo import Memo, Remembered
+from tests.fakes import FakeEmbedder, FakeVerifier, embedding_of
 
 
 async def test_a_text_is_embedded_once() -> None:
@@ -41,10 +42,10 @@ async def test_learning_stops_at_a_failure() -> None:
 
     async def fail() -> None:
         await asyncio.sleep(0)
-        raise OSError
+        raise ConnectionResetError
 
     embedder.before = fail
-    with pytest.raises(ExceptionGroup):
+    with pytest.raises(ConnectionResetError):
         await Memo(embedder).learn(map(str, range(1000)), lambda: None)
     assert len(embedder.texts) < 1000
 
@@ -55,3 +56,16 @@ async def test_closing_leaves_the_embedder_to_its_owner() -> None:
     await memo.aclose()
     assert not embedder.closed
     assert (memo.name, memo.dimensions) == (embedder.name, embedder.dimensions)
+
+
+async def test_two_texts_are_verified_once_however_far_apart_they_are_said_to_be() -> None:
+    verifier = FakeVerifier()
+    verifier.answer = lambda text: 0.25 if text == "one" else 0.75
+    memo = Remembered(verifier)
+    one, two, again = StoredText("one", 0.1), StoredText("two", 0.2), StoredText("one", 0.1000001)
+    assert await memo.verify("asked", [one]) == [0.25]
+    assert await memo.verify("asked", [two, again]) == [0.75, 0.25]
+    assert await memo.verify("other", [one]) == [0.25]
+    assert verifier.asked == [("asked", [one]), ("asked", [two]), ("other", [one])]
+    await memo.aclose()
+    assert not verifier.closed

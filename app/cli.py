@@ -9,6 +9,7 @@ import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -120,7 +121,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the options of a command
     distance: _Distances = None,
     error_rate: _ErrorRates = None,
     verifier: _Verifier = None,
-    show: Annotated[int, typer.Option(help="List so many wrong refusals.", min=0)] = 0,
+    show: Annotated[int, typer.Option(help="List so many mistakes.", min=0)] = 0,
     curves: Annotated[
         Path | None, typer.Option(help="CSV file for what each stage can reach.")
     ] = None,
@@ -144,7 +145,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the options of a command
         if curves and curves.suffix != ".csv":
             raise BadInput(f"--curves {curves} is not allowed: a name that ends in .csv")
     if benchmark:
-        _run_benchmark(error_rate or _BENCHMARK_RATES, sample, as_json=as_json)
+        _run_benchmark(error_rate or _BENCHMARK_RATES, sample, show, as_json=as_json)
         return
     reports = _measure(files or [], scale, (read_pairs, measure), verifier, as_json=as_json)
     if curves:
@@ -321,14 +322,14 @@ def _measure(
     return reports
 
 
-def _run_benchmark(rates: Sequence[float], sample: int | None, *, as_json: bool) -> None:
+def _run_benchmark(rates: Sequence[float], sample: int | None, show: int, *, as_json: bool) -> None:
     """Measure what these settings do on the groups that ship."""
     with _reported():
         groups = read_groups(BENCHMARK)
         groups = groups if sample is None else sampled(groups, sample)
         settings = load_settings()
         with operators_models(settings) as models:
-            terms = terms_of(settings, models, rates)
+            terms = replace(terms_of(settings, models, rates), show=show)
             measured = run_benchmark(BENCHMARK.name, groups, models, terms, _bar)
     _show(measured, as_json=as_json)
 

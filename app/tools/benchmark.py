@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -44,11 +45,15 @@ _OPEN = 0.5  # a share of wrong hits; any does
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """By what the proxy serves; without a verifier, `error_rates` mean nothing."""
+    """By what the proxy serves; without a verifier, `error_rates` mean nothing.
+
+    `show` is how many wrong hits are to be listed for each of them.
+    """
 
     guards: Switch
     max_distance: float
     error_rates: Sequence[float]
+    show: int = 0
 
     def rules(self, models: Models) -> Sequence[MayServe]:
         """Return the rules to measure."""
@@ -64,15 +69,18 @@ class Benchmark:
     counts: dict[str, int]
     rules: Table
     parts: Table
+    examples: Sequence[str] = ()
 
     def document(self) -> JsonObject:
         """Return every figure as a JSON-ready mapping."""
         figures = {"rules": self.rules.document(), "parts": self.parts.document()}
-        return {"file": self.file, **self.counts, **figures}
+        examples = {"examples": [*self.examples]} if self.examples else {}
+        return {"file": self.file, **self.counts, **figures, **examples}
 
     def __str__(self) -> str:
         counts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in self.counts.items())
-        return f"{self.file}: {counts}\n{self.rules}\n\n{self.parts}\n"
+        blocks = [f"{self.file}: {counts}\n{self.rules}", str(self.parts), *self.examples[:1]]
+        return "\n\n".join(blocks) + "".join(f"\n{line}" for line in self.examples[1:]) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +115,29 @@ class _Answered:
 
 @dataclass(frozen=True, slots=True)
 class _Hits:
-    """What came of the questions of a stream, one an entry of each array."""
+    """What came of the questions of a stream, one an entry of each array.
+
+    `sources` are the places of those whose answers were given, -1 where none was.
+    """
 
     right: Flags
     wrong: Flags
+    sources: Ints
+
+    def mistakes(self, stream: Sequence[Question]) -> Iterator[str]:
+        """Yield each wrong hit: what was asked, and what the answer was for."""
+        for place in np.flatnonzero(self.wrong).tolist():
+            asked, stored = stream[place], stream[self.sources[place]]
+            yield f"{asked.text!r} got the answer to {stored.text!r}"
+
+
+def _hits(stream: Sequence[Question], sources: Sequence[int]) -> _Hits:
+    """Tell right hits from wrong ones, by the places of those whose answers were given."""
+    places = np.array(sources, int)
+    meanings = [question.meaning for question in stream]
+    same = [at >= 0 and meanings[at] == asked for at, asked in zip(sources, meanings, strict=True)]
+    right = np.array(same, bool)
+    return _Hits(right, (places >= 0) & ~right, places)
 
 
 def run_benchmark(
@@ -131,11 +158,14 @@ def run_benchmark(
     asked = Groups(_numbers(stream), len(groups))
     ideal = _ideal(stream)
     rows: list[Row] = []
+    examples: list[str] = []
     for rule in terms.rules(models):
         hits = _replay(stream, rule, models, progress)
         served = answered.served(_least(rule, models))
         limit = f"dial {rule.error_rate:g}" if rule.error_rate else f"{rule.distance:g} apart"
         rows.append(_row((rule.stage, limit), (answered.pairs, served), (asked, hits, ideal)))
+        shown = itertools.islice(hits.mistakes(stream), terms.show)
+        examples += [f"{limit}: {mistake}" for mistake in shown]
     for name, distance in PEERS:
         hits = _nearest_answers(stream, vectors, distance)
         served = answered.pairs.distance <= distance
@@ -152,6 +182,7 @@ def run_benchmark(
         },
         rules=Table(_RULE_COLUMNS, rows),
         parts=Table(_PART_COLUMNS, list(_parts(inside, judged, verified=verifier is not None))),
+        examples=examples,
     )
 
 
@@ -265,7 +296,7 @@ def _replay(
     stream: Sequence[Question], rule: MayServe, models: Models, progress: Progress
 ) -> _Hits:
     """Send a stream through an empty proxy."""
-    right, wrong = [], []
+    sources = []
     label = "stream" if rule.error_rate is None else f"stream, dial {rule.error_rate:g}"
     with (
         progress(label, len(stream)) as advance,
@@ -274,11 +305,9 @@ def _replay(
         for place, question in enumerate(stream):
             reply = ask(client, desk, Plan(question.text, str(place), "", is_ideal_hit=False), {})
             is_hit = reply.is_hit and _is_by_meaning(reply)
-            is_right = is_hit and stream[int(reply.answer)].meaning == question.meaning
-            right.append(is_right)
-            wrong.append(is_hit and not is_right)
+            sources.append(int(reply.answer) if is_hit else -1)
             advance()
-    return _Hits(np.array(right, bool), np.array(wrong, bool))
+    return _hits(stream, sources)
 
 
 def _vectors(stream: Sequence[Question], models: Models, progress: Progress) -> Floats:
@@ -298,15 +327,14 @@ def _vectors(stream: Sequence[Question], models: Models, progress: Progress) -> 
 
 def _nearest_answers(stream: Sequence[Question], vectors: Floats, farthest: float) -> _Hits:
     """Serve a stream by the distance alone: the nearest stored question answers, if near enough."""
-    right, wrong = np.zeros(len(stream), bool), np.zeros(len(stream), bool)
+    sources = []
     stored: list[int] = []
-    for place, question in enumerate(stream):
+    for place in range(len(stream)):
         distances = 1 - vectors[stored] @ vectors[place]
         near = np.flatnonzero(distances <= farthest)
         if near.size:
-            source = stored[near[np.argmin(distances[near])]]
-            is_right = stream[source].meaning == question.meaning
-            right[place], wrong[place] = is_right, not is_right
+            sources.append(stored[near[np.argmin(distances[near])]])
         else:
+            sources.append(-1)
             stored.append(place)
-    return _Hits(right, wrong)
+    return _hits(stream, sources)

@@ -121,6 +121,19 @@ def test_the_verifier_is_asked_once_for_any_two_texts() -> None:
     assert len(asked) == len(set(asked))
 
 
+def test_wrong_hits_are_listed_by_rule() -> None:
+    embedder = FakeEmbedder()
+    embedder.answer = compass
+    terms = Terms("off", 0.1, [], show=2)
+    measured = run_benchmark("file", GROUPS, Models(embedder), terms, FakeProgress())
+    assert measured.examples == [
+        "0.1 apart: 'make a loaf' got the answer to 'bake a cake'",
+        "0.1 apart: 'sell a car' got the answer to 'clean a vehicle'",
+    ]
+    assert str(measured).endswith("'bake a cake'\n" + measured.examples[1] + "\n")
+    assert measured.document()["examples"] == measured.examples
+
+
 def test_without_a_verifier_the_distance_decides() -> None:
     measured = measure(None)
     assert measured.rules.rows[0]["limit"] == "0.5 apart"

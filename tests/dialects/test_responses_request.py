@@ -195,6 +195,39 @@ def test_what_is_no_request_is_not_understood(fields: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("told", "fields", "said"),
+    [
+        ("hi", {}, []),
+        ("hi", {"instructions": "Proofread."}, ["Proofread."]),
+        (
+            [{"role": "system", "content": "Proofread."}, {"role": "user", "content": "hi"}],
+            {},
+            ["Proofread."],
+        ),
+        (
+            [
+                {"role": "developer", "content": [text("Proofread.")]},
+                {"role": "user", "content": "a"},
+            ],
+            {},
+            ["Proofread."],
+        ),
+        (
+            [
+                {"role": "user", "content": "Proofread."},
+                {"role": "assistant", "content": "Yes."},
+                {"role": "user", "content": "hi"},
+            ],
+            {},
+            ["Proofread."],
+        ),
+    ],
+)
+def test_what_is_to_be_done_with_the_turn_is_told(told: Any, fields: Any, said: list[str]) -> None:
+    assert asked(told, **fields).instructions == said
+
+
+@pytest.mark.parametrize(
     ("told", "question"),
     [("Now?", "Now?"), ([USER, CALL, RESULT], ""), ([USER, SYSTEM], "What is Valkey?")],
 )

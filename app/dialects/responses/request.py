@@ -103,6 +103,19 @@ class ResponsesRequest:
         return treatment_of(self.document)
 
     @property
+    def instructions(self) -> Sequence[str]:
+        """What the system and the developer say, and the first turn of the user before the last."""
+        told = self.document.get("instructions")
+        users = [at for at, item in enumerate(self.items) if _role(item) == "user"]
+        first = users[0] if users and users[0] != self.turn else None
+        texts = [
+            _words_of(item)
+            for at, item in enumerate(self.items)
+            if _role(item) in _REMINDERS or at == first
+        ]
+        return [told, *texts] if isinstance(told, str) else texts
+
+    @property
     def question(self) -> str:
         """The text of the last user turn.
 
@@ -235,6 +248,14 @@ def _turn(items: Sequence[JsonObject]) -> int | None:
     """Return where the last item stands that is no reminder; None where there is none."""
     places = range(len(items) - 1, -1, -1)
     return next((place for place in places if _role(items[place]) not in _REMINDERS), None)
+
+
+def _words_of(item: JsonObject) -> str:
+    """Return what a message says in words."""
+    content = item.get("content")
+    if not isinstance(content, list):
+        return content if isinstance(content, str) else ""
+    return "\n".join(str(part["text"]) for part in content if "text" in part)
 
 
 def _texts_of(item: JsonObject) -> list[str] | None:

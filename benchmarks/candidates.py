@@ -5,8 +5,8 @@
 
 Of each group one wording is stored, and all near misses; then all other wordings are asked. The
 other questions are taken from files of JSON lines: texts named `prompt`, `a`, `b`, `origin` or
-`similar`, and lists named `questions`. Without a URL the store is in memory; a Valkey's database
-must be empty, and is emptied in the end.
+`similar`, and lists named `questions`. A Valkey is measured beside the store in memory; its
+database must be empty, and is emptied in the end.
 """
 
 import argparse
@@ -111,34 +111,49 @@ def chosen(questions: Sequence[Question]) -> tuple[list[str], list[tuple[str, Qu
     return [*first.values(), *near], asked
 
 
-async def measure(arguments: argparse.Namespace) -> str:
-    """Store and ask, and write the table."""
+Embedded = Sequence[tuple[str, Embedding | None]]
+"""Questions and their embeddings; of what is asked, the question that is right."""
+
+
+async def measure(
+    url: str | None, stored: Embedded, asked: Embedded, farthest: float
+) -> list[float]:
+    """Store and ask, and return at which place each question has its right one."""
+    async with aclosing(store_at(url, len(stored))) as store:
+        if (await store.count()).answers:
+            raise SystemExit("the database is not empty")
+        begin = time.perf_counter()
+        await fill(store, stored)
+        filled = time.perf_counter()
+        found = await ranks(store, asked, farthest)
+        searched = 1000 * (time.perf_counter() - filled) / len(asked)
+        await store.purge()
+    told = f"{len(stored)} stored in {filled - begin:.0f} s, {searched:.2f} ms a search"
+    print(f"{url or 'in memory'}: {told}", flush=True)
+    return found
+
+
+def report(arguments: argparse.Namespace) -> str:
+    """Embed once, measure in memory and in the Valkey that is named, and write the table."""
     groups = read_groups(arguments.groups)
     questions = list(questions_of(groups))
     stored, asked = chosen(questions)
     known = {question.text for question in questions}
     stored += islice(others_in(arguments.questions, known), arguments.others)
     vectors = embedded([*stored, *(question.text for _, question in asked)])
-    async with aclosing(store_at(arguments.url, len(stored))) as store:
-        if (await store.count()).answers:
-            raise SystemExit("the database is not empty")
-        begin = time.perf_counter()
-        await fill(store, list(zip(stored, vectors, strict=False)))
-        print(f"{len(stored)} stored in {time.perf_counter() - begin:.0f} s", flush=True)
-        rights = [right for right, _ in asked]
-        begin = time.perf_counter()
-        found = await ranks(
-            store, list(zip(rights, vectors[len(stored) :], strict=True)), arguments.max_distance
-        )
-        searched = 1000 * (time.perf_counter() - begin) / len(asked)
-        await store.purge()
+    in_store = list(zip(stored, vectors, strict=False))
+    wanted = list(zip((right for right, _ in asked), vectors[len(stored) :], strict=True))
+    urls = [None, arguments.url] if arguments.url else [None]
+    far = arguments.max_distance
+    found = [asyncio.run(measure(url, in_store, wanted, far)) for url in urls]
     of_groups = Groups(np.array([question.meaning[0] for _, question in asked]), len(groups))
     everything = np.ones(len(asked), bool)
     rows = [
-        [str(rank), str(of_groups.share(np.array(found) <= rank, everything))] for rank in _RANKS
+        [str(rank), *(str(of_groups.share(np.array(f) <= rank, everything)) for f in found)]
+        for rank in _RANKS
     ]
-    head = ["among the nearest", f"has the right one, within {arguments.max_distance:g}"]
-    return f"{table(head, rows)}\n{searched:.2f} ms a search"
+    head = [f"within {far:g}, among the nearest", *("in memory", "in Valkey")[: len(urls)]]
+    return table(head, rows)
 
 
 def main() -> None:
@@ -147,11 +162,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("questions", type=Path, nargs="*", help="files of other questions")
-    parser.add_argument("--url", help="of an empty Valkey; without: in memory")
+    parser.add_argument("--url", help="of an empty Valkey, beside the memory")
     parser.add_argument("--others", type=int, default=50_000)
     parser.add_argument("--groups", type=Path, default=BENCHMARK)
     parser.add_argument("--max-distance", type=float, default=0.6)
-    print(asyncio.run(measure(parser.parse_args())))
+    print(report(parser.parse_args()))
 
 
 if __name__ == "__main__":

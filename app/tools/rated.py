@@ -149,6 +149,8 @@ def _reach(labelled: Labelled, vectors: Sequence[Floats], distances: Sequence[fl
 def _nearest(stream: Sequence[Question], rows: Floats, farthest: float) -> Iterator[_Near]:
     for place, question in enumerate(stream):
         distances = 1 - rows[:place] @ rows[place]
+        elsewhere = [e.key.partition != question.key.partition for e in stream[:place]]
+        distances[np.array(elsewhere, bool)] = np.nan
         order = np.argsort(distances)[: Limits().candidates]  # what is not a number comes last
         at = [int(earlier) for earlier in order if distances[earlier] <= farthest]
         yield _Near(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,16 @@ def test_a_question_of_a_group_has_the_nearest_of_all_before_it(tmp_path: Path) 
     food = [places[text] for text in ("bake bread", "make a loaf", "bake a cake")]
     assert found == {(later, earlier) for later in food for earlier in food if earlier < later}
     assert {question.domain for question in stream} == {"food", "cars"}
+
+
+def test_what_must_match_exactly_and_does_not_is_no_candidate(tmp_path: Path) -> None:
+    labelled = read_labelled([write(tmp_path / "groups.jsonl", BREAD)], 1)
+    (stream,) = labelled.streams
+    (rated,), _ = rate(labelled, 0.5)
+    assert [len(candidates) for candidates in rated] == [0, 1, 2]
+    other = replace(stream[0], key=replace(stream[0].key, partition="f" * 64))
+    (rated,), _ = rate(Labelled([[other, *stream[1:]]], []), 0.5)
+    assert [[candidate.at for candidate in candidates] for candidates in rated] == [[], [], [1]]
 
 
 def test_unless_told_it_looks_as_far_as_almost_all_that_is_the_same(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from app.core.models import CacheKey, CacheStatus, Replay, StoredResponse
 from app.dialects.chat_completions import replay as rendering
@@ -27,6 +27,7 @@ def dumped(document: dict[str, Any]) -> bytes:
     return json.dumps(document).encode()
 
 
+@settings(max_examples=50)
 @given(COMPLETIONS)
 def test_a_json_replay_is_the_answer_under_a_new_name(document: dict[str, Any]) -> None:
     answer = replay(dumped(document))
@@ -38,6 +39,7 @@ def test_a_json_replay_is_the_answer_under_a_new_name(document: dict[str, Any]) 
     ]
 
 
+@settings(max_examples=50)
 @given(COMPLETIONS)
 def test_a_streamed_replay_adds_up_to_the_answer(document: dict[str, Any]) -> None:
     answer = replay(dumped(document), stream=True, stream_options={"include_usage": True})

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai import omit
 from openai.lib.streaming.responses._responses import ResponseStreamState
@@ -43,6 +43,7 @@ def events_in(body: bytes) -> list[dict[str, Any]]:
     return [json.loads(event.data) for event in EventParser().feed(body)]
 
 
+@settings(max_examples=60)
 @given(RESPONSES, st.data())
 def test_an_answer_told_in_events_is_the_same_answer(
     told: dict[str, Any], data: st.DataObject
@@ -66,6 +67,7 @@ def unparsed(value: Any) -> Any:
     return {n: unparsed(v) for n, v in value.items() if n not in {"parsed", "parsed_arguments"}}
 
 
+@settings(max_examples=30)
 @given(RESPONSES)
 def test_the_official_types_know_every_event_and_the_sdk_adds_them_up(told: dict[str, Any]) -> None:
     events = events_in(rendered(json.dumps(told).encode(), stream=True))
@@ -78,6 +80,7 @@ def test_the_official_types_know_every_event_and_the_sdk_adds_them_up(told: dict
     assert unparsed(final.to_dict()) == Response.model_validate(told).to_dict()
 
 
+@settings(max_examples=60)
 @given(RESPONSES)
 def test_what_the_pieces_add_up_to_is_what_the_last_event_tells(told: dict[str, Any]) -> None:
     items: list[dict[str, Any]] = []

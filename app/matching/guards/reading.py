@@ -32,7 +32,7 @@ _TENS = frozenset(range(20, 100, 10))  # a range is searched number by number fo
 _ONES = frozenset(range(10))
 _AND = frozenset({"and"})
 _HALF_YEARS = frozenset(range(10, 21))  # `nineteen` of `nineteen eighty-four`
-_TEN = 10
+_ZERO, _TEN = Decimal(0), 10
 _CENTURY = 100
 _FEWEST_CAPITALS = 4  # in a title
 _FEWEST_SHOUTED = 3  # words
@@ -258,37 +258,50 @@ class _Reader:
 
     def _value(self, at: int) -> tuple[Decimal, int]:
         """Read what tells a number's value, and how many pieces it takes."""
-        lexicon = self._lexicon
+        multipliers = self._lexicon.multipliers
         piece = self._pieces[at]
-        taken = 1
-        if piece.kind is Kind.NUMBER:
-            value = self._year(at, lexicon.parse(piece.text))
-        else:
-            value = lexicon.numbers[piece.text]
-            if value in _TENS and lexicon.numbers.get(self._text(at + 1)) in _ONES:
-                value += lexicon.numbers[self._text(at + 1)]
-                taken = 2
-        while (times := lexicon.multipliers.get(self._text(at + taken))) is not None:
+        if piece.kind is not Kind.NUMBER:
+            return self._in_words(at)
+        value, taken = self._year(at, self._lexicon.parse(piece.text)), 1
+        while (times := multipliers.get(self._text(at + taken))) is not None:
             value *= times
             taken += 1
-        if piece.kind is Kind.NUMBER:
-            return value, taken
-        return self._longer(at, value, taken)
-
-    def _longer(self, at: int, value: Decimal, taken: int) -> tuple[Decimal, int]:
-        """Read on where number words go on: `one hundred and fifty`, `nineteen eighty-four`."""
-        lexicon = self._lexicon
-        after = at + taken
-        is_added = self._text(after - 1) in lexicon.multipliers
-        after += is_added and self._text(after) in _AND
-        if self._text(after) not in lexicon.numbers or self._text(after) in lexicon.vague:
-            return value, taken
-        more, length = self._value(after)
-        if is_added and more < value and not more % 1:
-            return value + more, after + length - at
-        if value in _HALF_YEARS and taken == 1 and _TEN <= more < _CENTURY:
-            return value * _CENTURY + more, taken + length
         return value, taken
+
+    def _in_words(self, at: int) -> tuple[Decimal, int]:
+        """Read `one hundred and fifty thousand` and `nineteen eighty-four`."""
+        multipliers = self._lexicon.multipliers
+        part, taken = self._below_hundred(at)
+        if part in _HALF_YEARS and taken == 1 and self._text(at + 1) in self._lexicon.numbers:
+            more, length = self._below_hundred(at + 1)
+            if _TEN <= more < _CENTURY:
+                return part * _CENTURY + more, 1 + length
+        whole = _ZERO
+        while (times := multipliers.get(self._text(at + taken))) is not None:
+            taken += 1
+            if times <= _CENTURY:
+                part *= times
+            else:
+                whole, part = (whole + part * times if part else whole * times), _ZERO
+            after = at + taken + (self._text(at + taken) in _AND)
+            if self._is_exact(after):
+                more, length = self._below_hundred(after)
+                part += more
+                taken = after + length - at
+        return whole + part, taken
+
+    def _is_exact(self, at: int) -> bool:
+        """Whether a number word stands at a place that is no vague one."""
+        word = self._text(at)
+        return word in self._lexicon.numbers and word not in self._lexicon.vague
+
+    def _below_hundred(self, at: int) -> tuple[Decimal, int]:
+        """Read a number word, or tens with ones behind: `twenty-one`."""
+        numbers = self._lexicon.numbers
+        value = numbers[self._text(at)]
+        if value in _TENS and numbers.get(self._text(at + 1)) in _ONES:
+            return value + numbers[self._text(at + 1)], 2
+        return value, 1
 
     def _year(self, at: int, value: Decimal) -> Decimal:
         """Read the second of two years in a row: `2016-17`."""

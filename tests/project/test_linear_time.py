@@ -30,6 +30,8 @@ from app.matching.guards.likeness import are_related, is_short_for, may_be_the_s
 from app.matching.guards.proofs import refusals
 from app.matching.guards.reading import examine
 from app.matching.guards.writing import differ_in_literal_space, encoded_words, has_own_encoding
+from app.matching.payload import has, makes_payload, payload_of
+from app.matching.templates import template_of
 from app.rules import time_bound
 from app.rules.directives import directives
 from app.rules.headers import end_to_end
@@ -93,6 +95,14 @@ UNITS = {
     "backslashes": "\\",
     "escapes": "\\u0041",
     "surrogates": "\\ud800",
+    "labels": "Q:\n",
+    "asked": "the question ",
+    "tags": "<query>",
+    "headings": ":\n\n",
+    "opening quotes": "\u201c",
+    "tasks": "find all the ",
+    "roles": "as a ",
+    "named": "is the word ",
     "humps": "aA",
     "two humps": "aAaA ",
     "three humps": "aAaAaA",
@@ -277,6 +287,9 @@ WORK: dict[str, Work] = {
     "words in reverse": with_another(lambda text: " ".join(reversed(text.split()))),
     "other words": with_another(lambda text: " ".join(f"{word}z" for word in text.split())),
     "other roles": with_another(lambda text: text.replace("Ann", "I").replace(" me", " Ann")),
+    "what is done to a text": lambda text: has(text, payload_of(text)),
+    "instructions": makes_payload,
+    "template": template_of,
     "names": compare_names,
     "encoded": encoded_words,
     "own encoding": compare_encoded,

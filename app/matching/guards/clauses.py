@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from app.matching.guards.evidence import Evidence
 from app.matching.guards.lexicon import Lexicon
 
-_SENTENCES = re.compile(r"[.!?\u2026]+(?:\s|$)|\n")
+_SENTENCES = re.compile(r"(?<![.!?\u2026])[.!?\u2026]++(?:\s|$)|\n")
 _WORDS = re.compile(r"[^\W_]+")
 _FEWEST, _MOST_COMPARED = 2, 512  # words
 

@@ -54,13 +54,20 @@ def network_in(folder: Path) -> onnxruntime.InferenceSession:
 
 
 def loses_characters(text: str) -> bool:
-    """Whether the tokenizer drops a part of the text: accents, and characters without shape.
+    """Whether the tokenizer drops a part of the text that nobody else looks at.
 
-    It decomposes a text and deletes the marks: "schon" and "schön", "=" and "≠" become the same.
+    It decomposes a text and deletes the marks: "=" and "\u2260" become the same. The accents of
+    Latin letters, which it deletes too, are compared by the guards: "schon" and "schön".
     """
     if text.isascii():
         return any((ord(c) < _SPACE and c not in "\t\n\r") or ord(c) == _DELETE for c in text)
+    told = (c for c in set(text) if not _is_accented(c))
     return any(
         (unicodedata.category(c) in _DROPPED and c not in "\t\n\r") or c in _DROPPED_TOO
-        for c in unicodedata.normalize("NFD", "".join(set(text)))
+        for c in unicodedata.normalize("NFD", "".join(told))
     )
+
+
+def _is_accented(character: str) -> bool:
+    """Whether a character is a Latin letter with accents."""
+    return character.isalpha() and unicodedata.normalize("NFD", character)[0] < "\x80"

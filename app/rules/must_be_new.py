@@ -11,7 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from app.matching.guards.lexicon import LANGUAGES
-from app.rules.wording import Phrase, plain, read_phrases, what_is_asked, without_quotes
+from app.matching.guards.lexing import plain
+from app.rules.wording import Phrase, read_phrases, what_is_asked, without_quotes
 
 _LISTS = Path(__file__).parent.parent / "data" / "must_be_new"
 _TOKEN = re.compile(r"[^\W\d_]+|\d+|[.,;:!?()\n\u2026]")

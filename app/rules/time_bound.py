@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from app.matching.guards.languages import language_of
 from app.matching.guards.lexicon import LANGUAGES
-from app.rules.wording import Phrase, plain, read_phrases, what_is_asked, without_quotes
+from app.matching.guards.lexing import plain
+from app.rules.wording import Phrase, read_phrases, what_is_asked, without_quotes
 
 _LISTS = Path(__file__).parent.parent / "data" / "volatility"
 _SECONDS_PER_YEAR = 31_556_952

@@ -4,12 +4,11 @@
 """
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
-from app.matching.guards.lexing import straighten
+from app.matching.guards.lexing import plain, straighten
 
 Phrase = tuple[str, ...]
 
@@ -40,12 +39,6 @@ def _without(pattern: re.Pattern[str], text: str) -> str:
     """Take out what matches, unless that is nearly all there is."""
     rest = pattern.sub(" ( ", text)
     return rest if _TWO_WORDS.search(rest) else text
-
-
-def plain(word: str) -> str:
-    """Return a word without accents."""
-    decomposed = unicodedata.normalize("NFKD", word)
-    return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
 
 
 def read_phrases(path: Path) -> Iterator[tuple[str, Phrase]]:

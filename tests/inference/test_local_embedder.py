@@ -58,11 +58,8 @@ async def test_a_text_has_one_embedding_whatever_runs_beside_it(embedder: LocalE
         "如何重置我的密码",
         "How do I say 密码 in English?",
         "🤖",
-        "schön",
-        "Où est la gare ?",
         "x \u2209 A",
         "0.1 + 0.2 \u2260 0.3",
-        "bán bàn",
         "かぎ",
         "a\x01b",
         "a\x7fb",
@@ -70,7 +67,7 @@ async def test_a_text_has_one_embedding_whatever_runs_beside_it(embedder: LocalE
         "a\u1734b",
         "a\u200bb",
         "\u200b",
-        "e\u0301",
+        "\u0301e",
     ],
 )
 async def test_a_text_that_cannot_be_represented_has_no_embedding(
@@ -79,11 +76,16 @@ async def test_a_text_that_cannot_be_represented_has_no_embedding(
     assert await embedder.embed(text) is None
 
 
-@pytest.mark.parametrize("text", ["5 € a “quoted”…", "straße", "a\tb\nc"])
+@pytest.mark.parametrize("text", ["5 € a “quoted”…", "straße", "Où est le café ?", "a\tb\nc"])
 async def test_a_text_of_characters_that_the_model_sees_has_one(
     embedder: LocalEmbedder, text: str
 ) -> None:
     assert await embedder.embed(text) is not None
+
+
+async def test_accents_are_folded(embedder: LocalEmbedder) -> None:
+    one, other = await embed(embedder, "café"), await embed(embedder, "cafe")
+    np.testing.assert_array_equal(one, other)
 
 
 async def test_a_text_that_fills_the_window_has_one(embedder: LocalEmbedder) -> None:

@@ -283,6 +283,11 @@ def load_doubtful() -> frozenset[str]:
     return frozenset(_words(_read("languages.txt")["doubtful"]))
 
 
+def load_loanwords() -> frozenset[str]:
+    """Read the words and names that English writes with accents or without them: `cafe`."""
+    return frozenset(_words(_read("en.txt")["loanwords"]))
+
+
 def _read(*names: str) -> Sections:
     sections: dict[str, list[list[str]]] = defaultdict(list)
     for name in names:

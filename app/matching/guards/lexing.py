@@ -77,6 +77,12 @@ def straighten(text: str) -> str:
     return normal.translate(_STRAIGHT)
 
 
+def plain(word: str) -> str:
+    """Return a word without accents."""
+    decomposed = unicodedata.normalize("NFKD", word)
+    return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+
+
 def quoted(text: str) -> frozenset[str]:
     """Return what stands between quotes, in lower case and without outer punctuation."""
     if '"' not in text and "'" not in text:

@@ -13,7 +13,7 @@ from app.core.models import Guard
 from app.matching.guards.clauses import says_more, wishes_more
 from app.matching.guards.codes import are_in_another_order, has_own_code
 from app.matching.guards.evidence import Evidence, Term, in_base_unit
-from app.matching.guards.lexicon import Lexicon
+from app.matching.guards.lexicon import Lexicon, load_loanwords
 from app.matching.guards.lexing import Kind
 from app.matching.guards.likeness import (
     are_related,
@@ -24,7 +24,7 @@ from app.matching.guards.likeness import (
 from app.matching.guards.order import common_ends, have_other_operands
 from app.matching.guards.quantities import cancelled, have_other_units, measure_the_same
 from app.matching.guards.roles import have_changed
-from app.matching.guards.writing import differ_in_literal_space, has_own_encoding
+from app.matching.guards.writing import differ_in_accents, differ_in_literal_space, has_own_encoding
 from app.matching.payload import has
 
 _MOST_REPLACED = 3  # words in one place; more are another wording
@@ -38,6 +38,7 @@ _MOST_BESIDE = 1  # beside a denial, or beside other names; with more it is anot
 _SHORTEST_STEM = 4  # letters after a prefix that negates
 _TERSE = 16  # words
 _NOTHING: frozenset[str] = frozenset()
+_LOANWORDS = load_loanwords()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,13 @@ def _writing(pair: _Pair) -> bool:
         return True
     if has_own_encoding(b.encoded, a.encoded, a.raw):
         return True
+    if differ_in_accents(_written(a), _written(b), _LOANWORDS):
+        return True
     return a.letters == b.letters and differ_in_literal_space(a.raw, b.raw)
+
+
+def _written(text: Evidence) -> set[str]:
+    return {word for sentence in text.sentences for word in sentence}
 
 
 def _payload(pair: _Pair) -> bool:

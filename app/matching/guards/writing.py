@@ -1,9 +1,13 @@
-"""What only the letters tell: case inside encoded words, white space inside quotes and code.
+"""What only the letters tell: accents, case inside encoded words, white space in quotes and code.
 
-The shipped embedding model sees neither: it puts everything in lower case and squeezes white space.
+The shipped embedding model sees none of it: it puts everything in lower case, drops accents and
+squeezes white space.
 """
 
 import re
+from collections.abc import Set
+
+from app.matching.guards.lexing import plain
 
 _HUMP = re.compile(r"[a-z0-9][A-Z]")
 _FEWEST_HUMPS = 3
@@ -47,3 +51,14 @@ def differ_in_literal_space(a: str, b: str) -> bool:
     if _SPACE.findall(a) == _SPACE.findall(b):
         return False
     return _LITERAL.search(a) is not None or _LITERAL.search(b) is not None
+
+
+def differ_in_accents(words: Set[str], others: Set[str], loanwords: Set[str]) -> bool:
+    """Whether a word of one text differs by its accents alone from one of the other: `résumé`.
+
+    Not `café` and `cafe`: `loanwords` are those that are written either way.
+    """
+    left, right = words - others, others - words
+    if not (left and right) or all(word.isascii() for word in (*left, *right)):
+        return False
+    return any(word not in loanwords for word in {*map(plain, left)} & {*map(plain, right)})

@@ -63,7 +63,10 @@ DIFFERENT = [
     (Guard.NUMBERS, "How much is 20% of 80?", "80% of 20"),
     (Guard.IDENTIFIERS, "what is 550e8400-e29b-41d4", "what is 550f8400-e29b-41d4"),
     (Guard.IDENTIFIERS, "who owns AB12CD3456", "who owns AC12BD3456"),
-    # the same letters, of another case or in other places
+    # the same letters, of another case, with other accents or in other places
+    (Guard.WRITING, "How long is a résumé?", "How long is a resume?"),
+    (Guard.WRITING, "¿Cómo pago?", "¿Como pago?"),
+    (Guard.WRITING, "was heißt schön", "was heißt schon"),
     (Guard.WRITING, "Decode aGVsbG8gd29ybGQ=", "Decode AGvSbg8GD29YBgq="),
     (Guard.WRITING, 'Count the spaces in "a b"', 'Count the spaces in "a   b"'),
     # what is to be read letter by letter
@@ -252,6 +255,10 @@ SAME = [
     ("Who wrote 1984?", "who wrote nineteen eighty-four"),
     ("who won in 2018", "who won in twenty eighteen"),
     ("is 775 prime", "is seven hundred and seventy-five prime"),
+    ("is 2350 odd", "is two thousand three hundred and fifty odd"),
+    ("is 150000 enough", "is one hundred fifty thousand enough"),
+    ("is 2000000000 many", "is two thousand million many"),
+    ("is 1500 many", "is fifteen hundred many"),
     ("is 15 cents a lot", "is $0.15 a lot"),
     # other words around them, and what only one tells of itself
     ("early check in possible?", "Our plane lands at 8. Could we get into our room before noon?"),
@@ -346,6 +353,8 @@ SAME = [
     ("Count the words: I am going", "How many words are in: I am going"),
     ("Is 'mom' a palindrome?", "is mom a palindrome"),
     ("Read this:\nWhat is Valkey ?", "Read this:\nWhat is Valkey?"),
+    ("best café in Rome", "best cafe in Rome"),
+    ("Where is a café?", "Where is a cafe\u0301?"),
     # courtesy, and what one tells of oneself
     ("What is Valkey?", "Hi there, quick question: what is Valkey? Thanks in advance!"),
     ("what is valkey", "Good morning! Could you please tell me what is valkey"),

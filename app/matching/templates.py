@@ -1,9 +1,9 @@
 """Texts that frameworks put together: a frame that matches exactly, and the slot for a question.
 
 The usual frames of retrieval, prompt programming and agents name their slot: `Question: …`,
-`[[ ## question ## ]]`, `<query>…</query>`, `Current Task: …`. Rules of this file: whatever is not
-sure to be the slot is the frame; so one that is found too short, or in the wrong place, costs hits
-and never an answer.
+`[[ ## question ## ]]`, `<query>…</query>`, `Current Task: …`. Without a name, a question that
+stands alone before or after much else is the slot. Rules of this file: whatever is not sure to be
+the slot is the frame; so one that is found too short, or in the wrong place, costs hits only.
 """
 
 import re
@@ -40,6 +40,7 @@ _PARAGRAPH_ENDS = re.compile(r"\n[ \t]{0,80}\n|\n[ \t]{0,80}(?=\[\[ ## |<|#{1,6}
 _LINE_ENDS = re.compile(r"\n")
 _SOLID = re.compile(r"\S")
 _SPACE = " \t\r\n"
+_LONGEST_QUESTION, _MUCH = 300, 500  # characters
 
 
 class Template(NamedTuple):
@@ -56,7 +57,7 @@ def template_of(text: str) -> Template | None:
     """
     if len(text) > _LONGEST or _HOLE in text:
         return None
-    found = _last_named(text) or _before_sources(text)
+    found = _last_named(text) or _before_sources(text) or _beside_much(text)
     if found is None:
         return None
     start, end = found
@@ -98,6 +99,18 @@ def _before_sources(text: str) -> tuple[int, int] | None:
     start = _first(_SOLID, text, 0)
     end = _first(_LINE_ENDS, text, start)
     return (start, end) if _SOURCES.match(text, _first(_SOLID, text, end)) else None
+
+
+def _beside_much(text: str) -> tuple[int, int] | None:
+    """Return where the last or first paragraph stands, if it asks and all else is long."""
+    whole = text.rstrip(_SPACE)
+    start = _first(_SOLID, text, 0)
+    last, first = whole.rfind("\n\n") + 2, _first(_PARAGRAPH_ENDS, text, start)
+    for at, end in ((last, len(whole)), (start, first)):
+        is_short = 0 < end - at <= _LONGEST_QUESTION and len(whole) - (end - at) >= _MUCH
+        if is_short and text[at:end].rstrip(_SPACE + "*_\"'").endswith("?"):
+            return at, end
+    return None
 
 
 def _first(pattern: re.Pattern[str], text: str, start: int) -> int:

@@ -53,6 +53,15 @@ def test_other_texts_have_no_slot(text: str) -> None:
     assert template_of(text) is None
 
 
+@pytest.mark.parametrize("frame", ["{d}\n\n{}", "{}\n\n{d}"])
+def test_a_question_beside_much_else_is_the_slot(frame: str) -> None:
+    much, little = DOCUMENTS * 10, "It is fast."
+    text = frame.format("What is Valkey?", d=much)
+    assert template_of(text) == Template(frame.format("\0", d=much), "What is Valkey?")
+    assert template_of(frame.format("Valkey.", d=much)) is None
+    assert template_of(frame.format("What is Valkey?", d=little)) is None
+
+
 @given(st.text(), st.sampled_from(FRAMES))
 def test_a_frame_with_its_slot_is_the_text(text: str, frame: str) -> None:
     whole = frame.format(text, d=text)

@@ -16,7 +16,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from app.dialects.chat_completions.request import Form
+from app.dialects.chunked import Form
 
 Json = dict[str, Any]
 

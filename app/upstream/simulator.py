@@ -13,8 +13,8 @@ from app.core.errors import NotUnderstood
 from app.core.models import ClientRequest, Header
 from app.dialects import sse
 from app.dialects.chat_completions.chunks import chunks_of
-from app.dialects.chat_completions.reader import DONE
 from app.dialects.chat_completions.request import ChatRequest, texts_of
+from app.dialects.chunked import DONE
 from app.dialects.responses.deletion import deleted_response
 from app.dialects.responses.replay import stream_of
 from app.dialects.responses.request import ResponsesRequest

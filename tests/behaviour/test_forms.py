@@ -15,7 +15,8 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from app.core.models import CacheStatus
-from app.dialects.chat_completions.request import ChatRequest, Form
+from app.dialects.chat_completions.request import ChatRequest
+from app.dialects.chunked import Form
 from app.dialects.dialect import Answer
 from tests.rich_answers import FORMS, PLAIN, WHOLE, WITH_USAGE, RichAnswer, rich_answers
 

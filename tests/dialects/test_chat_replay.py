@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 
 from app.core.models import CacheKey, CacheStatus, Replay, StoredResponse
-from app.dialects.chat_completions import replay as rendering
-from app.dialects.chat_completions.chunks import CompletionBuilder, without_envelope
+from app.dialects import chunked
+from app.dialects.chat_completions.chunks import CompletionBuilder
 from app.dialects.chat_completions.request import ChatRequest
+from app.dialects.chunked import without_envelope
 from app.dialects.sse import Event, EventParser
 from tests.fakes import completion
 from tests.strategies import COMPLETIONS
@@ -80,7 +81,7 @@ def test_usage_is_streamed_only_when_asked_for() -> None:
     ],
 )
 def test_usage_is_left_out_of_a_stream_and_nothing_else(data: str, left: bytes) -> None:
-    assert rendering.without_usage(Event(data)) == left
+    assert chunked.without_usage(Event(data)) == left
 
 
 @pytest.mark.parametrize("stored", [b"", b"null", b"[1]", b"{", b"\xff", DEEP])

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.core.errors import NotUnderstood
-from app.dialects.chat_completions.chunks import CompletionBuilder, chunks_of, without_envelope
+from app.dialects.chat_completions.chunks import CompletionBuilder, chunks_of
+from app.dialects.chunked import without_envelope
 from tests.fakes import completion
 from tests.strategies import COMPLETIONS, TEXT
 

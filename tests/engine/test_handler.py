@@ -6,7 +6,7 @@ import pytest
 
 from app.core.errors import NotCached, UpstreamInterrupted
 from app.core.models import Header, Replay
-from app.dialects.chat_completions.chunks import without_envelope
+from app.dialects.chunked import without_envelope
 from app.rules.headers import cache_status_value
 from app.stores.memory.store import MemoryStore
 from tests.bench import Bench, content, gate, read, settle

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.models import CacheStatus, Head, Header
-from app.dialects.chat_completions.chunks import chunks_of, without_envelope
+from app.dialects.chat_completions.chunks import chunks_of
 from app.dialects.chat_completions.request import ChatRequest
+from app.dialects.chunked import without_envelope
 from app.dialects.dialect import Answer
 from app.engine.recorder import Recorder
 from app.rules.limits import Limits

@@ -15,8 +15,8 @@ from app.core.errors import InvalidRequest, NotUnderstood
 from app.core.models import CacheStatus, ClientRequest, Head, Header
 from app.core.tags import tagging_of
 from app.dialects.chat_completions.chunks import CompletionBuilder, chunks_of
-from app.dialects.chat_completions.replay import without_usage
 from app.dialects.chat_completions.request import ChatRequest
+from app.dialects.chunked import without_usage
 from app.dialects.embeddings import EmbeddingsRequest
 from app.dialects.sse import Event
 from app.dialects.strict_json import load_json

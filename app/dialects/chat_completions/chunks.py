@@ -11,17 +11,12 @@ from typing import Any
 
 from app.core.errors import NotUnderstood
 from app.dialects.chat_completions.logprobs import Logprobs
+from app.dialects.chunked import without_envelope
 from app.dialects.strict_json import JsonObject
 
-_ENVELOPE = frozenset({"id", "object", "created", "obfuscation"})
 # Never told in pieces, though some servers repeat them.
 _WHOLE = frozenset({"finish_reason", "format", "id", "index", "name", "role", "type"})
 _IN_EVERY_CHUNK = frozenset({"model", "system_fingerprint", "service_tier"})
-
-
-def without_envelope(document: Mapping[str, Any]) -> JsonObject:
-    """Drop the fields that a replay makes anew."""
-    return {name: value for name, value in document.items() if name not in _ENVELOPE}
 
 
 class CompletionBuilder:

@@ -5,7 +5,8 @@ https://platform.openai.com/docs/api-reference/chat/create
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, NoReturn
+from functools import partial
+from typing import Any, NoReturn
 
 from app.core.errors import NotUnderstood
 from app.core.models import (
@@ -13,32 +14,20 @@ from app.core.models import (
     BypassReason,
     CacheStatus,
     DiscardReason,
-    Fullness,
     Replay,
 )
-from app.dialects.chat_completions import fitness, replay
-from app.dialects.chat_completions.reader import ChunksReader, DocumentReader
+from app.dialects import chunked
+from app.dialects.chat_completions import fitness
+from app.dialects.chat_completions.chunks import chunks_of
+from app.dialects.chat_completions.reader import reader
 from app.dialects.chat_completions.sameness import same_fields, same_messages
 from app.dialects.chat_completions.structured import structure_of
+from app.dialects.chunked import ChunksReader, DocumentReader, Form, WithoutUsage
 from app.dialects.openai import NEUTRAL_FIELDS, treatment_of
 from app.dialects.strict_json import JsonObject, load_json
 
 _REMINDERS = frozenset({"system", "developer"})
 _TEXT = 0  # stands where the last user turn's text was: no text, and no valid content
-
-
-class Form(NamedTuple):
-    """The form in which an answer is asked for: whole, streamed, or streamed with its usage."""
-
-    stream: bool
-    include_usage: bool
-
-    @property
-    def entitled(self) -> Fullness:
-        """What the upstream gives to who asks in this form, if it gives `usage` at all."""
-        if not self.stream:
-            return Fullness.ALL
-        return Fullness.STREAMED if self.include_usage else Fullness.PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,19 +140,21 @@ class ChatRequest:
 
     def reader(self, *, is_stream: bool) -> ChunksReader | DocumentReader:
         """Return what reads the answer: a stream of chunks or a JSON document."""
-        kind = ChunksReader if is_stream else DocumentReader
-        return kind(self.choices, structure_of(self.document), self.form.entitled)
+        structure = structure_of(self.document)
+        return reader(self.choices, structure, self.form.entitled, is_stream=is_stream)
 
     def render(self, content: bytes, status: CacheStatus, *, nonce: str, now: float) -> Replay:
         """Render a completion in the form asked for. Raises ValueError if it cannot be read."""
-        usage = self.include_usage if self.stream else None
-        return replay.replay(content, status, f"chatcmpl-{nonce}", now, include_usage=usage)
+        envelope = {"id": f"chatcmpl-{nonce}", "object": "chat.completion", "created": int(now)}
+        if not self.stream:
+            return chunked.replay_document(content, status, envelope)
+        envelope["object"] = "chat.completion.chunk"
+        cut = partial(chunks_of, include_usage=self.include_usage)
+        return chunked.replay_chunks(content, status, envelope, cut)
 
-    def narrowing(self, leader: object) -> replay.WithoutUsage | None:
+    def narrowing(self, leader: object) -> WithoutUsage | None:
         """Return what makes this request's stream of the leader's: one that has more is cut."""
-        if not isinstance(leader, Form) or leader.entitled < self.form.entitled:
-            return None
-        return replay.WithoutUsage() if leader.stream and self.stream else None
+        return chunked.narrowing(leader, self.form)
 
     def _uses_audio(self) -> bool:
         modalities = self.document.get("modalities")

@@ -1,0 +1,208 @@
+"""What OpenAI's two completions APIs share: one JSON document, or chunks of it and then `[DONE]`.
+
+`usage` is in the document, and in a stream that asks for it.
+https://platform.openai.com/docs/api-reference/chat-streaming
+https://platform.openai.com/docs/api-reference/completions
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from app.core.errors import NotUnderstood
+from app.core.models import CacheStatus, Fullness, Head, Replay
+from app.dialects import sse
+from app.dialects.dialect import Answer
+from app.dialects.sse import Event, EventParser
+from app.dialects.strict_json import JsonObject, load_json
+
+DONE = "[DONE]"
+"""The data of the event that ends a stream of chunks."""
+
+_JSON = b"application/json"
+_EVENT_STREAM = b"text/event-stream; charset=utf-8"
+_ENVELOPE = frozenset({"id", "object", "created", "obfuscation"})
+
+Judge = Callable[[JsonObject], Answer]
+"""Returns a document without its envelope as an answer, with what may become of it."""
+
+
+class Form(NamedTuple):
+    """The form in which an answer is asked for: whole, streamed, or streamed with its usage."""
+
+    stream: bool
+    include_usage: bool
+
+    @property
+    def entitled(self) -> Fullness:
+        """What the upstream gives to who asks in this form, if it gives `usage` at all."""
+        if not self.stream:
+            return Fullness.ALL
+        return Fullness.STREAMED if self.include_usage else Fullness.PLAIN
+
+
+class Builder(Protocol):
+    """Adds up the chunks of one stream."""
+
+    def add(self, chunk: object) -> None:
+        """Take the next chunk. Raises NotUnderstood."""
+
+    def completion(self) -> JsonObject:
+        """Return the document that the chunks add up to."""
+
+
+class DocumentReader:
+    """Reads one JSON document."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self._body: list[bytes] = []
+        self.is_complete = False
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the body."""
+        self._body.append(data)
+
+    def end(self) -> None:
+        """Do nothing: the end of the body is that of the document."""
+
+    def read(self) -> Answer:
+        """Return what the answer adds up to. Raises NotUnderstood."""
+        document = load_json(b"".join(self._body))
+        if not isinstance(document, dict):
+            raise NotUnderstood("unknown-body")
+        return self._judge(without_envelope(document))
+
+
+class ChunksReader:
+    """Reads a stream of chunks."""
+
+    def __init__(self, builder: Builder, judge: Judge) -> None:
+        self._builder = builder
+        self._judge = judge
+        self._events = EventParser()
+        self.is_complete = False
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the stream. Raises NotUnderstood or UnicodeDecodeError."""
+        for event in self._events.feed(data):
+            self._take(event)
+        if self._events.unfinished == [DONE]:
+            self.is_complete = True  # clients read lines and may leave at this one
+
+    def end(self) -> None:
+        """Take what the end of the body completes."""
+        for event in self._events.flush():
+            self._take(event)
+
+    def read(self) -> Answer:
+        """Return what the chunks add up to. Raises NotUnderstood."""
+        return self._judge(without_envelope(self._builder.completion()))
+
+    def _take(self, event: Event) -> None:
+        if self.is_complete:
+            return
+        if event.data.strip() == DONE:
+            self.is_complete = True
+        elif event.type == "error":
+            raise NotUnderstood("unknown-body")
+        elif not sse.is_idle(event):
+            self._builder.add(load_json(event.data))
+
+
+def without_envelope(document: Mapping[str, Any]) -> JsonObject:
+    """Drop the fields that a replay makes anew."""
+    return {name: value for name, value in document.items() if name not in _ENVELOPE}
+
+
+def written(document: Mapping[str, Any]) -> bytes:
+    """Write what an answer adds up to."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def replay_document(content: bytes, status: CacheStatus, envelope: Mapping[str, Any]) -> Replay:
+    """Render a stored document under a new envelope. Raises ValueError where it is no object."""
+    return _replay(_enclosed(content, envelope), _JSON, status)
+
+
+def replay_chunks(
+    content: bytes,
+    status: CacheStatus,
+    envelope: Mapping[str, Any],
+    cut: Callable[[JsonObject], Iterable[JsonObject]],
+) -> Replay:
+    """Render a stored document as a stream, `cut` into chunks which all have the same envelope.
+
+    Raises ValueError where it cannot be read.
+    """
+    return _replay(b"".join(_events(content, envelope, cut)), _EVENT_STREAM, status)
+
+
+def _replay(body: bytes, media_type: bytes, status: CacheStatus) -> Replay:
+    headers = [(b"content-type", media_type), (b"content-length", b"%d" % len(body))]
+    return Replay(Head(200, headers, status), body)
+
+
+def _enclosed(document: bytes, envelope: Mapping[str, Any]) -> bytes:
+    """Put the envelope before the fields of a JSON object, without parsing the object."""
+    if not document.startswith(b"{") or not document.endswith(b"}"):
+        raise ValueError("the stored completion is not a JSON object")
+    return written(envelope)[:-1] + b"," + document[1:]
+
+
+def _events(
+    content: bytes,
+    envelope: Mapping[str, Any],
+    cut: Callable[[JsonObject], Iterable[JsonObject]],
+) -> Iterator[bytes]:
+    try:
+        chunks = list(cut(json.loads(content)))
+    except (AttributeError, LookupError, TypeError, RecursionError) as error:
+        raise ValueError("the stored completion has another shape") from error
+    for chunk in chunks:
+        yield sse.encode(_enclosed(sse.json_data(chunk).encode(), envelope))
+    yield sse.encode(DONE.encode())
+
+
+class WithoutUsage:
+    """Leaves the usage out of a stream of chunks; what is not a chunk stays as it is.
+
+    So do comments: some servers send them while a model thinks, lest clients give up.
+    """
+
+    def __init__(self) -> None:
+        self._events = EventParser(keeps_comments=True)
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what is to be sent of the next bytes. Raises UnicodeDecodeError."""
+        events = self._events.feed(data)
+        comments = map(sse.encode_comment, self._events.comments())
+        return b"".join([*comments, *map(without_usage, events)])
+
+    def flush(self) -> bytes:
+        """Return what is left at the clean end."""
+        return b"".join(map(without_usage, self._events.flush()))
+
+
+def narrowing(leader: object, form: Form) -> WithoutUsage | None:
+    """Return what makes a stream of one form of the leader's: one that has more is cut."""
+    if not isinstance(leader, Form) or leader.entitled < form.entitled:
+        return None
+    return WithoutUsage() if leader.stream and form.stream else None
+
+
+def without_usage(event: Event) -> bytes:
+    """Write an event of an upstream's stream again, for a reader who has not asked for usage.
+
+    A chunk that tells nothing else is left out; what is no chunk, or has no usage, stays as it is.
+    """
+    try:
+        chunk = load_json(event.data)
+    except NotUnderstood:
+        return sse.encode_event(event)
+    if not isinstance(chunk, dict) or "usage" not in chunk:
+        return sse.encode_event(event)
+    if chunk["usage"] is not None and not chunk.get("choices"):
+        return b""
+    rest = {name: value for name, value in chunk.items() if name != "usage"}
+    return sse.encode_event(event._replace(data=sse.json_data(rest)))

@@ -25,13 +25,14 @@ from app.api.middleware import (
 )
 from app.api.ops import ops_routes
 from app.api.passthrough import OtherRoutes, Passthrough, PassthroughRoutes
-from app.api.paths import CHAT_COMPLETIONS, EMBEDDINGS, RESPONSES, forms_of
+from app.api.paths import CHAT_COMPLETIONS, COMPLETIONS, EMBEDDINGS, RESPONSES, forms_of
 from app.core.calibration import Calibration
 from app.core.errors import ConfigurationError
 from app.core.metrics import Metrics
 from app.core.models import Clock, EmbeddingModel
 from app.core.ports import Embedder, Leases, Upstream, Verifier, WholeStore
 from app.dialects.chat_completions.request import ChatCompletions
+from app.dialects.completions.request import Completions
 from app.dialects.dialect import Dialect
 from app.dialects.embeddings import Embeddings
 from app.dialects.responses.deletion import deleted_response
@@ -64,13 +65,18 @@ from app.upstream.http import HttpUpstream, Target
 from app.upstream.simulator import SimulatedUpstream
 
 DIALECTS: Mapping[str, Dialect] = MappingProxyType(
-    {CHAT_COMPLETIONS: ChatCompletions(), EMBEDDINGS: Embeddings()}
+    {
+        CHAT_COMPLETIONS: ChatCompletions(),
+        COMPLETIONS: Completions(),
+        EMBEDDINGS: Embeddings(),
+    }
 )
 """What is cached, by path, whatever the settings."""
 
 DEPLOYED: Mapping[str, Dialect] = MappingProxyType(
     {
         CHAT_COMPLETIONS: ChatCompletions(needs_model=False),
+        COMPLETIONS: Completions(needs_model=False),
         EMBEDDINGS: Embeddings(needs_model=False),
     }
 )

@@ -14,11 +14,17 @@ from typing import NamedTuple
 from app.core.models import AZURE, V1
 
 CHAT_COMPLETIONS = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
 EMBEDDINGS = "/v1/embeddings"
 RESPONSES = "/v1/responses"
 
 CACHED: Mapping[str, str] = MappingProxyType(
-    {CHAT_COMPLETIONS: "chat_completions", EMBEDDINGS: "embeddings", RESPONSES: "responses"}
+    {
+        CHAT_COMPLETIONS: "chat_completions",
+        COMPLETIONS: "completions",
+        EMBEDDINGS: "embeddings",
+        RESPONSES: "responses",
+    }
 )
 """What metrics call the cached routes."""
 

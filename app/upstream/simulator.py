@@ -1,7 +1,7 @@
 """A simulated upstream: answers at once or after a delay, in process, without a key.
 
-It serves first steps, demos and tests. Its answers depend on the last user message alone, its
-embeddings on the words of a text.
+It serves first steps, demos and tests. Its answers depend on the last user message or the prompt
+alone, its embeddings on the words of a text.
 """
 
 import asyncio
@@ -15,10 +15,13 @@ from app.dialects import sse
 from app.dialects.chat_completions.chunks import chunks_of
 from app.dialects.chat_completions.request import ChatRequest, texts_of
 from app.dialects.chunked import DONE
+from app.dialects.completions.chunks import chunks_of as text_chunks_of
+from app.dialects.completions.request import CompletionRequest
 from app.dialects.responses.deletion import deleted_response
 from app.dialects.responses.replay import stream_of
 from app.dialects.responses.request import ResponsesRequest
 from app.dialects.strict_json import JsonObject
+from app.upstream.simulated_completions import completion_of
 from app.upstream.simulated_embeddings import answer_embeddings
 from app.upstream.simulated_responses import answer_response
 
@@ -50,6 +53,8 @@ class SimulatedUpstream:
         try:
             if request.method == "POST" and request.path.endswith(b"/chat/completions"):
                 return self._chat(ChatRequest.parse(body))
+            if request.method == "POST" and request.path.endswith(b"/completions"):
+                return self._complete(CompletionRequest.parse(body))
             if request.method == "POST" and request.path.endswith(b"/embeddings"):
                 return _document(200, answer_embeddings(body))
             if request.method == "POST" and request.path == b"/responses":
@@ -72,6 +77,20 @@ class SimulatedUpstream:
             return _document(200, {**envelope, "object": "chat.completion", **completion})
         envelope["object"] = "chat.completion.chunk"
         chunks = chunks_of(completion, include_usage=chat.include_usage)
+        return SimulatedResponse(200, [_EVENT_STREAM], _events(envelope, chunks))
+
+    def _complete(self, asked: CompletionRequest) -> "SimulatedResponse":
+        if not 1 <= asked.choices <= _MOST_CHOICES:
+            return _error(400, f"There must be from 1 to {_MOST_CHOICES} completions.")
+        completion = completion_of(asked, self._answer)
+        envelope = {
+            "id": "cmpl-simulated",
+            "object": "text_completion",
+            "created": int(time.time()),
+        }
+        if not asked.stream:
+            return _document(200, {**envelope, **completion})
+        chunks = text_chunks_of(completion, include_usage=asked.include_usage)
         return SimulatedResponse(200, [_EVENT_STREAM], _events(envelope, chunks))
 
     def _response(self, asked: ResponsesRequest) -> "SimulatedResponse":

@@ -25,9 +25,12 @@ async def root_of(setup: Setup) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def either(exchange: Exchange) -> None:
-    """Answer both routes; of a deployment, the model is known."""
+    """Answer all routes; of a deployment, the model is known."""
     await exchange.read()
-    if exchange.path.endswith(b"/embeddings"):
+    if exchange.path.endswith((b"/v1/completions", b"/gpt-a/completions", b"/gpt%20a/completions")):
+        choice = {"index": 0, "text": "Hi there", "logprobs": None, "finish_reason": "stop"}
+        await exchange.answer({"model": "m", "choices": [choice]})
+    elif exchange.path.endswith(b"/embeddings"):
         await exchange.start(200, JSON_TYPE)
         await exchange.write(embeddings_json(exchange))
         await exchange.end()
@@ -50,7 +53,11 @@ CASES = [
 
 @pytest.mark.parametrize(
     ("route", "body"),
-    [("chat/completions", {"messages": HELLO}), ("embeddings", {"input": "one"})],
+    [
+        ("chat/completions", {"messages": HELLO}),
+        ("completions", {"prompt": "valkey what"}),
+        ("embeddings", {"input": "one"}),
+    ],
 )
 async def test_cached_routes_are_found_below_every_prefix_and_keyed_apart(
     route: str, body: dict[str, Any]

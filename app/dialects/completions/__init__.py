@@ -1,0 +1,1 @@
+"""Text completions: requests, answers, streams of chunks."""

@@ -1,0 +1,95 @@
+"""Text completions: chunks to completion, completion to chunks, without loss.
+
+A *completion* here is the JSON object of a text completion without `id`, `object` and `created`,
+which every replay makes anew. Unknown fields are kept, never re-modelled. The format:
+https://platform.openai.com/docs/api-reference/completions/object
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from app.core.errors import NotUnderstood
+from app.dialects.chunked import without_envelope
+from app.dialects.completions.logprobs import joined, pieces_of
+from app.dialects.strict_json import JsonObject
+
+_IN_EVERY_CHUNK = frozenset({"model", "system_fingerprint"})
+_PLACED = frozenset({"index", "text", "logprobs"})
+
+
+class CompletionBuilder:
+    """Adds up the chunks of one stream. What cannot be joined without loss is refused."""
+
+    def __init__(self) -> None:
+        self._fields: JsonObject = {}
+        self._choices: dict[int, JsonObject] = {}
+        self._texts: dict[int, list[str]] = {}
+
+    def add(self, chunk: object) -> None:
+        """Take the next chunk. Raises NotUnderstood (`unknown-body`) for anything else."""
+        if not isinstance(chunk, dict) or not isinstance(choices := chunk.get("choices"), list):
+            raise NotUnderstood("unknown-body")
+        for name, value in without_envelope(chunk).items():
+            if name != "choices" and (value is not None or name not in self._fields):
+                self._fields[name] = value
+        for choice in choices:
+            self._add_choice(choice)
+
+    def _add_choice(self, choice: object) -> None:
+        if not isinstance(choice, dict) or type(index := choice.get("index")) is not int:
+            raise NotUnderstood("unknown-body")
+        if not isinstance(text := choice.get("text"), str):
+            raise NotUnderstood("unknown-body")
+        known = self._choices.setdefault(index, {})
+        self._texts.setdefault(index, []).append(text)
+        if "logprobs" in choice:
+            known["logprobs"] = joined(known.get("logprobs"), choice["logprobs"])
+        for name, value in choice.items():
+            if name in _PLACED or (value is None and name in known):
+                continue
+            if _is_told_in_pieces(name, known.get(name), value):
+                raise NotUnderstood("unknown-body")
+            known[name] = value
+
+    def completion(self) -> JsonObject:
+        """Return the completion that the chunks add up to."""
+        choices = [
+            {"index": index, "text": "".join(self._texts[index]), **choice}
+            for index, choice in sorted(self._choices.items())
+        ]
+        return {**self._fields, "choices": choices}
+
+
+def _is_told_in_pieces(name: str, known: object, new: object) -> bool:
+    """Whether a field that we do not know seems to grow: how is not for us to guess."""
+    grows = isinstance(new, list) or name == "finish_reason"
+    return grows and known is not None and known != new
+
+
+def chunks_of(completion: Mapping[str, Any], *, include_usage: bool) -> Iterator[JsonObject]:
+    """Cut a completion into the chunks that tell it, still without the envelope.
+
+    Choices are told one after the other: the text in pieces, all that is not text beside the last
+    one, the finish reason too. Usage comes last, in a chunk without choices, and only if asked for.
+    """
+    usage = completion.get("usage") if include_usage else None
+    fields = {n: v for n, v in completion.items() if n not in {"choices", "usage"}}
+    always = {n: v for n, v in fields.items() if n in _IN_EVERY_CHUNK}
+    if usage is not None:
+        always["usage"] = None
+    once = fields
+    for choice in completion["choices"]:
+        for told in _choice_chunks(choice):
+            yield {**always, **once, "choices": [told]}
+            once = {}
+    if usage is not None:
+        yield {**always, "choices": [], "usage": usage}
+
+
+def _choice_chunks(choice: Mapping[str, Any]) -> Iterator[JsonObject]:
+    rest = {n: v for n, v in choice.items() if n not in _PLACED}
+    pieces = pieces_of(choice["text"], choice.get("logprobs")) or [("", None)]
+    for place, (text, logprobs) in enumerate(pieces, 1):
+        beside = rest if place == len(pieces) else dict.fromkeys(rest)
+        of_piece = {"logprobs": logprobs} if "logprobs" in choice else {}
+        yield {"index": choice["index"], "text": text, **of_piece, **beside}

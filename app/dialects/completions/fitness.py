@@ -1,0 +1,55 @@
+"""Whether a text completion may be stored: every no has a token that the documentation explains."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.core.models import DiscardReason, Fullness
+from app.dialects.chunked import written
+from app.dialects.dialect import Answer
+from app.dialects.strict_json import JsonObject
+
+_WHOLE = frozenset({None, "finish-reason", "empty"})
+
+
+def judged(completion: JsonObject, choices: int, entitled: Fullness) -> Answer:
+    """Return a completion as an answer; `choices` is how many were asked for.
+
+    Without `usage` it has what the upstream gives to such a request, perhaps not all that it has.
+    """
+    unfit = why_not_stored(completion, choices)
+    may_be_shared = unfit in _WHOLE
+    return Answer(
+        written(completion if may_be_shared else {}),
+        entitled if completion.get("usage") is None else Fullness.ALL,
+        unfit,
+        may_be_shared,
+    )
+
+
+def why_not_stored(completion: Mapping[str, Any], choices: int) -> DiscardReason | None:
+    """Say why a completion must not be stored, or None if it may."""
+    told = completion.get("choices")
+    if completion.get("error") is not None:
+        return "error"
+    if not isinstance(told, list) or not all(_is_choice(choice) for choice in told):
+        return "unknown-body"
+    if (
+        not told
+        or len(told) != choices
+        or {choice["index"] for choice in told} != set(range(choices))
+    ):
+        return "incomplete"
+    reasons = {choice.get("finish_reason") for choice in told}
+    if reasons != {"stop"}:
+        return "incomplete" if None in reasons else "finish-reason"
+    return None if all(choice["text"].strip() for choice in told) else "empty"
+
+
+def _is_choice(choice: object) -> bool:
+    return (
+        isinstance(choice, dict)
+        and type(choice.get("index")) is int
+        and isinstance(choice.get("text"), str)
+        and isinstance(choice.get("finish_reason"), str | None)
+        and choice.get("error") is None
+    )

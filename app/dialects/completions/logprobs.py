@@ -1,0 +1,76 @@
+"""The log probabilities of a text's tokens: lists side by side, cut and joined with the text.
+
+https://platform.openai.com/docs/api-reference/completions/object#completions-object-choices
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from app.core.errors import NotUnderstood
+from app.dialects.strict_json import JsonObject
+
+_LONGEST = 64  # characters of a piece, unless a token is longer
+_PIECE = re.compile(rf".{{1,{_LONGEST}}}(?:\s|$)|.{{1,{_LONGEST}}}", re.DOTALL)
+
+
+def joined(known: Any, new: Any) -> Any:
+    """Add what is told of the next tokens to what is known. Raises NotUnderstood."""
+    if new is None:
+        return known
+    if not isinstance(new, dict):
+        raise NotUnderstood("unknown-body")
+    told: JsonObject = {} if known is None else known
+    for name, value in new.items():
+        before = told.get(name)
+        if isinstance(value, list) and isinstance(before, list):
+            before.extend(value)
+        elif isinstance(value, list) and before is None:
+            told[name] = [*value]
+        elif name not in told:
+            told[name] = value
+        elif value is not None and value != before:
+            raise NotUnderstood("unknown-body")
+    return told
+
+
+def pieces_of(text: str, logprobs: Any) -> list[tuple[str, JsonObject | None]]:
+    """Cut a text where its tokens end, each piece with what is to be said of its tokens.
+
+    Where they do not make the text up, all is said beside its beginning; without tokens the text is
+    cut after white space, where there is any.
+    """
+    if not isinstance(logprobs, dict):
+        return [(piece, None) for piece in _PIECE.findall(text)]
+    tokens = logprobs.get("tokens")
+    sizes = _sizes(tokens, text) if isinstance(tokens, list) else []
+    lists = {name for name, value in logprobs.items() if isinstance(value, list)}
+    if not sizes or any(len(logprobs[name]) != len(sizes) for name in lists):
+        first, *others = _PIECE.findall(text) or [""]
+        return [(first, logprobs), *((piece, None) for piece in others)]
+    pieces: list[tuple[str, JsonObject | None]] = []
+    frame, begin, end = logprobs, 0, 0
+    for first, last in _runs(sizes):
+        begin, end = end, end + sum(sizes[first:last])
+        told = {name: logprobs[name][first:last] for name in lists}
+        pieces.append((text[begin:end], {**frame, **told}))
+        frame = {}  # said once
+    return pieces
+
+
+def _sizes(tokens: Sequence[Any], text: str) -> list[int]:
+    """Return how long each token is; nothing where they do not make the text up."""
+    if not all(isinstance(token, str) for token in tokens) or "".join(tokens) != text:
+        return []
+    return [len(token) for token in tokens]
+
+
+def _runs(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """Return from which token to which one each piece goes."""
+    runs, first, size = [], 0, 0
+    for place, length in enumerate(sizes):
+        if place > first and size + length > _LONGEST:
+            runs.append((first, place))
+            first, size = place, 0
+        size += length
+    return [*runs, (first, len(sizes))]

@@ -1,0 +1,195 @@
+"""The slice of text completion requests that we read.
+
+https://platform.openai.com/docs/api-reference/completions/create
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from app.core.errors import NotUnderstood
+from app.core.models import BypassReason, CacheStatus, DiscardReason, Replay
+from app.dialects import chunked
+from app.dialects.chunked import ChunksReader, DocumentReader, Form, WithoutUsage
+from app.dialects.completions.chunks import CompletionBuilder, chunks_of
+from app.dialects.completions.fitness import judged, why_not_stored
+from app.dialects.defaults import without_defaults
+from app.dialects.openai import NEUTRAL_FIELDS, treatment_of
+from app.dialects.strict_json import load_json
+
+_TEXT = 0  # stands where the text was: no text, and no valid prompt
+
+_DEFAULTS: Mapping[str, object] = MappingProxyType(
+    {
+        "best_of": 1,
+        "echo": False,
+        "frequency_penalty": 0,
+        "logit_bias": {},
+        "n": 1,
+        "presence_penalty": 0,
+        "stop": [],
+        "temperature": 1,
+        "top_p": 1,
+    }
+)
+_NULLABLE = frozenset({*_DEFAULTS, "logprobs", "max_tokens", "seed", "suffix"})
+
+# A conversation that the client has written into one text: what it says of turns must match.
+_TURNS = re.compile(
+    r"<\|[a-z_]+\|>|\[/?INST\]|<start_of_turn>"
+    r"|^[ \t]*(?:human|user|assistant|system|ai|bot)[ \t]*:",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """A view of the body of a text completion request; `document` is the whole of it.
+
+    `texts` is its one text if that may be matched by meaning, or None.
+    """
+
+    document: Mapping[str, Any] = field(repr=False)
+    model: str
+    texts: Sequence[str] | None = field(repr=False)
+    choices: int
+    temperature: float | None
+    stream: bool
+    include_usage: bool
+
+    messages_field = "prompt"
+
+    @classmethod
+    def parse(cls, body: bytes, *, needs_model: bool = True) -> "CompletionRequest":
+        """Read the body of a request; the model may be named elsewhere.
+
+        Raises NotUnderstood (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
+        """
+        document = load_json(body)
+        if not isinstance(document, dict):
+            _unknown()
+        model = _field(document, "model", str) or ("" if not needs_model else _unknown())
+        options = _field(document, "stream_options", dict) or {}
+        n = _field(document, "n", int)
+        return cls(
+            document=document,
+            model=model,
+            texts=_texts(document),
+            choices=_prompts(document.get("prompt")) * (1 if n is None else n),
+            temperature=_field(document, "temperature", int, float),
+            stream=_field(document, "stream", bool) or False,
+            include_usage=_field(options, "include_usage", bool) or False,
+        )
+
+    @property
+    def form(self) -> Form:
+        """What makes the bytes of two answers to one prompt differ."""
+        return Form(self.stream, self.stream and self.include_usage)
+
+    @property
+    def must_match(self) -> Mapping[str, Any]:
+        """The body without neutral fields and without the text."""
+        told = {n: v for n, v in self.document.items() if n not in NEUTRAL_FIELDS}
+        if isinstance(told.get("stop"), str):
+            told["stop"] = [told["stop"]]
+        if self.texts is not None:
+            told["prompt"] = _TEXT
+        return without_defaults(told, _DEFAULTS, _NULLABLE)
+
+    @property
+    def end_user(self) -> Sequence[Any]:
+        """What the body says of who asks."""
+        return [self.document.get("user"), self.document.get("safety_identifier")]
+
+    @property
+    def treatment(self) -> str:
+        """What may change how the upstream treats the request, though not its answer."""
+        return treatment_of(self.document)
+
+    @property
+    def question(self) -> str:
+        """The prompt, where it is one text."""
+        prompt = self.document.get("prompt")
+        return prompt if isinstance(prompt, str) else ""
+
+    @property
+    def instructions(self) -> Sequence[str]:
+        """Nothing: all that is said stands in the prompt."""
+        return ()
+
+    def bypass_reason(self, max_temperature: float) -> BypassReason | None:
+        """Return why the request must not use the cache, or None."""
+        is_wild = self.temperature is not None and self.temperature > max_temperature
+        return "temperature" if is_wild else None
+
+    def reader(self, *, is_stream: bool) -> ChunksReader | DocumentReader:
+        """Return what reads the answer: a stream of chunks or a JSON document."""
+        judge = partial(judged, choices=self.choices, entitled=self.form.entitled)
+        return ChunksReader(CompletionBuilder(), judge) if is_stream else DocumentReader(judge)
+
+    def render(self, content: bytes, status: CacheStatus, *, nonce: str, now: float) -> Replay:
+        """Render a completion in the form asked for. Raises ValueError if it cannot be read."""
+        envelope = {"id": f"cmpl-{nonce}", "object": "text_completion", "created": int(now)}
+        if not self.stream:
+            return chunked.replay_document(content, status, envelope)
+        cut = partial(chunks_of, include_usage=self.include_usage)
+        return chunked.replay_chunks(content, status, envelope, cut)
+
+    def narrowing(self, leader: object) -> WithoutUsage | None:
+        """Return what makes this request's stream of the leader's: one that has more is cut."""
+        return chunked.narrowing(leader, self.form)
+
+
+class Completions:
+    """The dialect of `POST /v1/completions`; the model may be named elsewhere."""
+
+    name = "completion"
+
+    def __init__(self, *, needs_model: bool = True) -> None:
+        self._needs_model = needs_model
+
+    def why_not_stored(self, content: Mapping[str, Any]) -> DiscardReason | None:
+        """Return why a completion that comes from elsewhere must not be stored, or None."""
+        choices = content.get("choices")
+        return why_not_stored(content, len(choices) if isinstance(choices, list) else 0)
+
+    def parse(self, body: bytes) -> CompletionRequest:
+        """Read the body of a request. Raises NotUnderstood."""
+        return CompletionRequest.parse(body, needs_model=self._needs_model)
+
+
+def _texts(document: Mapping[str, Any]) -> list[str] | None:
+    """Return the one text that may be matched by meaning, or None.
+
+    Where the answer repeats the prompt, or stands between it and a suffix, each word of it counts.
+    """
+    prompt = document.get("prompt")
+    if not isinstance(prompt, str) or _field(document, "echo", bool):
+        return None
+    return None if _field(document, "suffix", str) or _TURNS.search(prompt) else [prompt]
+
+
+def _prompts(prompt: object) -> int:
+    """Return how many prompts there are: texts, or lists of tokens. Raises NotUnderstood."""
+    if prompt is None or isinstance(prompt, str):
+        return 1
+    if not isinstance(prompt, list) or not prompt:
+        _unknown()
+    if all(type(token) is int for token in prompt):
+        return 1
+    kind = str if isinstance(prompt[0], str) else list
+    return len(prompt) if all(isinstance(item, kind) for item in prompt) else _unknown()
+
+
+def _field(document: Mapping[str, Any], name: str, *types: type) -> Any:
+    """Return a field's value, or None where it is absent or null; any other type is unknown."""
+    value = document.get(name)
+    # type() and not isinstance(): true is an int to Python, and not to JSON.
+    return value if value is None or type(value) in types else _unknown()
+
+
+def _unknown() -> NoReturn:
+    raise NotUnderstood("unknown-body")

@@ -10,21 +10,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from app.core.errors import NotUnderstood
-from app.core.models import CacheStatus, Fullness, Head, Replay
-from app.dialects import sse
+from app.core.models import CacheStatus, Fullness, Replay
+from app.dialects import documents, sse
 from app.dialects.dialect import Answer
+from app.dialects.documents import Judge, enclosed
 from app.dialects.sse import Event, EventParser
 from app.dialects.strict_json import JsonObject, load_json
 
 DONE = "[DONE]"
 """The data of the event that ends a stream of chunks."""
 
-_JSON = b"application/json"
-_EVENT_STREAM = b"text/event-stream; charset=utf-8"
 _ENVELOPE = frozenset({"id", "object", "created", "obfuscation"})
-
-Judge = Callable[[JsonObject], Answer]
-"""Returns a document without its envelope as an answer, with what may become of it."""
 
 
 class Form(NamedTuple):
@@ -51,29 +47,6 @@ class Builder(Protocol):
         """Return the document that the chunks add up to."""
 
 
-class DocumentReader:
-    """Reads one JSON document."""
-
-    def __init__(self, judge: Judge) -> None:
-        self._judge = judge
-        self._body: list[bytes] = []
-        self.is_complete = False
-
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes of the body."""
-        self._body.append(data)
-
-    def end(self) -> None:
-        """Do nothing: the end of the body is that of the document."""
-
-    def read(self) -> Answer:
-        """Return what the answer adds up to. Raises NotUnderstood."""
-        document = load_json(b"".join(self._body))
-        if not isinstance(document, dict):
-            raise NotUnderstood("unknown-body")
-        return self._judge(without_envelope(document))
-
-
 class ChunksReader:
     """Reads a stream of chunks."""
 
@@ -97,7 +70,7 @@ class ChunksReader:
 
     def read(self) -> Answer:
         """Return what the chunks add up to. Raises NotUnderstood."""
-        return self._judge(without_envelope(self._builder.completion()))
+        return self._judge(self._builder.completion())
 
     def _take(self, event: Event) -> None:
         if self.is_complete:
@@ -115,14 +88,9 @@ def without_envelope(document: Mapping[str, Any]) -> JsonObject:
     return {name: value for name, value in document.items() if name not in _ENVELOPE}
 
 
-def written(document: Mapping[str, Any]) -> bytes:
-    """Write what an answer adds up to."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-
-
 def replay_document(content: bytes, status: CacheStatus, envelope: Mapping[str, Any]) -> Replay:
     """Render a stored document under a new envelope. Raises ValueError where it is no object."""
-    return _replay(_enclosed(content, envelope), _JSON, status)
+    return documents.json_replay(enclosed(content, envelope), status)
 
 
 def replay_chunks(
@@ -135,19 +103,7 @@ def replay_chunks(
 
     Raises ValueError where it cannot be read.
     """
-    return _replay(b"".join(_events(content, envelope, cut)), _EVENT_STREAM, status)
-
-
-def _replay(body: bytes, media_type: bytes, status: CacheStatus) -> Replay:
-    headers = [(b"content-type", media_type), (b"content-length", b"%d" % len(body))]
-    return Replay(Head(200, headers, status), body)
-
-
-def _enclosed(document: bytes, envelope: Mapping[str, Any]) -> bytes:
-    """Put the envelope before the fields of a JSON object, without parsing the object."""
-    if not document.startswith(b"{") or not document.endswith(b"}"):
-        raise ValueError("the stored completion is not a JSON object")
-    return written(envelope)[:-1] + b"," + document[1:]
+    return documents.stream_replay(b"".join(_events(content, envelope, cut)), status)
 
 
 def _events(
@@ -160,7 +116,7 @@ def _events(
     except (AttributeError, LookupError, TypeError, RecursionError) as error:
         raise ValueError("the stored completion has another shape") from error
     for chunk in chunks:
-        yield sse.encode(_enclosed(sse.json_data(chunk).encode(), envelope))
+        yield sse.encode(enclosed(sse.json_data(chunk).encode(), envelope))
     yield sse.encode(DONE.encode())
 
 

@@ -1,12 +1,11 @@
 """What OpenAI's APIs have in common."""
 
-import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-_DIGITS = 16
+from app.dialects.fields import digest_of_fields
+
 _WORDS = re.compile(r"\w+")
 
 NEUTRAL_FIELDS = frozenset(
@@ -33,9 +32,7 @@ def treatment_of(document: Mapping[str, Any]) -> str:
     Whoever pays for another service tier waits for no other one, and who sends metadata that is
     refused is refused alone. Empty where a request says nothing of that kind.
     """
-    said = {name: document[name] for name in _TREATMENT if document.get(name) is not None}
-    told = json.dumps(said, sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()[:_DIGITS] if said else ""
+    return digest_of_fields(document, _TREATMENT)
 
 
 def numbers_of(ids: Iterable[str], texts: Iterable[str]) -> dict[str, int]:

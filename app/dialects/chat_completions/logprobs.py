@@ -4,14 +4,11 @@ https://platform.openai.com/docs/api-reference/chat/object#choices-logprobs
 """
 
 import codecs
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from app.dialects import pieces
 from app.dialects.strict_json import JsonObject
-
-_LONGEST = 64  # characters of a piece, unless a token is longer
-_PIECE = re.compile(rf".{{1,{_LONGEST}}}(?:\s|$)|.{{1,{_LONGEST}}}", re.DOTALL)
 
 Piece = tuple[str, Sequence[Any]]
 """A piece of a text, and its tokens."""
@@ -49,13 +46,13 @@ def cut(text: str, tokens: Sequence[Any]) -> Iterator[Piece]:
     """
     units = list(_units(tokens)) if tokens else []
     if not tokens or "".join(unit for unit, _ in units) != text:
-        for piece in _PIECE.findall(text):
+        for piece in pieces.cut(text):
             yield piece, tokens
             tokens = []
         return
     piece, its = "", list[Any]()
     for unit, of_unit in units:
-        if piece and len(piece) + len(unit) > _LONGEST:
+        if piece and len(piece) + len(unit) > pieces.LONGEST:
             yield piece, its
             piece, its = "", []
         piece, its = piece + unit, its + of_unit

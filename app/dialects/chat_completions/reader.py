@@ -7,8 +7,9 @@ from app.core.models import Fullness
 from app.dialects.chat_completions import fitness
 from app.dialects.chat_completions.chunks import CompletionBuilder
 from app.dialects.chat_completions.structured import Structure
-from app.dialects.chunked import ChunksReader, DocumentReader, written
+from app.dialects.chunked import ChunksReader, without_envelope
 from app.dialects.dialect import Answer
+from app.dialects.documents import DocumentReader, written
 from app.dialects.strict_json import JsonObject
 
 
@@ -27,6 +28,7 @@ def judged(
 
     Without `usage` it has what the upstream gives to such a request, perhaps not all that it has.
     """
+    completion = without_envelope(completion)
     unfit = fitness.why_not_stored(completion, choices, structure)
     may_be_shared = fitness.may_be_shared(unfit)
     content: dict[str, Any] = completion if may_be_shared else {}

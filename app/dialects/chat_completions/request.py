@@ -6,9 +6,8 @@ https://platform.openai.com/docs/api-reference/chat/create
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
-from app.core.errors import NotUnderstood
 from app.core.models import (
     CHAT_COMPLETION,
     BypassReason,
@@ -22,7 +21,9 @@ from app.dialects.chat_completions.chunks import chunks_of
 from app.dialects.chat_completions.reader import reader
 from app.dialects.chat_completions.sameness import same_fields, same_messages
 from app.dialects.chat_completions.structured import structure_of
-from app.dialects.chunked import ChunksReader, DocumentReader, Form, WithoutUsage
+from app.dialects.chunked import ChunksReader, Form, WithoutUsage
+from app.dialects.documents import DocumentReader
+from app.dialects.fields import field_of, unknown
 from app.dialects.openai import NEUTRAL_FIELDS, treatment_of
 from app.dialects.strict_json import JsonObject, load_json
 
@@ -58,8 +59,8 @@ class ChatRequest:
         """
         document = load_json(body)
         if not isinstance(document, dict):
-            raise NotUnderstood("unknown-body")
-        options = _field(document, "stream_options", dict) or {}
+            unknown()
+        options = field_of(document, "stream_options", dict) or {}
         messages = _messages(document.get("messages"))
         turn = _turn(messages)
         is_user = messages[turn]["role"] == "user"
@@ -69,10 +70,10 @@ class ChatRequest:
             messages=messages,
             turn=turn,
             texts=texts_of(messages[turn].get("content")) if is_user else None,
-            choices=1 if (n := _field(document, "n", int)) is None else n,
-            temperature=_field(document, "temperature", int, float),
-            stream=_field(document, "stream", bool) or False,
-            include_usage=_field(options, "include_usage", bool) or False,
+            choices=1 if (n := field_of(document, "n", int)) is None else n,
+            temperature=field_of(document, "temperature", int, float),
+            stream=field_of(document, "stream", bool) or False,
+            include_usage=field_of(options, "include_usage", bool) or False,
         )
 
     @property
@@ -200,20 +201,9 @@ def _text_of(content: object) -> str:
     return "\n".join(text for part in parts if isinstance(text := part.get("text"), str))
 
 
-def _unknown() -> NoReturn:
-    raise NotUnderstood("unknown-body")
-
-
-def _field(document: Mapping[str, Any], name: str, *types: type) -> Any:
-    """Return a field's value, or None where it is absent or null; any other type is unknown."""
-    value = document.get(name)
-    # type() and not isinstance(): true is an int to Python, and not to JSON.
-    return value if value is None or type(value) in types else _unknown()
-
-
 def _model(document: Mapping[str, Any], *, needs_model: bool) -> str:
-    model = _field(document, "model", str)
-    return "" if model is None and not needs_model else model or _unknown()
+    model = field_of(document, "model", str)
+    return "" if model is None and not needs_model else model or unknown()
 
 
 def _turn(messages: Sequence[JsonObject]) -> int:
@@ -224,16 +214,16 @@ def _turn(messages: Sequence[JsonObject]) -> int:
 
 def _messages(messages: object) -> list[JsonObject]:
     if not isinstance(messages, list) or not messages:
-        _unknown()
+        unknown()
     for message in messages:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            _unknown()
+            unknown()
         content = message.get("content")
         if isinstance(content, list):
             if not all(isinstance(p, dict) and isinstance(p.get("type"), str) for p in content):
-                _unknown()
+                unknown()
         elif content is not None and not isinstance(content, str):
-            _unknown()
+            unknown()
     return messages
 
 

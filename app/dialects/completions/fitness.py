@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.core.models import DiscardReason, Fullness
-from app.dialects.chunked import written
+from app.dialects.chunked import without_envelope
 from app.dialects.dialect import Answer
+from app.dialects.documents import written
 from app.dialects.strict_json import JsonObject
 
 _WHOLE = frozenset({None, "finish-reason", "empty"})
@@ -16,6 +17,7 @@ def judged(completion: JsonObject, choices: int, entitled: Fullness) -> Answer:
 
     Without `usage` it has what the upstream gives to such a request, perhaps not all that it has.
     """
+    completion = without_envelope(completion)
     unfit = why_not_stored(completion, choices)
     may_be_shared = unfit in _WHOLE
     return Answer(

@@ -3,15 +3,12 @@
 https://platform.openai.com/docs/api-reference/completions/object#completions-object-choices
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from app.core.errors import NotUnderstood
+from app.dialects.pieces import LONGEST, cut
 from app.dialects.strict_json import JsonObject
-
-_LONGEST = 64  # characters of a piece, unless a token is longer
-_PIECE = re.compile(rf".{{1,{_LONGEST}}}(?:\s|$)|.{{1,{_LONGEST}}}", re.DOTALL)
 
 
 def joined(known: Any, new: Any) -> Any:
@@ -41,12 +38,12 @@ def pieces_of(text: str, logprobs: Any) -> list[tuple[str, JsonObject | None]]:
     cut after white space, where there is any.
     """
     if not isinstance(logprobs, dict):
-        return [(piece, None) for piece in _PIECE.findall(text)]
+        return [(piece, None) for piece in cut(text)]
     tokens = logprobs.get("tokens")
     sizes = _sizes(tokens, text) if isinstance(tokens, list) else []
     lists = {name for name, value in logprobs.items() if isinstance(value, list)}
     if not sizes or any(len(logprobs[name]) != len(sizes) for name in lists):
-        first, *others = _PIECE.findall(text) or [""]
+        first, *others = cut(text) or [""]
         return [(first, logprobs), *((piece, None) for piece in others)]
     pieces: list[tuple[str, JsonObject | None]] = []
     frame, begin, end = logprobs, 0, 0
@@ -69,7 +66,7 @@ def _runs(sizes: Sequence[int]) -> list[tuple[int, int]]:
     """Return from which token to which one each piece goes."""
     runs, first, size = [], 0, 0
     for place, length in enumerate(sizes):
-        if place > first and size + length > _LONGEST:
+        if place > first and size + length > LONGEST:
             runs.append((first, place))
             first, size = place, 0
         size += length

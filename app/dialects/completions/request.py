@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any
 
-from app.core.errors import NotUnderstood
 from app.core.models import BypassReason, CacheStatus, DiscardReason, Replay
 from app.dialects import chunked
-from app.dialects.chunked import ChunksReader, DocumentReader, Form, WithoutUsage
+from app.dialects.chunked import ChunksReader, Form, WithoutUsage
 from app.dialects.completions.chunks import CompletionBuilder, chunks_of
 from app.dialects.completions.fitness import judged, why_not_stored
-from app.dialects.defaults import without_defaults
+from app.dialects.documents import DocumentReader
+from app.dialects.fields import field_of, unknown, without_defaults
 from app.dialects.openai import NEUTRAL_FIELDS, treatment_of
 from app.dialects.strict_json import load_json
 
@@ -70,18 +70,18 @@ class CompletionRequest:
         """
         document = load_json(body)
         if not isinstance(document, dict):
-            _unknown()
-        model = _field(document, "model", str) or ("" if not needs_model else _unknown())
-        options = _field(document, "stream_options", dict) or {}
-        n = _field(document, "n", int)
+            unknown()
+        model = field_of(document, "model", str) or ("" if not needs_model else unknown())
+        options = field_of(document, "stream_options", dict) or {}
+        n = field_of(document, "n", int)
         return cls(
             document=document,
             model=model,
             texts=_texts(document),
             choices=_prompts(document.get("prompt")) * (1 if n is None else n),
-            temperature=_field(document, "temperature", int, float),
-            stream=_field(document, "stream", bool) or False,
-            include_usage=_field(options, "include_usage", bool) or False,
+            temperature=field_of(document, "temperature", int, float),
+            stream=field_of(document, "stream", bool) or False,
+            include_usage=field_of(options, "include_usage", bool) or False,
         )
 
     @property
@@ -167,9 +167,9 @@ def _texts(document: Mapping[str, Any]) -> list[str] | None:
     Where the answer repeats the prompt, or stands between it and a suffix, each word of it counts.
     """
     prompt = document.get("prompt")
-    if not isinstance(prompt, str) or _field(document, "echo", bool):
+    if not isinstance(prompt, str) or field_of(document, "echo", bool):
         return None
-    return None if _field(document, "suffix", str) or _TURNS.search(prompt) else [prompt]
+    return None if field_of(document, "suffix", str) or _TURNS.search(prompt) else [prompt]
 
 
 def _prompts(prompt: object) -> int:
@@ -177,19 +177,8 @@ def _prompts(prompt: object) -> int:
     if prompt is None or isinstance(prompt, str):
         return 1
     if not isinstance(prompt, list) or not prompt:
-        _unknown()
+        unknown()
     if all(type(token) is int for token in prompt):
         return 1
     kind = str if isinstance(prompt[0], str) else list
-    return len(prompt) if all(isinstance(item, kind) for item in prompt) else _unknown()
-
-
-def _field(document: Mapping[str, Any], name: str, *types: type) -> Any:
-    """Return a field's value, or None where it is absent or null; any other type is unknown."""
-    value = document.get(name)
-    # type() and not isinstance(): true is an int to Python, and not to JSON.
-    return value if value is None or type(value) in types else _unknown()
-
-
-def _unknown() -> NoReturn:
-    raise NotUnderstood("unknown-body")
+    return len(prompt) if all(isinstance(item, kind) for item in prompt) else unknown()

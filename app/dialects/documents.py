@@ -1,0 +1,69 @@
+"""Answers that are one JSON document: read, and written again."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from app.core.errors import NotUnderstood
+from app.core.models import CacheStatus, Head, Header, Replay
+from app.dialects.dialect import Answer
+from app.dialects.strict_json import JsonObject, load_json
+
+_JSON = b"application/json"
+_EVENT_STREAM = b"text/event-stream; charset=utf-8"
+
+Judge = Callable[[JsonObject], Answer]
+"""Returns a document as an answer, with what may become of it."""
+
+
+class DocumentReader:
+    """Reads one JSON document."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self._body: list[bytes] = []
+        self.is_complete = False
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the body."""
+        self._body.append(data)
+
+    def end(self) -> None:
+        """Do nothing: the end of the body is that of the document."""
+
+    def read(self) -> Answer:
+        """Return what the answer adds up to. Raises NotUnderstood."""
+        document = load_json(b"".join(self._body))
+        if not isinstance(document, dict):
+            raise NotUnderstood("unknown-body")
+        return self._judge(document)
+
+
+def written(document: Mapping[str, Any]) -> bytes:
+    """Write a document."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def enclosed(document: bytes, envelope: Mapping[str, Any]) -> bytes:
+    """Put an envelope before the fields of a JSON object, without parsing the object.
+
+    Raises ValueError where it is none.
+    """
+    if not document.startswith(b"{") or not document.endswith(b"}"):
+        raise ValueError("the stored content is not a JSON object")
+    return written(envelope)[:-1] + b"," + document[1:]
+
+
+def json_replay(body: bytes, status: CacheStatus, *headers: Header) -> Replay:
+    """Answer with a document."""
+    return _replay(body, _JSON, status, *headers)
+
+
+def stream_replay(body: bytes, status: CacheStatus, *headers: Header) -> Replay:
+    """Answer with a whole event stream."""
+    return _replay(body, _EVENT_STREAM, status, *headers)
+
+
+def _replay(body: bytes, media_type: bytes, status: CacheStatus, *headers: Header) -> Replay:
+    told = [(b"content-type", media_type), (b"content-length", b"%d" % len(body)), *headers]
+    return Replay(Head(200, told, status), body)

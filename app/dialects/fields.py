@@ -1,0 +1,51 @@
+"""Fields of requests, read strictly, and in one way to write them."""
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from typing import Any, NoReturn
+
+from app.core.errors import NotUnderstood
+from app.dialects.strict_json import JsonObject
+
+_DIGITS = 16
+
+
+def unknown() -> NoReturn:
+    """Raise NotUnderstood for a body that is not what we know."""
+    raise NotUnderstood("unknown-body")
+
+
+def field_of(document: Mapping[str, Any], name: str, *types: type) -> Any:
+    """Return a field's value, or None where it is absent or null; any other type is unknown."""
+    value = document.get(name)
+    # type() and not isinstance(): true is an int to Python, and not to JSON.
+    return value if value is None or type(value) in types else unknown()
+
+
+def without_defaults(
+    document: Mapping[str, Any], defaults: Mapping[str, object], nullable: Collection[str]
+) -> JsonObject:
+    """Return the fields of a request but for those that have their default.
+
+    Fields that are `nullable` may be null, which is to be absent. A float that is whole is written
+    as an integer, as some clients write it.
+    """
+    told: JsonObject = {}
+    for name, value in document.items():
+        if value is None and name in nullable:
+            continue
+        plain = int(value) if isinstance(value, float) and value.is_integer() else value
+        default = defaults.get(name)
+        # True is 1 to Python, and not to JSON.
+        is_alike = isinstance(plain, bool) is isinstance(default, bool)
+        if default is None or plain != default or not is_alike:
+            told[name] = plain
+    return told
+
+
+def digest_of_fields(document: Mapping[str, Any], names: Collection[str]) -> str:
+    """Return a digest of some fields; empty where a request has none of them."""
+    said = {name: document[name] for name in names if document.get(name) is not None}
+    told = json.dumps(said, sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:_DIGITS] if said else ""

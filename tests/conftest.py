@@ -18,7 +18,7 @@ settings.register_profile("thorough", settings.get_profile("reprise"), max_examp
 settings.load_profile("reprise")
 
 # The client's own lines are of no interest.
-for name in ("httpx", "httpcore", "httpx2", "httpcore2", "openai"):
+for name in ("httpx", "httpcore", "httpx2", "httpcore2", "openai", "anthropic"):
     logging.getLogger(name).setLevel(logging.WARNING)
 
 TESTS = Path(__file__).parent

@@ -47,9 +47,9 @@ def pieces_of(text: str, logprobs: Any) -> list[tuple[str, JsonObject | None]]:
         return [(first, logprobs), *((piece, None) for piece in others)]
     pieces: list[tuple[str, JsonObject | None]] = []
     frame, begin, end = logprobs, 0, 0
-    for first, last in _runs(sizes):
-        begin, end = end, end + sum(sizes[first:last])
-        told = {name: logprobs[name][first:last] for name in lists}
+    for one, last in _runs(sizes):
+        begin, end = end, end + sum(sizes[one:last])
+        told = {name: logprobs[name][one:last] for name in lists}
         pieces.append((text[begin:end], {**frame, **told}))
         frame = {}  # said once
     return pieces

@@ -1,0 +1,202 @@
+"""Messages: events to message, message to events, without loss.
+
+A *message* here is the JSON object of a message without its `id`, which every replay makes anew.
+Unknown fields are kept, never re-modelled; events, deltas and blocks of unknown kinds are refused
+where they cannot be joined without knowing how. The formats:
+https://platform.claude.com/docs/en/api/messages
+https://platform.claude.com/docs/en/build-with-claude/streaming
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from app.dialects.fields import field_of, unknown
+from app.dialects.pieces import LONGEST, cut
+from app.dialects.strict_json import JsonObject, load_json
+
+ENVELOPE = frozenset({"id"})
+"""Fields that a replay makes anew."""
+
+# Deltas that add to a block's text, and the blocks, whose texts have the name of their type.
+_TOLD = frozenset({("text_delta", "text"), ("thinking_delta", "thinking")})
+
+_AT_END = ("stop_reason", "stop_sequence", "stop_details")
+# What `message_delta` tells of the usage; the rest stands in `message_start`.
+_USAGE_AT_END = (
+    *("input_tokens", "output_tokens", "output_tokens_details"),
+    *("cache_creation_input_tokens", "cache_read_input_tokens", "server_tool_use"),
+)
+
+
+class MessageBuilder:
+    """Adds up the events of one stream, as the official SDKs do. What they would drop is refused.
+
+    `is_complete`: the last event has come.
+    """
+
+    def __init__(self) -> None:
+        self.is_complete = False
+        self._message: JsonObject = {}
+        self._usage: JsonObject = {}
+        self._blocks: list[_Block] = []
+
+    def add(self, event: object) -> None:
+        """Take the next event. Raises NotUnderstood (`unknown-body`) for anything else."""
+        if not isinstance(event, dict):
+            unknown()
+        kind = event.get("type")
+        if kind == "ping":
+            return
+        if bool(self._message) is (kind == "message_start"):
+            unknown()  # it comes first, and once
+        match kind:
+            case "message_start":
+                self._begin(event.get("message"))
+            case "content_block_start":
+                self._open(event)
+            case "content_block_delta":
+                self._block(event).add(event.get("delta"))
+            case "content_block_stop":
+                self._block(event).close()
+            case "message_delta":
+                self._end(event)
+            case "message_stop":
+                self.is_complete = True
+            case _:
+                unknown()
+
+    def message(self) -> JsonObject:
+        """Return the message that the events add up to. Raises NotUnderstood."""
+        if not self._message or any(block.is_open for block in self._blocks):
+            unknown()
+        content = [block.fields for block in self._blocks]
+        return {**self._message, "content": content, "usage": self._usage}
+
+    def _begin(self, message: object) -> None:
+        if not isinstance(message, dict) or message.get("content") != []:
+            unknown()
+        if not isinstance(usage := message.get("usage"), dict):
+            unknown()
+        self._message = {**message}
+        self._usage = {**usage}
+
+    def _open(self, event: JsonObject) -> None:
+        block = event.get("content_block")
+        if event.get("index") != len(self._blocks) or not isinstance(block, dict):
+            unknown()
+        self._blocks.append(_Block(block))
+
+    def _block(self, event: JsonObject) -> "_Block":
+        index = event.get("index")
+        if type(index) is not int or not 0 <= index < len(self._blocks):
+            unknown()
+        return self._blocks[index]
+
+    def _end(self, event: JsonObject) -> None:
+        delta = field_of(event, "delta", dict) or unknown()
+        usage = field_of(event, "usage", dict) or {}
+        beside = {n: v for n, v in event.items() if n not in {"type", "delta", "usage"}}
+        _update(self._message, {**beside, **delta})
+        _update(self._usage, usage)
+
+
+def _update(known: JsonObject, told: Mapping[str, Any]) -> None:
+    """Take over what is told; null is no news."""
+    known.update({n: v for n, v in told.items() if v is not None or n not in known})
+
+
+class _Block:
+    """A content block that is being told in pieces."""
+
+    def __init__(self, block: JsonObject) -> None:
+        self.fields: JsonObject = {**block}
+        self.is_open = True
+        self._texts: dict[str, list[str]] = {}
+        self._input: list[str] = []
+
+    def add(self, delta: object) -> None:
+        """Take the next delta. Raises NotUnderstood."""
+        if not isinstance(delta, dict) or not self.is_open:
+            unknown()
+        kind, of = delta.get("type"), self.fields.get("type")
+        if isinstance(of, str) and (kind, of) in _TOLD:
+            self._texts.setdefault(of, []).append(_text(delta, of))
+        elif kind == "signature_delta" and of == "thinking":
+            self.fields["signature"] = _text(delta, "signature")
+        elif kind == "input_json_delta" and of == "tool_use":
+            self._input.append(_text(delta, "partial_json"))
+        elif kind == "citations_delta" and of == "text" and "citation" in delta:
+            self.fields["citations"] = [*(self.fields.get("citations") or []), delta["citation"]]
+        else:
+            unknown()
+
+    def close(self) -> None:
+        """Join what was told. Raises NotUnderstood, also where an input is not JSON."""
+        if not self.is_open:
+            unknown()
+        self.is_open = False
+        for name, pieces in self._texts.items():
+            self.fields[name] = "".join([_text(self.fields, name), *pieces])
+        if told := "".join(self._input):
+            self.fields["input"] = load_json(told)
+
+
+def _text(fields: JsonObject, name: str) -> str:
+    text = fields.get(name)
+    return text if isinstance(text, str) else unknown()
+
+
+def events_of(message: Mapping[str, Any], message_id: str) -> Iterator[JsonObject]:
+    """Cut a message into the events that tell it, block by block.
+
+    Texts and inputs come in pieces of up to 64 characters, citations before the text that they are
+    about, a signature after the thoughts.
+    """
+    usage: Mapping[str, Any] = message["usage"]
+    at_end = {n: usage[n] for n in _USAGE_AT_END if usage.get(n) is not None}
+    yield {"type": "message_start", "message": _opening(message, at_end, message_id)}
+    for index, block in enumerate(message["content"]):
+        opened, deltas = _cut(block)
+        yield {"type": "content_block_start", "index": index, "content_block": opened}
+        for delta in deltas:
+            yield {"type": "content_block_delta", "index": index, "delta": delta}
+        yield {"type": "content_block_stop", "index": index}
+    delta = {name: message[name] for name in _AT_END if name in message}
+    beside = {}
+    if message.get("context_management") is not None:  # told at the end, which SDKs wait for
+        beside["context_management"] = message["context_management"]
+    yield {"type": "message_delta", "delta": delta, "usage": at_end, **beside}
+    yield {"type": "message_stop"}
+
+
+def _opening(message: Mapping[str, Any], at_end: JsonObject, message_id: str) -> JsonObject:
+    usage = {n: v for n, v in message["usage"].items() if n != "output_tokens_details" or v is None}
+    if "output_tokens" in at_end:
+        usage["output_tokens"] = 0  # so far
+    not_yet = {name: None for name in _AT_END if name in message}
+    return {"id": message_id, **message, "content": [], **not_yet, "usage": usage}
+
+
+def _cut(block: Mapping[str, Any]) -> tuple[JsonObject, list[JsonObject]]:
+    """Return how a block begins, and the deltas that tell the rest of it."""
+    opened, kind = {**block}, block["type"]
+    deltas: list[JsonObject] = []
+    if kind == "text":
+        if citations := block.get("citations"):
+            opened["citations"] = []
+            deltas += [{"type": "citations_delta", "citation": told} for told in citations]
+        opened["text"] = ""
+        deltas += [{"type": "text_delta", "text": piece} for piece in cut(block["text"])]
+    elif kind == "thinking":
+        opened["thinking"] = ""
+        deltas += [{"type": "thinking_delta", "thinking": p} for p in cut(block["thinking"])]
+        if signature := block.get("signature"):
+            opened["signature"] = ""
+            deltas.append({"type": "signature_delta", "signature": signature})
+    elif kind == "tool_use":
+        opened["input"] = {}
+        told = json.dumps(block["input"], ensure_ascii=False)
+        pieces = [told[at : at + LONGEST] for at in range(0, len(told), LONGEST)]
+        deltas += [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
+    return opened, deltas

@@ -1,0 +1,46 @@
+"""Reads the stream of events that answers a Messages request."""
+
+from app.dialects.dialect import Answer
+from app.dialects.documents import Judge
+from app.dialects.fields import unknown
+from app.dialects.messages.events import MessageBuilder
+from app.dialects.sse import Event, EventParser
+from app.dialects.strict_json import load_json
+
+
+class EventsReader:
+    """Reads a stream of events. One without its last event is complete if all of it was told."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self._events = EventParser()
+        self._builder = MessageBuilder()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the last event has come."""
+        return self._builder.is_complete
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the stream. Raises NotUnderstood or UnicodeDecodeError."""
+        for event in self._events.feed(data):
+            self._take(event)
+
+    def end(self) -> None:
+        """Take what the end of the body completes."""
+        for event in self._events.flush():
+            self._take(event)
+
+    def read(self) -> Answer:
+        """Return what the events add up to. Raises NotUnderstood."""
+        return self._judge(self._builder.message())
+
+    def _take(self, event: Event) -> None:
+        if self.is_complete or not event.data.strip():
+            return
+        document = load_json(event.data)
+        # The SDKs go by the name that stands before the data, others by the one in it.
+        kind = document.get("type") if isinstance(document, dict) else None
+        if event.type not in ("message", kind):
+            unknown()
+        self._builder.add(document)

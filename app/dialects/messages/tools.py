@@ -1,0 +1,77 @@
+"""What a request says of tools, and of the structure of its answer.
+
+https://platform.claude.com/docs/en/agents-and-tools/tool-use/overview
+https://platform.claude.com/docs/en/build-with-claude/structured-outputs
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.dialects.strict_json import JsonObject
+
+# Anthropic's own tools that the client runs. What else there is runs on a server, and looks at the
+# world: web search and fetch, code execution, tools of MCP servers.
+_RUN_BY_CLIENTS = ("custom", "bash_", "browser_", "computer_", "memory_", "text_editor_")
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """What a request says of the answer's structure.
+
+    `is_json`: its text must be JSON. `demanding` are the tools that cannot be called without input.
+    `forced` is the tool that must be called: its input is the answer.
+    """
+
+    is_json: bool = False
+    demanding: frozenset[str] = frozenset()
+    forced: str | None = None
+
+
+def uses_servers(document: Mapping[str, Any]) -> bool:
+    """Whether a request lets tools be run elsewhere than by the client."""
+    if document.get("mcp_servers") or document.get("container") is not None:
+        return True
+    return any(not _is_clients(tool) for tool in _listed(document.get("tools")))
+
+
+def _is_clients(tool: object) -> bool:
+    kind = tool.get("type") if isinstance(tool, dict) else 0
+    return kind is None or (isinstance(kind, str) and kind.startswith(_RUN_BY_CLIENTS))
+
+
+def structure_of(document: Mapping[str, Any]) -> Structure:
+    """Read the structure that a request asks for."""
+    tools = [tool for tool in _listed(document.get("tools")) if isinstance(tool, dict)]
+    demanding = {
+        tool["name"]
+        for tool in tools
+        if isinstance(tool.get("name"), str) and _demands(tool.get("input_schema"))
+    }
+    config = document.get("output_config")
+    wanted = config.get("format") if isinstance(config, dict) else document.get("output_format")
+    return Structure(
+        is_json=isinstance(wanted, dict) and wanted.get("type") == "json_schema",
+        demanding=frozenset(demanding),
+        forced=_forced(document.get("tool_choice"), tools),
+    )
+
+
+def _forced(choice: object, tools: Sequence[JsonObject]) -> str | None:
+    """Return the one tool that a request leaves the model to call, if it must call any."""
+    if not isinstance(choice, dict):
+        return None
+    name: object = None
+    if choice.get("type") == "tool":
+        name = choice.get("name")
+    elif choice.get("type") == "any" and len(tools) == 1:
+        name = tools[0].get("name")
+    return name if isinstance(name, str) else None
+
+
+def _demands(schema: object) -> bool:
+    return isinstance(schema, dict) and bool(schema.get("required"))
+
+
+def _listed(value: object) -> Sequence[Any]:
+    return value if isinstance(value, list) else []

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 from fastapi import FastAPI
 from fastapi.middleware import Middleware
@@ -17,6 +16,7 @@ from app.api.admin.explain import explain_route
 from app.api.admin.routes import admin_routes
 from app.api.admin.transfer import Transfer
 from app.api.cached import CachedRoute
+from app.api.dialects import DEPLOYED, dialects_of
 from app.api.middleware import (
     CorsMiddleware,
     ExchangeMiddleware,
@@ -25,18 +25,14 @@ from app.api.middleware import (
 )
 from app.api.ops import ops_routes
 from app.api.passthrough import OtherRoutes, Passthrough, PassthroughRoutes
-from app.api.paths import CHAT_COMPLETIONS, COMPLETIONS, EMBEDDINGS, RESPONSES, forms_of
+from app.api.paths import forms_of
 from app.core.calibration import Calibration
 from app.core.errors import ConfigurationError
 from app.core.metrics import Metrics
 from app.core.models import Clock, EmbeddingModel
 from app.core.ports import Embedder, Leases, Upstream, Verifier, WholeStore
-from app.dialects.chat_completions.request import ChatCompletions
-from app.dialects.completions.request import Completions
 from app.dialects.dialect import Dialect
-from app.dialects.embeddings import Embeddings
 from app.dialects.responses.deletion import deleted_response
-from app.dialects.responses.request import Responses
 from app.engine.assembly import Dependencies, Engine
 from app.engine.deletions import Deletions
 from app.engine.fleet import Fleet
@@ -62,30 +58,8 @@ from app.stores.valkey.search import IndexOptions
 from app.stores.valkey.store import ValkeyStore
 from app.stores.valkey.url import address_of
 from app.upstream.http import HttpUpstream, Target
+from app.upstream.providers import UpstreamByProvider
 from app.upstream.simulator import SimulatedUpstream
-
-DIALECTS: Mapping[str, Dialect] = MappingProxyType(
-    {
-        CHAT_COMPLETIONS: ChatCompletions(),
-        COMPLETIONS: Completions(),
-        EMBEDDINGS: Embeddings(),
-    }
-)
-"""What is cached, by path, whatever the settings."""
-
-DEPLOYED: Mapping[str, Dialect] = MappingProxyType(
-    {
-        CHAT_COMPLETIONS: ChatCompletions(needs_model=False),
-        COMPLETIONS: Completions(needs_model=False),
-        EMBEDDINGS: Embeddings(needs_model=False),
-    }
-)
-"""What is cached where the path names a deployment, and so the model."""
-
-
-def dialects_for(settings: Settings) -> Mapping[str, Dialect]:
-    """Return all that is cached, by path."""
-    return {**DIALECTS, RESPONSES: Responses(by_meaning=settings.responses_by_meaning)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +140,26 @@ def _leases(settings: Settings, embedder: Embedder) -> Leases | None:
 
 
 def _upstream(settings: Settings) -> Upstream:
+    upstream = _openais_upstream(settings)
+    if not settings.anthropic_upstream:
+        return upstream
+    return UpstreamByProvider(
+        upstream,
+        HttpUpstream(
+            Target(
+                url=settings.anthropic_upstream,
+                api_key=settings.anthropic_api_key.get_secret_value(),
+                keep_credentials=settings.keeps_anthropic_credentials,
+                connect_timeout=settings.upstream_connect_timeout,
+                read_timeout=settings.upstream_timeout,
+                setting="REPRISE_ANTHROPIC_URL",
+                is_anthropic=True,
+            )
+        ),
+    )
+
+
+def _openais_upstream(settings: Settings) -> Upstream:
     if settings.is_simulated:
         return SimulatedUpstream(settings.simulated_delay)
     return HttpUpstream(
@@ -262,7 +256,7 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
         ],
     )
     app.state.ready = False
-    dialects = dialects_for(settings)
+    dialects = _dialects(settings)
     app.router.routes += _cached_routes(engine, dialects, settings.max_body_bytes)
     app.include_router(ops_routes(engine.lookup, parts.metrics))
     token = settings.admin_token.get_secret_value()
@@ -275,9 +269,25 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     admin.add_api_route("/import", transfer.import_, methods=["POST"])
     app.include_router(admin)
     deletions = Deletions(engine.forwarder, engine.operations, deleted_response)
-    other = PassthroughRoutes(deletions, _passthrough(settings))
+    other = PassthroughRoutes(
+        deletions,
+        _passthrough(settings, is_own=settings.keeps_credentials),
+        _passthrough(settings, is_own=settings.keeps_anthropic_credentials),
+    )
     app.router.routes.append(OtherRoutes(other))
     return app
+
+
+def _dialects(settings: Settings) -> Mapping[str, Dialect]:
+    """Return what is cached, by path.
+
+    Where texts are embedded with the caller's own credential, that is one for the upstream: of
+    messages, which go elsewhere with another one, nothing is embedded.
+    """
+    return dialects_of(
+        responses_by_meaning=settings.responses_by_meaning,
+        messages_exact_only=settings.embeds_as_caller and settings.is_anthropic_elsewhere,
+    )
 
 
 def _cached_routes(
@@ -285,9 +295,10 @@ def _cached_routes(
 ) -> Iterator[Route]:
     for path, dialect in dialects.items():
         for pattern, names_model in forms_of(path):
-            spoken = DEPLOYED[path] if names_model else dialect
-            endpoint = CachedRoute(engine.handler, spoken, engine.forwarder, max_bytes)
-            yield Route(pattern, endpoint, methods=["POST"])
+            spoken = DEPLOYED.get(path) if names_model else dialect
+            if spoken is not None:
+                endpoint = CachedRoute(engine.handler, spoken, engine.forwarder, max_bytes)
+                yield Route(pattern, endpoint, methods=["POST"])
 
 
 def _dependencies(settings: Settings, parts: Adapters, policy: Policy) -> Dependencies:
@@ -324,6 +335,7 @@ def _policy(settings: Settings, verifier: Verifier | None) -> Policy:
     return Policy(
         keys=KeyRules(
             upstream=settings.upstream_url,
+            anthropic=settings.anthropic_upstream,
             isolation=settings.isolation,
             secret=settings.store_secret.get_secret_value().encode(),
             # Where it is we who say which pages may read an answer, it is the same for all.
@@ -354,7 +366,8 @@ def _names(headers: Iterable[str]) -> frozenset[bytes]:
     return frozenset(name.lower().encode() for name in headers)
 
 
-def _passthrough(settings: Settings) -> Passthrough:
+def _passthrough(settings: Settings, *, is_own: bool) -> Passthrough:
+    """Return which other routes are open; `is_own`: where the client's own credential goes."""
     if settings.passthrough == "auto":
-        return Passthrough.ON if settings.keeps_credentials else Passthrough.MODELS
+        return Passthrough.ON if is_own else Passthrough.MODELS
     return Passthrough(settings.passthrough)

@@ -31,9 +31,8 @@ RETIRED = MappingProxyType(
 )
 """Settings of earlier versions, and what holds without them."""
 
-_PORTS = MappingProxyType({"http": 80, "https": 443})
 _SQLITE = re.compile(r"sqlite:///[^?#\x00-\x1f\x7f]*[^?#/\x00-\x1f\x7f]")
-_SIMULATED = re.compile(r"simulated://(?:\?delay_ms=(\d{1,6}))?")
+_OPENAIS = re.compile(r"(?:.*\.)?openai\.(?:azure\.)?com")
 
 
 class LogLevel(StrEnum):
@@ -43,18 +42,6 @@ class LogLevel(StrEnum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
-
-
-def _upstream_url(value: object) -> object:
-    return value if _SIMULATED.fullmatch(str(value)) else values.base_url(value)
-
-
-def _embedder(value: object) -> object:
-    return value if value in {"local", "upstream"} else values.base_url(value)
-
-
-def _verifier_url(value: object) -> object:
-    return value if value == "" else values.base_url(value)
 
 
 def _store_url(value: object) -> object:
@@ -72,9 +59,9 @@ _CookieNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.cooki
 _Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.origins)]
 _Key = Annotated[SecretStr, BeforeValidator(values.key)]
 _Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(values.keys)]
-_UpstreamUrl = Annotated[str, BeforeValidator(_upstream_url)]
-_Embedder = Annotated[str, BeforeValidator(_embedder)]
-_VerifierUrl = Annotated[str, BeforeValidator(_verifier_url)]
+_UpstreamUrl = Annotated[str, BeforeValidator(values.upstream_url)]
+_Embedder = Annotated[str, BeforeValidator(values.embedder)]
+_OptionalUrl = Annotated[str, BeforeValidator(values.optional_url)]
 _StoreUrl = Annotated[str, BeforeValidator(_store_url)]
 
 
@@ -100,12 +87,20 @@ class Settings(BaseSettings):
     """The OpenAI-compatible base URL; `simulated://?delay_ms=200` answers in process."""
     upstream_api_key: _Key = _setting(SecretStr(""), "a key of visible ASCII characters")
     """Sent to the upstream in place of the client's credential."""
+    anthropic_url: _OptionalUrl = _setting(
+        "", "an http:// or https:// base URL without query, with /v1 or without"
+    )
+    """Where `/v1/messages` and whatever else carries `anthropic-version` goes, such as
+    `https://api.anthropic.com`; `/v1` is added where it is not there. Empty: to the upstream."""
+    anthropic_api_key: _Key = _setting(SecretStr(""), "a key of visible ASCII characters")
+    """Sent there as `x-api-key` in place of the client's credential; the upstream's key never is.
+    """
     api_keys: _Keys = _setting((), "keys of visible ASCII characters, separated by commas")
     """Comma-separated keys that clients must present; with them the client's credential never goes
     upstream."""
     passthrough: Literal["auto", "on", "off"] = _setting("auto", "auto, on or off")
     """Other `/v1/*` routes: `on`, `off`, or `auto`: on while the client's own credential is
-    forwarded, else only reading `/v1/models`."""
+    forwarded, else only reading `/v1/models` and counting the tokens of messages."""
     upstream_connect_timeout: float = _setting(5.0, "seconds, more than 0", gt=0)
     """Seconds to connect to the upstream."""
     upstream_timeout: float = _setting(600.0, "seconds, more than 0", gt=0)
@@ -150,7 +145,7 @@ class Settings(BaseSettings):
     """The folder of another model than the one that ships, made by `training/`. With
     `REPRISE_VERIFIER_URL`, the model's name: a server is then asked as Cohere's and Jina's are,
     without it as Text Embeddings Inference."""
-    verifier_url: _VerifierUrl = _setting("", "the http:// or https:// URL of a rerank endpoint")
+    verifier_url: _OptionalUrl = _setting("", "the http:// or https:// URL of a rerank endpoint")
     """A rerank endpoint in place of the model that ships, such as `http://127.0.0.1:8080/rerank`;
     it needs `REPRISE_VERIFIER_CALIBRATION`."""
     verifier_api_key: _Key = _setting(SecretStr(""), "a key of visible ASCII characters")
@@ -244,18 +239,39 @@ class Settings(BaseSettings):
     @property
     def is_simulated(self) -> bool:
         """Whether answers are made up in process."""
-        return _SIMULATED.fullmatch(self.upstream_url) is not None
+        return values.SIMULATED.fullmatch(self.upstream_url) is not None
 
     @property
     def simulated_delay(self) -> float:
         """The simulated upstream's delay, in seconds."""
-        match = _SIMULATED.fullmatch(self.upstream_url)
+        match = values.SIMULATED.fullmatch(self.upstream_url)
         return int(match[1] or 0) / 1000 if match else 0.0
 
     @property
     def keeps_credentials(self) -> bool:
         """Whether the client's own credential goes upstream."""
         return not self.api_keys and not self.upstream_api_key.get_secret_value()
+
+    @property
+    def anthropic_upstream(self) -> str:
+        """The base URL of Anthropic's API; empty where it is the upstream's, with its key."""
+        if self.anthropic_url:
+            return f"{self.anthropic_url.removesuffix('/v1')}/v1"
+        has_key = bool(self.anthropic_api_key.get_secret_value())
+        return self.upstream_url if has_key and not self.is_simulated else ""
+
+    @property
+    def is_anthropic_elsewhere(self) -> bool:
+        """Whether messages go to another server than the upstream."""
+        url = self.anthropic_upstream
+        return bool(url) and values.origin_of(url) != values.origin_of(self.upstream_url)
+
+    @property
+    def keeps_anthropic_credentials(self) -> bool:
+        """Whether the client's own credential goes where messages go."""
+        if not self.anthropic_upstream:
+            return self.keeps_credentials
+        return not self.api_keys and not self.anthropic_api_key.get_secret_value()
 
     @property
     def embedder_url(self) -> str:
@@ -270,7 +286,7 @@ class Settings(BaseSettings):
         """
         if self.embedder == "local" or self.embedder_api_key.get_secret_value():
             return False
-        return _origin(self.embedder_url) == _origin(self.upstream_url)
+        return values.origin_of(self.embedder_url) == values.origin_of(self.upstream_url)
 
     @property
     def lets_strangers_in(self) -> bool:
@@ -285,14 +301,14 @@ class Settings(BaseSettings):
     @property
     def guards_origin(self) -> bool:
         """Whether web pages are to be kept out, from our key or from everyone's answers."""
-        valuable = self.upstream_api_key.get_secret_value() or self.isolation is Isolation.SHARED
-        return bool(valuable) and not self.api_keys
+        is_valuable = bool(self.our_key) or self.isolation is Isolation.SHARED
+        return is_valuable and not self.api_keys
 
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    """Return a URL's origin (RFC 9110 §4.3.1)."""
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
+    @property
+    def our_key(self) -> str | None:
+        """The name of a setting by which we send a key of ours in place of the client's, if any."""
+        names = ("upstream_api_key", "anthropic_api_key")
+        return next((n.upper() for n in names if getattr(self, n).get_secret_value()), None)
 
 
 class FixedSettings(Settings):
@@ -351,12 +367,18 @@ def check(settings: Settings) -> None:
             f"{PREFIX}MIN_TTL={settings.min_ttl:g} is not allowed with {PREFIX}MAX_TTL="
             f"{settings.max_ttl:g}: at most that"
         )
-    if settings.upstream_api_key.get_secret_value() and not settings.api_keys and not local:
+    if settings.our_key and not settings.api_keys and not local:
         raise ConfigurationError(
-            f"{PREFIX}HOST={settings.host} is not allowed with {PREFIX}UPSTREAM_API_KEY and no "
+            f"{PREFIX}HOST={settings.host} is not allowed with {PREFIX}{settings.our_key} and no "
             f"{PREFIX}API_KEYS: anyone could use the key, so 127.0.0.1, ::1 or localhost"
         )
     check_verifier(settings)
+    host = urlsplit(settings.anthropic_upstream).hostname or ""
+    if settings.anthropic_api_key.get_secret_value() and _OPENAIS.fullmatch(host):
+        raise ConfigurationError(
+            f"{PREFIX}ANTHROPIC_URL={settings.anthropic_url} is not allowed with {PREFIX}"
+            f"ANTHROPIC_API_KEY: the key would go to {host}, so https://api.anthropic.com"
+        )
     if settings.isolation is Isolation.SHARED and not settings.api_keys and not local:
         raise ConfigurationError(
             f"{PREFIX}ISOLATION=shared is not allowed with {PREFIX}HOST={settings.host} and no "

@@ -63,7 +63,7 @@ class ExchangeMiddleware:
         scope.setdefault("state", {})
         refusal = await self._run(scope, receive, watched_send)
         if refusal is not None and not status_code:
-            await refuse(refusal, watched_send)
+            await refuse(refusal, scope, watched_send)
         if is_api(scope["path"]):
             self._note(scope, status_code, time.perf_counter() - begin)
 

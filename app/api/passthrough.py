@@ -12,13 +12,18 @@ from app.api.responses import respond
 from app.core.errors import PassthroughDisabled
 from app.core.models import ClientRequest
 from app.engine.deletions import Deletions
+from app.rules.providers import is_anthropics
 
 # Nothing that an upstream could take for another path once it has decoded it.
 _MODELS = re.compile(rb"/models(/[\w.:@+~-]+)*", re.ASCII)
+_COUNTING = b"/messages/count_tokens"
 
 
 class Passthrough(StrEnum):
-    """Which other routes are open: all, none, or reading `/models` and `/models/{id}`."""
+    """Which other routes are open: all, none, or those that any caller may be let use.
+
+    Those are reading `/models` and `/models/{id}`, and counting the tokens of a message.
+    """
 
     ON = "on"
     MODELS = "models"
@@ -39,16 +44,23 @@ class OtherRoutes(BaseRoute):
 
 
 class PassthroughRoutes:
-    """Forwards a request without looking into it. Raises RouteNotFound outside the API."""
+    """Forwards a request without looking into it. Raises RouteNotFound outside the API.
 
-    def __init__(self, forwarder: Deletions, passthrough: Passthrough) -> None:
+    `anthropics` says which routes of Anthropic's API are open, `passthrough` those of all others.
+    """
+
+    def __init__(
+        self, forwarder: Deletions, passthrough: Passthrough, anthropics: Passthrough
+    ) -> None:
         self._forwarder = forwarder
         self._passthrough = passthrough
+        self._anthropics = anthropics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         incoming = RequestReader(receive)
         request = client_request(scope, incoming.stream())
-        if not is_open(request, self._passthrough):
+        passthrough = self._anthropics if is_anthropics(request) else self._passthrough
+        if not is_open(request, passthrough):
             raise PassthroughDisabled("This route is not passed through; see REPRISE_PASSTHROUGH.")
         if not _has_body(scope):
             request = replace(request, body=await incoming.body(limit=0) or b"")
@@ -60,11 +72,11 @@ def is_open(request: ClientRequest, passthrough: Passthrough) -> bool:
     """Whether a route may be forwarded."""
     if passthrough is Passthrough.ON:
         return True
-    return (
-        passthrough is Passthrough.MODELS
-        and request.method in {"GET", "HEAD"}
-        and _MODELS.fullmatch(request.path) is not None
-    )
+    if passthrough is Passthrough.OFF:
+        return False
+    if request.method == "POST":
+        return request.path == _COUNTING
+    return request.method in {"GET", "HEAD"} and _MODELS.fullmatch(request.path) is not None
 
 
 def _has_body(scope: Scope) -> bool:

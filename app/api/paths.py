@@ -16,6 +16,7 @@ from app.core.models import AZURE, V1
 CHAT_COMPLETIONS = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
 EMBEDDINGS = "/v1/embeddings"
+MESSAGES = "/v1/messages"
 RESPONSES = "/v1/responses"
 
 CACHED: Mapping[str, str] = MappingProxyType(
@@ -23,6 +24,7 @@ CACHED: Mapping[str, str] = MappingProxyType(
         CHAT_COMPLETIONS: "chat_completions",
         COMPLETIONS: "completions",
         EMBEDDINGS: "embeddings",
+        MESSAGES: "messages",
         RESPONSES: "responses",
     }
 )

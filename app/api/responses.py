@@ -5,18 +5,22 @@ import functools
 import json
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextlib import aclosing
 from email.utils import formatdate
 from typing import Any
 
 from starlette.types import Scope, Send
 
+from app.api.paths import api_path
 from app.api.request import RequestReader
 from app.core.errors import Refusal, UpstreamInterrupted
 from app.core.models import Head, Header, Replay
+from app.dialects.messages.errors import error_body
 from app.engine.answers import PendingAnswer
+from app.engine.serving import new_request_id
 from app.rules.headers import cache_headers
+from app.rules.providers import speaks_anthropic
 
 _logger = logging.getLogger("reprise.http")
 
@@ -38,20 +42,29 @@ async def respond(
             await _while_connected(_relay(answer, scope, send), incoming)
 
 
-async def refuse(refusal: Refusal, send: Send) -> None:
-    """Send an answer of our own."""
-    headers, body = rendered(refusal)
+async def refuse(refusal: Refusal, scope: Scope, send: Send) -> None:
+    """Send an answer of our own, in the shape of the API that the request speaks."""
+    known = api_path(scope["raw_path"])
+    is_anthropics = known is not None and speaks_anthropic(*known, scope["headers"])
+    headers, body = rendered(refusal, is_anthropics=is_anthropics)
     await send({"type": "http.response.start", "status": refusal.status_code, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
-def rendered(refusal: Refusal) -> tuple[list[Header], bytes]:
-    """Return the headers and the body of an answer of our own, in OpenAI's error shape."""
-    body = json.dumps(refusal.body()).encode()
+def rendered(refusal: Refusal, *, is_anthropics: bool = False) -> tuple[list[Header], bytes]:
+    """Return the headers and the body of an answer of our own, in OpenAI's or Anthropic's shape."""
+    document: Mapping[str, Any] = refusal.body()
+    named: list[Header] = []
+    if is_anthropics:
+        request_id = new_request_id()
+        named.append((b"request-id", request_id.encode()))
+        document = error_body(refusal.status_code, str(refusal), request_id)
+    body = json.dumps(document).encode()
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
         (b"date", _date(int(time.time()))),
+        *named,
         *refusal.headers,
     ]
     return headers, body

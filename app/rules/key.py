@@ -22,6 +22,7 @@ from app.matching.templates import Template, template_of
 from app.rules import cookies
 from app.rules.headers import CREDENTIALS, ORIGIN, is_ours
 from app.rules.neutral_headers import is_neutral, tells_who_asks
+from app.rules.providers import is_anthropics
 
 _LABEL = b"reprise-3"
 """Changes whenever the meaning of a key does, so that old entries are never found by new code."""
@@ -54,7 +55,8 @@ class KeyRules:
 
     `secret` turns digests into HMACs; `ignored_headers` are further neutral names, in lower case,
     and `key_headers` are such as take part, whatever else is said of them; `ignored_cookies` and
-    `key_cookies` say the same of cookies, whose names are as they come.
+    `key_cookies` say the same of cookies, whose names are as they come. `anthropic` is where
+    requests of Anthropic's API go; empty: to the upstream.
     """
 
     upstream: str
@@ -64,6 +66,11 @@ class KeyRules:
     key_headers: frozenset[bytes] = frozenset()
     ignored_cookies: frozenset[bytes] = frozenset()
     key_cookies: frozenset[bytes] = frozenset()
+    anthropic: str = ""
+
+    def upstream_of(self, request: ClientRequest) -> str:
+        """Return the URL of the upstream that a request goes to."""
+        return (is_anthropics(request) and self.anthropic) or self.upstream
 
 
 class MustMatch(NamedTuple):
@@ -141,7 +148,7 @@ def must_match(
 ) -> MustMatch:
     """Return all of a request that must match exactly."""
     return MustMatch(
-        rules.upstream,
+        rules.upstream_of(request),
         _path(request).decode("latin-1"),
         request.query.decode("latin-1"),
         [value.decode("latin-1") for name, value in request.headers if name == NAMESPACE],

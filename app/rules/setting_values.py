@@ -1,6 +1,7 @@
 """What operators write into settings, read strictly: each raises ValueError for anything else."""
 
 import re
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from app.rules.headers import HOP_BY_HOP
@@ -8,6 +9,11 @@ from app.rules.headers import HOP_BY_HOP
 _FIELD_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VISIBLE = re.compile(r"[!-~]+")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
+
+_PORTS = MappingProxyType({"http": 80, "https": 443})
+
+SIMULATED = re.compile(r"simulated://(?:\?delay_ms=(\d{1,6}))?")
+"""The URL of the upstream that answers in process, and its delay in milliseconds."""
 
 
 def listed(value: object) -> object:
@@ -70,3 +76,24 @@ def base_url(value: object) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
         raise ValueError
     return url.rstrip("/")
+
+
+def upstream_url(value: object) -> object:
+    """Take a base URL, or that of the simulated upstream."""
+    return value if SIMULATED.fullmatch(str(value)) else base_url(value)
+
+
+def optional_url(value: object) -> object:
+    """Take a base URL, or nothing."""
+    return value and base_url(value)
+
+
+def embedder(value: object) -> object:
+    """Take a base URL, or one of two names."""
+    return value if value in {"local", "upstream"} else base_url(value)
+
+
+def origin_of(url: str) -> tuple[str, str | None, int | None]:
+    """Return a URL's origin (RFC 9110 §4.3.1)."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)

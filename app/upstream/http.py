@@ -18,6 +18,7 @@ from app.rules.headers import CREDENTIALS, end_to_end, is_ours
 from app.upstream.aiohttp_transport import AiohttpTransport
 
 _NOT_FORWARDED = frozenset({b"host", b"expect"})
+_AZURES = b"api-key"  # where Azure's OpenAI takes a key
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,8 @@ class Target:
     """Where requests go and as whom. Timeouts in seconds; the read timeout is silence.
 
     With `keep_credentials`, the client's own credential headers go along; else `api_key` is sent
-    in their place, if there is one. `setting` is what names the URL, for the line that refuses it.
+    in their place, if there is one: as `x-api-key` to an `is_anthropic` server, which gets no
+    `api-key` of another API either. `setting` is what names the URL, for the line that refuses it.
     """
 
     url: str
@@ -34,6 +36,7 @@ class Target:
     connect_timeout: float = 5.0
     read_timeout: float = 600.0
     setting: str = "REPRISE_UPSTREAM_URL"
+    is_anthropic: bool = False
 
 
 class HttpUpstream:
@@ -77,17 +80,17 @@ class HttpUpstream:
             raise UpstreamUnreachable("The upstream could not be reached.") from error
 
     def _headers(self, request: ClientRequest) -> list[Header]:
-        headers = [
-            header
-            for header in request.headers
-            if header[0] not in _NOT_FORWARDED
-            and not is_ours(header[0])
-            and (self._target.keep_credentials or header[0] not in CREDENTIALS)
-        ]
-        if self._target.api_key and request.prefix == AZURE:
-            headers.append((b"api-key", self._target.api_key.encode()))
-        elif self._target.api_key:
-            headers.append((b"authorization", f"Bearer {self._target.api_key}".encode()))
+        target = self._target
+        dropped = _NOT_FORWARDED if target.keep_credentials else _NOT_FORWARDED | CREDENTIALS
+        if target.is_anthropic:
+            dropped |= {_AZURES}
+        headers = [h for h in request.headers if h[0] not in dropped and not is_ours(h[0])]
+        if target.api_key and target.is_anthropic:
+            headers.append((b"x-api-key", target.api_key.encode()))
+        elif target.api_key and request.prefix == AZURE:
+            headers.append((_AZURES, target.api_key.encode()))
+        elif target.api_key:
+            headers.append((b"authorization", f"Bearer {target.api_key}".encode()))
         return headers
 
     async def aclose(self) -> None:

@@ -6,8 +6,9 @@ alone, its embeddings on the words of a text.
 
 import asyncio
 import json
+import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
 from app.core.errors import NotUnderstood
 from app.core.models import ClientRequest, Header
@@ -17,18 +18,25 @@ from app.dialects.chat_completions.request import ChatRequest, texts_of
 from app.dialects.chunked import DONE
 from app.dialects.completions.chunks import chunks_of as text_chunks_of
 from app.dialects.completions.request import CompletionRequest
+from app.dialects.messages.errors import error_body
+from app.dialects.messages.events import events_of
+from app.dialects.messages.request import MessagesRequest
 from app.dialects.responses.deletion import deleted_response
 from app.dialects.responses.replay import stream_of
 from app.dialects.responses.request import ResponsesRequest
+from app.dialects.sse import Event
 from app.dialects.strict_json import JsonObject
+from app.rules.providers import is_anthropics
 from app.upstream.simulated_completions import completion_of
 from app.upstream.simulated_embeddings import answer_embeddings
+from app.upstream.simulated_messages import message_of, tokens_of
 from app.upstream.simulated_responses import answer_response
 
 _JSON: Header = (b"content-type", b"application/json")
 _EVENT_STREAM: Header = (b"content-type", b"text/event-stream; charset=utf-8")
 _MODELS = ("simulated",)
 _MOST_CHOICES = 128
+_DEPLOYMENT = re.compile(rb"^/deployments/[^/]+")
 
 
 def default_answer(question: str) -> str:
@@ -42,6 +50,14 @@ class SimulatedUpstream:
     def __init__(self, delay: float = 0.0, answer: Callable[[str], str] = default_answer) -> None:
         self._delay = delay
         self._answer = answer
+        self._routes: Mapping[bytes, Callable[[bytes], SimulatedResponse]] = {
+            b"/chat/completions": lambda body: self._chat(ChatRequest.parse(body)),
+            b"/completions": lambda body: self._complete(CompletionRequest.parse(body)),
+            b"/embeddings": lambda body: _document(200, answer_embeddings(body)),
+            b"/messages": lambda body: self._message(MessagesRequest.parse(body)),
+            b"/messages/count_tokens": _count_tokens,
+            b"/responses": lambda body: self._response(ResponsesRequest.parse(body)),
+        }
 
     async def send(self, request: ClientRequest) -> "SimulatedResponse":
         """Answer a request as OpenAI would, for the few routes that it knows."""
@@ -51,19 +67,13 @@ class SimulatedUpstream:
             models = [{"id": name, "object": "model", "owned_by": "reprise"} for name in _MODELS]
             return _document(200, {"object": "list", "data": models})
         try:
-            if request.method == "POST" and request.path.endswith(b"/chat/completions"):
-                return self._chat(ChatRequest.parse(body))
-            if request.method == "POST" and request.path.endswith(b"/completions"):
-                return self._complete(CompletionRequest.parse(body))
-            if request.method == "POST" and request.path.endswith(b"/embeddings"):
-                return _document(200, answer_embeddings(body))
-            if request.method == "POST" and request.path == b"/responses":
-                return self._response(ResponsesRequest.parse(body))
+            if request.method == "POST" and (answer := self._routes.get(_route(request))):
+                return answer(body)
             if name := deleted_response(request):
                 return _document(200, {"id": name, "object": "response", "deleted": True})
         except NotUnderstood:
-            return _error(400, "The simulated upstream does not understand this request.")
-        return _error(404, "The simulated upstream has no such route.")
+            return _refused(request, 400, "does not understand this request")
+        return _refused(request, 404, "has no such route")
 
     def _chat(self, chat: ChatRequest) -> "SimulatedResponse":
         if not 1 <= chat.choices <= _MOST_CHOICES:
@@ -93,6 +103,14 @@ class SimulatedUpstream:
         chunks = text_chunks_of(completion, include_usage=asked.include_usage)
         return SimulatedResponse(200, [_EVENT_STREAM], _events(envelope, chunks))
 
+    def _message(self, asked: MessagesRequest) -> "SimulatedResponse":
+        message = message_of(asked, self._answer)
+        if not asked.stream:
+            return _document(200, {"id": "msg_simulated", **message})
+        events = events_of(message, "msg_simulated")
+        told = [sse.encode_event(Event(json.dumps(event), event["type"])) for event in events]
+        return SimulatedResponse(200, [_EVENT_STREAM], told)
+
     def _response(self, asked: ResponsesRequest) -> "SimulatedResponse":
         response = answer_response(asked, self._answer)
         if not asked.stream:
@@ -117,6 +135,22 @@ class SimulatedResponse:
 
     async def aclose(self) -> None:
         """Do nothing."""
+
+
+def _route(request: ClientRequest) -> bytes:
+    """Return the path without the deployment that it may name."""
+    return _DEPLOYMENT.sub(b"", request.path)
+
+
+def _count_tokens(body: bytes) -> SimulatedResponse:
+    return _document(200, {"input_tokens": tokens_of(MessagesRequest.parse(body))})
+
+
+def _refused(request: ClientRequest, status_code: int, why: str) -> SimulatedResponse:
+    message = f"The simulated upstream {why}."
+    if is_anthropics(request):
+        return _document(status_code, error_body(status_code, message, "req_simulated"))
+    return _error(status_code, message)
 
 
 async def _read(body: bytes | AsyncIterator[bytes]) -> bytes:

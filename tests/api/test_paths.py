@@ -2,10 +2,10 @@
 
 import pytest
 
-from app.api.paths import api_path, forms_of, is_api, route_of
+from app.api.paths import CACHED, api_path, forms_of, is_api, route_of
 
 
-@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/chat/completions", "/v1/responses"])
+@pytest.mark.parametrize("path", sorted(CACHED))
 def test_the_forms_of_a_path_mean_it(path: str) -> None:
     forms = [pattern.replace("{deployment}", "a b") for pattern, _ in forms_of(path)]
     assert len(forms) == 4

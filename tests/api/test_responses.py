@@ -108,8 +108,19 @@ async def test_what_is_stored_is_sent_whole() -> None:
 
 async def test_an_answer_of_our_own_is_an_error_in_openais_shape() -> None:
     told = Sent()
-    await refuse(InvalidAPIKey("Incorrect API key provided."), told)
+    await refuse(InvalidAPIKey("Incorrect API key provided."), scope_of(), told)
     error = json.loads(told.body)["error"]
     assert (told.status_code, error["code"]) == (401, "invalid_api_key")
     assert error.keys() == {"message", "type", "param", "code"}
     assert told.headers[b"content-length"] == b"%d" % len(told.body)
+
+
+async def test_it_has_anthropics_shape_where_that_is_what_is_spoken() -> None:
+    told = Sent()
+    await refuse(InvalidAPIKey("Incorrect API key provided."), scope_of("/v1/messages"), told)
+    document = json.loads(told.body)
+    assert document["error"] == {
+        "type": "authentication_error",
+        "message": "Incorrect API key provided.",
+    }
+    assert told.headers[b"request-id"] == document["request_id"].encode()

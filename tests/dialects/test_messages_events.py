@@ -121,6 +121,12 @@ def test_usage_is_what_was_told_last() -> None:
     assert told["stop_reason"] == "end_turn"
 
 
+def test_an_end_may_tell_of_the_usage_alone() -> None:
+    last = {**END, "delta": {}, "usage": {"output_tokens": 7}}
+    told = build(START, TEXT, STOP, END, last, LAST)
+    assert (told["stop_reason"], told["usage"]["output_tokens"]) == ("end_turn", 7)
+
+
 def test_what_is_told_beside_the_end_is_kept() -> None:
     edits: dict[str, Any] = {"applied_edits": []}
     told = build(START, TEXT, STOP, {**END, "context_management": edits}, LAST)

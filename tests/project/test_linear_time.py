@@ -17,7 +17,12 @@ from app.core.tags import tagging_of
 from app.dialects.chat_completions.chunks import CompletionBuilder, chunks_of
 from app.dialects.chat_completions.request import ChatRequest
 from app.dialects.chunked import without_usage
+from app.dialects.completions.chunks import CompletionBuilder as TextBuilder
+from app.dialects.completions.chunks import chunks_of as text_chunks_of
+from app.dialects.completions.request import CompletionRequest
 from app.dialects.embeddings import EmbeddingsRequest
+from app.dialects.messages.events import MessageBuilder, events_of
+from app.dialects.messages.request import MessagesRequest
 from app.dialects.sse import Event
 from app.dialects.strict_json import load_json
 from app.engine.explain import _unlikeness
@@ -221,6 +226,53 @@ def read_calls(text: str) -> None:
     )
 
 
+def read_prompt(text: str) -> None:
+    """Take a text for a prompt, and for a stop; its words for prompts."""
+    for prompt in (text, ["a", *text.split()]):
+        body = json.dumps({"model": "m", "prompt": prompt, "stop": text}).encode()
+        build_key(REQUEST, CompletionRequest.parse(body), RULES)
+
+
+def tell_tokens(text: str) -> None:
+    """Cut a text completion between its tokens, which are its characters, and join it again."""
+    logprobs = {"tokens": list(text), "token_logprobs": [-1.0] * len(text)}
+    choice = {"index": 0, "text": text, "logprobs": logprobs, "finish_reason": "stop"}
+    builder = TextBuilder()
+    for chunk in text_chunks_of({"model": "m", "choices": [choice]}, include_usage=False):
+        builder.add(chunk)
+    assert builder.completion()["choices"] == [choice]
+
+
+def read_blocks(text: str) -> None:
+    """Take each word for a call in a message of Anthropic's, and the text for what was told."""
+    words = ["a", *text.split()]
+    calls = [
+        {"type": "tool_use", "id": f"{number}{word}", "name": word, "input": {word: [text[:99]]}}
+        for number, word in enumerate(words)
+    ]
+    told = [
+        {"role": "assistant", "content": calls},
+        {"role": "user", "content": [{"type": "text", "text": text}]},
+    ]
+    body = json.dumps({"model": "m", "system": text, "messages": told, "tools": calls}).encode()
+    request = MessagesRequest.parse(body)
+    request.bypass_reason(1.0)
+    build_key(REQUEST, request, RULES)
+    key_parts(REQUEST, request, RULES)
+
+
+def tell_blocks(text: str) -> None:
+    """Cut a message of Anthropic's into events and put it together again."""
+    call = {"type": "tool_use", "id": "a", "name": "f", "input": {"a": text}}
+    cited = {"type": "text", "text": text, "citations": text.split() or None}
+    thoughts = {"type": "thinking", "thinking": text, "signature": text}
+    document = {"content": [thoughts, cited, call], "usage": {"output_tokens": 1}}
+    builder = MessageBuilder()
+    for event in events_of(document, "msg"):
+        builder.add(event)
+    assert builder.message()["content"] == document["content"]
+
+
 def read_told_headers(text: str) -> None:
     with suppress(InvalidRequest):
         _lines({"cache-control": text, text: ["a"]})
@@ -304,6 +356,10 @@ WORK: dict[str, Work] = {
     "headers": read_headers,
     "cookies": read_cookies,
     "calls": read_calls,
+    "prompt": read_prompt,
+    "tokens of a completion": tell_tokens,
+    "blocks": read_blocks,
+    "events": tell_blocks,
     "headers of an explanation": read_told_headers,
     "stream": record,
     "answer": tell,

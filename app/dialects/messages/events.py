@@ -94,7 +94,8 @@ class MessageBuilder:
         return self._blocks[index]
 
     def _end(self, event: JsonObject) -> None:
-        delta = field_of(event, "delta", dict) or unknown()
+        if not isinstance(delta := event.get("delta"), dict):
+            unknown()
         usage = field_of(event, "usage", dict) or {}
         beside = {n: v for n, v in event.items() if n not in {"type", "delta", "usage"}}
         _update(self._message, {**beside, **delta})
@@ -114,6 +115,7 @@ class _Block:
         self.is_open = True
         self._texts: dict[str, list[str]] = {}
         self._input: list[str] = []
+        self._citations: list[Any] = []
 
     def add(self, delta: object) -> None:
         """Take the next delta. Raises NotUnderstood."""
@@ -127,7 +129,7 @@ class _Block:
         elif kind == "input_json_delta" and of == "tool_use":
             self._input.append(_text(delta, "partial_json"))
         elif kind == "citations_delta" and of == "text" and "citation" in delta:
-            self.fields["citations"] = [*(self.fields.get("citations") or []), delta["citation"]]
+            self._citations.append(delta["citation"])
         else:
             unknown()
 
@@ -138,6 +140,8 @@ class _Block:
         self.is_open = False
         for name, pieces in self._texts.items():
             self.fields[name] = "".join([_text(self.fields, name), *pieces])
+        if self._citations:
+            self.fields["citations"] = [*(self.fields.get("citations") or []), *self._citations]
         if told := "".join(self._input):
             self.fields["input"] = load_json(told)
 

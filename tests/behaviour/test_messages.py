@@ -9,6 +9,7 @@ import anthropic
 import httpx
 import pytest
 from anthropic.types import Message
+from pydantic import BaseModel, ValidationError
 
 from app.dialects.messages.events import events_of
 from tests.dialects.messages import message
@@ -442,3 +443,102 @@ async def test_the_simulated_upstream_answers_in_either_form() -> None:
         assert (await client.messages.count_tokens(model="m", messages=other)).input_tokens == 2
         with pytest.raises(anthropic.BadRequestError, match="does not understand"):
             await whole(client, [])
+
+
+async def test_an_upstream_that_does_not_stream_serves_those_who_want_streams(
+    client: anthropic.AsyncAnthropic, setup: Setup
+) -> None:
+    async def never_streams(exchange: Exchange) -> None:
+        await exchange.read()
+        await exchange.answer(message(SAID))
+
+    setup.upstream.handler = never_streams
+    await client.messages.with_raw_response.create(messages=QUESTION, stream=True, **MODEL)
+    hit, told = await streamed(client, QUESTION)
+    assert (hit, told.content[0].to_dict()) == ("HIT", SAID)
+
+
+async def test_an_upstream_that_always_streams_serves_those_who_want_none(
+    client: anthropic.AsyncAnthropic, setup: Setup
+) -> None:
+    async def always_streams(exchange: Exchange) -> None:
+        await exchange.read()
+        await exchange.start(200, STREAM_TYPE)
+        for event in events_of(message(SAID), "msg_1"):
+            told = f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
+            await exchange.write(told.encode())
+        await exchange.end()
+
+    setup.upstream.handler = always_streams
+    await client.messages.with_raw_response.create(messages=QUESTION, **MODEL)
+    hit, told = await whole(client, QUESTION)
+    assert (hit, told.content[0].to_dict()) == ("HIT", SAID)
+
+
+class Colour(BaseModel):
+    """What is asked for in the test below."""
+
+    name: str
+
+
+async def test_structured_output_is_parsed_from_a_hit(
+    client: anthropic.AsyncAnthropic, setup: Setup
+) -> None:
+    setup.upstream.handler = Answering({"type": "text", "text": '{"name": "red"}'})
+    for _ in range(2):
+        told = await client.messages.parse(messages=QUESTION, output_format=Colour, **MODEL)
+        assert told.parsed_output == Colour(name="red")
+    assert len(setup.upstream.exchanges) == 1
+    setup.upstream.handler = Answering({"type": "text", "text": '{"name": '})
+    for _ in range(2):
+        with pytest.raises(ValidationError):
+            await client.messages.parse(
+                messages=[*QUESTION, *PARAPHRASE], output_format=Colour, **MODEL
+            )
+    assert len(setup.upstream.exchanges) == 3
+
+
+@pytest.mark.parametrize("second", [False, True])
+async def test_features_in_beta_are_asked_for_and_cached(
+    client: anthropic.AsyncAnthropic, setup: Setup, second: bool
+) -> None:
+    edits: dict[str, Any] = {"applied_edits": []}
+    setup.upstream.handler = Answering(context_management=edits)
+    asked: Any = {"messages": QUESTION, "betas": ["context-management-2025-06-27"], **MODEL}
+    first = await client.beta.messages.create(**asked)
+    if second:
+        async with client.beta.messages.stream(**asked) as stream:
+            again: Any = await stream.get_final_message()
+    else:
+        again = await client.beta.messages.create(**asked)
+    assert again.context_management.to_dict() == edits
+    assert again.model_dump(exclude={"id"}) == first.model_dump(exclude={"id"})
+    (exchange,) = setup.upstream.exchanges
+    assert exchange.header(b"anthropic-beta") == [b"context-management-2025-06-27"]
+    assert (await whole(client, QUESTION))[0] == "MISS"
+
+
+async def test_operators_see_explain_and_carry_messages() -> None:
+    setup = Setup(admin_token="token-1")  # noqa: S106
+    setup.upstream.handler = Answering(THOUGHTS, SAID)
+    other = Setup(admin_token="token-1")  # noqa: S106
+    headers = {"Authorization": "Bearer token-1"}
+    async with setup.run() as url, other.run() as second:
+        async with client_at(url) as client:
+            _, told = await whole(client, QUESTION)
+        root = httpx.URL(url.removesuffix("/v1"))
+        async with httpx.AsyncClient(base_url=root, headers=headers) as admin:
+            (entry,) = (await admin.get("/cache/entries")).json()["entries"]
+            assert entry["dialect"] == "message"
+            exported = (await admin.get("/cache/export")).content
+            asked = {"request": {"messages": PARAPHRASE, **MODEL}, "route": "/v1/messages"}
+            names = ("authorization", "anthropic-version")
+            (exchange,) = setup.upstream.exchanges
+            caller = {name: exchange.header(name.encode())[0].decode() for name in names}
+            why = (await admin.post("/cache/explain", json={**asked, "headers": caller})).json()
+        assert (why["outcome"], why["tier"]) == ("HIT", "semantic")
+        root = httpx.URL(second.removesuffix("/v1"))
+        async with httpx.AsyncClient(base_url=root, headers=headers) as admin:
+            assert (await admin.post("/cache/import", content=exported)).json()["imported"] == 1
+        assert (await other.store.count()).by_dialect == {"message": 1}
+    assert told.content[0].to_dict() == THOUGHTS

@@ -72,6 +72,11 @@ TABLE = (
         "https://github.com/openai/openai-python/blob/v0.28.1/openai/api_requestor.py",
     ),
     row(
+        "x-claude-code-session-id",
+        "Claude Code",
+        "https://code.claude.com/docs/en/llm-gateway-protocol",
+    ),
+    row(
         "x-goog-api-client", "Google's SDKs", "https://cloud.google.com/apis/docs/system-parameters"
     ),
     row(

@@ -13,6 +13,7 @@ ADDED = """
     langsmith-trace sw8 sw8-correlation referer priority dnt pragma fastly-client-ip fastly-ff
     x-instana-t x-dynatrace uberctx-a x-nf-request-id x-appengine-user-ip x-datadog-parent-id
     x-stainless-lang x-requested-with early-data kong-request-id x-forwarded-for x-client-data
+    x-claude-code-session-id
 """
 PERSONS = """
     cf-access-jwt-assertion cf-access-authenticated-user-email cf-access-client-id

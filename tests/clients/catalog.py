@@ -25,6 +25,10 @@ CLIENTS = (
     Client("curl", "curl.py"),
     Client("openai", "openai_python.py", ("openai",), "openai"),
     Client("openai-node", "openai_node.mjs", ("openai", "zod"), "openai"),
+    Client("anthropic", "anthropic_python.py", ("anthropic",), "anthropic"),
+    Client(
+        "anthropic-node", "anthropic_node.mjs", ("@anthropic-ai/sdk", "zod"), "@anthropic-ai/sdk"
+    ),
     Client("ai-sdk", "ai_sdk.mjs", ("ai", "@ai-sdk/openai", "zod"), "ai"),
     Client(
         "langchain",

@@ -9,10 +9,11 @@ from typing import Any
 
 import httpx
 
+from tests.clients.asked import SLOWLY
 from tests.clients.catalog import Client
 from tests.clients.environments import NotInstalled, install, version_of
 from tests.clients.processes import ADMIN_TOKEN, Script, proxy, script
-from tests.clients.upstream import SLOWLY, LabUpstream
+from tests.clients.upstream import LabUpstream
 from tests.servers import Exchange, upstream_of
 
 INSTALL = "How do I install Valkey on Debian?"
@@ -110,9 +111,8 @@ class Bench:
         """Return what the proxy says of the last request of an act, that no other entry answers."""
         (*_, exchange) = act.exchanges
         headers = {name.decode(): value.decode() for name, value in exchange.headers}
-        told = await self._admin(
-            "POST", "explain", {"request": exchange.document, "headers": headers}
-        )
+        asked = {"request": exchange.document, "headers": headers, "route": exchange.path.decode()}
+        told = await self._admin("POST", "explain", asked)
         if told["bypass"]:
             return f"bypass, {told['bypass']}"
         if told["unavailable"]:

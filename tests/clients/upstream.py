@@ -6,46 +6,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from tests.clients import messages
+from tests.clients.asked import SLOWLY, asked_status, example_of, text_of
 from tests.fakes import completion, numbers
 from tests.servers import STREAM_TYPE, Exchange, UpstreamApp
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
-SLOWLY = "Tell me slowly"
-_ASKED_STATUS = re.compile(r"status-(\d{3})")
 _DSPY_FIELD = re.compile(r"\[\[ ## (\w+) ## \]\]")
-
-
-def example_of(schema: dict[str, Any], root: dict[str, Any] | None = None) -> Any:
-    """Return a value that a JSON schema allows: Paris where it is a text, 21 where a number."""
-    root = root or schema
-    if "$ref" in schema:
-        name = schema["$ref"].rpartition("/")[2]
-        return example_of((root.get("$defs") or root["definitions"])[name], root)
-    for several in ("anyOf", "oneOf", "allOf"):
-        if several in schema:
-            return example_of(schema[several][0], root)
-    if "const" in schema or "enum" in schema:
-        return schema.get("const", schema.get("enum", [None])[0])
-    if "properties" in schema:
-        return {name: example_of(part, root) for name, part in schema["properties"].items()}
-    simple: dict[str, Any] = {
-        "integer": 21,
-        "number": 21,
-        "boolean": True,
-        "null": None,
-        "object": {},
-    }
-    if schema.get("type") == "array":
-        return [example_of(schema["items"], root)]
-    return simple.get(schema.get("type", "string"), "Paris")
-
-
-def text_of(message: dict[str, Any]) -> str:
-    """Return the text of a message, whether it is a string or parts."""
-    content = message.get("content") or ""
-    if isinstance(content, str):
-        return content
-    return " ".join(part.get("text", "") for part in content)
 
 
 class LabUpstream(UpstreamApp):
@@ -64,6 +31,8 @@ class LabUpstream(UpstreamApp):
         path = exchange.path.decode()
         if path.endswith("/chat/completions"):
             await self._chat(exchange)
+        elif path.endswith("/messages"):
+            await self._message(exchange)
         elif path.endswith("/embeddings"):
             await exchange.answer(_embeddings(exchange.document))
         else:
@@ -72,8 +41,7 @@ class LabUpstream(UpstreamApp):
     async def _chat(self, exchange: Exchange) -> None:
         asked = exchange.document
         last = text_of(asked["messages"][-1])
-        if failure := _ASKED_STATUS.search(last):
-            status = int(failure[1])
+        if status := asked_status(last):
             soon = (b"retry-after-ms", b"10")
             await exchange.answer(_error(status, f"the lab says {status}"), status, soon)
         elif SLOWLY in last:
@@ -89,6 +57,25 @@ class LabUpstream(UpstreamApp):
             whole = completion(**_message(asked, count))
             told = {"id": _id(count), "model": asked["model"], "usage": USAGE}
             await exchange.answer({**whole, **told})
+
+    async def _message(self, exchange: Exchange) -> None:
+        asked = exchange.document
+        last = text_of(asked["messages"][-1])
+        if status := asked_status(last):
+            await exchange.answer(messages.error_of(f"the lab says {status}"), status)
+            return
+        message = messages.message_of(asked, len(self.exchanges))
+        if not asked.get("stream"):
+            await exchange.answer(message)
+            return
+        await exchange.start(200, STREAM_TYPE)
+        for event in messages.events_of(message):
+            await exchange.write(messages.written(event))
+            if SLOWLY in last and event["type"] == "content_block_delta":
+                await exchange.disconnected()
+                self.left.set()
+                return
+        await exchange.end()
 
 
 def _message(asked: dict[str, Any], count: int) -> dict[str, Any]:

@@ -82,12 +82,13 @@ def ask(url: str) -> dict[str, str]:
 
 
 def test_serve_says_where_and_with_what_and_answers(tmp_path: Path) -> None:
-    with serving(tmp_path) as served:
+    with serving(tmp_path, REPRISE_ANTHROPIC_URL="http://127.0.0.1:9") as served:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/v1", served.url)
-        assert [served.read_line().split() for _ in range(3)] == [
+        assert [served.read_line().split() for _ in range(4)] == [
             ["store", "memory://"],
             ["embedder", "local"],
             ["upstream", "simulated://"],
+            ["anthropic", "http://127.0.0.1:9/v1"],
         ]
         assert ask(served.url)["x-cache"] == "MISS"
         assert ask(served.url)["x-cache"] == "HIT"

@@ -61,7 +61,7 @@ def _why_not_choice(choice: Mapping[str, Any], structure: Structure) -> DiscardR
     reason = choice.get("finish_reason")
     if choice.get("error") is not None:
         return "error"
-    if reason not in _FINISHED:
+    if not isinstance(reason, str) or reason not in _FINISHED:
         return "incomplete" if reason is None else "finish-reason"
     if message.get("refusal"):
         return "refusal"

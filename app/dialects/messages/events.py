@@ -18,8 +18,8 @@ from app.dialects.strict_json import JsonObject, load_json
 ENVELOPE = frozenset({"id"})
 """Fields that a replay makes anew."""
 
-# Deltas that add to a block's text, and the blocks, whose texts have the name of their type.
-_TOLD = frozenset({("text_delta", "text"), ("thinking_delta", "thinking")})
+# Blocks of a text that is told in pieces; the field and the delta have the name of the type.
+_TOLD = frozenset({"text", "thinking"})
 
 _AT_END = ("stop_reason", "stop_sequence", "stop_details")
 # What `message_delta` tells of the usage; the rest stands in `message_start`.
@@ -122,7 +122,7 @@ class _Block:
         if not isinstance(delta, dict) or not self.is_open:
             unknown()
         kind, of = delta.get("type"), self.fields.get("type")
-        if isinstance(of, str) and (kind, of) in _TOLD:
+        if isinstance(of, str) and of in _TOLD and kind == f"{of}_delta":
             self._texts.setdefault(of, []).append(_text(delta, of))
         elif kind == "signature_delta" and of == "thinking":
             self.fields["signature"] = _text(delta, "signature")
@@ -141,7 +141,8 @@ class _Block:
         for name, pieces in self._texts.items():
             self.fields[name] = "".join([_text(self.fields, name), *pieces])
         if self._citations:
-            self.fields["citations"] = [*(self.fields.get("citations") or []), *self._citations]
+            known = field_of(self.fields, "citations", list) or []
+            self.fields["citations"] = [*known, *self._citations]
         if told := "".join(self._input):
             self.fields["input"] = load_json(told)
 

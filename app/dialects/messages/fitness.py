@@ -14,8 +14,6 @@ from app.dialects.messages.tools import Structure
 from app.dialects.strict_json import JsonObject, is_json
 
 _FINISHED = frozenset({"end_turn", "stop_sequence", "tool_use"})
-# What a model says itself; other blocks tell what servers did for it.
-_BLOCKS = frozenset({"text", "thinking", "redacted_thinking", "tool_use"})
 _WHOLE = frozenset({None, "finish-reason", "refusal", "empty"})
 _FREE = Structure()
 
@@ -71,16 +69,19 @@ def _why_not_content(
 
 
 def _is_known(block: object) -> bool:
-    if not isinstance(block, dict) or block.get("type") not in _BLOCKS:
+    """Whether a block is what a model says itself; others tell what servers did for it."""
+    if not isinstance(block, dict):
         return False
-    match block["type"]:
+    match block.get("type"):
         case "text":
             return isinstance(block.get("text"), str) and _is_list(block.get("citations"))
         case "thinking":
             return isinstance(block.get("thinking"), str)
         case "tool_use":
             return isinstance(block.get("input"), dict) and isinstance(block.get("name"), str)
-    return True
+        case "redacted_thinking":
+            return True
+    return False
 
 
 def _is_list(value: object) -> bool:

@@ -61,15 +61,18 @@ def is_exact_only(response: Mapping[str, Any], structure: Structure = _FREE) -> 
 
 def _why_not_item(item: Mapping[str, Any], structure: Structure) -> DiscardReason | None:
     kind = item.get("type")
-    if kind not in _ITEMS:  # what a tool of the upstream's has found or done
+    if (
+        not isinstance(kind, str) or kind not in _ITEMS
+    ):  # what a tool of the upstream's has found or done
         return "hosted-tool"
     if item.get("status") not in (None, "completed"):
         return "incomplete"
     if kind == "message":
         return _why_not_message(item, structure)
     if kind == "reasoning":
-        parts = [*(item.get("summary") or ()), *(item.get("content") or ())]
-        return None if all(map(_has_text, parts)) else "unknown-body"
+        told = [item.get("summary") or [], item.get("content") or []]
+        is_known = all(isinstance(parts, list) and all(map(_has_text, parts)) for parts in told)
+        return None if is_known else "unknown-body"
     if kind == FUNCTION_CALL and is_broken_call(item, structure):
         return "invalid-json"
     return None if isinstance(item.get("input", ""), str) else "unknown-body"

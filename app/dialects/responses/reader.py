@@ -114,7 +114,7 @@ class EventsReader(_Reader):
             if type(index) is not int or not isinstance(item, dict):
                 raise NotUnderstood("unknown-body")
             self._items[index] = item
-        elif kind in _ENDS:
+        elif isinstance(kind, str) and kind in _ENDS:
             if not isinstance(response := told.get("response"), dict):
                 raise NotUnderstood("unknown-body")
             self._response = response

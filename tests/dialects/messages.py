@@ -5,6 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from app.core.models import CacheStatus, Outcome, Replay
 from app.dialects.dialect import Answer
 from app.dialects.messages.request import MessagesRequest
 from tests.strategies import JSON, TEXT, WORD, extras
@@ -108,3 +109,8 @@ def read(request: MessagesRequest, *pieces: bytes, is_stream: bool) -> Answer:
         reader.feed(piece)
     reader.end()
     return reader.read()
+
+
+def replay(document: dict[str, Any], **fields: Any) -> Replay:
+    content = json.dumps(document).encode()
+    return asked(**fields).render(content, CacheStatus(Outcome.HIT), nonce="new", now=10.7)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from app.core.models import Embedding, StoredText
+from app.core.models import Embedding, Guard, StoredText
 from app.dialects.strict_json import JsonObject
 from app.matching.guards.reading import examine
 from app.tools.at_once import each
@@ -40,6 +40,7 @@ _RULE_COLUMNS = (
     "wrong_among_hits",
 )
 _PART_COLUMNS = ("figure", "value")
+_GUARD_COLUMNS = ("guard", "rewordings_refused_alone", "near_misses_refused_alone")
 _OPEN = 0.5  # a share of wrong hits; any does
 
 
@@ -63,23 +64,29 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """What was measured: of each rule, and of the parts by themselves."""
+    """What was measured: of each rule, of the parts by themselves, and of each guard.
+
+    A guard refuses alone what no other one does.
+    """
 
     file: str
     counts: dict[str, int]
     rules: Table
     parts: Table
+    guards: Table
     examples: Sequence[str] = ()
 
     def document(self) -> JsonObject:
         """Return every figure as a JSON-ready mapping."""
-        figures = {"rules": self.rules.document(), "parts": self.parts.document()}
+        tables = {"rules": self.rules, "parts": self.parts, "guards": self.guards}
+        figures = {name: table.document() for name, table in tables.items()}
         examples = {"examples": [*self.examples]} if self.examples else {}
         return {"file": self.file, **self.counts, **figures, **examples}
 
     def __str__(self) -> str:
         counts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in self.counts.items())
-        blocks = [f"{self.file}: {counts}\n{self.rules}", str(self.parts), *self.examples[:1]]
+        tables = [str(self.parts), *([str(self.guards)] if self.guards.rows else [])]
+        blocks = [f"{self.file}: {counts}\n{self.rules}", *tables, *self.examples[:1]]
         return "\n\n".join(blocks) + "".join(f"\n{line}" for line in self.examples[1:]) + "\n"
 
 
@@ -153,6 +160,7 @@ def run_benchmark(
     vectors = _vectors(stream, models, progress)
     inside = list(pairs_inside(stream))
     judged = _judge(inside, len(groups), models, progress)
+    refusing = _refusing(inside)
     nearest = list(nearest_pairs(stream, vectors))
     answered = _ask(nearest, len(groups), models, terms, progress)
     asked = Groups(_numbers(stream), len(groups))
@@ -181,7 +189,8 @@ def run_benchmark(
             "ideal_hits": int(ideal.sum()),
         },
         rules=Table(_RULE_COLUMNS, rows),
-        parts=Table(_PART_COLUMNS, list(_parts(inside, judged, verified=verifier is not None))),
+        parts=Table(_PART_COLUMNS, list(_parts(judged, refusing, verified=verifier is not None))),
+        guards=Table(_GUARD_COLUMNS, list(_guard_rows(judged, refusing))),
         examples=examples,
     )
 
@@ -212,7 +221,13 @@ def _row(
     }
 
 
-def _parts(inside: Sequence[Two], judged: _Pairs, *, verified: bool) -> Iterator[Row]:
+def _refusing(pairs: Sequence[Two]) -> Sequence[Sequence[Guard]]:
+    """Return the guards that refuse each pair."""
+    examined = functools.cache(examine)
+    return [guards_of(as_pair(two), examined) for two in pairs]
+
+
+def _parts(judged: _Pairs, refusing: Sequence[Sequence[Guard]], *, verified: bool) -> Iterator[Row]:
     """Tell of all pairs inside groups what verifier, distance and guards say by themselves."""
     if verified:
         area = judged.groups.auc(judged.told, judged.same)
@@ -221,11 +236,18 @@ def _parts(inside: Sequence[Two], judged: _Pairs, *, verified: bool) -> Iterator
         "figure": "AUC of the distance",
         "value": judged.groups.auc(-judged.distance, judged.same),
     }
-    examined = functools.cache(examine)
-    refused = np.array([bool(guards_of(as_pair(two), examined)) for two in inside], bool)
+    refused = np.array([*map(bool, refusing)], bool)
     for name, kind in (("rewordings", judged.same), ("near misses", ~judged.same)):
         share = judged.groups.share(refused, kind)
         yield {"figure": f"{name} refused by guards", "value": share}
+
+
+def _guard_rows(judged: _Pairs, refusing: Sequence[Sequence[Guard]]) -> Iterator[Row]:
+    """Tell of each guard what no other one refuses, of all pairs inside groups."""
+    for guard in sorted(set(itertools.chain.from_iterable(refusing))):
+        alone = np.array([[*told] == [guard] for told in refusing], bool)
+        rewordings, near = (judged.groups.share(alone, k) for k in (judged.same, ~judged.same))
+        yield dict(zip(_GUARD_COLUMNS, (guard.value, rewordings, near), strict=True))
 
 
 def _judge(pairs: Sequence[Two], groups: int, models: Models, progress: Progress) -> _Pairs:

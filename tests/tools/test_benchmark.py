@@ -114,6 +114,22 @@ def test_the_parts_are_told_by_themselves() -> None:
     assert (refused.count, refused.of) == (0, 2)
 
 
+def test_each_guard_is_told_of_by_what_it_alone_refuses() -> None:
+    embedder = FakeEmbedder()
+    groups = [
+        Group(["is it open on monday", "on monday, is it open"], ["is it open on friday"]),
+        Group(["Who owns 15 shops?", "who has fifteen shops"], ["Who owns 16 shops?"]),
+    ]
+    terms = Terms("on", 0.5, [])
+    measured = run_benchmark("file", groups, Models(embedder), terms, FakeProgress())
+    assert [row["guard"] for row in measured.guards.rows] == ["dates", "numbers"]
+    dates, numbers = (row["near_misses_refused_alone"] for row in measured.guards.rows)
+    assert isinstance(dates, GroupedShare)
+    assert isinstance(numbers, GroupedShare)
+    assert (dates.count, numbers.count, numbers.of) == (2, 2, 4)
+    assert len(measured.document()["guards"]) == 2
+
+
 def test_the_verifier_is_asked_once_for_any_two_texts() -> None:
     verifier = Knowing()
     measure(verifier)

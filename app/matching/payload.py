@@ -53,6 +53,7 @@ _ROLE = re.compile(
     r"\b(?:you(?:'re| are)|act as|acting as|role:?(?: is)?|as|du bist|tu es|vous êtes|eres)"
     rf" (?:an? |the |eine? |une? )?(?:\w+[ -]){{0,3}}?(?:{'|'.join(_SECTIONS['roles'])})\b"
 )
+_IN_SOME_CASES = re.compile(r"(?:^|(?<=[.!?\n]))[ \t*-]{0,6}(?:if|when|whenever|unless)\b[^.!?\n]*")
 
 
 def payload_of(text: str) -> Payload:
@@ -124,5 +125,5 @@ def makes_payload(instructions: str) -> bool:
     told = instructions
     if len(told) > 2 * _MOST_READ:
         told = f"{told[:_MOST_READ]}\n{told[-_MOST_READ:]}"
-    told = told.lower()
+    told = _IN_SOME_CASES.sub("", told.lower())
     return bool(_ROLE.search(told) or _ORDER.search(told))

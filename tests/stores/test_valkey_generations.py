@@ -264,7 +264,7 @@ async def test_under_eviction_the_memory_of_vectors_comes_back() -> None:
         async def is_well() -> bool:
             with contextlib.suppress(OutOfMemoryError):
                 await store.put(entry("last"), last)
-            return [n.stored.id for n in await store.nearest("p1", last, 1, 0.01)] == ["last"]
+            return "last" in [n.stored.id for n in await store.nearest("p1", last, 2, 0.01)]
 
         await until(is_well)
         assert (await store.count()).answers > 200

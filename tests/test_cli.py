@@ -1,5 +1,6 @@
 """The commands, as processes."""
 
+import contextlib
 import csv
 import gzip
 import json
@@ -16,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from app.cli import commands
 
 ROOT = Path(__file__).parent.parent
 REPRISE = [sys.executable, "-m", "app"]
@@ -61,7 +65,8 @@ def serving(tmp_path: Path, *args: str, **environment: str) -> Iterator[Served]:
         process.communicate()
 
 
-def run(tmp_path: Path, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def start(tmp_path: Path, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that sets up the logs of its process, to its end."""
     return subprocess.run(
         [*REPRISE, *args],
         cwd=tmp_path,
@@ -71,6 +76,15 @@ def run(tmp_path: Path, *args: str, **environment: str) -> subprocess.CompletedP
         timeout=60,
         check=False,
     )
+
+
+def run(tmp_path: Path, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in this process: to start another takes longer than most commands do."""
+    unset = {name: None for name in os.environ if name.startswith("REPRISE_")}
+    upstream = {"REPRISE_UPSTREAM_URL": ENVIRONMENT["REPRISE_UPSTREAM_URL"]}
+    with contextlib.chdir(tmp_path):
+        done = CliRunner().invoke(commands, args, env={**unset, **upstream, **environment})
+    return subprocess.CompletedProcess(args, done.exit_code, done.stdout, done.stderr)
 
 
 def ask(url: str) -> dict[str, str]:
@@ -130,7 +144,7 @@ print(response.status, response.headers["x-cache"])
 
 
 def test_a_bad_setting_stops_the_start_with_one_line(tmp_path: Path) -> None:
-    done = run(tmp_path, "serve", REPRISE_MAX_DISTANCE="far")
+    done = start(tmp_path, "serve", REPRISE_MAX_DISTANCE="far")
     assert done.returncode == 2
     assert done.stderr == (
         "reprise: REPRISE_MAX_DISTANCE='far' is not allowed: a cosine distance from 0 to 2\n"
@@ -138,7 +152,7 @@ def test_a_bad_setting_stops_the_start_with_one_line(tmp_path: Path) -> None:
 
 
 def test_an_upstream_that_cannot_be_stops_the_start_with_one_line(tmp_path: Path) -> None:
-    done = run(tmp_path, "serve", REPRISE_UPSTREAM_URL="http://xn--.com/v1")
+    done = start(tmp_path, "serve", REPRISE_UPSTREAM_URL="http://xn--.com/v1")
     assert done.returncode == 2
     assert done.stderr.startswith("reprise: REPRISE_UPSTREAM_URL=http://xn--.com/v1: ")
     assert len(done.stderr.splitlines()) == 1
@@ -147,7 +161,7 @@ def test_an_upstream_that_cannot_be_stops_the_start_with_one_line(tmp_path: Path
 def test_a_port_in_use_stops_the_start_with_one_line(tmp_path: Path) -> None:
     with serving(tmp_path) as served:
         port = served.url.split(":")[2].partition("/")[0]
-        done = run(tmp_path, "serve", "--port", port)
+        done = start(tmp_path, "serve", "--port", port)
     assert done.returncode == 2
     assert done.stderr.startswith(f"reprise: REPRISE_HOST=127.0.0.1 REPRISE_PORT={port}: ")
     assert len(done.stderr.splitlines()) == 1
@@ -458,32 +472,38 @@ def test_what_is_exported_is_imported_again(tmp_path: Path) -> None:
         assert ask(served.url)["x-cache"] == "HIT"
 
 
-def test_the_settings_say_which_proxy_is_asked(tmp_path: Path) -> None:
-    with serving(tmp_path, **TOKEN) as served:
-        port = {"REPRISE_PORT": served.url.removesuffix("/v1").rpartition(":")[2]}
-        # A proxy that the environment names has no part in it.
-        elsewhere = {"http_proxy": "http://127.0.0.1:1"}
-        assert run(tmp_path, "stats", **TOKEN, **port, **elsewhere).returncode == 0
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A proxy that nothing is done to."""
+    with serving(tmp_path_factory.mktemp("proxy"), **TOKEN) as served:
+        yield served
+
+
+def test_the_settings_say_which_proxy_is_asked(tmp_path: Path, proxy: Served) -> None:
+    port = {"REPRISE_PORT": proxy.url.removesuffix("/v1").rpartition(":")[2]}
+    # A proxy that the environment names has no part in it.
+    elsewhere = {"http_proxy": "http://127.0.0.1:1"}
+    assert run(tmp_path, "stats", **TOKEN, **port, **elsewhere).returncode == 0
 
 
 @pytest.mark.parametrize(
-    ("args", "token", "code", "told"),
+    ("args", "token", "ended"),
     [
-        (["stats", "--url", "{url}"], "wrong", 1, "401: Incorrect admin token"),
-        (["stats", "--url", "{url}/nowhere"], "admin-token", 1, "answered 404"),
-        (["stats", "--url", "http://127.0.0.1:1"], "admin-token", 1, "cannot be asked"),
-        (["stats", "--url", "localhost:8000"], "admin-token", 2, "http:// or https://"),
-        (["purge", "--url", "{url}"], "admin-token", 2, "--all"),
-        (["purge", "--all", "--tag", "a", "--url", "{url}"], "admin-token", 1, "answered 400"),
-        (["purge", "--about", "a", "--url", "{url}"], "admin-token", 1, "max_distance"),
+        (["stats", "--url", "{url}"], "wrong", (1, "401: Incorrect admin token")),
+        (["stats", "--url", "{url}/nowhere"], "admin-token", (1, "answered 404")),
+        (["stats", "--url", "http://127.0.0.1:1"], "admin-token", (1, "cannot be asked")),
+        (["stats", "--url", "localhost:8000"], "admin-token", (2, "http:// or https://")),
+        (["purge", "--url", "{url}"], "admin-token", (2, "--all")),
+        (["purge", "--all", "--tag", "a", "--url", "{url}"], "admin-token", (1, "answered 400")),
+        (["purge", "--about", "a", "--url", "{url}"], "admin-token", (1, "max_distance")),
     ],
 )
 def test_what_a_running_proxy_does_not_do_is_told_in_one_line(
-    tmp_path: Path, args: list[str], token: str, code: int, told: str
+    tmp_path: Path, proxy: Served, args: list[str], token: str, ended: tuple[int, str]
 ) -> None:
-    with serving(tmp_path, **TOKEN) as served:
-        args = [arg.replace("{url}", served.url) for arg in args]
-        failed = run(tmp_path, *args, REPRISE_ADMIN_TOKEN=token)
+    args = [arg.replace("{url}", proxy.url) for arg in args]
+    code, told = ended
+    failed = run(tmp_path, *args, REPRISE_ADMIN_TOKEN=token)
     assert (failed.returncode, failed.stdout) == (code, "")
     assert failed.stderr.startswith("reprise: ")
     assert told in failed.stderr

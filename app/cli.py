@@ -19,6 +19,7 @@ from dotenv import dotenv_values
 from pydantic import SecretStr
 
 from app import __version__
+from app.configuration import load_settings
 from app.core.errors import BadInput, CallFailed, ConfigurationError
 from app.core.logs import configure_logging
 from app.inference.calibration_file import document_of
@@ -27,7 +28,7 @@ from app.inference.verifier import load_verifier
 from app.main import create_app
 from app.server.uvicorn_server import Server, listen, run_server, url_of
 from app.server.workers import Workers
-from app.settings import PREFIX, RETIRED, Settings, load_settings
+from app.settings import PREFIX, RETIRED, Settings
 from app.tools.admin_client import AdminClient
 from app.tools.benchmark import Benchmark, run_benchmark
 from app.tools.calibrate import Calibrated

@@ -26,6 +26,7 @@ from app.api.middleware import (
 from app.api.ops import ops_routes
 from app.api.passthrough import OtherRoutes, Passthrough, PassthroughRoutes
 from app.api.paths import forms_of
+from app.configuration import check_verifier
 from app.core.calibration import Calibration
 from app.core.errors import ConfigurationError
 from app.core.metrics import Metrics
@@ -48,7 +49,7 @@ from app.rules.decisions import Policy
 from app.rules.headers import ORIGIN
 from app.rules.key import KeyRules
 from app.rules.limits import Limits
-from app.settings import Settings, check_verifier
+from app.settings import Settings
 from app.stores.memory.store import MemoryStore
 from app.stores.sqlite.store import SqliteStore
 from app.stores.valkey.cluster.client import servers_at

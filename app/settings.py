@@ -4,9 +4,8 @@ import re
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -15,7 +14,6 @@ from pydantic_settings import (
 )
 
 from app.api.middleware import is_loopback
-from app.core.errors import ConfigurationError
 from app.rules import setting_values as values
 from app.rules.key import Isolation
 from app.stores.valkey.url import address_of, masked
@@ -32,7 +30,6 @@ RETIRED = MappingProxyType(
 """Settings of earlier versions, and what holds without them."""
 
 _SQLITE = re.compile(r"sqlite:///[^?#\x00-\x1f\x7f]*[^?#/\x00-\x1f\x7f]")
-_OPENAIS = re.compile(r"(?:.*\.)?openai\.(?:azure\.)?com")
 
 
 class LogLevel(StrEnum):
@@ -325,72 +322,3 @@ class FixedSettings(Settings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read neither the environment nor a file."""
         return (init_settings,)
-
-
-def load_settings(**overrides: Any) -> Settings:
-    """Read the settings; `overrides` win over the environment.
-
-    Raises ConfigurationError, one line for each setting that is wrong.
-    """
-    try:
-        settings = Settings(**overrides)
-    except ValidationError as error:
-        raise ConfigurationError("\n".join(_lines(error))) from None
-    check(settings)
-    return settings
-
-
-def _lines(error: ValidationError) -> list[str]:
-    lines = []
-    for name in dict.fromkeys(str(problem["loc"][0]) for problem in error.errors()):
-        field = Settings.model_fields[name]
-        extra = field.json_schema_extra
-        allowed = extra["allowed"] if isinstance(extra, dict) else ""
-        value = next(p["input"] for p in error.errors() if p["loc"][0] == name)
-        # A URL may carry a password.
-        hidden = "Secret" in repr(field) or "@" in str(value)
-        shown = "(hidden)" if hidden else masked(repr(value))
-        lines.append(f"{PREFIX}{name.upper()}={shown} is not allowed: {allowed}")
-    return lines
-
-
-def check(settings: Settings) -> None:
-    """Refuse settings that contradict each other. Raises ConfigurationError."""
-    local = is_loopback(settings.host)
-    if settings.workers > 1 and not settings.is_shared:
-        raise ConfigurationError(
-            f"{PREFIX}WORKERS={settings.workers} is not allowed with {PREFIX}STORE="
-            f"{settings.store}: workers cannot share it, so 1"
-        )
-    if settings.min_ttl > settings.max_ttl:
-        raise ConfigurationError(
-            f"{PREFIX}MIN_TTL={settings.min_ttl:g} is not allowed with {PREFIX}MAX_TTL="
-            f"{settings.max_ttl:g}: at most that"
-        )
-    if settings.our_key and not settings.api_keys and not local:
-        raise ConfigurationError(
-            f"{PREFIX}HOST={settings.host} is not allowed with {PREFIX}{settings.our_key} and no "
-            f"{PREFIX}API_KEYS: anyone could use the key, so 127.0.0.1, ::1 or localhost"
-        )
-    check_verifier(settings)
-    host = urlsplit(settings.anthropic_upstream).hostname or ""
-    if settings.anthropic_api_key.get_secret_value() and _OPENAIS.fullmatch(host):
-        raise ConfigurationError(
-            f"{PREFIX}ANTHROPIC_URL={settings.anthropic_url} is not allowed with {PREFIX}"
-            f"ANTHROPIC_API_KEY: the key would go to {host}, so https://api.anthropic.com"
-        )
-    if settings.isolation is Isolation.SHARED and not settings.api_keys and not local:
-        raise ConfigurationError(
-            f"{PREFIX}ISOLATION=shared is not allowed with {PREFIX}HOST={settings.host} and no "
-            f"{PREFIX}API_KEYS: anyone could read all answers, so user or credential"
-        )
-
-
-def check_verifier(settings: Settings) -> None:
-    """Refuse a rerank endpoint whose scores nobody has measured. Raises ConfigurationError."""
-    if settings.verifier_url and settings.verifier == "on" and not settings.verifier_calibration:
-        raise ConfigurationError(
-            f"{PREFIX}VERIFIER_URL={settings.verifier_url} is not allowed without {PREFIX}"
-            "VERIFIER_CALIBRATION: a reranker scores relevance, so a file that `reprise calibrate` "
-            "makes"
-        )

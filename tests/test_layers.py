@@ -22,16 +22,17 @@ ROOMS = {
     "engine": {"core", "dialects", "matching", "rules"},
     "api": {"core", "dialects", "rules", "stores", "engine"},
     "settings": {"core", "rules", "stores", "api"},
+    "configuration": {"core", "rules", "stores", "api", "settings"},
     "main": {
         *("core", "dialects", "rules", "inference", "stores", "upstream", "engine", "api"),
-        "settings",
+        *("settings", "configuration"),
     },
     "server": {"core", "api", "settings", "main"},
     "tools": {
         *("core", "dialects", "matching", "rules", "upstream", "api", "settings", "main"),
         "server",
     },
-    "cli": {"core", "inference", "settings", "main", "server", "tools"},
+    "cli": {"core", "inference", "settings", "configuration", "main", "server", "tools"},
     "__main__": {"cli"},
 }
 PURE_ROOMS = ("dialects", "matching", "rules")
@@ -45,7 +46,7 @@ LIBRARIES = {
     "httpx": {"upstream"},
     "onnxruntime": {"inference.onnx"},
     "prometheus_client": {"core.metrics", "api.ops"},
-    "pydantic": {"settings", "cli"},
+    "pydantic": {"settings", "configuration", "cli"},
     "pydantic_settings": {"settings"},
     "sqlite3": {"stores.sqlite"},
     "starlette": {"api", "main"},

@@ -2,8 +2,9 @@ from typing import Any
 
 import pytest
 
+from app.configuration import load_settings
 from app.core.errors import ConfigurationError
-from app.settings import PREFIX, Settings, load_settings
+from app.settings import PREFIX, Settings
 
 
 @pytest.fixture(autouse=True)

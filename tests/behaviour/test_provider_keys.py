@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+from app.configuration import check
 from app.core.errors import ConfigurationError
-from app.settings import check
 from tests.dialects.messages import message
 from tests.fakes import completion, embeddings_json
 from tests.servers import JSON_TYPE, Exchange, Setup, UpstreamApp, upstream_of

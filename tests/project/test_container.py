@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from app.settings import PREFIX, Settings, load_settings
+from app.configuration import load_settings
+from app.settings import PREFIX, Settings
 from tests.dockerfile import ROOT, Stage, read_stages
 
 BUILD, FINAL = read_stages()

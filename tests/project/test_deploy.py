@@ -9,7 +9,8 @@ import pytest
 import yaml
 from kubernetes_validate import validate
 
-from app.settings import PREFIX, FixedSettings, check
+from app.configuration import check
+from app.settings import PREFIX, FixedSettings
 from app.stores.valkey.url import address_of
 from tests.stores.valkey_fleet import RIGHTS
 

@@ -55,23 +55,40 @@ def check(settings: Settings) -> None:
             f"{PREFIX}MIN_TTL={settings.min_ttl:g} is not allowed with {PREFIX}MAX_TTL="
             f"{settings.max_ttl:g}: at most that"
         )
-    if settings.our_key and not settings.api_keys and not local:
+    if settings.our_key and not settings.asks_for_keys and not local:
         raise ConfigurationError(
             f"{PREFIX}HOST={settings.host} is not allowed with {PREFIX}{settings.our_key} and no "
             f"{PREFIX}API_KEYS: anyone could use the key, so 127.0.0.1, ::1 or localhost"
         )
     check_verifier(settings)
+    _check_key_files(settings)
     host = urlsplit(settings.anthropic_upstream).hostname or ""
     if settings.anthropic_api_key.get_secret_value() and _OPENAIS.fullmatch(host):
         raise ConfigurationError(
             f"{PREFIX}ANTHROPIC_URL={settings.anthropic_url} is not allowed with {PREFIX}"
             f"ANTHROPIC_API_KEY: the key would go to {host}, so https://api.anthropic.com"
         )
-    if settings.isolation is Isolation.SHARED and not settings.api_keys and not local:
+    if settings.isolation is Isolation.SHARED and not settings.asks_for_keys and not local:
         raise ConfigurationError(
             f"{PREFIX}ISOLATION=shared is not allowed with {PREFIX}HOST={settings.host} and no "
             f"{PREFIX}API_KEYS: anyone could read all answers, so user or credential"
         )
+
+
+def _check_key_files(settings: Settings) -> None:
+    """Refuse keys that are given twice. Raises ConfigurationError."""
+    given = {
+        "UPSTREAM_API_KEY": (
+            settings.upstream_api_key.get_secret_value(),
+            settings.upstream_api_key_file,
+        ),
+        "API_KEYS": (settings.api_keys, settings.api_keys_file),
+    }
+    for name, (value, path) in given.items():
+        if value and path:
+            raise ConfigurationError(
+                f"{PREFIX}{name}_FILE={path} is not allowed with {PREFIX}{name}: one of them"
+            )
 
 
 def check_verifier(settings: Settings) -> None:

@@ -29,6 +29,7 @@ from app.api.paths import forms_of
 from app.configuration import check_verifier
 from app.core.calibration import Calibration
 from app.core.errors import ConfigurationError
+from app.core.key_file import KeyFile
 from app.core.metrics import Metrics
 from app.core.models import Clock, EmbeddingModel
 from app.core.ports import Embedder, Leases, Upstream, Verifier, WholeStore
@@ -85,8 +86,8 @@ def adapters_for(
 ) -> Adapters:
     """Make the adapters that the settings name; what is given takes its place."""
     metrics = Metrics()
-    embedder = embedder or embedder_for(settings)
-    upstream = _upstream(settings)
+    embedder = embedder or embedder_for(settings, clock)
+    upstream = _upstream(settings, clock)
     store = _store(settings, embedder, metrics, clock)
     if settings.verifier == "off":
         verifier = None
@@ -140,8 +141,8 @@ def _leases(settings: Settings, embedder: Embedder) -> Leases | None:
     return ValkeyLeases(server, Keys.of(embedder.name, embedder.dimensions))
 
 
-def _upstream(settings: Settings) -> Upstream:
-    upstream = _openais_upstream(settings)
+def _upstream(settings: Settings, clock: Clock) -> Upstream:
+    upstream = _openais_upstream(settings, clock)
     if not settings.anthropic_upstream:
         return upstream
     return UpstreamByProvider(
@@ -160,7 +161,7 @@ def _upstream(settings: Settings) -> Upstream:
     )
 
 
-def _openais_upstream(settings: Settings) -> Upstream:
+def _openais_upstream(settings: Settings, clock: Clock) -> Upstream:
     if settings.is_simulated:
         return SimulatedUpstream(settings.simulated_delay)
     return HttpUpstream(
@@ -170,11 +171,25 @@ def _openais_upstream(settings: Settings) -> Upstream:
             keep_credentials=settings.keeps_credentials,
             connect_timeout=settings.upstream_connect_timeout,
             read_timeout=settings.upstream_timeout,
+            key_file=_upstream_key_file(settings, clock),
         )
     )
 
 
-def embedder_for(settings: Settings) -> Embedder:
+def _upstream_key_file(settings: Settings, clock: Clock) -> KeyFile | None:
+    if not settings.upstream_api_key_file:
+        return None
+    path = Path(settings.upstream_api_key_file)
+    return KeyFile(path, "REPRISE_UPSTREAM_API_KEY_FILE", clock, most=1)
+
+
+def _api_key_file(settings: Settings, clock: Clock) -> KeyFile | None:
+    if not settings.api_keys_file:
+        return None
+    return KeyFile(Path(settings.api_keys_file), "REPRISE_API_KEYS_FILE", clock)
+
+
+def embedder_for(settings: Settings, clock: Clock = time.time) -> Embedder:
     """Make the embedder that the settings name."""
     if settings.embedder == "local":
         return LocalEmbedder()
@@ -186,6 +201,7 @@ def embedder_for(settings: Settings) -> Embedder:
         connect_timeout=settings.embedder_timeout,
         read_timeout=settings.embedder_timeout,
         setting="REPRISE_EMBEDDER",
+        key_file=_upstream_key_file(settings, clock) if settings.embeds_upstream else None,
     )
     simulated = settings.embedder == "upstream" and settings.is_simulated
     return RemoteEmbedder(
@@ -252,6 +268,7 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
                 keys=keys,
                 guard_origin=settings.guards_origin,
                 origins=settings.cors_origins,
+                key_file=_api_key_file(settings, parts.clock),
             ),
             *(strangers if settings.lets_strangers_in else []),
         ],

@@ -84,6 +84,8 @@ class Settings(BaseSettings):
     """The OpenAI-compatible base URL; `simulated://?delay_ms=200` answers in process."""
     upstream_api_key: _Key = _setting(SecretStr(""), "a key of visible ASCII characters")
     """Sent to the upstream in place of the client's credential."""
+    upstream_api_key_file: str = _setting("", "a file that can be read, with one key")
+    """A file with that key, in its place; read anew when it changes."""
     anthropic_url: _OptionalUrl = _setting(
         "", "an http:// or https:// base URL without query, with /v1 or without"
     )
@@ -95,6 +97,9 @@ class Settings(BaseSettings):
     api_keys: _Keys = _setting((), "keys of visible ASCII characters, separated by commas")
     """Comma-separated keys that clients must present; with them the client's credential never goes
     upstream."""
+    api_keys_file: str = _setting("", "a file that can be read, with one key a line")
+    """A file with these keys, in their place: one a line, but for empty lines and such as begin
+    with `#`; read anew when it changes."""
     passthrough: Literal["auto", "on", "off"] = _setting("auto", "auto, on or off")
     """Other `/v1/*` routes: `on`, `off`, or `auto`: on while the client's own credential is
     forwarded, else only reading `/v1/models` and counting the tokens of messages."""
@@ -245,9 +250,15 @@ class Settings(BaseSettings):
         return int(match[1] or 0) / 1000 if match else 0.0
 
     @property
+    def asks_for_keys(self) -> bool:
+        """Whether clients must present a key of ours."""
+        return bool(self.api_keys or self.api_keys_file)
+
+    @property
     def keeps_credentials(self) -> bool:
         """Whether the client's own credential goes upstream."""
-        return not self.api_keys and not self.upstream_api_key.get_secret_value()
+        has_key = self.upstream_api_key.get_secret_value() or self.upstream_api_key_file
+        return not self.asks_for_keys and not has_key
 
     @property
     def anthropic_upstream(self) -> str:
@@ -268,7 +279,7 @@ class Settings(BaseSettings):
         """Whether the client's own credential goes where messages go."""
         if not self.anthropic_upstream:
             return self.keeps_credentials
-        return not self.api_keys and not self.anthropic_api_key.get_secret_value()
+        return not self.asks_for_keys and not self.anthropic_api_key.get_secret_value()
 
     @property
     def embedder_url(self) -> str:
@@ -288,7 +299,7 @@ class Settings(BaseSettings):
     @property
     def lets_strangers_in(self) -> bool:
         """Whether others than this machine may come without a key."""
-        return not self.api_keys and not is_loopback(self.host)
+        return not self.asks_for_keys and not is_loopback(self.host)
 
     @property
     def embeds_as_caller(self) -> bool:
@@ -299,13 +310,17 @@ class Settings(BaseSettings):
     def guards_origin(self) -> bool:
         """Whether web pages are to be kept out, from our key or from everyone's answers."""
         is_valuable = bool(self.our_key) or self.isolation is Isolation.SHARED
-        return is_valuable and not self.api_keys
+        return is_valuable and not self.asks_for_keys
 
     @property
     def our_key(self) -> str | None:
         """The name of a setting by which we send a key of ours in place of the client's, if any."""
-        names = ("upstream_api_key", "anthropic_api_key")
-        return next((n.upper() for n in names if getattr(self, n).get_secret_value()), None)
+        named = {
+            "UPSTREAM_API_KEY": self.upstream_api_key.get_secret_value(),
+            "UPSTREAM_API_KEY_FILE": self.upstream_api_key_file,
+            "ANTHROPIC_API_KEY": self.anthropic_api_key.get_secret_value(),
+        }
+        return next((name for name, value in named.items() if value), None)
 
 
 class FixedSettings(Settings):

@@ -224,6 +224,18 @@ def test_every_bad_value_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
             {"HOST": "0.0.0.0", "ISOLATION": "shared"},  # noqa: S104
             ["REPRISE_ISOLATION=shared", "REPRISE_HOST=0.0.0.0", "REPRISE_API_KEYS"],
         ),
+        (
+            {"HOST": "0.0.0.0", "UPSTREAM_API_KEY_FILE": "/run/key"},  # noqa: S104
+            ["REPRISE_HOST=0.0.0.0", "REPRISE_UPSTREAM_API_KEY_FILE", "REPRISE_API_KEYS"],
+        ),
+        (
+            {"API_KEYS": "sk-secret", "API_KEYS_FILE": "/run/keys"},
+            ["REPRISE_API_KEYS_FILE=/run/keys", "REPRISE_API_KEYS: one"],
+        ),
+        (
+            {"UPSTREAM_API_KEY": "sk-secret", "UPSTREAM_API_KEY_FILE": "/run/key"},
+            ["REPRISE_UPSTREAM_API_KEY_FILE=/run/key", "REPRISE_UPSTREAM_API_KEY: one"],
+        ),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(
@@ -243,6 +255,7 @@ def test_settings_that_contradict_each_other_are_refused(
         {"HOST": "localhost", "ISOLATION": "shared"},
         {"HOST": "0.0.0.0", "UPSTREAM_API_KEY": "sk", "API_KEYS": "k"},  # noqa: S104
         {"HOST": "0.0.0.0", "ISOLATION": "shared", "API_KEYS": "k"},  # noqa: S104
+        {"HOST": "0.0.0.0", "ISOLATION": "shared", "API_KEYS_FILE": "/run/keys"},  # noqa: S104
         {"HOST": "0.0.0.0"},  # noqa: S104
     ],
 )

@@ -24,6 +24,7 @@ from app.core.errors import (
     ShuttingDown,
     WebSocketUnsupported,
 )
+from app.core.key_file import KeyFile
 from app.core.metrics import Metrics
 from app.core.models import CacheStatus, Header
 from app.rules.headers import ORIGIN, value_of
@@ -138,17 +139,26 @@ class CorsMiddleware:
 class GateMiddleware:
     """Lets a request of the API in, or refuses it before anything else happens.
 
-    `keys` are those that clients must present; none means that anyone may come. `guard_origin`
+    `keys`, or those of a `key_file`, are what clients must present one of; none means that anyone
+    may come. `guard_origin`
     keeps web pages away from a proxy on this machine that holds a key: no Origin but those of
     `origins`, and a loopback name in Host, which a page that rebinds its DNS name cannot forge.
     """
 
     def __init__(
-        self, app: ASGIApp, keys: Sequence[str], *, guard_origin: bool, origins: Sequence[str] = ()
+        self,
+        app: ASGIApp,
+        keys: Sequence[str],
+        *,
+        guard_origin: bool,
+        origins: Sequence[str] = (),
+        key_file: KeyFile | None = None,
     ) -> None:
         self._app = app
         self._origins = frozenset(origins)
-        self._keyring = ApiKeys(keys)
+        self._file = key_file
+        self._keys = key_file.keys() if key_file else keys
+        self._keyring = ApiKeys(self._keys)
         self._guard_origin = guard_origin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -156,11 +166,17 @@ class GateMiddleware:
             headers = scope["headers"]
             if self._guard_origin:
                 _check_origin(headers, self._origins)
-            if self._keyring and not self._keyring.knows(headers):
+            keyring = self._present_keys()
+            if keyring and not keyring.knows(headers):
                 raise InvalidAPIKey("Incorrect API key provided.")
             if (value_of(headers, b"upgrade") or "").lower() == "websocket":
                 raise WebSocketUnsupported("WebSockets are not supported.")
         await self._app(scope, receive, send)
+
+    def _present_keys(self) -> ApiKeys:
+        if self._file is not None and (keys := self._file.keys()) is not self._keys:
+            self._keys, self._keyring = keys, ApiKeys(keys)
+        return self._keyring
 
 
 class StrangersMiddleware:

@@ -13,6 +13,7 @@ from app.core.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from app.core.key_file import KeyFile
 from app.core.models import AZURE, V1, ClientRequest, Header
 from app.rules.headers import CREDENTIALS, end_to_end, is_ours
 from app.upstream.aiohttp_transport import AiohttpTransport
@@ -26,8 +27,9 @@ class Target:
     """Where requests go and as whom. Timeouts in seconds; the read timeout is silence.
 
     With `keep_credentials`, the client's own credential headers go along; else `api_key` is sent
-    in their place, if there is one: as `x-api-key` to an `is_anthropic` server, which gets no
-    `api-key` of another API either. `setting` is what names the URL, for the line that refuses it.
+    in their place, or that of a `key_file`, if there is one: as `x-api-key` to an `is_anthropic`
+    server, which gets no `api-key` of another API either. `setting` is what names the URL, for the
+    line that refuses it.
     """
 
     url: str
@@ -37,6 +39,11 @@ class Target:
     read_timeout: float = 600.0
     setting: str = "REPRISE_UPSTREAM_URL"
     is_anthropic: bool = False
+    key_file: KeyFile | None = field(default=None, repr=False)
+
+    def present_key(self) -> str:
+        """Return the key of now; empty if there is none."""
+        return self.key_file.keys()[0] if self.key_file else self.api_key
 
 
 class HttpUpstream:
@@ -85,12 +92,13 @@ class HttpUpstream:
         if target.is_anthropic:
             dropped |= {_AZURES}
         headers = [h for h in request.headers if h[0] not in dropped and not is_ours(h[0])]
-        if target.api_key and target.is_anthropic:
-            headers.append((b"x-api-key", target.api_key.encode()))
-        elif target.api_key and request.prefix == AZURE:
-            headers.append((_AZURES, target.api_key.encode()))
-        elif target.api_key:
-            headers.append((b"authorization", f"Bearer {target.api_key}".encode()))
+        key = target.present_key().encode()
+        if key and target.is_anthropic:
+            headers.append((b"x-api-key", key))
+        elif key and request.prefix == AZURE:
+            headers.append((_AZURES, key))
+        elif key:
+            headers.append((b"authorization", b"Bearer " + key))
         return headers
 
     async def aclose(self) -> None:

@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.servers import Setup
+from tests.servers import Exchange, Setup
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "valkey what"}]}
 
@@ -67,6 +68,30 @@ async def test_a_known_key_opens_and_stays_here(headers: dict[str, str]) -> None
     assert exchange.header(b"authorization") == [b"Bearer sk-ours"]
     for name in (b"api-key", b"x-api-key", b"cookie"):
         assert exchange.header(name) == []
+
+
+async def models(exchange: Exchange) -> None:
+    await exchange.answer({"object": "list", "data": []})
+
+
+async def test_keys_in_files_can_be_exchanged_while_the_proxy_runs(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    setup = Setup(api_keys_file=str(theirs), upstream_api_key_file=str(ours))
+    theirs.write_text("key-1\nkey-2\n")
+    ours.write_text("sk-old\n")
+    statuses = []
+    async with client_of(setup) as client:
+        setup.upstream.handler = models
+        for _ in range(2):
+            for key in ("key-1", "key-2", "key-3"):
+                response = await client.get("models", headers={"Authorization": f"Bearer {key}"})
+                statuses.append(response.status_code)
+            theirs.write_text("key-2\n\n# new\nkey-3\n")
+            ours.write_text("sk-newer\n")
+            setup.clock.now += 1
+    assert statuses == [200, 200, 401, 401, 200, 200]
+    sent = [exchange.header(b"authorization") for exchange in setup.upstream.exchanges]
+    assert sent == [[b"Bearer sk-old"]] * 2 + [[b"Bearer sk-newer"]] * 2
 
 
 async def test_callers_with_different_keys_share_nothing_unless_told_to() -> None:

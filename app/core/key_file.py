@@ -1,0 +1,86 @@
+"""Keys in a file, read anew when it changes: a secret that is mounted, or rotated by hand."""
+
+import logging
+import re
+import time
+from pathlib import Path
+
+from app.core.errors import ConfigurationError
+from app.core.models import Clock
+
+_PAUSE = 1.0  # seconds between two looks at the file
+_VISIBLE = re.compile(r"[!-~]+")
+
+_logger = logging.getLogger("reprise")
+
+_Signature = tuple[int, int, int]
+
+
+class KeyFile:
+    """The keys of a file, one a line; empty lines and such as begin with `#` are none.
+
+    A file that cannot be read any more, or holds no key, changes nothing: the keys that were good
+    stay. `most` is how many keys there may be. Raises ConfigurationError for one that is of no use
+    at the start; `setting` names it there and in the log, which never has a key.
+    """
+
+    def __init__(
+        self, path: Path, setting: str, clock: Clock = time.time, *, most: int | None = None
+    ) -> None:
+        self._path = path
+        self._setting = setting
+        self._clock = clock
+        self._most = most
+        self._looked_at = clock()
+        self._is_bad = False
+        try:
+            self._seen = self._signature()
+            self._keys = self._read()
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"{setting}={path}: {_reason(error)}") from None
+
+    def keys(self) -> tuple[str, ...]:
+        """Return the keys of now: the same object as long as they are the same."""
+        now = self._clock()
+        if abs(now - self._looked_at) >= _PAUSE:  # a clock may be set back
+            self._looked_at = now
+            self._look()
+        return self._keys
+
+    def _look(self) -> None:
+        try:
+            seen = self._signature()
+            if seen == self._seen and not self._is_bad:
+                return
+            keys = self._read()
+        except (OSError, ValueError) as error:
+            if not self._is_bad:
+                self._is_bad = True
+                told = (self._setting, self._path, _reason(error))
+                _logger.warning("%s=%s: %s; the keys that it had are kept", *told)
+            return
+        self._seen, self._is_bad = seen, False
+        if keys != self._keys:
+            self._keys = keys
+            _logger.info("%s=%s: read anew, %d keys", self._setting, self._path, len(keys))
+
+    def _signature(self) -> _Signature:
+        """Return what differs once the file, or the link to it, was changed or replaced."""
+        found = self._path.stat()
+        return found.st_mtime_ns, found.st_ino, found.st_size
+
+    def _read(self) -> tuple[str, ...]:
+        """Return the keys. Raises OSError or ValueError, whose text shows none of them."""
+        lines = (line.strip() for line in self._path.read_text(errors="replace").splitlines())
+        keys = tuple(line for line in lines if line and not line.startswith("#"))
+        if not keys:
+            raise ValueError("it holds no key")
+        if not all(map(_VISIBLE.fullmatch, keys)):
+            raise ValueError("keys are of visible ASCII characters, one a line")
+        if self._most is not None and len(keys) > self._most:
+            raise ValueError(f"it holds more than {self._most} key")
+        return keys
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (error.strerror or "it cannot be read") if isinstance(error, OSError) else str(error)

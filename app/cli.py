@@ -107,7 +107,8 @@ def serve(
             typer.echo(banner, err=True)
             raise typer.Exit(Workers(settings, sock).run())
         say = partial(typer.echo, banner, err=True)
-        run_server(Server(app, settings.shutdown_timeout, say), sock)
+        limit = settings.max_connections
+        run_server(Server(app, settings.shutdown_timeout, say, limit), sock)
 
 
 @commands.command()

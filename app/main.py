@@ -19,6 +19,7 @@ from app.api.cached import CachedRoute
 from app.api.dialects import DEPLOYED, dialects_of
 from app.api.middleware import (
     CorsMiddleware,
+    CrowdMiddleware,
     ExchangeMiddleware,
     GateMiddleware,
     StrangersMiddleware,
@@ -253,6 +254,7 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
 
     keys = [key.get_secret_value() for key in settings.api_keys]
     cors = [Middleware(CorsMiddleware, origins=settings.cors_origins)]
+    crowd = [Middleware(CrowdMiddleware, most=settings.max_concurrent)]
     strangers = [Middleware(StrangersMiddleware, rules=policy.keys)]
     app = FastAPI(
         title="Reprise",
@@ -270,6 +272,7 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
                 origins=settings.cors_origins,
                 key_file=_api_key_file(settings, parts.clock),
             ),
+            *(crowd if settings.max_concurrent else []),
             *(strangers if settings.lets_strangers_in else []),
         ],
     )

@@ -208,6 +208,12 @@ class Settings(BaseSettings):
     """Entries of a store in this process; beyond it the least recently used are evicted."""
     max_body_bytes: int = _setting(10_485_760, "a whole number, 1024 or more", ge=1024)
     """Larger requests stream past the cache; larger answers are not stored."""
+    max_concurrent: int = _setting(0, "a whole number, 0 or more", ge=0)
+    """Requests of the API that one process answers at once; beyond it 503 with `Retry-After`. 0: no
+    limit."""
+    max_connections: int = _setting(0, "a whole number, 0 or more", ge=0)
+    """Connections that one address may have open to one process; one more is answered 503 with
+    `Retry-After`, and closed. 0: no limit."""
 
     index_algorithm: Literal["hnsw", "flat"] = _setting("hnsw", "hnsw or flat")
     """The algorithm of a Valkey's vector indexes: `hnsw` or `flat`."""

@@ -51,9 +51,9 @@ async def _end(server: uvicorn.Server, sock: socket.socket) -> None:
 
 
 @asynccontextmanager
-async def proxy_of(app: FastAPI) -> AsyncIterator[tuple[str, Server]]:
+async def proxy_of(app: FastAPI, max_connections: int = 0) -> AsyncIterator[tuple[str, Server]]:
     """Run a proxy and give the base URL that a client would be told."""
-    server = Server(app, 1, lambda: None)
+    server = Server(app, 1, lambda: None, max_connections)
     async with running(server) as url:
         yield f"{url}/v1", server
 
@@ -230,5 +230,6 @@ class Setup:
         if self.store is not None:
             adapters = replace(adapters, store=self.store)
         self.metrics = adapters.metrics
-        async with proxy_of(create_app(settings, adapters)) as (url, self.server):
+        app = create_app(settings, adapters)
+        async with proxy_of(app, settings.max_connections) as (url, self.server):
             yield url

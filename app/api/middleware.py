@@ -22,6 +22,7 @@ from app.core.errors import (
     InvalidAPIKey,
     Refusal,
     ShuttingDown,
+    TooBusy,
     WebSocketUnsupported,
 )
 from app.core.key_file import KeyFile
@@ -177,6 +178,30 @@ class GateMiddleware:
         if self._file is not None and (keys := self._file.keys()) is not self._keys:
             self._keys, self._keyring = keys, ApiKeys(keys)
         return self._keyring
+
+
+class CrowdMiddleware:
+    """Refuses requests of the API while as many as may be are on their way.
+
+    Health, metrics and operators' routes are not counted: they are wanted most when it is crowded.
+    """
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app = app
+        self._most = most
+        self._under_way = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not is_api(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        if self._under_way >= self._most:
+            raise TooBusy("Too many requests are on their way; try again.")
+        self._under_way += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._under_way -= 1
 
 
 class StrangersMiddleware:

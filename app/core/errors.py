@@ -26,6 +26,7 @@
         ├── WebSocketUnsupported 501
         ├── UpstreamUnreachable  502
         ├── ShuttingDown         503
+        ├── TooBusy              503
         ├── StoreUnavailable     503
         ├── EmbedderUnavailable  503
         ├── NotCached            504
@@ -212,6 +213,14 @@ class ShuttingDown(Refusal):
 
     status_code = 503
     code = "shutting_down"
+
+
+class TooBusy(Refusal):
+    """There are more requests, or connections of this client, than the operator allows."""
+
+    status_code = 503
+    code = "too_busy"
+    headers = ((b"retry-after", b"1"),)  # seconds (RFC 9110 §10.2.3)
 
 
 class StoreUnavailable(Refusal):

@@ -16,7 +16,8 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from app.api.responses import rendered
-from app.core.errors import HeadTooLarge, InvalidRequest, Refusal
+from app.core.errors import HeadTooLarge, InvalidRequest, Refusal, TooBusy
+from app.server.connections import Admission, Connections
 
 _LAST_REQUEST_SECONDS = 0.5  # for a request that was on its way when the end began
 _REFUSED_SECONDS = 1.0  # for a client that is still sending to read why it was refused
@@ -26,6 +27,7 @@ _MOST_FIELDS = 1000  # each of which takes more memory than its bytes
 _EARNED = 1 + 16  # by each byte of a body: itself, and chunk sizes and extensions
 _CUTS, _COARSE = 100, 4096  # a body full of empty lines is not cut at each
 _TOO_LARGE = "The request's head, trailers or chunk extensions are too large."
+_TOO_MANY = "This client has too many connections open."
 _OFFER = re.compile(rb"(?i)\r\nupgrade[ \t]*:[^\r\n]*")
 _OFFER_BUT_WEBSOCKET = re.compile(rb"(?i)\r\nupgrade[ \t]*:(?![^\r\n]*websocket)[^\r\n]*")
 _PROBE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -79,9 +81,29 @@ class HttpProtocol(HttpToolsProtocol):
     _is_ending = False
     _is_half_closed = False
 
+    def __init__(self, *args: Any, clients: Connections, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._clients = clients
+        self._admitted: tuple[str, Admission] | None = None  # a Unix socket has no addresses
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = _Flow(transport)
+        if self.client is None:
+            return
+        address = self.client[0]
+        admission = self._clients.enter(address)
+        self._admitted = (address, admission)
+        if admission is Admission.REFUSED:
+            self._refuse(TooBusy(_TOO_MANY))
+        elif admission is Admission.CUT:
+            self._is_refused = True
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._admitted is not None:
+            self._clients.leave(*self._admitted)
+        super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Return whether to leave our side open: there is a whole request without an answer."""

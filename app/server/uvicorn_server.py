@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import FrameType
 from typing import NoReturn
 
@@ -14,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.core.errors import ConfigurationError
+from app.server.connections import Connections
 from app.server.http_protocol import HttpProtocol
 
 _KEEP_ALIVE_SECONDS = 75  # longer than any client's pool, so that it is the client who closes
@@ -25,12 +27,17 @@ class Server(uvicorn.Server):
     """Uvicorn, quiet, saying when it listens, and not ready from the moment it is told to stop."""
 
     def __init__(
-        self, app: FastAPI, shutdown_timeout: int, on_listening: Callable[[], None]
+        self,
+        app: FastAPI,
+        shutdown_timeout: int,
+        on_listening: Callable[[], None],
+        max_connections: int = 0,
     ) -> None:
+        self._protocol = partial(HttpProtocol, clients=Connections(max_connections))
         super().__init__(
             uvicorn.Config(
                 app,
-                http=HttpProtocol,
+                http=self._protocol,  # type: ignore[arg-type]
                 ws="none",
                 lifespan="on",
                 access_log=False,
@@ -66,7 +73,7 @@ class Server(uvicorn.Server):
 
     async def _serve_last(self, connection: socket.socket) -> None:
         _, protocol = await asyncio.get_running_loop().connect_accepted_socket(
-            lambda: HttpProtocol(self.config, self.server_state, self.lifespan.state), connection
+            lambda: self._protocol(self.config, self.server_state, self.lifespan.state), connection
         )
         protocol.shutdown()
 

@@ -84,7 +84,8 @@ def _work(settings: Settings, sock: socket.socket) -> None:
     except ConfigurationError as error:
         _logger.error("%s", error)
         sys.exit(_REFUSED)
-    run_server(Server(app, settings.shutdown_timeout, lambda: None), sock)
+    limit = settings.max_connections
+    run_server(Server(app, settings.shutdown_timeout, lambda: None, limit), sock)
 
 
 def _end_with_parent() -> None:

@@ -175,6 +175,16 @@ class FakeStore:
         await self._enter("get_embeddings")
         return self.given or await self.memory.get_embeddings(digests)
 
+    async def scan_embeddings(
+        self, cursor: str, limit: int, caller: str
+    ) -> tuple[Sequence[str], str]:
+        await self._enter("scan_embeddings")
+        return await self.memory.scan_embeddings(cursor, limit, caller)
+
+    async def delete_embeddings(self, *digests: str) -> int:
+        await self._enter("delete_embeddings")
+        return await self.memory.delete_embeddings(*digests)
+
     async def put_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
         await self._enter("put_embeddings")
         if self.before_put is not None:

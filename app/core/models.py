@@ -134,7 +134,8 @@ class StoredResponse(Aging):
     `fullness` is what it has for those who are entitled to `usage`. `allow_origin` is the value of
     the answer's Access-Control-Allow-Origin, empty if it had none. `dialect` names the API that it
     is an answer of. `upstream_id` is the id under which the upstream keeps it too, empty where it
-    does not, or that does not matter.
+    does not, or that does not matter. `caller` is what `core/callers.py` calls whoever it was
+    fetched for.
     """
 
     key: CacheKey
@@ -151,6 +152,7 @@ class StoredResponse(Aging):
     allow_origin: str = ""
     dialect: str = CHAT_COMPLETION
     upstream_id: str = ""
+    caller: str = field(default="", repr=False)
 
     @property
     def id(self) -> str:
@@ -171,8 +173,9 @@ class StoredEmbedding(Aging):
     """An embedding that the upstream made of one input, under its exact key.
 
     `numbers` are little-endian, of `width` bytes each: 4 where every number is a float32, as
-    embeddings are, else 8. `epoch` and `allow_origin` as in StoredResponse. `tokens` is the share
-    of the input in what the upstream counted, perhaps a fraction; None where that is not known.
+    embeddings are, else 8. `epoch`, `allow_origin` and `caller` as in StoredResponse. `tokens` is
+    the share of the input in what the upstream counted, perhaps a fraction; None where that is not
+    known.
     """
 
     id: str
@@ -185,6 +188,7 @@ class StoredEmbedding(Aging):
     stale_lifetime: float = 0.0
     allow_origin: str = ""
     tokens: float | None = None
+    caller: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,17 @@ class EmbeddingStore(Protocol):
     async def put_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
         """Store embeddings in place of older ones."""
 
+    async def scan_embeddings(
+        self, cursor: str, limit: int, caller: str
+    ) -> tuple[Sequence[str], str]:
+        """Return the exact keys of a caller's embeddings among the next ones, and a cursor.
+
+        Cursors and pages as those of `scan`; about `limit` embeddings are looked at.
+        """
+
+    async def delete_embeddings(self, *digests: str) -> int:
+        """Remove the embeddings stored under exact keys; return how many there were."""
+
 
 class WholeStore(Store, StoreOperations, EmbeddingStore, Protocol):
     """A store of responses and embeddings, which share their epoch."""

@@ -25,6 +25,14 @@ class Recent(Generic[K, V]):
             self._values.move_to_end(key)
         return value
 
+    def forget(self, key: K) -> None:
+        """Forget a value, if it is known."""
+        self._values.pop(key, None)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._values.clear()
+
     def keep(self, key: K, value: V) -> None:
         """Remember a value."""
         self._values[key] = value

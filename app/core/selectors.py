@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from app.core.callers import is_named
 from app.core.models import Embedding
 from app.core.tags import Tagging
 
@@ -27,7 +28,7 @@ class Near:
 class Selector:
     """Entries with this tag, model and namespace, near this: what is None selects all.
 
-    `upstream_ids` are ids under which the upstream keeps answers.
+    `upstream_ids` are ids under which the upstream keeps answers; `caller` is a name of who asked.
     """
 
     tag: str | None = None
@@ -35,15 +36,23 @@ class Selector:
     namespace: str | None = None
     near: Near | None = None
     upstream_ids: frozenset[str] | None = None
+    caller: str | None = field(default=None, repr=False)
 
     def selects(
-        self, model: str, tagging: Tagging, upstream_id: str, embedding: Embedding | None
+        self,
+        model: str,
+        tagging: Tagging,
+        upstream_id: str,
+        embedding: Embedding | None,
+        caller: str = "",
     ) -> bool:
         """Whether an entry is meant. Without `near`, its embedding does not matter.
 
         An entry that has none, since it answers the very same question only, is near nothing.
         """
         if self.tag is not None and self.tag not in tagging.tags:
+            return False
+        if self.caller is not None and not is_named(caller, self.caller):
             return False
         if self.upstream_ids is not None and upstream_id not in self.upstream_ids:
             return False

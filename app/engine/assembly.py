@@ -53,7 +53,9 @@ class Engine:
         self._parts = parts
         self.lookup = Lookup(parts.store, parts.embedder, parts.matcher, context)
         self.forwarder = Forwarder(parts.upstream, parts.metrics)
-        self.operations = Operations(parts.store, parts.embedder, policy.limits, parts.mark)
+        self.operations = Operations(
+            parts.store, parts.embedder, policy, self.lookup.hits, parts.mark
+        )
         serving = Serving(self.lookup, context)
         fetcher = Fetcher(self.forwarder, parts.metrics)
         self._fetches = SharedFetch(self.lookup, serving, fetcher, parts.fleet, context)

@@ -31,6 +31,7 @@ from app.engine.stale_if_error import StaleIfError
 from app.engine.write_order import WriteTicket
 from app.rules import freshness
 from app.rules.decisions import EmbeddingsPlan, Recorded
+from app.rules.key import callers_of
 
 Fetching = Decoded | Joined | CombinedAnswer
 EmbeddingsReply = Replay | Fetching | StaleIfError | Forwarding
@@ -58,6 +59,7 @@ class EmbeddingsAnswerer:
         self._fetcher = fetcher
         self._forwarder = forwarder
         self._limits = context.limits
+        self._keys = context.policy.keys
         self._collapsed = context.metrics.collapsed
         self._clock = context.clock
         self._revalidations = Revalidations(context.limits.max_bytes, context.clock)
@@ -244,6 +246,7 @@ class EmbeddingsAnswerer:
         shared = shares(batch.asked.inputs, recorded.answer.usage)
         tokens = dict(zip(batch.digests, shared, strict=True))
         answered = dict(zip(batch.digests, recorded.answer.embeddings, strict=True))
+        caller = callers_of(batch.request.headers, self._keys)
         stored = [
             StoredEmbedding(
                 id=digest,
@@ -256,6 +259,7 @@ class EmbeddingsAnswerer:
                 epoch=epoch,
                 allow_origin=recorded.allow_origin,
                 tokens=tokens[digest],
+                caller=caller,
             )
             for digest, e in answered.items()
             if ticket.claim(digest)

@@ -4,7 +4,7 @@ Nothing of it goes to the store, so that an exact hit costs no write.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from app.core.models import StoredResponse
@@ -45,6 +45,11 @@ class HitCounts:
         count = self.of(stored)
         count.add(distance)
         self._counts.keep(stored.id, count)
+
+    def forget(self, digests: Iterable[str]) -> None:
+        """Forget how often some entries have answered."""
+        for digest in digests:
+            self._counts.forget(digest)
 
     def of(self, stored: StoredResponse) -> HitCount:
         """Return the count of an entry; an answer that has replaced another one has its own."""

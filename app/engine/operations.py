@@ -11,9 +11,11 @@ from enum import StrEnum
 from app.core.feedback import Standing
 from app.core.models import Embedding, Page, StoredResponse
 from app.core.selectors import EVERYTHING, Near, Selector
+from app.engine.hits import HitCounts
 from app.engine.resilience import Budget, ResilientEmbedder
 from app.engine.resilient_store import ResilientStore
-from app.rules.limits import Limits
+from app.rules.decisions import Policy
+from app.rules.key import caller_name
 
 _SCANS = 50  # pages of the store that one page of a filtered list may cost
 _AT_ONCE = 200  # entries that a purge looks at in one step
@@ -46,12 +48,19 @@ class Operations:
     """
 
     def __init__(
-        self, store: ResilientStore, embedder: ResilientEmbedder, limits: Limits, mark: str
+        self,
+        store: ResilientStore,
+        embedder: ResilientEmbedder,
+        policy: Policy,
+        hits: HitCounts,
+        mark: str,
     ) -> None:
         self.mark = mark
         self._store = store
         self._embedder = embedder
-        self._limits = limits
+        self._limits = policy.limits
+        self._keys = policy.keys
+        self._hits = hits
         self._shape = (embedder.dimensions,)
         self._embedding = asyncio.Lock()  # so that clients do not have to wait in line for long
 
@@ -114,6 +123,10 @@ class Operations:
         """Take note of what somebody says of an answer; None if nothing is stored under the id."""
         return await self._store.feedback(digest, correct=correct)
 
+    def caller(self, credential: str) -> str:
+        """Return the name of who sends a credential, as entries have it."""
+        return caller_name(credential.encode(), self._keys)
+
     async def near(self, text: str, max_distance: float) -> Near | None:
         """Say what means about the same as a text; None if the model cannot represent it."""
         budget = Budget(self._limits.embedder_timeout)
@@ -135,6 +148,9 @@ class Operations:
         async for entries in self._selected(selector):
             count += len(entries)
             shown += entries[: _SHOWN - len(shown)]
+        if selector == Selector(caller=selector.caller):
+            async for digests in self._embeddings_of_caller(selector.caller or ""):
+                count += len(digests)
         return Preview(count, shown)
 
     async def purge(self, selector: Selector) -> int:
@@ -150,9 +166,16 @@ class Operations:
         for _ in range(_PASSES):
             before = removed
             async for entries in self._selected(selector):
-                removed += await self._store.delete(*(stored.id for stored in entries))
+                ids = [stored.id for stored in entries]
+                removed += await self._store.delete(*ids)
+                self._hits.forget(ids)
+            if selector == Selector(caller=selector.caller):
+                async for digests in self._embeddings_of_caller(selector.caller or ""):
+                    removed += await self._store.delete_embeddings(*digests)
             if removed == before:
                 break
+        if selector.caller is not None:
+            self._embedder.forget()
         return removed
 
     async def forget_known(self, upstream_id: str) -> bool:
@@ -172,6 +195,17 @@ class Operations:
         """Remove the answers that the upstream kept under ids, whoever has stored them."""
         async for entries in self._selected(Selector(upstream_ids=frozenset(upstream_ids))):
             await self._store.delete(*(stored.id for stored in entries))
+
+    async def _embeddings_of_caller(self, caller: str) -> AsyncIterator[Sequence[str]]:
+        """Return the exact keys of all embeddings that were made for a caller, in slices."""
+        cursor = ""
+        while True:
+            digests, cursor = await self._store.scan_embeddings(cursor, _AT_ONCE, caller)
+            await asyncio.sleep(0)
+            if digests:
+                yield digests
+            if not cursor:
+                return
 
     async def _selected(self, selector: Selector) -> AsyncIterator[Sequence[StoredResponse]]:
         """Return all that is selected, in slices."""

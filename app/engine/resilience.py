@@ -148,6 +148,10 @@ class ResilientEmbedder:
             self._known.keep(name, embedding)
         return embedding
 
+    def forget(self) -> None:
+        """Forget what was embedded lately, whoever asked."""
+        self._known.clear()
+
     def _checked(self, embedding: Embedding) -> Embedding:
         if embedding.shape != (self.dimensions,):
             raise ValueError("the embedding has another shape")

@@ -210,6 +210,16 @@ class ResilientStore:
         """Return the embeddings by which stored responses are found."""
         return await self._administer(lambda: self._store.embeddings_of(digests))
 
+    async def scan_embeddings(
+        self, cursor: str, limit: int, caller: str
+    ) -> tuple[Sequence[str], str]:
+        """Return the exact keys of some of a caller's embeddings."""
+        return await self._administer(lambda: self._store.scan_embeddings(cursor, limit, caller))
+
+    async def delete_embeddings(self, *digests: str) -> int:
+        """Remove stored embeddings; tell how many there were."""
+        return await self._administer(lambda: self._store.delete_embeddings(*digests))
+
     async def advance_epoch(self) -> None:
         """Let nothing be stored that was asked for before, what is being written included."""
         await self._administer(self._store.advance_epoch)

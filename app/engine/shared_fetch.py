@@ -20,6 +20,7 @@ from app.engine.serving import Served, Serving
 from app.engine.write_order import WriteTicket
 from app.rules import decisions
 from app.rules.decisions import Discard, Fetch, Found, Plan, Recorded, Serve
+from app.rules.key import callers_of
 from app.rules.key_parts import key_parts, parts_text
 
 _MOST_LOOKS = 3
@@ -156,9 +157,9 @@ class SharedFetch:
         parts = await by_size(plan.size, lambda: key_parts(plan.request, plan.parsed, self._keys))
         if not ticket.claim(digest):
             return "superseded"
-        self.lookup.store(
-            replace(decision, stored=replace(decision.stored, parts=parts_text(parts)))
-        )
+        caller = callers_of(plan.request.headers, self._keys)
+        stored = replace(decision.stored, parts=parts_text(parts), caller=caller)
+        self.lookup.store(replace(decision, stored=stored))
         return None
 
     async def aclose(self) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from app.core.callers import caller_text
 from app.core.models import V1, CacheKey, ClientRequest, Header
 from app.core.tags import NAMESPACE, UNTAGGED, tagging_of
 from app.dialects.dialect import ParsedRequest
@@ -28,6 +29,8 @@ _LABEL = b"reprise-3"
 """Changes whenever the meaning of a key does, so that old entries are never found by new code."""
 
 _COOKIE = b"cookie"
+_MOST_NAMES = 16  # of a caller; what more cookies there are name nobody
+_NAME_LENGTH = 32  # hex digits: 128 bits
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
@@ -219,6 +222,22 @@ def tells_callers_apart(headers: Iterable[Header], rules: KeyRules) -> bool:
         and (name in CREDENTIALS or name in rules.key_headers or tells_who_asks(name))
         for name, _ in headers
     )
+
+
+def callers_of(headers: Iterable[Header], rules: KeyRules) -> str:
+    """Name who sends a request, by each credential; by the cookies only where there is no other."""
+    lines = [(name, value) for name, value in headers if name in CREDENTIALS]
+    told = [value for name, value in lines if name != _COOKIE]
+    told = told or cookies.split([value for _, value in lines])[:_MOST_NAMES]
+    return caller_text(caller_name(value, rules) for value in told)
+
+
+def caller_name(credential: bytes, rules: KeyRules) -> str:
+    """Return the name of who sends a credential: a header's value, or the key alone."""
+    scheme, _, key = credential.strip().partition(b" ")
+    bare = key.strip() if scheme.lower() == b"bearer" else b""
+    told = (bare or credential.strip()).decode("latin-1")
+    return digest_of(told, b"caller-name", rules.secret)[:_NAME_LENGTH]
 
 
 def digest_of(document: object, purpose: bytes, secret: bytes) -> str:

@@ -57,6 +57,8 @@ def response_fields(stored: StoredResponse) -> dict[str, bytes]:
         fields["dialect"] = stored.dialect.encode()
     if stored.upstream_id:
         fields["upstream_id"] = stored.upstream_id.encode()
+    if stored.caller:
+        fields["caller"] = stored.caller.encode()
     return fields | _label_fields(stored.tagging)
 
 
@@ -84,6 +86,7 @@ def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
         allow_origin=fields.get("allow_origin", b"").decode(),
         dialect=dialect_in(fields),
         upstream_id=upstream_id_in(fields),
+        caller=caller_in(fields),
     )
 
 
@@ -112,6 +115,11 @@ def upstream_id_in(fields: Mapping[str, bytes]) -> str:
     return fields.get("upstream_id", b"").decode()
 
 
+def caller_in(fields: Mapping[str, bytes]) -> str:
+    """Read who a stored response or embedding was fetched for. Raises ValueError."""
+    return sys.intern(fields.get("caller", b"").decode())
+
+
 def embedding_fields(stored: StoredEmbedding) -> dict[str, bytes]:
     """Write a stored embedding; its id is kept beside the fields."""
     fields = {
@@ -128,6 +136,8 @@ def embedding_fields(stored: StoredEmbedding) -> dict[str, bytes]:
         fields["allow_origin"] = stored.allow_origin.encode()
     if stored.tokens is not None:
         fields["tokens"] = repr(stored.tokens).encode()
+    if stored.caller:
+        fields["caller"] = stored.caller.encode()
     return fields
 
 
@@ -149,6 +159,7 @@ def embedding_of(digest: str, fields: Mapping[str, bytes]) -> StoredEmbedding:
         stale_lifetime=_number(fields, "stale") if "stale" in fields else 0.0,
         allow_origin=fields.get("allow_origin", b"").decode(),
         tokens=_number(fields, "tokens") if "tokens" in fields else None,
+        caller=caller_in(fields),
     )
 
 

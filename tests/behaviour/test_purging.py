@@ -54,6 +54,10 @@ SELECTED: list[tuple[dict[str, Any], list[str]]] = [
     ({"about": "valkey", "max_distance": 0.2}, ["valkey what", "valkey when", "valkey where"]),
     ({"about": "valkey", "max_distance": 2}, sorted(text for text, *_ in ENTRIES)),
     ({"tag": "b", "model": "rare"}, ["pasta how"]),
+    ({"caller": "another caller"}, ["paris who", "valkey when"]),
+    ({"caller": "Bearer another caller"}, ["paris who", "valkey when"]),
+    ({"caller": "another"}, []),
+    ({"caller": "another caller", "model": "rare"}, ["paris who"]),
     ({"about": "valkey", "max_distance": 0.2, "namespace": "n"}, ["valkey when", "valkey where"]),
 ]
 
@@ -71,7 +75,8 @@ async def test_what_is_selected_goes_and_all_else_stays(
         caplog.clear()
         assert await purge(client, **selector) == {"purged": len(gone), "dry_run": False}
         (logged,) = [r.getMessage() for r in caplog.records if r.name == "reprise.admin"]
-        how = " and ".join(n for n in ("tag", "model", "namespace", "about") if n in selector)
+        names = ("tag", "model", "namespace", "caller", "about")
+        how = " and ".join(name for name in names if name in selector)
         assert logged == f"purged by {how}: {len(gone)} entries"
         left = (await client.get("/cache/entries")).json()["entries"]
         assert sorted(gone + [entry["prompt"] for entry in left]) == sorted(e[0] for e in ENTRIES)
@@ -90,6 +95,45 @@ async def test_a_preview_tells_how_far_entries_are_and_removes_nothing(
     assert preview["entries"]
     assert all(0 < entry["distance"] <= 0.2 for entry in preview["entries"])
     assert len((await client.get("/cache/entries")).json()["entries"]) == len(ENTRIES)
+
+
+async def embed(client: httpx.AsyncClient, headers: dict[str, str]) -> str:
+    body = {"model": "m", "input": ["one", "two"]}
+    answer = await client.post("/v1/embeddings", json=body, headers=headers)
+    outcome: str = answer.headers["x-cache"]
+    return outcome
+
+
+async def test_a_caller_is_forgotten_with_embeddings_and_hits(
+    client: httpx.AsyncClient, setup: Setup
+) -> None:
+    async def either(exchange: Exchange) -> None:
+        await exchange.read()
+        if not exchange.path.endswith(b"/embeddings"):
+            await exchange.answer(completion("here"))
+            return
+        data = [
+            {"object": "embedding", "index": index, "embedding": [0.5, 0.25]}
+            for index, _ in enumerate(exchange.document["input"])
+        ]
+        usage = {"prompt_tokens": 2, "total_tokens": 2}
+        await exchange.answer({"object": "list", "data": data, "model": "m", "usage": usage})
+
+    setup.upstream.handler = either
+    ann, bob = {"Authorization": "Bearer sk-ann"}, {"api-key": "sk-bob"}
+    for who in (ann, bob):
+        assert [await embed(client, who) for _ in range(2)] == ["MISS", "HIT"]
+        for _ in range(2):
+            await ask(client, "valkey what", who)
+    assert (await purge(client, caller="sk-ann", dry_run=True))["purged"] == 3
+    assert (await purge(client, caller="sk-ann"))["purged"] == 3
+    assert (await purge(client, caller="sk-ann"))["purged"] == 0
+    assert await embed(client, ann) == "MISS"
+    assert (await ask(client, "valkey what", ann)).headers["x-cache"] == "MISS"
+    assert await embed(client, bob) == "HIT"
+    assert (await ask(client, "valkey what", bob)).headers["x-cache"] == "HIT"
+    entries = (await client.get("/cache/entries")).json()["entries"]
+    assert sorted(entry["hits"] for entry in entries) == [0, 2]
 
 
 async def test_a_preview_of_very_many_shows_some(client: httpx.AsyncClient) -> None:

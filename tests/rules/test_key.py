@@ -7,9 +7,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from app.core.callers import is_named
 from app.core.models import CacheKey, ClientRequest, Header
 from app.dialects.chat_completions.request import ChatRequest
-from app.rules.key import Isolation, KeyRules, build_key
+from app.rules.key import Isolation, KeyRules, build_key, caller_name, callers_of
 from tests.strategies import JSON, WORD
 
 RULES = KeyRules(upstream="https://upstream.test/v1")
@@ -434,3 +435,33 @@ def test_every_line_of_a_namespace_counts() -> None:
     two: Header = (b"x-cache-namespace", b"b")
     partitions = {key_of(headers=lines).partition for lines in ([one], [one, two], [two, one])}
     assert len(partitions) == 3
+
+
+@pytest.mark.parametrize(
+    ("headers", "credential", "named"),
+    [
+        ([(b"authorization", b"Bearer sk-1")], b"Bearer sk-1", True),
+        ([(b"authorization", b"Bearer sk-1")], b"sk-1", True),
+        ([(b"authorization", b"bearer  sk-1")], b"Bearer sk-1 ", True),
+        ([(b"api-key", b"sk-1")], b"sk-1", True),
+        ([(b"x-api-key", b"sk-1")], b"Bearer sk-1", True),
+        ([(b"authorization", b"Basic YTpi")], b"Basic YTpi", True),
+        ([(b"authorization", b"Bearer sk-1"), (b"api-key", b"sk-2")], b"sk-2", True),
+        ([(b"cookie", b"lang=en; session=1")], b"session=1", True),
+        ([(b"authorization", b"Bearer sk-1"), (b"cookie", b"session=1")], b"session=1", False),
+        ([(b"authorization", b"Bearer sk-1")], b"sk", False),
+        ([(b"authorization", b"Bearer")], b"", False),
+        ([(b"x-other", b"sk-1")], b"sk-1", False),
+        ([], b"", False),
+    ],
+)
+def test_a_caller_is_named_by_each_credential(
+    headers: list[Header], credential: bytes, named: bool
+) -> None:
+    assert is_named(callers_of(headers, RULES), caller_name(credential, RULES)) is named
+
+
+def test_a_callers_name_tells_nothing_of_the_credential() -> None:
+    secret = replace(RULES, secret=b"s")
+    assert caller_name(b"sk-1", RULES) != caller_name(b"sk-1", secret)
+    assert "sk-1" not in callers_of(AUTHORIZED, RULES)

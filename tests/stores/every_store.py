@@ -122,5 +122,5 @@ async def ids(store: WholeStore, limit: int, selector: Selector = EVERYTHING) ->
             return found
 
 
-def embedding(clock: ManualClock, digest: str = "e") -> StoredEmbedding:
-    return StoredEmbedding(digest, "m", bytes(range(8)), 4, clock.now, 60.0)
+def embedding(clock: ManualClock, digest: str = "e", caller: str = "") -> StoredEmbedding:
+    return StoredEmbedding(digest, "m", bytes(range(8)), 4, clock.now, 60.0, caller=caller)

@@ -31,6 +31,7 @@ RESPONSES = st.builds(
     allow_origin=st.sampled_from(["", "*", "https://page.example"]),
     dialect=st.sampled_from(["chat_completion", "toy"]),
     upstream_id=st.sampled_from(["", "resp_1"]),
+    caller=st.sampled_from(["", "0123", "0123 4567"]),
 )
 EMBEDDINGS = st.builds(
     StoredEmbedding,
@@ -44,6 +45,7 @@ EMBEDDINGS = st.builds(
     stale_lifetime=SECONDS,
     epoch=st.just("e1"),
     allow_origin=st.sampled_from(["", "*", "https://page.example"]),
+    caller=st.sampled_from(["", "0123", "0123 4567"]),
 )
 STORED = StoredResponse(
     CacheKey("p", "d", "What?"), "m", json.dumps({"a": "b" * 5000}).encode(), 1.5, 60.0, "e1"

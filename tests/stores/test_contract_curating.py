@@ -238,3 +238,23 @@ async def test_judging_does_not_prolong_life_and_a_new_answer_is_trusted(
     newer = await store.get("p1-b")
     assert newer is not None
     assert not newer.is_disputed
+
+
+async def test_what_was_stored_for_a_caller_is_found_and_removed(
+    store: WholeStore, clock: ManualClock
+) -> None:
+    for name, caller in (("a", "ann"), ("b", "ann bob"), ("c", "bob"), ("d", ""), ("f", "anna")):
+        await store.put(entry(clock, name, caller=caller), EAST)
+        await store.put_embeddings([embedding(clock, name, caller)])
+    assert sorted(await ids(store, 2, Selector(caller="ann"))) == ["p1-a", "p1-b"]
+    assert (await store.get("p1-b")) == entry(clock, "b", caller="ann bob")
+    found, cursor = await store.scan_embeddings("", 2, "ann")
+    digests = [*found]
+    while cursor:
+        found, cursor = await store.scan_embeddings(cursor, 2, "ann")
+        digests += found
+    assert sorted(digests) == ["a", "b"]
+    assert await store.delete_embeddings(*digests, "none") == 2
+    left = await store.get_embeddings(["a", "b", "c", "d", "f"])
+    assert [e is not None for e in left] == [False, False, True, True, True]
+    assert left[2] == embedding(clock, "c", "bob")

@@ -15,7 +15,7 @@ from app.dialects.strict_json import JsonObject
 from app.engine.operations import Operations
 
 _NAMES = ("tag", "model", "namespace")
-_SELECTORS = ("all", *_NAMES, "about")
+_SELECTORS = ("all", *_NAMES, "caller", "about")
 _FARTHEST = 2.0
 
 _logger = logging.getLogger("reprise.admin")
@@ -50,12 +50,15 @@ class PurgeEndpoint:
             return EVERYTHING
         if not chosen or "all" in chosen:
             raise InvalidRequest(
-                'Say what to purge: {"all": true} alone, or tag, model, namespace or about with '
-                "max_distance; of several, all must hold."
+                'Say what to purge: {"all": true} alone, or tag, model, namespace, caller or '
+                "about with max_distance; of several, all must hold."
             )
         names = {name: _text(document, name) for name in _NAMES if name in document}
+        caller = self._curator.caller(_text(document, "caller")) if "caller" in document else None
         near = await self._near(document)
-        return Selector(names.get("tag"), names.get("model"), names.get("namespace"), near)
+        return Selector(
+            names.get("tag"), names.get("model"), names.get("namespace"), near, caller=caller
+        )
 
     async def _near(self, document: Mapping[str, Any]) -> Near | None:
         bound = document.get("max_distance")

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from app.core.callers import is_named
 from app.core.epochs import next_turn
 from app.core.feedback import Standing
 from app.core.models import (
@@ -145,6 +146,16 @@ class MemoryStore:
         """Store embeddings in place of older ones."""
         self.keep_embeddings(embeddings)
 
+    async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
+        """Return the exact keys of a caller's embeddings among the next `limit`, and a cursor."""
+        page, following = self._embeddings.page(cursor, limit)
+        return [stored.id for stored in page if is_named(stored.caller, caller)], following
+
+    async def delete_embeddings(self, *digests: str) -> int:
+        """Remove the embeddings stored under exact keys; return how many there were."""
+        alive = [digest for digest in digests if self._embeddings.peek(digest) is not None]
+        return sum(map(self._embeddings.remove, alive))
+
     def keep_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
         """Do what `put_embeddings` does, at once."""
         self._embeddings.expire()
@@ -181,7 +192,8 @@ class MemoryStore:
 
     def _selects(self, selector: Selector, stored: StoredResponse) -> bool:
         embedding = self._embedding_of(stored) if selector.near else None
-        return selector.selects(stored.model, stored.tagging, stored.upstream_id, embedding)
+        named = (stored.model, stored.tagging, stored.upstream_id)
+        return selector.selects(*named, embedding, stored.caller)
 
     def _embedding_of(self, stored: StoredResponse) -> Embedding | None:
         partition = self._partitions.get(stored.key.partition)

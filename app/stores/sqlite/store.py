@@ -153,6 +153,17 @@ class SqliteStore:
             lambda: self._memory.put_embeddings(present),
         )
 
+    async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
+        """Return the exact keys of a caller's embeddings among the next `limit`, and a cursor."""
+        return await self._memory.scan_embeddings(cursor, limit, caller)
+
+    async def delete_embeddings(self, *digests: str) -> int:
+        """Remove the embeddings stored under exact keys; return how many there were."""
+        return await self._commits.commit(
+            Remove([(Kind.EMBEDDING, digest) for digest in digests]),
+            lambda: self._memory.delete_embeddings(*digests),
+        )
+
     async def count(self) -> Counts:
         """Count what is stored."""
         return await self._memory.count()

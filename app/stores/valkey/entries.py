@@ -10,6 +10,7 @@ from app.core.feedback import Standing
 from app.core.models import CHAT_COMPLETION, Embedding, StoredEmbedding, StoredResponse
 from app.core.selectors import Selector
 from app.stores.codec import (
+    caller_in,
     embedding_fields,
     embedding_of,
     fields_bytes,
@@ -29,10 +30,11 @@ RESPONSE_FIELDS = (
     *("version", "partition", "response", "encoding", "model"),
     *("created_at", "lifetime", "stale", "epoch", "prompt", "parts"),
     *("namespace", "tags", "disputed", "fullness", "allow_origin", "dialect", "upstream_id"),
+    "caller",
 )
 
 _LIFE = ("created_at", "lifetime", "stale", "epoch", "dialect")
-_SELECTED_BY = ("model", "namespace", "tags", "upstream_id", "embedding")
+_SELECTED_BY = ("model", "namespace", "tags", "upstream_id", "caller", "embedding")
 
 # A hash and the end of its life at once: neither without the other, whatever dies in between.
 # Refused whole if memory is short. With NX, only if there is none.
@@ -110,7 +112,7 @@ def is_chosen(values: Reply, selector: Selector, dimensions: int) -> bool:
     embedding = embedding_in(fields.get("embedding"), dimensions)
     try:
         named = fields["model"].decode(), labels_in(fields), upstream_id_in(fields)
-        return selector.selects(*named, embedding)
+        return selector.selects(*named, embedding, caller_in(fields))
     except (KeyError, ValueError):
         return False  # damaged, and nobody is served it
 

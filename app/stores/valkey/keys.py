@@ -32,6 +32,11 @@ def embedding_key(digest: str) -> str:
     return f"{_EMBEDDING}{digest}"
 
 
+def embedding_digest(key: str) -> str:
+    """Return the digest that an embedding's key ends with."""
+    return key.removeprefix(_EMBEDDING)
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     """The names of one embedding model's keys and indexes."""

@@ -207,6 +207,16 @@ class ValkeyStore:
             if self._generations.token == epoch:
                 return
 
+    async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
+        """Return the exact keys of a caller's embeddings among about the next `limit`."""
+        return await self._survey.scan_embeddings(cursor, limit, caller)
+
+    async def delete_embeddings(self, *digests: str) -> int:
+        """Remove the embeddings stored under exact keys; return how many there were."""
+        alive = sum(found is not None for found in await self.get_embeddings(digests))
+        await self._write(*(("UNLINK", embedding_key(digest)) for digest in digests))
+        return alive
+
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
         """Return the responses that are selected among the next `limit`."""
         return await self._survey.scan(cursor, limit, selector)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from app.core.callers import is_named
 from app.core.models import Clock, Counts, Page, StoredResponse
 from app.core.selectors import EVERYTHING, Selector
 from app.stores.valkey.client import Command, Server, checked
@@ -15,7 +16,7 @@ from app.stores.valkey.entries import (
     read_response,
 )
 from app.stores.valkey.generations import Generations
-from app.stores.valkey.keys import is_embedding
+from app.stores.valkey.keys import ALL_EMBEDDINGS, embedding_digest, embedding_key, is_embedding
 from app.stores.valkey.search import documents_in, names_in
 
 _EXACT = 500  # keys that are looked at one by one to be counted
@@ -58,6 +59,29 @@ class Survey:
         if is_whole:
             return Page(entries, "" if following == b"0" else f"{following.decode()}:")
         return Page(entries, f"{place}:{page[-1]}")
+
+    async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
+        """Return the exact keys of a caller's embeddings among about the next `limit`.
+
+        A cursor is the server's.
+        """
+        place = cursor or "0"
+        if not place.isascii() or not place.isdecimal():
+            return [], ""
+        (scanned,) = await self._connections.call(
+            ("SCAN", place, "MATCH", ALL_EMBEDDINGS, "COUNT", max(limit, _EXACT))
+        )
+        following, raw_keys = checked(scanned)
+        digests = [embedding_digest(raw.decode(errors="replace")) for raw in raw_keys]
+        commands = [read_embedding(embedding_key(digest)) for digest in digests]
+        replies = await self._connections.call(*commands) if commands else []
+        reader = Reader(self._generations.token, self._clock())
+        found = [
+            digest
+            for digest, raw in zip(digests, replies, strict=True)
+            if (stored := reader.embedding(digest, raw)) and is_named(stored.caller, caller)
+        ]
+        return found, "" if following == b"0" else following.decode()
 
     async def _read(self, keys: Sequence[str], selector: Selector) -> list[StoredResponse]:
         if selector != EVERYTHING:

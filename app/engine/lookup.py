@@ -79,12 +79,12 @@ class Lookup:
 
     async def embed(self, plan: Plan, found: Found) -> Found:
         """Embed the text of a request, once, if it has one and the cache is in order."""
-        if plan.key.text is None or found.failure or found.embedding is not None:
+        if plan.text is None or found.failure or found.embedding is not None:
             return found
         try:
             embedding = await self._embedder.embed(
                 plan.key.partition,
-                plan.key.text,
+                plan.text,
                 Budget(self._limits.embedder_timeout),
                 plan.credentials,
             )
@@ -128,7 +128,7 @@ class Lookup:
             candidates = await self._nearest(plan, found.embedding, reach, budget)
             found = replace(found, candidates=candidates, seconds_left=budget.seconds)
             for near in rounds(plan, candidates, self._clock()):
-                choice = await self.matcher.choose(plan.key.text or "", near)
+                choice = await self.matcher.choose(plan.text or "", near)
                 found = replace(
                     found, verdicts=(*found.verdicts, *choice.verdicts), chosen=choice.chosen
                 )

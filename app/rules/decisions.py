@@ -79,6 +79,11 @@ class Plan:
     open_key: CacheKey | None = None
 
     @property
+    def text(self) -> str | None:
+        """What is matched by meaning; None where only the very same request may answer."""
+        return None if self.asked.exact_only else self.key.text
+
+    @property
     def opened(self) -> "Plan | None":
         """The same request under its open key."""
         if self.open_key is None:
@@ -267,7 +272,7 @@ def after_exact(plan: Plan, found: Found, now: float) -> Serve | Refuse | Join:
     """Decide what answers once the very same request has been looked up."""
     if served := _exact(plan, found, now):
         return served
-    if plan.control.only_if_cached and plan.key.text is None:
+    if plan.control.only_if_cached and plan.text is None:
         return Refuse()
     return Join()
 

@@ -9,6 +9,9 @@ from app.rules.headers import CacheControl, cache_control, seconds_of
 
 TTL = b"x-cache-ttl"
 MAX_DISTANCE = b"x-cache-max-distance"
+TIER = b"x-cache-tier"
+
+_ANY_TIER = "semantic"  # which nobody needs to say
 
 _DISTANCE = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 
@@ -18,18 +21,20 @@ class Directives:
     """What one request asks of this cache.
 
     `ttl` is the freshness lifetime of the answer that it brings, in seconds; `max_distance` is
-    cosine. None where it does not say.
+    cosine. None where it does not say. With `exact_only`, nothing is matched by meaning.
     """
 
     control: CacheControl
     ttl: float | None = None
     max_distance: float | None = None
+    exact_only: bool = False
 
 
 def directives(headers: Iterable[Header]) -> Directives:
     """Read what a request asks for; of several lines, and of a bad value, the strictest reading.
 
-    That is 0: nothing is stored for longer than `MIN_TTL`, nothing farther than 0 answers.
+    That is 0: nothing is stored for longer than `MIN_TTL`, nothing farther than 0 answers; and of
+    tiers, exact matches only.
     """
     lines = list(headers)
     return Directives(
@@ -38,6 +43,7 @@ def directives(headers: Iterable[Header]) -> Directives:
         max_distance=min(
             (_distance(value) for value in _values(lines, MAX_DISTANCE)), default=None
         ),
+        exact_only=any(value.lower() != _ANY_TIER for value in _values(lines, TIER)),
     )
 
 

@@ -75,6 +75,7 @@ OURS: list[Header] = [
     *((b"x-cache-tags", tags) for tags in (b"a", b"b", b"a, b")),
     *((b"x-cache-max-distance", most) for most in (b"0", b"0.01", b"2", b"?")),
     *((b"x-cache-ttl", ttl) for ttl in (b"0", b"20", b"90")),
+    (b"x-cache-tier", b"exact"),
 ]
 
 

@@ -48,6 +48,32 @@ async def test_a_paraphrase_hits_with_the_answer_of_the_first() -> None:
     assert len(bench.upstream.requests) == 1
 
 
+async def test_a_request_for_exact_matches_gets_nothing_by_meaning_and_is_not_embedded() -> None:
+    bench = Bench()
+    exact: Header = (b"x-cache-tier", b"exact")
+    await bench.status("valkey what")
+    bench.embedder.texts.clear()
+    assert await bench.status("valkey is what", exact) == "fwd=miss"
+    assert await bench.status("valkey is what") == "hit; ttl=3600; detail=exact"
+    assert await bench.status("valkey what", exact) == "hit; ttl=3600; detail=exact"
+    with pytest.raises(NotCached):
+        await read(await bench.ask("what valkey", exact, (b"cache-control", b"only-if-cached")))
+    assert bench.embedder.texts == []
+
+
+async def test_a_request_for_exact_matches_does_not_join_one_that_meaning_may_answer() -> None:
+    bench = Bench()
+    await bench.status("valkey what")
+    free, bench.embedder.before = gate()
+    meant = asyncio.create_task(bench.status("valkey is what"))
+    await settle()
+    exact = asyncio.create_task(bench.status("valkey is what", (b"x-cache-tier", b"exact")))
+    await settle()
+    free.set()
+    assert (await meant).startswith('hit; ttl=3600; detail="semantic')
+    assert await exact == "fwd=miss"
+
+
 @pytest.mark.parametrize("directive", [b"max-age=60", b"no-cache"])
 async def test_the_text_of_a_miss_is_embedded_once_with_the_callers_credentials(
     directive: bytes,

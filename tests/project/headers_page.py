@@ -15,7 +15,7 @@ from app.core.models import ClientRequest, Header
 from app.core.tags import NAMESPACE, TAGS
 from app.dialects.chat_completions.request import ChatRequest
 from app.rules.cookies import BALANCING, name_of
-from app.rules.directives import MAX_DISTANCE, TTL
+from app.rules.directives import MAX_DISTANCE, TIER, TTL
 from app.rules.headers import CREDENTIALS, HOP_BY_HOP, ORIGIN, end_to_end
 from app.rules.key import Isolation, KeyRules, build_key
 from app.rules.neutral_headers import NEUTRAL_HEADERS, PERSON_OR_DOOR, TABLE, Row
@@ -97,8 +97,8 @@ KINDS = (
         "a partition of the caller's own",
     ),
     Kind(
-        f"{_told([TAGS, TTL, MAX_DISTANCE])} and other `x-cache-*`",
-        [*_valued([TAGS, TTL, MAX_DISTANCE]), (b"x-cache-x", b"1")],
+        f"{_told([TAGS, TTL, MAX_DISTANCE, TIER])} and other `x-cache-*`",
+        [*_valued([TAGS, TTL, MAX_DISTANCE, TIER]), (b"x-cache-x", b"1")],
         "it speaks to Reprise, and does not travel on",
     ),
     Kind(

@@ -17,7 +17,7 @@ from app.core.tags import NAMESPACE, TAGS
 from app.dialects.openai import NEUTRAL_FIELDS
 from app.engine.explain import Obstacle
 from app.main import adapters_for, create_app
-from app.rules.directives import MAX_DISTANCE, TTL
+from app.rules.directives import MAX_DISTANCE, TIER, TTL
 from app.rules.headers import CacheControl
 from app.settings import PREFIX, RETIRED, FixedSettings, Settings
 from tests.fakes import ManualClock
@@ -196,7 +196,7 @@ def test_every_detail_token_is_documented() -> None:
 
 def test_every_request_header_and_directive_is_documented() -> None:
     table = section("http-api", "Headers of a request")
-    names = {name.decode() for name in (NAMESPACE, TAGS, TTL, MAX_DISTANCE)}
+    names = {name.decode() for name in (NAMESPACE, TAGS, TTL, MAX_DISTANCE, TIER)}
     assert names <= set(re.findall(r"`(x-cache-[a-z-]+)", table))
     directives = {field.name.replace("_", "-") for field in fields(CacheControl)}
     directives.remove("must-revalidate")  # responses say so

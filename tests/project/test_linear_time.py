@@ -201,7 +201,13 @@ def read_json(text: str) -> None:
 
 def read_headers(text: str) -> None:
     value = text.encode("latin-1", "replace")
-    names = (b"cache-control", b"x-cache-ttl", b"x-cache-max-distance", b"x-cache-tags")
+    names = (
+        b"cache-control",
+        b"x-cache-ttl",
+        b"x-cache-max-distance",
+        b"x-cache-tags",
+        b"x-cache-tier",
+    )
     lines: list[Header] = [(name, value) for name in (*names, b"x-cache-namespace", b"connection")]
     directives(lines)
     tagging_of(lines)

@@ -57,6 +57,24 @@ def test_a_distance_that_cannot_be_read_is_the_nearest(
     assert directives(headers).max_distance == max_distance
 
 
+@pytest.mark.parametrize(
+    ("lines", "exact_only"),
+    [
+        ([], False),
+        (["exact"], True),
+        ([" EXACT\t"], True),
+        (["semantic"], False),
+        (["semantic", "exact"], True),
+        (["semantic, exact"], True),
+        (["off"], True),
+        ([""], True),
+    ],
+)
+def test_a_tier_that_cannot_be_read_is_the_exact_one(lines: list[str], exact_only: bool) -> None:
+    headers: list[Header] = [(b"x-cache-tier", line.encode()) for line in lines]
+    assert directives(headers).exact_only is exact_only
+
+
 def test_they_stand_beside_cache_control() -> None:
     headers: list[Header] = [
         (b"x-cache-ttl", b"60"),

@@ -305,6 +305,7 @@ def test_other_fields_of_the_last_turn_must_match() -> None:
         (b"user-agent", b"OpenAI/Python"),
         (b"x-b3-traceid", b"1"),
         (b"x-cache-max-distance", b"0.1"),
+        (b"x-cache-tier", b"exact"),
         (b"x-datadog-trace-id", b"1"),
         (b"x-forwarded-for", b"10.0.0.1"),
         (b"x-forwarded-host", b"api.test"),

@@ -378,11 +378,12 @@ def _with_admin_token(settings: Settings) -> tuple[Settings, str]:
 
 def _banner(settings: Settings, url: str) -> str:
     anthropic = f"\n  anthropic {settings.anthropic_upstream}" if settings.anthropic_url else ""
+    mode = "" if settings.mode.value == "serve" else f"\n  mode      {settings.mode.value}"
     return (
         f"reprise {__version__} listens on {url}/v1\n"
         f"  store     {settings.shown_store}\n"
         f"  embedder  {settings.embedder}\n"
-        f"  upstream  {settings.upstream_url}{anthropic}"
+        f"  upstream  {settings.upstream_url}{anthropic}{mode}"
     )
 
 

@@ -380,6 +380,7 @@ def _policy(settings: Settings, verifier: Verifier | None) -> Policy:
             embedder_timeout=settings.embedder_timeout,
             finish_abandoned=settings.finish_abandoned,
         ),
+        mode=settings.mode,
     )
 
 

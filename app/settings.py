@@ -16,6 +16,7 @@ from pydantic_settings import (
 from app.api.middleware import is_loopback
 from app.rules import setting_values as values
 from app.rules.key import Isolation
+from app.rules.modes import Mode
 from app.stores.valkey.url import address_of, masked
 
 PREFIX = "REPRISE_"
@@ -163,6 +164,9 @@ class Settings(BaseSettings):
     measured, or 0.15 without it."""
     max_error_rate: float = _setting(0.01, "a share, more than 0 and less than 1", gt=0, lt=1)
     """The share of hits by meaning that may be wrong, by what was measured of the verifier."""
+    mode: Mode = _setting(Mode.SERVE, "serve, serve-exact or shadow")
+    """What answers: all that is found (`serve`), exact matches (`serve-exact`), nothing (`shadow`);
+    what is kept back is looked up and stored as always, and `x-cache-shadow` tells of it."""
     ttl: float = _setting(3600.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
     """The freshness lifetime of an answer, in seconds."""
     min_ttl: float = _setting(0.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)

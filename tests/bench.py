@@ -20,6 +20,7 @@ from app.rules.decisions import Policy
 from app.rules.headers import cache_status_value
 from app.rules.key import KeyRules
 from app.rules.limits import Limits
+from app.rules.modes import Mode
 from tests.fakes import (
     FakeEmbedder,
     FakeLeases,
@@ -44,6 +45,7 @@ class Bench:
         verifier: FakeVerifier | None = None,
         part_clock: Clock = time.monotonic,
         leases: FakeLeases | None = None,
+        mode: Mode = Mode.SERVE,
         **limits: Any,
     ) -> None:
         self.clock = ManualClock()
@@ -51,7 +53,7 @@ class Bench:
         self.embedder = FakeEmbedder()
         self.upstream = FakeUpstream()
         self.metrics = Metrics()
-        policy = Policy(KeyRules("https://upstream.test/v1"), Limits(**limits))
+        policy = Policy(KeyRules("https://upstream.test/v1"), Limits(**limits), mode)
         guards, threshold = Guards(), None
         if verifier is not None:
             verified = ResilientVerifier(verifier, 60.0, self.metrics, part_clock)

@@ -95,6 +95,12 @@ def ask(url: str) -> dict[str, str]:
         return dict(response.headers)
 
 
+def test_the_start_tells_what_is_kept_back(tmp_path: Path) -> None:
+    with serving(tmp_path, REPRISE_MODE="serve-exact") as served:
+        told = [served.read_line() for _ in range(4)]
+    assert told[-1].split() == ["mode", "serve-exact"]
+
+
 def test_serve_says_where_and_with_what_and_answers(tmp_path: Path) -> None:
     with serving(tmp_path, REPRISE_ANTHROPIC_URL="http://127.0.0.1:9") as served:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/v1", served.url)

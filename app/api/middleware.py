@@ -48,6 +48,7 @@ class ExchangeMiddleware:
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._counter_of = functools.cache(metrics.requests.labels)
+        self._shadow_of = functools.cache(metrics.shadow.labels)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -91,6 +92,8 @@ class ExchangeMiddleware:
         detail = (status.detail if status else None) or ""
         route = CACHED.get(route_of(scope["path"]) or "", "other")
         self._counter_of(route, outcome, tier).inc()
+        if status and (shadow := status.shadow):
+            self._shadow_of(shadow.outcome.value, shadow.tier.value if shadow.tier else "").inc()
         if _access.isEnabledFor(logging.INFO):
             fields = {
                 "method": scope["method"],

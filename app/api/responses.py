@@ -24,7 +24,7 @@ from app.rules.providers import speaks_anthropic
 
 _logger = logging.getLogger("reprise.http")
 
-_REPLACED = frozenset({b"x-cache", b"x-cache-distance", b"x-cache-entry"})
+_REPLACED = frozenset({b"x-cache", b"x-cache-distance", b"x-cache-entry", b"x-cache-shadow"})
 _WITHOUT_BODY = frozenset({204, 304})
 # Legal in a 304 (RFC 9110 §8.6), but the server would wait for the body.
 _REPLACED_WITHOUT_BODY = _REPLACED | {b"content-length"}

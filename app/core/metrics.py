@@ -29,6 +29,12 @@ class Metrics:
             "Requests, by route, outcome and, for hits, tier.",
             ["route", "outcome", "tier"],
         )
+        # A request is over that was not answered by all that was found.
+        self.shadow = counter(
+            "reprise_shadow",
+            "Requests to the upstream, by what would have become of them, and tier.",
+            ["outcome", "tier"],
+        )
         # A request has joined an identical one that is on its way.
         self.collapsed = counter(
             "reprise_collapsed_requests", "Requests that joined an identical one on its way."

@@ -35,7 +35,7 @@ DiscardReason = (
     Misread
     | Literal["status", "content-type", "content-encoding", "no-store", "too-large", "error"]
     | Literal["incomplete", "finish-reason", "refusal", "audio", "empty", "invalid-json"]
-    | Literal["hosted-tool", "out-of-date", "superseded"]
+    | Literal["hosted-tool", "out-of-date", "still-fresh", "superseded"]
 )
 """Why an answer is not stored: a token that docs/http-api.md explains."""
 
@@ -267,7 +267,8 @@ class CacheStatus:
     """RFC 9211's parameters as fields: one object makes the header, the log line and the labels.
 
     `age` and `ttl` are in seconds. `forward_status` is the status with which the upstream failed,
-    where a stored response takes its place.
+    where a stored response takes its place. `shadow` is what would be said if all that is found
+    answered; None where it does.
     """
 
     outcome: Outcome
@@ -280,6 +281,7 @@ class CacheStatus:
     ttl: int = 0
     collapsed: bool = False
     entry: str = ""
+    shadow: "CacheStatus | None" = None
 
     @property
     def is_stored(self) -> bool:

@@ -23,7 +23,8 @@ _OK = 200
 class Batch:
     """A request, its limits, the exact keys of its inputs in order, and what is stored under them.
 
-    `failure` names the part of the cache that failed.
+    `failure` names the part of the cache that failed. With a `shadow`, what is found does not
+    answer: that is what would have been said if it did.
     """
 
     request: ClientRequest
@@ -33,6 +34,7 @@ class Batch:
     digests: Sequence[str]
     found: Mapping[str, StoredEmbedding] = field(default_factory=dict)
     failure: Failure | None = None
+    shadow: CacheStatus | None = None
 
     @property
     def missing(self) -> list[str]:

@@ -78,10 +78,13 @@ class EmbeddingsAnswerer:
         batch = Batch(plan.request, plan.parsed, plan.control, plan.limits, plan.digests)
         if not batch.control.no_cache:
             batch = await self._look_up(batch)
-        if not batch.missing:
+        is_served = plan.mode.serves(Tier.EXACT)
+        if is_served and not batch.missing:
             return await self._answer(batch)
         if batch.control.only_if_cached:
             raise NotCached(NOT_CACHED)
+        if not is_served:
+            return self._ask_alone(batch)
         answer = self._ask(batch)
         if not batch.limits.stale_lifetime:
             return answer
@@ -128,19 +131,21 @@ class EmbeddingsAnswerer:
         """Render a batch of which every input is stored."""
         now = self._clock()
         found = batch.found.values()
-        oldest = min(found, key=lambda embedding: embedding.ttl(now))
+        oldest = _oldest(batch, now)
         known = {e.id: Numbers(e.numbers, e.width) for e in found}
         size = sum(len(embedding.numbers) for embedding in found)
         tokens = {e.id: e.tokens for e in found}
         body = await by_size(size, lambda: batch.render(known, tokens, oldest.model))
-        status = CacheStatus(
-            Outcome.HIT if oldest.is_fresh(now) else Outcome.STALE,
-            tier=Tier.EXACT,
-            age=max(int(embedding.age(now)) for embedding in found),
-            ttl=whole_ttl(oldest, now),
-        )
+        status = _hit(batch, now)
         replay = Replay(Head(200, document_headers(body), status), body).named(new_request_id())
         return replay.readable_by(oldest.allow_origin) if oldest.allow_origin else replay
+
+    def _ask_alone(self, batch: Batch) -> Decoded:
+        """Ask for all inputs, whatever is found of them, and let nobody join."""
+        shadow = CacheStatus.miss("") if batch.missing else _hit(batch, self._clock())
+        return Decoded(
+            self._start(replace(batch, shadow=shadow)).flight.join(), batch.request.headers
+        )
 
     def _ask(self, batch: Batch) -> Fetching:
         """Join what is on its way, and ask for the rest. Nothing else runs in between."""
@@ -212,7 +217,7 @@ class EmbeddingsAnswerer:
 
     async def _fill(self, batch: Batch, flight: Flight) -> None:
         """Fetch a batch of which nothing was stored: look again first, as Handler._find does."""
-        if not batch.control.no_cache and not batch.failure:
+        if not (batch.control.no_cache or batch.failure or batch.shadow):
             again = await self._look_up(batch)
             if not again.missing:
                 answer = await self._replay(again)
@@ -220,6 +225,8 @@ class EmbeddingsAnswerer:
                 await flight.write(answer.body)
                 return
         forward: Forward = "request" if batch.control.no_cache else "miss"
+        status = CacheStatus.miss("", forward=forward, detail=batch.failure)
+        status = replace(status, shadow=batch.shadow)
         epoch = self._store.epoch  # of now: a purge while the answer is on its way defeats it
 
         async def keep(recorded: Recorded[EmbeddingsAnswer], ticket: WriteTicket) -> None:
@@ -227,7 +234,7 @@ class EmbeddingsAnswerer:
 
         wanted = Wanted(
             batch.request,
-            CacheStatus.miss("", forward=forward, detail=batch.failure),
+            status,
             batch.digests,
             batch.limits,
             lambda _: batch.asked.reader(),
@@ -247,6 +254,7 @@ class EmbeddingsAnswerer:
         tokens = dict(zip(batch.digests, shared, strict=True))
         answered = dict(zip(batch.digests, recorded.answer.embeddings, strict=True))
         caller = callers_of(batch.request.headers, self._keys)
+        kept = {e.id for e in batch.found.values() if batch.shadow and e.is_fresh(now)}
         stored = [
             StoredEmbedding(
                 id=digest,
@@ -262,7 +270,7 @@ class EmbeddingsAnswerer:
                 caller=caller,
             )
             for digest, e in answered.items()
-            if ticket.claim(digest)
+            if digest not in kept and ticket.claim(digest)
         ]
         if stored:
             self._store.put(stored)
@@ -270,6 +278,21 @@ class EmbeddingsAnswerer:
     async def aclose(self) -> None:
         """Finish what is being fetched behind answers that have been served."""
         await self._revalidations.aclose()
+
+
+def _oldest(batch: Batch, now: float) -> StoredEmbedding:
+    return min(batch.found.values(), key=lambda embedding: embedding.ttl(now))
+
+
+def _hit(batch: Batch, now: float) -> CacheStatus:
+    """Describe an answer of which every input is stored."""
+    oldest = _oldest(batch, now)
+    return CacheStatus(
+        Outcome.HIT if oldest.is_fresh(now) else Outcome.STALE,
+        tier=Tier.EXACT,
+        age=max(int(embedding.age(now)) for embedding in batch.found.values()),
+        ttl=whole_ttl(oldest, now),
+    )
 
 
 def _is_same(one: Batch, other: Batch) -> bool:

@@ -33,13 +33,14 @@ from app.rules import decisions
 from app.rules.decisions import Bypass, EmbeddingsPlan, Fetch, Found, Join, Plan, Refuse, Serve
 from app.rules.headers import cache_control
 from app.rules.key_parts import CALLER, KeyParts, differences, key_parts, parts_of
+from app.rules.rounds import rounds
 
 _PAGE, _PAGES = 250, 400  # of stored responses that are looked through for another partition
 _SECONDS = 2.0  # that this may take
 
 Obstacle = (
     Literal["tags", "usage", "disputed", "stale", "directives", "distance", "rank"]
-    | Literal["verifier"]
+    | Literal["verifier", "mode"]
     | Guard
 )
 """Why a stored response does not answer: a token that docs/explain.md explains."""
@@ -113,6 +114,7 @@ class Explainer:
         self._keys = context.policy.keys
         self._clock = context.clock
         self.limits = context.limits
+        self.mode = context.policy.mode
 
     @property
     def least(self) -> float | None:
@@ -139,8 +141,10 @@ class Explainer:
         decision: Serve | Refuse | Join | Fetch
         decision = decisions.after_exact(plan, found, self._clock())
         if isinstance(decision, Join):
-            step = self._lookup.embed if plan.control.no_cache else self._lookup.search
-            found = await step(plan, found)
+            if plan.control.no_cache:
+                found = await self._lookup.embed(plan, found)
+            elif not decisions.is_settled(plan, found, self._clock()):
+                found = await self._lookup.search(plan, found)
             decision = decisions.after_search(plan, found, self._clock())
         if isinstance(decision, Serve) and not await self._is_readable(plan, decision):
             decision = decisions.unanswered(plan, found, self._clock())
@@ -182,13 +186,14 @@ class Explainer:
 
     def _exact(self, stored: StoredResponse, plan: Plan, told: Explanation) -> Judged:
         answers = _answers(stored, told.status, Tier.EXACT)
-        return Judged(stored, answers, None if answers else self._unfit(stored, plan, told.now))
+        refused_by = self._unfit(stored, plan, told.now) or self._kept_back(Tier.EXACT)
+        return Judged(stored, answers, None if answers else refused_by)
 
     def _judged(self, found: Found, plan: Plan, told: Explanation) -> Iterator[Judged]:
         candidates = found.candidates or ()
         verdicts = {verdict.candidate.stored.id: verdict for verdict in found.verdicts}
-        rounds = decisions.rounds(plan, candidates, told.now)
-        judged = {candidate.stored.id for part in rounds for candidate in part}
+        parts = rounds(plan, candidates, told.now)
+        judged = {candidate.stored.id for part in parts for candidate in part}
         asked = plan.key.text or ""
         for candidate in candidates:
             stored = candidate.stored
@@ -203,7 +208,7 @@ class Explainer:
             yield Judged(
                 stored,
                 _answers(stored, told.status, Tier.SEMANTIC),
-                refused_by,
+                refused_by or self._kept_back(Tier.SEMANTIC),
                 max(0.0, candidate.distance),
                 guards,
                 verdict.probability if verdict else None,
@@ -224,6 +229,9 @@ class Explainer:
         if decisions.may_serve(plan, stored, now):
             return None
         return "directives" if stored.is_fresh(now) else "stale"
+
+    def _kept_back(self, tier: Tier) -> Obstacle | None:
+        return None if self.mode.serves(tier) else "mode"
 
     async def _look_elsewhere(self, told: Explanation) -> None:
         """Find the stored response whose partition differs least from that of the request.

@@ -21,6 +21,7 @@ from app.engine.shared_fetch import SharedFetch
 from app.engine.stale_if_error import StaleIfError
 from app.rules import decisions
 from app.rules.decisions import Bypass, EmbeddingsPlan, Fetch, Found, Plan, Refuse, Serve
+from app.rules.must_be_new import wants_new
 from app.rules.time_bound import TimeBound, judge, year_of
 
 _KEYS_KNOWN = 4096
@@ -66,7 +67,7 @@ class Handler:
         if isinstance(plan, EmbeddingsPlan):
             return await self._embeddings.answer(plan)
         found = self._lookup.nothing()
-        if plan.control.no_cache:
+        if plan.is_alone:
             reader = self._flights.alone(lambda flight: self._fill(plan, found, flight))
             return Decoded(reader, request.headers)
         found = await self._lookup.exact(plan, found)
@@ -92,8 +93,8 @@ class Handler:
         if not isinstance(plan, Plan):
             return plan
         now = self._clock()
-        wants_new, bound = self._judge(plan, now)
-        if wants_new:
+        is_to_be_new, bound = self._judge(plan, now)
+        if is_to_be_new:
             return Bypass("must-be-new")
         return decisions.bound_to_time(plan, bound, now)
 
@@ -104,7 +105,7 @@ class Handler:
         """
         name = (plan.key.digest, year_of(now))
         if (known := self._judged.get(name)) is None:
-            known = decisions.wants_new(plan.parsed), judge(plan.parsed.question, year_of(now))
+            known = wants_new(plan.parsed), judge(plan.parsed.question, year_of(now))
             self._judged.keep(name, known)
         return known
 
@@ -168,7 +169,7 @@ class Handler:
                 found = await self._lookup.embed(plan, found)
                 return await self._lookup.exact(plan, found), None
             found = await self._lookup.exact(plan, found)
-            if not isinstance(decisions.after_exact(plan, found, self._clock()), Serve):
+            if not decisions.is_settled(plan, found, self._clock()):
                 found = await self._lookup.search(plan, found)
             decision = decisions.after_search(plan, found, self._clock())
             if isinstance(decision, Serve):

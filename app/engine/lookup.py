@@ -15,6 +15,7 @@ from app.engine.resilience import Budget, ResilientEmbedder
 from app.engine.resilient_store import ResilientStore
 from app.rules import decisions
 from app.rules.decisions import Found, Plan, Store
+from app.rules.rounds import rounds, standing_in
 
 _LAST_ATTEMPTS = 3
 
@@ -59,7 +60,7 @@ class Lookup:
 
     async def search(self, plan: Plan, found: Found) -> Found:
         """Find what may answer because it means the same. A stale one only if no fresh one does."""
-        return await self._search(plan, found, Budget(found.seconds_left), decisions.rounds)
+        return await self._search(plan, found, Budget(found.seconds_left), rounds)
 
     async def stand_in(self, plan: Plan, known: Found) -> Found:
         """Find what may answer because the upstream has failed; the same request comes first.
@@ -72,7 +73,7 @@ class Lookup:
             found = replace(self.nothing(), embedding=known.embedding)
             found = await self._exact(plan, found, budget)
             if decisions.in_place_of_failure(plan, found, self._clock()) is None:
-                found = await self._search(plan, found, budget, decisions.standing_in)
+                found = await self._search(plan, found, budget, standing_in)
             if found.failure != "store-unavailable":
                 break
         return found
@@ -119,7 +120,7 @@ class Lookup:
             return replace(found, failure=unavailable.detail, seconds_left=budget.seconds)
         return replace(found, exact=stored, seconds_left=budget.seconds)
 
-    async def _search(self, plan: Plan, found: Found, budget: Budget, rounds: Rounds) -> Found:
+    async def _search(self, plan: Plan, found: Found, budget: Budget, in_rounds: Rounds) -> Found:
         found = await self.embed(plan, found)
         if found.embedding is None or found.failure:
             return found
@@ -127,7 +128,7 @@ class Lookup:
         try:
             candidates = await self._nearest(plan, found.embedding, reach, budget)
             found = replace(found, candidates=candidates, seconds_left=budget.seconds)
-            for near in rounds(plan, candidates, self._clock()):
+            for near in in_rounds(plan, candidates, self._clock()):
                 choice = await self.matcher.choose(plan.text or "", near)
                 found = replace(
                     found, verdicts=(*found.verdicts, *choice.verdicts), chosen=choice.chosen

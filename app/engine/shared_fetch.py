@@ -46,7 +46,7 @@ class SharedFetch:
     ) -> None:
         """Fetch an answer for the readers of a flight, unless somebody else is fetching it."""
         # What is not stored, nobody else would find.
-        if plan.control.no_cache or found.failure or plan.limits.ttl <= 0:
+        if plan.is_alone or found.failure or plan.limits.ttl <= 0:
             await self._fetch(plan, found, status, flight)
             return
         if reader := self._revalidations.join(*self._name(plan)):

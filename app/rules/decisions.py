@@ -28,6 +28,7 @@ from app.core.models import (
     Header,
     Outcome,
     StoredResponse,
+    Tier,
     Verdict,
 )
 from app.core.tags import UNTAGGED, Tagging, tagging_of
@@ -37,8 +38,8 @@ from app.rules import freshness
 from app.rules.directives import Directives, directives
 from app.rules.headers import CacheControl, credentials
 from app.rules.key import KeyRules, build_embedding_keys, build_key, build_open_key, without_origin
-from app.rules.limits import Limits, nearest_within
-from app.rules.must_be_new import must_be_new
+from app.rules.limits import Limits
+from app.rules.modes import Mode
 from app.rules.time_bound import TimeBound
 
 T = TypeVar("T")
@@ -53,6 +54,7 @@ class Policy:
 
     keys: KeyRules
     limits: Limits
+    mode: Mode = Mode.SERVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,12 @@ class Plan:
     max_distance: float
     ends_at: float = math.inf
     open_key: CacheKey | None = None
+    mode: Mode = Mode.SERVE
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether nobody else's answer will do, neither a stored one nor one on its way."""
+        return self.control.no_cache or self.mode is Mode.SHADOW
 
     @property
     def text(self) -> str | None:
@@ -120,6 +128,7 @@ class EmbeddingsPlan:
     control: CacheControl
     limits: Limits
     digests: Sequence[str]
+    mode: Mode = Mode.SERVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +234,7 @@ def admit(
     limits = freshness.limits_for(policy.limits, asked.ttl)
     if isinstance(parsed, EmbeddingsRequest):
         keys = build_embedding_keys(request, parsed, policy.keys)
-        return EmbeddingsPlan(request, parsed, asked.control, limits, keys)
+        return EmbeddingsPlan(request, parsed, asked.control, limits, keys, policy.mode)
     return Plan(
         request=request,
         dialect=dialect.name,
@@ -238,18 +247,8 @@ def admit(
         limits=limits,
         max_distance=_strictest(limits.max_distance, asked.max_distance),
         open_key=build_open_key(request, parsed, policy.keys),
+        mode=policy.mode,
     )
-
-
-def wants_new(parsed: ParsedRequest) -> bool:
-    """Whether no stored answer can be right: a new one is wished for, by words.
-
-    With a seed, or at temperature 0, the same is wished for again.
-    """
-    if not must_be_new(parsed.question):
-        return False
-    body = parsed.must_match
-    return body.get("seed") is None and body.get("temperature") != 0
 
 
 def _strictest(most: float, asked: float | None) -> float:
@@ -270,21 +269,36 @@ def bound_to_time(plan: Plan, bound: TimeBound, now: float) -> Plan:
 
 def after_exact(plan: Plan, found: Found, now: float) -> Serve | Refuse | Join:
     """Decide what answers once the very same request has been looked up."""
-    if served := _exact(plan, found, now):
+    served = _exact(plan, found, now)
+    if served and plan.mode.serves(Tier.EXACT):
         return served
-    if plan.control.only_if_cached and plan.text is None:
+    if plan.control.only_if_cached and (plan.text is None or not plan.mode.serves(Tier.SEMANTIC)):
         return Refuse()
     return Join()
 
 
+def is_settled(plan: Plan, found: Found, now: float) -> bool:
+    """Whether the very same request decides alone: its answer serves, or is kept back and fresh."""
+    answer = _exact(plan, found, now)
+    return answer is not None and (plan.mode.serves(Tier.EXACT) or not answer.is_stale)
+
+
 def after_search(plan: Plan, found: Found, now: float) -> Serve | Refuse | Fetch:
     """Decide what answers once both the request and its meaning have been looked up."""
+    answer = _answer(plan, found, now)
+    if answer and plan.mode.serves(answer.status.tier):
+        return answer
+    return unanswered(plan, found, now)
+
+
+def _answer(plan: Plan, found: Found, now: float) -> Serve | None:
+    """Return what answers, or would in another mode."""
     if served := _exact(plan, found, now):
         return served
     if chosen := found.chosen:
         distance = max(0.0, chosen.distance)
         return Serve(chosen.stored, CacheStatus.hit(chosen.stored, now, distance))
-    return unanswered(plan, found, now)
+    return None
 
 
 def unanswered(plan: Plan, found: Found, now: float) -> Refuse | Fetch:
@@ -295,7 +309,12 @@ def unanswered(plan: Plan, found: Found, now: float) -> Refuse | Fetch:
     forward: Forward = "stale" if has_stale(plan, found, now) else "miss"
     if control.no_cache:
         forward = "request"
-    return Fetch(CacheStatus.miss(plan.key.digest, forward=forward, detail=found.failure))
+    status = CacheStatus.miss(plan.key.digest, forward=forward, detail=found.failure)
+    if plan.mode is Mode.SERVE:
+        return Fetch(status)
+    answer = _answer(plan, found, now)
+    kept_back = answer.status if answer and not plan.mode.serves(answer.status.tier) else status
+    return Fetch(replace(status, shadow=kept_back))
 
 
 def in_place_of_failure(plan: Plan, found: Found, now: float) -> Serve | None:
@@ -304,7 +323,7 @@ def in_place_of_failure(plan: Plan, found: Found, now: float) -> Serve | None:
     if stored is None or not (
         is_for(plan, stored) and freshness.may_stand_in(stored, plan.control, plan.limits, now)
     ):
-        if found.chosen is None:
+        if found.chosen is None or not plan.mode.serves(Tier.SEMANTIC):
             return None
         stored, distance = found.chosen.stored, max(0.0, found.chosen.distance)
     return Serve(stored, CacheStatus.hit(stored, now, distance))
@@ -340,36 +359,6 @@ def is_for(plan: Plan, stored: StoredResponse) -> bool:
     return stored.tagging.cover(plan.tagging) and stored.fullness >= plan.entitled
 
 
-def rounds(plan: Plan, candidates: Sequence[Candidate], now: float) -> list[list[Candidate]]:
-    """Return which candidates may answer, nearest first: fresh ones, then those that may be stale.
-
-    A stale one answers only if no fresh one does, whatever the distance.
-    """
-    fresh, stale = list[Candidate](), list[Candidate]()
-    for candidate in _reworded(plan, candidates):
-        if freshness.may_answer(candidate.stored, plan.control, now):
-            fresh.append(candidate)
-        elif freshness.may_answer_stale(candidate.stored, plan.control, plan.limits, now):
-            stale.append(candidate)
-    near = (nearest_within(part, plan.max_distance) for part in (fresh, stale))
-    return [part for part in near if part]
-
-
-def standing_in(plan: Plan, candidates: Sequence[Candidate], now: float) -> list[list[Candidate]]:
-    """Return which candidates may stand in for an upstream that failed, nearest first."""
-    usable = [
-        candidate
-        for candidate in _reworded(plan, candidates)
-        if freshness.may_stand_in(candidate.stored, plan.control, plan.limits, now)
-    ]
-    near = nearest_within(usable, plan.max_distance)
-    return [near] if near else []
-
-
-def _reworded(plan: Plan, candidates: Sequence[Candidate]) -> list[Candidate]:
-    return [c for c in candidates if is_for(plan, c.stored) and not c.stored.is_disputed]
-
-
 def after_upstream(
     plan: Plan, found: Found, recorded: Recorded[Answer], epoch: str, now: float
 ) -> Store | Discard:
@@ -377,6 +366,8 @@ def after_upstream(
     answer = recorded.answer
     if answer.unfit:
         return Discard(answer.unfit)
+    if plan.mode is Mode.SHADOW and is_settled(plan, found, now):
+        return Discard("still-fresh")
     left = plan.ends_at - now
     if left <= 0:
         return Discard("out-of-date")

@@ -170,4 +170,6 @@ def cache_headers(status: CacheStatus) -> list[Header]:
         headers.append((b"x-cache-distance", b"%.4f" % status.distance))
     if status.entry:
         headers.append((b"x-cache-entry", status.entry.encode()))
+    if status.shadow:
+        headers.append((b"x-cache-shadow", status.shadow.outcome.value.encode()))
     return headers

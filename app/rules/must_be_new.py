@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from app.dialects.dialect import ParsedRequest
 from app.matching.guards.lexicon import LANGUAGES
 from app.matching.guards.lexing import plain
 from app.rules.wording import Phrase, read_phrases, what_is_asked, without_quotes
@@ -24,6 +25,17 @@ _MOST_LEADS = 4
 
 _Lists = Mapping[str, Mapping[str, Sequence[Phrase]]]
 """Phrases by section and by their first word."""
+
+
+def wants_new(parsed: ParsedRequest) -> bool:
+    """Whether no stored answer can be right: a new one is wished for, by words.
+
+    With a seed, or at temperature 0, the same is wished for again.
+    """
+    if not must_be_new(parsed.question):
+        return False
+    body = parsed.must_match
+    return body.get("seed") is None and body.get("temperature") != 0
 
 
 def must_be_new(text: str) -> bool:

@@ -193,6 +193,18 @@ async def test_the_verifier_is_asked_and_its_bar_told() -> None:
     assert told["outcome"] == "MISS"
 
 
+async def test_what_is_kept_back_is_refused_by_the_mode() -> None:
+    setup = Setup(admin_token=TOKEN, mode="shadow")
+    async with setup.run() as url, httpx.AsyncClient(base_url=url[: -len("/v1")]) as client:
+        await ask(client, body_of("valkey what"))
+        told = await explain(client, {"request": body_of("valkey what"), "headers": ANN})
+        near = await explain(client, {"request": body_of("valkey is what"), "headers": ANN})
+    assert (told["mode"], told["outcome"], told["shadow"]) == ("shadow", "MISS", "HIT")
+    assert (told["exact"]["answers"], told["exact"]["refused_by"]) == (False, "mode")
+    assert (near["outcome"], near["shadow"]) == ("MISS", "HIT")
+    assert [judged["refused_by"] for judged in near["nearest"]] == ["mode"]
+
+
 async def test_an_explanation_is_not_a_request(client: httpx.AsyncClient, setup: Setup) -> None:
     await ask(client, body_of("valkey can scale"))
     before = (await client.get("/cache/stats", headers=ADMIN)).json()

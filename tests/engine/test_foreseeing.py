@@ -13,12 +13,14 @@ from app.core.errors import NotCached
 from app.core.models import CacheStatus, Header, Outcome
 from app.engine.explain import Explanation
 from app.engine.resilient_store import judged
+from app.rules.modes import Mode
 from tests.asking import Ask, body_of
 from tests.bench import Bench, read, settle
 from tests.fakes import FakeResponse, FakeVerifier, ManualClock, completion, embedding_of
 
 ANN: Header = (b"authorization", b"Bearer sk-ann")
 BOB: Header = (b"authorization", b"Bearer sk-bob")
+ONLY: Header = (b"cache-control", b"only-if-cached")
 NO_CACHE: Header = (b"cache-control", b"no-cache")
 
 
@@ -115,6 +117,7 @@ class World:
 
     verified: bool
     windows: tuple[float, float] = (0.0, 0.0)
+    mode: Mode = Mode.SERVE
     verifier: FakeVerifier = field(default_factory=FakeVerifier)
     part_clock: ManualClock = field(default_factory=ManualClock)
 
@@ -129,7 +132,12 @@ class World:
             zip(("stale_while_revalidate", "stale_if_error"), self.windows, strict=True)
         )
         self.bench = Bench(
-            verifier=verifier, part_clock=self.part_clock, ttl=60.0, **patient, **stale
+            verifier=verifier,
+            part_clock=self.part_clock,
+            mode=self.mode,
+            ttl=60.0,
+            **patient,
+            **stale,
         )
         answer = json.dumps(completion()).encode()
         self.bench.upstream.answer = lambda _: FakeResponse([answer])
@@ -189,8 +197,10 @@ def check_reasons(told: Explanation) -> None:
         assert status.detail in told.failures
 
 
-async def live(steps: Sequence[Any], verified: bool, windows: tuple[float, float]) -> None:
-    world = World(verified, windows)
+async def live(
+    steps: Sequence[Any], verified: bool, windows: tuple[float, float], mode: Mode
+) -> None:
+    world = World(verified, windows, mode)
     for step in steps:
         match step:
             case Wait(seconds):
@@ -212,19 +222,39 @@ async def live(steps: Sequence[Any], verified: bool, windows: tuple[float, float
 
 WINDOWS = st.sampled_from([(0.0, 0.0), (30.0, 0.0), (0.0, 30.0), (30.0, 90.0)])
 NONE = (0.0, 0.0)
+MODES = mostly(Mode.SERVE, Mode.SERVE_EXACT, Mode.SHADOW)
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(STEPS, min_size=6, max_size=20), st.booleans(), WINDOWS)
-@example([Ask(body_of("valkey what")), Ask(body_of("valkey is what"))], False, NONE)
-@example([Ask(body_of("valkey can scale")), Ask(body_of("valkey can not scale"))], False, NONE)
-@example([Ask(body_of("valkey is what")), Ask(body_of("valkey what"))], True, NONE)
-@example([Ask(body_of()), Wait(60), Ask(body_of())], False, NONE)
-@example([Ask(body_of()), Wait(75), Ask(body_of()), Ask(body_of("valkey is what"))], False, (30, 0))
-@example([Ask(body_of()), Blame(0), Ask(body_of("valkey")), Ask(body_of())], False, (30, 30))
-@example([Ask(body_of()), Turn(frozenset({"verifier"})), Ask(body_of("valkey"))], True, NONE)
-@example([Turn(frozenset({"store"})), Ask(body_of(), (NO_CACHE,))], False, NONE)
+@given(st.lists(STEPS, min_size=6, max_size=20), st.booleans(), WINDOWS, MODES)
+@example([Ask(body_of("valkey what")), Ask(body_of("valkey is what"))], False, NONE, Mode.SERVE)
+@example(
+    [Ask(body_of("valkey can scale")), Ask(body_of("valkey can not scale"))],
+    False,
+    NONE,
+    Mode.SERVE,
+)
+@example([Ask(body_of("valkey is what")), Ask(body_of("valkey what"))], True, NONE, Mode.SERVE)
+@example([Ask(body_of()), Wait(60), Ask(body_of())], False, NONE, Mode.SERVE)
+@example(
+    [Ask(body_of()), Wait(75), Ask(body_of()), Ask(body_of("valkey is what"))],
+    False,
+    (30, 0),
+    Mode.SERVE,
+)
+@example(
+    [Ask(body_of()), Blame(0), Ask(body_of("valkey")), Ask(body_of())], False, (30, 30), Mode.SERVE
+)
+@example(
+    [Ask(body_of()), Turn(frozenset({"verifier"})), Ask(body_of("valkey"))], True, NONE, Mode.SERVE
+)
+@example([Ask(body_of()), Ask(body_of(), (ONLY,))], False, NONE, Mode.SHADOW)
+@example([Ask(body_of()), Ask(body_of("valkey is what"), (ONLY,))], False, NONE, Mode.SERVE_EXACT)
+@example([Ask(body_of("valkey what")), Ask(body_of("valkey is what"))], False, NONE, Mode.SHADOW)
+@example([Ask(body_of()), Wait(75), Ask(body_of()), Ask(body_of())], False, (30, 0), Mode.SHADOW)
+@example([Ask(body_of()), Ask(body_of("valkey is what"))], False, NONE, Mode.SERVE_EXACT)
+@example([Turn(frozenset({"store"})), Ask(body_of(), (NO_CACHE,))], False, NONE, Mode.SERVE)
 def test_what_is_explained_is_what_the_next_request_gets(
-    steps: Sequence[Any], verified: bool, windows: tuple[float, float]
+    steps: Sequence[Any], verified: bool, windows: tuple[float, float], mode: Mode
 ) -> None:
-    asyncio.run(live(steps, verified, windows))
+    asyncio.run(live(steps, verified, windows, mode))

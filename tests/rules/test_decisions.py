@@ -36,6 +36,8 @@ from app.rules.decisions import (
 from app.rules.headers import CacheControl
 from app.rules.key import KeyRules
 from app.rules.limits import Limits
+from app.rules.modes import Mode
+from app.rules.rounds import rounds
 from app.rules.time_bound import TimeBound
 
 NOW = 1_700_000_000.0
@@ -159,7 +161,7 @@ def test_fresh_candidates_are_judged_before_stale_ones() -> None:
     stale, far, fresh = near("a", 0.01, age=70), near("b", 0.9), near("c", 0.1)
     disputed, poor = near("d", 0.0, is_disputed=True), near("e", 0.0, fullness=Fullness.PLAIN)
     candidates = [disputed, poor, stale, fresh, far]
-    assert decisions.rounds(plan(), candidates, NOW) == [[fresh], [stale]]
+    assert rounds(plan(), candidates, NOW) == [[fresh], [stale]]
 
 
 def recorded(**changes: Any) -> Recorded[Answer]:
@@ -192,3 +194,81 @@ def test_an_answer_that_serves_the_same_request_only_is_stored_without_embedding
         assert isinstance(decided, Store)
         assert (decided.embedding is None) is exact_only
     assert found.carried == UNTAGGED
+
+
+def in_mode(mode: Mode, **control: Any) -> Plan:
+    return replace(plan(**control), mode=mode)
+
+
+FRESH, STALE, NEAR = stored(), stored(70.0), Candidate(stored(key=CacheKey("p", "d", "t")), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("mode", "found", "tier", "shadow"),
+    [
+        (Mode.SERVE, replace(NOTHING, exact=FRESH), Tier.EXACT, None),
+        (Mode.SERVE, replace(NOTHING, chosen=NEAR), Tier.SEMANTIC, None),
+        (Mode.SERVE, NOTHING, None, None),
+        (Mode.SERVE_EXACT, replace(NOTHING, exact=FRESH, chosen=NEAR), Tier.EXACT, None),
+        (Mode.SERVE_EXACT, replace(NOTHING, exact=STALE), Tier.EXACT, None),
+        (Mode.SERVE_EXACT, replace(NOTHING, chosen=NEAR), None, (Outcome.HIT, Tier.SEMANTIC)),
+        (Mode.SERVE_EXACT, NOTHING, None, (Outcome.MISS, None)),
+        (Mode.SHADOW, replace(NOTHING, exact=FRESH, chosen=NEAR), None, (Outcome.HIT, Tier.EXACT)),
+        (Mode.SHADOW, replace(NOTHING, exact=STALE), None, (Outcome.STALE, Tier.EXACT)),
+        (Mode.SHADOW, replace(NOTHING, chosen=NEAR), None, (Outcome.HIT, Tier.SEMANTIC)),
+        (Mode.SHADOW, NOTHING, None, (Outcome.MISS, None)),
+    ],
+)
+def test_what_a_mode_keeps_back_is_told_beside_the_miss(
+    mode: Mode, found: Found, tier: Tier | None, shadow: tuple[Outcome, Tier | None] | None
+) -> None:
+    decision = decisions.after_search(in_mode(mode), found, NOW)
+    assert isinstance(decision, Serve if tier else Fetch)
+    assert not isinstance(decision, Refuse)
+    kept_back = decision.status.shadow
+    assert decision.status.tier is tier
+    assert (kept_back and (kept_back.outcome, kept_back.tier)) == shadow
+
+
+@pytest.mark.parametrize(
+    ("mode", "found", "refused"),
+    [
+        (Mode.SERVE, replace(NOTHING, exact=FRESH), False),
+        (Mode.SERVE, NOTHING, False),  # meaning may answer yet
+        (Mode.SERVE_EXACT, replace(NOTHING, exact=FRESH), False),
+        (Mode.SERVE_EXACT, NOTHING, True),
+        (Mode.SHADOW, replace(NOTHING, exact=FRESH), True),
+        (Mode.SHADOW, NOTHING, True),
+    ],
+)
+def test_a_mode_refuses_who_wants_only_what_it_keeps_back(
+    mode: Mode, found: Found, refused: bool
+) -> None:
+    decision = decisions.after_exact(in_mode(mode, only_if_cached=True), found, NOW)
+    assert isinstance(decision, Refuse) is refused
+
+
+def test_nothing_kept_back_stands_in_for_a_failure() -> None:
+    near = replace(NOTHING, chosen=NEAR)
+    assert decisions.in_place_of_failure(in_mode(Mode.SERVE), near, NOW)
+    assert decisions.in_place_of_failure(in_mode(Mode.SERVE_EXACT), near, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "control", "found", "kept"),
+    [
+        (Mode.SHADOW, {}, FRESH, True),
+        (Mode.SHADOW, {}, STALE, False),
+        (Mode.SHADOW, {"no_cache": True}, FRESH, False),
+        (Mode.SHADOW, {}, None, False),
+        (Mode.SERVE_EXACT, {}, FRESH, False),
+        (Mode.SERVE, {}, FRESH, False),
+    ],
+)
+def test_a_fresh_answer_in_shadow_ages_as_if_it_were_served(
+    mode: Mode, control: dict[str, Any], found: StoredResponse | None, kept: bool
+) -> None:
+    recorded = Recorded(Answer(b"{}"), 60.0, 0.0)
+    known = replace(NOTHING, exact=found)
+    decision = decisions.after_upstream(in_mode(mode, **control), known, recorded, "e", NOW)
+    assert (decision == Discard("still-fresh")) is kept

@@ -99,6 +99,8 @@ def _told(told: Explanation, explainer: Explainer) -> JsonObject:
         "outcome": status.outcome.value if status else "REFUSED",
         "cache_status": cache_status_value(status) if status else None,
         "tier": status.tier.value if status and status.tier else None,
+        "mode": explainer.mode.value,
+        "shadow": status.shadow.outcome.value if status and status.shadow else None,
         "entry": (status.entry if status else "") or None,
         "cacheable": told.bypass is None,
         "bypass": told.bypass,

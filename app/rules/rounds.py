@@ -1,0 +1,38 @@
+"""Which near questions may answer a request, in the order in which they are to be judged."""
+
+from collections.abc import Sequence
+
+from app.core.models import Candidate
+from app.rules import freshness
+from app.rules.decisions import Plan, is_for
+from app.rules.limits import nearest_within
+
+
+def rounds(plan: Plan, candidates: Sequence[Candidate], now: float) -> list[list[Candidate]]:
+    """Return which candidates may answer, nearest first: fresh ones, then those that may be stale.
+
+    A stale one answers only if no fresh one does, whatever the distance.
+    """
+    fresh, stale = list[Candidate](), list[Candidate]()
+    for candidate in _reworded(plan, candidates):
+        if freshness.may_answer(candidate.stored, plan.control, now):
+            fresh.append(candidate)
+        elif freshness.may_answer_stale(candidate.stored, plan.control, plan.limits, now):
+            stale.append(candidate)
+    near = (nearest_within(part, plan.max_distance) for part in (fresh, stale))
+    return [part for part in near if part]
+
+
+def standing_in(plan: Plan, candidates: Sequence[Candidate], now: float) -> list[list[Candidate]]:
+    """Return which candidates may stand in for an upstream that failed, nearest first."""
+    usable = [
+        candidate
+        for candidate in _reworded(plan, candidates)
+        if freshness.may_stand_in(candidate.stored, plan.control, plan.limits, now)
+    ]
+    near = nearest_within(usable, plan.max_distance)
+    return [near] if near else []
+
+
+def _reworded(plan: Plan, candidates: Sequence[Candidate]) -> list[Candidate]:
+    return [c for c in candidates if is_for(plan, c.stored) and not c.stored.is_disputed]

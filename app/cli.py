@@ -209,8 +209,14 @@ def stats(url: _Url = None, as_json: _Json = False) -> None:
         return
     for name, value in told.items():
         inner = value.items() if isinstance(value, dict) else [("", value)]
-        shown = ", ".join(f"{key} {item}".strip() for key, item in inner)
+        shown = ", ".join(f"{key} {_shown(item)}".strip() for key, item in inner)
         typer.echo(f"{name:<10} {shown if value != [] else 'nothing'}")
+
+
+def _shown(item: object) -> str:
+    if not isinstance(item, dict):
+        return str(item)
+    return "(" + ", ".join(f"{key} {inner}" for key, inner in item.items()) + ")"
 
 
 @commands.command()

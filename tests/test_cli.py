@@ -441,10 +441,12 @@ def test_an_operator_looks_at_a_running_proxy_and_purges_it(tmp_path: Path) -> N
         at = ("--url", served.url)
         stats = run(tmp_path, "stats", "--json", *at, **TOKEN)
         assert json.loads(stats.stdout)["entries"] == {"chat_completion": 1, "embedding": 0}
-        assert "chat_completion 1, embedding 0" in run(tmp_path, "stats", *at, **TOKEN).stdout
+        told = run(tmp_path, "stats", *at, **TOKEN).stdout
+        assert "chat_completion 1, embedding 0" in told
+        assert "exact (right 0, wrong 0, open 0)" in told
         dry = run(tmp_path, "purge", "--all", "--dry-run", *at, **TOKEN)
-        told, shown = dry.stdout.splitlines()
-        assert told == "would purge 1 entries"
+        would, shown = dry.stdout.splitlines()
+        assert would == "would purge 1 entries"
         assert shown.endswith("  m  What is Valkey?")
         assert run(tmp_path, "purge", "--all", *at, **TOKEN).stdout == "purged 1 entries\n"
         assert run(tmp_path, "purge", "--all", *at, **TOKEN).stdout == "purged 0 entries\n"

@@ -1,5 +1,6 @@
 """What is counted, each with the moment it moves. docs/operations.md lists them."""
 
+from collections.abc import Callable
 from functools import partial
 
 from prometheus_client import (
@@ -23,17 +24,12 @@ class Metrics:
         counter = partial(Counter, registry=self.registry)
         histogram = partial(Histogram, registry=self.registry)
         ProcessCollector(registry=self.registry)
+        self._count_what_is_kept_back(counter)
         # A request is over: answered, cut short or abandoned.
         self.requests = counter(
             "reprise_requests",
             "Requests, by route, outcome and, for hits, tier.",
             ["route", "outcome", "tier"],
-        )
-        # A request is over that was not answered by all that was found.
-        self.shadow = counter(
-            "reprise_shadow",
-            "Requests to the upstream, by what would have become of them, and tier.",
-            ["outcome", "tier"],
         )
         # A request has joined an identical one that is on its way.
         self.collapsed = counter(
@@ -76,6 +72,20 @@ class Metrics:
         # Asked for when metrics are read.
         self.entries = Gauge(
             "reprise_entries", "What is stored, by kind.", ["kind"], registry=self.registry
+        )
+
+    def _count_what_is_kept_back(self, counter: Callable[..., Counter]) -> None:
+        # A request is over that was not answered by all that was found.
+        self.shadow = counter(
+            "reprise_shadow",
+            "Requests to the upstream, by what would have become of them, and tier.",
+            ["outcome", "tier"],
+        )
+        # What was kept back has been compared with the upstream's answer.
+        self.compared = counter(
+            "reprise_compared",
+            "Answers kept back that were compared with the upstream's, by tier and agreement.",
+            ["tier", "agreement"],
         )
 
     def exposition(self) -> bytes:

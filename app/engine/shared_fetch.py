@@ -10,6 +10,7 @@ from dataclasses import replace
 from app.core.models import CacheStatus, DiscardReason
 from app.core.offload import by_size
 from app.dialects.dialect import Answer
+from app.engine.comparisons import Comparisons
 from app.engine.context import Context
 from app.engine.fetcher import Fetcher, Wanted, Watch, watch_nothing
 from app.engine.fleet import Fleet
@@ -39,6 +40,7 @@ class SharedFetch:
         self._keys = context.policy.keys
         self._collapsed = context.metrics.collapsed
         self._clock = context.clock
+        self._comparisons = Comparisons(context.metrics)
         self._revalidations = Revalidations(context.limits.max_bytes, context.clock)
 
     async def fetch_once(
@@ -118,9 +120,12 @@ class SharedFetch:
         watch: Watch = watch_nothing,
     ) -> None:
         """Pass the upstream's answer on as it arrives, and keep a copy that may be stored."""
+        kept_back = decisions.kept_back(plan, found, self._clock())
         epoch = self.lookup.epoch  # of now: a purge while the answer is on its way defeats it
 
         async def keep(recorded: Recorded[Answer], ticket: WriteTicket) -> DiscardReason | None:
+            if kept_back and not recorded.answer.unfit:
+                self._comparisons.begin(kept_back, recorded.answer.content)
             return await self._keep(plan, found, recorded, epoch, ticket)
 
         opened = [plan.open_key.digest] if plan.open_key else []
@@ -163,5 +168,6 @@ class SharedFetch:
         return None
 
     async def aclose(self) -> None:
-        """Finish what is being fetched behind answers that have been served."""
+        """Finish what is being fetched and compared behind answers that have been served."""
         await self._revalidations.aclose()
+        await self._comparisons.aclose()

@@ -312,9 +312,14 @@ def unanswered(plan: Plan, found: Found, now: float) -> Refuse | Fetch:
     status = CacheStatus.miss(plan.key.digest, forward=forward, detail=found.failure)
     if plan.mode is Mode.SERVE:
         return Fetch(status)
+    kept = kept_back(plan, found, now)
+    return Fetch(replace(status, shadow=kept.status if kept else status))
+
+
+def kept_back(plan: Plan, found: Found, now: float) -> Serve | None:
+    """Return what would answer in another mode, and does not in this one."""
     answer = _answer(plan, found, now)
-    kept_back = answer.status if answer and not plan.mode.serves(answer.status.tier) else status
-    return Fetch(replace(status, shadow=kept_back))
+    return answer if answer and not plan.mode.serves(answer.status.tier) else None
 
 
 def in_place_of_failure(plan: Plan, found: Found, now: float) -> Serve | None:

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.calibration import Calibration, Scale, features, log_odds
+from app.core.shares import wilson
 from app.dialects.strict_json import JsonObject
-from app.tools.statistics import table, wilson
+from app.tools.statistics import table
 
 RATES = (0.005, 0.01, 0.02, 0.05, 0.1)
 

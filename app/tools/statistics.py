@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from app.core.shares import NORMAL_95, wilson
 from app.dialects.strict_json import JsonObject
 from app.tools.curves import Curve
 
-_Z = 1.959963984540054  # standard deviations that hold 95 % of a normal distribution
 _GAP = "   "
 _ROUNDS = 2000
 _TAILS = (2.5, 97.5)  # percent
@@ -18,21 +18,6 @@ _TAILS = (2.5, 97.5)  # percent
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int_]
 Flags = NDArray[np.bool_]
-
-
-def wilson(count: float, of: float, deviations: float = _Z) -> tuple[float, float]:
-    """Return Wilson's interval of a share, so many standard deviations to either side.
-
-    E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927.
-    """
-    if not of:
-        return 0.0, 1.0
-    share, doubt = count / of, deviations * deviations / of
-    middle = share + doubt / 2
-    reach = math.sqrt(doubt * (share * (1 - share) + doubt / 4))
-    low, high = (middle - reach) / (1 + doubt), (middle + reach) / (1 + doubt)
-    # Rounding must not put the share itself outside.
-    return max(0.0, min(low, share)), min(1.0, max(high, share))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +35,7 @@ class Share:
     @property
     def interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval: which shares make what was counted no surprise."""
-        return self.within(_Z)
+        return self.within(NORMAL_95)
 
     def within(self, deviations: float) -> tuple[float, float]:
         """Wilson's interval of so many standard deviations to either side."""

@@ -13,6 +13,8 @@ from tests.behaviour.test_stale import chat, unavailable
 from tests.fakes import completion, embeddings_json
 from tests.servers import Exchange, Setup, asked_by
 
+TOKEN = "s3cret"
+ADMIN = {"authorization": f"Bearer {TOKEN}"}
 TELL = ("x-cache", "x-cache-shadow")
 
 
@@ -162,3 +164,54 @@ async def test_embeddings_in_shadow_are_all_asked_for_anew() -> None:
     assert asked == [["a"], ["a"], ["a", "b"], ["b"], ["a"]]
     assert [shadow for _, shadow in told] == ["MISS", "HIT", "MISS", "HIT", "MISS"]
     assert {outcome for outcome, _ in told} == {"MISS"}
+
+
+class Saying:
+    """An upstream that gives one answer after another."""
+
+    def __init__(self, *answers: str) -> None:
+        self._answers = iter(answers)
+
+    async def __call__(self, exchange: Exchange) -> None:
+        await exchange.read()
+        await exchange.answer(completion(next(self._answers)))
+
+
+async def test_what_is_kept_back_is_compared_with_what_the_upstream_says() -> None:
+    async with client_of(mode="shadow", admin_token=TOKEN, ttl=60) as (client, setup):
+
+        async def stats() -> Any:
+            told = await client.get("../cache/stats", headers=ADMIN)
+            return told.json()["compared"]
+
+        nothing = {"right": 0, "wrong": 0, "open": 0}
+        assert await stats() == {"exact": nothing, "semantic": nothing, "excess_wrong": None}
+        setup.upstream.handler = Saying("It is 3.", "It is 3.", "It is 4.", "It is a store.", "3")
+        for text in ("valkey what", "valkey what", "valkey is what", "valkey what", "pasta how"):
+            await ask(client, text)
+        setup.clock.advance(100)
+        setup.upstream.handler = Saying("It is 5.")  # in place of a stale one, which proves nothing
+        await ask(client)
+        told = await stats()
+        assert told["exact"] == {"right": 1, "wrong": 0, "open": 1}
+        assert told["semantic"] == {"right": 0, "wrong": 1, "open": 0}
+        excess = told["excess_wrong"]
+        assert excess["value"] == 1
+        assert excess["low"] < 1 <= excess["high"]
+
+
+async def test_nothing_is_compared_that_is_not_fit_to_be_served() -> None:
+    async with client_of(mode="shadow") as (client, setup):
+        await ask(client)
+
+        async def cut(exchange: Exchange) -> None:
+            await exchange.read()
+            answer = completion("Answer 7")
+            answer["choices"][0]["finish_reason"] = "length"
+            await exchange.answer(answer)
+
+        setup.upstream.handler = cut
+        assert (await ask(client))[:2] == ("MISS", "HIT")
+        setup.upstream.handler = unavailable
+        await client.post("chat/completions", json=chat())
+    assert not any(family.samples for family in setup.metrics.compared.collect())

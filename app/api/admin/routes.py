@@ -21,6 +21,7 @@ from app.core.metrics import Metrics
 from app.core.models import Clock, Outcome, StoredResponse
 from app.core.selectors import Selector
 from app.dialects.strict_json import JsonObject
+from app.engine.compared import compared
 from app.engine.lookup import Lookup
 from app.engine.operations import Operations
 
@@ -75,6 +76,7 @@ class _Admin:
                 "uptime": round(time.monotonic() - self._started),
                 "entries": counts and dict(counts.by_kind),
                 "requests": _outcomes(self._metrics),
+                "compared": compared(self._metrics),
                 "embedder": self._cache.embedder,
                 "store": await self._cache.facts(),
                 "degraded": await self._cache.degraded(),

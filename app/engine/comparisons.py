@@ -1,0 +1,47 @@
+"""Answers that were kept back, compared with the upstream's: behind the client, within bounds."""
+
+import asyncio
+
+from app.core.defects import log_defect
+from app.core.metrics import Metrics
+from app.core.offload import by_size
+from app.dialects.said import said_in
+from app.engine.flights import see_out
+from app.matching.comparison import Agreement, compare
+from app.rules.decisions import Serve
+
+_MOST = 16  # under way; beyond it none is begun, so that comparing costs no answer its time
+_TIMES = 50  # what comparing takes, compared with parsing
+
+
+class Comparisons:
+    """Compares what would have been served with what the upstream says, and counts by tier."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._compared = metrics.compared
+        self._under_way = set[asyncio.Task[None]]()
+
+    def begin(self, kept_back: Serve, answer: bytes) -> None:
+        """Begin to compare a fresh answer with a new one, and return at once."""
+        if kept_back.is_stale or len(self._under_way) >= _MOST:
+            return
+        task = asyncio.create_task(self._compare(kept_back, answer))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _compare(self, kept_back: Serve, answer: bytes) -> None:
+        stored, tier = kept_back.stored.content, kept_back.status.tier
+
+        def agreement() -> Agreement:
+            return compare(said_in(stored), said_in(answer))
+
+        try:
+            found = await by_size(_TIMES * (len(stored) + len(answer)), agreement)
+        except Exception as error:  # noqa: BLE001 - nobody waits for it
+            log_defect(error)
+        else:
+            self._compared.labels(tier.value if tier else "", found.value).inc()
+
+    async def aclose(self) -> None:
+        """Finish what is being compared, within bounds."""
+        await see_out(list(self._under_way))

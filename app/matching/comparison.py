@@ -1,0 +1,142 @@
+"""Whether two answers say the same, as far as that can be shown without a model.
+
+Answers of one question differ from run to run. So what is found here is evidence, not proof: its
+worth is what it is beside the same comparison of answers to the very same request.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Set
+from enum import StrEnum
+from typing import Any
+
+from app.matching.guards.evidence import Evidence, Term, in_base_unit
+from app.matching.guards.reading import examine
+
+_MOST = 8_000  # characters of each that are read: their beginnings, where an answer says what it is
+_MOST_JSON = 100_000  # characters; of larger documents the beginning is read as a text
+_LONG = 40  # words; a shorter text tells little beside its facts
+_ALIKE = 0.5  # share of the words of meaning in either that both have
+_FENCED = re.compile(r"\s*```\w*\n(.*)```\s*", re.DOTALL)
+_NUMBERING = re.compile(r"^[ \t]*[0-9]{1,3}[.)][ \t]", re.MULTILINE)
+_AFFIRMING = frozenset({"yes", "ja", "oui", "sí", "si", "sì", "sim", "true", "correct"})
+_DENYING = frozenset({"no", "nein", "non", "não", "nee", "false", "incorrect"})
+
+_Path = tuple[str | int, ...]
+
+
+class Agreement(StrEnum):
+    """What two answers show of each other."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    OPEN = "open"
+
+
+def compare(one: str, other: str) -> Agreement:
+    """Return what two answers show: a fact that differs, or that they agree, or neither.
+
+    Facts are numbers, names, yes and no, and the values of JSON. They agree where they are the
+    same, or are long and have most words of meaning in common.
+    """
+    if one == other:
+        return Agreement.RIGHT if one.strip() else Agreement.OPEN
+    documents = _parsed(one), _parsed(other)
+    if all(isinstance(document, dict | list) for document in documents):
+        return _compare_documents(*documents)
+    return _compare_texts(one, other)
+
+
+def _parsed(text: str) -> Any:
+    if len(text) > _MOST_JSON:
+        return None
+    fenced = _FENCED.fullmatch(text)
+    try:
+        return json.loads(fenced[1] if fenced else text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _compare_documents(one: Any, other: Any) -> Agreement:
+    a, b = dict(_leaves(one)), dict(_leaves(other))
+    found = {_compare_values(a[path], b[path]) for path in a.keys() & b.keys()}
+    if Agreement.WRONG in found:
+        return Agreement.WRONG
+    is_same = a.keys() == b.keys() and found <= {Agreement.RIGHT}
+    return Agreement.RIGHT if is_same else Agreement.OPEN
+
+
+def _leaves(document: Any) -> Iterator[tuple[_Path, Any]]:
+    """Give the values of a document that hold no others, by where they stand."""
+    rest: list[tuple[_Path, Any]] = [((), document)]
+    while rest:
+        path, value = rest.pop()
+        if isinstance(value, dict):
+            rest += [((*path, name), inner) for name, inner in value.items()]
+        elif isinstance(value, list):
+            rest += [((*path, place), inner) for place, inner in enumerate(value)]
+        else:
+            yield path, value
+
+
+def _compare_values(one: Any, other: Any) -> Agreement:
+    if not isinstance(one, str) or not isinstance(other, str):
+        is_same = one == other and isinstance(one, bool) is isinstance(other, bool)
+        return Agreement.RIGHT if is_same else Agreement.WRONG
+    if len(one.split()) == len(other.split()) == 1:  # a label
+        return Agreement.RIGHT if one.lower() == other.lower() else Agreement.WRONG
+    return _compare_texts(one, other)
+
+
+def _compare_texts(one: str, other: str) -> Agreement:
+    a, b = (examine(_NUMBERING.sub("", text[:_MOST])) for text in (one, other))
+    if one.split() == other.split() or a.letters == b.letters:
+        return Agreement.RIGHT if a.frame else Agreement.OPEN
+    if not a.frame or not b.frame:
+        return Agreement.OPEN
+    is_long = min(len(a.frame), len(b.frame)) >= _LONG
+    if _facts_differ(a, b, is_long=is_long):
+        return Agreement.WRONG
+    return Agreement.RIGHT if is_long and _likeness(a, b) >= _ALIKE else Agreement.OPEN
+
+
+def _facts_differ(a: Evidence, b: Evidence, *, is_long: bool) -> bool:
+    """Whether one says another number, name or yes than the other.
+
+    Both must have one of their own; long texts may each have some, and then share none.
+    """
+    if _polarity(a) * _polarity(b) < 0:
+        return True
+    numbers = [{in_base_unit(quantity) for quantity in text.quantities} for text in (a, b)]
+    if _are_other(numbers[0] - numbers[1], numbers[1] - numbers[0], *numbers, is_long=is_long):
+        return True
+    names = [{term for term in text.terms if term.is_name} for text in (a, b)]
+    own = _without(names[0], b), _without(names[1], a)
+    if _are_other(*own, *names, is_long=is_long):
+        return True
+    denies = bool(a.negations) is not bool(b.negations)
+    return denies and not is_long and _likeness(a, b) >= _ALIKE
+
+
+def _polarity(text: Evidence) -> int:
+    first = text.frame[0]
+    return (first in _AFFIRMING) - (first in _DENYING)
+
+
+def _are_other(
+    own: Set[Any], others: Set[Any], whole: Set[Any], others_whole: Set[Any], *, is_long: bool
+) -> bool:
+    if not own or not others:
+        return False
+    return not is_long or (len(own) == len(whole) and len(others) == len(others_whole))
+
+
+def _without(names: Set[Term], text: Evidence) -> set[Term]:
+    return {name for name in names if not name.is_in(text.words)}
+
+
+def _likeness(a: Evidence, b: Evidence) -> float:
+    """Return which share of the words of meaning in either stands in both."""
+    common = sum(term.is_in(b.words) for term in a.terms)
+    common += sum(term.is_in(a.words) for term in b.terms)
+    return common / max(1, len(a.terms) + len(b.terms))

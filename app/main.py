@@ -49,7 +49,7 @@ from app.inference.remote_verifier import RemoteVerifier
 from app.inference.verifier import load_verifier
 from app.rules.decisions import Policy
 from app.rules.headers import ORIGIN
-from app.rules.key import KeyRules
+from app.rules.key import Isolation, KeyRules
 from app.rules.limits import Limits
 from app.settings import Settings
 from app.stores.memory.store import MemoryStore
@@ -353,6 +353,7 @@ def max_distance_for(settings: Settings, verifier: Verifier | None) -> float:
 
 
 def _policy(settings: Settings, verifier: Verifier | None) -> Policy:
+    all_share = settings.isolation is Isolation.SHARED
     return Policy(
         keys=KeyRules(
             upstream=settings.upstream_url,
@@ -372,7 +373,7 @@ def _policy(settings: Settings, verifier: Verifier | None) -> Policy:
             max_bytes=settings.max_body_bytes,
             ttl=settings.ttl,
             min_ttl=settings.min_ttl,
-            max_ttl=settings.max_ttl,
+            max_ttl=min(settings.max_ttl, settings.ttl) if all_share else settings.max_ttl,
             volatile_ttl=settings.volatile_ttl,
             stale_while_revalidate=settings.stale_while_revalidate,
             stale_if_error=settings.stale_if_error,

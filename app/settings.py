@@ -172,7 +172,8 @@ class Settings(BaseSettings):
     min_ttl: float = _setting(0.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
     """The least that `x-cache-ttl` can ask for, in seconds."""
     max_ttl: float = _setting(2_592_000.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
-    """The most that `x-cache-ttl` can ask for, in seconds."""
+    """The most that `x-cache-ttl` can ask for, in seconds; with `REPRISE_ISOLATION=shared` no more
+    than `REPRISE_TTL`."""
     volatile_ttl: float = _setting(60.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
     """The longest freshness lifetime of answers to time-bound questions, in seconds; 0: they are
     not stored."""

@@ -35,7 +35,7 @@ DiscardReason = (
     Misread
     | Literal["status", "content-type", "content-encoding", "no-store", "too-large", "error"]
     | Literal["incomplete", "finish-reason", "refusal", "audio", "empty", "invalid-json"]
-    | Literal["hosted-tool", "out-of-date", "still-fresh", "superseded"]
+    | Literal["hosted-tool", "out-of-date", "still-fresh", "superseded", "others-fresh"]
 )
 """Why an answer is not stored: a token that docs/http-api.md explains."""
 

@@ -272,3 +272,20 @@ def test_a_fresh_answer_in_shadow_ages_as_if_it_were_served(
     known = replace(NOTHING, exact=found)
     decision = decisions.after_upstream(in_mode(mode, **control), known, recorded, "e", NOW)
     assert (decision == Discard("still-fresh")) is kept
+
+
+def test_where_all_share_a_fresh_answer_stays_whatever_passed_it_over() -> None:
+    asked = replace(plan(no_cache=True), keeps_others=True)
+    found = replace(NOTHING, exact=stored())
+    decided = decisions.after_upstream(asked, found, recorded(), "e", NOW)
+    assert decided == Discard("others-fresh")
+    assert isinstance(decisions.after_upstream(plan(), found, recorded(), "e", NOW), Store)
+
+
+@pytest.mark.parametrize("exact", [None, stored(age=70.0), stored(fullness=Fullness.PLAIN)])
+def test_where_all_share_what_is_missing_stale_or_poorer_is_replaced(
+    exact: StoredResponse | None,
+) -> None:
+    asked = replace(plan(no_cache=True), keeps_others=True)
+    found = replace(NOTHING, exact=exact)
+    assert isinstance(decisions.after_upstream(asked, found, recorded(), "e", NOW), Store)

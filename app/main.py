@@ -53,6 +53,7 @@ from app.rules.key import Isolation, KeyRules
 from app.rules.limits import Limits
 from app.settings import Settings
 from app.stores.memory.store import MemoryStore
+from app.stores.seal import Seal
 from app.stores.sqlite.store import SqliteStore
 from app.stores.valkey.cluster.client import servers_at
 from app.stores.valkey.keys import Keys
@@ -102,6 +103,9 @@ def _store(settings: Settings, embedder: Embedder, metrics: Metrics, clock: Cloc
     def count_eviction(kind: str, reason: str) -> None:
         metrics.evictions.labels(kind, reason).inc()
 
+    seal = Seal(
+        settings.store_secret.get_secret_value().encode(), embedder.name, metrics.broken.inc
+    )
     match settings.store.partition("://"):
         case ("sqlite", _, path):
             return SqliteStore(
@@ -110,14 +114,15 @@ def _store(settings: Settings, embedder: Embedder, metrics: Metrics, clock: Cloc
                 settings.max_entries,
                 clock,
                 count_eviction,
+                seal,
             )
         case ("valkey" | "valkeys" | "valkey+cluster" | "valkeys+cluster" | "unix", _, _):
-            return _valkey_store(settings, embedder, clock)
+            return _valkey_store(settings, embedder, clock, seal)
         case _:
             return MemoryStore(settings.max_entries, clock, count_eviction)
 
 
-def _valkey_store(settings: Settings, embedder: Embedder, clock: Clock) -> ValkeyStore:
+def _valkey_store(settings: Settings, embedder: Embedder, clock: Clock, seal: Seal) -> ValkeyStore:
     options = IndexOptions(
         algorithm=settings.index_algorithm,
         ef_runtime=settings.index_ef_runtime,
@@ -126,7 +131,7 @@ def _valkey_store(settings: Settings, embedder: Embedder, clock: Clock) -> Valke
     model = EmbeddingModel(embedder.name, embedder.dimensions)
     try:
         return ValkeyStore(
-            address_of(settings.store), model, options, settings.store_timeout, clock
+            address_of(settings.store), model, options, settings.store_timeout, clock, seal
         )
     except OSError as error:
         raise ConfigurationError(

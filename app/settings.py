@@ -124,7 +124,8 @@ class Settings(BaseSettings):
     store_timeout: float = _setting(0.25, "seconds, more than 0", gt=0)
     """Seconds that the store may cost one request."""
     store_secret: SecretStr = _setting(SecretStr(""), "a secret")
-    """Makes partitions and entry ids HMACs."""
+    """Makes partitions, entry ids and the seals of entries HMACs: what others have written to the
+    store answers nobody."""
     embedder: _Embedder = _setting(
         "local", "local, upstream, or an http:// or https:// base URL without query"
     )

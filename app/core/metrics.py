@@ -67,6 +67,8 @@ class Metrics:
         self.evictions = counter(
             "reprise_evictions", "What the store itself removed, by kind.", ["kind", "reason"]
         )
+        # An entry was read that is not as it was written, and nobody is served it.
+        self.broken = counter("reprise_broken_entries", "Entries that were altered or forged.")
         # A call to a dependency raised or was too slow, or the upstream could not answer.
         self.failures = counter("reprise_failures", "Failures, by part.", ["part"])
         # Asked for when metrics are read.

@@ -135,7 +135,7 @@ class StoredResponse(Aging):
     the answer's Access-Control-Allow-Origin, empty if it had none. `dialect` names the API that it
     is an answer of. `upstream_id` is the id under which the upstream keeps it too, empty where it
     does not, or that does not matter. `caller` is what `core/callers.py` calls whoever it was
-    fetched for.
+    fetched for. `vector_digest` is what a store keeps of the vector by which it is found.
     """
 
     key: CacheKey
@@ -153,6 +153,7 @@ class StoredResponse(Aging):
     dialect: str = CHAT_COMPLETION
     upstream_id: str = ""
     caller: str = field(default="", repr=False)
+    vector_digest: str = field(default="", compare=False, repr=False)
 
     @property
     def id(self) -> str:

@@ -59,6 +59,8 @@ def response_fields(stored: StoredResponse) -> dict[str, bytes]:
         fields["upstream_id"] = stored.upstream_id.encode()
     if stored.caller:
         fields["caller"] = stored.caller.encode()
+    if stored.vector_digest:
+        fields["vector"] = stored.vector_digest.encode()
     return fields | _label_fields(stored.tagging)
 
 
@@ -87,6 +89,7 @@ def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
         dialect=dialect_in(fields),
         upstream_id=upstream_id_in(fields),
         caller=caller_in(fields),
+        vector_digest=fields.get("vector", b"").decode(),
     )
 
 

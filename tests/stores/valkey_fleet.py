@@ -15,6 +15,7 @@ import numpy as np
 from valkey.asyncio import Valkey
 
 from app.core.models import CacheKey, Embedding, EmbeddingModel, StoredResponse
+from app.stores.seal import Seal
 from app.stores.valkey.keys import Keys
 from app.stores.valkey.search import IndexOptions
 from app.stores.valkey.store import ValkeyStore
@@ -45,10 +46,11 @@ class Fleet:
         *,
         seconds: float = 5.0,
         url: str | None = None,
+        seal: Seal | None = None,
         **options: Any,
     ) -> ValkeyStore:
         address = address_of(url or self.url)
-        store = ValkeyStore(address, model, IndexOptions(**options), seconds, time.time)
+        store = ValkeyStore(address, model, IndexOptions(**options), seconds, time.time, seal)
         return await self._stack.enter_async_context(aclosing(store))
 
     def may_be_harmed(self) -> None:

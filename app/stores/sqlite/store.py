@@ -29,6 +29,7 @@ from app.core.offload import by_size
 from app.core.selectors import EVERYTHING, Selector
 from app.stores import codec
 from app.stores.memory.store import MemoryStore
+from app.stores.seal import Seal
 from app.stores.sqlite.commits import Commits
 from app.stores.sqlite.journal import Amend, Append, Journal, Purge, Remove, Row, Turn
 
@@ -41,14 +42,16 @@ class SqliteStore:
     Raises ConfigurationError if the file cannot be opened, or another process has it open.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - each is another thing that it needs
         self,
         path: Path,
         model: EmbeddingModel,
         max_entries: int,
         clock: Clock,
         on_evict: Callable[[str, str], None],
+        seal: Seal | None = None,
     ) -> None:
+        self._seal = seal or Seal(model=model.name)
         journal = Journal.open(path, clock)
         self._model = model
         self._memory = MemoryStore(max_entries, clock, on_evict, self._drop)
@@ -86,7 +89,9 @@ class SqliteStore:
         Returns once it is committed. Raises Overloaded or sqlite3.Error.
         """
         stored = stored if stored.epoch else replace(stored, epoch=self.epoch)
-        row = await by_size(len(stored.content), lambda: self._response_row(stored, embedding))
+        vector = None if embedding is None else codec.vector_bytes(embedding)
+        stored = self._seal.with_vector(stored, vector)
+        row = await by_size(len(stored.content), lambda: self._response_row(stored, vector))
         await self._commits.commit(Append([row]), lambda: self._memory.put(stored, embedding))
 
     async def delete(self, *digests: str) -> int:
@@ -149,7 +154,7 @@ class SqliteStore:
         """
         present = [e if e.epoch else replace(e, epoch=self.epoch) for e in embeddings]
         await self._commits.commit(
-            Append([_embedding_row(stored) for stored in present]),
+            Append([self._embedding_row(stored) for stored in present]),
             lambda: self._memory.put_embeddings(present),
         )
 
@@ -205,14 +210,16 @@ class SqliteStore:
 
     def _keep(self, row: Row) -> bool:
         """Read a row into memory; return whether its embedding is of no use. Raises ValueError."""
+        if not isinstance(row.fields, bytes) or not isinstance(row.vector, bytes | None):
+            raise ValueError("a damaged file may hold anything anywhere")
         fields = codec.fields_of(row.fields)
         if row.kind is Kind.EMBEDDING:
-            known = codec.embedding_of(row.digest, fields)
+            known = self._seal.embedding_of(row.digest, fields)
             self._memory.keep_embeddings([replace(known, epoch=self._present(known.epoch))])
             return False
-        stored = codec.response_of(row.digest, fields)
+        stored = self._seal.response_of(row.digest, fields)
         stored = replace(stored, epoch=self._present(stored.epoch))
-        embedding = self._embedding(row)
+        embedding = self._embedding(row, stored)
         self._memory.keep(stored, embedding)
         return embedding is None and row.vector is not None
 
@@ -220,31 +227,31 @@ class SqliteStore:
         """Return the present epoch in place of an earlier turn of the same era."""
         return epoch if is_dead(epoch, self.epoch) else self.epoch
 
-    def _embedding(self, row: Row) -> Embedding | None:
+    def _embedding(self, row: Row, stored: StoredResponse) -> Embedding | None:
         if row.vector is None or row.embedder != self._model.name:
             return None
         try:
+            self._seal.check_vector(stored, row.vector)
             return codec.vector_of(row.vector, self._model.dimensions)
         except ValueError:
             return None
 
-    def _response_row(self, stored: StoredResponse, embedding: Embedding | None) -> Row:
+    def _response_row(self, stored: StoredResponse, vector: bytes | None) -> Row:
         return Row(
             Kind.ANSWER,
             stored.id,
             stored.stored_at + stored.lifetime,
             stored.epoch,
-            codec.fields_bytes(codec.response_fields(stored)),
-            None if embedding is None else codec.vector_bytes(embedding),
-            None if embedding is None else self._model.name,
+            codec.fields_bytes(self._seal.response_fields(stored)),
+            vector,
+            None if vector is None else self._model.name,
         )
 
-
-def _embedding_row(stored: StoredEmbedding) -> Row:
-    return Row(
-        Kind.EMBEDDING,
-        stored.id,
-        stored.stored_at + stored.lifetime,
-        stored.epoch,
-        codec.fields_bytes(codec.embedding_fields(stored)),
-    )
+    def _embedding_row(self, stored: StoredEmbedding) -> Row:
+        return Row(
+            Kind.EMBEDDING,
+            stored.id,
+            stored.stored_at + stored.lifetime,
+            stored.epoch,
+            codec.fields_bytes(self._seal.embedding_fields(stored)),
+        )

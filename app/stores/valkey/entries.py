@@ -1,7 +1,7 @@
 """Stored responses and embeddings as hashes in Valkey."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from app.core.epochs import is_dead
@@ -11,17 +11,14 @@ from app.core.models import CHAT_COMPLETION, Embedding, StoredEmbedding, StoredR
 from app.core.selectors import Selector
 from app.stores.codec import (
     caller_in,
-    embedding_fields,
-    embedding_of,
     fields_bytes,
     fields_of,
     labels_in,
-    response_fields,
-    response_of,
     upstream_id_in,
     vector_bytes,
     vector_of,
 )
+from app.stores.seal import SEAL, BrokenSeal, Seal
 from app.stores.valkey.client import Command, Refused, Reply, checked
 
 T = TypeVar("T", StoredResponse, StoredEmbedding)
@@ -30,7 +27,7 @@ RESPONSE_FIELDS = (
     *("version", "partition", "response", "encoding", "model"),
     *("created_at", "lifetime", "stale", "epoch", "prompt", "parts"),
     *("namespace", "tags", "disputed", "fullness", "allow_origin", "dialect", "upstream_id"),
-    "caller",
+    *("caller", "vector", SEAL),
 )
 
 _LIFE = ("created_at", "lifetime", "stale", "epoch", "dialect")
@@ -50,9 +47,8 @@ return 1
 _JUDGE = """#!lua
 local found = redis.call('HMGET', KEYS[1], 'created_at', 'disputed')
 if found[1] ~= ARGV[1] or (found[2] or '') ~= ARGV[2] then return 0 end
-if ARGV[3] == 'removed' then return redis.call('UNLINK', KEYS[1]) end
-if ARGV[3] == 'exact_only' then redis.call('HSET', KEYS[1], 'disputed', '1')
-else redis.call('HDEL', KEYS[1], 'disputed') end
+if ARGV[3] == '' then return redis.call('UNLINK', KEYS[1]) end
+redis.call('HSET', KEYS[1], 'disputed', ARGV[4], 'seal', ARGV[3])
 return 1
 """
 
@@ -73,12 +69,17 @@ def write_hash(
 
 
 def write_response(
-    key: str, stored: StoredResponse, embedding: Embedding | None, milliseconds: int
+    key: str,
+    stored: StoredResponse,
+    embedding: Embedding | None,
+    milliseconds: int,
+    seal: Seal,
 ) -> Command:
     """Write a stored response, with its embedding if it is to be found by meaning."""
-    fields = response_fields(stored)
-    if embedding is not None:
-        fields["embedding"] = vector_bytes(embedding)
+    vector = None if embedding is None else vector_bytes(embedding)
+    fields = seal.response_fields(seal.with_vector(stored, vector))
+    if vector is not None:
+        fields["embedding"] = vector
     return write_hash(key, fields, milliseconds)
 
 
@@ -92,11 +93,15 @@ def read_life(key: str) -> Command:
     return ("HMGET", key, *_LIFE)
 
 
-def judge_response(key: str, stored: StoredResponse, standing: Standing) -> Command:
+def judge_response(key: str, stored: StoredResponse, standing: Standing, seal: Seal) -> Command:
     """Write down what becomes of a response, if it is as it was read; the reply is 1 then."""
-    fields = response_fields(stored)
-    read = (fields["created_at"], fields.get("disputed", b""))
-    return ("EVAL", _JUDGE, 1, key, *read, standing.value)
+    read = seal.response_fields(stored)
+    as_read = (read["created_at"], read.get("disputed", b""))
+    if standing is Standing.REMOVED:
+        return ("EVAL", _JUDGE, 1, key, *as_read, b"", b"")
+    amended = replace(stored, is_disputed=standing is Standing.EXACT_ONLY)
+    fields = seal.response_fields(amended)
+    return ("EVAL", _JUDGE, 1, key, *as_read, fields[SEAL], fields.get("disputed", b""))
 
 
 def read_choice(key: str, selector: Selector) -> Command:
@@ -130,14 +135,9 @@ def embedding_in(vector: Reply, dimensions: int) -> Embedding | None:
         return None
 
 
-def vector_size(key: str) -> Command:
-    """Ask for the bytes of a stored response's vector; 0 if it has none."""
-    return ("HSTRLEN", key, "embedding")
-
-
-def write_embedding(key: str, stored: StoredEmbedding, milliseconds: int) -> Command:
+def write_embedding(key: str, stored: StoredEmbedding, milliseconds: int, seal: Seal) -> Command:
     """Write a stored embedding: one string, which takes less room than a hash."""
-    return ("SET", key, fields_bytes(embedding_fields(stored)), "PX", milliseconds)
+    return ("SET", key, fields_bytes(seal.embedding_fields(stored)), "PX", milliseconds)
 
 
 def read_embedding(key: str) -> Command:
@@ -194,20 +194,29 @@ def epoch_in(embedding: Reply) -> bytes | None:
 
 
 class Reader:
-    """Reads what is valid: whole, of this version, of the present epoch, and not past its end."""
+    """Reads what is valid: as written, of this version and the present epoch, not past its end."""
 
-    def __init__(self, token: str, now: float) -> None:
+    def __init__(self, token: str, now: float, seal: Seal) -> None:
         self._token = token
         self._now = now
+        self._seal = seal
 
     def response(self, digest: str, values: Reply) -> StoredResponse | None:
         """Read the reply to `read_response`. Raises a refusal that is more than damage."""
         fields = _fields(RESPONSE_FIELDS, [] if _is_lost(values) else checked(values))
-        return self._valid(lambda: response_of(digest, fields))
+        return self._valid(lambda: self._seal.response_of(digest, fields))
+
+    def is_found_by(self, stored: StoredResponse, vector: Reply) -> bool:
+        """Whether the reply to `read_vector` is the vector that a response was written with."""
+        try:
+            self._seal.check_vector(stored, _bytes(vector))
+        except BrokenSeal:
+            return False
+        return True
 
     def embedding(self, digest: str, value: Reply) -> StoredEmbedding | None:
         """Read the reply to `read_embedding`. Raises a refusal that is more than damage."""
-        return self._valid(lambda: embedding_of(digest, fields_of(_bytes(value))))
+        return self._valid(lambda: self._seal.embedding_of(digest, fields_of(_bytes(value))))
 
     def is_alive(self, values: Reply) -> bool:
         """Whether the reply to `read_life` is of a response that may serve, and is not purged."""

@@ -26,6 +26,7 @@ from app.core.models import (
 from app.core.offload import by_size
 from app.core.selectors import EVERYTHING, Selector
 from app.stores.codec import vector_bytes
+from app.stores.seal import Seal
 from app.stores.valkey.client import Command, OutOfMemory, Reply, checked
 from app.stores.valkey.cluster.client import servers_at
 from app.stores.valkey.entries import (
@@ -36,7 +37,6 @@ from app.stores.valkey.entries import (
     read_life,
     read_response,
     read_vector,
-    vector_size,
     write_embedding,
     write_response,
 )
@@ -64,14 +64,16 @@ _EXTRA_READ = 4  # of these, how many are read
 class ValkeyStore:
     """Stored responses and embeddings in Valkey. `seconds` is what a look-up may take."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - each is another thing that it needs
         self,
         address: Address,
         model: EmbeddingModel,
         options: IndexOptions,
         seconds: float,
         clock: Clock,
+        seal: Seal | None = None,
     ) -> None:
+        self._seal = seal or Seal(model=model.name)
         self._keys = Keys.of(model.name, model.dimensions)
         self._dimensions = model.dimensions
         self._options = options
@@ -81,7 +83,7 @@ class ValkeyStore:
         self._reads, self._writes = servers_at(address, seconds)
         self._generations = Generations(self._writes, self._keys, model.dimensions, options)
         self._upkeep = Upkeep(self._writes, self._generations, options)
-        self._survey = Survey(self._reads, self._generations, clock)
+        self._survey = Survey(self._reads, self._generations, self._reader)
 
     @property
     def epoch(self) -> str:
@@ -131,14 +133,19 @@ class ValkeyStore:
         near = near[: k + _EXTRA_READ]
         if not near:
             return []
-        commands = [c for _, key in near for c in (read_response(key), vector_size(key))]
+        commands = [c for _, key in near for c in (read_response(key), read_vector(key))]
         *replies, numbers, epoch = await self._reads.call(*commands, *self._generations.state)
         self._generations.note(numbers, epoch)
         reader, candidates = self._reader(), []
-        for (distance, key), values, size in zip(near, replies[::2], replies[1::2], strict=True):
+        for (distance, key), values, raw in zip(near, replies[::2], replies[1::2], strict=True):
             stored = await self._read(reader, self._keys.digest_of(key), values)
             # Without a vector it was replaced by an answer to the very same question only.
-            if stored and stored.key.partition == partition and size == 4 * self._dimensions:
+            if (
+                stored
+                and stored.key.partition == partition
+                and embedding_in(raw, self._dimensions) is not None
+                and reader.is_found_by(stored, raw)
+            ):
                 candidates.append(Candidate(stored, distance))
         return candidates[:k]
 
@@ -151,9 +158,8 @@ class ValkeyStore:
             if stored.epoch not in ("", epoch) or milliseconds <= 0:
                 return
             newest, *others = (self._keys.entry(number, stored.id) for number in numbers)
-            write = partial(
-                write_response, newest, replace(stored, epoch=epoch), embedding, milliseconds
-            )
+            present = replace(stored, epoch=epoch)
+            write = partial(write_response, newest, present, embedding, milliseconds, self._seal)
             inserts = await self._write(
                 await by_size(len(stored.content), write),
                 ("HINCRBY", self._keys.inserts, numbers[0], 1),
@@ -184,7 +190,9 @@ class ValkeyStore:
     async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
         """Change how far an entry is trusted; return whether it was still as it was read."""
         keys = [self._keys.entry(n, stored.id) for n in await self._generations.known()]
-        return any(await self._write(*(judge_response(key, stored, standing) for key in keys)))
+        return any(
+            await self._write(*(judge_response(key, stored, standing, self._seal) for key in keys))
+        )
 
     async def get_embeddings(self, digests: Sequence[str]) -> list[StoredEmbedding | None]:
         """Return the embedding stored under each exact key, or None: one round trip."""
@@ -198,9 +206,9 @@ class ValkeyStore:
             await self._generations.known()
             epoch = self.epoch
             writes = [
-                write_embedding(embedding_key(e.id), replace(e, epoch=epoch), self._remaining(e))
+                write_embedding(embedding_key(e.id), replace(e, epoch=epoch), left, self._seal)
                 for e in embeddings
-                if e.epoch in ("", epoch) and self._remaining(e) > 0
+                if e.epoch in ("", epoch) and (left := self._remaining(e)) > 0
             ]
             if writes:
                 await self._write(*writes)
@@ -265,7 +273,7 @@ class ValkeyStore:
             await part.aclose()
 
     def _reader(self) -> Reader:
-        return Reader(self._generations.token, self._clock())
+        return Reader(self._generations.token, self._clock(), self._seal)
 
     async def _read(self, reader: Reader, digest: str, reply: Reply) -> StoredResponse | None:
         size = sum(map(len, filter(None, reply))) if isinstance(reply, list) else 0

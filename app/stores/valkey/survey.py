@@ -1,10 +1,10 @@
 """What is in Valkey, for operators: pages of entries, counts, facts. Its cost is bounded."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from app.core.callers import is_named
-from app.core.models import Clock, Counts, Page, StoredResponse
+from app.core.models import Counts, Page, StoredResponse
 from app.core.selectors import EVERYTHING, Selector
 from app.stores.valkey.client import Command, Server, checked
 from app.stores.valkey.entries import (
@@ -25,11 +25,13 @@ _EXACT = 500  # keys that are looked at one by one to be counted
 class Survey:
     """Looks at everything, without changing it."""
 
-    def __init__(self, connections: Server, generations: Generations, clock: Clock) -> None:
+    def __init__(
+        self, connections: Server, generations: Generations, reader: Callable[[], Reader]
+    ) -> None:
         self._connections = connections
         self._generations = generations
         self._keys = generations.keys
-        self._clock = clock
+        self._reader = reader
 
     async def scan(self, cursor: str, limit: int, selector: Selector) -> Page:
         """Return the responses that are selected among the next `limit`.
@@ -75,7 +77,7 @@ class Survey:
         digests = [embedding_digest(raw.decode(errors="replace")) for raw in raw_keys]
         commands = [read_embedding(embedding_key(digest)) for digest in digests]
         replies = await self._connections.call(*commands) if commands else []
-        reader = Reader(self._generations.token, self._clock())
+        reader = self._reader()
         found = [
             digest
             for digest, raw in zip(digests, replies, strict=True)
@@ -90,7 +92,7 @@ class Survey:
             choices = zip(keys, told, strict=True)
             keys = [key for key, values in choices if is_chosen(values, selector, size)]
         replies = await self._connections.call(*map(read_response, keys)) if keys else []
-        reader = Reader(self._generations.token, self._clock())
+        reader = self._reader()
         return [
             stored
             for key, values in zip(keys, replies, strict=True)
@@ -122,18 +124,21 @@ class Survey:
             total = sum(map(documents_in, infos))
             sample = await self._dialects(entries)
             return Counts(total, round(checked(size) * share), _scaled(sample, total))
-        reader = Reader(self._generations.token, self._clock())
+        reader = self._reader()
         replies = await self._connections.call(*map(read_embedding, embeddings))
         dialects = await self._dialects(entries)
         return Counts(
             dialects.total(),
-            sum(reader.embedding("", raw) is not None for raw in replies),
+            sum(
+                reader.embedding(embedding_digest(key), raw) is not None
+                for key, raw in zip(embeddings, replies, strict=True)
+            ),
             dialects,
         )
 
     async def _dialects(self, keys: Sequence[str]) -> Counter[str]:
         """Count those of some entries that are alive, by dialect."""
-        reader = Reader(self._generations.token, self._clock())
+        reader = self._reader()
         replies = await self._connections.call(*map(read_life, keys)) if keys else []
         return Counter(reader.dialect(life) for life in replies if reader.is_alive(life))
 

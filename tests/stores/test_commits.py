@@ -21,8 +21,8 @@ CHAT = Kind.ANSWER
 class HeldJournal(Journal):
     """A journal whose commits can be held up, or fail."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        super().__init__(connection)
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        super().__init__(path, connection)
         self.groups: list[list[Change]] = []
         self.begun, self.gate = threading.Event(), threading.Event()
         self.gate.set()

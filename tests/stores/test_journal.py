@@ -144,6 +144,11 @@ def run_sql(statement: str) -> Callable[[Path], None]:
     return run
 
 
+def overwrite_schema(path: Path) -> None:
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b"tableentries", b"table\xffntries"))
+
+
 NEWER = run_sql("PRAGMA user_version = 2")
 
 
@@ -153,6 +158,7 @@ NEWER = run_sql("PRAGMA user_version = 2")
         (overwrite_all, "corrupt"),
         (overwrite_pages, "corrupt"),
         (cut, "corrupt"),
+        (overwrite_schema, "corrupt"),
         (run_sql("DROP TABLE entries"), "corrupt"),
         (run_sql("ALTER TABLE entries DROP COLUMN vector"), "corrupt"),
         (run_sql("DROP TABLE meta"), "corrupt"),

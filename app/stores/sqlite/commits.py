@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from app.core.errors import Overloaded
 from app.core.models import Kind
 from app.core.offload import Threads
-from app.stores.sqlite.journal import Change, Journal, Remove
+from app.stores.sqlite.journal import Amend, Append, Change, Journal, Remove
 
 T = TypeVar("T")
 
@@ -77,7 +77,7 @@ class Commits:
                 except Exception as error:  # noqa: BLE001 - it comes out where it is waited for
                     self._dropped.update(dict.fromkeys(gone))
                     for one in group:
-                        _fail(one.done, error)
+                        await self._after(one, error)
                     if not group and not self._waiting:
                         return  # rows to remove do not press
                 else:
@@ -85,6 +85,19 @@ class Commits:
                         await _finish(one)
         finally:
             self._writing = None
+
+    async def _after(self, one: _Waiting, error: Exception) -> None:
+        """Fail what could not be committed; what is to be removed goes nevertheless."""
+        change = one.change
+        if isinstance(change, Append | Amend):
+            _fail(one.done, error)
+            return
+        try:
+            await self._threads.run(partial(self._journal.remove, change))
+        except Exception as again:  # noqa: BLE001 - it comes out where it is waited for
+            _fail(one.done, again)
+        else:
+            await _finish(one)
 
     def _take_dropped(self) -> list[tuple[Kind, str]]:
         # Between two commits memory holds all that was committed: what it lacks may go.

@@ -26,6 +26,7 @@ _FORMAT = 1
 _PAGE = 8192  # bytes; three entries of the local model fit
 _BESIDE = ("-wal", "-shm", "-journal")
 _DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 _ENTRIES = """
@@ -120,8 +121,9 @@ class _Unusable(Exception):
 class Journal:
     """An open file. Its methods raise sqlite3.Error; what a failed `write` began is undone."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = connection
         (self.epoch,) = connection.execute(_GET_EPOCH).fetchone()
 
     @classmethod
@@ -129,10 +131,10 @@ class Journal:
         """Open a file, or make it. Raises ConfigurationError, which says why that cannot be."""
         try:
             try:
-                return cls(_connect(path))
+                return cls(path, _connect(path))
             except _Unusable as unusable:
                 _set_aside(path, unusable.reason, clock())
-                return cls(_connect(path))
+                return cls(path, _connect(path))
         except _Unusable as unusable:
             raise _refusal(path, f"is {unusable.reason}") from None
         except OSError as error:
@@ -144,31 +146,76 @@ class Journal:
 
     def rows(self) -> Iterator[Row]:
         """Return all rows, those that were written first before the others."""
-        for kind, *rest in self._connection.execute(f"{_SELECT} ORDER BY rowid"):
+        for kind, *rest in self._opened().execute(f"{_SELECT} ORDER BY rowid"):
             yield Row(Kind(kind), *rest)
 
     def write(self, changes: Iterable[Change]) -> None:
         """Make changes in their order, all of them or, if one fails, none."""
-        with self._connection as connection:
+        epoch = self.epoch
+        with self._opened() as connection:
             connection.execute("BEGIN IMMEDIATE")
             for change in changes:
-                match change:
-                    case Append(rows):
-                        connection.executemany(_PUT, rows)
-                    case Amend(row):
-                        told = (row.fields, row.kind, row.digest, row.expires)
-                        connection.execute(_AMEND, told)
-                    case Turn(epoch):
-                        connection.execute(_SET_EPOCH, (epoch,))
-                    case Remove(keys):
-                        connection.executemany(_REMOVE, keys)
-                    case Purge(epoch):
-                        connection.execute(_PURGE)
-                        connection.execute(_SET_EPOCH, (epoch,))
+                _make(connection, change)
+                if isinstance(change, Turn | Purge):
+                    epoch = change.epoch
+        self.epoch = epoch
+
+    def remove(self, change: Remove | Turn | Purge) -> None:
+        """Make a change that lets nothing come back, whatever room there is.
+
+        To remove a row takes room as well. Where there is none the file goes as a whole, and with
+        it what a restart would have found; a new one begins as soon as there is room.
+        """
+        try:
+            self.write([change])
+        except sqlite3.Error as error:
+            if _primary_code(error) not in _NO_ROOM:
+                raise
+            self.close()
+            for path in (self._path, *map(self._beside, _BESIDE)):  # without it nothing comes back
+                path.unlink(missing_ok=True)
+            if isinstance(change, Turn | Purge):
+                self.epoch = change.epoch
+            _logger.error(
+                "%s had no room to remove entries and was deleted: nothing that it held survives a "
+                "restart; what is in memory is served on",
+                self._path,
+            )
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            connection = _connect(self._path)
+            try:
+                connection.execute(_SET_EPOCH, (self.epoch,))
+            except sqlite3.Error:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def _beside(self, suffix: str) -> Path:
+        return self._path.with_name(self._path.name + suffix)
 
     def close(self) -> None:
         """Close the file; only then may another process open it."""
-        self._connection.close()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _make(connection: sqlite3.Connection, change: Change) -> None:
+    match change:
+        case Append(rows):
+            connection.executemany(_PUT, rows)
+        case Amend(row):
+            connection.execute(_AMEND, (row.fields, row.kind, row.digest, row.expires))
+        case Turn(epoch):
+            connection.execute(_SET_EPOCH, (epoch,))
+        case Remove(keys):
+            connection.executemany(_REMOVE, keys)
+        case Purge(epoch):
+            connection.execute(_PURGE)
+            connection.execute(_SET_EPOCH, (epoch,))
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -181,6 +228,9 @@ def _connect(path: Path) -> sqlite3.Connection:
         if _primary_code(error) in _DAMAGED:
             raise _Unusable("corrupt") from error
         raise
+    except UnicodeDecodeError as error:  # what SQLite says of a damaged schema quotes it
+        connection.close()
+        raise _Unusable("corrupt") from error
     except Exception:
         connection.close()
         raise

@@ -188,11 +188,10 @@ class SqliteStore:
     def _load(self, journal: Journal, path: Path, now: float) -> None:
         unreadable = exact_only = 0
         for row in journal.rows():
-            if row.expires > now:
-                try:
-                    exact_only += self._keep(row)
-                except ValueError:
-                    unreadable += 1
+            try:
+                exact_only += row.expires > now and self._keep(row)
+            except (ValueError, TypeError):  # a damaged file may hold anything anywhere
+                unreadable += 1
             if not self._memory.holds(row.kind, row.digest):
                 self._drop(row.kind, row.digest)
         if unreadable:
@@ -210,8 +209,6 @@ class SqliteStore:
 
     def _keep(self, row: Row) -> bool:
         """Read a row into memory; return whether its embedding is of no use. Raises ValueError."""
-        if not isinstance(row.fields, bytes) or not isinstance(row.vector, bytes | None):
-            raise ValueError("a damaged file may hold anything anywhere")
         fields = codec.fields_of(row.fields)
         if row.kind is Kind.EMBEDDING:
             known = self._seal.embedding_of(row.digest, fields)

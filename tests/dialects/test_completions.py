@@ -176,6 +176,21 @@ def test_what_can_change_the_answer_takes_part(fields: dict[str, Any]) -> None:
     assert asked(**fields).must_match != asked().must_match
 
 
+@pytest.mark.parametrize(
+    ("prompt", "question"),
+    [
+        ("Flip a coin.", "Flip a coin."),
+        (["Flip a coin."], "Flip a coin."),
+        (["Flip a coin.", "Hi"], "Flip a coin.\nHi"),
+        ([1, 2], ""),
+        ([[1], [2]], ""),
+        (None, ""),
+    ],
+)
+def test_all_prompts_that_are_texts_are_the_question(prompt: Any, question: str) -> None:
+    assert asked(prompt=prompt).question == question
+
+
 def test_one_stop_is_written_in_two_ways() -> None:
     assert asked(stop="a").must_match == asked(stop=["a"]).must_match
 

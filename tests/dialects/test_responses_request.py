@@ -229,7 +229,12 @@ def test_what_is_to_be_done_with_the_turn_is_told(told: Any, fields: Any, said: 
 
 @pytest.mark.parametrize(
     ("told", "question"),
-    [("Now?", "Now?"), ([USER, CALL, RESULT], ""), ([USER, SYSTEM], "What is Valkey?")],
+    [
+        ("Now?", "Now?"),
+        ([USER, CALL, RESULT], ""),
+        ([USER, SYSTEM], "What is Valkey?"),
+        ([{**USER, "content": [text("Who is in it today?"), IMAGE]}], "Who is in it today?"),
+    ],
 )
 def test_the_question_is_the_users_unless_a_tool_has_answered(told: Any, question: str) -> None:
     assert asked(told).question == question

@@ -111,9 +111,10 @@ class CompletionRequest:
 
     @property
     def question(self) -> str:
-        """The prompt, where it is one text."""
+        """The prompt, or all prompts that are texts."""
         prompt = self.document.get("prompt")
-        return prompt if isinstance(prompt, str) else ""
+        prompts = prompt if isinstance(prompt, list) else [prompt]
+        return "\n".join(text for text in prompts if isinstance(text, str))
 
     @property
     def instructions(self) -> Sequence[str]:

@@ -123,7 +123,7 @@ class ResponsesRequest:
         """
         for item in reversed(self.items):
             if _role(item) == "user":
-                return "\n".join(_texts_of(item) or [])
+                return _words_of(item)
             if item.get("type", "").endswith(_RESULTS):
                 break
         return ""

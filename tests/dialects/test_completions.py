@@ -176,6 +176,14 @@ def test_what_can_change_the_answer_takes_part(fields: dict[str, Any]) -> None:
     assert asked(**fields).must_match != asked().must_match
 
 
+@pytest.mark.parametrize("end", [",", " ", "\n", ".", ":\n1."])
+def test_how_a_prompt_ends_takes_part_for_the_answer_goes_on_from_there(end: str) -> None:
+    told = asked(prompt=f"Once upon a time{end}")
+    assert told.texts
+    assert told.must_match != asked(prompt="Once upon a time").must_match
+    assert told.must_match == asked(prompt=f"Now and then{end}").must_match
+
+
 @pytest.mark.parametrize(
     ("prompt", "question"),
     [

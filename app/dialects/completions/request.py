@@ -4,6 +4,7 @@ https://platform.openai.com/docs/api-reference/completions/create
 """
 
 import re
+import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,8 +20,6 @@ from app.dialects.documents import DocumentReader
 from app.dialects.fields import field_of, unknown, without_defaults
 from app.dialects.openai import NEUTRAL_FIELDS, treatment_of
 from app.dialects.strict_json import load_json
-
-_TEXT = 0  # stands where the text was: no text, and no valid prompt
 
 _DEFAULTS: Mapping[str, object] = MappingProxyType(
     {
@@ -96,7 +95,7 @@ class CompletionRequest:
         if isinstance(told.get("stop"), str):
             told["stop"] = [told["stop"]]
         if self.texts is not None:
-            told["prompt"] = _TEXT
+            told["prompt"] = {"end": _end(self.texts[0])}  # stands for the text; no valid prompt
         return without_defaults(told, _DEFAULTS, _NULLABLE)
 
     @property
@@ -171,6 +170,11 @@ def _texts(document: Mapping[str, Any]) -> list[str] | None:
     if not isinstance(prompt, str) or field_of(document, "echo", bool):
         return None
     return None if field_of(document, "suffix", str) or _TURNS.search(prompt) else [prompt]
+
+
+def _end(text: str) -> str:
+    """Return the punctuation and white space at the end of a text: an answer goes on from there."""
+    return text[len(text.rstrip(string.punctuation + string.whitespace)) :]
 
 
 def _prompts(prompt: object) -> int:

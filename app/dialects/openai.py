@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from app.dialects.fields import digest_of_fields
+from app.dialects.strict_json import JsonObject
 
 _WORDS = re.compile(r"\w+")
 
@@ -23,7 +24,21 @@ NEUTRAL_FIELDS = frozenset(
 )
 """Body fields that do not change the answer."""
 
+_CACHE_OPTIONS = "prompt_cache_options"
+# Of these: one that asks for no output at all, and one that asks for a report beside it.
+_TELLING_OPTIONS = ("comparison_response_id", "prewarm")
+
 _TREATMENT = (NEUTRAL_FIELDS | {"store"}) - {"stream", "stream_options"}
+
+
+def without_neutral(document: Mapping[str, Any]) -> JsonObject:
+    """Return the fields of a request but for what does not change the answer."""
+    told = {name: value for name, value in document.items() if name not in NEUTRAL_FIELDS}
+    options = document.get(_CACHE_OPTIONS)
+    if isinstance(options, dict):
+        telling = {name: options[name] for name in _TELLING_OPTIONS if options.get(name)}
+        told |= {_CACHE_OPTIONS: telling} if telling else {}
+    return told
 
 
 def treatment_of(document: Mapping[str, Any]) -> str:

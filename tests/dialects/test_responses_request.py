@@ -241,6 +241,22 @@ def test_the_question_is_the_users_unless_a_tool_has_answered(told: Any, questio
 
 
 @pytest.mark.parametrize(
+    ("options", "takes_part"),
+    [
+        ({"mode": "explicit", "ttl": "12h"}, False),
+        ({"prewarm": False, "comparison_response_id": None}, False),
+        ({"prewarm": True}, True),
+        ({"comparison_response_id": "resp_1"}, True),
+    ],
+)
+def test_options_of_the_upstreams_own_cache_take_part_where_they_change_the_answer(
+    options: dict[str, Any], takes_part: bool
+) -> None:
+    told = asked(prompt_cache_options=options).must_match
+    assert (told != asked().must_match) is takes_part
+
+
+@pytest.mark.parametrize(
     ("method", "path", "name"),
     [
         ("DELETE", b"/responses/resp_1", "resp_1"),

@@ -24,7 +24,7 @@ from app.dialects.chat_completions.structured import structure_of
 from app.dialects.chunked import ChunksReader, Form, WithoutUsage
 from app.dialects.documents import DocumentReader
 from app.dialects.fields import field_of, unknown
-from app.dialects.openai import NEUTRAL_FIELDS, treatment_of
+from app.dialects.openai import treatment_of, without_neutral
 from app.dialects.strict_json import JsonObject, load_json
 
 _REMINDERS = frozenset({"system", "developer"})
@@ -84,12 +84,11 @@ class ChatRequest:
     @property
     def must_match(self) -> Mapping[str, Any]:
         """The body without neutral fields and without the texts."""
-        told = {n: v for n, v in self.document.items() if n not in NEUTRAL_FIELDS}
         messages = same_messages(self.messages)
         if self.texts is not None:
             turn = messages[self.turn]
             turn["content"] = _without_texts(turn["content"])
-        return {**same_fields(told), "messages": messages}
+        return {**same_fields(without_neutral(self.document)), "messages": messages}
 
     @property
     def end_user(self) -> Sequence[Any]:

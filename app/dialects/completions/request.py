@@ -18,7 +18,7 @@ from app.dialects.completions.chunks import CompletionBuilder, chunks_of
 from app.dialects.completions.fitness import judged, why_not_stored
 from app.dialects.documents import DocumentReader
 from app.dialects.fields import field_of, unknown, without_defaults
-from app.dialects.openai import NEUTRAL_FIELDS, treatment_of
+from app.dialects.openai import treatment_of, without_neutral
 from app.dialects.strict_json import load_json
 
 _DEFAULTS: Mapping[str, object] = MappingProxyType(
@@ -91,7 +91,7 @@ class CompletionRequest:
     @property
     def must_match(self) -> Mapping[str, Any]:
         """The body without neutral fields and without the text."""
-        told = {n: v for n, v in self.document.items() if n not in NEUTRAL_FIELDS}
+        told = without_neutral(self.document)
         if isinstance(told.get("stop"), str):
             told["stop"] = [told["stop"]]
         if self.texts is not None:

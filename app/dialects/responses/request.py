@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from app.core.errors import NotUnderstood
 from app.core.models import BypassReason, CacheStatus, DiscardReason, Fullness, Replay
-from app.dialects.openai import NEUTRAL_FIELDS, treatment_of
+from app.dialects.openai import treatment_of, without_neutral
 from app.dialects.responses import fitness, replay
 from app.dialects.responses.reader import DocumentReader, EventsReader
 from app.dialects.responses.sameness import same_fields, same_items
@@ -85,12 +85,11 @@ class ResponsesRequest:
     @property
     def must_match(self) -> Mapping[str, Any]:
         """The body without neutral fields and without the texts."""
-        told = {n: v for n, v in self.document.items() if n not in NEUTRAL_FIELDS}
         items = same_items(self.items)
         if self.texts is not None and self.turn is not None:
             turn = items[self.turn]
             turn["content"] = _without_texts(turn["content"])
-        return {**same_fields(told), "input": items}
+        return {**same_fields(without_neutral(self.document)), "input": items}
 
     @property
     def end_user(self) -> Sequence[Any]:

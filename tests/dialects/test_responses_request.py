@@ -261,6 +261,7 @@ def test_options_of_the_upstreams_own_cache_take_part_where_they_change_the_answ
     [
         ("DELETE", b"/responses/resp_1", "resp_1"),
         ("DELETE", b"/responses/resp%5F1", "resp_1"),
+        ("DELETE", b"/%72esponses/resp_1", "resp_1"),
         ("GET", b"/responses/resp_1", None),
         ("DELETE", b"/responses/", None),
         ("DELETE", b"/responses/resp_1/items", None),

@@ -3,7 +3,7 @@
 https://platform.openai.com/docs/api-reference/responses/delete
 """
 
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 from app.core.models import ClientRequest
 
@@ -12,7 +12,8 @@ _BEFORE = b"/responses/"
 
 def deleted_response(request: ClientRequest) -> str | None:
     """Return the id of the response that a request deletes; None for any other request."""
-    if request.method != "DELETE" or not request.path.startswith(_BEFORE):
+    path = unquote_to_bytes(request.path)
+    if request.method != "DELETE" or not path.startswith(_BEFORE):
         return None
-    name = unquote(request.path.removeprefix(_BEFORE).decode("latin-1"))
+    name = path.removeprefix(_BEFORE).decode(errors="replace")
     return name if name and "/" not in name else None

@@ -241,6 +241,7 @@ async def test_prefixes_lead_to_the_same_api_and_are_keyed_apart(
     assert setup.metrics.requests.labels(api.route, "MISS", "")._value.get() == len(paths)
 
 
+@pytest.mark.valkey
 @STREAMED
 async def test_two_proxies_on_one_valkey_share_answers(
     api: Api, upstream: Answering, stream: bool

@@ -203,7 +203,8 @@ class Settings(BaseSettings):
     """Requests above this temperature bypass the cache."""
     responses_by_meaning: bool = _setting(False, "true or false")
     """`true`: Responses requests that the upstream stores (`store` absent or true) are answered by
-    meaning as well, with the original id: a continuation then builds on the stored question."""
+    meaning as well, with the original id, and so are those that go on from one: a continuation then
+    builds on the stored question."""
     finish_abandoned: bool = _setting(False, "true or false")
     """`true`: an answer that all its clients have left is fetched to its end, and stored."""
     fleet_collapse_wait: float = _setting(0.0, "seconds from 0 to 600", ge=0, le=600)

@@ -52,6 +52,20 @@ def test_the_text_of_the_last_user_message_may_match_by_meaning(told: Any, texts
     assert asked(told).texts == texts
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"previous_response_id": "resp_1"},
+        {"input": [{"type": "item_reference", "id": "msg_1"}, USER]},
+        {"input": [{"type": "compaction", "encrypted_content": "gAAA"}, USER]},
+    ],
+)
+def test_what_goes_on_from_turns_that_are_not_told_matches_exactly(fields: dict[str, Any]) -> None:
+    body = json.dumps({"model": "m", "input": [USER], "store": False, **fields}).encode()
+    assert ResponsesRequest.parse(body).texts is None
+    assert ResponsesRequest.parse(body, by_meaning=True).texts == ["What is Valkey?"]
+
+
 def test_what_the_upstream_stores_matches_exactly_unless_the_operator_says_otherwise() -> None:
     for fields in ({}, {"store": True}, {"store": None}):
         body = json.dumps({"model": "m", "input": "hi", **fields}).encode()

@@ -19,6 +19,7 @@ from app.dialects.strict_json import JsonObject, load_json
 _REMINDERS = frozenset({"system", "developer"})
 _OWN_TOOLS = frozenset({"function", "custom"})  # the client's: the upstream only asks for calls
 _RESULTS = ("_output",)  # how the types of items end that tell what a tool gave
+_KNOWN_THERE = frozenset({"compaction", "item_reference"})  # what these say, the upstream knows
 _TEXT = 0  # stands where the last user turn's text was: no text, and no valid content
 
 
@@ -35,8 +36,8 @@ class ResponsesRequest:
 
     `items` are those of the input, `turn` is the place of the last one that is no reminder of the
     system or the developer, None where there is none. `texts` are its texts if it is the user's,
-    or None, and then all must match exactly; so it is for a request that the upstream is to store,
-    `is_kept`, unless the operator says otherwise.
+    or None, and then all must match exactly; so it is, unless the operator says otherwise, for a
+    request that the upstream is to store, `is_kept`, and for one that builds on what it knows.
     """
 
     document: Mapping[str, Any] = field(repr=False)
@@ -65,7 +66,8 @@ class ResponsesRequest:
         items = _items(document)
         turn = _turn(items)
         is_kept = _field(document, "store", bool) is not False
-        is_free = (by_meaning or not is_kept) and document.get("moderation") is None
+        is_free = by_meaning or not (is_kept or _builds_on_what_is_not_told(document, items))
+        is_free = is_free and document.get("moderation") is None
         return cls(
             document=document,
             model=_field(document, "model", str) or _unknown(),
@@ -182,7 +184,8 @@ class ResponsesRequest:
 class Responses:
     """The dialect of `POST /v1/responses`.
 
-    `by_meaning`: requests that the upstream is to store are matched by meaning as well.
+    `by_meaning`: requests that the upstream is to store, or that continue what it has stored, are
+    matched by meaning as well.
     """
 
     name = "response"
@@ -227,6 +230,12 @@ def _items(document: Mapping[str, Any]) -> list[JsonObject]:
         if isinstance(item.get("content"), list) and not _are_typed(item["content"]):
             _unknown()
     return told
+
+
+def _builds_on_what_is_not_told(document: Mapping[str, Any], items: Sequence[JsonObject]) -> bool:
+    """Whether turns went before that are not in the request: one may say what is to be done."""
+    is_continued = document.get("previous_response_id") is not None
+    return is_continued or any(item.get("type") in _KNOWN_THERE for item in items)
 
 
 def _is_message(item: JsonObject) -> bool:

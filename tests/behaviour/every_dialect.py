@@ -181,11 +181,13 @@ class Answering:
     """An upstream of one API. Streams wait after `before` events until they may `go_on`.
 
     `instead` is what is sent in place of the rest of a stream, and then the connection is cut.
+    `streamed` is the last stream, whole.
     """
 
     def __init__(self, api: Api) -> None:
         self.api = api
         self.asked: list[Exchange] = []
+        self.streamed = b""
         self.before = 0
         self.instead: bytes | None = None
         self.go_on = asyncio.Event()
@@ -193,6 +195,9 @@ class Answering:
 
     async def __call__(self, exchange: Exchange) -> None:
         await exchange.read()
+        if exchange.method == "DELETE":
+            await exchange.answer({"deleted": True})
+            return
         self.asked.append(exchange)
         body, number = exchange.document, len(self.asked)
         question = next(str(body[n]) for n in ("prompt", "input", "messages") if n in body)
@@ -202,6 +207,7 @@ class Answering:
             return
         await exchange.start(200, STREAM_TYPE)
         events = self.api.events(text, name)
+        self.streamed = b"".join(events)
         for event in events[: self.before]:
             await exchange.write(event)
         await self.go_on.wait()

@@ -87,9 +87,8 @@ async def test_who_asks_the_same_meanwhile_follows_from_the_first_byte(
         one, other = [first + await drained(rest) for first, rest in bodies]
         waited = await whole
     assert len(upstream.asked) == 1
-    assert one == other
+    assert one == other == upstream.streamed
     text = api.text(one)
-    assert one.startswith(api.events("", "upstream_1")[0][:20])
     assert (waited.json()["id"] == "upstream_1") is (api is APIS["responses-kept"])
     assert api.text(waited.content) == text
     for stream in (False, True):
@@ -265,4 +264,35 @@ async def test_two_proxies_on_one_valkey_share_answers(
         assert (led.headers["x-cache"], followed.headers["x-cache"]) == ("MISS", "HIT")
         question = PARAPHRASE if api.by_meaning else QUESTION
         assert await outcome(second, api, question, stream=not stream) == "HIT"
+    assert len(upstream.asked) == 1
+
+
+@pytest.mark.valkey
+async def test_what_is_deleted_through_one_proxy_is_not_answered_by_the_other() -> None:
+    upstream = Answering(api := APIS["responses-kept"])
+    async with stand_in() as valkey, AsyncExitStack() as stack:
+        setups = [setup_on(valkey) for _ in range(2)]
+        setups[0].upstream.handler = upstream
+        url = await stack.enter_async_context(upstream_of(setups[0].upstream))
+        first, second = [await stack.enter_async_context(before(s, url)) for s in setups]
+        kept = (await ask(first, api)).json()["id"]
+        assert [await outcome(client, api) for client in (first, second)] == ["HIT", "HIT"]
+        assert (await second.delete(f"/v1/responses/{kept}")).json() == {"deleted": True}
+        assert [await outcome(client, api) for client in (first, second)] == ["MISS", "HIT"]
+
+
+@STREAMED
+async def test_who_follows_gets_all_of_it_though_the_first_to_ask_has_left(
+    client: httpx.AsyncClient, setup: Setup, api: Api, upstream: Answering, stream: bool
+) -> None:
+    upstream.before = 3
+    upstream.go_on.clear()
+    async with asyncio.timeout(10), streamed(client, api) as leading:
+        await anext(leading.aiter_raw())
+        following = asyncio.create_task(ask(client, api, stream=stream))
+        await collapsed(setup, 1)
+    upstream.go_on.set()
+    followed = await following
+    assert api.text(followed.content) == api.text(upstream.streamed)
+    assert await outcome(client, api, stream=not stream) == "HIT"
     assert len(upstream.asked) == 1

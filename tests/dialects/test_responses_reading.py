@@ -105,6 +105,10 @@ def test_a_call_answers_the_very_same_question_only_unless_it_was_forced(
     assert read(body, tools=[FUNCTION], tool_choice=choice).exact_only == exact_only
 
 
+def test_a_call_of_nothing_by_name_answers_the_very_same_question_only() -> None:
+    assert read(json.dumps(response(call(name=None))).encode()).exact_only
+
+
 def test_the_upstreams_id_is_known_of_what_it_stores() -> None:
     body = json.dumps(response()).encode()
     names = [read(body, store=store).upstream_id for store in (None, True, False)]

@@ -56,6 +56,8 @@ def is_exact_only(response: Mapping[str, Any], structure: Structure = _FREE) -> 
     A call that was forced says nothing but its arguments: it is a structured answer like others.
     """
     calls = [item for item in response["output"] if item["type"] in _CALLS]
+    if structure.forced is None:
+        return bool(calls)
     return any(c["type"] != FUNCTION_CALL or c.get("name") != structure.forced for c in calls)
 
 

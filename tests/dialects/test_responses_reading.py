@@ -80,6 +80,7 @@ def test_only_a_whole_answer_is_stored(told: dict[str, Any], unfit: str | None) 
             [message(part("Hm."), phase="commentary"), message(part("1"), phase="final_answer")],
             None,
         ),
+        ([message(part("Hm."), phase="commentary")], "empty"),
         ([call()], None),
     ],
 )

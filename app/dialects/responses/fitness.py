@@ -10,6 +10,7 @@ from app.core.models import DiscardReason
 from app.dialects.responses.structured import (
     Structure,
     has_broken_text,
+    is_answer,
     is_broken_call,
     texts_in,
 )
@@ -103,4 +104,6 @@ def _why_not_message(message: Mapping[str, Any], structure: Structure) -> Discar
 
 
 def _says_something(item: Mapping[str, Any]) -> bool:
-    return item["type"] in _CALLS or any(text.strip() for text in texts_in(item))
+    if item["type"] in _CALLS:
+        return True
+    return is_answer(item) and any(text.strip() for text in texts_in(item))

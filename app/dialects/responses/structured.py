@@ -69,9 +69,14 @@ def texts_in(message: Mapping[str, Any]) -> Iterator[str]:
             yield text
 
 
+def is_answer(message: Mapping[str, Any]) -> bool:
+    """Whether a message is the answer, or a part of it, and no commentary on the way to it."""
+    return message.get("phase") in _ANSWERS
+
+
 def has_broken_text(message: Mapping[str, Any], structure: Structure) -> bool:
     """Whether a message that must be JSON is not."""
-    if not structure.is_json or message.get("phase") not in _ANSWERS:
+    if not structure.is_json or not is_answer(message):
         return False
     return not all(is_json(text) for text in texts_in(message))
 

@@ -296,3 +296,30 @@ async def test_who_follows_gets_all_of_it_though_the_first_to_ask_has_left(
     assert api.text(followed.content) == api.text(upstream.streamed)
     assert await outcome(client, api, stream=not stream) == "HIT"
     assert len(upstream.asked) == 1
+
+
+async def test_a_request_may_ask_for_its_very_repeat_and_a_caller_is_forgotten_whole(
+    client: httpx.AsyncClient, api: Api
+) -> None:
+    assert await outcome(client, api) == "MISS"
+    exact = {"x-cache-tier": "exact"}
+    assert await outcome(client, api, PARAPHRASE, headers=exact) == "MISS"
+    assert await outcome(client, api, headers=exact) == "HIT"
+    assert await outcome(client, api, headers={"authorization": "Bearer other"}) == "MISS"
+    purged = await client.post("/cache/purge", json={"caller": ADMIN["Authorization"]})
+    assert purged.json()["purged"] == 2, purged.text
+    assert await outcome(client, api, headers={"authorization": "Bearer other"}) == "HIT"
+    assert await outcome(client, api, stream=True) == "MISS"
+
+
+@STREAMED
+async def test_in_shadow_all_is_asked_anew_and_told_what_it_would_have_been(
+    api: Api, upstream: Answering, stream: bool
+) -> None:
+    setup = Setup(admin_token=TOKEN, mode="shadow")
+    setup.upstream.handler = upstream
+    async with client_of(setup) as client:
+        for number, expected in enumerate(("MISS", "HIT"), 1):
+            answer = await ask(client, api, stream=stream)
+            assert answer.headers["x-cache-shadow"] == expected
+            assert f"Answer {number} " in api.text(answer.content)

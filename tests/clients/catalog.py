@@ -6,15 +6,21 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Client:
-    """A client; `packages` are installed into an environment of its own, newest version.
+    """A client; `packages` are installed, the newest of each, into an environment of their own.
 
-    `shown` is the package whose version the table tells.
+    `shown` is the package whose version the table tells, `api` the one that the client speaks.
     """
 
     name: str
     script: str
     packages: tuple[str, ...] = ()
     shown: str = ""
+    api: Literal["chat", "messages", "responses"] = "chat"
+
+    @property
+    def environment(self) -> str:
+        """The name of the environment: that of the first client with the same packages."""
+        return next(other.name for other in CLIENTS if other.packages == self.packages)
 
     @property
     def kind(self) -> Literal["python", "node"]:
@@ -24,12 +30,33 @@ class Client:
 CLIENTS = (
     Client("curl", "curl.py"),
     Client("openai", "openai_python.py", ("openai",), "openai"),
-    Client("openai-node", "openai_node.mjs", ("openai", "zod"), "openai"),
-    Client("anthropic", "anthropic_python.py", ("anthropic",), "anthropic"),
     Client(
-        "anthropic-node", "anthropic_node.mjs", ("@anthropic-ai/sdk", "zod"), "@anthropic-ai/sdk"
+        "openai-responses", "openai_responses_python.py", ("openai",), "openai", api="responses"
+    ),
+    Client("openai-node", "openai_node.mjs", ("openai", "zod"), "openai"),
+    Client(
+        "openai-node-responses",
+        "openai_responses_node.mjs",
+        ("openai", "zod"),
+        "openai",
+        api="responses",
+    ),
+    Client("anthropic", "anthropic_python.py", ("anthropic",), "anthropic", api="messages"),
+    Client(
+        "anthropic-node",
+        "anthropic_node.mjs",
+        ("@anthropic-ai/sdk", "zod"),
+        "@anthropic-ai/sdk",
+        api="messages",
     ),
     Client("ai-sdk", "ai_sdk.mjs", ("ai", "@ai-sdk/openai", "zod"), "ai"),
+    Client(
+        "ai-sdk-responses",
+        "ai_sdk.mjs",
+        ("ai", "@ai-sdk/openai", "zod"),
+        "ai",
+        api="responses",
+    ),
     Client(
         "langchain",
         "langchain_python.py",
@@ -45,9 +72,30 @@ CLIENTS = (
     Client(
         "pydantic-ai", "pydantic_ai_python.py", ("pydantic-ai-slim[openai]",), "pydantic-ai-slim"
     ),
+    Client(
+        "pydantic-ai-responses",
+        "pydantic_ai_python.py",
+        ("pydantic-ai-slim[openai]",),
+        "pydantic-ai-slim",
+        api="responses",
+    ),
     Client("litellm", "litellm_python.py", ("litellm",), "litellm"),
     Client("instructor", "instructor_python.py", ("instructor",), "instructor"),
     Client("openai-agents", "openai_agents_python.py", ("openai-agents",), "openai-agents"),
+    Client(
+        "openai-agents-responses",
+        "openai_agents_python.py",
+        ("openai-agents",),
+        "openai-agents",
+        api="responses",
+    ),
+    Client(
+        "openai-agents-js",
+        "openai_agents_node.mjs",
+        ("@openai/agents", "zod"),
+        "@openai/agents",
+        api="responses",
+    ),
     Client(
         "llama-index",
         "llama_index_python.py",

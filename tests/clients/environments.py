@@ -27,7 +27,7 @@ def install(client: Client) -> list[str]:
     """
     if not client.packages:
         return [sys.executable, str(SCRIPTS / client.script)]
-    folder = FOLDER / client.name
+    folder = FOLDER / client.environment
     if not (folder / ".done").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -69,7 +69,7 @@ def version_of(client: Client) -> str:
             [client.name, "--version"], capture_output=True, text=True, check=True
         )
         return told.stdout.split()[1]
-    folder = FOLDER / client.name
+    folder = FOLDER / client.environment
     if client.kind == "node":
         package = folder / "node_modules" / client.shown / "package.json"
         return str(json.loads(package.read_text())["version"])

@@ -28,6 +28,9 @@ ASKED = {
     "errors": "Fail with status-400, please.",
     "cancel": f"{SLOWLY} a story.",
 }
+# What a client of Responses asks besides, with an answer that the upstream is not to store: by
+# meaning only that is found again.
+UNSTORED = "unstored"
 CACHED = ("chat", "stream", "tools", "structured", "embeddings")
 COLUMNS = (*ASKED, "exact hit", "hit by meaning")
 FINE = ("ok", "-", "direct")
@@ -136,24 +139,28 @@ async def examine(client: Client, folder: Path) -> Row:
     except NotInstalled:
         return Row(client.name, "not installed")
     row = Row(client.name, version_of(client))
+    asked, anew = ASKED, ["chat"]
+    if client.api == "responses":
+        asked, anew = {**ASKED, UNSTORED: INSTALL}, ["chat", UNSTORED]
     upstream, log = LabUpstream(), list[str]()
     async with upstream_of(upstream) as upstream_url:
-        async with script(command, upstream_url, client.name) as plain:
+        async with script(command, upstream_url, client) as plain:
             direct = await _all(Bench(upstream, plain), ASKED)
         async with proxy(upstream_url, folder, log) as url:
-            async with script(command, url, client.name) as first:
-                missed = await _all(Bench(upstream, first, url), ASKED)
+            async with script(command, url, client) as first:
+                missed = await _all(Bench(upstream, first, url), asked)
             # Another process: what a client draws once a run must not stand in the way.
-            async with script(command, url, client.name) as second:
+            async with script(command, url, client) as second:
                 bench = Bench(upstream, second, url)
                 again = await _all(bench, {name: ASKED[name] for name in CACHED})
-                near = await bench.act("chat", REWORDED)
+                reworded = {name: await bench.act(name, REWORDED) for name in anew}
+                near = reworded[anew[-1]]
                 why = await bench.why(near) if near.exchanges else ""
     row.cells = {name: judge(name, direct[name], missed[name]) for name in ASKED}
     repeated = [name for name in CACHED if row.cells[name] == "ok"]
     row.cells["exact hit"] = _together({n: repeat(missed[n], again[n]) for n in repeated})
-    row.cells["hit by meaning"] = reworded(near, why) if row.cells["chat"] == "ok" else "-"
-    phases = {"direct": direct, "missed": missed, "again": again, "near": {"chat": near}}
+    row.cells["hit by meaning"] = meant(reworded, why) if row.cells["chat"] == "ok" else "-"
+    phases = {"direct": direct, "missed": missed, "again": again, "near": reworded}
     row.details = {
         phase: {name: act.summary for name, act in acts.items()} for phase, acts in phases.items()
     }
@@ -216,11 +223,19 @@ def said(act: Act) -> object:
     return value["text"] if isinstance(value, dict) and "pieces" in value else act.told
 
 
-def reworded(near: Act, why: str) -> str:
-    """Return what became of the first question in other words."""
+def meant(reworded: dict[str, Act], why: str) -> str:
+    """Return what became of the first question in other words.
+
+    Where the upstream is told to store nothing, that must be found, and what it stores must not.
+    """
+    *stored, near = reworded.values()
     if "value" not in near.told:
         return _reason(near.told)
-    return f"miss: {why}" if near.exchanges else "ok"
+    if near.exchanges:
+        return f"miss: {why}"
+    if any(not act.exchanges for act in stored):
+        return "found, though the upstream stores it"
+    return "`store: false`" if stored else "ok"
 
 
 def _together(cells: dict[str, str]) -> str:

@@ -67,11 +67,6 @@ def _deltas(block: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"type": "input_json_delta", "partial_json": piece}
 
 
-def written(event: Event) -> bytes:
-    """Write an event."""
-    return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
-
-
 def error_of(message: str) -> dict[str, Any]:
     """Return an error in Anthropic's shape."""
     error = {"type": "invalid_request_error", "message": message}

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.clients.catalog import Client
 from tests.clients.environments import FOLDER, ROOT
 
 ADMIN_TOKEN = "lab"
@@ -60,19 +61,20 @@ def _failed(kind: str, message: str) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def script(command: list[str], url: str, name: str) -> AsyncIterator[Script]:
+async def script(command: list[str], url: str, client: Client) -> AsyncIterator[Script]:
     """Run a client's script against a base URL; what it prints goes to a log of its own."""
+    name = client.environment
     home = FOLDER / "homes" / name
     home.mkdir(parents=True, exist_ok=True)
-    key = f"sk-lab-{name}"
     environment = {
         **_QUIET,
         "PATH": os.environ["PATH"],
         "HOME": str(home),
         "BASE_URL": url,
-        "API_KEY": key,
+        "API_KEY": f"sk-lab-{name}",
+        "API": client.api,
     }
-    with (FOLDER / f"{name}.err").open("ab") as log:
+    with (FOLDER / f"{client.name}.err").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
             *command,
             env=environment,

@@ -3,15 +3,16 @@
 import asyncio
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tests.clients import messages
+from tests.clients import messages, responses
 from tests.clients.asked import SLOWLY, asked_status, example_of, text_of
 from tests.fakes import completion, numbers
 from tests.servers import STREAM_TYPE, Exchange, UpstreamApp
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
+_FIRST_WORDS = ("content_block_delta", "response.output_text.delta")
 _DSPY_FIELD = re.compile(r"\[\[ ## (\w+) ## \]\]")
 
 
@@ -25,12 +26,15 @@ class LabUpstream(UpstreamApp):
     def __init__(self) -> None:
         super().__init__(self._answer)
         self.left = asyncio.Event()
+        self._conversations = responses.Conversations()
 
     async def _answer(self, exchange: Exchange) -> None:
         await exchange.read()
         path = exchange.path.decode()
         if path.endswith("/chat/completions"):
             await self._chat(exchange)
+        elif path.endswith("/responses"):
+            await self._response(exchange)
         elif path.endswith("/messages"):
             await self._message(exchange)
         elif path.endswith("/embeddings"):
@@ -42,8 +46,7 @@ class LabUpstream(UpstreamApp):
         asked = exchange.document
         last = text_of(asked["messages"][-1])
         if status := asked_status(last):
-            soon = (b"retry-after-ms", b"10")
-            await exchange.answer(_error(status, f"the lab says {status}"), status, soon)
+            await _fail(exchange, status)
         elif SLOWLY in last:
             await exchange.start(200, STREAM_TYPE)
             for delta in ({"role": "assistant", "content": ""}, {"content": "Once "}):
@@ -65,17 +68,42 @@ class LabUpstream(UpstreamApp):
             await exchange.answer(messages.error_of(f"the lab says {status}"), status)
             return
         message = messages.message_of(asked, len(self.exchanges))
-        if not asked.get("stream"):
+        if asked.get("stream"):
+            is_slow = SLOWLY in last
+            await self._tell(exchange, messages.events_of(message), is_slow=is_slow)
+        else:
             await exchange.answer(message)
+
+    async def _response(self, exchange: Exchange) -> None:
+        asked = exchange.document
+        last = responses.last_text_of(self._conversations.items_of(asked))
+        if status := asked_status(last):
+            await _fail(exchange, status)
             return
+        response = self._conversations.response_of(asked, len(self.exchanges))
+        if asked.get("stream"):
+            is_slow = SLOWLY in last
+            await self._tell(exchange, responses.events_of(response), is_slow=is_slow)
+        else:
+            await exchange.answer(response)
+
+    async def _tell(
+        self, exchange: Exchange, events: Iterable[dict[str, Any]], *, is_slow: bool
+    ) -> None:
+        """Stream events that have names; a slow stream has nothing after its first word."""
         await exchange.start(200, STREAM_TYPE)
-        for event in messages.events_of(message):
-            await exchange.write(messages.written(event))
-            if SLOWLY in last and event["type"] == "content_block_delta":
+        for event in events:
+            await exchange.write(_named(event))
+            if is_slow and event["type"] in _FIRST_WORDS:
                 await exchange.disconnected()
                 self.left.set()
                 return
         await exchange.end()
+
+
+async def _fail(exchange: Exchange, status: int) -> None:
+    soon = (b"retry-after-ms", b"10")
+    await exchange.answer(_error(status, f"the lab says {status}"), status, soon)
 
 
 def _message(asked: dict[str, Any], count: int) -> dict[str, Any]:
@@ -158,6 +186,10 @@ def _chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
 
 def _event(chunk: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(chunk).encode() + b"\n\n"
+
+
+def _named(event: dict[str, Any]) -> bytes:
+    return f"event: {event['type']}\n".encode() + _event(event)
 
 
 def _error(status: int, message: str) -> dict[str, Any]:

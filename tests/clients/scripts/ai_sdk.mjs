@@ -1,16 +1,20 @@
-// The Vercel AI SDK, by `.chat`: its default model speaks the Responses API.
+// The Vercel AI SDK, by its default model, which speaks the Responses API, and by `.chat`.
 import { createOpenAI } from "@ai-sdk/openai";
 import * as ai from "ai";
 import { z } from "zod";
-import { apiKey, baseURL, EMBEDDING_MODEL, MODEL, run, weather } from "./stage.mjs";
+import { apiKey, baseURL, EMBEDDING_MODEL, MODEL, run, speaksResponses, weather } from "./stage.mjs";
 
 globalThis.AI_SDK_LOG_WARNINGS = false;
 const openai = createOpenAI({ baseURL, apiKey });
-const model = openai.chat(MODEL);
+const model = speaksResponses ? openai(MODEL) : openai.chat(MODEL);
 const Weather = z.object({ city: z.string(), degrees: z.number().int() });
 
 async function chat(prompt) {
   return (await ai.generateText({ model, prompt })).text;
+}
+
+async function unstored(prompt) {
+  return (await ai.generateText({ model, prompt, providerOptions: { openai: { store: false } } })).text;
 }
 
 async function stream(prompt) {
@@ -48,4 +52,4 @@ async function cancel(prompt) {
   return "";
 }
 
-await run({ chat, stream, tools, structured, embeddings, errors: chat, cancel });
+await run({ chat, unstored, stream, tools, structured, embeddings, errors: chat, cancel });

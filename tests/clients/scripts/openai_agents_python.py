@@ -1,13 +1,23 @@
-"""The client `openai-agents`, by chat completions: by itself it speaks the Responses API."""
+"""The client `openai-agents`, by its default model, which speaks Responses, and by the other."""
 
-from agents import Agent, OpenAIChatCompletionsModel, Runner, function_tool, set_tracing_disabled
+from agents import (
+    Agent,
+    ModelSettings,
+    OpenAIChatCompletionsModel,
+    Runner,
+    function_tool,
+    set_default_openai_client,
+    set_tracing_disabled,
+)
 from openai import AsyncOpenAI
 from pydantic import BaseModel
-from stage import API_KEY, BASE_URL, MODEL, get_weather, run
+from stage import API_KEY, BASE_URL, MODEL, SPEAKS_RESPONSES, get_weather, run
 
 set_tracing_disabled(True)
 client = AsyncOpenAI(base_url=BASE_URL, api_key=API_KEY)
-model = OpenAIChatCompletionsModel(model=MODEL, openai_client=client)
+set_default_openai_client(client)
+by_chat = OpenAIChatCompletionsModel(model=MODEL, openai_client=client)
+model = MODEL if SPEAKS_RESPONSES else by_chat
 
 
 class Weather(BaseModel):
@@ -15,12 +25,17 @@ class Weather(BaseModel):
     degrees: int
 
 
-def agent(**fields) -> Agent:
-    return Agent(name="Assistant", instructions="Be brief.", model=model, **fields)
+def agent(name: str = "Assistant", **fields) -> Agent:
+    return Agent(name=name, instructions="Be brief.", model=model, **fields)
 
 
 async def chat(question: str) -> str:
     return (await Runner.run(agent(), question)).final_output
+
+
+async def unstored(question: str) -> str:
+    settings = ModelSettings(store=False)
+    return (await Runner.run(agent(model_settings=settings), question)).final_output
 
 
 async def stream(question: str) -> dict:
@@ -31,7 +46,13 @@ async def stream(question: str) -> dict:
 
 
 async def tools(question: str) -> str:
-    return (await Runner.run(agent(tools=[function_tool(get_weather)]), question)).final_output
+    guide = agent("Guide", tools=[function_tool(get_weather)])
+    if not SPEAKS_RESPONSES:
+        return (await Runner.run(guide, question)).final_output
+    # A first agent hands the question to a second, who has the tool.
+    result = await Runner.run(agent(handoffs=[guide]), question)
+    assert result.last_agent is guide
+    return result.final_output
 
 
 async def structured(question: str) -> dict:
@@ -47,4 +68,12 @@ async def cancel(question: str) -> str:
     return ""
 
 
-run(chat=chat, stream=stream, tools=tools, structured=structured, errors=chat, cancel=cancel)
+run(
+    chat=chat,
+    unstored=unstored,
+    stream=stream,
+    tools=tools,
+    structured=structured,
+    errors=chat,
+    cancel=cancel,
+)

@@ -1,14 +1,17 @@
-"""The client `pydantic-ai`."""
+"""The client `pydantic-ai`, by its `openai:` models, which speak Responses, and `openai-chat:`."""
+
+import os
 
 from pydantic import BaseModel
 from pydantic_ai import Agent, Embedder
 from pydantic_ai.embeddings.openai import OpenAIEmbeddingModel
-from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.models.openai import OpenAIResponsesModelSettings
 from pydantic_ai.providers.openai import OpenAIProvider
-from stage import API_KEY, BASE_URL, EMBEDDING_MODEL, MODEL, get_weather, run
+from stage import API_KEY, BASE_URL, EMBEDDING_MODEL, MODEL, SPEAKS_RESPONSES, get_weather, run
 
+os.environ |= {"OPENAI_BASE_URL": BASE_URL, "OPENAI_API_KEY": API_KEY}
 provider = OpenAIProvider(base_url=BASE_URL, api_key=API_KEY)
-model = OpenAIChatModel(MODEL, provider=provider)
+model = f"openai:{MODEL}" if SPEAKS_RESPONSES else f"openai-chat:{MODEL}"
 embedder = Embedder(OpenAIEmbeddingModel(EMBEDDING_MODEL, provider=provider))
 
 
@@ -19,6 +22,11 @@ class Weather(BaseModel):
 
 async def chat(question: str) -> str:
     return (await Agent(model).run(question)).output
+
+
+async def unstored(question: str) -> str:
+    settings = OpenAIResponsesModelSettings(openai_store=False)
+    return (await Agent(model, model_settings=settings).run(question)).output
 
 
 async def stream(question: str) -> dict:
@@ -49,6 +57,7 @@ async def cancel(question: str) -> str:
 
 run(
     chat=chat,
+    unstored=unstored,
     stream=stream,
     tools=tools,
     structured=structured,

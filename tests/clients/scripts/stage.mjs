@@ -3,6 +3,7 @@ import { createInterface } from "node:readline";
 
 export const baseURL = process.env.BASE_URL;
 export const apiKey = process.env.API_KEY;
+export const speaksResponses = process.env.API === "responses";
 export const MODEL = "gpt-4o-mini";
 export const EMBEDDING_MODEL = "text-embedding-3-small";
 

@@ -1,7 +1,7 @@
 """Performs the acts of a client as standard input names them, one JSON line each.
 
 A line in is {"act", "question"}; a line out is {"value"}, {"absent"} or {"error"}. BASE_URL and
-API_KEY are in the environment.
+API_KEY are in the environment, and in API which one is spoken.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import sys
 
 BASE_URL = os.environ["BASE_URL"]
 API_KEY = os.environ["API_KEY"]
+SPEAKS_RESPONSES = os.environ["API"] == "responses"
 MODEL = "gpt-4o-mini"
 EMBEDDING_MODEL = "text-embedding-3-small"
 

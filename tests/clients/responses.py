@@ -20,7 +20,7 @@ _USAGE = {
     "output_tokens_details": {"reasoning_tokens": 0},
     "total_tokens": 12,
 }
-_DEFAULTS = {
+_DEFAULTS: dict[str, Any] = {
     "instructions": None,
     "metadata": {},
     "parallel_tool_calls": True,
@@ -132,7 +132,7 @@ def _events(response: dict[str, Any]) -> Iterator[Event]:
     yield {"type": "response.created", "response": begun}
     yield {"type": "response.in_progress", "response": begun}
     is_call = item["type"] == "function_call"
-    empty = {"arguments": ""} if is_call else {"content": []}
+    empty: Item = {"arguments": ""} if is_call else {"content": []}
     opened = {**item, **empty, "status": "in_progress"}
     yield {"type": "response.output_item.added", "output_index": 0, "item": opened}
     for event in _call_events(item) if is_call else _text_events(item["content"][0]):

@@ -68,7 +68,7 @@ from app.upstream.simulator import SimulatedUpstream
 
 @dataclass(frozen=True, slots=True)
 class Adapters:
-    """What the ports are plugged into."""
+    """The adapter for each port."""
 
     store: WholeStore
     embedder: Embedder

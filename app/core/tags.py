@@ -78,7 +78,7 @@ def tags_in(value: str) -> frozenset[str]:
 
 
 def tags_text(tags: Iterable[str]) -> str:
-    """Write a list of tags."""
+    """Return tags as one text, sorted, separated by commas."""
     return _SEPARATOR.join(sorted(tags))
 
 

@@ -31,14 +31,14 @@ class Form(NamedTuple):
 
     @property
     def entitled(self) -> Fullness:
-        """What the upstream gives to who asks in this form, if it gives `usage` at all."""
+        """How much of `usage` the upstream gives to a request of this form."""
         if not self.stream:
             return Fullness.ALL
         return Fullness.STREAMED if self.include_usage else Fullness.PLAIN
 
 
 class Builder(Protocol):
-    """Adds up the chunks of one stream."""
+    """Builds a document from the chunks of one stream."""
 
     def add(self, chunk: object) -> None:
         """Take the next chunk. Raises NotUnderstood."""
@@ -64,7 +64,7 @@ class ChunksReader:
             self.is_complete = True  # clients read lines and may leave at this one
 
     def end(self) -> None:
-        """Take what the end of the body completes."""
+        """Take the events that only the end of the body completes."""
         for event in self._events.flush():
             self._take(event)
 
@@ -84,7 +84,7 @@ class ChunksReader:
 
 
 def without_envelope(document: Mapping[str, Any]) -> JsonObject:
-    """Drop the fields that a replay makes anew."""
+    """Return a document without the fields that a replay makes anew."""
     return {name: value for name, value in document.items() if name not in _ENVELOPE}
 
 
@@ -99,9 +99,9 @@ def replay_chunks(
     envelope: Mapping[str, Any],
     cut: Callable[[JsonObject], Iterable[JsonObject]],
 ) -> Replay:
-    """Render a stored document as a stream, `cut` into chunks which all have the same envelope.
+    """Render a stored document as a stream; `cut` makes its chunks, `envelope` is added to each.
 
-    Raises ValueError where it cannot be read.
+    Raises ValueError where the document cannot be read.
     """
     return documents.stream_replay(b"".join(_events(content, envelope, cut)), status)
 
@@ -121,9 +121,9 @@ def _events(
 
 
 class WithoutUsage:
-    """Leaves the usage out of a stream of chunks; what is not a chunk stays as it is.
+    """Removes the usage from a stream of chunks; what is not a chunk stays as it is.
 
-    So do comments: some servers send them while a model thinks, lest clients give up.
+    Comments stay, too: some servers send them while a model thinks, so that clients do not give up.
     """
 
     def __init__(self) -> None:
@@ -136,21 +136,24 @@ class WithoutUsage:
         return b"".join([*comments, *map(without_usage, events)])
 
     def flush(self) -> bytes:
-        """Return what is left at the clean end."""
+        """Return what is still to be sent when the stream has ended cleanly."""
         return b"".join(map(without_usage, self._events.flush()))
 
 
 def narrowing(leader: object, form: Form) -> WithoutUsage | None:
-    """Return what makes a stream of one form of the leader's: one that has more is cut."""
+    """Return a filter that turns a stream of the form `leader` into one of `form`, or None.
+
+    A filter only leaves out, so the leader must have asked for at least as much.
+    """
     if not isinstance(leader, Form) or leader.entitled < form.entitled:
         return None
     return WithoutUsage() if leader.stream and form.stream else None
 
 
 def without_usage(event: Event) -> bytes:
-    """Write an event of an upstream's stream again, for a reader who has not asked for usage.
+    """Return an event of an upstream's stream as bytes, without its usage.
 
-    A chunk that tells nothing else is left out; what is no chunk, or has no usage, stays as it is.
+    A chunk with nothing but usage becomes empty. What is no chunk, or has no usage, stays as it is.
     """
     try:
         chunk = load_json(event.data)

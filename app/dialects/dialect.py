@@ -41,7 +41,7 @@ class Answer:
 
     @property
     def whole(self) -> SharedAnswer | None:
-        """What others who ask the same may have of it."""
+        """The answer as others who asked the same may share it; None if they may not."""
         return SharedAnswer(self.content, self.fullness) if self.may_be_shared else None
 
 
@@ -56,7 +56,7 @@ class AnswerReader(Protocol, Generic[T_co]):
         """Take the next bytes of the body."""
 
     def end(self) -> None:
-        """Take note of the body's clean end."""
+        """Take note that the body has ended cleanly."""
 
     def read(self) -> T_co:
         """Return what the whole answer adds up to."""
@@ -69,7 +69,7 @@ class StreamFilter(Protocol):
         """Return what is to be sent of the next bytes. Raises UnicodeDecodeError."""
 
     def flush(self) -> bytes:
-        """Return what is left at the clean end."""
+        """Return what is still to be sent when the stream has ended cleanly."""
 
 
 class Form(Protocol):
@@ -97,7 +97,7 @@ class ParsedRequest(Protocol):
 
     @property
     def must_match(self) -> Mapping[str, Any]:
-        """The body without what cannot change the answer and without the `texts`."""
+        """The body in canonical form, without the `texts` and what cannot change the answer."""
 
     @property
     def texts(self) -> Sequence[str] | None:
@@ -109,25 +109,29 @@ class ParsedRequest(Protocol):
 
     @property
     def end_user(self) -> Sequence[Any]:
-        """What the body says of who asks, such as `user`."""
+        """The values of the body that name the end user, such as `user`."""
 
     @property
     def treatment(self) -> str:
-        """What may change how the upstream treats the request, though not its answer."""
+        """A digest of what may change how the upstream treats the request, but not the answer.
+
+        Requests of another treatment share no upstream request. Empty where nothing of that kind is
+        set.
+        """
 
     @property
     def question(self) -> str:
-        """The text whose words bind the answer to its time, or wish for a new one; may be empty."""
+        """The text in which words that limit reuse, such as "today", are sought; may be empty."""
 
     @property
     def instructions(self) -> Sequence[str]:
-        """What tells, apart from the last turn of the user, what is to be done with it."""
+        """The texts beside the user's last turn that may say what is to be done with it."""
 
     def bypass_reason(self, max_temperature: float) -> BypassReason | None:
         """Return why the request must not use the cache, or None."""
 
     def reader(self, *, is_stream: bool) -> AnswerReader[Answer]:
-        """Return what reads the answer to this request: an event stream or a JSON document."""
+        """Return a reader of the answer to this request: of an event stream or a JSON document."""
 
     def render(self, content: bytes, status: CacheStatus, *, nonce: str, now: float) -> Replay:
         """Render a stored answer as this request asks for it.
@@ -137,23 +141,23 @@ class ParsedRequest(Protocol):
         """
 
     def narrowing(self, leader: object) -> StreamFilter | None:
-        """Return what makes this request's stream of that of another form; None if nothing can.
+        """Return a filter that makes this request's stream of another form's; None if none can.
 
-        `leader` is the form of the other request, of whatever dialect.
+        `leader` is that other form, of whatever dialect.
         """
 
 
 class Dialect(Protocol):
-    """One API. `name` is what its answers are called, as `kind` or `dialect`."""
+    """One API. `name` is what its answers are called in the store and in `/cache/*`."""
 
     @property
     def name(self) -> str:
-        """A word in lower case, the same for ever: it is stored."""
+        """A word in lower case that never changes: it is stored."""
 
     def why_not_stored(self, content: Mapping[str, Any]) -> DiscardReason | None:
-        """Return why an answer that comes from elsewhere must not be stored, or None.
+        """Return why an imported answer must not be stored, or None if it may.
 
-        `content` is that of an Answer, perhaps.
+        `content` should be that of an Answer, but nothing about it has been checked.
         """
 
     def parse(self, body: bytes) -> ParsedRequest | EmbeddingsRequest:

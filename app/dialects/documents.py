@@ -13,7 +13,7 @@ _JSON = b"application/json"
 _EVENT_STREAM = b"text/event-stream; charset=utf-8"
 
 Judge = Callable[[JsonObject], Answer]
-"""Returns a document as an answer, with what may become of it."""
+"""Turns a document into an Answer that says whether to store, share and match it by meaning."""
 
 
 class DocumentReader:
@@ -32,7 +32,7 @@ class DocumentReader:
         """Do nothing: the end of the body is that of the document."""
 
     def read(self) -> Answer:
-        """Return what the answer adds up to. Raises NotUnderstood."""
+        """Return the document as the judge sees it. Raises NotUnderstood."""
         document = load_json(b"".join(self._body))
         if not isinstance(document, dict):
             raise NotUnderstood("unknown-body")
@@ -40,14 +40,14 @@ class DocumentReader:
 
 
 def written(document: Mapping[str, Any]) -> bytes:
-    """Write a document."""
+    """Return a document as JSON without spaces, in UTF-8."""
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def enclosed(document: bytes, envelope: Mapping[str, Any]) -> bytes:
-    """Put an envelope before the fields of a JSON object, without parsing the object.
+    """Return a JSON object with the fields of an envelope put first, without parsing the object.
 
-    Raises ValueError where it is none.
+    Raises ValueError where `document` is not an object.
     """
     if not document.startswith(b"{") or not document.endswith(b"}"):
         raise ValueError("the stored content is not a JSON object")
@@ -55,12 +55,12 @@ def enclosed(document: bytes, envelope: Mapping[str, Any]) -> bytes:
 
 
 def json_replay(body: bytes, status: CacheStatus, *headers: Header) -> Replay:
-    """Answer with a document."""
+    """Return a replay whose body is a JSON document."""
     return _replay(body, _JSON, status, *headers)
 
 
 def stream_replay(body: bytes, status: CacheStatus, *headers: Header) -> Replay:
-    """Answer with a whole event stream."""
+    """Return a replay whose body is a whole event stream."""
     return _replay(body, _EVENT_STREAM, status, *headers)
 
 

@@ -33,8 +33,8 @@ _ITEM = frozenset({"object", "index", "embedding"})
 class Numbers:
     """An embedding's numbers, little-endian, of `width` bytes each.
 
-    4 bytes where every number is the shortest decimal of a float32, as most servers write them,
-    or came as one; else 8. Both give the same float32, and the same decimals as they came in.
+    `width` is 4 where the embedding came as float32, or each number as the shortest decimal of one,
+    as most servers write them; else 8. Either gives back the decimals and the float32 as they came.
     """
 
     raw: bytes = field(repr=False)
@@ -56,7 +56,7 @@ class EmbeddingsRequest:
 
     @classmethod
     def parse(cls, body: bytes, *, needs_model: bool = True) -> "EmbeddingsRequest":
-        """Read the body of a request; the model may be named elsewhere.
+        """Read the body of a request; `needs_model` is False where the path names the model.
 
         Raises NotUnderstood (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
         """
@@ -78,12 +78,12 @@ class EmbeddingsRequest:
 
     @property
     def end_user(self) -> Sequence[Any]:
-        """What the body says of who asks."""
+        """The values of the body that name the end user."""
         return [self.document.get("user"), self.document.get("safety_identifier")]
 
     @property
     def treatment(self) -> str:
-        """What may change how the upstream treats the request, though not its answer."""
+        """A digest of what may change how the upstream treats the request, but not the answer."""
         return treatment_of(self.document)
 
     def bypass_reason(self, max_temperature: float) -> None:
@@ -102,7 +102,7 @@ class EmbeddingsRequest:
 class EmbeddingsAnswer:
     """What an upstream answered: an embedding for each input, in order.
 
-    `is_all` tells that there was nothing else in the items: else a replay would lose something.
+    `is_all` is False if the items held something else as well, which a replay would lose.
     """
 
     model: str
@@ -112,7 +112,7 @@ class EmbeddingsAnswer:
 
     @property
     def whole(self) -> None:
-        """Nothing: other requests want other inputs, or other encodings."""
+        """None: an answer is never shared whole, since requests differ in inputs and encodings."""
 
     @classmethod
     def parse(cls, body: bytes, count: int) -> "EmbeddingsAnswer":
@@ -145,9 +145,10 @@ class EmbeddingsAnswer:
 
 
 def shares(inputs: Sequence[Input], usage: Mapping[str, Any] | None) -> list[float | None]:
-    """Return each input's share in the tokens that an upstream has counted for all; None: unknown.
+    """Return how many of an upstream's `usage` tokens each input accounts for; None if unknown.
 
-    Only the sum is told. What is shared by size adds up to it whenever the same are asked again.
+    The upstream counts all inputs together. The sum is divided by their sizes, so that it comes out
+    the same when the same inputs are asked for again.
     """
     counted = (usage or {}).get("total_tokens", (usage or {}).get("prompt_tokens"))
     if type(counted) is not int or counted < 0:
@@ -157,7 +158,7 @@ def shares(inputs: Sequence[Input], usage: Mapping[str, Any] | None) -> list[flo
 
 
 def usage_of(tokens: Iterable[float | None]) -> JsonObject:
-    """Return the usage of inputs that have these tokens; what is not known counts as none."""
+    """Return the `usage` of inputs with these token counts; an unknown one counts as 0."""
     total = round(sum(share for share in tokens if share is not None))
     return {"prompt_tokens": total, "total_tokens": total}
 
@@ -187,7 +188,7 @@ class EmbeddingsReader:
 
 
 class Embeddings:
-    """The dialect of `POST /v1/embeddings`; the model may be named elsewhere."""
+    """The dialect of `POST /v1/embeddings`; `needs_model` is False where the path names it."""
 
     name = "embedding"
 
@@ -195,7 +196,7 @@ class Embeddings:
         self._needs_model = needs_model
 
     def why_not_stored(self, content: Mapping[str, Any]) -> DiscardReason:
-        """Refuse it: embeddings are stored one by one, and not as answers."""
+        """Return `unknown-body`: embeddings are stored one by one, and never as an answer."""
         return "unknown-body"
 
     def parse(self, body: bytes) -> EmbeddingsRequest:
@@ -206,7 +207,7 @@ class Embeddings:
 def render(
     embeddings: Sequence[Numbers], encoding: Encoding, model: str, usage: Mapping[str, Any]
 ) -> bytes:
-    """Write an answer as OpenAI would."""
+    """Return the body of an answer, as OpenAI writes it."""
     write = _base64 if encoding == "base64" else _array
     data = [
         {"object": "embedding", "index": index, "embedding": write(numbers)}

@@ -1,4 +1,4 @@
-"""Fields of requests, read strictly, and in one way to write them."""
+"""Fields of requests: read strictly, and put into canonical form."""
 
 import hashlib
 import json
@@ -12,12 +12,15 @@ _DIGITS = 16
 
 
 def unknown() -> NoReturn:
-    """Raise NotUnderstood for a body that is not what we know."""
+    """Raise NotUnderstood (`unknown-body`): the body is not what the API defines."""
     raise NotUnderstood("unknown-body")
 
 
 def field_of(document: Mapping[str, Any], name: str, *types: type) -> Any:
-    """Return a field's value, or None where it is absent or null; any other type is unknown."""
+    """Return a field's value, or None where it is absent or null.
+
+    Raises NotUnderstood for a value that has none of `types`.
+    """
     value = document.get(name)
     # type() and not isinstance(): true is an int to Python, and not to JSON.
     return value if value is None or type(value) in types else unknown()
@@ -28,8 +31,8 @@ def without_defaults(
 ) -> JsonObject:
     """Return the fields of a request but for those that have their default.
 
-    Fields that are `nullable` may be null, which is to be absent. A float that is whole is written
-    as an integer, as some clients write it.
+    In a `nullable` field, null means the same as absence. A whole float becomes an integer, since
+    clients write it either way.
     """
     told: JsonObject = {}
     for name, value in document.items():
@@ -45,7 +48,7 @@ def without_defaults(
 
 
 def digest_of_fields(document: Mapping[str, Any], names: Collection[str]) -> str:
-    """Return a digest of some fields; empty where a request has none of them."""
+    """Return a digest of the fields in `names`; empty where a request has none of them."""
     said = {name: document[name] for name in names if document.get(name) is not None}
     told = json.dumps(said, sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()[:_DIGITS] if said else ""

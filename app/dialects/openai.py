@@ -42,18 +42,20 @@ def without_neutral(document: Mapping[str, Any]) -> JsonObject:
 
 
 def treatment_of(document: Mapping[str, Any]) -> str:
-    """Return a digest of what may change how a request is treated, though not its answer.
+    """Return a digest of what may change how the upstream treats a request, but not the answer.
 
-    Whoever pays for another service tier waits for no other one, and who sends metadata that is
-    refused is refused alone. Empty where a request says nothing of that kind.
+    Requests that differ in it share no upstream request. So nobody waits in the slower service tier
+    of another caller, and metadata that the upstream refuses fails its sender alone. Empty where a
+    request sets nothing of that kind.
     """
     return digest_of_fields(document, _TREATMENT)
 
 
 def numbers_of(ids: Iterable[str], texts: Iterable[str]) -> dict[str, int]:
-    """Return numbers for the ids of calls, as they come; one that a text speaks of has none.
+    """Return a number for each id of a call, in order of appearance.
 
-    Whatever an id only links may bear any other name.
+    An id that only links a call to its result may have any name. One whose words all occur in
+    `texts` has no number: the model may have been told about it.
     """
     names = dict.fromkeys(ids)
     if not names:

@@ -44,7 +44,7 @@ class EventParser:
         return comments
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """Take the next bytes and give the events that they complete.
+        """Take the next bytes; return the events that they complete.
 
         Raises UnicodeDecodeError where the stream is not UTF-8.
         """
@@ -104,13 +104,13 @@ def is_idle(event: Event) -> bool:
 
 
 def json_data(document: Mapping[str, Any]) -> str:
-    """Write a JSON document as an event's data: one line, to whatever client."""
+    """Return a JSON document as an event's data: one line, by Unicode's line ends as well."""
     told = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     return told.translate(_LINE_ENDS)
 
 
 def encode_comment(text: bytes) -> bytes:
-    """Write a comment, which clients ignore, between two events."""
+    """Return a comment as bytes; clients ignore it."""
     return b":" + text + b"\n\n"
 
 

@@ -62,7 +62,7 @@ def load_json(raw: bytes | str) -> Any:
 
 
 def is_json(text: str) -> bool:
-    """Whether a text is JSON (RFC 8259) to the letter; numbers need not be read."""
+    """Whether a text is JSON exactly as RFC 8259 defines it; numbers may have any size."""
     try:
         json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse)
     except (ValueError, RecursionError):

@@ -20,5 +20,5 @@ class PendingAnswer(Protocol):
 
 
 async def pieces_of(replay: Replay) -> AsyncIterator[bytes]:
-    """Return the body of a whole answer as one on its way does."""
+    """Yield the body of a replay in one piece, as a pending answer yields its own."""
     yield replay.body

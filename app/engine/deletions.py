@@ -1,7 +1,7 @@
-"""What a client deletes at the upstream through this proxy is not answered any more.
+"""An answer that a client deletes at the upstream, through this proxy, is not served any more.
 
-What this process has stored is known by its id. For anything else, such as what another proxy of a
-fleet has stored, all that is stored is looked through: once for all who wait for that.
+What this process has stored is found by its id. For anything else, such as what another proxy of a
+fleet has stored, the whole store is searched: once for all deletions that wait for it.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ _SUCCESS = range(200, 300)
 
 
 class Deletions:
-    """Forwards what is not cached, and removes what has been deleted by it.
+    """Forwards requests that are not cached; removes stored answers that these delete upstream.
 
     `id_in` returns the id of the answer that a request deletes, or None.
     """
@@ -36,19 +36,19 @@ class Deletions:
         self._seeking = asyncio.Lock()
 
     def pass_through(self, request: ClientRequest) -> PendingAnswer:
-        """Send a request past the cache. Raises NotCached if it wants nothing else."""
+        """Send a request past the cache. Raises NotCached if it has `only-if-cached`."""
         answer = self._forwarder.bypass(request, "passthrough")
         name = self._id_in(request)
         return answer if name is None else _Deleting(answer, lambda: self._forget(name))
 
     async def _forget(self, name: str) -> None:
         self._sought.add(name)
-        with suppress(DependencyUnavailable):  # which is counted; the next deletion makes up for it
+        with suppress(DependencyUnavailable):  # it is counted, and the next deletion tries again
             if await self._operations.forget_known(name):
                 self._sought.discard(name)
                 return
             async with self._seeking:
-                if name in self._sought:  # else somebody has looked for it meanwhile
+                if name in self._sought:  # else another search has covered it
                     await self._seek()
 
     async def _seek(self) -> None:
@@ -56,19 +56,19 @@ class Deletions:
         try:
             await self._operations.forget(names)
         except BaseException:
-            self._sought |= names  # whoever seeks next finds them too
+            self._sought |= names  # the next search covers them
             raise
 
 
 class _Deleting:
-    """The answer to a deletion. Before its head goes on, what was deleted is removed."""
+    """The answer to a deletion. What was deleted is removed before the head is passed on."""
 
     def __init__(self, answer: Forwarding, forget: Callable[[], Awaitable[None]]) -> None:
         self._answer = answer
         self._forget = forget
 
     async def head(self) -> Head:
-        """Wait for the head of the upstream's answer."""
+        """Wait for the head of the upstream's answer; after a success, remove what was deleted."""
         head = await self._answer.head()
         if head.status_code in _SUCCESS:
             await self._forget()

@@ -31,7 +31,7 @@ class Forwarder:
         return _Watched(response, self._failures.inc)
 
     def bypass(self, request: ClientRequest, detail: BypassReason) -> "Forwarding":
-        """Send a request past the cache. Raises NotCached if it wants nothing else."""
+        """Send a request past the cache. Raises NotCached if it has `only-if-cached`."""
         if cache_control(request.headers).only_if_cached:
             raise NotCached(NOT_CACHED)
         return self.forward(outgoing(request), CacheStatus.bypass(detail))

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 Payload = tuple[str, ...]
-"""The parts of a text that it has something done to, as they stand."""
+"""The parts of a text that its task is about, verbatim."""
 
 _PATTERNS = Path(__file__).parent.parent / "data" / "payload" / "patterns.txt"
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
@@ -57,10 +57,10 @@ _IN_SOME_CASES = re.compile(r"(?:^|(?<=[.!?\n]))[ \t*-]{0,6}(?:if|when|whenever|
 
 
 def payload_of(text: str) -> Payload:
-    """Return the parts of a text that it has something done to; often none.
+    """Return the parts of a text that its task is about, verbatim; often none.
 
-    Quoted ones, what follows a colon or the first line, what precedes a task about `this`, or the
-    words that a short question names: `Is mom a palindrome?`.
+    These are what is quoted, what follows a colon or the first line, what precedes a task about
+    `this`, or the words that a short question names, such as `mom` in `Is mom a palindrome?`.
     """
     if len(text) > _LONGEST:
         return ()
@@ -79,7 +79,7 @@ def payload_of(text: str) -> Payload:
 
 
 def _task_in(text: str) -> int | None:
-    """Return where a task is told, at the beginning or at the end of a text."""
+    """Return the index at which a task is named, near either end of a text, or None."""
     for start in dict.fromkeys((0, max(len(text) - _ENDS, 0))):
         if found := _TASK.search(text[start : start + _ENDS].lower()):
             return start + found.start()
@@ -87,7 +87,7 @@ def _task_in(text: str) -> int | None:
 
 
 def _named_in(text: str) -> Payload:
-    """Return what a short question names."""
+    """Return what a short question is about, `mom` in `Is mom a palindrome?`; often nothing."""
     question = text.strip()
     lower = question.lower()
     if len(question) > _ENDS or "\n" in question or len(lower) != len(question):
@@ -98,7 +98,7 @@ def _named_in(text: str) -> Payload:
 
 
 def has(text: str, payload: Payload) -> bool:
-    """Whether a text has all parts of a payload, letter for letter, and none within a word."""
+    """Whether a text contains all parts of a payload, verbatim and none inside a word."""
     return all(_stands_in(part, text) for part in payload)
 
 
@@ -118,9 +118,9 @@ def _places(part: str, text: str) -> Iterator[int]:
 
 
 def makes_payload(instructions: str) -> bool:
-    """Whether instructions make all that the user says the object of a task.
+    """Whether instructions make whatever the user says the object of a task.
 
-    `You are a proofreader`, `Translate every message to French`.
+    `You are a proofreader` and `Translate every message to French` do.
     """
     told = instructions
     if len(told) > 2 * _MOST_READ:

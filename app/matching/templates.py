@@ -30,7 +30,7 @@ _LABEL = re.compile(
     r"|[^\n<]{0,80}<(?P<tag>(?:user_?|current_?)?(?:question|query|task|request|input|message|prompt))>",
     re.IGNORECASE | re.MULTILINE,
 )
-_MOST_LINES, _MOST_HEADINGS = 64, 3  # that are looked at: of those with a keyword, the last ones
+_MOST_LINES, _MOST_HEADINGS = 64, 3  # to look at: the last lines with a keyword, and headings
 _SOURCES = re.compile(
     r"[*#]{0,6} ?(?:sources?|context|references?|documents?|search results)[* \t]{0,4}:"
     r"|<(?:context|references?|documents?|sources?|search_results)>|use the following references\b",
@@ -51,7 +51,7 @@ class Template(NamedTuple):
 
 
 def template_of(text: str) -> Template | None:
-    """Return the frame and the slot of a text; None where no slot is named.
+    """Return the frame and the slot of a text; None where no slot is found.
 
     Of several slots the last one counts: earlier ones are examples, or explain the format.
     """
@@ -68,7 +68,7 @@ def template_of(text: str) -> Template | None:
 
 
 def _last_named(text: str) -> tuple[int, int] | None:
-    """Return where the last slot begins and ends that something names."""
+    """Return start and end of the last slot that has a label, or None."""
     keywords = deque((found.start() for found in _KEYWORD.finditer(text)), _MOST_LINES)
     lines = dict.fromkeys(text.rfind("\n", 0, at) + 1 for at in reversed(keywords))
     for label in filter(None, (_LABEL.match(text, line) for line in lines)):
@@ -84,7 +84,10 @@ def _last_named(text: str) -> tuple[int, int] | None:
 
 
 def _paragraph(text: str, start: int) -> tuple[int, int]:
-    """Return where the paragraph behind a heading stands; one that ends with a colon leads on."""
+    """Return start and end of the paragraph behind a heading.
+
+    A paragraph that ends with a colon counts as one more heading.
+    """
     end = start
     for _ in range(_MOST_HEADINGS):
         start = _first(_SOLID, text, end)
@@ -95,14 +98,14 @@ def _paragraph(text: str, start: int) -> tuple[int, int]:
 
 
 def _before_sources(text: str) -> tuple[int, int] | None:
-    """Return where the first line stands, if what follows is what it is to be answered from."""
+    """Return start and end of the first line if sources to answer it from follow, or None."""
     start = _first(_SOLID, text, 0)
     end = _first(_LINE_ENDS, text, start)
     return (start, end) if _SOURCES.match(text, _first(_SOLID, text, end)) else None
 
 
 def _beside_much(text: str) -> tuple[int, int] | None:
-    """Return where the last or first paragraph stands, if it asks and all else is long."""
+    """Return start and end of the last or first paragraph if it asks and the rest is long."""
     whole = text.rstrip(_SPACE)
     start = _first(_SOLID, text, 0)
     last, first = whole.rfind("\n\n") + 2, _first(_PARAGRAPH_ENDS, text, start)
@@ -114,6 +117,6 @@ def _beside_much(text: str) -> tuple[int, int] | None:
 
 
 def _first(pattern: re.Pattern[str], text: str, start: int) -> int:
-    """Return where a pattern first matches, or where the text ends."""
+    """Return the index of a pattern's first match from `start` on, or the length of the text."""
     found = pattern.search(text, start)
     return found.start() if found else len(text)

@@ -66,8 +66,8 @@ def value_of(headers: Iterable[Header], name: bytes) -> str | None:
 def accepts_coding(headers: Iterable[Header], coding: str) -> bool:
     """Whether a request says that it accepts a content coding (RFC 9110 §12.5.3).
 
-    Of several, separated by commas, it has to accept each. One that says nothing could be sent
-    anything; but few who say nothing can read it.
+    `coding` may be several, separated by commas: all must be accepted. Without `Accept-Encoding`
+    any would be allowed, but few clients that send none can read one.
     """
     told = b",".join(value for name, value in headers if name == b"accept-encoding")
     accepted = dict[str, bool]()

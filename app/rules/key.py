@@ -121,7 +121,7 @@ def build_open_key(
 
 
 def without_origin(request: ClientRequest) -> ClientRequest:
-    """Return a request as it would come from elsewhere than a web page."""
+    """Return a request without the `Origin` header that web pages send."""
     return replace(request, headers=[h for h in request.headers if h[0] != ORIGIN])
 
 

@@ -1,7 +1,7 @@
-"""What an upstream said on a connection before that was lost, read though the loop did not.
+"""The answer of an upstream that closes the connection while a request is still being written.
 
-A server that refuses a body answers and closes, and the loop fails to write before it reads
-(RFC 9112 §9.6): the answer waits in the kernel.
+A server that refuses a body answers and closes (RFC 9112 §9.6). The event loop then fails to write
+before it reads, so the answer is left in the kernel. Here it is read all the same.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ class LastWords(ResponseHandler):
         self._kept = _NONE
 
     def keep_open(self) -> None:
-        """Keep the socket of a TLS connection until its loss is told; the loop closes it before."""
+        """Duplicate a TLS connection's socket: the loop closes its own before `connection_lost`."""
         transport = self.transport
         if self._kept != _NONE or transport is None or _tls_of(transport) is None:
             return
@@ -33,7 +33,7 @@ class LastWords(ResponseHandler):
             self._kept = os.dup(sock.fileno())
 
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
-        """Fail whoever waits for an answer, unless one is found that came before."""
+        """Let whoever waits for an answer fail, unless one came before and can still be read."""
         if isinstance(exc, OSError) and self.transport is not None and self.transport.is_closing():
             self._hear(self.transport)
         super().set_exception(exc, *cause)
@@ -58,7 +58,7 @@ class LastWords(ResponseHandler):
 
 
 def remembering(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Return a context whose TLS objects know, as `incoming`, what they read from."""
+    """Return a TLS context whose objects keep the buffer that they read from, as `incoming`."""
     wrap = context.wrap_bio
 
     def wrap_bio(incoming: ssl.MemoryBIO, *args: Any, **options: Any) -> ssl.SSLObject:
@@ -83,6 +83,6 @@ def _read(descriptor: int) -> Iterator[bytes]:
 def _decrypted(tls: Any, received: Iterator[bytes]) -> Iterator[bytes]:
     for data in received:
         tls.incoming.write(data)
-        with suppress(ssl.SSLError):  # it wants more, most often
+        with suppress(ssl.SSLError):  # most often, more data is needed
             while told := tls.read(_PIECE):
                 yield told

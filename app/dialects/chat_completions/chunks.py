@@ -14,16 +14,16 @@ from app.dialects.chat_completions.logprobs import Logprobs
 from app.dialects.chunked import without_envelope
 from app.dialects.strict_json import JsonObject
 
-# Never told in pieces, though some servers repeat them.
+# Never sent in pieces; some servers repeat the whole value in each chunk.
 _WHOLE = frozenset({"finish_reason", "format", "id", "index", "name", "role", "type"})
 _IN_EVERY_CHUNK = frozenset({"model", "system_fingerprint", "service_tier"})
 
 
 class CompletionBuilder:
-    """Adds up the chunks of one stream.
+    """Builds a completion from the chunks of one stream.
 
     Deltas are joined as OpenAI's own SDKs join them: strings and lists are appended to, objects
-    merged, entries of lists matched by `index`. What those rules would garble is refused.
+    merged, entries of lists matched by `index`. Chunks that those rules would garble are refused.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class CompletionBuilder:
             raise NotUnderstood("unknown-body")
         choices = chunk.get("choices")
         if choices is None and isinstance(chunk.get("usage"), dict) and not chunk.get("error"):
-            choices = []  # some servers end so
+            choices = []  # some servers send the usage so, at the end
         if not isinstance(choices, list):
             raise NotUnderstood("unknown-body")
         for name, value in without_envelope(chunk).items():
@@ -75,7 +75,7 @@ class CompletionBuilder:
 
 
 def _in_order(calls: list[Any]) -> list[JsonObject]:
-    """Sort tool calls by the index that their fragments carried; a completion has none."""
+    """Return tool calls in the order of their `index`, and without it: a completion has none."""
     if not all(isinstance(call, dict) and isinstance(call.get("index"), int) for call in calls):
         raise NotUnderstood("unknown-body")
     calls = sorted(calls, key=lambda call: call["index"])
@@ -83,11 +83,11 @@ def _in_order(calls: list[Any]) -> list[JsonObject]:
 
 
 class _Text(list[str]):
-    """A string that is being told in pieces; joined once, at the end."""
+    """The pieces of a string so far; joined once, at the end."""
 
 
 class _Entries(dict[int, JsonObject]):
-    """A list whose entries are being told in pieces, each under its index."""
+    """The entries of a list so far, each under the `index` that its pieces carry."""
 
 
 def _join(known: JsonObject, delta: Mapping[str, Any]) -> None:
@@ -96,7 +96,10 @@ def _join(known: JsonObject, delta: Mapping[str, Any]) -> None:
 
 
 def _joined(name: str, known: Any, new: Any) -> Any:
-    """Add a new value to what is known, in place where that can grow."""
+    """Return a field's value with that of the next chunk added; what can grow does so in place.
+
+    Raises NotUnderstood if the two cannot be joined.
+    """
     if new is None:
         return known
     if isinstance(new, str) and name not in _WHOLE and isinstance(known, _Text | None):
@@ -133,7 +136,7 @@ def _joined_lists(known: Any, new: list[Any]) -> Any:
 
 
 def _finished(value: Any) -> Any:
-    """Return the document that has been told."""
+    """Return a value with the pieces of each string joined, and entries by index as a list."""
     if isinstance(value, _Text):
         return "".join(value)
     if isinstance(value, _Entries):
@@ -144,12 +147,12 @@ def _finished(value: Any) -> Any:
 
 
 def chunks_of(completion: Mapping[str, Any], *, include_usage: bool) -> Iterator[JsonObject]:
-    """Cut a completion into the chunks that tell it, still without the envelope.
+    """Yield the chunks of a stream that adds up to a completion, still without the envelope.
 
-    Choices are told one after the other: a chunk with the role and everything that is not text,
-    the texts in pieces of up to 64 characters that end at white space where there is any, or where
-    a token ends if these are told beside them, the tool calls one by one, then the finish reason.
-    Usage comes last, in a chunk without choices, and only if asked for.
+    Choices follow one another. Each begins with a chunk of the role and everything that is not
+    text. Its texts come next, in pieces of up to 64 characters, which end at white space or, where
+    log probabilities come with them, at the end of a token. Then come the tool calls, one by one,
+    and the finish reason. Usage comes last, in a chunk without choices, and only if asked for.
     """
     usage = completion.get("usage") if include_usage else None
     fields = {n: v for n, v in completion.items() if n not in {"choices", "usage"}}
@@ -172,11 +175,11 @@ def _choice_chunks(choice: Mapping[str, Any]) -> Iterator[JsonObject]:
     calls = opening.pop("tool_calls") if _has_calls(message) else []
     rest = {n: v for n, v in choice.items() if n not in {"index", "message", "finish_reason"}}
     base = {"index": choice["index"], **dict.fromkeys(rest)}
-    # Not in the opening: OpenAI's own SDK counts what is told there twice.
+    # Not in the opening chunk: OpenAI's own SDK would count it twice.
     told = rest.pop("logprobs") if isinstance(choice.get("logprobs"), dict) else {}
     logprobs = Logprobs(told)
     yield {**base, **rest, "delta": opening, "finish_reason": None}
-    # Servers think, speak, then call; some readers keep the order in which they are told.
+    # Thoughts, then content, then calls: some readers keep the order in which they come.
     for name in sorted(texts, key=lambda name: name == "content"):
         for piece, of_piece in logprobs.pieces(name, texts[name]):
             beside = {"logprobs": of_piece} if of_piece else {}

@@ -1,6 +1,6 @@
 """Whether a chat completion may be stored, and whom it may answer.
 
-Rules of this file: every no has a token that the documentation explains; when in doubt, no.
+Each reason for a no is a token that the documentation explains. When in doubt, no.
 """
 
 from collections.abc import Mapping
@@ -23,10 +23,10 @@ _FREE = Structure()
 def why_not_stored(
     completion: Mapping[str, Any], choices: int, structure: Structure = _FREE
 ) -> DiscardReason | None:
-    """Say why a completion must not be stored, or None if it may.
+    """Return why a completion must not be stored, or None if it may.
 
     `choices` is how many were asked for: an answer with fewer is incomplete. `structure` is what
-    was asked for, too: an answer that does not parse would break every retry.
+    the request demands of its text and calls: what does not parse would fail again on each hit.
     """
     told = completion.get("choices")
     if completion.get("error") is not None:
@@ -44,7 +44,7 @@ def why_not_stored(
 
 
 def may_be_shared(reason: DiscardReason | None) -> bool:
-    """Whether an answer that is not stored for a reason may still go to all who asked."""
+    """Whether an answer that `reason` keeps out of the store may still go to all who joined."""
     return reason in _WHOLE
 
 
@@ -85,9 +85,9 @@ def _calls_a_tool(message: Mapping[str, Any]) -> bool:
 
 
 def is_exact_only(completion: JsonObject, structure: Structure = _FREE) -> bool:
-    """Whether an answer may serve only the very same question: it calls a tool.
+    """Whether an answer may serve only the very same question, because it calls a tool.
 
-    A call that was forced says nothing but its arguments: it is a structured answer like others.
+    A call that the request forced does not count: its arguments are a structured answer.
     """
     messages = [choice["message"] for choice in completion["choices"]]
     return any(_calls_a_tool(message) and calls_others(message, structure) for message in messages)

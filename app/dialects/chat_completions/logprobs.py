@@ -15,34 +15,38 @@ Piece = tuple[str, Sequence[Any]]
 
 
 class Logprobs:
-    """What a choice says of its tokens: lists by the names of texts; told once, piece by piece."""
+    """The `logprobs` of one choice: a list of tokens under the name of the text that they make up.
+
+    Each token is handed out once, with its piece of that text.
+    """
 
     def __init__(self, told: Mapping[str, Any]) -> None:
         self._left = {name: tokens for name, tokens in told.items() if isinstance(tokens, list)}
         self._frame: JsonObject = {n: [] if n in self._left else v for n, v in told.items()}
 
     def pieces(self, name: str, text: str) -> Iterator[tuple[str, JsonObject | None]]:
-        """Return the pieces of a text, each with what is to be said of its tokens, if anything."""
+        """Yield the pieces of a text, each with the `logprobs` of its tokens, or None."""
         for piece, tokens in cut(text, self._left.get(name, [])):
             yield piece, self._framed({name: tokens}) if tokens else None
             if tokens:
                 self._left.pop(name, None)
 
     def rest(self) -> JsonObject | None:
-        """Return what has not been told with any text; None if that is nothing."""
+        """Return the `logprobs` that have come with no text; None if nothing is left."""
         left, self._left = self._left, {}
         return self._framed(left) if self._frame or any(left.values()) else None
 
     def _framed(self, told: Mapping[str, Any]) -> JsonObject:
-        """Put tokens among all else that there is to say, which is said once."""
+        """Return tokens beside the other fields of `logprobs`, which come only the first time."""
         frame, self._frame = self._frame, {}
         return {**frame, **told}
 
 
 def cut(text: str, tokens: Sequence[Any]) -> Iterator[Piece]:
-    """Cut a text where its tokens end; where they do not make it up, all come with its beginning.
+    """Yield the pieces of a text, cut where its tokens end, each with its tokens.
 
-    Without tokens it is cut after white space, where there is any.
+    Tokens that do not add up to the text all come with its first piece. In that case, and without
+    tokens, the text is cut after white space, where there is any.
     """
     units = list(_units(tokens)) if tokens else []
     if not tokens or "".join(unit for unit, _ in units) != text:
@@ -61,7 +65,10 @@ def cut(text: str, tokens: Sequence[Any]) -> Iterator[Piece]:
 
 
 def _units(tokens: Sequence[Any]) -> Iterator[tuple[str, list[Any]]]:
-    """Return the texts of tokens; those that share a character come together."""
+    """Yield texts of tokens with their tokens; those that share a character come together.
+
+    Ends before a token that cannot be read.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")()
     its: list[Any] = []
     for token in tokens:

@@ -16,7 +16,10 @@ from app.dialects.strict_json import JsonObject
 def reader(
     choices: int, structure: Structure, entitled: Fullness, *, is_stream: bool
 ) -> ChunksReader | DocumentReader:
-    """Return what reads an answer; `choices` and `structure` are what was asked for."""
+    """Return a reader of an answer; `choices` and `structure` are what was asked for.
+
+    `entitled` is how much of `usage` the upstream gives to such a request.
+    """
     judge = partial(judged, choices=choices, structure=structure, entitled=entitled)
     return ChunksReader(CompletionBuilder(), judge) if is_stream else DocumentReader(judge)
 
@@ -24,9 +27,10 @@ def reader(
 def judged(
     completion: JsonObject, choices: int, structure: Structure, entitled: Fullness
 ) -> Answer:
-    """Return a completion as an answer, with what may become of it.
+    """Return a completion as an Answer that says whether to store, share and match it by meaning.
 
-    Without `usage` it has what the upstream gives to such a request, perhaps not all that it has.
+    A completion without `usage` counts as one with all that the request was `entitled` to: the
+    upstream gives no more to others like it.
     """
     completion = without_envelope(completion)
     unfit = fitness.why_not_stored(completion, choices, structure)

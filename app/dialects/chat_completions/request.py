@@ -35,8 +35,8 @@ _TEXT = 0  # stands where the last user turn's text was: no text, and no valid c
 class ChatRequest:
     """A view of the body of a chat completion request; `document` is the whole of it.
 
-    `turn` is the place of the last message that is no reminder of the system or the developer;
-    `texts` are its texts if it is the user's, or None, and then all must match exactly.
+    `turn` is the index of the last message that is not the system's or the developer's. `texts` are
+    the texts of that message if it is the user's; None where all of the body must match exactly.
     """
 
     document: Mapping[str, Any] = field(repr=False)
@@ -53,7 +53,7 @@ class ChatRequest:
 
     @classmethod
     def parse(cls, body: bytes, *, needs_model: bool = True) -> "ChatRequest":
-        """Read the body of a request; the model may be named elsewhere.
+        """Read the body of a request; `needs_model` is False where the path names the model.
 
         Raises NotUnderstood (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
         """
@@ -78,7 +78,7 @@ class ChatRequest:
 
     @property
     def form(self) -> Form:
-        """What makes the bytes of two answers to one question differ."""
+        """In what form the answer is asked for."""
         return Form(self.stream, self.stream and self.include_usage)
 
     @property
@@ -92,12 +92,12 @@ class ChatRequest:
 
     @property
     def end_user(self) -> Sequence[Any]:
-        """What the body says of who asks."""
+        """The values of the body that name the end user."""
         return [self.document.get("user"), self.document.get("safety_identifier")]
 
     @property
     def treatment(self) -> str:
-        """What may change how the upstream treats the request, though not its answer."""
+        """A digest of what may change how the upstream treats the request, but not the answer."""
         return treatment_of(self.document)
 
     @property
@@ -115,7 +115,7 @@ class ChatRequest:
 
     @property
     def instructions(self) -> Sequence[str]:
-        """What the system and the developer say, and the first turn of the user before the last."""
+        """The texts of system and developer, and the user's first turn if it is not the last."""
         first = next((at for at, m in enumerate(self.messages) if m["role"] == "user"), self.turn)
         return [
             _text_of(message.get("content"))
@@ -139,7 +139,7 @@ class ChatRequest:
         return None
 
     def reader(self, *, is_stream: bool) -> ChunksReader | DocumentReader:
-        """Return what reads the answer: a stream of chunks or a JSON document."""
+        """Return a reader of the answer: of a stream of chunks or a JSON document."""
         structure = structure_of(self.document)
         return reader(self.choices, structure, self.form.entitled, is_stream=is_stream)
 
@@ -153,7 +153,7 @@ class ChatRequest:
         return chunked.replay_chunks(content, status, envelope, cut)
 
     def narrowing(self, leader: object) -> WithoutUsage | None:
-        """Return what makes this request's stream of the leader's: one that has more is cut."""
+        """Return a filter that turns the leader's stream into this request's; None if none can."""
         return chunked.narrowing(leader, self.form)
 
     def _uses_audio(self) -> bool:
@@ -166,7 +166,10 @@ class ChatRequest:
 
 
 class ChatCompletions:
-    """The dialect of `POST /v1/chat/completions`; the model may be named elsewhere."""
+    """The dialect of `POST /v1/chat/completions`.
+
+    `needs_model` is False where the path names the model.
+    """
 
     name = CHAT_COMPLETION
 
@@ -174,7 +177,7 @@ class ChatCompletions:
         self._needs_model = needs_model
 
     def why_not_stored(self, content: Mapping[str, Any]) -> DiscardReason | None:
-        """Return why a completion that comes from elsewhere must not be stored, or None."""
+        """Return why an imported completion must not be stored, or None if it may."""
         choices = content.get("choices")
         count = len(choices) if isinstance(choices, list) else 0
         return fitness.why_not_stored(content, count)
@@ -206,7 +209,7 @@ def _model(document: Mapping[str, Any], *, needs_model: bool) -> str:
 
 
 def _turn(messages: Sequence[JsonObject]) -> int:
-    """Return where the last message stands that is no reminder; of reminders alone the first."""
+    """Return the index of the last message that is not the system's or the developer's, else 0."""
     places = range(len(messages) - 1, 0, -1)
     return next((place for place in places if messages[place]["role"] not in _REMINDERS), 0)
 

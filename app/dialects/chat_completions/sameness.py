@@ -1,7 +1,7 @@
-"""What the API defines as the same: defaults that are spelled out, and other ways to write a thing.
+"""Requests in canonical form: without defaults that are spelled out, each thing in one spelling.
 
-https://platform.openai.com/docs/api-reference/chat/create tells each default. Other servers may
-have others; but theirs say how answers are drawn, and one that is drawn so may come either way.
+https://platform.openai.com/docs/api-reference/chat/create lists the defaults. Other servers may
+have other ones, but only of how answers are drawn, and what is drawn by one might be by the other.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,10 +37,10 @@ _NULLABLE = frozenset(
         *("reasoning_effort", "seed", "tool_choice", "top_logprobs", "web_search_options"),
     }
 )
-"""Fields that may be null, which is to be absent."""
+"""Fields in which null means the same as absence."""
 
 _CHOICES = MappingProxyType({"tool_choice": "tools", "function_call": "functions"})
-"""`none` is the default where there are none of the things to choose from, else `auto`."""
+"""A choice and the list it chooses from: by default `auto`, or `none` if that list is empty."""
 
 _MESSAGE_NULLABLE = frozenset({"audio", "function_call", "name", "refusal", "tool_calls"})
 _NUMBERS = frozenset({"frequency_penalty", "presence_penalty", "temperature", "top_p"})
@@ -48,7 +48,7 @@ _HINT = "prompt_cache_breakpoint"  # of a part: where the upstream's own cache m
 
 
 def same_fields(document: Mapping[str, Any]) -> JsonObject:
-    """Return the fields of a request, but for its messages, in the one way to write them."""
+    """Return the fields of a request but its messages, in canonical form."""
     told: JsonObject = {}
     for name, value in document.items():
         if value is None and name in _NULLABLE:
@@ -79,7 +79,7 @@ def _written(name: str, value: Any) -> Any:
 
 
 def _lax(value: Any, name: str) -> Any:
-    """Leave out that a schema is not strict."""
+    """Return a value without `strict` in its field `name` if it is false or null, the default."""
     inner = value.get(name) if isinstance(value, dict) else None
     if not isinstance(inner, dict) or inner.get("strict", True) not in (None, False):
         return value
@@ -87,7 +87,7 @@ def _lax(value: Any, name: str) -> Any:
 
 
 def same_messages(messages: Sequence[JsonObject]) -> list[JsonObject]:
-    """Return messages in the one way to write them; calls are numbered in place of their ids."""
+    """Return messages in canonical form; calls are numbered in place of their ids."""
     numbers = _numbers_of(messages)
     return [_numbered(_plain(message), numbers) for message in messages]
 
@@ -106,7 +106,7 @@ def _plain(message: JsonObject) -> JsonObject:
 
 
 def _numbers_of(messages: Sequence[JsonObject]) -> dict[str, int]:
-    """Return numbers for the ids of calls, as they come; an id that a text speaks of has none."""
+    """Return a number for each id of a call, in order; none for an id that a text mentions."""
     ids = (found for message in messages for found in _ids(message))
     return numbers_of(ids, (text for message in messages for text in _texts(message)))
 
@@ -146,6 +146,6 @@ def _numbered(message: JsonObject, numbers: Mapping[str, int]) -> JsonObject:
 
 
 def _linked(value: JsonObject, name: str, numbers: Mapping[str, int]) -> JsonObject:
-    """Return a copy in which a number stands for an id that has one."""
+    """Return a copy whose field `name` has its id replaced by a number, if that id has one."""
     found = value.get(name)
     return {**value, name: numbers.get(found, found)} if isinstance(found, str) else {**value}

@@ -1,4 +1,4 @@
-"""Answers that programs parse: does what must be JSON parse as it."""
+"""What of a chat completion must be JSON, since programs parse it, and whether it is."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ def structure_of(body: Mapping[str, Any]) -> Structure:
 
 
 def _forced(body: Mapping[str, Any]) -> str | None:
-    """Return the one function that a request leaves the model to call, if it must call any.
+    """Return the name of the one function that the request forces the model to call, or None.
 
     https://platform.openai.com/docs/guides/function-calling#tool-choice
     """
@@ -63,7 +63,7 @@ def _name_of(function: object) -> str | None:
 
 
 def calls_others(message: Mapping[str, Any], structure: Structure) -> bool:
-    """Whether a message calls anything but the function that had to be called."""
+    """Whether a message calls anything but the function that the request forced."""
     if structure.forced is None:
         return True
     calls = message.get("tool_calls") or []

@@ -18,7 +18,7 @@ _PLACED = frozenset({"index", "text", "logprobs"})
 
 
 class CompletionBuilder:
-    """Adds up the chunks of one stream. What cannot be joined without loss is refused."""
+    """Builds a completion from the chunks of one stream; refuses those that it would garble."""
 
     def __init__(self) -> None:
         self._fields: JsonObject = {}
@@ -61,16 +61,17 @@ class CompletionBuilder:
 
 
 def _is_told_in_pieces(name: str, known: object, new: object) -> bool:
-    """Whether a field that we do not know seems to grow: how is not for us to guess."""
+    """Whether an unknown field seems to come in pieces, which nobody here knows how to join."""
     grows = isinstance(new, list) or name == "finish_reason"
     return grows and known is not None and known != new
 
 
 def chunks_of(completion: Mapping[str, Any], *, include_usage: bool) -> Iterator[JsonObject]:
-    """Cut a completion into the chunks that tell it, still without the envelope.
+    """Yield the chunks of a stream that adds up to a completion, still without the envelope.
 
-    Choices are told one after the other: the text in pieces, all that is not text beside the last
-    one, the finish reason too. Usage comes last, in a chunk without choices, and only if asked for.
+    Choices follow one another. The text of each comes in pieces, with everything else, such as the
+    finish reason, beside the last one. Usage comes last, in a chunk without choices, and only if
+    asked for.
     """
     usage = completion.get("usage") if include_usage else None
     fields = {n: v for n, v in completion.items() if n not in {"choices", "usage"}}

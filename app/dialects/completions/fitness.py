@@ -1,4 +1,4 @@
-"""Whether a text completion may be stored: every no has a token that the documentation explains."""
+"""Whether a text completion may be stored; each reason is a token that the docs explain."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,9 +13,10 @@ _WHOLE = frozenset({None, "finish-reason", "empty"})
 
 
 def judged(completion: JsonObject, choices: int, entitled: Fullness) -> Answer:
-    """Return a completion as an answer; `choices` is how many were asked for.
+    """Return a completion as an Answer that says whether to store and share it.
 
-    Without `usage` it has what the upstream gives to such a request, perhaps not all that it has.
+    `choices` is how many were asked for. A completion without `usage` counts as one with all that
+    the request was `entitled` to: the upstream gives no more to others like it.
     """
     completion = without_envelope(completion)
     unfit = why_not_stored(completion, choices)
@@ -29,7 +30,7 @@ def judged(completion: JsonObject, choices: int, entitled: Fullness) -> Answer:
 
 
 def why_not_stored(completion: Mapping[str, Any], choices: int) -> DiscardReason | None:
-    """Say why a completion must not be stored, or None if it may."""
+    """Return why a completion must not be stored, or None if it may."""
     told = completion.get("choices")
     if completion.get("error") is not None:
         return "error"

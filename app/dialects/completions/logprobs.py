@@ -1,4 +1,4 @@
-"""The log probabilities of a text's tokens: lists side by side, cut and joined with the text.
+"""The log probabilities of a text's tokens: parallel lists, cut and joined with the text.
 
 https://platform.openai.com/docs/api-reference/completions/object#completions-object-choices
 """
@@ -12,7 +12,7 @@ from app.dialects.strict_json import JsonObject
 
 
 def joined(known: Any, new: Any) -> Any:
-    """Add what is told of the next tokens to what is known. Raises NotUnderstood."""
+    """Return `known` log probabilities with those of the next chunk added. Raises NotUnderstood."""
     if new is None:
         return known
     if not isinstance(new, dict):
@@ -32,10 +32,10 @@ def joined(known: Any, new: Any) -> Any:
 
 
 def pieces_of(text: str, logprobs: Any) -> list[tuple[str, JsonObject | None]]:
-    """Cut a text where its tokens end, each piece with what is to be said of its tokens.
+    """Return the pieces of a text, cut where its tokens end, each with its log probabilities.
 
-    Where they do not make the text up, all is said beside its beginning; without tokens the text is
-    cut after white space, where there is any.
+    If these do not fit the text, they all come with its first piece. In that case, and without any,
+    the text is cut after white space, where there is any.
     """
     if not isinstance(logprobs, dict):
         return [(piece, None) for piece in cut(text)]
@@ -56,14 +56,14 @@ def pieces_of(text: str, logprobs: Any) -> list[tuple[str, JsonObject | None]]:
 
 
 def _sizes(tokens: Sequence[Any], text: str) -> list[int]:
-    """Return how long each token is; nothing where they do not make the text up."""
+    """Return the length of each token in characters; nothing if they do not add up to the text."""
     if not all(isinstance(token, str) for token in tokens) or "".join(tokens) != text:
         return []
     return [len(token) for token in tokens]
 
 
 def _runs(sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """Return from which token to which one each piece goes."""
+    """Return the tokens of each piece, as the index of the first and that after the last."""
     runs, first, size = [], 0, 0
     for place, length in enumerate(sizes):
         if place > first and size + length > LONGEST:

@@ -36,7 +36,7 @@ _DEFAULTS: Mapping[str, object] = MappingProxyType(
 )
 _NULLABLE = frozenset({*_DEFAULTS, "logprobs", "max_tokens", "seed", "suffix"})
 
-# A conversation that the client has written into one text: what it says of turns must match.
+# Marks of a conversation that the client has written into one text, which then must match exactly.
 _TURNS = re.compile(
     r"<\|[a-z_]+\|>|\[/?INST\]|<start_of_turn>"
     r"|^[ \t]*(?:human|user|assistant|system|ai|bot)[ \t]*:",
@@ -48,7 +48,7 @@ _TURNS = re.compile(
 class CompletionRequest:
     """A view of the body of a text completion request; `document` is the whole of it.
 
-    `texts` is its one text if that may be matched by meaning, or None.
+    `texts` is the prompt alone if it may be matched by meaning; None where it must match exactly.
     """
 
     document: Mapping[str, Any] = field(repr=False)
@@ -63,7 +63,7 @@ class CompletionRequest:
 
     @classmethod
     def parse(cls, body: bytes, *, needs_model: bool = True) -> "CompletionRequest":
-        """Read the body of a request; the model may be named elsewhere.
+        """Read the body of a request; `needs_model` is False where the path names the model.
 
         Raises NotUnderstood (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
         """
@@ -85,7 +85,7 @@ class CompletionRequest:
 
     @property
     def form(self) -> Form:
-        """What makes the bytes of two answers to one prompt differ."""
+        """In what form the answer is asked for."""
         return Form(self.stream, self.stream and self.include_usage)
 
     @property
@@ -100,12 +100,12 @@ class CompletionRequest:
 
     @property
     def end_user(self) -> Sequence[Any]:
-        """What the body says of who asks."""
+        """The values of the body that name the end user."""
         return [self.document.get("user"), self.document.get("safety_identifier")]
 
     @property
     def treatment(self) -> str:
-        """What may change how the upstream treats the request, though not its answer."""
+        """A digest of what may change how the upstream treats the request, but not the answer."""
         return treatment_of(self.document)
 
     @property
@@ -117,7 +117,7 @@ class CompletionRequest:
 
     @property
     def instructions(self) -> Sequence[str]:
-        """Nothing: all that is said stands in the prompt."""
+        """Empty: whatever is to be done is said in the prompt itself."""
         return ()
 
     def bypass_reason(self, max_temperature: float) -> BypassReason | None:
@@ -126,7 +126,7 @@ class CompletionRequest:
         return "temperature" if is_wild else None
 
     def reader(self, *, is_stream: bool) -> ChunksReader | DocumentReader:
-        """Return what reads the answer: a stream of chunks or a JSON document."""
+        """Return a reader of the answer: of a stream of chunks or a JSON document."""
         judge = partial(judged, choices=self.choices, entitled=self.form.entitled)
         return ChunksReader(CompletionBuilder(), judge) if is_stream else DocumentReader(judge)
 
@@ -139,12 +139,12 @@ class CompletionRequest:
         return chunked.replay_chunks(content, status, envelope, cut)
 
     def narrowing(self, leader: object) -> WithoutUsage | None:
-        """Return what makes this request's stream of the leader's: one that has more is cut."""
+        """Return a filter that turns the leader's stream into this request's; None if none can."""
         return chunked.narrowing(leader, self.form)
 
 
 class Completions:
-    """The dialect of `POST /v1/completions`; the model may be named elsewhere."""
+    """The dialect of `POST /v1/completions`; `needs_model` is False where the path names it."""
 
     name = "completion"
 
@@ -152,7 +152,7 @@ class Completions:
         self._needs_model = needs_model
 
     def why_not_stored(self, content: Mapping[str, Any]) -> DiscardReason | None:
-        """Return why a completion that comes from elsewhere must not be stored, or None."""
+        """Return why an imported completion must not be stored, or None if it may."""
         choices = content.get("choices")
         return why_not_stored(content, len(choices) if isinstance(choices, list) else 0)
 
@@ -162,9 +162,10 @@ class Completions:
 
 
 def _texts(document: Mapping[str, Any]) -> list[str] | None:
-    """Return the one text that may be matched by meaning, or None.
+    """Return the prompt as the one text that may be matched by meaning, or None.
 
-    Where the answer repeats the prompt, or stands between it and a suffix, each word of it counts.
+    None with `echo` or `suffix`, where the answer depends on each word of the prompt, and for a
+    conversation that is written into it.
     """
     prompt = document.get("prompt")
     if not isinstance(prompt, str) or field_of(document, "echo", bool):
@@ -178,7 +179,7 @@ def _end(text: str) -> str:
 
 
 def _prompts(prompt: object) -> int:
-    """Return how many prompts there are: texts, or lists of tokens. Raises NotUnderstood."""
+    """Return how many prompts there are, each a text or a list of tokens. Raises NotUnderstood."""
     if prompt is None or isinstance(prompt, str):
         return 1
     if not isinstance(prompt, list) or not prompt:

@@ -24,6 +24,6 @@ _TYPES: Mapping[int, str] = MappingProxyType(
 
 
 def error_body(status_code: int, message: str, request_id: str) -> JsonObject:
-    """Return the JSON document that a client of Anthropic's API understands."""
+    """Return an error of our own as the JSON document that clients of Anthropic's API read."""
     error = {"type": _TYPES.get(status_code, "api_error"), "message": message}
     return {"type": "error", "error": error, "request_id": request_id}

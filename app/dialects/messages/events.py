@@ -18,11 +18,11 @@ from app.dialects.strict_json import JsonObject, load_json
 ENVELOPE = frozenset({"id"})
 """Fields that a replay makes anew."""
 
-# Blocks of a text that is told in pieces; the field and the delta have the name of the type.
+# Types of blocks whose text comes in pieces; field and delta are named after the type.
 _TOLD = frozenset({"text", "thinking"})
 
 _AT_END = ("stop_reason", "stop_sequence", "stop_details")
-# What `message_delta` tells of the usage; the rest stands in `message_start`.
+# The usage in `message_delta`; the rest of it is in `message_start`.
 _USAGE_AT_END = (
     *("input_tokens", "output_tokens", "output_tokens_details"),
     *("cache_creation_input_tokens", "cache_read_input_tokens", "server_tool_use"),
@@ -30,9 +30,9 @@ _USAGE_AT_END = (
 
 
 class MessageBuilder:
-    """Adds up the events of one stream, as the official SDKs do. What they would drop is refused.
+    """Builds a message from the events of one stream, as the official SDKs do.
 
-    `is_complete`: the last event has come.
+    Events that those would drop are refused. `is_complete`: the last event has come.
     """
 
     def __init__(self) -> None:
@@ -103,12 +103,12 @@ class MessageBuilder:
 
 
 def _update(known: JsonObject, told: Mapping[str, Any]) -> None:
-    """Take over what is told; null is no news."""
+    """Take the fields of an event into `known`; null does not replace a value."""
     known.update({n: v for n, v in told.items() if v is not None or n not in known})
 
 
 class _Block:
-    """A content block that is being told in pieces."""
+    """A content block that arrives in pieces."""
 
     def __init__(self, block: JsonObject) -> None:
         self.fields: JsonObject = {**block}
@@ -134,7 +134,7 @@ class _Block:
             unknown()
 
     def close(self) -> None:
-        """Join what was told. Raises NotUnderstood, also where an input is not JSON."""
+        """Join the pieces. Raises NotUnderstood, also where a tool's input is not JSON."""
         if not self.is_open:
             unknown()
         self.is_open = False
@@ -153,7 +153,7 @@ def _text(fields: JsonObject, name: str) -> str:
 
 
 def events_of(message: Mapping[str, Any], message_id: str) -> Iterator[JsonObject]:
-    """Cut a message into the events that tell it, block by block.
+    """Yield the events of a stream that adds up to a message, block by block.
 
     Texts and inputs come in pieces of up to 64 characters, citations before the text that they are
     about, a signature after the thoughts.
@@ -169,7 +169,7 @@ def events_of(message: Mapping[str, Any], message_id: str) -> Iterator[JsonObjec
         yield {"type": "content_block_stop", "index": index}
     delta = {name: message[name] for name in _AT_END if name in message}
     beside = {}
-    if message.get("context_management") is not None:  # told at the end, which SDKs wait for
+    if message.get("context_management") is not None:  # SDKs read it from the last delta
         beside["context_management"] = message["context_management"]
     yield {"type": "message_delta", "delta": delta, "usage": at_end, **beside}
     yield {"type": "message_stop"}
@@ -184,7 +184,7 @@ def _opening(message: Mapping[str, Any], at_end: JsonObject, message_id: str) ->
 
 
 def _cut(block: Mapping[str, Any]) -> tuple[JsonObject, list[JsonObject]]:
-    """Return how a block begins, and the deltas that tell the rest of it."""
+    """Return a block as it begins, and the deltas that complete it."""
     opened, kind = {**block}, block["type"]
     deltas: list[JsonObject] = []
     if kind == "text":

@@ -1,6 +1,6 @@
 """Whether a message may be stored, and whom it may answer.
 
-Rules of this file: every no has a token that the documentation explains; when in doubt, no.
+Each reason for a no is a token that the documentation explains. When in doubt, no.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ _FREE = Structure()
 
 
 def judged(message: JsonObject, structure: Structure) -> Answer:
-    """Return a message as an answer, with what may become of it."""
+    """Return a message as an Answer that says whether to store, share and match it by meaning."""
     message = {name: value for name, value in message.items() if name not in ENVELOPE}
     unfit = why_not_stored(message, structure)
     may_be_shared = unfit in _WHOLE
@@ -34,7 +34,7 @@ def judged(message: JsonObject, structure: Structure) -> Answer:
 def why_not_stored(
     message: Mapping[str, Any], structure: Structure = _FREE
 ) -> DiscardReason | None:
-    """Say why a message must not be stored, or None if it may."""
+    """Return why a message must not be stored, or None if it may."""
     if message.get("type") == "error" or message.get("error") is not None:
         return "error"
     content = message.get("content")
@@ -69,7 +69,7 @@ def _why_not_content(
 
 
 def _is_known(block: object) -> bool:
-    """Whether a block is what a model says itself; others tell what servers did for it."""
+    """Whether a block is the model's own output, and well-formed; others are of servers' tools."""
     if not isinstance(block, dict):
         return False
     match block.get("type"):
@@ -89,5 +89,5 @@ def _is_list(value: object) -> bool:
 
 
 def _calls_others(content: Sequence[JsonObject], structure: Structure) -> bool:
-    """Whether a message calls anything but the tool that had to be called."""
+    """Whether a message calls anything but the tool that the request forced."""
     return any(b["type"] == "tool_use" and b["name"] != structure.forced for b in content)

@@ -9,7 +9,7 @@ from app.dialects.strict_json import load_json
 
 
 class EventsReader:
-    """Reads a stream of events. One without its last event is complete if all of it was told."""
+    """Reads a stream of events; one that lacks `message_stop` is read if all blocks are closed."""
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
@@ -27,7 +27,7 @@ class EventsReader:
             self._take(event)
 
     def end(self) -> None:
-        """Take what the end of the body completes."""
+        """Take the events that only the end of the body completes."""
         for event in self._events.flush():
             self._take(event)
 
@@ -39,7 +39,7 @@ class EventsReader:
         if self.is_complete or not event.data.strip():
             return
         document = load_json(event.data)
-        # The SDKs go by the name that stands before the data, others by the one in it.
+        # The SDKs read the event's name, other clients the `type` in its data: they must agree.
         kind = document.get("type") if isinstance(document, dict) else None
         if event.type not in ("message", kind):
             unknown()

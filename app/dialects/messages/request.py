@@ -40,8 +40,8 @@ class Form(NamedTuple):
 class MessagesRequest:
     """A view of the body of a Messages request; `document` is the whole of it.
 
-    `turn` is the place of the last message that is not the system's; `texts` are its texts if it is
-    the user's and has nothing else, or None, and then all must match exactly.
+    `turn` is the index of the last message that is not the system's. `texts` are the texts of that
+    message if it is the user's and has nothing else; None where all of the body must match exactly.
     """
 
     document: Mapping[str, Any] = field(repr=False)
@@ -81,12 +81,12 @@ class MessagesRequest:
 
     @property
     def form(self) -> Form:
-        """What makes the bytes of two answers to one question differ."""
+        """In what form the answer is asked for."""
         return Form(self.stream)
 
     @property
     def must_match(self) -> Mapping[str, Any]:
-        """The body without neutral fields, without marks for caches and without the texts."""
+        """The body in canonical form, without neutral fields, `cache_control` and the `texts`."""
         messages = same_messages(self.messages)
         if self.texts is not None:
             turn = messages[self.turn]
@@ -95,12 +95,12 @@ class MessagesRequest:
 
     @property
     def end_user(self) -> Sequence[Any]:
-        """What the body says of who asks."""
+        """The values of the body that name the end user."""
         return [self.user]
 
     @property
     def treatment(self) -> str:
-        """What may change how the upstream treats the request, though not its answer."""
+        """A digest of what may change how the upstream treats the request, but not the answer."""
         return digest_of_fields(self.document, _TREATMENT)
 
     @property
@@ -116,7 +116,7 @@ class MessagesRequest:
 
     @property
     def instructions(self) -> Sequence[str]:
-        """What the system says, and the first turn of the user before the last."""
+        """The system's texts, and the user's first turn if it is not the last."""
         users = [at for at, message in enumerate(self.messages) if message["role"] == "user"]
         first = users[0] if users and users[0] != self.turn else None
         return [
@@ -139,7 +139,7 @@ class MessagesRequest:
         return None
 
     def reader(self, *, is_stream: bool) -> EventsReader | DocumentReader:
-        """Return what reads the answer: a stream of events or a JSON document."""
+        """Return a reader of the answer: of a stream of events or a JSON document."""
         judge = partial(judged, structure=structure_of(self.document))
         return EventsReader(judge) if is_stream else DocumentReader(judge)
 
@@ -158,7 +158,7 @@ class MessagesRequest:
         return documents.stream_replay(b"".join(told), status, request_id)
 
     def narrowing(self, leader: object) -> None:
-        """Return None: all streams are alike, and none can be made of a document as it arrives."""
+        """Return None: streams are all alike, and a document cannot become one as it arrives."""
 
 
 class Messages:
@@ -170,7 +170,7 @@ class Messages:
         self._exact_only = exact_only
 
     def why_not_stored(self, content: Mapping[str, Any]) -> DiscardReason | None:
-        """Return why a message that comes from elsewhere must not be stored, or None."""
+        """Return why an imported message must not be stored, or None if it may."""
         return why_not_stored(content)
 
     def parse(self, body: bytes) -> MessagesRequest:
@@ -198,13 +198,13 @@ def _check_content(content: object) -> None:
 
 
 def _turn(messages: Sequence[JsonObject]) -> int:
-    """Return where the last message stands that is not the system's; of those alone the first."""
+    """Return the index of the last message that is not the system's, else 0."""
     places = range(len(messages) - 1, 0, -1)
     return next((place for place in places if messages[place]["role"] != "system"), 0)
 
 
 def _texts_of(content: str | list[JsonObject]) -> list[str] | None:
-    """Return the texts of a content, block by block, or None if a block is not text."""
+    """Return the text of each block of a content, or None if a block is not text."""
     if isinstance(content, str):
         return [content]
     texts = [text for b in content if b["type"] == "text" if isinstance(text := b.get("text"), str)]
@@ -212,7 +212,7 @@ def _texts_of(content: str | list[JsonObject]) -> list[str] | None:
 
 
 def _words_of(content: str | list[JsonObject]) -> str:
-    """Return what a content says in words."""
+    """Return all texts of a content, joined by line ends; other blocks are left out."""
     if isinstance(content, str):
         return content
     texts = (block.get("text") for block in content)

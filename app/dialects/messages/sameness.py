@@ -1,4 +1,4 @@
-"""What Messages defines as the same: other ways to write a thing, and what only saves money.
+"""Messages requests in canonical form: each thing in one spelling, without marks for caches.
 
 https://platform.claude.com/docs/en/api/messages
 """
@@ -24,16 +24,16 @@ _NULLABLE = frozenset(
         *("system", "thinking", "thread", "tool_choice", "top_k", "top_p"),
     }
 )
-"""Fields that may be null, which is to be absent."""
+"""Fields in which null means the same as absence."""
 
 _MARKER = "cache_control"  # where the upstream's own cache may end
-# What is the client's own JSON: a marker's name means something else there.
+# Fields with JSON of the client's own, where `cache_control` is a name like any other.
 _OWN = frozenset({"input", "input_examples", "input_schema", "schema"})
 _LINKS = MappingProxyType({"tool_use": "id", "tool_result": "tool_use_id"})
 
 
 def same_fields(document: Mapping[str, Any]) -> JsonObject:
-    """Return the fields of a request, but for its messages, in the one way to write them."""
+    """Return the fields of a request but its messages, in canonical form."""
     told = {n: v for n, v in document.items() if n not in NEUTRAL_FIELDS and n != "messages"}
     told = without_defaults(_unmarked(told), _DEFAULTS, _NULLABLE)
     if "system" in told:
@@ -44,7 +44,7 @@ def same_fields(document: Mapping[str, Any]) -> JsonObject:
 
 
 def same_messages(messages: Sequence[JsonObject]) -> list[JsonObject]:
-    """Return messages in the one way to write them; calls are numbered in place of their ids."""
+    """Return messages in canonical form; calls are numbered in place of their ids."""
     numbers = _numbers_of(messages)
     plain = [_unmarked(message) for message in messages]
     return [
@@ -63,7 +63,7 @@ def _unmarked(value: Any) -> Any:
 
 
 def _plain(content: Any) -> Any:
-    """Write one block that is nothing but a text as that text."""
+    """Return the text of a content that is one plain text block; any other content as it is."""
     if not isinstance(content, list) or len(content) != 1 or not isinstance(content[0], dict):
         return content
     block = {n: v for n, v in content[0].items() if n != "citations" or v is not None}
@@ -72,7 +72,7 @@ def _plain(content: Any) -> Any:
 
 
 def _numbers_of(messages: Sequence[JsonObject]) -> dict[str, int]:
-    """Return numbers for the ids of calls, as they come; an id that is spoken of has none."""
+    """Return a number for each id of a call, in order; none for an id that a text mentions."""
     ids = (block[_LINKS[block["type"]]] for message in messages for block in _linked(message))
     return numbers_of(ids, (text for message in messages for text in _spoken(message["content"])))
 
@@ -85,7 +85,7 @@ def _linked(message: JsonObject) -> Iterator[JsonObject]:
 
 
 def _spoken(content: Any) -> Iterator[str]:
-    """Yield all texts but the ids that link calls and results."""
+    """Yield all texts of a content, without the ids that link calls and results."""
     if isinstance(content, str):
         yield content
         return

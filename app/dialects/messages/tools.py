@@ -10,8 +10,8 @@ from typing import Any
 
 from app.dialects.strict_json import JsonObject
 
-# Anthropic's own tools that the client runs. What else there is runs on a server, and looks at the
-# world: web search and fetch, code execution, tools of MCP servers.
+# Types of tools that the client runs, Anthropic's own among them. All others run on a server, and
+# depend on the world: web search and fetch, code execution, tools of MCP servers.
 _RUN_BY_CLIENTS = ("custom", "bash_", "browser_", "computer_", "memory_", "text_editor_")
 
 
@@ -29,7 +29,7 @@ class Structure:
 
 
 def uses_servers(document: Mapping[str, Any]) -> bool:
-    """Whether a request lets tools be run elsewhere than by the client."""
+    """Whether a request lets servers, and not only the client, run tools."""
     if document.get("mcp_servers") or document.get("container") is not None:
         return True
     return any(not _is_clients(tool) for tool in _listed(document.get("tools")))
@@ -58,7 +58,7 @@ def structure_of(document: Mapping[str, Any]) -> Structure:
 
 
 def _forced(choice: object, tools: Sequence[JsonObject]) -> str | None:
-    """Return the one tool that a request leaves the model to call, if it must call any."""
+    """Return the name of the one tool that the request forces the model to call, or None."""
     if not isinstance(choice, dict):
         return None
     name: object = None

@@ -1,6 +1,6 @@
-"""A response cut into the events that tell it, without loss.
+"""The events of a stream that adds up to a response, without loss.
 
-The events, in the order in which OpenAI sends them:
+They come in the order in which OpenAI sends them:
 https://platform.openai.com/docs/api-reference/responses-streaming
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 from app.dialects.chat_completions.logprobs import cut
 from app.dialects.strict_json import JsonObject
 
-# What a response does not have before it is over.
+# Fields that are null until a response is complete.
 _AT_FIRST: Mapping[str, object] = MappingProxyType(
     {"completed_at": None, "incomplete_details": None, "usage": None}
 )
@@ -32,10 +32,10 @@ _NAMES = MappingProxyType(
 
 
 def events_of(response: Mapping[str, Any]) -> Iterator[JsonObject]:
-    """Cut a response into events, numbered, the last of which tells all of it again.
+    """Yield the numbered events of a stream that adds up to a response; the last one has it whole.
 
-    Items are told one after the other, and texts in pieces of up to 64 characters. Raises
-    LookupError, TypeError or AttributeError for what is no response.
+    Items follow one another, their texts in pieces of up to 64 characters. Raises LookupError,
+    TypeError or AttributeError for what is no response.
     """
     for number, event in enumerate(_events(response)):
         kind = event.pop("type")
@@ -60,7 +60,7 @@ def _events(response: Mapping[str, Any]) -> Iterator[JsonObject]:
 
 
 def _told(item: Mapping[str, Any]) -> tuple[JsonObject, Iterator[JsonObject]]:
-    """Return an item as it is when it begins, and the events that tell the rest of it."""
+    """Return an item as it begins, and the events that complete it."""
     kind = item["type"]
     begun = {"status": "in_progress"} if item.get("status") is not None else {}
     if kind == "message":
@@ -106,7 +106,10 @@ def _summary(parts: list[Mapping[str, Any]]) -> Iterator[JsonObject]:
 def _pieces(
     name: str, field: str, text: str, place: Mapping[str, Any], tokens: Any = None
 ) -> Iterator[JsonObject]:
-    """Tell a text piece by piece, then whole; output texts with the tokens of each piece."""
+    """Yield an event for each piece of a text, then one with all of it.
+
+    Those of an output text have the log probabilities of its `tokens`.
+    """
     has_tokens = name == _NAMES["output_text"]
     tokens = tokens if isinstance(tokens, list) else []
     for piece, of_piece in cut(text, tokens):
@@ -117,7 +120,7 @@ def _pieces(
 
 
 def _brief(token: Mapping[str, Any]) -> JsonObject:
-    """Return a token as events tell it, without its bytes."""
+    """Return a token's log probability as events have it: without `bytes`."""
     told = {name: value for name, value in token.items() if name != "bytes"}
     if isinstance(others := told.get("top_logprobs"), list):
         told["top_logprobs"] = [{n: v for n, v in o.items() if n != "bytes"} for o in others]

@@ -1,6 +1,6 @@
 """Whether a response may be stored, and whom it may answer.
 
-Rules of this file: every no has a token that the documentation explains; when in doubt, no.
+Each reason for a no is a token that the documentation explains. When in doubt, no.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ _FREE = Structure()
 def why_not_stored(
     response: Mapping[str, Any], structure: Structure = _FREE
 ) -> DiscardReason | None:
-    """Say why a response must not be stored, or None if it may."""
+    """Return why a response must not be stored, or None if it may."""
     status, output = response.get("status"), response.get("output")
     if response.get("error") is not None or status == _FAILED:
         return "error"
@@ -47,14 +47,14 @@ def why_not_stored(
 
 
 def may_be_shared(reason: DiscardReason | None) -> bool:
-    """Whether an answer that is not stored for a reason may still go to all who asked."""
+    """Whether an answer that `reason` keeps out of the store may still go to all who joined."""
     return reason in _WHOLE
 
 
 def is_exact_only(response: Mapping[str, Any], structure: Structure = _FREE) -> bool:
-    """Whether an answer may serve only the very same question: it calls a tool.
+    """Whether an answer may serve only the very same question, because it calls a tool.
 
-    A call that was forced says nothing but its arguments: it is a structured answer like others.
+    A call that the request forced does not count: its arguments are a structured answer.
     """
     calls = [item for item in response["output"] if item["type"] in _CALLS]
     if structure.forced is None:

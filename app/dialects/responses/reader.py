@@ -24,8 +24,8 @@ _TOLD = (*_ENDS, _ITEM_DONE, '"error"')
 class _Reader:
     """What readers of both forms share.
 
-    `asked` is the body of the request, `structure` what it says of the answer's; `is_kept`: the
-    upstream is to store the answer, under its id.
+    `asked` is the body of the request, `structure` what it demands of the answer. `is_kept`: the
+    upstream stores the answer too, under its id.
     """
 
     def __init__(self, asked: Mapping[str, Any], structure: Structure, *, is_kept: bool) -> None:
@@ -35,7 +35,7 @@ class _Reader:
         self.is_complete = False
 
     def _judged(self, response: JsonObject) -> Answer:
-        """Return a response as an answer, with what may become of it."""
+        """Return a response as an Answer that says how it may be stored, shared and matched."""
         unfit = fitness.why_not_stored(response, self._structure)
         may_be_shared = fitness.may_be_shared(unfit)
         content = without_echoes(response, self._asked) if may_be_shared else {}
@@ -63,7 +63,7 @@ class DocumentReader(_Reader):
         """Do nothing: the end of the body is that of the document."""
 
     def read(self) -> Answer:
-        """Return what the answer adds up to. Raises NotUnderstood."""
+        """Return the judged document. Raises NotUnderstood."""
         document = load_json(b"".join(self._body))
         if not isinstance(document, dict):
             raise NotUnderstood("unknown-body")
@@ -71,7 +71,7 @@ class DocumentReader(_Reader):
 
 
 class EventsReader(_Reader):
-    """Reads a stream of events; the last one tells the whole response again."""
+    """Reads a stream of events; the last one repeats the whole response."""
 
     def __init__(self, asked: Mapping[str, Any], structure: Structure, *, is_kept: bool) -> None:
         super().__init__(asked, structure, is_kept=is_kept)
@@ -86,7 +86,7 @@ class EventsReader(_Reader):
             self._take(event)
 
     def end(self) -> None:
-        """Take what the end of the body completes."""
+        """Take the events that only the end of the body completes."""
         for event in self._events.flush():
             self._take(event)
 
@@ -95,12 +95,12 @@ class EventsReader(_Reader):
         if self._failure or self._response is None:
             return Answer(b"{}", unfit=self._failure or "incomplete", may_be_shared=False)
         response = self._response
-        if response.get("output") is None:  # some servers have told it item by item only
+        if response.get("output") is None:  # some servers send its items in their own events only
             response["output"] = [item for _, item in sorted(self._items.items())]
         return self._judged(response)
 
     def _take(self, event: Event) -> None:
-        # Deltas, which are the most, need not be parsed: what they add up to is told at the end.
+        # Most events are deltas. They need not be parsed: the last event has what they add up to.
         if self.is_complete or not any(word in event.data for word in _TOLD):
             return
         told = load_json(event.data)

@@ -14,8 +14,8 @@ from app.dialects.strict_json import JsonObject
 _JSON = b"application/json"
 _EVENT_STREAM = b"text/event-stream; charset=utf-8"
 
-# Fields of a request that take no part in its key and that the answer repeats, and what it says
-# where they are absent: nobody is told what another caller has sent.
+# Neutral fields of a request that the answer repeats, with their values where they are absent.
+# These are stored, so that nobody sees what another caller has sent.
 _ECHOES: Mapping[str, object] = MappingProxyType(
     {
         "metadata": {},
@@ -29,14 +29,14 @@ _ECHOES: Mapping[str, object] = MappingProxyType(
 
 
 class Anew(NamedTuple):
-    """What makes a response another one: its id, and its time in whole seconds since 1970."""
+    """What makes a replay a response of its own: an id, and a time in whole seconds since 1970."""
 
     name: str
     now: int
 
 
 def without_echoes(response: JsonObject, asked: Mapping[str, Any]) -> JsonObject:
-    """Return a response as it would be, had the request not said what takes no part in its key."""
+    """Return a response as if its request had sent none of the neutral fields that it repeats."""
     said = {n: v for n, v in _ECHOES.items() if n in response and asked.get(n) is not None}
     return {**response, **said}
 
@@ -49,7 +49,7 @@ def replay(
     *,
     stream: bool,
 ) -> Replay:
-    """Render a response for a request, as it is or as a new one.
+    """Render a stored response for the request `asked`: under its own id, or that of `anew`.
 
     Raises ValueError where it cannot be read.
     """
@@ -71,7 +71,7 @@ def replay(
 
 
 def stream_of(response: JsonObject) -> list[bytes]:
-    """Write the events of a response. Raises ValueError where it has another shape."""
+    """Return the events of a response as bytes. Raises ValueError where it has another shape."""
     try:
         return [
             sse.encode_event(Event(sse.json_data(event), event["type"]))

@@ -53,9 +53,10 @@ class ResponsesRequest:
 
     @classmethod
     def parse(cls, body: bytes, *, by_meaning: bool = False) -> "ResponsesRequest":
-        """Read the body of a request; `by_meaning`: also those that the upstream is to store.
+        """Read the body of a request.
 
-        Raises NotUnderstood (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
+        `by_meaning`: answers that the upstream is to store are matched by meaning as well. Raises
+        NotUnderstood (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
         """
         document = load_json(body)
         if not isinstance(document, dict):
@@ -81,7 +82,7 @@ class ResponsesRequest:
 
     @property
     def form(self) -> Form:
-        """What makes the bytes of two answers to one question differ."""
+        """In what form the answer is asked for."""
         return Form(self.stream)
 
     @property
@@ -95,17 +96,17 @@ class ResponsesRequest:
 
     @property
     def end_user(self) -> Sequence[Any]:
-        """What the body says of who asks."""
+        """The values of the body that name the end user."""
         return [self.document.get("user"), self.document.get("safety_identifier")]
 
     @property
     def treatment(self) -> str:
-        """What may change how the upstream treats the request, though not its answer."""
+        """A digest of what may change how the upstream treats the request, but not the answer."""
         return treatment_of(self.document)
 
     @property
     def instructions(self) -> Sequence[str]:
-        """What the system and the developer say, and the first turn of the user before the last."""
+        """The texts of system and developer, and the user's first turn if it is not the last."""
         told = self.document.get("instructions")
         users = [at for at, item in enumerate(self.items) if _role(item) == "user"]
         first = users[0] if users and users[0] != self.turn else None
@@ -136,7 +137,7 @@ class ResponsesRequest:
             return "background"
         if body.get("conversation") is not None:
             return "conversation"
-        if body.get("prompt") is not None:  # what it says is the upstream's, tools and all
+        if body.get("prompt") is not None:  # a template of the upstream's, which may have tools
             return "prompt"
         if any(tool["type"] not in _OWN_TOOLS for tool in self._tools()):
             return "hosted-tool"
@@ -147,20 +148,21 @@ class ResponsesRequest:
         return None
 
     def reader(self, *, is_stream: bool) -> EventsReader | DocumentReader:
-        """Return what reads the answer: a stream of events or a JSON document."""
+        """Return a reader of the answer: of a stream of events or a JSON document."""
         kind = EventsReader if is_stream else DocumentReader
         return kind(self.document, structure_of(self.document), is_kept=self.is_kept)
 
     def render(self, content: bytes, status: CacheStatus, *, nonce: str, now: float) -> Replay:
         """Render a response in the form asked for. Raises ValueError if it cannot be read.
 
-        One that the upstream has stored keeps its id: it can be continued, retrieved and deleted.
+        One that the upstream stores too keeps its id, by which it can be continued, retrieved and
+        deleted.
         """
         anew = None if self.is_kept else replay.Anew(f"resp_{nonce}", int(now))
         return replay.replay(content, status, self.document, anew, stream=self.stream)
 
     def narrowing(self, leader: object) -> None:
-        """Return None: a stream is as long for whoever asks."""
+        """Return None: streams are all alike, and a document cannot become one as it arrives."""
         return
 
     def _tools(self) -> Iterator[JsonObject]:
@@ -194,7 +196,7 @@ class Responses:
         self._by_meaning = by_meaning
 
     def why_not_stored(self, content: Mapping[str, Any]) -> DiscardReason | None:
-        """Return why a response that comes from elsewhere must not be stored, or None."""
+        """Return why an imported response must not be stored, or None if it may."""
         return fitness.why_not_stored(content)
 
     def parse(self, body: bytes) -> ResponsesRequest:
@@ -207,18 +209,21 @@ def _unknown() -> NoReturn:
 
 
 def _field(document: Mapping[str, Any], name: str, *types: type) -> Any:
-    """Return a field's value, or None where it is absent or null; any other type is unknown."""
+    """Return a field's value, or None where it is absent or null.
+
+    Raises NotUnderstood for a value that has none of `types`.
+    """
     value = document.get(name)
     # type() and not isinstance(): true is an int to Python, and not to JSON.
     return value if value is None or type(value) in types else _unknown()
 
 
 def _items(document: Mapping[str, Any]) -> list[JsonObject]:
-    """Return the items of an input; a text is short for a user's message."""
+    """Return the items of the input; a string becomes a message of the user."""
     told = document.get("input")
     if isinstance(told, str):
         return [{"role": "user", "content": told}]
-    if told is None:  # a template, or what went before, says it all
+    if told is None:  # a template or an earlier response is the whole input
         return []
     if not isinstance(told, list):
         _unknown()
@@ -253,13 +258,13 @@ def _role(item: JsonObject) -> str:
 
 
 def _turn(items: Sequence[JsonObject]) -> int | None:
-    """Return where the last item stands that is no reminder; None where there is none."""
+    """Return the index of the last item that is not the system's or the developer's, or None."""
     places = range(len(items) - 1, -1, -1)
     return next((place for place in places if _role(items[place]) not in _REMINDERS), None)
 
 
 def _words_of(item: JsonObject) -> str:
-    """Return what a message says in words."""
+    """Return all texts of a message, joined by line ends; other parts are left out."""
     content = item.get("content")
     if not isinstance(content, list):
         return content if isinstance(content, str) else ""
@@ -267,7 +272,7 @@ def _words_of(item: JsonObject) -> str:
 
 
 def _texts_of(item: JsonObject) -> list[str] | None:
-    """Return the texts of a user's message, part by part; None for anything else."""
+    """Return the text of each part of a user's message; None for anything else."""
     content = item.get("content")
     if _role(item) != "user" or not content:
         return None

@@ -1,6 +1,6 @@
-"""What the API defines as the same: defaults that are spelled out, and other ways to write a thing.
+"""Requests in canonical form: without defaults that are spelled out, each thing in one spelling.
 
-https://platform.openai.com/docs/api-reference/responses/create tells each default.
+https://platform.openai.com/docs/api-reference/responses/create lists the defaults.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,13 +33,13 @@ _NULLABLE = frozenset(
         *("previous_response_id", "prompt"),
     }
 )
-"""Fields that may be null, which is to be absent."""
+"""Fields in which null means the same as absence."""
 
 _TEXT: Mapping[str, object] = MappingProxyType({"format": {"type": "text"}, "verbosity": "medium"})
 _NUMBERS = frozenset({"temperature", "top_p"})
 _HINT = "prompt_cache_breakpoint"  # of a part: where the upstream's own cache may begin
 
-# What the items of these types are is all in them; an id only tells which of the upstream's it was.
+# Types of items that are complete in themselves; their `id` only names the upstream's copy.
 _WHOLE = frozenset(
     {
         *("message", "function_call", "function_call_output"),
@@ -49,7 +49,7 @@ _WHOLE = frozenset(
 
 
 def same_fields(document: Mapping[str, Any]) -> JsonObject:
-    """Return the fields of a request, but for its input, in the one way to write them."""
+    """Return the fields of a request but its input, in canonical form."""
     told: JsonObject = {}
     for name, value in document.items():
         if value is None and name in _NULLABLE:
@@ -77,7 +77,7 @@ def _written(name: str, value: Any) -> Any:
 
 
 def same_items(items: Sequence[JsonObject]) -> list[JsonObject]:
-    """Return items of an input in the one way to write them; calls are numbered for their ids."""
+    """Return items of an input in canonical form; calls are numbered in place of their ids."""
     plain = [_plain(item) for item in items]
     ids = (item["call_id"] for item in plain if isinstance(item.get("call_id"), str))
     numbers = numbers_of(ids, (text for item in plain for text in _texts(item)))
@@ -121,7 +121,7 @@ def _tells(name: str, value: object) -> bool:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Return all texts of an item but the ids of calls."""
+    """Yield all texts of an item but the ids of calls."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Answers that programs parse: what of a response must be JSON, and whether it is.
+"""What of a response must be JSON, since programs parse it, and whether it is.
 
 https://platform.openai.com/docs/guides/structured-outputs
 """
@@ -41,7 +41,7 @@ def structure_of(body: Mapping[str, Any]) -> Structure:
 
 
 def _forced(body: Mapping[str, Any]) -> str | None:
-    """Return the one function that a request leaves the model to call, if it must call any.
+    """Return the name of the one function that the request forces the model to call, or None.
 
     https://platform.openai.com/docs/guides/function-calling#tool-choice
     """
@@ -58,12 +58,12 @@ def _forced(body: Mapping[str, Any]) -> str | None:
 
 
 def objects(value: object) -> Sequence[JsonObject]:
-    """Return the objects of a list; none where it is no list."""
+    """Return the items of a list that are JSON objects; none where `value` is no list."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def texts_in(message: Mapping[str, Any]) -> Iterator[str]:
-    """Return the texts of a message of a response, part by part."""
+    """Yield the text of each part of a response's message."""
     for part in objects(message.get("content")):
         if part.get("type") == "output_text" and isinstance(text := part.get("text"), str):
             yield text

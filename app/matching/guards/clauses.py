@@ -1,4 +1,4 @@
-"""What one text says beside the question that both ask: `Make it up`."""
+"""What one of two texts says beside the question that both ask, such as `Make it up`."""
 
 import re
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ def sentences_of(text: str) -> tuple[Words, ...]:
 
 
 def says_more(one: Evidence, other: Evidence) -> bool:
-    """Whether `one` holds all words of `other` in a row, and others of weight around them.
+    """Whether `one` has all words of `other` in a row, and beside them others that matter.
 
-    What is polite has no weight: `Hi, could you tell me …, please?`
+    Politeness does not matter: `Hi, could you tell me …, please?`
     """
     if one.lexicon is None:
         return False
@@ -49,7 +49,7 @@ def _has_weight(word: str, lexicon: Lexicon) -> bool:
 
 
 def wishes_more(one: Evidence, own: Sequence[str]) -> bool:
-    """Whether a text begins or ends with a wish how to answer that the other text knows nothing of.
+    """Whether the first or last sentence of a text says how to answer, and the other text does not.
 
     `own` are the terms that only this text has.
     """
@@ -64,6 +64,6 @@ def wishes_more(one: Evidence, own: Sequence[str]) -> bool:
 
 
 def _behind_leads(sentence: Words, lexicon: Lexicon) -> Words:
-    """Return a sentence that tells how to answer, without what is polite; else nothing."""
+    """Return a sentence without its polite beginning if it says how to answer; else nothing."""
     at = next((at for at, word in enumerate(sentence) if word not in lexicon.leading), 0)
     return sentence[at:] if sentence[at] in lexicon.wishes else ()

@@ -218,7 +218,7 @@ def _have_other_dates(a: Evidence, b: Evidence) -> bool:
 
 
 def _narrowing(one: Evidence, other: Evidence, pair: _Pair) -> set[Guard]:
-    """Return the guards in whose lists one text names what narrows it, and the other nothing."""
+    """Return the guards in whose lists one text has a narrowing word, and the other none at all."""
     narrowing = one.narrowing
     if pair.asks_for_things:
         narrowing = narrowing | one.narrowing_requests

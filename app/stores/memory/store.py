@@ -157,7 +157,7 @@ class MemoryStore:
         return sum(map(self._embeddings.remove, alive))
 
     def keep_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
-        """Do what `put_embeddings` does, at once."""
+        """Do what `put_embeddings` does, without being a coroutine."""
         self._embeddings.expire()
         for stored in embeddings:
             if stored.epoch in ("", self.epoch):

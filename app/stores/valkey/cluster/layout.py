@@ -78,7 +78,7 @@ def layout_in(reply: Any, asked: Place) -> Layout:
 
 
 def redirection_in(reply: object, asked: Place) -> Redirection | None:
-    """Read where a node says that a key is, if that is what it says."""
+    """Return where a MOVED or ASK error redirects to; None for any other reply."""
     if not isinstance(reply, Exception):
         return None
     told = _REDIRECTION.fullmatch(str(reply))

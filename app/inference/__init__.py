@@ -1,4 +1,4 @@
-"""The models: a local embedder and verifier on ONNX Runtime, and a remote embedder.
+"""The models: a local embedder and verifier on ONNX Runtime, and remote ones.
 
 May import: `core`, `dialects`.
 """

@@ -1,4 +1,4 @@
-"""What a model's server answers, read to a bound."""
+"""The answer of a server that runs a model, read up to a greatest size."""
 
 from app.core.content_codings import content_coding, decoder_for
 from app.core.errors import DependencyFailed
@@ -10,10 +10,10 @@ JSON_HEADERS: tuple[Header, ...] = (
     (b"accept", b"application/json"),
     (b"accept-encoding", b"identity"),
 )
-"""What a request to such a server carries."""
+"""Headers of a request to a server that runs a model."""
 
 TOO_LONG = frozenset({400, 413, 422})
-"""What servers answer to a text beyond the window, too."""
+"""Statuses that may mean that a text is longer than the model's window."""
 
 LIKELY_WINDOW = 510
 """Bytes that fit the window of any usual model: a BERT's 512, less those that mark begin and end.
@@ -21,13 +21,17 @@ LIKELY_WINDOW = 510
 A token is at least one byte. Beyond its window a server may cut a text, silently.
 """
 
-SHORTEST_WINDOW = 100  # no model has less
+SHORTEST_WINDOW = 100  # bytes; no model has fewer
 
 _LARGEST = 1_048_576  # bytes of an answer
 
 
 async def read_answer(response: UpstreamResponse) -> bytes:
-    """Return a whole body, decoded. Raises DependencyFailed, and what the client raises."""
+    """Return the whole body, without its content coding.
+
+    Raises DependencyFailed if it is larger than 1 MiB or cannot be decoded, and what the HTTP
+    client raises.
+    """
     coding = content_coding(response.headers)
     decoder = decoder_for(coding) if coding else None
     body = bytearray()

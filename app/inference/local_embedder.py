@@ -13,14 +13,14 @@ from app.inference.onnx import LONGEST, WholeTexts, network_in
 _MODEL = Path(__file__).parent.parent / "data" / "all-MiniLM-L6-v2"
 TOKENIZER = _MODEL / "tokenizer.json"
 _QUEUE = 64  # texts; a short one takes 1 or 2 ms, a long one 50
-_PATIENCE = 0.5  # seconds in line; with so much to do, a miss is sooner answered
+_PATIENCE = 0.5  # seconds in the queue; past that, a miss is faster
 
 
 class LocalEncoder:
-    """The network: all-MiniLM-L6-v2, int8, run by onnxruntime, one text a run.
+    """The network: all-MiniLM-L6-v2, int8, run by onnxruntime on one text at a time.
 
-    Dynamic quantisation scales activations over the whole batch, so the embedding of a text would
-    depend on its batch mates. Several threads may run at once.
+    Dynamic quantisation scales activations over the whole batch: in a batch, the embedding of a
+    text would depend on the other texts. Several threads may run it at once.
     """
 
     def __init__(self, model: Path = _MODEL) -> None:
@@ -28,7 +28,10 @@ class LocalEncoder:
         self._network = network_in(model)
 
     def embed(self, text: str) -> Embedding | None:
-        """Embed a text, or return None if it is too long or holds what the model does not see."""
+        """Return the unit embedding of a text, 384 float32.
+
+        None if the text is too long, or has characters that the model does not see.
+        """
         if len(text) > LONGEST or (encoded := self._texts.encode(text)) is None:
             return None
         tokens = np.array([encoded[0]], dtype=np.int64)
@@ -39,7 +42,7 @@ class LocalEncoder:
 
 
 class LocalEmbedder:
-    """The shipped model, off the event loop."""
+    """The embedding model that ships, run in threads beside the event loop."""
 
     name = "all-MiniLM-L6-v2"
     dimensions = 384
@@ -49,14 +52,15 @@ class LocalEmbedder:
         self._threads = Threads("embedder", os.cpu_count() or 1, _QUEUE, _PATIENCE)
 
     async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
-        """Embed a text, or return None if it is too long or holds what the model does not see.
+        """Return the unit embedding of a text, 384 float32; `credentials` are not used.
 
-        Raises Overloaded.
+        None if the text is too long, or has characters that the model does not see. Raises
+        Overloaded.
         """
         if len(text) > LONGEST:
             return None
         return await self._threads.run(lambda: self._encoder.embed(text))
 
     async def aclose(self) -> None:
-        """Let the threads go."""
+        """Stop the threads."""
         self._threads.shutdown()

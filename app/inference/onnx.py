@@ -1,4 +1,4 @@
-"""What the models in this process have in common: a tokenizer, what it does not see, a network."""
+"""What the models in this process have in common: tokenizer, network, and what neither sees."""
 
 import unicodedata
 from pathlib import Path
@@ -12,24 +12,24 @@ LONGEST = 20 * WINDOW  # characters; longer texts are not worth tokenizing to fi
 _SPACE = 0x20
 _DELETE = 0x7F
 _DROPPED = frozenset({"Mn", "Cc", "Cf", "Cn", "Co"})  # Unicode general categories
-_DROPPED_TOO = "\ufffd\u1734"  # of the others, by trying each character
+_DROPPED_TOO = "\ufffd\u1734"  # found by trying each character of all other categories
 
 
 class WholeTexts:
-    """A tokenizer that never cuts or pads: what it makes of a text is of that text alone."""
+    """A tokenizer that never truncates and never pads."""
 
     def __init__(self, tokenizer: Path) -> None:
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        # "[SEP]" in a question is text, too: as a token of the model it would not count as such.
+        # "[SEP]" in a question is text like any other, not the special token of that name.
         self._tokenizer.encode_special_tokens = True
         self._unknown = self._tokenizer.token_to_id("[UNK]")
 
     def encode(self, text: str, other: str | None = None) -> tuple[list[int], list[int]] | None:
-        """Return token and type ids of a text or two; None where the model does not see all of it.
+        """Return token and type ids of one or two texts; None where the model would not see all.
 
-        It is too long, or holds what the tokenizer does not know or drops.
+        That is beyond 256 tokens, or with characters that the tokenizer does not know or drops.
         """
         if loses_characters(text) or (other is not None and loses_characters(other)):
             return None
@@ -40,7 +40,7 @@ class WholeTexts:
 
 
 def network_in(folder: Path) -> onnxruntime.InferenceSession:
-    """Load the network of a folder, for one thread a run; several threads may run it at once."""
+    """Load the network of a folder, one thread for each run; several threads may run it at once."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -54,10 +54,10 @@ def network_in(folder: Path) -> onnxruntime.InferenceSession:
 
 
 def loses_characters(text: str) -> bool:
-    """Whether the tokenizer drops a part of the text that nobody else looks at.
+    """Whether the tokenizer drops characters of a text that nothing else compares.
 
-    It decomposes a text and deletes the marks: "=" and "\u2260" become the same. The accents of
-    Latin letters, which it deletes too, are compared by the guards: "schon" and "schön".
+    It decomposes characters and deletes the marks: "=" and "\u2260" become the same. It deletes the
+    accents of Latin letters as well, but those are compared by the guards: "schon" and "schön".
     """
     if text.isascii():
         return any((ord(c) < _SPACE and c not in "\t\n\r") or ord(c) == _DELETE for c in text)
@@ -69,5 +69,5 @@ def loses_characters(text: str) -> bool:
 
 
 def _is_accented(character: str) -> bool:
-    """Whether a character is a Latin letter with accents."""
+    """Whether a character is a Latin letter, with accents or without."""
     return character.isalpha() and unicodedata.normalize("NFD", character)[0] < "\x80"

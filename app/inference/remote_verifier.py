@@ -1,7 +1,8 @@
 """A reranker on a server, in place of the verifier that ships.
 
-Asked as Hugging Face's Text Embeddings Inference is, or, if the model is named, as Cohere and Jina
-are: https://huggingface.github.io/text-embeddings-inference/#/Text%20Embeddings%20Inference/rerank,
+It is asked by the API of Hugging Face's Text Embeddings Inference or, if a model is named, by that
+of Cohere and Jina:
+https://huggingface.github.io/text-embeddings-inference/#/Text%20Embeddings%20Inference/rerank,
 https://docs.cohere.com/reference/rerank, https://api.jina.ai/redoc#tag/rerank.
 """
 
@@ -29,8 +30,8 @@ _OK = 200
 class RemoteVerifier:
     """Asks a server about all candidates of a question at once, with no credential but its own.
 
-    A reranker says how relevant one text is to another, not whether they ask the same: what its
-    score is worth, the calibration says.
+    A reranker scores how relevant one text is to another, not whether they ask the same. The
+    calibration makes a probability of that score.
     """
 
     def __init__(self, server: Upstream, calibration: Calibration, model: str = "") -> None:
@@ -57,7 +58,10 @@ class RemoteVerifier:
         return [told.get(candidate, 0.0) for candidate in candidates]
 
     def _sees(self, asked: str, text: str) -> bool:
-        """Whether the server sees all of both, or says so: only one kind is told not to cut."""
+        """Whether the server reads both texts whole, or else says that it does not.
+
+        Hugging Face's is told not to truncate, the others may: for them only short texts are sure.
+        """
         return not self._model or len(asked.encode()) + len(text.encode()) <= LIKELY_WINDOW
 
     def _body(self, asked: str, texts: Sequence[str]) -> JsonObject:
@@ -66,7 +70,10 @@ class RemoteVerifier:
         return {"query": asked, "texts": texts, "truncate": False}
 
     async def _scores(self, asked: str, texts: Sequence[str]) -> Sequence[float] | None:
-        """Return a score for each text, or None where they may be too long for the server."""
+        """Return a score for each text, or None if the server finds them too long.
+
+        Raises DependencyFailed, and what the HTTP client raises.
+        """
         body = json.dumps(self._body(asked, texts)).encode()
         request = ClientRequest("POST", b"", b"", JSON_HEADERS, body)
         async with aclosing(await self._server.send(request)) as response:
@@ -83,7 +90,10 @@ class RemoteVerifier:
 
 
 def _read_scores(answer: bytes, count: int) -> Sequence[float]:
-    """Read the scores of both kinds of servers, in the order of the texts."""
+    """Return the scores of an answer of either API, in the order of the texts.
+
+    Raises DependencyFailed unless there is one finite score for each of `count` texts.
+    """
     scores: dict[int, float] = {}
     try:
         document = load_json(answer)

@@ -22,8 +22,8 @@ _QUEUE = 64  # questions with their candidates; a candidate takes 2 or 3 ms
 class CrossEncoder:
     """The network: int8, run by onnxruntime, one pair at a time.
 
-    Dynamic quantisation scales activations over the whole batch, so the output for a pair would
-    depend on its batch mates. Several threads may run at once.
+    Dynamic quantisation scales activations over the whole batch: in a batch, the output for a pair
+    would depend on the other pairs. Several threads may run it at once.
     """
 
     def __init__(self, model: Path = VERIFIER, tokenizer: Path = TOKENIZER) -> None:
@@ -33,7 +33,7 @@ class CrossEncoder:
     def logit(self, one: str, other: str) -> float | None:
         """Return the log-odds that one answer serves both; None where it does not see all of both.
 
-        They are too long, or hold what the tokenizer does not know or drops.
+        That is if they are too long, or have characters that the tokenizer does not know or drops.
         """
         if len(one) + len(other) > LONGEST:
             return None
@@ -50,10 +50,10 @@ class CrossEncoder:
 
 
 class Ruler:
-    """Measures how far apart texts are by the embedding model that ships.
+    """Measures the distance of texts by the embedding model that ships.
 
-    Made for one question, it embeds each text once: were more remembered, one caller would learn
-    from its speed what others ask.
+    It remembers each embedding, so one is made for each question: by the speed of a longer memory a
+    caller could learn what others ask.
     """
 
     def __init__(self, encoder: LocalEncoder) -> None:
@@ -66,10 +66,10 @@ class Ruler:
 
 
 class LocalVerifier:
-    """A cross-encoder and what its word is worth, off the event loop.
+    """A cross-encoder and its calibration, run in threads beside the event loop.
 
-    Without an encoder candidates are as far away as they say: by the model that it is calibrated
-    with. Else it measures anew.
+    The calibration needs distances by the embedder that it was made with. Without an `encoder` that
+    is the embedder which found the candidates; else `encoder` measures their distances anew.
     """
 
     def __init__(
@@ -86,14 +86,14 @@ class LocalVerifier:
         return await self._threads.run(lambda: [self._read(asked, c, ruler) for c in candidates])
 
     def _read(self, asked: str, candidate: StoredText, ruler: Ruler | None) -> float:
-        # First the network, which sees at once that a pair is too long.
+        # First the network, which gives up at once on a pair that is too long.
         logit = self._network.logit(asked, candidate.text)
         if logit is None or (distance := self._distance(asked, candidate, ruler)) is None:
             return 0.0
         return self.calibration.probability(logit, distance)
 
     def _distance(self, asked: str, candidate: StoredText, ruler: Ruler | None) -> float | None:
-        """Return a candidate's cosine distance; None where nothing was measured."""
+        """Return a candidate's cosine distance; None if none is known, or it is too far away."""
         if ruler is None:
             return candidate.distance
         distance = ruler.distance(asked, candidate.text)
@@ -101,18 +101,19 @@ class LocalVerifier:
         return distance if is_near else None
 
     async def aclose(self) -> None:
-        """Let the threads go."""
+        """Stop the threads."""
         self._threads.shutdown()
 
 
 def load_verifier(
     embedder: str, model: Path | None = None, calibration: Calibration | None = None
 ) -> LocalVerifier:
-    """Load the model that ships or that of a folder, as `training/` leaves it.
+    """Load the model that ships, or that of the folder `model`, as `training/` makes it.
 
-    A calibration that is given is for the embedder that finds the candidates. Else that of the
-    folder holds, and where it is for the embedder that ships and another one finds them, their
-    distance is measured anew. Raises ConfigurationError.
+    `embedder` is the name of the one that finds the candidates, and `calibration`, if given, must
+    be for it. Otherwise the folder's calibration for it is used. If there is none, that for the
+    embedder which ships is used, and the candidates' distances are measured anew. Raises
+    ConfigurationError.
     """
     model = model or VERIFIER
     encoder = None

@@ -1,4 +1,4 @@
-"""`reprise evaluate --benchmark`: rewordings against their near misses, beside others' rules."""
+"""`reprise evaluate --benchmark`: rewordings against near misses, by our rules and by others'."""
 
 import asyncio
 import functools
@@ -41,14 +41,15 @@ _RULE_COLUMNS = (
 )
 _PART_COLUMNS = ("figure", "value")
 _GUARD_COLUMNS = ("guard", "rewordings_refused_alone", "near_misses_refused_alone")
-_OPEN = 0.5  # a share of wrong hits; any does
+_OPEN = 0.5  # a dial; with that verifier any value serves the same
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """By what the proxy serves; without a verifier, `error_rates` mean nothing.
+    """The settings by which the proxy serves.
 
-    `show` is how many wrong hits are to be listed for each of them.
+    `error_rates` are the dials to measure; without a verifier they have no effect. `show` is how
+    many wrong hits to list for each of them.
     """
 
     guards: Switch
@@ -57,16 +58,16 @@ class Terms:
     show: int = 0
 
     def rules(self, models: Models) -> Sequence[MayServe]:
-        """Return the rules to measure."""
+        """Return the rules to measure, one for each dial."""
         rates = self.error_rates if models.verifier else [None]
         return [MayServe("reprise", self.guards, self.max_distance, rate) for rate in rates]
 
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """What was measured: of each rule, of the parts by themselves, and of each guard.
+    """What was measured: tables of the rules, of the parts by themselves, and of the guards.
 
-    A guard refuses alone what no other one does.
+    Of a guard, only pairs count that no other guard refuses.
     """
 
     file: str
@@ -92,9 +93,10 @@ class Benchmark:
 
 @dataclass(frozen=True, slots=True)
 class _Pairs:
-    """Pairs, one an entry of each array: their groups, and whether they are rewordings.
+    """Pairs of questions, as arrays with an entry for each pair.
 
-    `told` is the verifier's probability, however far apart they are.
+    `same`: they are rewordings of each other. `distance` is their cosine distance, and `told` the
+    verifier's probability, which is asked for at any distance.
     """
 
     groups: Groups
@@ -105,10 +107,10 @@ class _Pairs:
 
 @dataclass(frozen=True, slots=True)
 class _Answered:
-    """Pairs that a proxy was asked: half of them rewordings, in each group.
+    """Pairs that were sent to a proxy; in each group, half of them are rewordings.
 
-    `open` are those that it would serve if the verifier took any probability, `exact` those of them
-    that it serves as they are.
+    `open` are those served if the verifier accepts any probability. `exact` are those of them that
+    are served by exact match, and so whatever the dial.
     """
 
     pairs: _Pairs
@@ -116,15 +118,15 @@ class _Answered:
     exact: Flags
 
     def served(self, least: float) -> Flags:
-        """Return which are served from a probability on."""
+        """Return which pairs are served if the verifier accepts probabilities from `least` on."""
         return self.open & ((self.pairs.told >= least) | self.exact)
 
 
 @dataclass(frozen=True, slots=True)
 class _Hits:
-    """What came of the questions of a stream, one an entry of each array.
+    """The outcome of each question of a stream, as arrays with an entry for each question.
 
-    `sources` are the places of those whose answers were given, -1 where none was.
+    `sources` are the indices of the questions whose answers were served, -1 for a miss.
     """
 
     right: Flags
@@ -139,7 +141,7 @@ class _Hits:
 
 
 def _hits(stream: Sequence[Question], sources: Sequence[int]) -> _Hits:
-    """Tell right hits from wrong ones, by the places of those whose answers were given."""
+    """Return which questions of a stream are right and wrong hits; `sources` is as in _Hits."""
     places = np.array(sources, int)
     meanings = [question.meaning for question in stream]
     same = [at >= 0 and meanings[at] == asked for at, asked in zip(sources, meanings, strict=True)]
@@ -152,7 +154,7 @@ def run_benchmark(
 ) -> Benchmark:
     """Measure the proxy on groups, and the rules of others on the same pairs and the same stream.
 
-    The verifier is asked once for any two texts.
+    The verifier reads each two texts only once; its probabilities are remembered.
     """
     verifier = Remembered(models.verifier) if models.verifier else None
     models = Models(Memo(models.embedder), verifier)
@@ -196,7 +198,7 @@ def run_benchmark(
 
 
 def _numbers(questions: Sequence[Question]) -> Ints:
-    """Return the numbers of the questions' groups."""
+    """Return the number of each question's group."""
     return np.array([question.meaning[0] for question in questions], int)
 
 
@@ -222,13 +224,13 @@ def _row(
 
 
 def _refusing(pairs: Sequence[Two]) -> Sequence[Sequence[Guard]]:
-    """Return the guards that refuse each pair."""
+    """Return, for each pair, the guards that refuse it."""
     examined = functools.cache(examine)
     return [guards_of(as_pair(two), examined) for two in pairs]
 
 
 def _parts(judged: _Pairs, refusing: Sequence[Sequence[Guard]], *, verified: bool) -> Iterator[Row]:
-    """Tell of all pairs inside groups what verifier, distance and guards say by themselves."""
+    """Yield how well verifier, distance and guards do by themselves, on all pairs inside groups."""
     if verified:
         area = judged.groups.auc(judged.told, judged.same)
         yield {"figure": "AUC of the verifier", "value": area}
@@ -243,7 +245,7 @@ def _parts(judged: _Pairs, refusing: Sequence[Sequence[Guard]], *, verified: boo
 
 
 def _guard_rows(judged: _Pairs, refusing: Sequence[Sequence[Guard]]) -> Iterator[Row]:
-    """Tell of each guard what no other one refuses, of all pairs inside groups."""
+    """Yield, for each guard, the shares of pairs inside groups that it alone refuses."""
     for guard in sorted(set(itertools.chain.from_iterable(refusing))):
         alone = np.array([[*told] == [guard] for told in refusing], bool)
         rewordings, near = (judged.groups.share(alone, k) for k in (judged.same, ~judged.same))
@@ -251,7 +253,7 @@ def _guard_rows(judged: _Pairs, refusing: Sequence[Sequence[Guard]]) -> Iterator
 
 
 def _judge(pairs: Sequence[Two], groups: int, models: Models, progress: Progress) -> _Pairs:
-    """Ask the embedder and the verifier about pairs."""
+    """Return pairs with their distances and the verifier's probabilities."""
     with progress("verifying", len(pairs)) as advance:
         work = functools.partial(_judged, models)
         judged = asyncio.run(each(map(as_pair, pairs), work, advance))
@@ -264,7 +266,7 @@ def _judge(pairs: Sequence[Two], groups: int, models: Models, progress: Progress
 
 
 async def _judged(models: Models, pair: Pair) -> tuple[float, float]:
-    """Return a pair's distance, and what the verifier says of it, however far apart."""
+    """Return a pair's cosine distance and the verifier's probability, which is 0 without either."""
     distance = await distance_of(pair, models.embedder)
     stored, asked = pair.stored.text, pair.asked.text
     if models.verifier is None or stored is None or asked is None or math.isinf(distance):
@@ -276,7 +278,10 @@ async def _judged(models: Models, pair: Pair) -> tuple[float, float]:
 def _ask(
     pairs: Sequence[Two], groups: int, models: Models, terms: Terms, progress: Progress
 ) -> _Answered:
-    """Ask a proxy both of each pair, as a caller of its own; the verifier takes any probability."""
+    """Send both questions of each pair to a proxy whose verifier accepts any probability.
+
+    Each pair has a namespace of its own, so that no other pair answers it.
+    """
     judged = _judge(pairs, groups, models, progress)
     verifier = models.verifier
     if verifier is not None:
@@ -317,7 +322,7 @@ def _ideal(stream: Sequence[Question]) -> Flags:
 def _replay(
     stream: Sequence[Question], rule: MayServe, models: Models, progress: Progress
 ) -> _Hits:
-    """Send a stream through an empty proxy."""
+    """Send a stream to an empty proxy; return its hits by meaning."""
     sources = []
     label = "stream" if rule.error_rate is None else f"stream, dial {rule.error_rate:g}"
     with (
@@ -333,7 +338,7 @@ def _replay(
 
 
 def _vectors(stream: Sequence[Question], models: Models, progress: Progress) -> Floats:
-    """Return the unit vectors of questions, one a row; what is not embedded is far from all."""
+    """Return the unit vectors of questions, one a row; NaN, which is near to nothing, for none."""
     rows = np.full((len(stream), models.embedder.dimensions), np.nan)
     with progress("embedding", len(stream)) as advance:
 
@@ -348,7 +353,7 @@ def _vectors(stream: Sequence[Question], models: Models, progress: Progress) -> 
 
 
 def _nearest_answers(stream: Sequence[Question], vectors: Floats, farthest: float) -> _Hits:
-    """Serve a stream by the distance alone: the nearest stored question answers, if near enough."""
+    """Return the hits of a stream if the nearest stored question answers, up to a distance."""
     sources = []
     stored: list[int] = []
     for place in range(len(stream)):

@@ -1,14 +1,16 @@
-"""What a verifier's scores are worth: probabilities, and from which on to serve, by the dial.
+"""From a verifier's scores to probabilities, and to the least one to serve from, for each dial.
 
-A stream is put on miss, as the proxy does: a question that hits is not stored, so it answers nobody
-later. A line is a probability from which on to serve. It keeps a dial if
+A stream is replayed as the proxy would store it: a question that hits is not stored, so it answers
+nobody later. A *line* is a least probability to serve from. It keeps a dial if
 
-- of all streams together, the share of hits that are wrong is at most the dial by the upper end of
-  its 95 % interval (Wilson's, one side), and
-- no domain with fifty hits is shown, by the lower end of its 80 % interval, to have more.
+- over all streams together, the share of wrong hits is at most the dial, by the upper end of its
+  one-sided 95 % interval (Wilson's), and
+- in no domain with at least fifty hits that share is above the dial, by the lower end of its
+  one-sided 80 % interval.
 
-Of such lines that with the most right hits is drawn. A dial without any, because there are too few
-hits, is left out. Hits count as independent of each other, which those of one group are not quite.
+Of the lines that keep a dial, the one with the most right hits is drawn. A dial that no line keeps,
+because there are too few hits, is left out. Hits are counted as independent of each other, which
+those of one group are not quite.
 """
 
 import math
@@ -28,7 +30,7 @@ RATES = (0.005, 0.01, 0.02, 0.05, 0.1)
 
 _UPPER_95 = 1.6448536269514722  # standard deviations, one side of a normal distribution
 _LOWER_80 = 0.8416212335729143
-_LINES = 250  # that are tried
+_LINES = 250  # to try
 _PARTS = 10  # of the domains
 _HEAD = (
     "dial",
@@ -40,18 +42,18 @@ _HEAD = (
 )
 _RIDGE = 1e-3
 _ROUNDS = 50
-_ENOUGH = 50  # hits of a domain; of fewer, one that is wrong shows nothing
+_ENOUGH = 50  # hits of a domain; with fewer, a single wrong one proves nothing
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Rated:
-    """One of the questions nearest to one that is asked, among those that were asked before it.
+    """A candidate: one of the nearest questions among those asked before the one that is asked.
 
-    `score` is what the verifier says, None where it may not answer: a guard refuses it, or the
-    verifier does not see it whole. `same` is whether its answer serves. `at` is its place in the
-    stream: it is stored only if it missed there; None is for what is stored in any case.
+    `score` is the verifier's; None where it must not answer, because a guard refuses it or the
+    verifier does not see it whole. `same`: its answer serves. `at` is its index in the stream,
+    where it is stored only if it missed; None if it is stored in any case.
     """
 
     score: float | None
@@ -62,7 +64,7 @@ class Rated:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question of a stream, and what a domain it belongs to is called."""
+    """A question of a stream: its candidates, and the name of its domain."""
 
     candidates: Sequence[Rated]
     domain: str = ""
@@ -74,12 +76,12 @@ Stream = Sequence[Asked]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The least probability to serve from for a share of wrong hits, and what came of it.
+    """The least probability to serve from for the dial `rate`, and the hits that come of it.
 
-    `right` and `wrong` count hits; `highest` is the upper end of what share of them is wrong.
-    `elsewhere` are right and wrong hits of domains that had no part in the line: for each tenth of
-    the domains one is drawn by the others. None where there are not two domains. Without a line,
-    `least` is None and the rest is 0 hits.
+    `right` and `wrong` count hits; `highest` is the upper end of the interval of the wrong ones'
+    share. `elsewhere` is a cross-validation: right and wrong hits of each tenth of the domains by a
+    line that the other domains draw; None with fewer than two domains. If no line keeps the dial,
+    `least` is None and there are 0 hits.
     """
 
     rate: float
@@ -90,7 +92,7 @@ class Line:
     elsewhere: tuple[float, float] | None = None
 
     def cells(self) -> Sequence[str]:
-        """Return the row of a table."""
+        """Return the cells of this line's row in a table."""
         told = "-" if self.elsewhere is None else "{:.0f}, {:.0f}".format(*self.elsewhere)
         if self.least is None:
             return [f"{self.rate:g}", *"----", told]
@@ -100,7 +102,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """A calibration, its lines, and how many questions had a right answer among their nearest."""
+    """A calibration and its lines; `reachable` is how many questions have a right candidate."""
 
     calibration: Calibration
     lines: Sequence[Line]
@@ -132,10 +134,11 @@ def calibrate(
     repeats: int = 1,
     sure: float | None = None,
 ) -> Calibrated:
-    """Fit probabilities to scores, and find the line for each share of hits that may be wrong.
+    """Fit probabilities to scores, and draw the line for each of the dials `rates`.
 
-    `repeats` is how often the streams ask each question, all together: shuffling the same questions
-    again makes figures steadier, not surer. `sure` cuts log-odds off; else the highest that is.
+    `repeats` is how often the streams, together, ask each question. Counts are divided by it:
+    shuffling the same questions again makes figures steadier, not surer. `sure` is the greatest
+    log-odds that count, by default the greatest that occur.
     """
     rated = [r for stream in streams for asked in stream for r in asked.candidates]
     scores = np.array([r.score for r in rated if r.score is not None])
@@ -156,7 +159,7 @@ def calibrate(
 
 
 def _weights(rated: Sequence[Rated], scale: Scale, sure: float) -> Sequence[float]:
-    """Fit a logistic regression by Newton's method, with a touch of ridge."""
+    """Return the four weights of a logistic regression, by Newton's method with a small ridge."""
     seen = [(r.score, r.distance, r.same) for r in rated if r.score is not None]
     used = np.array([features(log_odds(score, scale), far, sure) for score, far, _ in seen])
     same = np.array([float(is_same) for _, _, is_same in seen])
@@ -168,7 +171,7 @@ def _weights(rated: Sequence[Rated], scale: Scale, sure: float) -> Sequence[floa
         told = 0.5 + 0.5 * np.tanh(used @ found / 2)
         curvature = (used.T * (told * (1 - told))) @ used + _RIDGE * np.eye(4)
         step = np.linalg.solve(curvature, used.T @ (same - told) - _RIDGE * found)
-        # Where the two can be told apart without fault, a whole step may overshoot.
+        # Where the two classes are separable, a whole step may overshoot.
         while (after := _loss(used, same, found + step)) > loss and np.abs(step).max() > _RIDGE**2:
             step = step / 2
         if after >= loss:
@@ -189,9 +192,9 @@ def draw_lines(
     rates: Sequence[float] = RATES,
     repeats: int = 1,
 ) -> Sequence[Line]:
-    """Find the line for each share of hits that may be wrong, by what is told of candidates.
+    """Return the line for each dial, dials rising, where `told` gives a candidate's probability.
 
-    Shares come back rising. A probability of 0 never answers.
+    A candidate whose probability is 0 never answers.
     """
     ranked = [[_ranked(asked, told) for asked in stream] for stream in streams]
     tried = _levels([order[0][0] for stream in ranked for _, order in stream if order])
@@ -213,9 +216,9 @@ _Level = tuple[float, _Hits]
 
 
 def _line(levels: Sequence[_Level], rate: float, highest: float = math.inf) -> Line:
-    """Return the line with the most right hits of those that keep a share and are not too high.
+    """Return the line with the most right hits of those that keep a dial and are at most `highest`.
 
-    Lines fall: of several the highest.
+    `levels` fall, so of lines with equally many the highest is returned.
     """
     best = Line(rate, None, 0, 0, 1.0)
     for least, hits in levels:
@@ -230,7 +233,7 @@ def _line(levels: Sequence[_Level], rate: float, highest: float = math.inf) -> L
 def _elsewhere(
     levels: Sequence[_Level], rate: float, parts: Sequence[Collection[str]]
 ) -> tuple[float, float]:
-    """Return the hits of each part of the domains by the line that all others draw."""
+    """Return right and wrong hits of all domains, each part by the line that the others draw."""
     found = []
     for part in parts:
         others = [
@@ -253,13 +256,13 @@ def _sum(hits: Iterable[tuple[float, float]]) -> tuple[float, float]:
 
 
 def _ranked(asked: Asked, told: Callable[[Rated], float]) -> tuple[str, _Order]:
-    """Return a question's domain and its candidates, the likeliest first."""
+    """Return a question's domain and its candidates as (probability, same, at), likeliest first."""
     order = [(told(r), r.same, r.at) for r in asked.candidates if r.score is not None]
     return asked.domain, sorted((o for o in order if o[0] > 0), key=lambda o: -o[0])
 
 
 def _levels(likeliest: Sequence[float]) -> Sequence[float]:
-    """Return probabilities to try as lines, falling: as many questions between any two."""
+    """Return up to 250 probabilities to try as lines, falling, spread evenly over their ranks."""
     distinct = sorted(set(likeliest), reverse=True)
     if len(distinct) <= _LINES:
         return distinct
@@ -268,7 +271,7 @@ def _levels(likeliest: Sequence[float]) -> Sequence[float]:
 
 
 def _replayed(streams: Sequence[Sequence[tuple[str, _Order]]], least: float, times: int) -> _Hits:
-    """Count the right and wrong hits of each domain, for a line."""
+    """Return right and wrong hits by domain if `least` is the line, divided by `times`."""
     hits: Counter[tuple[str, bool]] = Counter()
     for stream in streams:
         stored: list[bool] = []
@@ -289,5 +292,5 @@ def _is_worse(of: tuple[float, float], rate: float) -> bool:
 
 
 def hits_needed(rate: float) -> int:
-    """Return how many hits, none of them wrong, it takes to draw a line for a share."""
+    """Return how many hits, none of them wrong, it takes for a line to keep a dial."""
     return math.ceil(_UPPER_95**2 * (1 - rate) / rate)

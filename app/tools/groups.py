@@ -16,7 +16,7 @@ BENCHMARK = Path(__file__).parent.parent / "data" / "benchmark" / "dev.jsonl.gz"
 _SEED = 0
 
 Meaning = tuple[int, int]
-"""What a text asks: the number of its group, and that of its near miss, or -1 for a wording."""
+"""What a text asks: the index of its group, and its own among the near misses, or -1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A text of a group, the key that the proxy makes of it, and what it asks."""
+    """A text of a group, the key that the proxy makes of it, and its meaning by the labels."""
 
     text: str
     key: CacheKey
@@ -44,7 +44,7 @@ class Question:
 
 
 def read_groups(path: Path) -> Sequence[Group]:
-    """Read groups: `{"questions": [text], "near": [{"q": text}], "domain": text}`.
+    """Read groups, a line each: `{"questions": [text], "near": [{"q": text}], "domain": text}`.
 
     A near miss may be a text itself; near misses and domain may be left out. Raises BadInput.
     """
@@ -69,14 +69,14 @@ def _is_text(value: object) -> bool:
 
 
 def sampled(groups: Sequence[Group], size: int) -> Sequence[Group]:
-    """Draw so many groups, always the same ones. Raises BadInput."""
+    """Return `size` of the groups, always the same ones. Raises BadInput if there are fewer."""
     if size > len(groups):
         raise BadInput(f"--sample {size} is not allowed: there are {len(groups)} groups")
     return random.Random(_SEED).sample(groups, size)  # noqa: S311
 
 
 def questions_of(groups: Sequence[Group]) -> Iterator[Question]:
-    """Yield every text of groups; one that stands there twice, once."""
+    """Yield every text of groups; a repeated one only once."""
     seen: set[str] = set()
     for number, group in enumerate(groups):
         texts = [(text, -1) for text in group.wordings]

@@ -1,4 +1,4 @@
-"""Models whose connections belong to one event loop, asked from any."""
+"""Models whose connections belong to one event loop, called from any other."""
 
 import asyncio
 import threading
@@ -20,17 +20,17 @@ class HomeLoop:
         self._loop = loop
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do some work there and wait for it in another loop."""
+        """Run a coroutine in this loop, and wait for its result in the caller's loop."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do some work there and wait for it where there is no loop."""
+        """Run a coroutine in this loop, and block until its result; for callers without a loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
 @contextmanager
 def home_loop() -> Iterator[HomeLoop]:
-    """Run an event loop in a thread."""
+    """Run an event loop in a thread of its own, and stop it in the end."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="home", daemon=True)
     thread.start()
@@ -43,7 +43,7 @@ def home_loop() -> Iterator[HomeLoop]:
 
 
 class EmbedderAtHome:
-    """An embedder that embeds in its own loop. It is its owner's to close."""
+    """Calls an embedder in its home loop. Whoever made that embedder closes it."""
 
     def __init__(self, embedder: Embedder, home: HomeLoop) -> None:
         self._embedder = embedder
@@ -52,18 +52,18 @@ class EmbedderAtHome:
         self.dimensions = embedder.dimensions
 
     async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
-        """Embed a text there. Raises CallFailed."""
+        """Return the embedding of a text. Raises CallFailed if the embedder fails."""
         try:
             return await self._home.run(_embed(self._embedder, text, credentials))
         except RepriseError as error:
             raise CallFailed(f"the embedder failed: {error}") from error
 
     async def aclose(self) -> None:
-        """Do nothing."""
+        """Do nothing: whoever made the embedder closes it."""
 
 
 class VerifierAtHome:
-    """A verifier that verifies in its own loop. It is its owner's to close."""
+    """Calls a verifier in its home loop. Whoever made that verifier closes it."""
 
     def __init__(self, verifier: Verifier, home: HomeLoop) -> None:
         self._verifier = verifier
@@ -71,14 +71,14 @@ class VerifierAtHome:
         self.calibration = verifier.calibration
 
     async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
-        """Verify there. Raises CallFailed."""
+        """Return each candidate's probability of serving. Raises CallFailed if that fails."""
         try:
             return await self._home.run(_verify(self._verifier, asked, candidates))
         except RepriseError as error:
             raise CallFailed(f"the verifier failed: {error}") from error
 
     async def aclose(self) -> None:
-        """Do nothing."""
+        """Do nothing: whoever made the verifier closes it."""
 
 
 async def _embed(embedder: Embedder, text: str, credentials: Sequence[Header]) -> Embedding | None:

@@ -14,7 +14,7 @@ from app.tools.home_loop import EmbedderAtHome, VerifierAtHome, home_loop
 from app.tools.progress import Progress
 from app.tools.rated import Labelled, Raters, rate_labelled
 
-_FARTHEST = 2.0  # of cosine distances
+_FARTHEST = 2.0  # the greatest cosine distance there is
 _PATIENT = 30.0  # seconds; a busy server must not change the figures
 
 
@@ -22,9 +22,10 @@ _PATIENT = 30.0  # seconds; a busy server must not change the figures
 def operators_models(
     settings: Settings, calibration: Calibration | None = None
 ) -> Iterator[Models]:
-    """Make the models and close them in the end; a calibration that is given is the verifier's.
+    """Yield the models that the settings name, and close them in the end.
 
-    Raises ConfigurationError.
+    `calibration`, if given, takes the place of the verifier's own. Raises ConfigurationError, or
+    BadInput for an embedder that needs each client's credential.
     """
     if settings.embeds_as_caller:
         raise BadInput(
@@ -48,7 +49,7 @@ def operators_models(
 
 
 def terms_of(settings: Settings, models: Models, error_rates: Sequence[float]) -> Terms:
-    """Return by what a proxy with these settings serves; its own dial is among the rates."""
+    """Return the terms on which a proxy with these settings serves, its own dial included."""
     rates = sorted({*error_rates, settings.max_error_rate})
     return Terms(settings.guards, max_distance_for(settings, models.verifier), rates)
 
@@ -56,9 +57,9 @@ def terms_of(settings: Settings, models: Models, error_rates: Sequence[float]) -
 def calibrate_for(
     settings: Settings, labelled: Labelled, max_distance: float | None, progress: Progress
 ) -> tuple[Calibrated, str]:
-    """Calibrate the verifier of the settings; return also the name of their embedder.
+    """Calibrate the verifier of the settings; return that and the name of their embedder.
 
-    Raises BadInput without a verifier.
+    Raises BadInput if the verifier is off, ConfigurationError if a model cannot be made.
     """
     with operators_models(settings, uncalibrated(_FARTHEST)) as models:
         if models.verifier is None:

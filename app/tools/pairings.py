@@ -14,9 +14,10 @@ Two = tuple[Question, Question]
 
 
 def pairs_inside(stream: Sequence[Question]) -> Iterator[Two]:
-    """Yield each wording with each other text of its group: what is stored, and what is asked.
+    """Yield each wording with each other text of its group, as stored and asked.
 
-    Which is which is as in the stream, so that hardly any two texts are verified in both orders.
+    The one that comes first in the stream is stored, so that hardly any two texts are verified in
+    both orders.
     """
     for members in _members(stream):
         for stored, asked in itertools.combinations(members, 2):
@@ -25,9 +26,9 @@ def pairs_inside(stream: Sequence[Question]) -> Iterator[Two]:
 
 
 def nearest_pairs(stream: Sequence[Question], vectors: Floats) -> Iterator[Two]:
-    """Yield texts after that wording of their group which is nearest: it is stored, they are asked.
+    """Yield each text as asked, with the nearest other wording of its group as stored.
 
-    In each group they are as many rewordings as near misses: what there is more of is left out.
+    From each group come as many rewordings as near misses; the surplus of either is left out.
     """
     rows = {question.text: row for question, row in zip(stream, vectors, strict=True)}
 

@@ -26,25 +26,28 @@ from app.tools.memo import Memo, Remembered
 from app.tools.progress import Progress
 from app.tools.statistics import Floats
 
-_REACH = 0.98  # of what is the same lies within the greatest distance, unless one is given
+_REACH = 0.98  # of the same questions lie within the greatest distance, unless it is given
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """What is known of questions: streams of those of groups, and pairs, each by itself."""
+    """Labelled questions: streams of the questions of groups, and single pairs."""
 
     streams: Sequence[Sequence[Question]]
     pairs: Sequence[Pair]
 
     @property
     def repeats(self) -> int:
-        """How often each question is asked."""
+        """How many streams ask each question; 1 where there are only pairs."""
         return max(1, len(self.streams))
 
 
 @dataclass(frozen=True, slots=True)
 class Raters:
-    """Who is asked about questions. The verifier's probabilities are those of its raw scores."""
+    """What rates questions: models, and guards if `guarded`.
+
+    The verifier is not calibrated: its probabilities stand for its raw scores.
+    """
 
     embedder: Embedder
     verifier: Verifier
@@ -53,7 +56,10 @@ class Raters:
 
 @dataclass(frozen=True, slots=True)
 class _Near:
-    """A question that is asked, and what could answer it: texts, whether rightly, and where."""
+    """A question that is asked, and its candidates: texts, whether each is right, and indices.
+
+    `at` has the candidates' indices in the stream, None for those stored in any case.
+    """
 
     asked: str
     stored: Sequence[StoredText]
@@ -63,9 +69,10 @@ class _Near:
 
 
 def read_labelled(files: Sequence[Path], shuffles: int) -> Labelled:
-    """Read groups or pairs, whichever a file holds. Of several files, each is a domain.
+    """Read groups or pairs, whichever each file holds; with several files, each is a domain.
 
-    The questions of all groups are one stream, shuffled so many times. Raises BadInput.
+    The questions of all groups make one stream, in as many orders as `shuffles` says. Raises
+    BadInput.
     """
     questions: list[Question] = []
     pairs: list[Pair] = []
@@ -88,10 +95,11 @@ def read_labelled(files: Sequence[Path], shuffles: int) -> Labelled:
 def rate_labelled(
     labelled: Labelled, raters: Raters, max_distance: float | None, progress: Progress
 ) -> tuple[Sequence[Stream], float]:
-    """Ask about the nearest earlier questions of each; return the streams and how far they reach.
+    """Rate the nearest earlier questions of each; return the streams and the greatest distance.
 
-    All that was asked before is searched. Pairs make a stream for each shuffling, so that they
-    count as often. Raises BadInput where nothing is the same.
+    That is `max_distance` or, if it is None, a distance within which most questions find the same.
+    Pairs make a stream for each shuffling, so that they count as often as groups do. Raises
+    BadInput if no two questions are the same.
     """
     return asyncio.run(_rate(labelled, raters, max_distance, progress))
 
@@ -124,7 +132,7 @@ async def _rate(
 
 
 async def _vectors(stream: Sequence[Question], memo: Memo) -> Floats:
-    """Return unit vectors, one a row; what is not embedded is far from all."""
+    """Return the unit vectors of questions, one a row; NaN, which is near to nothing, for none."""
     rows = np.full((len(stream), memo.dimensions), np.nan)
     for place, question in enumerate(stream):
         text = question.key.text
@@ -134,7 +142,10 @@ async def _vectors(stream: Sequence[Question], memo: Memo) -> Floats:
 
 
 def _reach(labelled: Labelled, vectors: Sequence[Floats], distances: Sequence[float]) -> float:
-    """Return the distance within which almost all have what is the same, in hundredths."""
+    """Return a distance in which 98 % of questions find one that is the same, to the next 0.01.
+
+    Raises BadInput if no two questions are the same.
+    """
     found = [d for d, pair in zip(distances, labelled.pairs, strict=True) if pair.same]
     for stream, rows in zip(labelled.streams, vectors, strict=True):
         for place, question in enumerate(stream):

@@ -1,7 +1,7 @@
 """Files of calibrations: that of the verifier that ships, and those that `reprise calibrate` makes.
 
-A JSON object: for each embedder that finds the candidates, by name, a Calibration. `verifier` names
-the model on a server that was asked.
+A JSON object with a Calibration under the name of each embedder that may find the candidates. Its
+`verifier` is the name of the model if it was made for one on a server.
 """
 
 import json
@@ -18,14 +18,14 @@ _WEIGHTS = 4
 
 
 def read_calibrations(path: Path) -> Mapping[str, Calibration]:
-    """Read the calibrations of a file, by embedder. Raises OSError, ValueError, TypeError."""
+    """Return the calibrations of a file, by embedder. Raises OSError, ValueError, TypeError."""
     return {name: _calibration(known) for name, known in _document(path).items()}
 
 
 def calibration_for(path: Path, embedder: str, verifier: str = "") -> Calibration:
-    """Read a calibration that an operator has made, for an embedder and a model on a server.
+    """Return an operator's calibration for an embedder and for a verifier's model on a server.
 
-    Raises ConfigurationError, for one line that names the setting.
+    Raises ConfigurationError, whose message is one line that names the setting.
     """
     try:
         document = _document(path)
@@ -39,13 +39,14 @@ def calibration_for(path: Path, embedder: str, verifier: str = "") -> Calibratio
         reason = f"it was made with the embedder {told}, but {embedder} is in use"
         raise ConfigurationError(_refused(path, reason))
     if (made_for := document[embedder].get("verifier", "")) != verifier:
-        reason = f"it was made for REPRISE_VERIFIER_MODEL={made_for}, not {verifier or 'without'}"
+        now = verifier or "empty"
+        reason = f"it was made with REPRISE_VERIFIER_MODEL={made_for}, which is now {now}"
         raise ConfigurationError(_refused(path, reason))
     return known[embedder]
 
 
 def document_of(calibration: Calibration, embedder: str, verifier: str = "") -> JsonObject:
-    """Return a calibration as its file holds it, ready for JSON."""
+    """Return the JSON object of a file with one calibration."""
     of_server = {"verifier": verifier} if verifier else {}
     return {embedder: {**of_server, **asdict(calibration)}}
 

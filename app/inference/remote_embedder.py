@@ -36,10 +36,10 @@ _OPENAI_WINDOW = 8191
 
 
 class RemoteEmbedder:
-    """Embeds by asking a server, once a text.
+    """Embeds by asking a server, with a request for each text.
 
-    With `as_caller` the server is the upstream, and asked with the credentials of whoever asks:
-    what it refuses to one of them says nothing about the others.
+    With `as_caller` the server is the upstream, and is sent the credentials of whoever asks. What
+    it refuses to one caller then says nothing about the others.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class RemoteEmbedder:
             self._options["dimensions"] = dimensions
 
     async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
-        """Embed a text, or return None if it may be too long.
+        """Return the unit embedding of a text; None if it may be too long for the server's model.
 
-        The length is the server's. Raises Declined, DependencyFailed, and what the server's client
-        raises.
+        Raises Declined if the server refuses this caller, DependencyFailed, and what the HTTP
+        client raises.
         """
         size = len(text.encode())
         if not 0 < size <= self._window:
@@ -88,7 +88,7 @@ class RemoteEmbedder:
             )
         length = float(np.linalg.norm(numbers))
         if not 0 < length < math.inf:
-            raise DependencyFailed("its embedding has no direction")
+            raise DependencyFailed("its embedding is zero or not finite")
         return np.asarray(numbers / length, dtype=np.float32)
 
     async def aclose(self) -> None:
@@ -97,7 +97,7 @@ class RemoteEmbedder:
 
 
 def _numbers(answer: bytes) -> NDArray[np.float64]:
-    """Read the one embedding of an answer, whatever its length and direction."""
+    """Return the one embedding of an answer, not yet checked. Raises DependencyFailed."""
     try:
         (item,) = load_json(answer)["data"]
         told = item["embedding"]

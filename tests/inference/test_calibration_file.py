@@ -42,7 +42,7 @@ WHOLE = document_of(MADE, "e")["e"]
         ({}, "it was made with the embedder none, but e is in use"),
         (
             {"e": {**WHOLE, "verifier": "m"}},
-            "it was made for REPRISE_VERIFIER_MODEL=m, not without",
+            "it was made with REPRISE_VERIFIER_MODEL=m, which is now empty",
         ),
         ([], "not what `reprise calibrate` makes"),
         ({"e": []}, "not what `reprise calibrate` makes"),

@@ -284,7 +284,7 @@ def main() -> None:
 
 @contextmanager
 def _reported() -> Iterator[None]:
-    """End the command with one line on standard error if what it needs is not so."""
+    """End the command with one line on standard error if it fails for a known reason."""
     try:
         yield
     except (BadInput, CallFailed, ConfigurationError) as error:
@@ -293,7 +293,7 @@ def _reported() -> Iterator[None]:
 
 
 def _admin_client(url: str | None) -> AdminClient:
-    """Call the proxy at a URL, or else the one that these settings would start."""
+    """Return a client of the proxy at a URL, or else of the one that these settings would start."""
     settings = load_settings()
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     token = settings.admin_token.get_secret_value()
@@ -374,7 +374,7 @@ def _bar(label: str, steps: int) -> Iterator[Callable[[], None]]:
 
 
 def _with_admin_token(settings: Settings) -> tuple[Settings, str]:
-    """Draw an admin token if there is none and somebody sits there to read it."""
+    """Return settings with an admin token: a random one if none is set and a terminal shows it."""
     if settings.admin_token.get_secret_value() or not sys.stderr.isatty():
         return settings, ""
     token = secrets.token_urlsafe(24)

@@ -86,7 +86,7 @@ def adapters_for(
     verifier: Verifier | None = None,
     clock: Clock = time.time,
 ) -> Adapters:
-    """Make the adapters that the settings name; what is given takes its place."""
+    """Make the adapters that the settings name; those that are given take their place."""
     metrics = Metrics()
     embedder = embedder or embedder_for(settings, clock)
     upstream = _upstream(settings, clock)
@@ -307,8 +307,8 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
 def _dialects(settings: Settings) -> Mapping[str, Dialect]:
     """Return what is cached, by path.
 
-    Where texts are embedded with the caller's own credential, that is one for the upstream: of
-    messages, which go elsewhere with another one, nothing is embedded.
+    An embedder that is sent the caller's credential for the upstream must not be sent one for
+    another server: messages that go elsewhere are then matched exactly, and not embedded.
     """
     return dialects_of(
         responses_by_meaning=settings.responses_by_meaning,
@@ -395,7 +395,7 @@ def _names(headers: Iterable[str]) -> frozenset[bytes]:
 
 
 def _passthrough(settings: Settings, *, is_own: bool) -> Passthrough:
-    """Return which other routes are open; `is_own`: where the client's own credential goes."""
+    """Return which other routes are open. `is_own`: requests carry the client's own credential."""
     if settings.passthrough == "auto":
         return Passthrough.ON if is_own else Passthrough.MODELS
     return Passthrough(settings.passthrough)

@@ -337,7 +337,7 @@ class Settings(BaseSettings):
 
 
 class FixedSettings(Settings):
-    """Settings that nothing but the code decides."""
+    """Settings from code alone: neither the environment nor a file is read."""
 
     @classmethod
     def settings_customise_sources(

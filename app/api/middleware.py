@@ -110,8 +110,8 @@ class ExchangeMiddleware:
 class CorsMiddleware:
     """Lets pages of some origins, or of all (`*`), call the API (CORS).
 
-    Preflights are answered here: browsers send no key with them. What the upstream says of origins
-    is replaced: it is for the operator to say who may read the answers of this proxy.
+    Preflights are answered here, since browsers send no key with them. CORS headers of the upstream
+    are replaced: the operator of this proxy decides who may read its answers.
     """
 
     def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
@@ -208,7 +208,7 @@ class CrowdMiddleware:
 
 
 class StrangersMiddleware:
-    """Warns, once, of callers who say nothing of who they are: all of them share answers."""
+    """Warns, once, of callers without any credential: all of them share answers."""
 
     def __init__(self, app: ASGIApp, rules: KeyRules) -> None:
         self._app = app

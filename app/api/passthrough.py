@@ -20,7 +20,7 @@ _COUNTING = b"/messages/count_tokens"
 
 
 class Passthrough(StrEnum):
-    """Which other routes are open: all, none, or those that any caller may be let use.
+    """Which other routes are open: all, none, or those that are safe to open to any caller.
 
     Those are reading `/models` and `/models/{id}`, and counting the tokens of a message.
     """

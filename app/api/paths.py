@@ -65,7 +65,7 @@ def is_api(path: str) -> bool:
 
 
 def forms_of(path: str) -> Iterator[tuple[str, bool]]:
-    """Return the patterns of paths that mean one of `/v1`, and whether they name the model."""
+    """Yield the path patterns that mean a path of `/v1`, each with whether it names the model."""
     rest = path.removeprefix(V1.decode())
     yield path, False
     yield f"{AZURE.decode()}{path}", False

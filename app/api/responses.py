@@ -72,7 +72,7 @@ def rendered(refusal: Refusal, *, is_anthropics: bool = False) -> tuple[list[Hea
 
 @functools.lru_cache(maxsize=1)
 def _date(now: int) -> bytes:
-    """Write the value of Date (RFC 9110 §6.6.1): once a second is enough."""
+    """Return the value of Date (RFC 9110 §6.6.1); made once a second."""
     return formatdate(now, usegmt=True).encode()
 
 

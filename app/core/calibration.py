@@ -1,4 +1,4 @@
-"""What a verifier's raw figure is worth: a probability, and where to draw the line."""
+"""From a verifier's score to a probability, and the least probability to serve from."""
 
 import math
 from bisect import bisect_right
@@ -35,11 +35,11 @@ def log_odds(score: float, scale: Scale) -> float:
 class Calibration:
     """What was measured, with one embedder, on pairs that the verifier had not seen.
 
-    `weights` are those of a logistic regression on the features. `thresholds` are pairs of a
-    share and a probability, shares rising: who serves only from that probability on keeps the share
-    of wrong hits below the first.
-    `max_distance` is how far apart two questions may be to be worth asking about. `sure` is where
-    the log-odds of a verifier whose scores are on that `scale` are cut off.
+    `weights` are those of a logistic regression on the features. `thresholds` are pairs of a share
+    and a probability, shares rising: serving from that probability on keeps the share of wrong hits
+    at or below the first. `max_distance` is the greatest cosine distance of two questions that are
+    worth asking about. `sure` is the greatest log-odds that count. `scale` is that of the
+    verifier's scores.
     """
 
     weights: Sequence[float]
@@ -56,22 +56,19 @@ class Calibration:
     def threshold(self, max_error_rate: float) -> float:
         """Return the least probability that may be served, for the share of hits that may be wrong.
 
-        A share below the least that was measured cannot be promised: nothing reaches it.
+        For a share below all that were measured, that is a probability which none reaches.
         """
         at = bisect_right([share for share, _ in self.thresholds], max_error_rate)
         return self.thresholds[at - 1][1] if at else _NEVER
 
 
 def uncalibrated(max_distance: float) -> Calibration:
-    """Return the calibration of a verifier that says what it says: its probability is its score's.
-
-    `raw_score` takes it back.
-    """
+    """Return a calibration that keeps a verifier's score as it is; `raw_score` reads it back."""
     return Calibration((0.0, 1.0, 0.0, 0.0), max_distance, (), math.inf)
 
 
 def raw_score(probability: float) -> float | None:
-    """Return the score of which an uncalibrated verifier made a probability; None of nothing."""
+    """Return the score behind an uncalibrated verifier's probability; None if that is 0."""
     if probability <= 0:
         return None
     return math.log(probability) - math.log1p(-min(probability, 1 - 2**-53))

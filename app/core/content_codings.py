@@ -1,7 +1,7 @@
 """Content codings (RFC 9110 §8.4.1) undone piece by piece, however much a piece expands to.
 
-Compressed data may expand to thousands of times its size: what is given at a time is bounded, and
-who takes it decides how much is enough.
+Compressed data may expand to thousands of times its size, so the size of each piece is bounded, and
+the caller decides when to stop.
 """
 
 import functools
@@ -52,7 +52,7 @@ def content_coding(headers: Iterable[Header]) -> str:
 
 
 def decoder_for(coding: str) -> Decoder | None:
-    """Return what undoes a content coding, as `content_coding` gives it; None if not known."""
+    """Return a decoder of a content coding, named as by `content_coding`; None if it is unknown."""
     codings = coding.split(", ", maxsplit=_MOST)
     decoders = [decoder for one in codings if (decoder := _decoder_for(one))]
     if len(decoders) < len(codings) or len(codings) > _MOST:
@@ -74,10 +74,10 @@ def _decoder_for(coding: str) -> Decoder | None:
 
 
 class _Chain:
-    """A coding that was applied to what others had coded; it is undone first.
+    """Undoes several codings; the one that was applied last comes first.
 
-    What lies between may be little longer than what it amounts to: else a few bytes could keep the
-    other decoder busy for hours, and nobody would get anything by which to notice.
+    What is between two of them may be only little longer than what comes out in the end. Otherwise
+    a few bytes could keep the second decoder busy for hours without a result by which to notice it.
     """
 
     def __init__(self, inner: Decoder, outer: Decoder) -> None:

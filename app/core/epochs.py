@@ -1,8 +1,8 @@
-"""Epochs: the tokens by which a purge defeats what it cannot see.
+"""Epochs: tokens by which a purge also defeats answers that are still on their way.
 
 An epoch is an era, and after a purge of some entries a turn of it: `era` or `era.turn`. A purge of
-everything begins a new era, and whatever is of another one is dead. A purge of some entries begins
-a new turn: what was asked for in another turn is not stored any more, what is stored lives on.
+everything begins a new era: what was stored in another one is dead. A purge of some entries begins
+a new turn: what was asked for in another turn is not stored, but what is stored lives on.
 """
 
 _TURN = "."

@@ -80,8 +80,8 @@ class CacheKey:
 class Fullness(IntEnum):
     """How much of `usage` an answer has, or a request is entitled to; more includes less.
 
-    `PLAIN` is what a stream has that was not asked for its usage, `STREAMED` what one has that was,
-    `ALL` what a whole answer has. An answer that states its usage has `ALL`, however it came.
+    `PLAIN` is a stream for which usage was not asked, `STREAMED` a stream for which it was, `ALL` a
+    whole answer. An answer that states its usage has `ALL`, however it came.
     """
 
     PLAIN = 0
@@ -233,7 +233,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How much is stored; `by_dialect` are the answers again."""
+    """How much is stored; `by_dialect` divides `answers`."""
 
     answers: int
     embeddings: int
@@ -265,7 +265,7 @@ class Tier(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CacheStatus:
-    """RFC 9211's parameters as fields: one object makes the header, the log line and the labels.
+    """The parameters of RFC 9211 as fields: header, log line and metric labels are made of this.
 
     `age` and `ttl` are in seconds. `forward_status` is the status with which the upstream failed,
     where a stored response takes its place. `shadow` is what would be said if all that is found
@@ -330,7 +330,7 @@ def whole_ttl(stored: Aging, now: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The beginning of a response; the headers about the cache are made of its status."""
+    """The beginning of a response; headers such as `Cache-Status` are made of `cache_status`."""
 
     status_code: int
     headers: Sequence[Header]
@@ -359,7 +359,7 @@ class Replay:
         return replace(self, head=replace(self.head, headers=headers))
 
     def instead_of(self, status_code: int | None) -> "Replay":
-        """Return the same for the place of a failure of the upstream, as CacheStatus says it."""
+        """Return the same in place of an upstream that failed; see `CacheStatus.instead_of`."""
         status = self.head.cache_status.instead_of(status_code)
         return replace(self, head=replace(self.head, cache_status=status))
 

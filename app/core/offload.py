@@ -17,11 +17,11 @@ _LARGE = 262_144  # bytes; parsing that many takes some 10 ms
 
 
 class Threads:
-    """Runs work in `count` threads, and refuses what would have to wait in line for too long.
+    """Runs work in `count` threads, and refuses work that would have to wait for too long.
 
-    That is, when `queue` more pieces are waiting already, or when those that are would take more
-    than `patience` seconds, judged by how long the latest pieces took. Refused work costs nothing;
-    work that waits in line for longer than anyone waits for it costs everybody.
+    That is if `queue` pieces are waiting already, or if those would take more than `patience`
+    seconds, judged by how long the latest pieces took. Work that is refused costs nothing; work
+    that is begun after its caller has given up delays everybody else.
     """
 
     def __init__(self, name: str, count: int, queue: int, patience: float = math.inf) -> None:

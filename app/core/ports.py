@@ -32,10 +32,10 @@ class Store(Protocol):
 
     @property
     def epoch(self) -> str:
-        """What every purge replaces, as far as is known; what carries another one is not stored.
+        """The token of the present epoch, as far as known; what carries another one is not stored.
 
-        So a purge defeats answers that are on their way: they were asked for in another epoch. What
-        is stored already, and of the same era (`epochs.py`), lives on.
+        Each purge replaces it, and so defeats answers that are on their way: they were asked for in
+        another epoch. What is stored already, and of the same era (`epochs.py`), lives on.
         """
 
     async def get(self, digest: str) -> StoredResponse | None:
@@ -67,13 +67,13 @@ class StoreOperations(Protocol):
         """Remove the responses stored under exact keys; return how many there were."""
 
     async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
-        """Change how far an entry is trusted; return whether it was still as it was read."""
+        """Set how far an entry is trusted if it is still as it was read; return whether it is."""
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
-        """Return up to `limit` stored responses from an earlier page's cursor on; empty: the first.
+        """Return a page of up to `limit` stored responses; `cursor` is an earlier page's, or empty.
 
-        What is stored or removed meanwhile may show or not; the rest shows once. A page may be
-        short, and even empty, and yet not the last.
+        What is stored or removed meanwhile may be missing; everything else comes exactly once. A
+        page may be short, or empty, and yet not the last one.
         """
 
     async def embeddings_of(self, digests: Sequence[str]) -> Sequence[Embedding | None]:
@@ -100,7 +100,7 @@ class EmbeddingStore(Protocol):
 
     @property
     def epoch(self) -> str:
-        """As that of a Store, and the same."""
+        """The token of the present epoch, the same as that of the Store."""
 
     async def get_embeddings(self, digests: Sequence[str]) -> Sequence[StoredEmbedding | None]:
         """Return the embedding stored under each exact key, or None, in order."""
@@ -173,7 +173,7 @@ class Verifier(Protocol):
 
     @property
     def calibration(self) -> Calibration:
-        """What was measured of it: how far apart is worth asking, and what is likely enough."""
+        """Its calibration: the greatest distance worth asking about, and what is likely enough."""
 
     async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
         """Return for each candidate the probability, 0 to 1, that its answer serves the question.

@@ -1,4 +1,4 @@
-"""What was found out lately and need not be found out again, a bounded number of things."""
+"""Results that are remembered for a while, in bounded number, so as not to compute them again."""
 
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -11,8 +11,8 @@ V = TypeVar("V")
 class Recent(Generic[K, V]):
     """Up to `most` values; the least recently used give way.
 
-    Callers must not learn from its speed what others ask: a key names the partition that asks, or
-    what is made of it. What others ask can only ever push a value out, which costs time.
+    A caller must not learn by speed what others ask, so a key names the partition that asks, or is
+    made of it. Others can only push a value out, which costs time.
     """
 
     def __init__(self, most: int) -> None:

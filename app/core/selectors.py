@@ -26,7 +26,7 @@ class Near:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Entries with this tag, model and namespace, near this: what is None selects all.
+    """Entries with this tag, model and namespace, near this text; None selects all.
 
     `upstream_ids` are ids under which the upstream keeps answers; `caller` is a name of who asked.
     """

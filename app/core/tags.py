@@ -1,7 +1,7 @@
-"""What callers call their entries: the namespace that one lies in, and the tags that it carries.
+"""What callers call their entries: the namespace of an entry, and its tags.
 
-Rules of this file: a label is what an operator will ask for, so none is changed or dropped; more or
-longer ones than we keep are refused as a whole.
+Rules of this file: operators will ask for labels as they were sent, so none is changed or dropped.
+If there are more or longer ones than we keep, all of them are refused.
 """
 
 from collections.abc import Iterable
@@ -56,8 +56,8 @@ def tagging_of(headers: Iterable[tuple[bytes, bytes]]) -> Tagging | None:
 def checked_labels(namespace: str, tags: Iterable[str]) -> Tagging | None:
     """Return a namespace and tags as one value; None if they could not be kept.
 
-    That is, if there are too many tags, if one of all is empty or too long, or if one would not be
-    read back as itself, since it has a comma, say.
+    That is if there are too many tags, if a label is empty or too long, or if it would not be read
+    back as it is, for example because it has a comma.
     """
     unique = frozenset(tags)
     if len(unique) > MOST_TAGS or not all(is_label(tag) for tag in unique):

@@ -188,7 +188,10 @@ class EmbeddingsReader:
 
 
 class Embeddings:
-    """The dialect of `POST /v1/embeddings`; `needs_model` is False where the path names it."""
+    """The dialect of `POST /v1/embeddings`.
+
+    `needs_model` is False where the path names the model.
+    """
 
     name = "embedding"
 

@@ -29,8 +29,8 @@ _FARTHEST = 2.0  # no cosine distance is greater
 class Dependencies:
     """What the engine works with.
 
-    `inspector` decides as `matcher` does, and counts nothing: it explains. `mark` is that of
-    Operations.
+    `inspector` decides as `matcher` does, but counts nothing: it serves explanations. `mark` is the
+    one in Operations.
     """
 
     store: ResilientStore

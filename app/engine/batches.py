@@ -38,7 +38,7 @@ class Batch:
 
     @property
     def missing(self) -> list[str]:
-        """The keys of what has to be asked for, each once."""
+        """The exact keys of inputs that are not stored, each once."""
         return [digest for digest in dict.fromkeys(self.digests) if digest not in self.found]
 
     def render(
@@ -65,9 +65,10 @@ class BatchSource:
 class CombinedAnswer:
     """One answer made of what is stored and of one or more upstream requests.
 
-    An error of the upstream is passed on. Where it refuses another's request, or the answers do not
-    fit together, because one is not what we know or comes from another model, the whole request is
-    forwarded (`fallback`). Async iteration gives the body. Close it.
+    An error of the upstream is passed on. The whole request is forwarded (`fallback`) if the
+    upstream refuses a request that was made for somebody else, or if the answers do not fit
+    together, because one is not what we know or comes from another model. Async iteration gives the
+    body. Close it.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class CombinedAnswer:
         self._body = b""
 
     async def head(self) -> Head:
-        """Wait for all that is needed; raises what an upstream request failed with."""
+        """Wait until everything needed is there; raises what an upstream request failed with."""
         answers = await _together([_read(source.reader) for source in self._sources])
         for source, (head, body) in zip(self._sources, answers, strict=True):
             if head.status_code != _OK and not source.own and is_refusal(head.status_code):

@@ -13,10 +13,10 @@ _OF_THE_CODED = frozenset({b"content-encoding", b"content-length", b"content-md5
 
 
 class Decoded:
-    """An answer as it came, if the headers of a request accept its coding; else without coding.
+    """An answer without its content coding, unless the headers of the request accept that.
 
     The upstream is asked for answers without coding, because those who share one may accept
-    different ones. Some code them nevertheless. What is in a coding that we do not know stays as
+    different codings; some upstreams code them nevertheless. A coding that is not known is left as
     it is. Async iteration gives the body. Close it.
     """
 

@@ -110,14 +110,14 @@ class EmbeddingsAnswerer:
         return replay
 
     async def _stand_in(self, batch: Batch, failed: int | None) -> Replay | None:
-        """Render what may take the place of a failure of the upstream, if it is all stored."""
+        """Render a batch from the store if the upstream failed; None if an input is missing."""
         if batch.control.no_cache:
             return None
         found = await self._look_up(batch, standing_in=True)
         return None if found.missing else (await self._replay(found)).instead_of(failed)
 
     async def _look_up(self, batch: Batch, *, standing_in: bool = False) -> Batch:
-        """Find what is stored; embeddings of two models do not go into one answer."""
+        """Return the batch with what is stored of it; nothing if that is of more than one model."""
         digests = list(dict.fromkeys(batch.digests))
         try:
             stored = await self._store.get(digests, Budget(self._limits.store_timeout))
@@ -148,7 +148,7 @@ class EmbeddingsAnswerer:
         )
 
     def _ask(self, batch: Batch) -> Fetching:
-        """Join what is on its way, and ask for the rest. Nothing else runs in between."""
+        """Join what is under way, and ask for the rest, without letting anything run in between."""
         accepting = batch.request.headers
         fetched_already = self._being_fetched(batch)
         own = [digest for digest in batch.missing if digest not in fetched_already]
@@ -276,7 +276,7 @@ class EmbeddingsAnswerer:
             self._store.put(stored)
 
     async def aclose(self) -> None:
-        """Finish what is being fetched behind answers that have been served."""
+        """Finish the revalidations under way."""
         await self._revalidations.aclose()
 
 
@@ -303,7 +303,7 @@ def _is_same(one: Batch, other: Batch) -> bool:
 def _serving(
     batch: Batch, stored: Sequence[StoredEmbedding], now: float, *, standing_in: bool
 ) -> dict[str, StoredEmbedding]:
-    """Return what may serve: stale embeddings only if with them there is nothing to ask for."""
+    """Return the embeddings that may serve; stale ones only if they complete the whole batch."""
     control, limits = batch.control, batch.limits
     fresh = {e.id: e for e in stored if freshness.may_answer(e, control, now)}
     rule = freshness.may_stand_in if standing_in else freshness.may_answer_stale

@@ -1,8 +1,8 @@
-"""Why a request is answered as it is: the decisions about it, printed, and nothing kept of them.
+"""Why a request is answered as it is: the decisions about it, for an operator to read.
 
-Rules of this file: what decides is what decides for callers, `rules/decisions.py`; here it is only
-told. No flight is begun or joined, nothing is stored, nothing is sent to the upstream's chat
-completions, and no hit, miss or refusal is counted.
+Rules of this file: `rules/decisions.py` decides here as it does for callers. No flight is begun or
+joined, nothing is stored, nothing is sent to the upstream's chat completions, and no hit, miss or
+refusal is counted.
 """
 
 import asyncio
@@ -48,9 +48,10 @@ Obstacle = (
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A stored response and why it does not answer; `refused_by` is what came first.
+    """A stored response and why it does not answer; `refused_by` is the first reason.
 
-    `guards` are all that refuse it. `distance` and `probability` are None where there is none.
+    `guards` are all that refuse it. `distance` and `probability` are None where nobody measured
+    them.
     """
 
     stored: StoredResponse
@@ -71,11 +72,11 @@ class Elsewhere:
 
 @dataclass(slots=True)
 class Explanation:
-    """What would be said of a request, and why; `status` is None if it would be refused.
+    """How a request would be answered, and why; `status` is None if it would be refused.
 
-    `bypass` says why it must not use the cache, and then there is no key. `exact_only` tells that
-    it has no text that can be matched by meaning, `nearest` is None where nothing was searched
-    for. `searched` stored responses were looked through for `elsewhere`; `searched_all`: all.
+    `bypass` says why it must not use the cache; then there is no key. `exact_only`: it has no text
+    that can be matched by meaning. `nearest` is None where nothing was searched for. `searched` is
+    how many stored responses were looked through for `elsewhere`; `searched_all`: these were all.
     """
 
     status: CacheStatus | None
@@ -124,7 +125,7 @@ class Explainer:
     async def explain(
         self, dialect: Dialect, request: ClientRequest, body: bytes | None
     ) -> Explanation:
-        """Explain a request; None in place of a body that is too large to be read."""
+        """Explain a request. `body` is None if it is too large to be read."""
         plan: Bypass | Plan | EmbeddingsPlan = Bypass("body-too-large")
         if body is not None:
             plan = await self._handler.admit(dialect, request, body)
@@ -264,6 +265,6 @@ def _answers(stored: StoredResponse, status: CacheStatus | None, tier: Tier) -> 
 
 
 def _unlikeness(one: str | None, other: str | None) -> float:
-    """Return which share of the words of two texts only one of them has."""
+    """Return the share of the words of two texts that only one of them has, from 0 to 1."""
     a, b = ({*(text or "").lower().split()} for text in (one, other))
     return 1 - len(a & b) / len(a | b) if a or b else 0.0

@@ -24,7 +24,7 @@ class Shareable(Protocol):
 
     @property
     def whole(self) -> SharedAnswer | None:
-        """What an answer in any other form can be made of, or None."""
+        """The answer as others may render it in their own form, or None."""
 
 
 T = TypeVar("T", bound=Shareable)
@@ -42,10 +42,10 @@ def watch_nothing(response: UpstreamResponse) -> AsyncIterator[bytes]:
 class Wanted(Generic[T]):
     """What is asked of the upstream, and what becomes of the answer.
 
-    `names` are the exact keys under which it will be stored. `reader` returns what reads the
-    answer, told whether that is an event stream. `keep` stores an answer that was read to its end,
-    or returns why it does not; it is called at most once. `entry` names the entry that it becomes,
-    told the value of its Access-Control-Allow-Origin.
+    `names` are the exact keys under which it will be stored. `reader` returns a reader of the
+    answer; its argument says whether that is an event stream. `keep` stores an answer that was read
+    to its end, or returns why it does not; it is called at most once. `entry` returns the id of the
+    entry that the answer becomes, by the value of its Access-Control-Allow-Origin.
     """
 
     request: ClientRequest

@@ -1,7 +1,7 @@
-"""One upstream request for a whole fleet: who holds the lease of an answer asks, the rest wait.
+"""One upstream request for a whole fleet: whoever holds the lease of an answer asks, others wait.
 
-The lease is a promise and no lock. A proxy that finds one waits a while for the answer to be
-stored, then asks by itself: whatever becomes of the holder or of the server, nobody hangs.
+A lease is a promise and no lock. A proxy that finds one waits a while for the answer to be stored,
+then asks by itself, so that nobody hangs, whatever becomes of the holder or of the server.
 """
 
 import asyncio
@@ -55,10 +55,10 @@ class Fleet:
         look: Callable[[], Awaitable[T | None]],
         written: Callable[[], Awaitable[None]],
     ) -> AsyncIterator[Lead[T]]:
-        """Take the lease of an answer, or wait for the one that another proxy is asking for.
+        """Take the lease of an answer, or wait for the answer that another proxy is asking for.
 
-        `look` looks for the answer in the store. The lease is given back with the end of the block
-        once it is `written`, so that who waits finds it.
+        `look` looks for the answer in the store. At the end of the block the lease is given back,
+        as soon as `written` says that the answer is stored: those who wait will find it.
         """
         if self._leases is None:
             yield Lead()
@@ -72,11 +72,11 @@ class Fleet:
                 self._begin(self._give_back(lease, written))
 
     async def _settle(self, lease: "_Lease", look: Callable[[], Awaitable[T | None]]) -> T | None:
-        """Wait until the answer is there, the lease is ours, or it is time to ask without it.
+        """Wait until the answer is stored, the lease is ours, or it is time to ask without a lease.
 
-        Why look once more with the lease in hand: its last holder may have stored the answer
-        since. Why not wait for a second holder: the first has failed, or its answer is not one
-        to be stored, and neither would that of the next.
+        With the lease in hand, the store is asked once more: the last holder may have stored the
+        answer meanwhile. A second holder is not waited for: the first one failed, or its answer was
+        not one to be stored, and the next one would be no different.
         """
         deadline = lease.now() + self._wait
         pause, first = _FIRST_PAUSE, ""

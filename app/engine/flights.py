@@ -29,9 +29,9 @@ class Flight:
     """One answer on its way.
 
     All of it is kept, up to `window` bytes, so that a reader can join at any time. Beyond that
-    nobody can join any more, what every reader has seen is dropped, and the slowest one may lag
-    `window` bytes behind before the upstream has to wait for it: memory is bounded. It waits for
-    long only if nobody else does: else those that lag so far behind are cut off.
+    nobody can join, and what every reader has seen is dropped. The slowest reader may lag `window`
+    bytes behind before the upstream has to wait for it, which bounds the memory. If other readers
+    wait as well, those that lag so far behind are soon cut off.
 
     `form` is the one that the answer has. With `finish`, the fetch goes on without readers as long
     as it may add up to something.
@@ -90,7 +90,7 @@ class Flight:
                 await self._wait_for_the_slowest()
 
     def settle(self, result: SharedAnswer | None) -> None:
-        """Settle what the answer adds up to, None if to nothing; only the first call counts."""
+        """Set what the answer adds up to, None if to nothing; only the first call counts."""
         if not self._settled:
             self._settled = True
             self._result = result
@@ -124,7 +124,7 @@ class Flight:
         self._task.add_done_callback(lambda _: callback())
 
     async def read(self, reader: "Follower") -> bytes:
-        """Return a reader what it has not seen yet; nothing at the end of the body."""
+        """Return what a reader has not seen yet; nothing at the end of the body."""
         while not (unseen := self._unseen_by(reader)):
             if self._ended:
                 if self._error is not None:

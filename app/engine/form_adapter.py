@@ -21,10 +21,10 @@ Render = Callable[[SharedAnswer, CacheStatus], Awaitable[Replay | None]]
 class FormAdapter:
     """One flight's answer in the form that this reader asked for.
 
-    A stream that has more than this reader asked for is narrowed as it arrives. Whoever wants a
-    stream for a whole answer, or the other way round, waits for what the answer adds up to. If that
-    is nothing, because it is cut or not understood, or if it lacks what this reader is entitled to,
-    the upstream is asked `again`, in the reader's own form. Errors are of no form and reach
+    A stream that has more than this reader asked for is filtered as it arrives. A reader who wants
+    a stream of a whole answer, or the reverse, waits for what the answer adds up to. If that is
+    nothing, because it was cut or not understood, or if it lacks what this reader is entitled to,
+    the upstream is asked `again`, in the reader's own form. Errors have no form and reach
     everybody. Content codings are undone. Async iteration gives the body. Close it.
     """
 

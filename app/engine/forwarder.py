@@ -88,7 +88,7 @@ class Forwarding:
 
 
 def outgoing(request: ClientRequest, *, identity: bool = False) -> ClientRequest:
-    """Drop what was meant for this cache.
+    """Return a request without the headers that were meant for this cache.
 
     `identity` asks for an answer without content coding: it may go to readers of a flight who
     accept different codings.

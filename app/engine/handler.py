@@ -99,9 +99,9 @@ class Handler:
         return decisions.bound_to_time(plan, bound, now)
 
     def _judge(self, plan: Plan, now: float) -> tuple[bool, TimeBound]:
-        """Return whether the answer must be new, and what it is bound to.
+        """Return whether the answer must be new, and to what it is bound.
 
-        Both are remembered, for each key apart: no caller learns of others.
+        Both are remembered for each key apart, so that no caller learns of others.
         """
         name = (plan.key.digest, year_of(now))
         if (known := self._judged.get(name)) is None:
@@ -110,9 +110,9 @@ class Handler:
         return known
 
     def _join(self, plan: Plan, found: Found) -> Joined:
-        """Join the flight of a plan, in whatever form it was asked for first, or start it.
+        """Join the flight of a plan, in whatever form that was first asked for, or start it.
 
-        A flight that has not asked for `usage` is only for those who do not either.
+        A flight that has not asked for `usage` is joined only by requests that do not want any.
         """
         form = plan.parsed.form
         name = (
@@ -153,16 +153,17 @@ class Handler:
     async def _find(self, plan: Plan, found: Found) -> tuple[Found, Served | None]:
         """Look again for the same request, then for one that means the same.
 
-        A caller who wants another answer gets none: its text is embedded, and only the tags are
-        learnt of the entry whose place the new answer will take. A defect costs a hit, no answer.
+        If the caller wants a new answer, nothing stored serves: only its text is embedded, and the
+        tags of the entry are learnt whose place the new answer will take. A defect costs a hit, not
+        an answer.
 
-        Why again: a flight collapses only requests that overlap with it.
+        A second look is needed because a flight collapses only requests that overlap with it:
 
-            1. A looks up, finds nothing.         2. B looks up the same, finds nothing.
-            3. A starts the flight, the upstream answers, the answer is stored, the flight ends.
-            4. B, whose look-up took longer to come back, finds no flight to join, starts one.
+        - A looks up and finds nothing; B looks up the same and finds nothing.
+        - A starts the flight, the upstream answers, the answer is stored, the flight ends.
+        - B, whose look-up took longer to come back, finds no flight to join and starts one.
 
-        Without a second look, B asks the upstream for what has just been stored.
+        Without it, B asks the upstream for what has just been stored.
         """
         try:
             if plan.control.no_cache:

@@ -9,7 +9,7 @@ _REFUSED, _FAILED = 400, 500  # where the statuses begin that blame the request,
 
 
 class Joined:
-    """Another's answer; if that refuses the other's request (4xx), the answer to one's own.
+    """Another request's answer; if that is a refusal (4xx), the answer to a request of one's own.
 
     What the requests differ in may be the reason: a field that takes no part in the key, or a
     header. Async iteration gives the body. Close it.

@@ -1,6 +1,6 @@
 """Looks stored responses up: the very same request first, then one that means the same.
 
-Every step returns what is known by then as a new `Found`; nothing that goes wrong gets out.
+Every step returns what is known by then as a new `Found`, and raises nothing if it fails.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,8 @@ Rounds = Callable[[Plan, Sequence[Candidate], float], list[list[Candidate]]]
 class Lookup:
     """Finds and keeps stored responses.
 
-    `reach`, a cosine distance, shows candidates that are too far to answer as well.
+    `reach`, a cosine distance, also returns candidates that are too far away to answer, to show
+    them.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Lookup:
 
     @property
     def epoch(self) -> str:
-        """What a purge replaces; an answer that was asked for in another epoch is not stored."""
+        """The present epoch's token: an answer that was asked for in another one is not stored."""
         return self._store.epoch
 
     def nothing(self) -> Found:
@@ -63,9 +64,9 @@ class Lookup:
         return await self._search(plan, found, Budget(found.seconds_left), rounds)
 
     async def stand_in(self, plan: Plan, known: Found) -> Found:
-        """Find what may answer because the upstream has failed; the same request comes first.
+        """Find what may answer because the upstream has failed; the very same request comes first.
 
-        Nothing else can answer any more, so a store that is merely slow is asked again.
+        Nothing else can answer any more, so the store is asked again even if it has been slow.
         """
         found = known
         for _ in range(_LAST_ATTEMPTS):

@@ -1,4 +1,4 @@
-"""Chooses the candidate whose answer may serve a request that is not quite its own."""
+"""Chooses the candidate whose answer may serve a request with another wording."""
 
 import functools
 import logging
@@ -125,7 +125,7 @@ class Matcher:
         return await by_size(_TIMES * size, lambda: list(self._up_to_the_first(told)))
 
     def _up_to_the_first(self, verdicts: Iterator[Verdict]) -> Iterator[Verdict]:
-        """Stop at the first that passes where nothing but the guards decides."""
+        """Stop at the first candidate that passes, if only the guards decide."""
         for verdict in verdicts:
             yield verdict
             if self.threshold is None and verdict.refused_by is None:

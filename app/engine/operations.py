@@ -43,8 +43,8 @@ class Fate(StrEnum):
 class Operations:
     """Looks after what is stored, on behalf of an operator.
 
-    `mark` tells the cursors of this store from those that an earlier start has given, if the store
-    does not know them any more; it has no hyphen.
+    `mark` tells this start's cursors from those that an earlier start gave out, for stores that
+    forget these; it has no hyphen.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Operations:
         return Fate.IMPORTED
 
     async def delete(self, digest: str) -> bool:
-        """Remove a stored response; tell whether there was one."""
+        """Remove a stored response; return whether there was one."""
         return bool(await self._store.delete(digest))
 
     async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
@@ -154,10 +154,10 @@ class Operations:
         return Preview(count, shown)
 
     async def purge(self, selector: Selector) -> int:
-        """Remove what is selected; tell how much that was.
+        """Remove what is selected; return how much that was.
 
-        Of what was asked for before, selected or not, nothing is stored any more: what an answer
-        that is on its way will turn out to be need not be known.
+        Answers that were asked for before are not stored any more, selected or not, since nobody
+        knows yet what they will be.
         """
         if selector == EVERYTHING:
             return await self._store.purge()

@@ -105,7 +105,7 @@ class Recorder(Generic[T]):
     def outcome(self) -> Recorded[T] | None:
         """Return what a complete answer adds up to; None if that is nothing that we understand.
 
-        It takes the longer the larger the answer is, and may run in another thread.
+        It takes longer for a larger answer, and may run in another thread.
         """
         self.is_complete = False
         self._settled = True

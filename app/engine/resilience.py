@@ -102,8 +102,8 @@ class Dependency:
 class ResilientEmbedder:
     """An embedder whose vectors have been checked.
 
-    With `as_caller` it is asked with the credentials of whoever asks, and what was embedded with
-    some of them is not known to who comes with others.
+    With `as_caller` it is asked with the caller's credentials, and what it has embedded with some
+    of them is remembered for these alone.
     """
 
     def __init__(
@@ -130,10 +130,10 @@ class ResilientEmbedder:
     async def embed(
         self, partition: str, text: str, budget: Budget, credentials: Sequence[Header] = ()
     ) -> Embedding | None:
-        """Embed a text, unit length, or give None where the model cannot represent it.
+        """Return the unit embedding of a text; None where the model cannot represent it.
 
-        A text that was embedded for the same partition lately is not embedded again, be the
-        embedder down or not.
+        A text that was embedded for the same partition lately is not embedded again, whether the
+        embedder is down or not.
         """
         name = (partition, text, *(credentials if self._as_caller else ()))
         if (known := self._known.get(name)) is not None:

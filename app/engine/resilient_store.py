@@ -184,11 +184,11 @@ class ResilientStore:
         return await self._reading.call(self._store.facts, budget)
 
     async def entry(self, digest: str) -> StoredResponse | None:
-        """Return a stored response to an operator."""
+        """Return a stored response, for an operator."""
         return await self._administer(lambda: self._store.get(digest))
 
     async def delete(self, *digests: str) -> int:
-        """Remove stored responses; tell how many there were."""
+        """Remove stored responses; return how many there were."""
         await self._writes.finished(digests)
         return await self._administer(lambda: self._store.delete(*digests))
 
@@ -226,7 +226,7 @@ class ResilientStore:
         await self._writes.drain()
 
     async def purge(self) -> int:
-        """Remove everything; tell how much there was."""
+        """Remove everything; return how much there was."""
         return await self._administer(self._store.purge)
 
     async def aclose(self) -> None:
@@ -239,9 +239,9 @@ class ResilientStore:
 
 
 async def judged(store: WholeStore, digest: str, *, correct: bool) -> Standing | None:
-    """Write down what follows from a caller's word on an answer; None if there is no such answer.
+    """Change how far an answer is trusted, after a caller's feedback; None if it is not stored.
 
-    Two who speak at once are two: where the entry has changed since it was read, it is read again.
+    Two callers at once both count: if the entry has changed since it was read, it is read again.
     """
     while (stored := await store.get(digest)) is not None:
         standing = standing_after(is_disputed=stored.is_disputed, correct=correct)

@@ -24,7 +24,7 @@ class Served:
     replay: Replay
 
     async def give(self, flight: Flight) -> None:
-        """Answer all readers of a flight with it."""
+        """Write this response to a flight, for all its readers."""
         stored = self.decision.stored
         flight.begin(self.replay.head)
         flight.settle(SharedAnswer(stored.content, stored.fullness))

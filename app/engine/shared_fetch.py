@@ -82,7 +82,7 @@ class SharedFetch:
         return served
 
     def _name(self, plan: Plan) -> tuple[Hashable, Hashable]:
-        """Name what a revalidation fetches, and in what form the answer comes and is kept."""
+        """Return a name for what a revalidation fetches, and the form in which its answer comes."""
         kept_as = (plan.asked.ttl, plan.tagging.tags, plan.parsed.treatment)
         return (plan.key.digest, self.lookup.epoch), (plan.parsed.form, *kept_as)
 
@@ -107,7 +107,7 @@ class SharedFetch:
         return decision if isinstance(decision, Serve) and not decision.is_stale else None
 
     async def _look(self, plan: Plan, found: Found) -> Found:
-        """Look the very same request up anew; what is known beside it stays known."""
+        """Look up the very same request once more; everything else that was found stays."""
         again = await self.lookup.exact(plan, self.lookup.nothing())
         return replace(found, exact=again.exact)
 

@@ -15,10 +15,10 @@ StandIn = Callable[[int | None], Awaitable[Replay | None]]
 
 
 class StaleIfError:
-    """An answer on its way, and what stands in for it as long as nothing of it has gone on.
+    """An answer on its way, and a stored one that replaces it as long as nothing has been sent.
 
-    `waits` holds the head back until there is something of the body: worth it where a stored
-    response is known that may stand in. Async iteration gives the body. Close it when done.
+    `waits` holds the head back until some of the body has come: worth it where a stored response is
+    known that may stand in. Async iteration gives the body. Close it when done.
     """
 
     def __init__(self, source: PendingAnswer, stand_in: StandIn, *, waits: bool) -> None:

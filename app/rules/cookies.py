@@ -138,8 +138,8 @@ def _cookies(lines: Iterable[bytes]) -> Iterator[bytes]:
 def telling(cookies: Iterable[bytes], ignored: frozenset[bytes], *, is_alone: bool) -> list[bytes]:
     """Return the cookies that tell who a caller is.
 
-    Beside another credential, be it a cookie, one that balances load tells nothing. Alone it may be
-    all that an upstream knows a caller by, under a name that others use for less: then it counts.
+    A cookie that balances load tells nothing beside another credential, even a cookie. If there is
+    no other, it may be the only thing by which an upstream knows the caller: then it counts.
     """
     told = [cookie for cookie in cookies if name_of(cookie) not in ignored]
     persons = [cookie for cookie in told if not balances_load(cookie)]

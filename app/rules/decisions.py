@@ -110,7 +110,7 @@ class Plan:
         return replace(self, request=request, key=self.open_key, open_key=None)
 
     def kept_under(self, allow_origin: str) -> "Plan":
-        """Return the plan whose key an answer is stored under, by who may read it."""
+        """Return the plan whose key an answer is stored under: the open one if all may read it."""
         return (self.opened if allow_origin == ANY_ORIGIN else None) or self
 
     @property
@@ -125,7 +125,7 @@ class Plan:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it asks for no `usage`: it may follow those who do, but not the other way."""
+        """Whether it asks for no `usage`: it may join requests that do, but not the reverse."""
         return self.entitled is Fullness.PLAIN
 
 
@@ -147,7 +147,7 @@ class Found:
 
     `exact` is stored under the very key, whether it may serve or not. `candidates` come nearest
     first, `verdicts` are about those that were judged, `chosen` is the one that may serve.
-    `failure` names the part of the cache that failed. The store may still cost `seconds_left`.
+    `failure` names the part of the cache that failed. The store may still use `seconds_left`.
     """
 
     seconds_left: float
@@ -267,7 +267,7 @@ def _strictest(most: float, asked: float | None) -> float:
 
 
 def bound_to_time(plan: Plan, bound: TimeBound, now: float) -> Plan:
-    """Return a plan on the terms of what its question is bound to."""
+    """Return a plan with stricter terms if its question is bound to its time."""
     if not bound:
         return plan
     return replace(

@@ -31,7 +31,7 @@ class Directives:
 
 
 def directives(headers: Iterable[Header]) -> Directives:
-    """Read what a request asks for; of several lines, and of a bad value, the strictest reading.
+    """Read the directives of a request; of several lines, or of a bad value, the strictest way.
 
     That is 0: nothing is stored for longer than `MIN_TTL`, nothing farther than 0 answers; and of
     tiers, exact matches only.

@@ -88,9 +88,9 @@ def freshness_lifetime(headers: Sequence[Header], limits: Limits, *, is_stream: 
 
 
 def stale_lifetime(headers: Sequence[Header], limits: Limits, *, is_stream: bool) -> float:
-    """Return for how many seconds more it is kept; not at all if the upstream forbids to serve it.
+    """Return for how many seconds an answer is kept after it has become stale.
 
-    That is what `must-revalidate` says (RFC 9111 §5.2.2.2).
+    0 if the upstream forbids to serve it stale, by `must-revalidate` (RFC 9111 §5.2.2.2).
     """
     if not is_stream and cache_control(headers).must_revalidate:
         return 0.0
@@ -113,7 +113,7 @@ def limits_for(
 
 
 def bound(control: CacheControl, time_bound: TimeBound, limits: Limits, now: float) -> CacheControl:
-    """Return what a request wants of a stored answer, as narrow as its question is bound to time.
+    """Return the Cache-Control of a request, made stricter if its question is bound to its time.
 
     A time-bound question may be near one that is not, and whose answer lives longer.
     """
@@ -128,10 +128,10 @@ def bound(control: CacheControl, time_bound: TimeBound, limits: Limits, now: flo
 
 
 def ends_at(time_bound: TimeBound, asked_at: float) -> float:
-    """Return when an answer ends, whatever its lifetime: one about a day ends with the day.
+    """Return the time from which an answer serves nobody, whatever its lifetime.
 
-    That is the next quarter of an hour, since with any of them a day begins somewhere, and
-    nobody knows where who asks is.
+    An answer about a day ends with that day. At each quarter of an hour a day ends somewhere, and
+    nobody knows where the caller is: it is the next one.
     """
     if time_bound is not TimeBound.DAY:
         return math.inf

@@ -84,9 +84,9 @@ def credentials(headers: Iterable[Header]) -> list[Header]:
 
 
 def end_to_end(headers: Sequence[Header]) -> list[Header]:
-    """Drop what concerns one connection only, what Connection names included.
+    """Return headers without those of one connection, among them the ones that Connection names.
 
-    It cannot name what tells callers apart: they would all become the same nobody.
+    Connection cannot name headers that tell callers apart: without them, all callers would be one.
     """
     named: set[bytes] = set()
     for name, value in headers:

@@ -56,10 +56,10 @@ class Isolation(StrEnum):
 class KeyRules:
     """What a deployment decides about keys.
 
-    `secret` turns digests into HMACs; `ignored_headers` are further neutral names, in lower case,
-    and `key_headers` are such as take part, whatever else is said of them; `ignored_cookies` and
-    `key_cookies` say the same of cookies, whose names are as they come. `anthropic` is where
-    requests of Anthropic's API go; empty: to the upstream.
+    `secret` turns digests into HMACs. `ignored_headers` are further neutral names, in lower case,
+    and `key_headers` names that take part in any case. `ignored_cookies` and `key_cookies` are the
+    same for cookies, whose case counts. `anthropic` is the URL for requests of Anthropic's API;
+    empty if they go to the upstream.
     """
 
     upstream: str
@@ -104,7 +104,7 @@ def build_key(request: ClientRequest, parsed: ParsedRequest, rules: KeyRules) ->
 
 
 def wording_of(parsed: ParsedRequest) -> Template:
-    """Return the text that may be matched by meaning, and the frame of it that may not."""
+    """Return the text that may be matched by meaning, as a slot, with its frame, which may not."""
     text = "\n".join(parsed.texts or ())
     return template_of(text) or Template("", text)
 
@@ -112,7 +112,10 @@ def wording_of(parsed: ParsedRequest) -> Template:
 def build_open_key(
     request: ClientRequest, parsed: ParsedRequest, rules: KeyRules
 ) -> CacheKey | None:
-    """Return the key of what pages of all origins may read; None if the request's is that key."""
+    """Return the key of answers that pages of all origins may read.
+
+    None if the request's own key is that one, because it does not come from a web page.
+    """
     if ORIGIN in rules.key_headers or not any(
         name == ORIGIN and _matters(name, rules) for name, _ in request.headers
     ):
@@ -162,7 +165,7 @@ def must_match(
 
 
 def _path(request: ClientRequest) -> bytes:
-    """Name the path; other prefixes than the usual one make it another, with a blank between."""
+    """Return the path, with a prefix other than `/v1` before it, separated by a blank."""
     return request.path if request.prefix == V1 else request.prefix + b" " + request.path
 
 

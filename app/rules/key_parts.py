@@ -56,9 +56,9 @@ def key_parts(request: ClientRequest, parsed: ParsedRequest, rules: KeyRules) ->
 def _sorted_out(
     headers: Sequence[Sequence[str]],
 ) -> tuple[list[Sequence[str]], dict[str, list[str]], dict[str, list[str]]]:
-    """Return what names the caller, the cookies beside it and the other headers, by name.
+    """Return the headers that name the caller, the cookies beside them, and other headers by name.
 
-    A cookie names the caller where nothing else does; one that balances load never.
+    A cookie names the caller if nothing else does; one that balances load never does.
     """
     identity: list[Sequence[str]] = []
     beside: dict[str, list[str]] = {}
@@ -98,5 +98,5 @@ def parts_text(parts: KeyParts) -> str:
 
 
 def parts_of(text: str) -> dict[str, str]:
-    """Read what `parts_text` has written; of anything else what can be read."""
+    """Read what `parts_text` has written; from anything else, whatever can be read."""
     return {name: digest for item in text.split() for name, _, digest in [item.partition("=")]}

@@ -1,7 +1,7 @@
-"""Which wishes are for an answer that must be new: chance, secrets, and something else than before.
+"""Which texts wish for a new answer: for chance, for a secret, for something else than before.
 
 `app/data/must_be_new/README.md` tells the format of the lists. Rules of this file: only what is
-wished for counts, not what is asked about it or made to do it; one look at each word.
+wished for counts, not questions about it or work on it; each word is looked at once.
 """
 
 import re
@@ -71,7 +71,7 @@ def _sentences(text: str) -> Iterator[tuple[list[str], str]]:
 
 
 def _masked(sentence: list[str]) -> list[str]:
-    """Return a sentence without the words that ask for nothing new where they stand."""
+    """Return a sentence without those words that, where they stand, do not ask for anything new."""
     masked = list(sentence)
     for index in range(len(sentence)):
         length = _length("never", sentence, index)
@@ -100,7 +100,7 @@ def _wishes(sentence: list[str], first: int, *, is_wanted: bool) -> bool:
 
 
 def _gives(sentence: list[str], start: int, *sections: str) -> bool:
-    """Whether what is wished for is new, and no work on it or word about it."""
+    """Whether a wish is for something new, and not for work on it or a word about it."""
     for index in range(start, min(start + _REACH, len(sentence))):
         if _length("objects", sentence, index):
             return False
@@ -122,7 +122,7 @@ def _behind_leads(sentence: list[str], start: int) -> tuple[int, bool]:
 
 
 def _length(section: str, sentence: list[str], index: int) -> int:
-    """Return how many words the longest phrase of a section has that stands at a place, or 0."""
+    """Return how many words the longest phrase of a section has that begins at `index`, or 0."""
     if index >= len(sentence):
         return 0
     phrases = _LOADED[section].get(sentence[index], ())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Names, prefixes with a star; who adds them, and where that is written."""
+    """Names of headers, or prefixes if they end with a star; who adds them, and the source."""
 
     names: tuple[str, ...]
     added_by: str
@@ -345,5 +345,5 @@ def is_neutral(name: bytes) -> bool:
 
 
 def tells_who_asks(name: bytes) -> bool:
-    """Whether the name of a header, in lower case, speaks of a person or of what opens a door."""
+    """Whether the name of a header, in lower case, suggests a person or a credential."""
     return _TELLING.search(name) is not None

@@ -50,7 +50,7 @@ class _Token(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Lists:
-    """Phrases by the word that leads to them, with their language where others have it as well."""
+    """Phrases by their leading word, with their language if other languages have that word too."""
 
     phrases: Mapping[str, Sequence[tuple[Phrase, TimeBound, str | None]]]
     never: Mapping[str, Sequence[Phrase]]
@@ -64,9 +64,9 @@ def year_of(now: float) -> int:
 
 
 def judge(text: str, year: int) -> TimeBound:
-    """Return what the answer to a text is bound to that is asked in a year.
+    """Return to what the answer to a text is bound, if it is asked in `year`.
 
-    Of a long text the beginning and the end are read, where what is asked stands.
+    Of a long text only the beginning and the end are read, where the question stands.
     """
     straight = what_is_asked(text)
     tokens = list(_tokens(without_quotes(straight)))

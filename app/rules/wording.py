@@ -19,13 +19,13 @@ _TWO_WORDS = re.compile(r"\w\W+\w")
 
 
 def what_is_asked(text: str) -> str:
-    """Return the beginning and the end of a text, where what is asked stands, without code."""
+    """Return the parts of a text in which it asks: its beginning and its end, without code."""
     # NFKC may have made the straightened text longer again.
     return _ends_of(straighten(_without(_CODE, _ends_of(text))))
 
 
 def without_quotes(text: str) -> str:
-    """Return a text without what stands in quotes, unless that is nearly all there is."""
+    """Return a text without its quotes, unless it is hardly anything else."""
     return _without(_QUOTED, text)
 
 
@@ -36,7 +36,7 @@ def _ends_of(text: str) -> str:
 
 
 def _without(pattern: re.Pattern[str], text: str) -> str:
-    """Take out what matches, unless that is nearly all there is."""
+    """Return a text without what matches, unless it is hardly anything else."""
     rest = pattern.sub(" ( ", text)
     return rest if _TWO_WORDS.search(rest) else text
 

@@ -106,7 +106,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Return whether to leave our side open: there is a whole request without an answer."""
+        """Return whether to leave our side open, because a whole request has no answer yet."""
         if self.scheme == "https" or self._is_idle() or not self._may_be_answered():
             return False
         self._is_half_closed = True
@@ -117,7 +117,7 @@ class HttpProtocol(HttpToolsProtocol):
         return not self.cycle.more_body and not self.cycle.response_started
 
     def _probe(self, cycle: RequestResponseCycle, interim: bytes = b"") -> None:
-        """Find out whether there is still somebody who waits for an answer."""
+        """Find out whether anybody still waits for an answer."""
         if cycle.response_started or cycle.disconnected or self.transport.is_closing():
             return
         if _has_hung_up(self.transport):
@@ -133,7 +133,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._parse()
 
     def _parse(self) -> None:
-        """Parse what has come, as far as it is the turn of that."""
+        """Parse what has come, up to the end of the message whose turn it is."""
         data, at = self._unparsed, 0
         while at < len(data):
             if self._is_between:
@@ -262,7 +262,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.loop.call_later(_REFUSED_SECONDS, self.transport.close)
 
     def _may_answer(self) -> bool:
-        """Whether the message that is refused has no answer yet, and all before it have theirs."""
+        """Whether a refusal may be sent: this message has no answer yet, all before it have."""
         if self._is_between or self._is_in_head:
             return self._is_idle()
         return not self.cycle.response_started
@@ -305,7 +305,7 @@ class _Unchunked:
 
 
 def _has_hung_up(transport: asyncio.Transport) -> bool:
-    """Whether a connection was reset; nobody reads from it any more, and so the loop is silent."""
+    """Whether a connection was reset, which the loop does not notice while nobody reads from it."""
     sock = transport.get_extra_info("socket")
     if not sock:
         return False
@@ -320,13 +320,13 @@ def _without_offer(head: bytes) -> bytes:
 
 
 def _empty_lines(data: bytes, at: int) -> int:
-    """Return how many bytes of them there are."""
+    """Return how many bytes of empty lines there are from `at` on."""
     rest = data[at:]
     return len(rest) - len(rest.lstrip(b"\r\n"))
 
 
 def _end_of_head(data: bytes, at: int) -> int:
-    """Return the end of a head, or of what is none; `at` if more must come first."""
+    """Return the index after a head, or after what cannot be one; `at` if more must come first."""
     end = data.find(_END_OF_HEAD, at)
     if end >= 0:
         return end + len(_END_OF_HEAD)
@@ -334,14 +334,15 @@ def _end_of_head(data: bytes, at: int) -> int:
 
 
 def _may_begin_a_head(data: bytes) -> bool:
-    """Whether more may make a head of it; what is none is the parser's to refuse."""
+    """Whether data may become a head with more bytes; the parser refuses what cannot."""
     return data[:1].isupper() and b"\n\n" not in data
 
 
 def _end_of_chunks(data: bytes, at: int, least: int) -> int:
-    """Return where a chunked body may end, as a head does, `least` bytes on or later.
+    """Return where a chunked body may end: behind an empty line, `least` bytes on or later.
 
-    Nothing ends before it, if `least` is 0; it is `at` if more must come first.
+    Without such a line that is the end of the data or, if `least` is 0, where a line that is not
+    there yet may have begun.
     """
     end = data.find(_END_OF_HEAD, at + least)
     if end >= 0:

@@ -62,7 +62,8 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, then finish what is in flight.
 
-        Whoever has connected is taken in before: to close a socket breaks off those in its queue.
+        Connections in the socket's queue are accepted first: closing the socket would break them
+        off.
         """
         taken = [
             self._serve_last(connection) for sock in sockets or [] for connection in _all(sock)

@@ -60,7 +60,7 @@ def line_of(portable: Portable) -> bytes:
 
 
 def cursor_line(cursor: str | None) -> bytes:
-    """Write where an export goes on; None: it is at its end."""
+    """Return the line that says where an export goes on; None: it is complete."""
     return json.dumps({"cursor": cursor}).encode() + b"\n"
 
 

@@ -29,7 +29,7 @@ class Reply:
 
 
 class Client:
-    """Asks questions. A proxy that the environment names has no part in a talk with ourselves."""
+    """Asks questions of a proxy on this machine; HTTP proxies of the environment are not used."""
 
     def __init__(self, base_url: str) -> None:
         self._connection = http.client.HTTPConnection(urlsplit(base_url).netloc, timeout=_PATIENCE)

@@ -16,9 +16,9 @@ class Curve:
 
 
 def curve(name: str, ranked: Iterable[tuple[float, bool]], positives: int) -> Curve:
-    """Trace what serving all up to a rank gives, from the ranks and whether they are right.
+    """Return the curve of serving all items up to a rank; an item is a rank, and whether right.
 
-    Those of the same rank are served together. `positives` is how many could be right.
+    Items of the same rank are served together. `positives` is how many could be right.
     """
     reached: list[tuple[float, float]] = []
     right = wrong = 0

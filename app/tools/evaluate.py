@@ -86,10 +86,10 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class MayServe:
-    """What says whether a stored answer may be given.
+    """The rule by which a stored answer may be given.
 
-    `least` is the probability that it takes, for a share of wrong hits of `error_rate`; without,
-    the verifier is not asked.
+    `least` is the least probability, for a share of wrong hits of `error_rate`; without
+    `error_rate` the verifier is not asked.
     """
 
     stage: str
@@ -158,8 +158,8 @@ def evaluate_pairs(
 ) -> Report:
     """Compare the pairs and count, for every stage and threshold, what would be served.
 
-    Each guard is told of on the pairs within the greatest distance; `show` is how many of the
-    pairs that it wrongly refuses are to be listed.
+    Guards are reported on the pairs within the greatest distance; `show` is how many of the pairs
+    that each refuses wrongly are to be listed.
     """
     comparisons = asyncio.run(_compare(pair_set, models, progress))
     positives = sum(pair.same for pair in pair_set.pairs)

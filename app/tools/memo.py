@@ -9,7 +9,7 @@ from app.tools.at_once import each
 
 
 class Memo:
-    """Remembers what another embedder said of each text. That one is its owner's to close."""
+    """Remembers an embedder's result for each text. Whoever made that embedder closes it."""
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
@@ -18,7 +18,7 @@ class Memo:
         self.dimensions = embedder.dimensions
 
     async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
-        """Embed a text, or remember what came of it."""
+        """Return the embedding of a text, remembered if it was asked for before."""
         if text not in self._known:
             self._known[text] = await self._embedder.embed(text, credentials)
         return self._known[text]
@@ -32,7 +32,7 @@ class Memo:
 
 
 class Lent:
-    """A verifier that is its owner's to close; `calibration` stands in for its own."""
+    """A verifier with another `calibration`. Whoever made that verifier closes it."""
 
     def __init__(self, verifier: Verifier, calibration: Calibration | None = None) -> None:
         self._verifier = verifier
@@ -47,9 +47,9 @@ class Lent:
 
 
 class Remembered:
-    """Remembers what another verifier said of two texts. That one is its owner's to close.
+    """Remembers a verifier's probability for each two texts. Whoever made that verifier closes it.
 
-    The same two texts are always as far apart, so the distance is no part of what is asked.
+    The same two texts always have the same distance, so that is not part of what is remembered.
     """
 
     def __init__(self, verifier: Verifier) -> None:

@@ -97,9 +97,9 @@ def rate_labelled(
 ) -> tuple[Sequence[Stream], float]:
     """Rate the nearest earlier questions of each; return the streams and the greatest distance.
 
-    That is `max_distance` or, if it is None, a distance within which most questions find the same.
-    Pairs make a stream for each shuffling, so that they count as often as groups do. Raises
-    BadInput if no two questions are the same.
+    That is `max_distance` or, if it is None, a distance within which most questions find another
+    one that means the same. Pairs make a stream for each shuffling, so that they count as often as
+    groups do. Raises BadInput if no two questions are the same.
     """
     return asyncio.run(_rate(labelled, raters, max_distance, progress))
 

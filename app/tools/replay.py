@@ -60,7 +60,7 @@ class Stream:
 class MayServe:
     """What decides which neighbour answers: a stage, and its greatest cosine distance.
 
-    `error_rate` is the share of hits that may be wrong; without, nothing is verified.
+    `error_rate` is the share of hits that may be wrong; without it, nothing is verified.
     """
 
     stage: str
@@ -82,7 +82,7 @@ class Desk:
 
 @dataclass(slots=True)
 class _Tally:
-    """What came of the requests that count; latencies are in seconds."""
+    """The outcomes of the requests that count: `hits` and `misses` are latencies in seconds."""
 
     right: int = 0
     taken: int = 0

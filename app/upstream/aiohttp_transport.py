@@ -160,10 +160,10 @@ def _now() -> float:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Uses no connection again on which something came that nobody had asked for.
+    """Does not reuse a connection on which something came that nobody had asked for.
 
-    aiohttp would take it for the answer to the next request, which may be somebody else's
-    (RFC 9112 §9.2).
+    aiohttp would take it for the answer to the next request, which may be somebody else's (RFC 9112
+    §9.2).
     """
 
     def __init__(self, **options: Any) -> None:

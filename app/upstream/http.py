@@ -128,7 +128,7 @@ class HttpResponse:
 
 
 class _Upload:
-    """A request body on its way; remembers if it is the client who broke it off."""
+    """A request body on its way; remembers whether it was the client who broke it off."""
 
     def __init__(self, pieces: AsyncIterator[bytes]) -> None:
         self._pieces = pieces

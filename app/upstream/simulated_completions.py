@@ -8,7 +8,7 @@ from app.dialects.strict_json import JsonObject
 
 
 def completion_of(request: CompletionRequest, answer: Callable[[str], str]) -> JsonObject:
-    """Return what a request is answered, without envelope; tokens are no words to it."""
+    """Return the answer to a request, without its envelope; prompts in tokens have no words."""
     prompts = _prompts(request.document.get("prompt"))
     echo = bool(request.document.get("echo"))
     each = request.choices // len(prompts)

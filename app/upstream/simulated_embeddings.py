@@ -58,7 +58,7 @@ def answer_embeddings(body: bytes) -> JsonObject:
 
 
 def _inputs(told: object) -> list[object]:
-    """List the inputs: of a text or a list of tokens there is one."""
+    """Return the inputs as a list; a text, or a list of tokens, is a single one."""
     if isinstance(told, str) or (isinstance(told, list) and all(type(t) is int for t in told)):
         told = [told]
     if not isinstance(told, list) or not 1 <= len(told) <= _MOST_INPUTS:

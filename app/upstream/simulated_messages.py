@@ -7,7 +7,7 @@ from app.dialects.strict_json import JsonObject
 
 
 def message_of(request: MessagesRequest, answer: Callable[[str], str]) -> JsonObject:
-    """Return what a request is answered, without its id."""
+    """Return the answer to a request, without its id."""
     text = answer(request.question)
     return {
         "type": "message",
@@ -26,6 +26,6 @@ def message_of(request: MessagesRequest, answer: Callable[[str], str]) -> JsonOb
 
 
 def tokens_of(request: MessagesRequest) -> int:
-    """Count words in place of tokens: the figures are to be plausible, not right."""
+    """Return the number of words in place of tokens: plausible, but not right."""
     told = [request.document.get("system"), *(m["content"] for m in request.messages)]
     return sum(len(str(content).split()) for content in told if content)

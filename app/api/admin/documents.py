@@ -23,7 +23,7 @@ _MOST_BODY = 65_536
 
 
 async def asked(work: Awaitable[T]) -> T:
-    """Ask a part something for an operator, who is told if it fails."""
+    """Await work for an operator. Raises StoreUnavailable or EmbedderUnavailable if it fails."""
     try:
         return await work
     except DependencyUnavailable as unavailable:
@@ -53,7 +53,7 @@ def selector_in(query: Mapping[str, str], *others: str) -> Selector:
 
 
 def refuse_unknown(names: Mapping[str, object], *known: str) -> None:
-    """Refuse what is misspelt: it may have been meant to narrow the request down."""
+    """Raise InvalidRequest for an unknown name: misspelt, it may have been meant to select less."""
     if unknown := sorted(set(names) - set(known)):
         raise InvalidRequest(f"{', '.join(unknown)}: {', '.join(known)} are known.")
 

@@ -1,4 +1,4 @@
-"""POST /cache/explain: a request of a cached route, told why its answer would be what it is."""
+"""POST /cache/explain: why a request of a cached route is answered as it is."""
 
 import json
 import re

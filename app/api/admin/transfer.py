@@ -112,7 +112,7 @@ class Transfer:
         return JSONResponse(report.document())
 
     async def _store(self, lines: Sequence[bytes], report: _Report) -> None:
-        """Store some entries, several at once; of one that is there twice the newest."""
+        """Store some entries, several at once; of duplicates, only the newest."""
         newest: dict[str, Portable] = {}
         for number, line in enumerate(lines, report.lines + 1):
             if (portable := await self._read(number, line, report)) is None:
@@ -159,7 +159,7 @@ def _stored_at(portable: Portable) -> float:
 
 
 class _Lines(StreamingResponse):
-    """Lines whose end is missing if they break off, so that the server cuts the connection."""
+    """Streamed lines; if they break off, the end is left out and the server cuts the connection."""
 
     async def stream_response(self, send: Send) -> None:
         """Send the lines."""
@@ -172,7 +172,7 @@ class _Lines(StreamingResponse):
 
 
 async def _batches(request: Request) -> AsyncIterator[Sequence[bytes]]:
-    """Yield the lines of a body, some at a time. Raises InvalidRequest for an endless one."""
+    """Yield the lines of a body, some at a time. Raises InvalidRequest for too long a line."""
     lines: list[bytes] = []
     size, rest = 0, [b""]
     async for piece in request.stream():

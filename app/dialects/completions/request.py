@@ -144,7 +144,10 @@ class CompletionRequest:
 
 
 class Completions:
-    """The dialect of `POST /v1/completions`; `needs_model` is False where the path names it."""
+    """The dialect of `POST /v1/completions`.
+
+    `needs_model` is False where the path names the model.
+    """
 
     name = "completion"
 

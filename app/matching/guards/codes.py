@@ -38,9 +38,10 @@ def _is_code(word: str) -> bool:
 
 
 def has_own_code(codes: Set[str], others: Set[str], letters: str) -> bool:
-    """Whether one of a text's codes stands nowhere in another text, which has `others`.
+    """Whether one of a text's codes is missing in another text, which has the codes `others`.
 
-    `letters` are those of the other one: there its groups may be parted in another way.
+    `letters` are those of the other text, where the groups of a code may be separated in another
+    way.
     """
     own = codes - others
     squeezed = letters.replace("-", "") if own else ""

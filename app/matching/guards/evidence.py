@@ -25,12 +25,11 @@ _BRIEF = 2  # letters
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A number and what it counts; `unit` is empty where none is told.
+    """A number and what it counts; `unit` is empty where none is given.
 
-    `zeros` is how many it begins with, where that makes it a code and no amount: `007`.
-
-    `is_of_a_thing` says that it follows a word that it tells more of: `Python 3`, `Android 6.0`;
-    `is_a_bound` that a comparison precedes it: `after 6`, `under 15000`.
+    `is_of_a_thing`: it belongs to the name before it, as in `Python 3` or `Android 6.0`.
+    `is_a_bound`: a comparison precedes it, as in `after 6` or `under 15000`. `zeros` is how many
+    zeros it begins with, where they make it a code rather than an amount: `007`.
     """
 
     value: Decimal
@@ -50,10 +49,10 @@ Amount = tuple[Decimal, int]
 
 
 class Term(NamedTuple):
-    """A word that carries meaning, a number, or a piece that is taken letter by letter.
+    """A word that carries meaning, a number, or a piece that is compared letter by letter.
 
-    `classes` names what it may stand for; the first is its key. `is_acronym` says that it has
-    three or more capitals and nothing else, in a text that is not all so.
+    `classes` are the words that it may stand for; the first is its key. `is_acronym`: it has three
+    or more capitals and nothing else, in a text that is not all capitals.
     """
 
     word: str
@@ -87,19 +86,20 @@ class Term(NamedTuple):
 class Evidence(NamedTuple):
     """All that the guards look at.
 
-    `text` is `raw` in lower case, its quotes made plain, `letters` is it without white space, and
-    `encoded` are its words in which case counts.
-
-    `language` is None where nothing tells it, `lexicon` where no list fits it. `frame` is every
-    word in order, `terms` those that carry meaning, `words` all under all their names, `plain` the
-    words of the frame that carry none. `denied` is what negations reach. `alternatives` gives by
-    guard and group which of the alternatives are named, `narrowing` those places whose naming
-    alone changes the question, `narrowing_requests` those where it does if either text is a
-    request, `ways` by `from` and `to` what follows. `is_request` says that it asks for things,
-    or for what is told of them: `all trains to Ghent`. `codes` are the words in which letters and
-    digits take turns, `numbers` those of the frame, `rows` what follows one another in the text:
-    `4111 1111 1111 1111`. `payload` is what it has something done to, letter by letter;
-    `sentences` are all words of each.
+    - `text`: `raw` in lower case with plain quotes; `letters`: that without white space; `encoded`:
+      its words in which case counts; `sentences`: all words of each sentence.
+    - `language`: None if nothing tells it; `lexicon`: None if no list fits the text.
+    - `frame`: every word in order; `terms`: those that carry meaning; `words`: these under all
+      their names; `plain`: the words of the frame that carry no meaning.
+    - `denied`: the words that a negation reaches.
+    - `alternatives`: by guard and group, those that are named; `narrowing`: groups of which naming
+      one changes the question by itself; `narrowing_requests`: groups where it does so in a
+      request.
+    - `ways`: what follows `from`, and what follows `to`.
+    - `is_request`: it asks for things, or for what is known of them: `all trains to Ghent`.
+    - `codes`: words that mix letters and digits; `numbers`: those of the frame; `rows`: numbers
+      that follow one another, `4111 1111 1111 1111`.
+    - `payload`: the parts that its task is about, letter by letter.
     """
 
     raw: str
@@ -133,7 +133,7 @@ class Evidence(NamedTuple):
 
 
 def in_base_unit(quantity: Quantity) -> tuple[str, Amount]:
-    """Return the base that a quantity measures in, and how many of it there are."""
+    """Return the base unit of a quantity, and its amount in that."""
     base, factor = UNITS.get(quantity.unit, (quantity.unit, _ONE))
     with exactly():
         return base, (quantity.value * factor, quantity.zeros)

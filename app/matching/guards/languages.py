@@ -49,9 +49,9 @@ def _script(code: int) -> str:
 
 
 def language_of(words: Iterable[str]) -> str | None:
-    """Return the language by the small words that only one language has, or None if in doubt.
+    """Return the language by small words that only one language has; None if in doubt.
 
-    One word alone that English texts may have, too, tells of no other language: `car`, `3 m`.
+    One word alone is not enough if English texts may have it, too: `car`, `3 m`.
     """
     found = [word for word in words if word in _MARKERS]
     votes = Counter(_MARKERS[word] for word in found)

@@ -83,17 +83,20 @@ class Word:
 class Lexicon:
     """What is known of a language's words; all are in lower case.
 
-    `look_up` tells what is known of any word. `phrases` gives for two words the phrases that they
-    may begin, `beginnings` are the first of those.
-    `comparing` are the words that make a number after them a bound, `vague` the number words that
-    may mean no number, `titles` what names no one even with a capital.
-    `helpers` are what a question has that does not ask for its subject, `subjects` what asks for
-    it, `objects` give for whom something is done to who would do it, `speakers` are those of who
-    speaks, `addressed` is who is spoken to, `others` are the rest. `pronouns` may stand for either
-    of two, `articles` for nothing. What asks for things begins,
-    after `openings`, with one of the `requests`, or with one of `picking` and a noun, or is a
-    phrase without `clauses`; and is not `personal`. Words of `courtesy` ask for nothing; with
-    one of the `wishes` begins, after `leading`, what tells how to answer.
+    - `look_up` returns what is known of a word. `phrases`: by two words, the phrases that they may
+      begin; `beginnings`: the first of these two.
+    - `comparing`: words that make the number after them a bound; `vague`: number words that may
+      mean no number; `titles`: words that name nobody even with a capital.
+    - `helpers`: words of a question that does not ask for its subject; `subjects`: words that ask
+      for it.
+    - `objects`: by the form of whom something is done to, the form of who does it (`me`, `i`).
+    - `speakers`: forms for the speaker; `addressed`: for who is spoken to; `others`: all other
+      ones.
+    - `pronouns`: may stand for either of two people; `articles`: carry nothing.
+    - A request for things begins, after `openings`, with one of `requests`, or with one of
+      `picking` and a noun, or has none of `clauses`; and it is not `personal`.
+    - `courtesy`: words that ask for nothing. A sentence that begins, after `leading`, with one of
+      `wishes` says how to answer.
     """
 
     language: str
@@ -219,10 +222,9 @@ class _Words:
         self.knowing = set(_words(sections["knowing"]))
 
     def reader(self) -> Callable[[str], Word]:
-        """Return what looks words up; listed ones are ready from the start.
+        """Return a function that looks words up; listed words are ready from the start.
 
-        What it is asked it does not remember: one caller would learn from its speed what others
-        ask.
+        It does not remember what it is asked: a caller could learn by its speed what others ask.
         """
         listed = {*self.irregular, *self.synonyms, *self.alternatives, *self.function, *self.light}
         listed.update(self.ways, self.joints, self.negators, self.softeners, self.knowing)
@@ -264,7 +266,10 @@ def load_units(section: str) -> MappingProxyType[str, tuple[str, Decimal]]:
 
 
 def load_markers() -> Mapping[str, str]:
-    """Read the words that give a language away; what English has counts for no unknown one."""
+    """Read the words that give a language away.
+
+    One that English has as well does not count for a language that has no lists.
+    """
     owners: dict[str, set[str]] = defaultdict(set)
     for language, *words in _read("languages.txt")["markers"]:
         for word in words:
@@ -354,7 +359,7 @@ def _synonyms(sections: Sections, suffixes: tuple[str, ...]) -> dict[str, tuple[
 def _alternatives(
     sections: Sections, suffixes: tuple[str, ...]
 ) -> tuple[dict[str, tuple[Member, ...]], dict[str, tuple[Member, ...]]]:
-    """Map words and stems to their places; names and what narrows are met as they stand."""
+    """Map words and stems to their places; names, and words that narrow, are not stemmed."""
     members: dict[str, set[Member]] = defaultdict(set)
     stems: dict[str, set[Member]] = defaultdict(set)
     for guard in _ALTERNATIVES:

@@ -34,7 +34,7 @@ def are_swapped(a: Evidence, b: Evidence) -> bool:
 
 
 def _is_symmetric(between: Words, after: Words, lexicon: Lexicon | None) -> bool:
-    """Whether what is between only joins: `is`; `wine and` in `red wine and white wine`."""
+    """Whether what is between only joins two parts: `is`; `and` in `red wine and white wine`."""
     if lexicon is None or lexicon.passive.issuperset(between):
         return True
     at = next((at for at, word in enumerate(between) if word in lexicon.joints), None)
@@ -93,7 +93,7 @@ def _are_alike(one: _Parts, other: _Parts, lexicon: Lexicon) -> bool:
 
 
 def _are_led_alike(x: Words, y: Words, lexicon: Lexicon) -> bool:
-    """Whether the second of two things is led to alike: `in Rome` but not `with milk`."""
+    """Whether two things come after the same word: `in Rome`, `in Paris`, but not `with milk`."""
     one, other = ([lexicon.look_up(word).way or word for word in words[-1:]] for words in (x, y))
     return one == other
 

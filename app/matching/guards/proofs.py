@@ -62,7 +62,7 @@ class _Pair:
 
     @property
     def is_mostly_the_same(self) -> bool:
-        """Whether little is left, for what the texts have."""
+        """Whether little is left, compared with how much the texts say."""
         return self.is_close or self.rest <= _SHARE * (len(self.a.terms) + len(self.b.terms))
 
     @property
@@ -127,7 +127,7 @@ def _written(text: Evidence) -> set[str]:
 
 
 def _payload(pair: _Pair) -> bool:
-    """Whether a text has something done to a text that the other one has not, letter by letter."""
+    """Whether the task of one text is about a text that the other one lacks, letter by letter."""
     return not (has(pair.b.raw, pair.a.payload) and has(pair.a.raw, pair.b.payload))
 
 
@@ -186,15 +186,15 @@ def _identifiers(pair: _Pair) -> bool:
 
 
 def _without_shared_parts(verbatims: Set[str], others: Set[str]) -> set[str]:
-    """Leave out what has a part in common with one of the others, if it is no number."""
+    """Return the texts that have no word in common with any of the others; numbers do not count."""
     parts = {part for other in others for part in _WORDS.findall(other) if not part.isdecimal()}
     return {text for text in verbatims if parts.isdisjoint(_WORDS.findall(text))}
 
 
 def _alternatives(pair: _Pair) -> Iterator[Guard]:
-    """Return the guards in whose lists both texts name alternatives that exclude each other.
+    """Yield the guards in whose lists both texts name alternatives that exclude each other.
 
-    One that narrows the question counts alone, if the texts say little else of their own.
+    A narrowing word in only one of them is enough if both texts say little else of their own.
     """
     a, b = pair.a, pair.b
     guards = {

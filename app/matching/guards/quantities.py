@@ -30,9 +30,10 @@ def _without(
 
 
 def measure_the_same(left: Sequence[Quantity], right: Sequence[Quantity]) -> bool:
-    """Whether two texts have each a number of one kind: of metres, of minutes, or of no unit.
+    """Whether both texts have a number of one kind: of metres, of minutes, or without a unit.
 
-    A small one without a unit counts what the other text may leave uncounted: `two dice`.
+    Small numbers without a unit are left out: the other text may not count at all, as in `two
+    dice`.
     """
     bases = [
         {in_base_unit(quantity)[0] for quantity in side if quantity.unit or quantity.value >= _FEW}
@@ -51,7 +52,7 @@ def have_other_units(one: Evidence, other: Evidence) -> bool:
 
 
 def _units_of(text: Evidence) -> Mapping[Decimal, Set[str]]:
-    """Map each value to what there is so much of; the empty unit where none is told."""
+    """Return the units of each value in a text; an empty one where none is given."""
     units: defaultdict[Decimal, set[str]] = defaultdict(set)
     for quantity in text.quantities:
         units[quantity.value].add(quantity.unit)
@@ -59,7 +60,7 @@ def _units_of(text: Evidence) -> Mapping[Decimal, Set[str]]:
 
 
 def _has_another_unit(value: Decimal, units: Set[str], others: Set[str]) -> bool:
-    """Whether one of some units is none of the others, all of which are told."""
+    """Whether one of `units` measures something that none of `others`, all known, does."""
     if "" in others or CLOCK in others:
         return False
     bases = {in_base_unit(Quantity(value, other)) for other in others}

@@ -363,7 +363,7 @@ def _zeros(digits: str) -> int:
 
 
 def _written(value: Decimal) -> str:
-    """Write a number as all others are that are equal to it."""
+    """Return a number in one spelling, the same for all that are equal."""
     written = f"{value:f}"
     return written.rstrip("0").rstrip(".") if "." in written else written
 

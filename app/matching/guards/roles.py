@@ -13,7 +13,7 @@ _NOTHING: frozenset[str] = frozenset()
 
 
 def have_changed(a: Evidence, b: Evidence) -> bool:
-    """Whether two texts name the same in other roles; their words must be known."""
+    """Whether two texts name the same things in other roles; the language must have word lists."""
     return (
         _crosses(a, b)
         or _crosses(b, a)
@@ -32,9 +32,9 @@ def have_changed(a: Evidence, b: Evidence) -> bool:
 
 
 def _is_turned(a: Evidence, b: Evidence) -> bool:
-    """Whether one does what the other suffers: the same words in order, one in the passive.
+    """Whether two texts have the same words in the same order, and only one is in the passive.
 
-    `Who found it?` and `Who was it found by?` ask for the same one.
+    `Who found it?` and `Who was it found by?` ask for the same one, and so do not count.
     """
     if not _FEWEST_IN_PASSIVE <= len(a.terms) == len(b.terms) or _is_passive(a) == _is_passive(b):
         return False
@@ -50,7 +50,7 @@ def _has_agent(text: Evidence) -> bool:
 
 
 def _is_passive(text: Evidence) -> bool:
-    """Whether a text has a passive, and the one who does it after a verb of some weight."""
+    """Whether a text is in the passive and names the doer, behind a verb that carries meaning."""
     if text.lexicon is None or not _has_agent(text):
         return False
     agent = next(at for at, word in enumerate(text.frame) if word in text.lexicon.agents)
@@ -60,7 +60,7 @@ def _is_passive(text: Evidence) -> bool:
 
 
 def _crosses(a: Evidence, b: Evidence) -> bool:
-    """Whether one text comes from where the other goes to."""
+    """Whether `a` starts from where `b` goes to, as in `from Bonn` and `to Bonn`."""
     goal, origin = a.ways.get("to", _NOTHING), b.ways.get("from", _NOTHING)
     crossing = a.ways.get("from", _NOTHING) & b.ways.get("to", _NOTHING)
     if crossing - goal - origin and (goal or origin or (a.is_request and b.is_request)):
@@ -70,9 +70,9 @@ def _crosses(a: Evidence, b: Evidence) -> bool:
 
 
 def _asks_for_the_other(a: Evidence, b: Evidence) -> bool:
-    """Whether one asks who does something, and the other to whom: `Who did Ann call?`.
+    """Whether `a` asks who does it, `b` to whom: `Who called Ann?`, `Who did Ann call?`.
 
-    Both begin alike, `b` with a helper that `a` has no need of: `Who called Ann?`.
+    Both begin alike, then `b` has a helper, such as `did`, and `a` has none.
     """
     if a.lexicon is None or not a.plain.isdisjoint(a.lexicon.helpers) or not b.frame:
         return False
@@ -87,7 +87,7 @@ def _asks_for_the_other(a: Evidence, b: Evidence) -> bool:
 
 
 def _is_done_to(a: Evidence, b: Evidence) -> bool:
-    """Whether somebody suffers in `a` what they do in `b`: `Can Ann sue me?`, `I sue Ann`."""
+    """Whether somebody does in `b` what is done to them in `a`: `Can Ann sue me?`, `I sue Ann`."""
     if a.lexicon is None:
         return False
     keys = {term.key for term in a.terms}
@@ -105,9 +105,10 @@ def _is_done_to(a: Evidence, b: Evidence) -> bool:
 
 
 def _is_for_the_other(a: Evidence, b: Evidence) -> bool:
-    """Whether `b` does to whom it speaks to what `a` wants: `Call me Al`, `May I call you Al`.
+    """Whether `b` does to "you" what `a` wants done to the speaker.
 
-    Where something or somebody else does it, `you` is anybody: `Does it make you happy`.
+    `May I call you Al` and `Call me Al`. Not where somebody or something else does it, since "you"
+    is anybody then: `Does it make you happy`.
     """
     if a.lexicon is None or b.plain.isdisjoint(a.lexicon.personal):
         return False
@@ -116,7 +117,7 @@ def _is_for_the_other(a: Evidence, b: Evidence) -> bool:
 
 
 def _done_to(pronouns: Set[str], text: Evidence, others: Set[str]) -> set[tuple[str, str]]:
-    """Return what is done to some pronouns, not by others, and the word behind."""
+    """Return pairs of a verb that is done to `pronouns`, not by `others`, and the word behind."""
     words = ("", *text.frame, "", "")
     return {
         (verb, end)
@@ -127,7 +128,7 @@ def _done_to(pronouns: Set[str], text: Evidence, others: Set[str]) -> set[tuple[
 
 
 def _is_resolved(a: Evidence, b: Evidence) -> bool:
-    """Whether one names whom the other leaves to a pronoun, which may be either of two.
+    """Whether `b` has a name where `a` has a pronoun, which may stand for either of two people.
 
     `If Ann and Bob part, is it her house?`, `If Ann and Bob part, is it Bob's house?`
     """

@@ -25,8 +25,9 @@ class _Entry(Generic[T]):
 class Expiring(Generic[T]):
     """Keeps up to `most` values. Times are in seconds since the epoch.
 
-    `on_remove` is called with the key of whatever leaves one by one, replaced values included;
-    `on_evict` with its key, itself and the reason (`expired`, `lru`) when it leaves by itself.
+    `on_remove` is called with key and value of whatever leaves, replaced values included, but not
+    by `clear`. `on_evict` is called with key, value and reason (`expired`, `lru`) of what leaves by
+    itself.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Expiring(Generic[T]):
         self._on_evict(key, value, reason)
 
     def clear(self) -> int:
-        """Remove everything at once, untold; return how many values were alive."""
+        """Remove everything without calling `on_remove`; return how many values were alive."""
         alive = len(self)
         self._entries.clear()
         self._due.clear()

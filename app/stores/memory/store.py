@@ -30,8 +30,9 @@ _SEARCHES_WAITING = 16  # a search of 100,000 rows takes about 10 ms
 class MemoryStore:
     """Keeps up to `max_entries` responses, and as many embeddings; the least recently used go.
 
-    `on_evict` gets the kind (of an answer its dialect) and reason (`expired`, `lru`) whenever the
-    store removes one itself, `on_leave` what and its exact key.
+    `on_evict` is called with the kind (an answer's dialect) and the reason (`expired`, `lru`) of
+    each entry that the store removes by itself; `on_leave` with kind and exact key of each that
+    leaves.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class MemoryStore:
         self.keep(stored, embedding)
 
     def keep(self, stored: StoredResponse, embedding: Embedding | None) -> None:
-        """Do what `put` does, at once."""
+        """Do what `put` does, without being a coroutine."""
         self._responses.expire()
         if stored.epoch not in ("", self.epoch):
             return
@@ -102,7 +103,7 @@ class MemoryStore:
         return sum(map(self._remove, digests))
 
     async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
-        """Change how far an entry is trusted; return whether it was still as it was read."""
+        """Set how far an entry is trusted if it is still as it was read; return whether it is."""
         if self.peek(stored.id) is not stored:
             return False
         if standing is Standing.REMOVED:
@@ -183,7 +184,7 @@ class MemoryStore:
         return {}
 
     async def aclose(self) -> None:
-        """Let the threads go; what is in memory goes with the process."""
+        """Stop the threads; what is in memory goes with the process."""
         self._threads.shutdown()
 
     def _remove(self, digest: str) -> bool:

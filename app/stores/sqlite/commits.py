@@ -28,7 +28,7 @@ class _Waiting:
 class Commits:
     """Makes changes in their order, in one thread.
 
-    `is_kept` says whether an entry is still in memory, of those that `drop` was given before.
+    `is_kept` says whether an entry that `drop` was called with is in memory again.
     """
 
     def __init__(self, journal: Journal, is_kept: Callable[[Kind, str], bool]) -> None:
@@ -40,10 +40,10 @@ class Commits:
         self._writing: asyncio.Task[None] | None = None
 
     async def commit(self, change: Change, then: Callable[[], Awaitable[T]]) -> T:
-        """Make a change, then do in memory what belongs to it, and return what that gives.
+        """Make a change in the journal, then call `then`, which makes it in memory.
 
-        What is done in memory happens in the order of the changes, and even if nobody waits for
-        it any longer. Raises Overloaded, or sqlite3.Error and then nothing has happened.
+        Returns the result of `then`. These calls come in the order of the changes, even if nobody
+        waits for them any longer. Raises Overloaded, or sqlite3.Error if nothing was changed.
         """
         if len(self._waiting) >= _MOST_WAITING:
             raise Overloaded

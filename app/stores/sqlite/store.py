@@ -62,7 +62,7 @@ class SqliteStore:
 
     @property
     def epoch(self) -> str:
-        """What a purge replaces; what carries another one is not stored."""
+        """The token of the present epoch: what carries another one is not stored."""
         return self._memory.epoch
 
     async def get(self, digest: str) -> StoredResponse | None:
@@ -102,7 +102,7 @@ class SqliteStore:
         )
 
     async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
-        """Change how far an entry is trusted; return whether it was still as it was read."""
+        """Set how far an entry is trusted if it is still as it was read; return whether it is."""
         async with self._marking:  # what is said second is to see what was said first
             if self._memory.peek(stored.id) is not stored:
                 return False

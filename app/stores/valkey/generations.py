@@ -85,7 +85,7 @@ class Generations:
         return self.numbers
 
     def note(self, numbers: Reply, epoch: Reply) -> bool:
-        """Take the server's state; return whether it names no generation that was not known."""
+        """Take the server's state; return whether all generations that it names were known."""
         token = checked(epoch)
         # While the shard of the list is away, what it said last will do: the epoch decides.
         is_away = isinstance(numbers, Declined | DependencyFailed)
@@ -117,10 +117,9 @@ class Generations:
             checked(reply)
 
     async def replace(self, before: Sequence[int], after: Sequence[int], *also: Command) -> bool:
-        """Replace the list, for everybody, if it is still as it was; return whether it was.
+        """Replace the list of generations for everybody if it is still `before`; return whether so.
 
-        `also` goes to the server just before, so that hardly anybody sees the one without the
-        other.
+        `also` goes to the server just before, so that hardly anybody sees one without the other.
         """
         key, lists = self.keys.generations, (listed(before), listed(after))
         *_, reply = await self._connections.call(*also, ("EVAL", _REPLACE_LIST, 1, key, *lists))

@@ -20,7 +20,7 @@ return redis.call('DEL', KEYS[1])
 
 
 class ValkeyLeases:
-    """The leases of answers that proxies with one embedding model are asking for."""
+    """Leases of upstream requests, shared by all proxies that use the same embedding model."""
 
     def __init__(self, server: Server, keys: Keys) -> None:
         self._server = server

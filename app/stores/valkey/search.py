@@ -52,10 +52,11 @@ def create_index(name: str, prefix: str, dimensions: int, options: IndexOptions)
 def search_index(
     name: str, search: Search, options: IndexOptions, *, says_all_shards: bool
 ) -> Command:
-    """Search an index for keys and distances alone. Raises ValueError for an odd partition.
+    """Return the command that searches an index for keys and distances.
 
     The distance is asked for because a reply without any field names expired keys as well. With
-    ALLSHARDS a search that does not come to its end is an error, and else a wrong answer.
+    ALLSHARDS a search that does not finish is an error; without, it would be a wrong answer. Raises
+    ValueError for an odd partition.
     """
     if not _TAG.fullmatch(search.partition):
         raise ValueError("a partition is letters and digits")
@@ -164,8 +165,8 @@ def wants_successor(fills: Sequence[Fill], options: IndexOptions, room: Room) ->
 def may_retire(fills: Sequence[Fill], room: Room) -> bool:
     """Whether the oldest generation, the last, may go.
 
-    So it is when there are more than two; of two, where few of its vectors are alive, or half of
-    them and memory is short: what lives is copied.
+    It may if there are more than two. Of two, it may if few of its vectors are alive, or if memory
+    is short and at most half of them are: those that are alive will be copied.
     """
     if len(fills) != 2:  # noqa: PLR2004
         return len(fills) > 1

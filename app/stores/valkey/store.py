@@ -96,7 +96,7 @@ class ValkeyStore:
     async def get(self, digest: str) -> StoredResponse | None:
         """Return the response stored under an exact key, or None: one round trip.
 
-        What counts as used is the server's affair.
+        Whether that counts as used is for the server to decide.
         """
 
         def ask(numbers: Sequence[int]) -> list[Command]:
@@ -188,7 +188,7 @@ class ValkeyStore:
         return len(there)
 
     async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
-        """Change how far an entry is trusted; return whether it was still as it was read."""
+        """Set how far an entry is trusted if it is still as it was read; return whether it is."""
         keys = [self._keys.entry(n, stored.id) for n in await self._generations.known()]
         return any(
             await self._write(*(judge_response(key, stored, standing, self._seal) for key in keys))
@@ -264,7 +264,7 @@ class ValkeyStore:
         return await self._survey.count()
 
     async def facts(self) -> Mapping[str, object]:
-        """Return facts about the generations, and indexes that are another model's."""
+        """Return facts about the generations, and about indexes of other models."""
         return await self._survey.facts()
 
     async def aclose(self) -> None:
@@ -283,7 +283,7 @@ class ValkeyStore:
         return math.ceil(stored.left(self._clock()) * 1000)
 
     async def _ask(self, ask: Callable[[Sequence[int]], Sequence[Command]]) -> list[Reply]:
-        """Ask something of all living generations: once more if others live than was thought."""
+        """Ask something of all living generations; once more if others are alive than expected."""
         for _ in range(_ATTEMPTS):
             numbers = await self._generations.known()
             *replies, told, epoch = await self._reads.call(*ask(numbers), *self._generations.state)

@@ -36,8 +36,8 @@ class Survey:
     async def scan(self, cursor: str, limit: int, selector: Selector) -> Page:
         """Return the responses that are selected among the next `limit`.
 
-        A cursor is the server's, and the last key given of those that it led to; what is no
-        cursor leads nowhere.
+        A cursor is the server's own, and the last key that was returned of those it led to. What is
+        no cursor gives an empty last page.
         """
         place, _, last = (cursor or "0:").partition(":")
         if not place.isascii() or not place.isdecimal():

@@ -68,7 +68,8 @@ class Upkeep:
     def inserted(self, generation: int, inserts: int) -> None:
         """Take note of how many inserts a generation has taken, this one included.
 
-        Every number is one proxy's alone, so one of them looks after the generations now and then.
+        Each number is told to one proxy only, so exactly one of them looks after the generations
+        now and then.
         """
         number, most = self._taken
         most = most if generation == number else 0
@@ -133,9 +134,10 @@ class Upkeep:
         return bool(checked(renewed))
 
     async def _fills(self) -> tuple[Sequence[int], list[Fill], Room]:
-        """Ask how full the generations are, which without the module nobody knows, and the room.
+        """Return the living generations, how full each is, and the room that the server has.
 
-        What is decided by that is done to these generations: meanwhile others may be alive.
+        Without the module nobody knows how full they are. Decisions are made on these generations,
+        though others may be alive by then.
         """
         numbers = await self._generations.known()
         memory, inserts, *infos = await self._connections.call(

@@ -34,9 +34,9 @@ _ASKING: Command = ("ASKING",)
 
 
 def servers_at(address: Address, seconds: float) -> tuple[Server, Server]:
-    """Connect to what an address names, for look-ups that take `seconds` at most, and for writes.
+    """Return a server for look-ups that take `seconds` at most, and one for writes.
 
-    Apart, since a write waits until it is indexed.
+    They are apart, since a write waits until it is indexed.
     """
     if not address.is_cluster:
         return (
@@ -52,9 +52,9 @@ def servers_at(address: Address, seconds: float) -> tuple[Server, Server]:
 
 @dataclass(slots=True)
 class Errand:
-    """A command on its way to a node. Of those of one call, a second `turn` waits for the first.
+    """A command on its way to a node. In one call, those of the second `turn` wait for the first.
 
-    `is_telling` is false where a node's slowness may be another's.
+    `is_telling` is False where the node asks others, so that its slowness may be theirs.
     """
 
     command: Command
@@ -86,8 +86,8 @@ class Cluster:
     async def call(self, *commands: Command) -> list[Reply]:
         """Send commands and return their replies, refusals among them.
 
-        What a node that is away would have answered, NodeAway or NodeFailed stands for. Raises
-        TimeoutError, and DependencyFailed if no node is there that knows of the others.
+        NodeAway or NodeFailed stands in place of a reply that a node owes. Raises TimeoutError, and
+        DependencyFailed if there is no node that knows the others.
         """
         async with asyncio.timeout(self._seconds):
             await self._topology.known()
@@ -128,7 +128,7 @@ class Cluster:
         return [Errand(command, shard[0]) for shard in shards]
 
     def _search(self, command: Command, shards: Sequence[Sequence[Place]]) -> list[Errand]:
-        """Ask one node where the coordinator runs and nobody is missing, else every shard."""
+        """Ask one node if the coordinator runs and no shard is missing, else ask every shard."""
         primaries = [shard[0] for shard in shards]
         one = primaries[next(self._turn) % len(primaries)]
         are_well = all(map(self._topology.health.is_well, primaries))
@@ -138,7 +138,7 @@ class Cluster:
         return [Errand(local, self._of(shard, command)) for shard in shards]
 
     def _of(self, shard: Sequence[Place], command: Command) -> Place:
-        """Choose a node of a shard: its primary, or whose turn it is where a replica will do."""
+        """Return a node of a shard: its primary, or the next in turn where a replica will do."""
         if self._reads_replicas and may_lag(command):
             well = [place for place in shard[1:] if self._topology.health.is_well(place)]
             if well:

@@ -17,9 +17,9 @@ _logger = logging.getLogger("reprise.store")
 
 
 class Coordinator:
-    """What is known of the coordinator. Until it is known to run, it is taken not to.
+    """Whether the coordinator runs, as far as is known; until then it counts as not running.
 
-    For then every primary is asked on its own, which is right in any case.
+    Then every primary is asked on its own, which is right in any case.
     """
 
     def __init__(self, nodes: Nodes) -> None:

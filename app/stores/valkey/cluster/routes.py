@@ -15,9 +15,9 @@ _MAY_LAG = frozenset({"HMGET", "HSTRLEN", "FT.SEARCH"})
 
 
 class Way(Enum):
-    """Who is asked: the shard of a key or of a cursor, every shard, or one and then the others.
+    """Where a command goes: the shard of a key or cursor, every shard, or one, then the others.
 
-    `AFTER` is for who was asked the command before.
+    `AFTER` is for the nodes that got the command before.
     """
 
     KEY = "key"
@@ -54,9 +54,10 @@ def key_of(command: Command) -> str:
 
 
 def may_lag(command: Command) -> bool:
-    """Whether a reply may be a moment old: what was purged is known by its epoch all the same.
+    """Whether the reply to a command may be a moment old, and so come from a replica.
 
-    So entries and embeddings may be; the epoch and the list of generations, never.
+    Entries and embeddings may be, for their epoch shows what was purged; epoch and list of
+    generations never may.
     """
     return command[0] in _MAY_LAG or (command[0] == "GET" and is_embedding(str(command[1])))
 
@@ -84,7 +85,10 @@ def merged(command: Command, replies: Sequence[Any]) -> Any:
 
 
 def _answered(replies: Sequence[Any]) -> Sequence[Any]:
-    """Leave out nodes that are away, unless all are: what they have is as good as evicted."""
+    """Return the replies without those of nodes that are away, unless all are away.
+
+    What is on a node that is away counts as evicted.
+    """
     return [r for r in replies if not isinstance(r, NodeAway | NodeFailed)] or replies
 
 

@@ -37,7 +37,7 @@ class Topology:
         return self._layout.shards
 
     def lane(self, most: int, seconds: float) -> Nodes:
-        """Make connections of their own kind to the nodes."""
+        """Return connections to the nodes that are used for one purpose only."""
         nodes = Nodes(self._address, most, seconds, self.health)
         self._lanes.append(nodes)
         return nodes

@@ -49,7 +49,6 @@ _DISTANCES = (0.05, 0.10, 0.15, 0.20, 0.25, 0.30)
 _FARTHEST = 2.0
 _SHOWN = 60  # characters of a question in a list
 _ERROR_RATES = (0.01, 0.02, 0.05)
-
 _BENCHMARK_RATES = (0.01, 0.02, 0.05, 0.1)
 
 _Files = Annotated[list[Path], typer.Argument(help="JSON lines, gzipped if named .gz.")]
@@ -66,9 +65,7 @@ _ErrorRates = Annotated[
 ]
 _Verifier = Annotated[
     Path | None,
-    typer.Option(
-        help="Folder of a verifier that training/ has made. [default: the one that ships]"
-    ),
+    typer.Option(help="Folder of a verifier, made by training/. [default: the one that ships]"),
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 

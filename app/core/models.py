@@ -39,7 +39,6 @@ DiscardReason = (
 )
 """Why an answer is not stored: a token that docs/http-api.md explains."""
 
-
 CHAT_COMPLETION = "chat_completion"
 """The dialect of what does not name one: once there was no other."""
 

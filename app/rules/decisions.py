@@ -37,14 +37,7 @@ from app.dialects.embeddings import EmbeddingsRequest
 from app.rules import freshness
 from app.rules.directives import Directives, directives
 from app.rules.headers import CacheControl, credentials
-from app.rules.key import (
-    Isolation,
-    KeyRules,
-    build_embedding_keys,
-    build_key,
-    build_open_key,
-    without_origin,
-)
+from app.rules.key import KeyRules, build_embedding_keys, build_key, build_open_key, without_origin
 from app.rules.limits import Limits
 from app.rules.modes import Mode
 from app.rules.sharing import stays_for_others
@@ -258,7 +251,7 @@ def admit(
         max_distance=_strictest(limits.max_distance, asked.max_distance),
         open_key=build_open_key(request, parsed, policy.keys),
         mode=policy.mode,
-        keeps_others=policy.keys.isolation is Isolation.SHARED,
+        keeps_others=policy.keys.all_share,
     )
 
 

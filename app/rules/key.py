@@ -71,6 +71,11 @@ class KeyRules:
     key_cookies: frozenset[bytes] = frozenset()
     anthropic: str = ""
 
+    @property
+    def all_share(self) -> bool:
+        """Whether one caller's answers serve all others too."""
+        return self.isolation is Isolation.SHARED
+
     def upstream_of(self, request: ClientRequest) -> str:
         """Return the URL of the upstream that a request goes to."""
         return (is_anthropics(request) and self.anthropic) or self.upstream

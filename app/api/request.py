@@ -1,6 +1,7 @@
 """The client's side of a request: what it sent, and later its absence."""
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import AsyncIterator
 from urllib.parse import unquote_to_bytes
@@ -13,6 +14,8 @@ from app.core.models import ClientRequest
 from app.rules.headers import end_to_end
 
 _DOTS = frozenset({b".", b".."})  # segments that lead elsewhere (RFC 3986 §5.2.4)
+_SLASHES = re.compile(rb"[/\\]")
+_DECODINGS = 3  # by whoever stands between us and what serves a path; more is no name
 
 
 def client_request(scope: Scope, body: bytes | AsyncIterator[bytes]) -> ClientRequest:
@@ -24,7 +27,7 @@ def client_request(scope: Scope, body: bytes | AsyncIterator[bytes]) -> ClientRe
     known = api_path(scope["raw_path"])
     if known is None:
         raise RouteNotFound("Reprise serves what is below /v1.")
-    if not _DOTS.isdisjoint(unquote_to_bytes(known.path).split(b"/")):
+    if _leads_elsewhere(known.path):
         raise PassthroughDisabled("A path with `.` or `..` in it is not passed on.")
     return ClientRequest(
         method=scope["method"],
@@ -34,6 +37,21 @@ def client_request(scope: Scope, body: bytes | AsyncIterator[bytes]) -> ClientRe
         body=body,
         prefix=known.prefix,
     )
+
+
+def _leads_elsewhere(path: bytes) -> bool:
+    """Whether somebody could read a path as one with `.` or `..` in it.
+
+    Some decode it twice, take a backslash for a slash, or drop what follows a semicolon.
+    """
+    for _ in range(_DECODINGS):
+        path, before = unquote_to_bytes(path), path
+        if path == before:
+            break
+    else:
+        if unquote_to_bytes(path) != path:
+            return True
+    return any(segment.partition(b";")[0] in _DOTS for segment in _SLASHES.split(path))
 
 
 class RequestReader:

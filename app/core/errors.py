@@ -23,6 +23,7 @@
         ├── EntryNotFound        404
         ├── HeadTooLarge         431
         ├── InternalError        500
+        ├── HttpUnsupported      501
         ├── WebSocketUnsupported 501
         ├── UpstreamUnreachable  502
         ├── ShuttingDown         503
@@ -191,6 +192,14 @@ class HeadTooLarge(Refusal):
 
 class InternalError(Refusal):
     """A defect of our own."""
+
+
+class HttpUnsupported(Refusal):
+    """The request has a method, or a transfer coding, that a proxy of this kind has no use for."""
+
+    status_code = 501
+    type = "invalid_request_error"
+    code = "http_unsupported"
 
 
 class WebSocketUnsupported(Refusal):

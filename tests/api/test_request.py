@@ -28,7 +28,14 @@ def test_what_is_no_path_of_the_api_is_not_found(path: bytes) -> None:
         client_request(scope(path), b"")
 
 
-@pytest.mark.parametrize("name", ["..", ".", "%2e%2e", ".%2E", "..%2f..", "a/..", "a%2F%2e"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("..", ".", "%2e%2e", ".%2E", "..%2f..", "a/..", "a%2F%2e"),
+        *("..;", "..;x=1", "..%3b", "..\\", "a\\..", "..%5c", "%252e%252e", ".%252e", "..%252f"),
+        *("%25%32%65%25%32%65", "%25252e", "%2525252525"),
+    ],
+)
 @pytest.mark.parametrize(
     "path", ["/openai/deployments/{}/chat/completions", "/v1/{}/files", "/models/{}"]
 )
@@ -37,7 +44,7 @@ def test_no_path_leaves_that_of_the_upstream(path: str, name: str) -> None:
         client_request(scope(path.format(name).encode()), b"")
 
 
-@pytest.mark.parametrize("name", ["...", "..a", "a..", ".a", "gpt-4.1", "%252e%252e"])
+@pytest.mark.parametrize("name", ["...", "..a", "a..", ".a", "gpt-4.1", "a;..", "100%25", "a%2525"])
 def test_dots_in_a_name_are_no_matter(name: str) -> None:
     path = f"/openai/deployments/{name}/chat/completions".encode()
     assert client_request(scope(path), b"").path == path.removeprefix(b"/openai")

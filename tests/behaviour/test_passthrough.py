@@ -221,6 +221,9 @@ KEYED: dict[str, Any] = {"upstream_api_key": "sk-ours"}
         (KEYED, "POST", "embeddings", 200),
         ({**KEYED, "passthrough": "on"}, "GET", "files", 200),
         ({**KEYED, "passthrough": "on"}, "GET", "%2e%2e/admin", 403),
+        ({}, "GET", "..;/admin", 403),
+        ({}, "GET", "..%5cadmin", 403),
+        ({}, "GET", "%252e%252e/admin", 403),
         ({"api_keys": "k"}, "GET", "files", 403),
     ],
 )

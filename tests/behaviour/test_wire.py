@@ -227,3 +227,44 @@ async def test_a_websocket_is_refused_in_openais_shape(setup: tuple[Setup, str, 
     (answer,) = await talk(host, port, [upgrade], 1)
     assert answer.startswith(b"HTTP/1.1 501")
     assert b"websocket_unsupported" in answer
+
+
+FILES = b"/v1/files HTTP/1.1\r\n"
+HOST = b"Host: localhost\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        (b"CONNECT localhost:443 HTTP/1.1\r\n" + HOST, 501, "http_unsupported"),
+        (b"CONNECT " + FILES + HOST, 501, "http_unsupported"),
+        (b"TRACE " + FILES + HOST, 501, "http_unsupported"),
+        (b"GET " + FILES, 400, "invalid_request"),
+        (b"GET " + FILES + HOST + HOST, 400, "invalid_request"),
+        (b"GET " + FILES + HOST + b"host: other\r\n", 400, "invalid_request"),
+        (b"GET /v1/files HTTP/1.0\r\n" + HOST + HOST, 400, "invalid_request"),
+        (
+            b"POST " + FILES + HOST + b"Transfer-Encoding: gzip, chunked\r\n",
+            501,
+            "http_unsupported",
+        ),
+        (b"GET /v1/..;/x HTTP/1.1\r\n" + HOST, 403, "passthrough_disabled"),
+        (b"GET /v1/..\\x HTTP/1.1\r\n" + HOST, 403, "passthrough_disabled"),
+        (b"GET /v1/%252e%252e/x HTTP/1.1\r\n" + HOST, 403, "passthrough_disabled"),
+    ],
+)
+async def test_what_others_could_take_for_another_request_goes_nowhere(
+    setup: tuple[Setup, str, int], sent: bytes, status: int, code: str
+) -> None:
+    proxy, host, port = setup
+    answer = await until_closed(host, port, sent + b"Connection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == code
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert proxy.upstream.exchanges == []
+
+
+async def test_a_request_of_http_1_0_needs_no_host(setup: tuple[Setup, str, int]) -> None:
+    _, host, port = setup
+    answer = await until_closed(host, port, b"GET /healthz HTTP/1.0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")

@@ -1,10 +1,7 @@
 """The commands."""
 
 import asyncio
-import difflib
 import json
-import logging
-import os
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,11 +12,10 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
-from dotenv import dotenv_values
 from pydantic import SecretStr
 
 from app import __version__
-from app.configuration import load_settings
+from app.configuration import load_settings, warn_of_unknown_settings
 from app.core.errors import BadInput, CallFailed, ConfigurationError
 from app.core.logs import configure_logging
 from app.inference.calibration_file import document_of
@@ -28,7 +24,7 @@ from app.inference.verifier import load_verifier
 from app.main import create_app
 from app.server.uvicorn_server import Server, listen, run_server, url_of
 from app.server.workers import Workers
-from app.settings import PREFIX, RETIRED, Settings
+from app.settings import PREFIX, Settings
 from app.tools.admin_client import AdminClient
 from app.tools.benchmark import Benchmark, run_benchmark
 from app.tools.calibrate import Calibrated
@@ -73,8 +69,6 @@ _Url = Annotated[
     str | None, typer.Option(help="Where the proxy listens. [default: as these settings say]")
 ]
 
-_logger = logging.getLogger("reprise")
-
 commands = typer.Typer(
     help="A semantic-cache reverse proxy that speaks the OpenAI API.",
     no_args_is_help=True,
@@ -94,7 +88,7 @@ def serve(
     with _reported():
         settings = load_settings(**{n: v for n, v in given.items() if v is not None})
         configure_logging(settings.log_level, settings.log_format)
-        _warn_of_unknown_settings()
+        warn_of_unknown_settings()
         settings, drawn = _with_admin_token(settings)
         app = create_app(settings) if settings.workers == 1 else None
         sock = listen(settings.host, settings.port)
@@ -388,15 +382,3 @@ def _banner(settings: Settings, url: str) -> str:
         f"  embedder  {settings.embedder}\n"
         f"  upstream  {settings.upstream_url}{anthropic}{mode}"
     )
-
-
-def _warn_of_unknown_settings() -> None:
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
-    for name in sorted({*os.environ, *dotenv_values(".env")}):
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
-            if told := RETIRED.get(name.upper().removeprefix(PREFIX)):
-                _logger.warning("%s is no longer a setting and is ignored: %s", name, told)
-                continue
-            close = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            _logger.warning("%s is not a setting and is ignored%s", name, hint)

@@ -1,17 +1,22 @@
 """Settings read, and refused: every mistake in one line that says what is allowed."""
 
+import difflib
+import logging
+import os
 import re
 from typing import Any
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from pydantic import ValidationError
 
 from app.api.middleware import is_loopback
 from app.core.errors import ConfigurationError
 from app.rules.key import Isolation
-from app.settings import PREFIX, Settings
+from app.settings import PREFIX, RETIRED, Settings
 from app.stores.valkey.url import masked
 
+_logger = logging.getLogger("reprise")
 _OPENAIS = re.compile(r"(?:.*\.)?openai\.(?:azure\.)?com")
 
 
@@ -99,3 +104,16 @@ def check_verifier(settings: Settings) -> None:
             "VERIFIER_CALIBRATION: a reranker scores relevance, so a file that `reprise calibrate` "
             "makes"
         )
+
+
+def warn_of_unknown_settings() -> None:
+    """Say in the log which variables are no setting, and what may have been meant."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in sorted({*os.environ, *dotenv_values(".env")}):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            if told := RETIRED.get(name.upper().removeprefix(PREFIX)):
+                _logger.warning("%s is no longer a setting and is ignored: %s", name, told)
+                continue
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            _logger.warning("%s is not a setting and is ignored%s", name, hint)

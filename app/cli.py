@@ -5,7 +5,7 @@ import json
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from app.inference.calibration_file import document_of
 from app.inference.local_embedder import LocalEmbedder
 from app.inference.verifier import load_verifier
 from app.main import create_app
-from app.server.uvicorn_server import Server, listen, run_server, url_of
+from app.server.uvicorn_server import Server, listeners_of, run_server, url_of
 from app.server.workers import Workers
 from app.settings import PREFIX, Settings
 from app.tools.admin_client import AdminClient
@@ -91,15 +91,16 @@ def serve(
         warn_of_unknown_settings()
         settings, drawn = _with_admin_token(settings)
         app = create_app(settings) if settings.workers == 1 else None
-        sock = listen(settings.host, settings.port)
-    with sock:
-        banner = _banner(settings, url_of(sock)) + drawn
+        sockets = listeners_of(settings)
+    with ExitStack() as stack:
+        urls = [url_of(stack.enter_context(sock)) for sock in sockets]
+        banner = _banner(settings, *urls) + drawn
         if app is None:
             typer.echo(banner, err=True)
-            raise typer.Exit(Workers(settings, sock).run())
+            raise typer.Exit(Workers(settings, sockets).run())
         say = partial(typer.echo, banner, err=True)
-        limit = settings.max_connections
-        run_server(Server(app, settings.shutdown_timeout, say, limit), sock)
+        limits = (settings.max_connections, settings.admin_port)
+        run_server(Server(app, settings.shutdown_timeout, say, *limits), *sockets)
 
 
 @commands.command()
@@ -286,9 +287,10 @@ def _reported() -> Iterator[None]:
 def _admin_client(url: str | None) -> AdminClient:
     """Return a client of the proxy at a URL, or else of the one that these settings would start."""
     settings = load_settings()
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    name = settings.operators_host if settings.admin_port else settings.host
+    host = f"[{name}]" if ":" in name else name
     token = settings.admin_token.get_secret_value()
-    return AdminClient(url or f"http://{host}:{settings.port}", token)
+    return AdminClient(url or f"http://{host}:{settings.admin_port or settings.port}", token)
 
 
 def _measure(
@@ -373,12 +375,13 @@ def _with_admin_token(settings: Settings) -> tuple[Settings, str]:
     return settings.model_copy(update={"admin_token": SecretStr(token)}), shown
 
 
-def _banner(settings: Settings, url: str) -> str:
+def _banner(settings: Settings, url: str, *operators: str) -> str:
+    shown = "".join(f"\n  operators {other}" for other in operators)
     anthropic = f"\n  anthropic {settings.anthropic_upstream}" if settings.anthropic_url else ""
     mode = "" if settings.mode.value == "serve" else f"\n  mode      {settings.mode.value}"
     return (
         f"reprise {__version__} listens on {url}/v1\n"
         f"  store     {settings.shown_store}\n"
         f"  embedder  {settings.embedder}\n"
-        f"  upstream  {settings.upstream_url}{anthropic}{mode}"
+        f"  upstream  {settings.upstream_url}{anthropic}{mode}{shown}"
     )

@@ -67,6 +67,7 @@ def check(settings: Settings) -> None:
         )
     check_verifier(settings)
     _check_key_files(settings)
+    _check_admin_listener(settings)
     host = urlsplit(settings.anthropic_upstream).hostname or ""
     if settings.anthropic_api_key.get_secret_value() and _OPENAIS.fullmatch(host):
         raise ConfigurationError(
@@ -77,6 +78,20 @@ def check(settings: Settings) -> None:
         raise ConfigurationError(
             f"{PREFIX}ISOLATION=shared is not allowed with {PREFIX}HOST={settings.host} and no "
             f"{PREFIX}API_KEYS: anyone could read all answers, so user or credential"
+        )
+
+
+def _check_admin_listener(settings: Settings) -> None:
+    """Refuse a listener for operators that would be none of its own. Raises ConfigurationError."""
+    if settings.admin_host and not settings.admin_port:
+        raise ConfigurationError(
+            f"{PREFIX}ADMIN_HOST={settings.admin_host} is not allowed without {PREFIX}ADMIN_PORT: "
+            "both, or the port alone"
+        )
+    if settings.admin_port == settings.port:
+        raise ConfigurationError(
+            f"{PREFIX}ADMIN_PORT={settings.admin_port} is not allowed with {PREFIX}PORT="
+            f"{settings.port}: another port"
         )
 
 

@@ -232,6 +232,11 @@ class Settings(BaseSettings):
     admin_token: _Key = _setting(SecretStr(""), "a token of visible ASCII characters")
     """The bearer token of `/cache/*`. None: drawn at start and printed if standard error is a
     terminal; else these routes answer 404."""
+    admin_host: str = _setting("", "a host name or address; with ADMIN_PORT")
+    """The address of the listener for operators; empty: 127.0.0.1."""
+    admin_port: int | None = _setting(None, "a whole number from 1 to 65535", ge=1, le=65_535)
+    """The port of a listener of its own for `/metrics` and `/cache/*`, which then answer there
+    alone. Unset: they answer where all else does."""
 
     log_level: LogLevel = _setting(LogLevel.INFO, "debug, info, warning or error")
     """`debug`, `info`, `warning` or `error`; requests are logged at `info`, without content."""
@@ -261,6 +266,11 @@ class Settings(BaseSettings):
         """The simulated upstream's delay, in seconds."""
         match = values.SIMULATED.fullmatch(self.upstream_url)
         return int(match[1] or 0) / 1000 if match else 0.0
+
+    @property
+    def operators_host(self) -> str:
+        """The address of the listener for operators, if there is one."""
+        return self.admin_host or "127.0.0.1"
 
     @property
     def asks_for_keys(self) -> bool:

@@ -25,13 +25,13 @@ STREAM_TYPE: Header = (b"content-type", b"text/event-stream; charset=utf-8")
 
 
 @asynccontextmanager
-async def running(server: uvicorn.Server) -> AsyncIterator[str]:
+async def running(server: uvicorn.Server, *others: socket.socket) -> AsyncIterator[str]:
     """Run a server, without its signals and its idle loop, and give its base URL."""
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
     with listen("127.0.0.1", 0) as sock:
         url = url_of(sock)
-        await server.startup(sockets=[sock])
+        await server.startup(sockets=[sock, *others])
         try:
             yield url
         finally:

@@ -232,6 +232,8 @@ def test_every_bad_value_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
             {"API_KEYS": "sk-secret", "API_KEYS_FILE": "/run/keys"},
             ["REPRISE_API_KEYS_FILE=/run/keys", "REPRISE_API_KEYS: one"],
         ),
+        ({"ADMIN_HOST": "::1"}, ["REPRISE_ADMIN_HOST=::1", "REPRISE_ADMIN_PORT"]),
+        ({"ADMIN_PORT": "8000"}, ["REPRISE_ADMIN_PORT=8000", "REPRISE_PORT=8000"]),
         (
             {"UPSTREAM_API_KEY": "sk-secret", "UPSTREAM_API_KEY_FILE": "/run/key"},
             ["REPRISE_UPSTREAM_API_KEY_FILE=/run/key", "REPRISE_UPSTREAM_API_KEY: one"],

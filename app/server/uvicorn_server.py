@@ -17,6 +17,8 @@ from fastapi import FastAPI
 from app.core.errors import ConfigurationError
 from app.server.connections import Connections
 from app.server.http_protocol import HttpProtocol
+from app.server.listeners import OperatorsListener
+from app.settings import Settings
 
 _KEEP_ALIVE_SECONDS = 75  # longer than any client's pool, so that it is the client who closes
 _BACKLOG = 2048
@@ -32,11 +34,12 @@ class Server(uvicorn.Server):
         shutdown_timeout: int,
         on_listening: Callable[[], None],
         max_connections: int = 0,
+        operators_port: int | None = None,
     ) -> None:
         self._protocol = partial(HttpProtocol, clients=Connections(max_connections))
         super().__init__(
             uvicorn.Config(
-                app,
+                OperatorsListener(app, operators_port) if operators_port else app,
                 http=self._protocol,  # type: ignore[arg-type]
                 ws="none",
                 lifespan="on",
@@ -84,8 +87,16 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Open the listening socket; port 0 picks a free one. Raises ConfigurationError."""
+def listeners_of(settings: Settings) -> list[socket.socket]:
+    """Open the listening sockets, that for everybody first. Raises ConfigurationError."""
+    sockets = [listen(settings.host, settings.port)]
+    if settings.admin_port:
+        sockets.append(listen(settings.operators_host, settings.admin_port, "ADMIN_"))
+    return sockets
+
+
+def listen(host: str, port: int, kind: str = "") -> socket.socket:
+    """Open a listening socket; port 0 picks a free one. Raises ConfigurationError."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         # Where a name has both, as localhost does, IPv4 is what most clients try.
@@ -93,7 +104,8 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
         raise ConfigurationError(
-            f"REPRISE_HOST={host} REPRISE_PORT={port}: cannot listen there: {error.strerror}"
+            f"REPRISE_{kind}HOST={host} REPRISE_{kind}PORT={port}: cannot listen there: "
+            f"{error.strerror}"
         ) from error
 
 
@@ -113,15 +125,15 @@ def url_of(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run_server(server: Server, sock: socket.socket) -> None:
-    """Serve on a socket until a signal ends it, and exit with 0."""
+def run_server(server: Server, *sockets: socket.socket) -> None:
+    """Serve on some sockets until a signal ends it, and exit with 0."""
     # Uvicorn raises the signal again once it has shut down in good order.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _exit)
     # What is there by now stays: not to look through it again shortens the longest pauses.
     gc.collect()
     gc.freeze()
-    server.run(sockets=[sock])
+    server.run(sockets=[*sockets])
 
 
 def _exit(_signal: int, _frame: FrameType | None) -> NoReturn:

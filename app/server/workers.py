@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from types import FrameType
@@ -27,9 +28,9 @@ _logger = logging.getLogger("reprise")
 class Workers:
     """Runs `settings.workers` processes until it is told to stop, or none can start."""
 
-    def __init__(self, settings: Settings, sock: socket.socket) -> None:
+    def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
         self._settings = settings
-        self._sock = sock
+        self._sockets = sockets
         self._processes: list[SpawnProcess] = []
         self._is_stopping = False
         self._exit_code = 0
@@ -50,7 +51,7 @@ class Workers:
     def _start(self) -> None:
         # Not forked: the threads of this process would be missing in the other.
         context = multiprocessing.get_context("spawn")
-        process = context.Process(target=_work, args=(self._settings, self._sock))
+        process = context.Process(target=_work, args=(self._settings, self._sockets))
         process.start()
         self._processes.append(process)
         if self._is_stopping:  # it was told to while this one started
@@ -76,7 +77,7 @@ class Workers:
             process.terminate()
 
 
-def _work(settings: Settings, sock: socket.socket) -> None:
+def _work(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     configure_logging(settings.log_level, settings.log_format)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -84,8 +85,8 @@ def _work(settings: Settings, sock: socket.socket) -> None:
     except ConfigurationError as error:
         _logger.error("%s", error)
         sys.exit(_REFUSED)
-    limit = settings.max_connections
-    run_server(Server(app, settings.shutdown_timeout, lambda: None, limit), sock)
+    limits = (settings.max_connections, settings.admin_port)
+    run_server(Server(app, settings.shutdown_timeout, lambda: None, *limits), *sockets)
 
 
 def _end_with_parent() -> None:

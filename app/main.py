@@ -183,16 +183,13 @@ def _openais_upstream(settings: Settings, clock: Clock) -> Upstream:
 
 
 def _upstream_key_file(settings: Settings, clock: Clock) -> KeyFile | None:
-    if not settings.upstream_api_key_file:
-        return None
-    path = Path(settings.upstream_api_key_file)
-    return KeyFile(path, "REPRISE_UPSTREAM_API_KEY_FILE", clock, most=1)
+    path, name = settings.upstream_api_key_file, "REPRISE_UPSTREAM_API_KEY_FILE"
+    return KeyFile(Path(path), name, clock, most=1) if path else None
 
 
 def _api_key_file(settings: Settings, clock: Clock) -> KeyFile | None:
-    if not settings.api_keys_file:
-        return None
-    return KeyFile(Path(settings.api_keys_file), "REPRISE_API_KEYS_FILE", clock)
+    path = settings.api_keys_file
+    return KeyFile(Path(path), "REPRISE_API_KEYS_FILE", clock) if path else None
 
 
 def embedder_for(settings: Settings, clock: Clock = time.time) -> Embedder:

@@ -71,6 +71,36 @@ async def test_in_shadow_every_client_gets_the_upstreams_answer_and_is_told_what
     assert counts == {exact: 2, semantic: 1, ("MISS", ""): 2, ("STALE", "exact"): 1}
 
 
+DIALECTS: list[tuple[str, Any]] = [
+    ("chat/completions", chat),
+    ("completions", lambda text: {"model": "m", "prompt": text}),
+    ("responses", lambda text: {"model": "m", "input": text, "store": False}),
+    ("messages", lambda text: chat(text, max_tokens=100)),
+]
+
+
+@pytest.mark.parametrize(("route", "body_of"), DIALECTS)
+async def test_every_dialect_tells_of_its_shadow_and_of_none_where_exact_is_asked_for(
+    route: str, body_of: Any
+) -> None:
+    setup = Setup(mode="shadow")
+    async with (
+        setup.run_before("simulated://") as url,
+        httpx.AsyncClient(base_url=url, trust_env=False) as client,
+    ):
+        told = []
+        for text, headers in (
+            ("valkey what", {}),
+            ("valkey is what", {"x-cache-tier": "exact"}),
+            ("valkey is what", {"x-cache-tier": "exact"}),
+            ("valkey", {}),
+        ):
+            response = await client.post(route, json=body_of(text), headers=headers)
+            assert response.status_code == 200
+            told.append([response.headers[name] for name in TELL])
+    assert told == [["MISS", shadow] for shadow in ("MISS", "MISS", "HIT", "HIT")]
+
+
 async def test_a_stored_answer_ages_in_shadow_as_if_it_were_served() -> None:
     async with client_of(mode="shadow", ttl=60) as (client, setup):
         await ask(client)
@@ -178,7 +208,8 @@ class Saying:
 
 
 async def test_what_is_kept_back_is_compared_with_what_the_upstream_says() -> None:
-    async with client_of(mode="shadow", admin_token=TOKEN, ttl=60) as (client, setup):
+    settings: dict[str, Any] = {"ttl": 60, "stale_while_revalidate": 600, "admin_token": TOKEN}
+    async with client_of(mode="shadow", **settings) as (client, setup):
 
         async def stats() -> Any:
             told = await client.get("../cache/stats", headers=ADMIN)
@@ -191,7 +222,7 @@ async def test_what_is_kept_back_is_compared_with_what_the_upstream_says() -> No
             await ask(client, text)
         setup.clock.advance(100)
         setup.upstream.handler = Saying("It is 5.")  # in place of a stale one, which proves nothing
-        await ask(client)
+        assert (await ask(client))[:2] == ("MISS", "STALE")
         told = await stats()
         assert told["exact"] == {"right": 1, "wrong": 0, "open": 1}
         assert told["semantic"] == {"right": 0, "wrong": 1, "open": 0}

@@ -1,5 +1,6 @@
 """The composition root: the only place that names concrete adapters."""
 
+import hashlib
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -368,6 +369,10 @@ def _policy(settings: Settings, verifier: Verifier | None) -> Policy:
             key_headers=_names(settings.key_headers),
             ignored_cookies=frozenset(map(str.encode, settings.ignored_cookies)),
             key_cookies=frozenset(map(str.encode, settings.key_cookies)),
+            api_keys=frozenset(
+                hashlib.sha256(key.get_secret_value().encode()).digest()
+                for key in settings.api_keys
+            ),
         ),
         limits=Limits(
             max_distance=max_distance_for(settings, verifier),
@@ -382,6 +387,7 @@ def _policy(settings: Settings, verifier: Verifier | None) -> Policy:
             store_timeout=settings.store_timeout,
             embedder_timeout=settings.embedder_timeout,
             finish_abandoned=settings.finish_abandoned,
+            share_after=settings.share_after,
         ),
         mode=settings.mode,
     )

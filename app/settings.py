@@ -184,6 +184,8 @@ class Settings(BaseSettings):
     """Seconds past its freshness in which an answer serves if the upstream fails."""
     isolation: Isolation = _setting(Isolation.CREDENTIAL, "user, credential or shared")
     """Who shares answers: `user`, `credential` or `shared`."""
+    share_after: int = _setting(2, "a whole number from 1 to 16", ge=1, le=16)
+    """With `shared`: how many credentials must ask the same before it answers by meaning."""
     ignored_headers: _HeaderNames = _setting((), "names of end-to-end headers, separated by commas")
     """Comma-separated further request headers that take no part in the key; credentials always do.
     """

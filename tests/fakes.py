@@ -155,6 +155,10 @@ class FakeStore:
         await self._enter("mark")
         return await self.memory.mark(stored, standing)
 
+    async def amend(self, stored: StoredResponse, amended: StoredResponse) -> bool:
+        await self._enter("amend")
+        return await self.memory.amend(stored, amended)
+
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
         await self._enter("scan")
         return self.page or await self.memory.scan(cursor, limit, selector)

@@ -5,6 +5,7 @@ import hmac
 from collections.abc import Sequence
 
 from app.core.models import Header
+from app.rules.sharing import presented_keys
 
 
 class ApiKeys:
@@ -19,7 +20,7 @@ class ApiKeys:
     def knows(self, headers: Sequence[Header]) -> bool:
         """Whether a request presents one of the keys."""
         known = False
-        for presented in _presented_keys(headers):
+        for presented in presented_keys(headers):
             digest = _digest(presented)
             # Every key is compared, in constant time, whether one has matched or not.
             for key in self._keys:
@@ -29,15 +30,3 @@ class ApiKeys:
 
 def _digest(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
-
-
-def _presented_keys(headers: Sequence[Header]) -> list[bytes]:
-    keys = []
-    for name, value in headers:
-        if name in {b"api-key", b"x-api-key"}:
-            keys.append(value.strip())
-        elif name == b"authorization":
-            scheme, _, key = value.strip().partition(b" ")
-            if scheme.lower() == b"bearer":
-                keys.append(key.strip())
-    return keys

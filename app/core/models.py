@@ -134,7 +134,9 @@ class StoredResponse(Aging):
     the answer's Access-Control-Allow-Origin, empty if it had none. `dialect` names the API that it
     is an answer of. `upstream_id` is the id under which the upstream keeps it too, empty where it
     does not, or that does not matter. `caller` is what `core/callers.py` calls whoever it was
-    fetched for. `vector_digest` is what a store keeps of the vector by which it is found.
+    fetched for. `vector_digest` is what a store keeps of the vector by which it is found. `askers`
+    are digests of credentials that have asked the very same where all share answers, a few at
+    most; `is_pinned` says that an operator lets it answer by meaning anyway.
     """
 
     key: CacheKey
@@ -153,6 +155,8 @@ class StoredResponse(Aging):
     upstream_id: str = ""
     caller: str = field(default="", repr=False)
     vector_digest: str = field(default="", compare=False, repr=False)
+    askers: frozenset[str] = frozenset()
+    is_pinned: bool = False
 
     @property
     def id(self) -> str:

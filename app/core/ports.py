@@ -69,6 +69,12 @@ class StoreOperations(Protocol):
     async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
         """Set how far an entry is trusted if it is still as it was read; return whether it is."""
 
+    async def amend(self, stored: StoredResponse, amended: StoredResponse) -> bool:
+        """Change who may be answered by an entry; return whether it was still as it was read.
+
+        That is `is_disputed`, `askers` and `is_pinned`; all else stays.
+        """
+
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
         """Return a page of up to `limit` stored responses; `cursor` is an earlier page's, or empty.
 

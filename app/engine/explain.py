@@ -34,13 +34,14 @@ from app.rules.decisions import Bypass, EmbeddingsPlan, Fetch, Found, Join, Plan
 from app.rules.headers import cache_control
 from app.rules.key_parts import CALLER, KeyParts, differences, key_parts, parts_of
 from app.rules.rounds import rounds
+from app.rules.sharing import answers_by_meaning
 
 _PAGE, _PAGES = 250, 400  # of stored responses that are looked through for another partition
 _SECONDS = 2.0  # that this may take
 
 Obstacle = (
     Literal["tags", "usage", "disputed", "stale", "directives", "distance", "rank"]
-    | Literal["verifier", "mode"]
+    | Literal["verifier", "mode", "not-shared"]
     | Guard
 )
 """Why a stored response does not answer: a token that docs/explain.md explains."""
@@ -220,6 +221,9 @@ class Explainer:
             return "distance"
         if candidate.stored.is_disputed:
             return "disputed"
+        share_after = plan.limits.share_after
+        if not answers_by_meaning(candidate.stored, plan.asker, share_after):
+            return "not-shared"
         return self._unfit(candidate.stored, plan, now) or "rank"
 
     def _unfit(self, stored: StoredResponse, plan: Plan, now: float) -> Obstacle | None:

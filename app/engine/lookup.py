@@ -98,10 +98,12 @@ class Lookup:
         """Begin to store a response, and return at once."""
         self._store.put(decision.stored, decision.embedding)
 
-    def note_served(self, stored: StoredResponse, distance: float | None) -> None:
+    def note_served(self, plan: Plan, stored: StoredResponse, distance: float | None) -> None:
         """Take note that an entry has answered; `distance` is None for an exact match."""
         self.hits.note(stored, distance)
         self._store.use(stored)
+        if plan.asker and distance is None:
+            self._store.count_asker(stored, plan.asker, self._limits.share_after)
 
     async def written(self, plan: Plan) -> None:
         """Wait until what is being stored under a key is stored, or has failed to be."""

@@ -5,7 +5,7 @@ All of it raises DependencyUnavailable.
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from app.core.feedback import Standing
@@ -99,7 +99,7 @@ class Operations:
     async def restore(
         self, stored: StoredResponse, embedding: Embedding | None, embedder: str
     ) -> Fate:
-        """Store a response again, unless one that is as new is there.
+        """Store a response again, unless one that is as new is there; it counts as pinned.
 
         One that another model has embedded is embedded anew; where the present model cannot
         represent the text, it answers the very same question only.
@@ -112,7 +112,7 @@ class Operations:
             budget = Budget(self._limits.embedder_timeout)
             async with self._embedding:
                 embedding = await self._embedder.embed(_NOBODY, stored.key.text or "", budget)
-        await self._store.restore(stored, embedding)
+        await self._store.restore(replace(stored, is_pinned=True), embedding)
         return Fate.IMPORTED
 
     async def delete(self, digest: str) -> bool:
@@ -126,6 +126,10 @@ class Operations:
     def caller(self, credential: str) -> str:
         """Return the name of who sends a credential, as entries have it."""
         return caller_name(credential.encode(), self._keys)
+
+    async def pin(self, digest: str, *, pinned: bool) -> bool:
+        """Let an entry answer by meaning at once, or not; tell whether there is one."""
+        return await self._store.pin(digest, pinned=pinned)
 
     async def near(self, text: str, max_distance: float) -> Near | None:
         """Say what means about the same as a text; None if the model cannot represent it."""

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TypeVar
 
 from app.core.defects import log_defect
@@ -26,6 +27,7 @@ from app.core.ports import EmbeddingStore, WholeStore
 from app.core.recent import Recent
 from app.core.selectors import EVERYTHING, Selector
 from app.engine.resilience import Budget, Dependency
+from app.rules.sharing import askers_with
 
 T = TypeVar("T")
 
@@ -167,6 +169,29 @@ class ResilientStore:
             self._by_upstream_id.keep(stored.upstream_id, stored.id)
         self._writes.begin([stored.id], write)
 
+    def count_asker(self, stored: StoredResponse, asker: str, share_after: int) -> None:
+        """Begin to note that one more credential has asked the very same, and return at once."""
+
+        async def count() -> None:
+            await self._writing.call(
+                lambda: amended(
+                    self._store,
+                    stored.id,
+                    lambda now: replace(now, askers=askers_with(now, asker, share_after)),
+                ),
+                Budget(_WRITE_SECONDS),
+            )
+
+        if askers_with(stored, asker, share_after) != stored.askers:
+            self._writes.begin([stored.id], count)
+
+    async def pin(self, digest: str, *, pinned: bool) -> bool:
+        """Let an entry answer by meaning at once, or not; tell whether there is one."""
+        await self._writes.finished([digest])
+        return await self._administer(
+            lambda: amended(self._store, digest, lambda now: replace(now, is_pinned=pinned))
+        )
+
     def known_as(self, upstream_id: str) -> str | None:
         """Return the exact key of what was stored here lately under an id of the upstream's."""
         return self._by_upstream_id.get(upstream_id)
@@ -236,6 +261,17 @@ class ResilientStore:
 
     async def _administer(self, work: Callable[[], Awaitable[T]]) -> T:
         return await self._administering.call(work, Budget(_ADMIN_SECONDS))
+
+
+async def amended(
+    store: WholeStore, digest: str, change: Callable[[StoredResponse], StoredResponse]
+) -> bool:
+    """Change an entry; return whether there is one. Where others change it too, both count."""
+    while (stored := await store.get(digest)) is not None:
+        changed = change(stored)
+        if changed == stored or await store.amend(stored, changed):
+            return True
+    return False
 
 
 async def judged(store: WholeStore, digest: str, *, correct: bool) -> Standing | None:

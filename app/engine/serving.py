@@ -47,7 +47,7 @@ class Serving:
             return None
         if allowed := decision.stored.allow_origin:
             replay = replay.readable_by(allowed)
-        self._lookup.note_served(decision.stored, decision.status.distance)
+        self._lookup.note_served(plan, decision.stored, decision.status.distance)
         return Served(decision, replay)
 
     async def render(self, plan: Plan, content: bytes, status: CacheStatus) -> Replay | None:

@@ -156,7 +156,7 @@ class SharedFetch:
                 break
             seen = latest
             found = await self._look(plan, found)
-        if plan.keeps_others and not seen:  # another proxy may have stored an answer by now
+        if plan.asker and not seen:  # another proxy may have stored an answer by now
             found = await self._look(plan, found)
         decision = decisions.after_upstream(plan, found, recorded, epoch, self._clock())
         if isinstance(decision, Discard):

@@ -40,7 +40,7 @@ from app.rules.headers import CacheControl, credentials
 from app.rules.key import KeyRules, build_embedding_keys, build_key, build_open_key, without_origin
 from app.rules.limits import Limits
 from app.rules.modes import Mode
-from app.rules.sharing import stays_for_others
+from app.rules.sharing import asker_of, askers_with, stays_for_others
 from app.rules.time_bound import TimeBound
 
 T = TypeVar("T")
@@ -65,8 +65,8 @@ class Plan:
     `size` is that of its body, in bytes. `control` is what it asks for, bound to time where its
     question is; `asked` as it came. `limits` are its own, `max_distance` is cosine. Its answer
     serves nobody from `ends_at` on, whatever its lifetime. A page's request has an `open_key`, of
-    what pages of all origins may read, beside its own. `dialect` is the name of that. With
-    `keeps_others`, its answer takes the place of no fresh one that others are served.
+    what pages of all origins may read, beside its own. `dialect` is the name of that. Where
+    all share answers, `asker` names who asks; it is empty elsewhere.
     """
 
     request: ClientRequest
@@ -82,7 +82,7 @@ class Plan:
     ends_at: float = math.inf
     open_key: CacheKey | None = None
     mode: Mode = Mode.SERVE
-    keeps_others: bool = False
+    asker: str = ""
 
     @property
     def is_alone(self) -> bool:
@@ -251,7 +251,7 @@ def admit(
         max_distance=_strictest(limits.max_distance, asked.max_distance),
         open_key=build_open_key(request, parsed, policy.keys),
         mode=policy.mode,
-        keeps_others=policy.keys.all_share,
+        asker=asker_of(request.headers, policy.keys),
     )
 
 
@@ -377,7 +377,7 @@ def after_upstream(
         return Discard(answer.unfit)
     if plan.mode is Mode.SHADOW and is_settled(plan, found, now):
         return Discard("still-fresh")
-    if plan.keeps_others and stays_for_others(found.exact, plan.entitled, now):
+    if plan.asker and stays_for_others(found.exact, plan.entitled, now):
         return Discard("others-fresh")
     left = plan.ends_at - now
     if left <= 0:
@@ -395,5 +395,6 @@ def after_upstream(
         allow_origin=recorded.allow_origin,
         dialect=plan.dialect,
         upstream_id=answer.upstream_id,
+        askers=askers_with(found.exact, plan.asker, plan.limits.share_after),
     )
     return Store(stored, None if answer.exact_only else found.embedding)

@@ -59,7 +59,7 @@ class KeyRules:
     `secret` turns digests into HMACs. `ignored_headers` are further neutral names, in lower case,
     and `key_headers` names that take part in any case. `ignored_cookies` and `key_cookies` are the
     same for cookies, whose case counts. `anthropic` is the URL for requests of Anthropic's API;
-    empty if they go to the upstream.
+    empty if they go to the upstream. `api_keys` are the SHA-256 of the keys that callers need.
     """
 
     upstream: str
@@ -70,6 +70,7 @@ class KeyRules:
     ignored_cookies: frozenset[bytes] = frozenset()
     key_cookies: frozenset[bytes] = frozenset()
     anthropic: str = ""
+    api_keys: frozenset[bytes] = field(default=frozenset(), repr=False)
 
     @property
     def all_share(self) -> bool:

@@ -18,7 +18,8 @@ class Limits:
     `volatile_ttl` that of answers that are bound to their time,
     `stale_while_revalidate` and `stale_if_error` how far past it an answer may serve, the
     timeouts what one look-up may cost. With `finish_abandoned`, an answer that all clients have
-    left is fetched to its end, and stored.
+    left is fetched to its end, and stored. `share_after` is how many credentials must have asked
+    the very same before an entry answers others by meaning, where all share answers.
     """
 
     max_distance: float = 0.15
@@ -33,6 +34,7 @@ class Limits:
     store_timeout: float = 0.25
     embedder_timeout: float = 2.0
     finish_abandoned: bool = False
+    share_after: int = 2
 
     @property
     def stale_lifetime(self) -> float:

@@ -6,6 +6,7 @@ from app.core.models import Candidate
 from app.rules import freshness
 from app.rules.decisions import Plan, is_for
 from app.rules.limits import nearest_within
+from app.rules.sharing import answers_by_meaning
 
 
 def rounds(plan: Plan, candidates: Sequence[Candidate], now: float) -> list[list[Candidate]]:
@@ -35,4 +36,10 @@ def standing_in(plan: Plan, candidates: Sequence[Candidate], now: float) -> list
 
 
 def _reworded(plan: Plan, candidates: Sequence[Candidate]) -> list[Candidate]:
-    return [c for c in candidates if is_for(plan, c.stored) and not c.stored.is_disputed]
+    return [
+        c
+        for c in candidates
+        if is_for(plan, c.stored)
+        and not c.stored.is_disputed
+        and answers_by_meaning(c.stored, plan.asker, plan.limits.share_after)
+    ]

@@ -61,7 +61,7 @@ def response_fields(stored: StoredResponse) -> dict[str, bytes]:
         fields["caller"] = stored.caller.encode()
     if stored.vector_digest:
         fields["vector"] = stored.vector_digest.encode()
-    return fields | _label_fields(stored.tagging)
+    return fields | _label_fields(stored.tagging) | _sharing_fields(stored)
 
 
 def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
@@ -89,6 +89,8 @@ def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
         dialect=dialect_in(fields),
         upstream_id=upstream_id_in(fields),
         caller=caller_in(fields),
+        askers=frozenset(fields.get("askers", b"").decode().split()),
+        is_pinned=bool(fields.get("pinned")),
         vector_digest=fields.get("vector", b"").decode(),
     )
 
@@ -200,6 +202,14 @@ def vector_of(raw: bytes, dimensions: int) -> Embedding:
     if vector.shape != (dimensions,) or not np.isfinite(vector).all():
         raise ValueError("the embedding is damaged or another model's")
     return vector.astype(np.float32)
+
+
+def _sharing_fields(stored: StoredResponse) -> dict[str, bytes]:
+    fields = {
+        "askers": " ".join(sorted(stored.askers)).encode(),
+        "pinned": b"1" if stored.is_pinned else b"",
+    }
+    return {name: value for name, value in fields.items() if value}
 
 
 def _label_fields(tagging: Tagging) -> dict[str, bytes]:

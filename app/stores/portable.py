@@ -29,7 +29,7 @@ from app.stores.codec import (
 )
 
 _DIGEST = re.compile("[0-9a-f]{64}")
-_TEXTS_ELSEWHERE = ("response", "encoding", "epoch", "vector")
+_TEXTS_ELSEWHERE = ("response", "encoding", "epoch", "vector", "askers", "pinned")
 _OTHERS = ("id", "response", "completion", "embedding", "embedder")
 _LONGEST_LIFE = 2_592_000.0  # seconds
 

@@ -275,7 +275,7 @@ def test_a_fresh_answer_in_shadow_ages_as_if_it_were_served(
 
 
 def test_where_all_share_a_fresh_answer_stays_whatever_passed_it_over() -> None:
-    asked = replace(plan(no_cache=True), keeps_others=True)
+    asked = replace(plan(no_cache=True), asker="a")
     found = replace(NOTHING, exact=stored())
     decided = decisions.after_upstream(asked, found, recorded(), "e", NOW)
     assert decided == Discard("others-fresh")
@@ -286,6 +286,6 @@ def test_where_all_share_a_fresh_answer_stays_whatever_passed_it_over() -> None:
 def test_where_all_share_what_is_missing_stale_or_poorer_is_replaced(
     exact: StoredResponse | None,
 ) -> None:
-    asked = replace(plan(no_cache=True), keeps_others=True)
+    asked = replace(plan(no_cache=True), asker="a")
     found = replace(NOTHING, exact=exact)
     assert isinstance(decisions.after_upstream(asked, found, recorded(), "e", NOW), Store)

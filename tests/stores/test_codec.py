@@ -32,6 +32,8 @@ RESPONSES = st.builds(
     dialect=st.sampled_from(["chat_completion", "toy"]),
     upstream_id=st.sampled_from(["", "resp_1"]),
     caller=st.sampled_from(["", "0123", "0123 4567"]),
+    askers=st.frozensets(st.text("0123456789abcdef", min_size=16, max_size=16), max_size=2),
+    is_pinned=st.booleans(),
 )
 EMBEDDINGS = st.builds(
     StoredEmbedding,
@@ -75,6 +77,7 @@ def test_a_stored_embedding_comes_back_as_it_was(stored: StoredEmbedding) -> Non
 
 # What an entry may lack: in its place, none of these is a newer version's.
 OPTIONAL = {"prompt", "parts", "disputed", "namespace", "tags", "allow_origin"}
+OPTIONAL |= {"dialect", "upstream_id", "fullness", "vector", "askers", "pinned"}
 UNKNOWN = TEXTS.filter(lambda name: name not in OPTIONAL)
 
 

@@ -11,7 +11,8 @@ from app.core.models import (
 )
 from app.core.ports import WholeStore
 from app.core.selectors import EVERYTHING, Near, Selector
-from app.engine.resilient_store import judged
+from app.engine.resilient_store import amended, judged
+from app.rules.sharing import askers_with
 from tests.fakes import ManualClock
 from tests.stores.every_store import EAST, embedding, entry, ids, labelled, towards
 
@@ -258,3 +259,35 @@ async def test_what_was_stored_for_a_caller_is_found_and_removed(
     left = await store.get_embeddings(["a", "b", "c", "d", "f"])
     assert [e is not None for e in left] == [False, False, True, True, True]
     assert left[2] == embedding(clock, "c", "bob")
+
+
+async def test_those_who_ask_at_once_are_all_counted_and_the_rest_stays(
+    store: WholeStore, clock: ManualClock
+) -> None:
+    await store.put(entry(clock), EAST)
+
+    async def count(asker: str) -> bool:
+        return await amended(
+            store, "p1-a", lambda now: replace(now, askers=askers_with(now, asker, 3))
+        )
+
+    assert await asyncio.gather(*map(count, "abca")) == [True] * 4
+    assert await amended(store, "p1-a", lambda now: replace(now, is_pinned=True))
+    assert await judged(store, "p1-a", correct=False) is Standing.EXACT_ONLY
+    expected = entry(clock, askers=frozenset("abc"), is_pinned=True, is_disputed=True)
+    assert await store.get("p1-a") == expected
+    assert [near.stored for near in await store.nearest("p1", EAST, 4, 2.0)] == [expected]
+    assert await amended(store, "p1-a", lambda now: replace(now, is_pinned=False))
+    assert await amended(store, "p1-none", lambda now: now) is False
+
+
+async def test_what_has_taken_an_entrys_place_is_not_amended(
+    store: WholeStore, clock: ManualClock
+) -> None:
+    await store.put(entry(clock), EAST)
+    read = await store.get("p1-a")
+    assert read is not None
+    clock.advance(1)
+    await store.put(newer := entry(clock), EAST)
+    assert await store.amend(read, replace(read, is_pinned=True)) is False
+    assert await store.get("p1-a") == newer

@@ -72,4 +72,5 @@ def listed(stored: StoredResponse, now: float) -> JsonObject:
         "ttl": whole_ttl(stored, now),
         "bytes": len(stored.content),
         "disputed": stored.is_disputed,
+        "pinned": stored.is_pinned,
     }

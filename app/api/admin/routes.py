@@ -51,6 +51,7 @@ def admin_routes(
     router.add_api_route("/entries/{digest}", admin.entry, methods=["GET"])
     router.add_api_route("/entries/{digest}", admin.delete, methods=["DELETE"])
     router.add_api_route("/feedback", admin.feedback, methods=["POST"])
+    router.add_api_route("/pin", admin.pin, methods=["POST"])
     router.add_api_route("/purge", PurgeEndpoint(operations, clock).__call__, methods=["POST"])
     return router
 
@@ -119,6 +120,18 @@ class _Admin:
             raise EntryNotFound(_NOTHING)
         _logger.info("1 entry was called %s: %s", "right" if correct else "wrong", standing)
         return JSONResponse({"id": digest, "standing": standing.value})
+
+    async def pin(self, request: Request) -> JSONResponse:
+        """Let an entry answer by meaning, whoever has asked for it, or no longer."""
+        document = await document_of(request)
+        refuse_unknown(document, "id", "pinned")
+        digest, pinned = document.get("id"), document.get("pinned", True)
+        if not isinstance(digest, str) or not isinstance(pinned, bool):
+            raise InvalidRequest('The body must be {"id": "…"}, with "pinned": false to unpin.')
+        if not await asked(self._curator.pin(digest, pinned=pinned)):
+            raise EntryNotFound(_NOTHING)
+        _logger.info("%s 1 entry", "pinned" if pinned else "unpinned")
+        return JSONResponse({"id": digest, "pinned": pinned})
 
     def _listed(self, stored: StoredResponse) -> JsonObject:
         return listed(stored, self._clock()) | {"hits": self._cache.hits.of(stored).count}

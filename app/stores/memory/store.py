@@ -103,14 +103,20 @@ class MemoryStore:
         return sum(map(self._remove, digests))
 
     async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
-        """Set how far an entry is trusted if it is still as it was read; return whether it is."""
+        """Change how far an entry is trusted; return whether it was still as it was read."""
+        if standing is not Standing.REMOVED:
+            disputed = standing is Standing.EXACT_ONLY
+            return await self.amend(stored, replace(stored, is_disputed=disputed))
         if self.peek(stored.id) is not stored:
             return False
-        if standing is Standing.REMOVED:
-            self._responses.remove(stored.id)
-        else:
-            disputed = standing is Standing.EXACT_ONLY
-            self._responses.amend(stored.id, replace(stored, is_disputed=disputed))
+        self._responses.remove(stored.id)
+        return True
+
+    async def amend(self, stored: StoredResponse, amended: StoredResponse) -> bool:
+        """Change who may be answered by an entry; return whether it was still as it was read."""
+        if self.peek(stored.id) is not stored:
+            return False
+        self._responses.amend(stored.id, amended)
         return True
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:

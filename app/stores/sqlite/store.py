@@ -102,17 +102,25 @@ class SqliteStore:
         )
 
     async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
-        """Set how far an entry is trusted if it is still as it was read; return whether it is."""
+        """Change how far an entry is trusted; return whether it was still as it was read."""
+        if standing is not Standing.REMOVED:
+            disputed = standing is Standing.EXACT_ONLY
+            return await self.amend(stored, replace(stored, is_disputed=disputed))
+        async with self._marking:
+            if self._memory.peek(stored.id) is not stored:
+                return False
+            removal = Remove([(Kind.ANSWER, stored.id)])
+            await self._commits.commit(removal, lambda: self._memory.mark(stored, standing))
+            return True
+
+    async def amend(self, stored: StoredResponse, amended: StoredResponse) -> bool:
+        """Change who may be answered by an entry; return whether it was still as it was read."""
         async with self._marking:  # what is said second is to see what was said first
             if self._memory.peek(stored.id) is not stored:
                 return False
-            disputed = standing is Standing.EXACT_ONLY
-            amended = replace(stored, is_disputed=disputed)
             row = await by_size(len(stored.content), lambda: self._response_row(amended, None))
-            removal = Remove([(Kind.ANSWER, stored.id)])
-            change = removal if standing is Standing.REMOVED else Amend(row)
             # An answer that takes its place meanwhile is another one, and stays as it is.
-            await self._commits.commit(change, lambda: self._memory.mark(stored, standing))
+            await self._commits.commit(Amend(row), lambda: self._memory.amend(stored, amended))
             return True
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:

@@ -1,12 +1,11 @@
 """Stored responses and embeddings as hashes in Valkey."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from app.core.epochs import is_dead
 from app.core.errors import Declined, DependencyFailed
-from app.core.feedback import Standing
 from app.core.models import CHAT_COMPLETION, Embedding, StoredEmbedding, StoredResponse
 from app.core.selectors import Selector
 from app.stores.codec import (
@@ -27,10 +26,11 @@ RESPONSE_FIELDS = (
     *("version", "partition", "response", "encoding", "model"),
     *("created_at", "lifetime", "stale", "epoch", "prompt", "parts"),
     *("namespace", "tags", "disputed", "fullness", "allow_origin", "dialect", "upstream_id"),
-    *("caller", "vector", SEAL),
+    *("caller", "vector", "askers", "pinned", SEAL),
 )
 
 _LIFE = ("created_at", "lifetime", "stale", "epoch", "dialect")
+_AS_READ = ("created_at", "disputed", "askers", "pinned")
 _SELECTED_BY = ("model", "namespace", "tags", "upstream_id", "caller", "embedding")
 
 # A hash and the end of its life at once: neither without the other, whatever dies in between.
@@ -44,11 +44,11 @@ return 1
 """
 
 # Not what has been written in its place, and not what was judged otherwise meanwhile.
-_JUDGE = """#!lua
-local found = redis.call('HMGET', KEYS[1], 'created_at', 'disputed')
-if found[1] ~= ARGV[1] or (found[2] or '') ~= ARGV[2] then return 0 end
-if ARGV[3] == '' then return redis.call('UNLINK', KEYS[1]) end
-redis.call('HSET', KEYS[1], 'disputed', ARGV[4], 'seal', ARGV[3])
+_AMEND = """#!lua
+local found = redis.call('HMGET', KEYS[1], 'created_at', 'disputed', 'askers', 'pinned')
+for i = 1, 4 do if (found[i] or '') ~= ARGV[i] then return 0 end end
+if #ARGV == 4 then return redis.call('UNLINK', KEYS[1]) end
+redis.call('HSET', KEYS[1], unpack(ARGV, 5))
 return 1
 """
 
@@ -93,15 +93,17 @@ def read_life(key: str) -> Command:
     return ("HMGET", key, *_LIFE)
 
 
-def judge_response(key: str, stored: StoredResponse, standing: Standing, seal: Seal) -> Command:
-    """Write down what becomes of a response, if it is as it was read; the reply is 1 then."""
+def amend_response(
+    key: str, stored: StoredResponse, amended: StoredResponse | None, seal: Seal
+) -> Command:
+    """Change a response, or remove it, if it is as it was read; the reply is 1 then."""
     read = seal.response_fields(stored)
-    as_read = (read["created_at"], read.get("disputed", b""))
-    if standing is Standing.REMOVED:
-        return ("EVAL", _JUDGE, 1, key, *as_read, b"", b"")
-    amended = replace(stored, is_disputed=standing is Standing.EXACT_ONLY)
+    command: Command = ("EVAL", _AMEND, 1, key, *(read.get(name, b"") for name in _AS_READ))
+    if amended is None:
+        return command
     fields = seal.response_fields(amended)
-    return ("EVAL", _JUDGE, 1, key, *as_read, fields[SEAL], fields.get("disputed", b""))
+    pairs = ((name, fields.get(name, b"")) for name in (*_AS_READ[1:], SEAL))
+    return (*command, *(item for pair in pairs for item in pair))
 
 
 def read_choice(key: str, selector: Selector) -> Command:

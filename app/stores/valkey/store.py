@@ -31,8 +31,8 @@ from app.stores.valkey.client import Command, OutOfMemory, Reply, checked
 from app.stores.valkey.cluster.client import servers_at
 from app.stores.valkey.entries import (
     Reader,
+    amend_response,
     embedding_in,
-    judge_response,
     read_embedding,
     read_life,
     read_response,
@@ -188,10 +188,20 @@ class ValkeyStore:
         return len(there)
 
     async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
-        """Set how far an entry is trusted if it is still as it was read; return whether it is."""
+        """Change how far an entry is trusted; return whether it was still as it was read."""
+        if standing is Standing.REMOVED:
+            return await self._amend(stored, None)
+        disputed = standing is Standing.EXACT_ONLY
+        return await self._amend(stored, replace(stored, is_disputed=disputed))
+
+    async def amend(self, stored: StoredResponse, amended: StoredResponse) -> bool:
+        """Change who may be answered by an entry; return whether it was still as it was read."""
+        return await self._amend(stored, amended)
+
+    async def _amend(self, stored: StoredResponse, amended: StoredResponse | None) -> bool:
         keys = [self._keys.entry(n, stored.id) for n in await self._generations.known()]
         return any(
-            await self._write(*(judge_response(key, stored, standing, self._seal) for key in keys))
+            await self._write(*(amend_response(key, stored, amended, self._seal) for key in keys))
         )
 
     async def get_embeddings(self, digests: Sequence[str]) -> list[StoredEmbedding | None]:

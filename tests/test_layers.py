@@ -49,7 +49,7 @@ LIBRARIES = {
     "pydantic": {"settings", "configuration", "cli"},
     "pydantic_settings": {"settings"},
     "sqlite3": {"stores.sqlite"},
-    "starlette": {"api", "main"},
+    "starlette": {"api", "main", "server.listeners"},
     "tokenizers": {"inference.onnx"},
     "typer": {"cli"},
     "uvicorn": {"server"},

@@ -22,6 +22,7 @@ import pytest
 from pydantic import SecretStr
 
 from app.main import adapters_for, create_app
+from app.rules.key import Isolation
 from app.settings import FixedSettings
 from tests.fakes import ManualClock
 from tests.servers import proxy_of
@@ -73,7 +74,10 @@ async def proxy_for(page: str) -> AsyncIterator[str]:
         if page == "valkey":
             store = (await stack.enter_async_context(valkey_search())).url
         settings = FixedSettings(
-            upstream_url="simulated://", admin_token=SecretStr(TOKEN), store=store
+            upstream_url="simulated://",
+            admin_token=SecretStr(TOKEN),
+            store=store,
+            isolation=Isolation.SHARED if page == "sharing" else Isolation.CREDENTIAL,
         )
         app = create_app(settings, adapters_for(settings, clock=ManualClock()))
         url, _ = await stack.enter_async_context(proxy_of(app))

@@ -1,6 +1,5 @@
 """The composition root: the only place that names concrete adapters."""
 
-import hashlib
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -52,6 +51,7 @@ from app.rules.decisions import Policy
 from app.rules.headers import ORIGIN
 from app.rules.key import Isolation, KeyRules
 from app.rules.limits import Limits
+from app.rules.sharing import digest_of_key
 from app.settings import Settings
 from app.stores.memory.store import MemoryStore
 from app.stores.seal import Seal
@@ -287,16 +287,15 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     admin = admin_routes(engine.lookup, engine.operations, parts.metrics, parts.clock, token)
     explain = explain_route(engine.explainer, dialects, token)
     admin.add_api_route("/explain", explain, methods=["POST"])
-    by_name = {dialect.name: dialect for dialect in dialects.values()}
-    transfer = Transfer(engine.operations, parts.clock, by_name)
+    transfer = Transfer(engine.operations, parts.clock, {d.name: d for d in dialects.values()})
     admin.add_api_route("/export", transfer.export, methods=["GET"])
     admin.add_api_route("/import", transfer.import_, methods=["POST"])
     app.include_router(admin)
     deletions = Deletions(engine.forwarder, engine.operations, deleted_response)
     other = PassthroughRoutes(
         deletions,
-        _passthrough(settings, is_own=settings.keeps_credentials),
-        _passthrough(settings, is_own=settings.keeps_anthropic_credentials),
+        Passthrough.of(settings.passthrough, is_own=settings.keeps_credentials),
+        Passthrough.of(settings.passthrough, is_own=settings.keeps_anthropic_credentials),
     )
     app.router.routes.append(OtherRoutes(other))
     return app
@@ -370,8 +369,7 @@ def _policy(settings: Settings, verifier: Verifier | None) -> Policy:
             ignored_cookies=frozenset(map(str.encode, settings.ignored_cookies)),
             key_cookies=frozenset(map(str.encode, settings.key_cookies)),
             api_keys=frozenset(
-                hashlib.sha256(key.get_secret_value().encode()).digest()
-                for key in settings.api_keys
+                digest_of_key(key.get_secret_value().encode()) for key in settings.api_keys
             ),
         ),
         limits=Limits(
@@ -395,10 +393,3 @@ def _policy(settings: Settings, verifier: Verifier | None) -> Policy:
 
 def _names(headers: Iterable[str]) -> frozenset[bytes]:
     return frozenset(name.lower().encode() for name in headers)
-
-
-def _passthrough(settings: Settings, *, is_own: bool) -> Passthrough:
-    """Return which other routes are open. `is_own`: requests carry the client's own credential."""
-    if settings.passthrough == "auto":
-        return Passthrough.ON if is_own else Passthrough.MODELS
-    return Passthrough(settings.passthrough)

@@ -29,6 +29,13 @@ class Passthrough(StrEnum):
     MODELS = "models"
     OFF = "off"
 
+    @classmethod
+    def of(cls, setting: str, *, is_own: bool) -> "Passthrough":
+        """Return what a setting says; `is_own`: requests carry the client's own credential."""
+        if setting == "auto":
+            return cls.ON if is_own else cls.MODELS
+        return cls(setting)
+
 
 class OtherRoutes(BaseRoute):
     """Matches every request, whatever its method and path: put it last."""

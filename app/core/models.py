@@ -41,7 +41,6 @@ DiscardReason = (
 
 CHAT_COMPLETION = "chat_completion"
 """The dialect of what does not name one: once there was no other."""
-
 V1, AZURE = b"/v1", b"/openai"
 """Prefixes of the API's paths: the usual one, and Azure's, whose paths the upstream gets whole."""
 
@@ -50,8 +49,7 @@ V1, AZURE = b"/v1", b"/openai"
 class ClientRequest:
     """A request of the API as the client sent it; nothing is decoded or normalised.
 
-    `path` is what follows the `prefix`, percent-encoded as it came; `query` is without its `?`;
-    `headers` are those that travel end to end.
+    `path` is what follows the `prefix`, `query` is without its `?`, `headers` travel end to end.
     """
 
     method: str
@@ -128,15 +126,13 @@ class StoredResponse(Aging):
 
     `content` is that of the dialect's Answer: UTF-8 JSON, of which any form can be rendered.
     `epoch` is the store's when the upstream was asked; empty: the present one. `parts` says what
-    the partition is made of, as `key_parts.py` writes it; empty where that is not known. `tagging`
-    is what an operator may purge it by. What is disputed answers only the very same question.
-    `fullness` is what it has for those who are entitled to `usage`. `allow_origin` is the value of
-    the answer's Access-Control-Allow-Origin, empty if it had none. `dialect` names the API that it
-    is an answer of. `upstream_id` is the id under which the upstream keeps it too, empty where it
-    does not, or that does not matter. `caller` is what `core/callers.py` calls whoever it was
-    fetched for. `vector_digest` is what a store keeps of the vector by which it is found. `askers`
-    are digests of credentials that have asked the very same where all share answers, a few at
-    most; `is_pinned` says that an operator lets it answer by meaning anyway.
+    the partition is made of, as `key_parts.py` writes it, or nothing. `tagging` is what an operator
+    may purge it by. What is disputed answers only the very same question. `fullness` is what it has
+    for those entitled to `usage`. `allow_origin` is its Access-Control-Allow-Origin, or empty.
+    `dialect` names its API, `upstream_id` is its id where the upstream keeps it, if that matters.
+    `caller` is what `core/callers.py` calls whoever it was fetched for. `vector_digest` is what a
+    store keeps of its vector. `askers` are digests of a few credentials that have asked the same,
+    where all share answers; `is_pinned` says that an operator lets it answer by meaning anyway.
     """
 
     key: CacheKey

@@ -20,9 +20,14 @@ def asker_of(headers: Sequence[Header], rules: KeyRules) -> str:
         return ""
     told: Sequence[object] = [value.decode("latin-1") for _, value in credentials(headers)]
     if rules.api_keys:
-        known = {hashlib.sha256(key).digest() for key in presented_keys(headers)}
+        known = set(map(digest_of_key, presented_keys(headers)))
         told = sorted(digest.hex() for digest in known & rules.api_keys)[:1]
     return digest_of(told, b"asker", rules.secret)[:_SHOWN]
+
+
+def digest_of_key(key: bytes) -> bytes:
+    """Return what KeyRules keep of a key that callers need."""
+    return hashlib.sha256(key).digest()
 
 
 def presented_keys(headers: Sequence[Header]) -> list[bytes]:

@@ -66,7 +66,7 @@ class StreamFilter(Protocol):
     """Turns the stream that one request asked for into that of another one, as it arrives."""
 
     def feed(self, data: bytes) -> bytes:
-        """Return what is to be sent of the next bytes. Raises UnicodeDecodeError."""
+        """Take the next bytes; return what can be sent now. Raises UnicodeDecodeError."""
 
     def flush(self) -> bytes:
         """Return what is still to be sent when the stream has ended cleanly."""

@@ -20,7 +20,7 @@ from app.rules.limits import Limits
 
 
 class Shareable(Protocol):
-    """An answer that others who asked the same may have."""
+    """An answer that may also be given to others who asked the same."""
 
     @property
     def whole(self) -> SharedAnswer | None:

@@ -16,7 +16,7 @@ _DISTANCES = 10
 
 @dataclass(slots=True)
 class HitCount:
-    """What an entry has answered since it was stored; `distances` are the latest ones, cosine."""
+    """How often an entry has answered since it was stored, and its latest cosine `distances`."""
 
     stored_at: float
     count: int = 0
@@ -52,7 +52,7 @@ class HitCounts:
             self._counts.forget(digest)
 
     def of(self, stored: StoredResponse) -> HitCount:
-        """Return the count of an entry; an answer that has replaced another one has its own."""
+        """Return the count of an entry: a new one if its answer has replaced the one counted."""
         known = self._counts.get(stored.id)
         is_same = known is not None and known.stored_at == stored.stored_at
         return known if known and is_same else HitCount(stored.stored_at)

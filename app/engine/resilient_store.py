@@ -218,7 +218,7 @@ class ResilientStore:
         return await self._administer(lambda: self._store.delete(*digests))
 
     async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
-        """Take note of what somebody says of an answer; None if there is none."""
+        """Apply feedback on an answer; return how far it is trusted now, None if not stored."""
         await self._writes.finished([digest])
         return await self._administer(lambda: judged(self._store, digest, correct=correct))
 
@@ -287,7 +287,7 @@ async def judged(store: WholeStore, digest: str, *, correct: bool) -> Standing |
 
 
 class ResilientEmbeddingStore:
-    """A store of embeddings whose answers have been checked. The store is closed elsewhere."""
+    """Calls a store of embeddings and checks what it returns; does not close that store."""
 
     def __init__(
         self, store: EmbeddingStore, metrics: Metrics, clock: Clock = time.monotonic

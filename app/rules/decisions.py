@@ -86,7 +86,7 @@ class Plan:
 
     @property
     def is_alone(self) -> bool:
-        """Whether nobody else's answer will do, neither a stored one nor one on its way."""
+        """Whether it needs an answer of its own: not a stored one, nor another's on its way."""
         return self.control.no_cache or self.mode is Mode.SHADOW
 
     @property

@@ -12,9 +12,9 @@ R = TypeVar("R")
 async def each(
     items: Iterable[T], work: Callable[[T], Awaitable[R]], advance: Callable[[], None]
 ) -> Sequence[R]:
-    """Do work on each item; return what comes of it, in order. `advance` is called after each.
+    """Do work on each item; return the results in the order of the items.
 
-    Raises what the first piece of work raises that fails.
+    `advance` is called after each. If work fails, its error is raised: the first, if several do.
     """
     ahead = iter(enumerate(items))
     done: dict[int, R] = {}

@@ -26,9 +26,9 @@ def pairs_inside(stream: Sequence[Question]) -> Iterator[Two]:
 
 
 def nearest_pairs(stream: Sequence[Question], vectors: Floats) -> Iterator[Two]:
-    """Yield each text as asked, with the nearest other wording of its group as stored.
+    """Yield a pair for each text that is asked: the nearest other wording of its group is stored.
 
-    From each group come as many rewordings as near misses; the surplus of either is left out.
+    Each group gives as many rewordings as near misses; what either has more is left out.
     """
     rows = {question.text: row for question, row in zip(stream, vectors, strict=True)}
 

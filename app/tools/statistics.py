@@ -92,10 +92,10 @@ class Area:
 
 
 class Groups:
-    """Items that come in groups, drawn group by group with replacement: always the same draws.
+    """Draws whole groups of items, with replacement, for intervals; the draws never change.
 
     B. Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979, with groups for items.
-    `of_items` numbers the group of each item.
+    `of_items` gives the number of each item's group.
     """
 
     def __init__(self, of_items: Ints, groups: int) -> None:

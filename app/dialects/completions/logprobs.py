@@ -63,7 +63,7 @@ def _sizes(tokens: Sequence[Any], text: str) -> list[int]:
 
 
 def _runs(sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the tokens of each piece, as the index of the first and that after the last."""
+    """Return each piece's range of tokens: the index of the first, and the one after the last."""
     runs, first, size = [], 0, 0
     for place, length in enumerate(sizes):
         if place > first and size + length > LONGEST:

@@ -69,7 +69,7 @@ def _why_not_content(
 
 
 def _is_known(block: object) -> bool:
-    """Whether a block is the model's own output, and well-formed; others are of servers' tools."""
+    """Whether a block is well-formed and the model's own output, not that of a server's tool."""
     if not isinstance(block, dict):
         return False
     match block.get("type"):

@@ -299,9 +299,9 @@ def _is_denial(word: str, others: set[str], prefixes: tuple[str, ...]) -> bool:
 
 
 def _names(pair: _Pair) -> bool:
-    """Whether each text has names of its own, or only one has, where both ask for things.
+    """Whether two texts differ in names: each has its own, or one has and both ask for things.
 
-    Names that are not rare, or not of one kind, only count where little else differs.
+    Common names, and names of different kinds, count only where little else differs.
     """
     if not pair.is_close:
         return False

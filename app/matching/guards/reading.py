@@ -193,7 +193,7 @@ class _Reader:
         return not self._pieces[at].begins and self._text(at + taken) not in self._lexicon.asking
 
     def _completes_a_choice(self, at: int) -> bool:
-        """Whether a negation denies nothing: `whether or not it is`, `is it or not?`."""
+        """Whether a negation only completes a choice: `whether or not it is`, `is it or not?`."""
         if self._text(at - 1) not in self._lexicon.joints:
             return False
         is_last = at + 1 >= len(self._pieces) or self._pieces[at + 1].begins

@@ -9,7 +9,7 @@ from app.matching.guards.lexicon import Lexicon, Word
 def asks_for_things(words: Sequence[str], lexicon: Lexicon) -> bool:
     """Whether a text asks for things: `show me all trains`, `which trains`, `trains to Ghent`.
 
-    What one says of oneself asks for something else: `show me my trains`.
+    False if it is about the speaker's own affairs: `show me my trains`.
     """
     said = list(dropwhile(lexicon.openings.__contains__, words))
     if not said or not lexicon.personal.isdisjoint(said):

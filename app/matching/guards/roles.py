@@ -117,7 +117,10 @@ def _is_for_the_other(a: Evidence, b: Evidence) -> bool:
 
 
 def _done_to(pronouns: Set[str], text: Evidence, others: Set[str]) -> set[tuple[str, str]]:
-    """Return pairs of a verb that is done to `pronouns`, not by `others`, and the word behind."""
+    """Return each verb that has one of `pronouns` as its object, with the word after that pronoun.
+
+    Verbs that somebody or something else does, such as `others`, are left out.
+    """
     words = ("", *text.frame, "", "")
     return {
         (verb, end)

@@ -51,7 +51,8 @@ class SearchUnavailable(Exception):
 class Generations:
     """The living generations of one embedding model's entries, newest first, and the epoch.
 
-    `epoch` is the last token seen, `token` the one of the last reply: empty if there was none.
+    `token` is the epoch as last read or set, empty if the reply had none; `epoch` is the last
+    `token` that was not empty.
     """
 
     def __init__(

@@ -21,10 +21,10 @@ _OPTION = re.compile(r"(?i)(password=)[^&#]*")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A server: `path` names a unix socket, else `host` and `port`. `ca` is a file, or empty.
+    """The address of a server, or of any node of a cluster: `path` of a socket, or `host`, `port`.
 
-    So is `password_file`, which takes the place of a password. Of a cluster it is any node, and
-    `reads_replicas` says that entries may be read from replicas.
+    `ca` and `password_file` name files, or are empty; the latter takes the place of a password.
+    `reads_replicas` says that the entries of a cluster may be read from replicas.
     """
 
     host: str

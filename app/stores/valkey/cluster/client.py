@@ -52,9 +52,9 @@ def servers_at(address: Address, seconds: float) -> tuple[Server, Server]:
 
 @dataclass(slots=True)
 class Errand:
-    """A command on its way to a node. In one call, those of the second `turn` wait for the first.
+    """A command on its way to a node. In one call, those of `turn` 1 wait for those of `turn` 0.
 
-    `is_telling` is False where the node asks others, so that its slowness may be theirs.
+    `is_telling` says that a timeout is the node's own fault: False where the node asks others.
     """
 
     command: Command

@@ -61,7 +61,7 @@ class Coordinator:
 
 
 def _says_no(reply: object) -> bool:
-    """Whether a node knows no such question: it is set up without, or too old to tell."""
+    """Whether a node refuses CLUSTER: it has no coordinator, or is too old to tell."""
     if not isinstance(reply, Refused) or is_missing(reply) or is_not_loaded(reply):
         return False
     return "CLUSTER" in str(reply) or "arguments" in str(reply)

@@ -34,7 +34,7 @@ class Health:
         return place not in self._breakers or not self._breakers[place].is_open
 
     def allows(self, place: Place) -> bool:
-        """Whether a node may be asked; a trial counts as begun."""
+        """Return whether a node may be asked; True for a node that is away begins its trial."""
         return self._breaker(place).allows(time.monotonic())
 
     def answered(self, place: Place) -> None:

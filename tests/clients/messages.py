@@ -10,15 +10,24 @@ from tests.clients.asked import example_of, text_of
 Event = dict[str, Any]
 
 
+_EMPTY: dict[str, Event] = {
+    "text": {"text": ""},
+    "thinking": {"thinking": "", "signature": ""},
+    "tool_use": {"input": {}},
+}
+_THOUGHT = {"type": "thinking", "thinking": "Debian packages it.", "signature": "c2lnbmVk"}
+
+
 def message_of(asked: dict[str, Any], count: int) -> dict[str, Any]:
     """Answer with a call of the tool that is offered, if any, or else with a text."""
-    (block, reason) = _block(asked, count)
+    block, reason = _block(asked, count)
+    thinks = (asked.get("thinking") or {}).get("type") == "enabled"
     return {
         "id": f"msg_lab_{count}",
         "type": "message",
         "role": "assistant",
         "model": asked["model"],
-        "content": [block],
+        "content": [_THOUGHT, block] if thinks else [block],
         "stop_reason": reason,
         "stop_sequence": None,
         "usage": {"input_tokens": 7, "output_tokens": 5, "cache_read_input_tokens": 2},
@@ -40,18 +49,17 @@ def _block(asked: dict[str, Any], count: int) -> tuple[dict[str, Any], str]:
 
 
 def events_of(message: dict[str, Any]) -> Iterator[Event]:
-    """Stream a message of one block."""
-    (block,) = message["content"]
+    """Stream a message, block by block."""
     usage = {**message["usage"], "output_tokens": 1}
     start = {**message, "content": [], "stop_reason": None, "usage": usage}
     yield {"type": "message_start", "message": start}
-    is_text = block["type"] == "text"
-    opened = {**block, "text": ""} if is_text else {**block, "input": {}}
-    yield {"type": "content_block_start", "index": 0, "content_block": opened}
-    yield {"type": "ping"}
-    for delta in _deltas(block):
-        yield {"type": "content_block_delta", "index": 0, "delta": delta}
-    yield {"type": "content_block_stop", "index": 0}
+    for index, block in enumerate(message["content"]):
+        opened = {**block, **_EMPTY[block["type"]]}
+        yield {"type": "content_block_start", "index": index, "content_block": opened}
+        yield {"type": "ping"}
+        for delta in _deltas(block):
+            yield {"type": "content_block_delta", "index": index, "delta": delta}
+        yield {"type": "content_block_stop", "index": index}
     delta = {"stop_reason": message["stop_reason"], "stop_sequence": None}
     yield {"type": "message_delta", "delta": delta, "usage": {"output_tokens": 5}}
     yield {"type": "message_stop"}
@@ -61,6 +69,10 @@ def _deltas(block: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if block["type"] == "text":
         for word in re.findall(r"\S+\s*", block["text"]):
             yield {"type": "text_delta", "text": word}
+        return
+    if block["type"] == "thinking":
+        yield {"type": "thinking_delta", "thinking": block["thinking"]}
+        yield {"type": "signature_delta", "signature": block["signature"]}
         return
     told = json.dumps(block["input"])
     for piece in ("", told[:5], told[5:]):

@@ -9,14 +9,21 @@ const client = new Anthropic({ baseURL: baseURL.replace(/\/v1$/, ""), apiKey });
 const Weather = z.object({ city: z.string(), degrees: z.number().int() });
 const asked = (content) => ({ model: "claude-sonnet-5", max_tokens: 2000, messages: [{ role: "user", content }] });
 
+const thinking = { type: "enabled", budget_tokens: 1024 };
+
+function after({ content: [thought, answer] }) {
+  if (!thought.thinking || !thought.signature) throw new Error("no signed thought");
+  return answer.text;
+}
+
 async function chat(question) {
-  return (await client.messages.create(asked(question))).content[0].text;
+  return after(await client.messages.create({ ...asked(question), thinking }));
 }
 
 async function stream(question) {
   const pieces = [];
-  const told = client.messages.stream(asked(question)).on("text", (piece) => pieces.push(piece));
-  const text = (await told.finalMessage()).content[0].text;
+  const told = client.messages.stream({ ...asked(question), thinking }).on("text", (piece) => pieces.push(piece));
+  const text = after(await told.finalMessage());
   if (pieces.join("") !== text) throw new Error("the pieces are not the text");
   return { text, pieces: pieces.length };
 }

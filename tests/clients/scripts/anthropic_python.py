@@ -1,6 +1,7 @@
 """The client `anthropic`."""
 
 from anthropic import Anthropic, beta_tool
+from anthropic.types import Message
 from pydantic import BaseModel
 from stage import API_KEY, BASE_URL, get_weather, run
 
@@ -17,14 +18,24 @@ def asked(question: str) -> dict:
     return {"model": "claude-sonnet-5", "max_tokens": 2000, "messages": messages}
 
 
+THINKING = {"type": "enabled", "budget_tokens": 1024}
+
+
+def after(message: Message) -> str:
+    thought, answer = message.content
+    assert thought.thinking
+    assert thought.signature
+    return answer.text
+
+
 def chat(question: str) -> str:
-    return client.messages.create(**asked(question)).content[0].text
+    return after(client.messages.create(**asked(question), thinking=THINKING))
 
 
 def stream(question: str) -> dict:
-    with client.messages.stream(**asked(question)) as told:
+    with client.messages.stream(**asked(question), thinking=THINKING) as told:
         pieces = list(told.text_stream)
-        assert "".join(pieces) == told.get_final_message().content[0].text
+        assert "".join(pieces) == after(told.get_final_message())
     return {"text": "".join(pieces), "pieces": len(pieces)}
 
 

@@ -4,10 +4,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from app.core.errors import NotUnderstood
 from app.core.models import CacheStatus, Head, Header, Replay
 from app.dialects.dialect import Answer
-from app.dialects.strict_json import JsonObject, load_json
+from app.dialects.strict_json import JsonObject, load_object
 
 _JSON = b"application/json"
 _EVENT_STREAM = b"text/event-stream; charset=utf-8"
@@ -33,10 +32,7 @@ class DocumentReader:
 
     def read(self) -> Answer:
         """Return the document as the judge sees it. Raises NotUnderstood."""
-        document = load_json(b"".join(self._body))
-        if not isinstance(document, dict):
-            raise NotUnderstood("unknown-body")
-        return self._judge(document)
+        return self._judge(load_object(b"".join(self._body)))
 
 
 def written(document: Mapping[str, Any]) -> bytes:

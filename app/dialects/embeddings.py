@@ -8,7 +8,7 @@ import binascii
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 import orjson
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from app.core.errors import NotUnderstood
 from app.core.models import DiscardReason
+from app.dialects.fields import unknown
 from app.dialects.openai import NEUTRAL_FIELDS, treatment_of
-from app.dialects.strict_json import JsonObject, check_structure, load_json
+from app.dialects.strict_json import JsonObject, check_structure, load_object
 
 Input = str | list[int]
 """What is embedded: a text, or its tokens."""
@@ -60,14 +61,12 @@ class EmbeddingsRequest:
 
         Raises NotUnderstood (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
         """
-        document = load_json(body)
-        if not isinstance(document, dict):
-            _unknown()
+        document = load_object(body)
         if not isinstance(document.get("model", None if needs_model else ""), str):
-            _unknown()
+            unknown()
         encoding = document.get("encoding_format")
         if encoding not in (None, "float", "base64"):
-            _unknown()
+            unknown()
         return cls(document, _inputs(document.get("input")), encoding or "float")
 
     @property
@@ -126,19 +125,19 @@ class EmbeddingsAnswer:
         except orjson.JSONDecodeError:
             raise NotUnderstood("not-json") from None
         if not isinstance(document, dict) or not isinstance(data := document.get("data"), list):
-            _unknown()
+            unknown()
         if document.get("error") is not None or not isinstance(document.get("model"), str):
-            _unknown()
+            unknown()
         found: dict[int, Numbers] = {}
         for item in data:
             if not isinstance(item, dict) or type(item.get("index")) is not int:
-                _unknown()
+                unknown()
             found[item["index"]] = _numbers(item.get("embedding"))
         if len(data) != count or set(found) != set(range(count)):
-            _unknown()
+            unknown()
         embeddings = [found[index] for index in range(count)]
         if len({numbers.count for numbers in embeddings}) > 1:
-            _unknown()
+            unknown()
         usage = document.get("usage") if isinstance(document.get("usage"), dict) else None
         is_all = not any(set(item) - _ITEM for item in data)
         return cls(document["model"], embeddings, usage, is_all)
@@ -220,22 +219,18 @@ def render(
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _unknown() -> NoReturn:
-    raise NotUnderstood("unknown-body")
-
-
 def _inputs(value: object) -> list[Input]:
     if isinstance(value, str):
         return [value]
     if not isinstance(value, list) or not value:
-        _unknown()
+        unknown()
     if type(value[0]) is not int and len(value) > _MOST_INPUTS:
         raise NotUnderstood("too-complex")
     if all(type(item) is int for item in value):
         return [value]
-    if all(isinstance(item, str) for item in value) or all(map(_is_tokens, value)):
-        return value
-    _unknown()
+    if not (all(isinstance(item, str) for item in value) or all(map(_is_tokens, value))):
+        unknown()
+    return value
 
 
 def _is_tokens(value: object) -> bool:
@@ -247,20 +242,20 @@ def _numbers(value: object) -> Numbers:
         try:
             raw = base64.b64decode(value, validate=True)
         except (binascii.Error, ValueError):
-            _unknown()
+            unknown()
         if not raw or len(raw) % 4 or not np.isfinite(np.frombuffer(raw, "<f4")).all():
-            _unknown()
+            unknown()
         return Numbers(raw, 4)
     if not isinstance(value, list) or not value or {type(n) for n in value} - {int, float}:
-        _unknown()
+        unknown()
     try:
         exact = np.array(value, "<f8")
     except OverflowError:
-        _unknown()
+        unknown()
     with np.errstate(over="ignore"):
         single = exact.astype("<f4")
     if not np.isfinite(single).all():
-        _unknown()
+        unknown()
     if orjson.loads(orjson.dumps(single, option=orjson.OPT_SERIALIZE_NUMPY)) == value:
         return Numbers(single.tobytes(), 4)
     return Numbers(exact.tobytes(), 8)

@@ -61,6 +61,14 @@ def load_json(raw: bytes | str) -> Any:
     return document
 
 
+def load_object(raw: bytes | str) -> JsonObject:
+    """Parse a JSON object as `load_json` does; NotUnderstood (`unknown-body`) for other JSON."""
+    document = load_json(raw)
+    if not isinstance(document, dict):
+        raise NotUnderstood("unknown-body")
+    return document
+
+
 def is_json(text: str) -> bool:
     """Whether a text is JSON exactly as RFC 8259 defines it; numbers may have any size."""
     try:

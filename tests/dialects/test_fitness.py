@@ -3,8 +3,9 @@ from typing import Any
 import pytest
 
 from app.dialects.chat_completions import fitness
-from app.dialects.chat_completions.structured import Structure, structure_of
+from app.dialects.chat_completions.structured import structure_of
 from app.dialects.chunked import without_envelope
+from app.dialects.structure import Structure
 from tests.fakes import completion
 
 TOOL_CALLS = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]

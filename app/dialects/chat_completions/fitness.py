@@ -8,12 +8,12 @@ from typing import Any
 
 from app.core.models import DiscardReason
 from app.dialects.chat_completions.structured import (
-    Structure,
     calls_others,
     has_broken_calls,
     has_broken_text,
 )
 from app.dialects.strict_json import JsonObject
+from app.dialects.structure import Structure
 
 _FINISHED = frozenset({"stop", "tool_calls", "function_call"})
 _WHOLE = frozenset({None, "finish-reason", "refusal", "audio", "empty"})

@@ -6,11 +6,11 @@ from typing import Any
 from app.core.models import Fullness
 from app.dialects.chat_completions import fitness
 from app.dialects.chat_completions.chunks import CompletionBuilder
-from app.dialects.chat_completions.structured import Structure
 from app.dialects.chunked import ChunksReader, without_envelope
 from app.dialects.dialect import Answer
 from app.dialects.documents import DocumentReader, written
 from app.dialects.strict_json import JsonObject
+from app.dialects.structure import Structure
 
 
 def reader(

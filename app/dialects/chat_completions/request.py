@@ -25,7 +25,7 @@ from app.dialects.chunked import ChunksReader, Form, WithoutUsage
 from app.dialects.documents import DocumentReader
 from app.dialects.fields import field_of, unknown
 from app.dialects.openai import treatment_of, without_neutral
-from app.dialects.strict_json import JsonObject, load_json
+from app.dialects.strict_json import JsonObject, load_object
 
 _REMINDERS = frozenset({"system", "developer"})
 _TEXT = 0  # stands where the last user turn's text was: no text, and no valid content
@@ -57,9 +57,7 @@ class ChatRequest:
 
         Raises NotUnderstood (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
         """
-        document = load_json(body)
-        if not isinstance(document, dict):
-            unknown()
+        document = load_object(body)
         options = field_of(document, "stream_options", dict) or {}
         messages = _messages(document.get("messages"))
         turn = _turn(messages)

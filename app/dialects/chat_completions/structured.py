@@ -1,42 +1,21 @@
 """What of a chat completion must be JSON, since programs parse it, and whether it is."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from app.dialects.strict_json import is_json
-
-_JSON_FORMATS = frozenset({"json_object", "json_schema"})
-
-
-@dataclass(frozen=True, slots=True)
-class Structure:
-    """What a request says of the answer's structure.
-
-    `is_json`: its text must be JSON. `demanding` are the functions that cannot be called without
-    arguments. `forced` is the function that must be called: its arguments are the answer.
-    """
-
-    is_json: bool = False
-    demanding: frozenset[str] = frozenset()
-    forced: str | None = None
+from app.dialects.structure import Structure, demanding, name_of, objects, wants_json
 
 
 def structure_of(body: Mapping[str, Any]) -> Structure:
     """Read the structure that the body of a chat completion request asks for."""
-    wanted = body.get("response_format")
-    kind = wanted.get("type") if isinstance(wanted, dict) else None
     functions = [
-        *(tool.get("function") for tool in _objects(body.get("tools"))),
-        *_objects(body.get("functions")),
+        *(tool.get("function") for tool in objects(body.get("tools"))),
+        *objects(body.get("functions")),
     ]
-    demanding = {
-        function["name"]
-        for function in _objects(functions)
-        if isinstance(function.get("name"), str) and _demands(function.get("parameters"))
-    }
-    is_json = isinstance(kind, str) and kind in _JSON_FORMATS
-    return Structure(is_json, frozenset(demanding), _forced(body))
+    return Structure(
+        wants_json(body.get("response_format")), demanding(functions, "parameters"), _forced(body)
+    )
 
 
 def _forced(body: Mapping[str, Any]) -> str | None:
@@ -53,13 +32,8 @@ def _forced(body: Mapping[str, Any]) -> str | None:
     if choice == "required":
         choice = tools[0] if isinstance(tools, list) and len(tools) == 1 else None
     if isinstance(choice, dict) and choice.get("type") == "function":
-        return _name_of(choice.get("function"))
-    return None if choice else _name_of(body.get("function_call"))
-
-
-def _name_of(function: object) -> str | None:
-    name = function.get("name") if isinstance(function, dict) else None
-    return name if isinstance(name, str) else None
+        return name_of(choice.get("function"))
+    return None if choice else name_of(body.get("function_call"))
 
 
 def calls_others(message: Mapping[str, Any], structure: Structure) -> bool:
@@ -67,19 +41,11 @@ def calls_others(message: Mapping[str, Any], structure: Structure) -> bool:
     if structure.forced is None:
         return True
     calls = message.get("tool_calls") or []
-    called = [call.get("function") for call in _objects(calls)]
+    called = [call.get("function") for call in objects(calls)]
     if (function := message.get("function_call")) is not None:
         called.append(function)
     is_known = isinstance(calls, list) and len(called) >= len(calls)
-    return not is_known or any(_name_of(function) != structure.forced for function in called)
-
-
-def _objects(value: object) -> Sequence[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _demands(parameters: object) -> bool:
-    return isinstance(parameters, dict) and bool(parameters.get("required"))
+    return not is_known or any(name_of(function) != structure.forced for function in called)
 
 
 def has_broken_calls(message: Mapping[str, Any], structure: Structure) -> bool:
@@ -88,8 +54,8 @@ def has_broken_calls(message: Mapping[str, Any], structure: Structure) -> bool:
     No arguments are fine for a function that does not demand any, and the input of a custom tool
     is any text.
     """
-    functions = [call.get("function") for call in _objects(message.get("tool_calls"))]
-    called = _objects([*functions, message.get("function_call")])
+    functions = [call.get("function") for call in objects(message.get("tool_calls"))]
+    called = objects([*functions, message.get("function_call")])
     return any(_is_broken(function, structure) for function in called)
 
 
@@ -106,6 +72,6 @@ def has_broken_text(message: Mapping[str, Any], structure: Structure) -> bool:
         return False
     content = message.get("content")
     if isinstance(content, list):
-        texts = [part.get("text") for part in _objects(content) if part.get("type") == "text"]
+        texts = [part.get("text") for part in objects(content) if part.get("type") == "text"]
         content = "".join(text for text in texts if isinstance(text, str))
     return not (isinstance(content, str) and is_json(content))

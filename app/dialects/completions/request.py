@@ -19,7 +19,7 @@ from app.dialects.completions.fitness import judged, why_not_stored
 from app.dialects.documents import DocumentReader
 from app.dialects.fields import field_of, unknown, without_defaults
 from app.dialects.openai import treatment_of, without_neutral
-from app.dialects.strict_json import load_json
+from app.dialects.strict_json import load_object
 
 _DEFAULTS: Mapping[str, object] = MappingProxyType(
     {
@@ -67,9 +67,7 @@ class CompletionRequest:
 
         Raises NotUnderstood (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
         """
-        document = load_json(body)
-        if not isinstance(document, dict):
-            unknown()
+        document = load_object(body)
         model = field_of(document, "model", str) or ("" if not needs_model else unknown())
         options = field_of(document, "stream_options", dict) or {}
         n = field_of(document, "n", int)

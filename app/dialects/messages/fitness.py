@@ -10,8 +10,8 @@ from app.core.models import DiscardReason
 from app.dialects.dialect import Answer
 from app.dialects.documents import written
 from app.dialects.messages.events import ENVELOPE
-from app.dialects.messages.tools import Structure
 from app.dialects.strict_json import JsonObject, is_json
+from app.dialects.structure import Structure
 
 _FINISHED = frozenset({"end_turn", "stop_sequence", "tool_use"})
 _WHOLE = frozenset({None, "finish-reason", "refusal", "empty"})

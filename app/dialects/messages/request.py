@@ -19,7 +19,7 @@ from app.dialects.messages.reader import EventsReader
 from app.dialects.messages.sameness import NEUTRAL_FIELDS, same_fields, same_messages
 from app.dialects.messages.tools import structure_of, uses_servers
 from app.dialects.sse import Event
-from app.dialects.strict_json import JsonObject, load_json
+from app.dialects.strict_json import JsonObject, load_object
 
 _TEXT = 0  # stands where the last user turn's text was: no text, and no valid content
 _TREATMENT = NEUTRAL_FIELDS - {"stream"}
@@ -61,9 +61,7 @@ class MessagesRequest:
 
         Raises NotUnderstood (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
         """
-        document = load_json(body)
-        if not isinstance(document, dict):
-            unknown()
+        document = load_object(body)
         messages = _messages(document.get("messages"))
         turn = _turn(messages)
         _check_content(document.get("system") or "")

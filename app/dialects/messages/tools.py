@@ -5,27 +5,14 @@ https://platform.claude.com/docs/en/build-with-claude/structured-outputs
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from app.dialects.strict_json import JsonObject
+from app.dialects.structure import Structure, demanding, name_of, objects
 
 # Types of tools that the client runs, Anthropic's own among them. All others run on a server, and
 # depend on the world: web search and fetch, code execution, tools of MCP servers.
 _RUN_BY_CLIENTS = ("custom", "bash_", "browser_", "computer_", "memory_", "text_editor_")
-
-
-@dataclass(frozen=True, slots=True)
-class Structure:
-    """What a request says of the answer's structure.
-
-    `is_json`: its text must be JSON. `demanding` are the tools that cannot be called without input.
-    `forced` is the tool that must be called: its input is the answer.
-    """
-
-    is_json: bool = False
-    demanding: frozenset[str] = frozenset()
-    forced: str | None = None
 
 
 def uses_servers(document: Mapping[str, Any]) -> bool:
@@ -42,18 +29,13 @@ def _is_clients(tool: object) -> bool:
 
 def structure_of(document: Mapping[str, Any]) -> Structure:
     """Read the structure that a request asks for."""
-    tools = [tool for tool in _listed(document.get("tools")) if isinstance(tool, dict)]
-    demanding = {
-        tool["name"]
-        for tool in tools
-        if isinstance(tool.get("name"), str) and _demands(tool.get("input_schema"))
-    }
+    tools = document.get("tools")
     config = document.get("output_config")
     wanted = config.get("format") if isinstance(config, dict) else document.get("output_format")
     return Structure(
         is_json=isinstance(wanted, dict) and wanted.get("type") == "json_schema",
-        demanding=frozenset(demanding),
-        forced=_forced(document.get("tool_choice"), tools),
+        demanding=demanding(tools, "input_schema"),
+        forced=_forced(document.get("tool_choice"), objects(tools)),
     )
 
 
@@ -61,16 +43,10 @@ def _forced(choice: object, tools: Sequence[JsonObject]) -> str | None:
     """Return the name of the one tool that the request forces the model to call, or None."""
     if not isinstance(choice, dict):
         return None
-    name: object = None
     if choice.get("type") == "tool":
-        name = choice.get("name")
-    elif choice.get("type") == "any" and len(tools) == 1:
-        name = tools[0].get("name")
-    return name if isinstance(name, str) else None
-
-
-def _demands(schema: object) -> bool:
-    return isinstance(schema, dict) and bool(schema.get("required"))
+        return name_of(choice)
+    is_only = choice.get("type") == "any" and len(tools) == 1
+    return name_of(tools[0]) if is_only else None
 
 
 def _listed(value: object) -> Sequence[Any]:

@@ -8,12 +8,12 @@ from typing import Any
 
 from app.core.models import DiscardReason
 from app.dialects.responses.structured import (
-    Structure,
     has_broken_text,
     is_answer,
     is_broken_call,
     texts_in,
 )
+from app.dialects.structure import Structure
 
 FUNCTION_CALL, CUSTOM_CALL = "function_call", "custom_tool_call"
 """Types of items that ask the client to do something."""

@@ -5,16 +5,19 @@ https://platform.openai.com/docs/api-reference/responses/create
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, NoReturn
+from functools import partial
+from typing import Any, NamedTuple
 
-from app.core.errors import NotUnderstood
 from app.core.models import BypassReason, CacheStatus, DiscardReason, Fullness, Replay
+from app.dialects.documents import DocumentReader
+from app.dialects.fields import field_of, unknown
 from app.dialects.openai import treatment_of, without_neutral
 from app.dialects.responses import fitness, replay
-from app.dialects.responses.reader import DocumentReader, EventsReader
+from app.dialects.responses.reader import EventsReader, judged
 from app.dialects.responses.sameness import same_fields, same_items
-from app.dialects.responses.structured import objects, structure_of
-from app.dialects.strict_json import JsonObject, load_json
+from app.dialects.responses.structured import structure_of
+from app.dialects.strict_json import JsonObject, load_object
+from app.dialects.structure import objects
 
 _REMINDERS = frozenset({"system", "developer"})
 _OWN_TOOLS = frozenset({"function", "custom"})  # the client's: the upstream only asks for calls
@@ -58,26 +61,24 @@ class ResponsesRequest:
         `by_meaning`: answers that the upstream is to store are matched by meaning as well. Raises
         NotUnderstood (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
         """
-        document = load_json(body)
-        if not isinstance(document, dict):
-            _unknown()
+        document = load_object(body)
         tools = document.get("tools")
         if tools is not None and not _are_typed(tools):
-            _unknown()
+            unknown()
         items = _items(document)
         turn = _turn(items)
-        is_kept = _field(document, "store", bool) is not False
+        is_kept = field_of(document, "store", bool) is not False
         is_free = by_meaning or not (is_kept or _builds_on_what_is_not_told(document, items))
         is_free = is_free and document.get("moderation") is None
         return cls(
             document=document,
-            model=_field(document, "model", str) or _unknown(),
+            model=field_of(document, "model", str) or unknown(),
             items=items,
             turn=turn,
             texts=_texts_of(items[turn]) if turn is not None and is_free else None,
             is_kept=is_kept,
-            temperature=_field(document, "temperature", int, float),
-            stream=_field(document, "stream", bool) or False,
+            temperature=field_of(document, "temperature", int, float),
+            stream=field_of(document, "stream", bool) or False,
         )
 
     @property
@@ -133,7 +134,7 @@ class ResponsesRequest:
     def bypass_reason(self, max_temperature: float) -> BypassReason | None:
         """Return why the request must not use the cache, or None."""
         body = self.document
-        if _field(body, "background", bool):
+        if field_of(body, "background", bool):
             return "background"
         if body.get("conversation") is not None:
             return "conversation"
@@ -149,8 +150,9 @@ class ResponsesRequest:
 
     def reader(self, *, is_stream: bool) -> EventsReader | DocumentReader:
         """Return a reader of the answer: of a stream of events or a JSON document."""
-        kind = EventsReader if is_stream else DocumentReader
-        return kind(self.document, structure_of(self.document), is_kept=self.is_kept)
+        structure = structure_of(self.document)
+        judge = partial(judged, asked=self.document, structure=structure, is_kept=self.is_kept)
+        return EventsReader(judge) if is_stream else DocumentReader(judge)
 
     def render(self, content: bytes, status: CacheStatus, *, nonce: str, now: float) -> Replay:
         """Render a response in the form asked for. Raises ValueError if it cannot be read.
@@ -204,20 +206,6 @@ class Responses:
         return ResponsesRequest.parse(body, by_meaning=self._by_meaning)
 
 
-def _unknown() -> NoReturn:
-    raise NotUnderstood("unknown-body")
-
-
-def _field(document: Mapping[str, Any], name: str, *types: type) -> Any:
-    """Return a field's value, or None where it is absent or null.
-
-    Raises NotUnderstood for a value that has none of `types`.
-    """
-    value = document.get(name)
-    # type() and not isinstance(): true is an int to Python, and not to JSON.
-    return value if value is None or type(value) in types else _unknown()
-
-
 def _items(document: Mapping[str, Any]) -> list[JsonObject]:
     """Return the items of the input; a string becomes a message of the user."""
     told = document.get("input")
@@ -226,14 +214,14 @@ def _items(document: Mapping[str, Any]) -> list[JsonObject]:
     if told is None:  # a template or an earlier response is the whole input
         return []
     if not isinstance(told, list):
-        _unknown()
+        unknown()
     for item in told:
         if not isinstance(item, dict) or not isinstance(item.get("type", "message"), str):
-            _unknown()
+            unknown()
         if item.get("type", "message") == "message" and not _is_message(item):
-            _unknown()
+            unknown()
         if isinstance(item.get("content"), list) and not _are_typed(item["content"]):
-            _unknown()
+            unknown()
     return told
 
 

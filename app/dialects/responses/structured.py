@@ -3,41 +3,20 @@
 https://platform.openai.com/docs/guides/structured-outputs
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from app.dialects.strict_json import JsonObject, is_json
+from app.dialects.strict_json import is_json
+from app.dialects.structure import Structure, demanding, name_of, objects, wants_json
 
-_JSON_FORMATS = frozenset({"json_object", "json_schema"})
 _ANSWERS = frozenset({None, "final_answer"})  # the phases of messages that are the answer
-
-
-@dataclass(frozen=True, slots=True)
-class Structure:
-    """What a request says of the answer's structure.
-
-    `is_json`: its text must be JSON. `demanding` are the functions that cannot be called without
-    arguments. `forced` is the function that must be called: its arguments are the answer.
-    """
-
-    is_json: bool = False
-    demanding: frozenset[str] = frozenset()
-    forced: str | None = None
 
 
 def structure_of(body: Mapping[str, Any]) -> Structure:
     """Read the structure that the body of a Responses request asks for."""
     text = body.get("text")
     wanted = text.get("format") if isinstance(text, dict) else None
-    kind = wanted.get("type") if isinstance(wanted, dict) else None
-    demanding = {
-        tool["name"]
-        for tool in objects(body.get("tools"))
-        if isinstance(tool.get("name"), str) and _demands(tool.get("parameters"))
-    }
-    is_wanted = isinstance(kind, str) and kind in _JSON_FORMATS
-    return Structure(is_wanted, frozenset(demanding), _forced(body))
+    return Structure(wants_json(wanted), demanding(body.get("tools"), "parameters"), _forced(body))
 
 
 def _forced(body: Mapping[str, Any]) -> str | None:
@@ -53,13 +32,7 @@ def _forced(body: Mapping[str, Any]) -> str | None:
         choice = tools[0] if isinstance(tools, list) and len(tools) == 1 else None
     if not isinstance(choice, dict) or choice.get("type") != "function":
         return None
-    name = choice.get("name")
-    return name if isinstance(name, str) else None
-
-
-def objects(value: object) -> Sequence[JsonObject]:
-    """Return the items of a list that are JSON objects; none where `value` is no list."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    return name_of(choice)
 
 
 def texts_in(message: Mapping[str, Any]) -> Iterator[str]:
@@ -90,7 +63,3 @@ def is_broken_call(call: Mapping[str, Any], structure: Structure) -> bool:
     if arguments in (None, ""):
         return call.get("name") in structure.demanding
     return not (isinstance(arguments, str) and is_json(arguments))
-
-
-def _demands(parameters: object) -> bool:
-    return isinstance(parameters, dict) and bool(parameters.get("required"))

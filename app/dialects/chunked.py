@@ -6,7 +6,7 @@ https://platform.openai.com/docs/api-reference/completions
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from app.core.errors import NotUnderstood
@@ -86,6 +86,32 @@ class ChunksReader:
 def without_envelope(document: Mapping[str, Any]) -> JsonObject:
     """Return a document without the fields that a replay makes anew."""
     return {name: value for name, value in document.items() if name not in _ENVELOPE}
+
+
+def chunks_of(
+    document: Mapping[str, Any],
+    cut: Callable[[JsonObject], Iterable[JsonObject]],
+    repeated: Collection[str],
+    *,
+    include_usage: bool,
+) -> Iterator[JsonObject]:
+    """Yield the chunks of a stream that adds up to a document, still without the envelope.
+
+    Choices follow one another, each in the pieces that `cut` makes of it. The fields in `repeated`
+    are in every chunk, all others in the first. Usage comes last, in a chunk without choices, and
+    only if asked for.
+    """
+    usage = document.get("usage") if include_usage else None
+    once = {n: v for n, v in document.items() if n not in {"choices", "usage"}}
+    always = {n: v for n, v in once.items() if n in repeated}
+    if usage is not None:
+        always["usage"] = None
+    for choice in document["choices"]:
+        for told in cut(choice):
+            yield {**always, **once, "choices": [told]}
+            once = {}
+    if usage is not None:
+        yield {**always, "choices": [], "usage": usage}
 
 
 def replay_document(content: bytes, status: CacheStatus, envelope: Mapping[str, Any]) -> Replay:

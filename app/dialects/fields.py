@@ -40,11 +40,14 @@ def without_defaults(
             continue
         plain = int(value) if isinstance(value, float) and value.is_integer() else value
         default = defaults.get(name)
-        # True is 1 to Python, and not to JSON.
-        is_alike = isinstance(plain, bool) is isinstance(default, bool)
-        if default is None or plain != default or not is_alike:
+        if default is None or not is_same(plain, default):
             told[name] = plain
     return told
+
+
+def is_same(value: object, other: object) -> bool:
+    """Whether two values are the same to JSON; true is 1 to Python."""
+    return value == other and isinstance(value, bool) is isinstance(other, bool)
 
 
 def digest_of_fields(document: Mapping[str, Any], names: Collection[str]) -> str:

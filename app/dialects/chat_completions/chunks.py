@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from app.core.errors import NotUnderstood
+from app.dialects import chunked
 from app.dialects.chat_completions.logprobs import Logprobs
-from app.dialects.chunked import without_envelope
 from app.dialects.strict_json import JsonObject
 
 # Never sent in pieces; some servers repeat the whole value in each chunk.
@@ -40,7 +40,7 @@ class CompletionBuilder:
             choices = []  # some servers send the usage so, at the end
         if not isinstance(choices, list):
             raise NotUnderstood("unknown-body")
-        for name, value in without_envelope(chunk).items():
+        for name, value in chunked.without_envelope(chunk).items():
             if name != "choices" and (value is not None or name not in self._fields):
                 self._fields[name] = value
         for choice in choices:
@@ -147,25 +147,16 @@ def _finished(value: Any) -> Any:
 
 
 def chunks_of(completion: Mapping[str, Any], *, include_usage: bool) -> Iterator[JsonObject]:
-    """Yield the chunks of a stream that adds up to a completion, still without the envelope.
+    """Return the chunks of a stream that adds up to a completion, still without the envelope.
 
-    Choices follow one another. Each begins with a chunk of the role and everything that is not
-    text. Its texts come next, in pieces of up to 64 characters, which end at white space or, where
-    log probabilities come with them, at the end of a token. Then come the tool calls, one by one,
-    and the finish reason. Usage comes last, in a chunk without choices, and only if asked for.
+    Each choice begins with a chunk of the role and everything that is not text. Its texts come
+    next, in pieces of up to 64 characters, which end at white space or, where log probabilities
+    come with them, at the end of a token. Then come the tool calls, one by one, and the finish
+    reason.
     """
-    usage = completion.get("usage") if include_usage else None
-    fields = {n: v for n, v in completion.items() if n not in {"choices", "usage"}}
-    always = {n: v for n, v in fields.items() if n in _IN_EVERY_CHUNK}
-    if usage is not None:
-        always["usage"] = None
-    once = fields
-    for choice in completion["choices"]:
-        for told in _choice_chunks(choice):
-            yield {**always, **once, "choices": [told]}
-            once = {}
-    if usage is not None:
-        yield {**always, "choices": [], "usage": usage}
+    return chunked.chunks_of(
+        completion, _choice_chunks, _IN_EVERY_CHUNK, include_usage=include_usage
+    )
 
 
 def _choice_chunks(choice: Mapping[str, Any]) -> Iterator[JsonObject]:

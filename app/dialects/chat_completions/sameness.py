@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from app.dialects.fields import is_same
 from app.dialects.openai import numbers_of
 from app.dialects.strict_json import JsonObject
 
@@ -58,14 +59,9 @@ def same_fields(document: Mapping[str, Any]) -> JsonObject:
             default: object = "auto" if document.get(_CHOICES[name]) else "none"
         else:
             default = _DEFAULTS.get(name)
-        if default is None or not _is(written, default):
+        if default is None or not is_same(written, default):
             told[name] = written
     return told
-
-
-def _is(value: object, default: object) -> bool:
-    # True is 1 to Python, and not to JSON.
-    return value == default and isinstance(value, bool) is isinstance(default, bool)
 
 
 def _written(name: str, value: Any) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from app.core.errors import NotUnderstood
-from app.dialects.chunked import without_envelope
+from app.dialects import chunked
 from app.dialects.completions.logprobs import joined, pieces_of
 from app.dialects.strict_json import JsonObject
 
@@ -29,7 +29,7 @@ class CompletionBuilder:
         """Take the next chunk. Raises NotUnderstood (`unknown-body`) for anything else."""
         if not isinstance(chunk, dict) or not isinstance(choices := chunk.get("choices"), list):
             raise NotUnderstood("unknown-body")
-        for name, value in without_envelope(chunk).items():
+        for name, value in chunked.without_envelope(chunk).items():
             if name != "choices" and (value is not None or name not in self._fields):
                 self._fields[name] = value
         for choice in choices:
@@ -67,24 +67,14 @@ def _is_told_in_pieces(name: str, known: object, new: object) -> bool:
 
 
 def chunks_of(completion: Mapping[str, Any], *, include_usage: bool) -> Iterator[JsonObject]:
-    """Yield the chunks of a stream that adds up to a completion, still without the envelope.
+    """Return the chunks of a stream that adds up to a completion, still without the envelope.
 
-    Choices follow one another. The text of each comes in pieces, with everything else, such as the
-    finish reason, beside the last one. Usage comes last, in a chunk without choices, and only if
-    asked for.
+    The text of each choice comes in pieces, with everything else, such as the finish reason,
+    beside the last one.
     """
-    usage = completion.get("usage") if include_usage else None
-    fields = {n: v for n, v in completion.items() if n not in {"choices", "usage"}}
-    always = {n: v for n, v in fields.items() if n in _IN_EVERY_CHUNK}
-    if usage is not None:
-        always["usage"] = None
-    once = fields
-    for choice in completion["choices"]:
-        for told in _choice_chunks(choice):
-            yield {**always, **once, "choices": [told]}
-            once = {}
-    if usage is not None:
-        yield {**always, "choices": [], "usage": usage}
+    return chunked.chunks_of(
+        completion, _choice_chunks, _IN_EVERY_CHUNK, include_usage=include_usage
+    )
 
 
 def _choice_chunks(choice: Mapping[str, Any]) -> Iterator[JsonObject]:

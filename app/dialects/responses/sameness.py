@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from app.dialects.fields import is_same
 from app.dialects.openai import numbers_of
 from app.dialects.strict_json import JsonObject
 
@@ -55,14 +56,9 @@ def same_fields(document: Mapping[str, Any]) -> JsonObject:
         if value is None and name in _NULLABLE:
             continue
         written = _written(name, value)
-        if name not in _DEFAULTS or not _is(written, _DEFAULTS[name]):
+        if name not in _DEFAULTS or not is_same(written, _DEFAULTS[name]):
             told[name] = written
     return told
-
-
-def _is(value: object, default: object) -> bool:
-    # True is 1 to Python, and not to JSON.
-    return value == default and isinstance(value, bool) is isinstance(default, bool)
 
 
 def _written(name: str, value: Any) -> Any:

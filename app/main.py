@@ -327,18 +327,22 @@ def _cached_routes(
 def _dependencies(settings: Settings, parts: Adapters, policy: Policy) -> Dependencies:
     metrics = parts.metrics
     guards = Guards() if settings.guards == "on" else None
-    threshold = None
+    threshold = explained = None
     if parts.verifier is not None:
         verifier = ResilientVerifier(parts.verifier, settings.verifier_timeout, metrics)
-        least = parts.verifier.calibration.threshold(settings.max_error_rate)
-        threshold = VerifierThreshold(verifier, least)
+        calibration = parts.verifier.calibration
+        least = calibration.threshold(settings.max_error_rate)
+        threshold = explained = VerifierThreshold(verifier, least)
+        # The distances that other embedders find may be measured anew by the verifier.
+        if parts.embedder.name == LocalEmbedder.name:
+            threshold = VerifierThreshold(verifier, least, calibration.highest)
     as_caller = settings.embeds_as_caller
     return Dependencies(
         store=ResilientStore(parts.store, metrics, candidates=policy.limits.candidates),
         embeddings=ResilientEmbeddingStore(parts.store, metrics),
         embedder=ResilientEmbedder(parts.embedder, metrics, as_caller=as_caller),
         matcher=Matcher(metrics, guards, threshold),
-        inspector=Matcher(Metrics(), guards, threshold),
+        inspector=Matcher(Metrics(), guards, explained),
         upstream=parts.upstream,
         fleet=Fleet(parts.leases, settings.fleet_collapse_wait, metrics),
         metrics=metrics,

@@ -50,7 +50,20 @@ class Calibration:
 
     def probability(self, score: float, distance: float) -> float:
         """Return the probability that one answer serves two questions a cosine distance apart."""
-        used = features(log_odds(score, self.scale), distance, self.sure)
+        return self._probability(log_odds(score, self.scale), distance)
+
+    def highest(self, distance: float) -> float:
+        """Return the highest probability that any score gives at a distance: that of `sure`.
+
+        1 where nothing cuts the log-odds off, or where probabilities fall as they rise.
+        """
+        if not math.isfinite(self.sure):
+            return 1.0
+        highest = self._probability(self.sure, distance)
+        return highest if highest >= self._probability(self.sure - 1, distance) else 1.0
+
+    def _probability(self, told: float, distance: float) -> float:
+        used = features(told, distance, self.sure)
         return 0.5 + 0.5 * math.tanh(sum(map(mul, self.weights, used)) / 2)
 
     def threshold(self, max_error_rate: float) -> float:

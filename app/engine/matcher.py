@@ -57,26 +57,45 @@ class Guards:
         return refusals(examine(asked), examine(stored))
 
 
-class VerifierThreshold:
-    """Refuses candidates to which the verifier does not give at least the probability `least`."""
+def _anything(_distance: float) -> float:
+    return 1.0
 
-    def __init__(self, verifier: ResilientVerifier, least: float) -> None:
+
+class VerifierThreshold:
+    """Refuses candidates to which the verifier does not give at least the probability `least`.
+
+    `highest` tells the highest probability that it gives at a cosine distance. Where that is too
+    low it is not asked: reading two questions takes longer than all the rest of a miss.
+    """
+
+    def __init__(
+        self,
+        verifier: ResilientVerifier,
+        least: float,
+        highest: Callable[[float], float] = _anything,
+    ) -> None:
         self.verifier = verifier
         self.least = least
+        self._highest = highest
 
     async def verdicts(self, asked: str, candidates: Sequence[Candidate]) -> Sequence[Verdict]:
-        """Judge candidates of one partition, in order. Raises DependencyUnavailable."""
+        """Judge candidates of one partition, those that may pass first.
+
+        Raises DependencyUnavailable.
+        """
         texts = {
             StoredText(text, candidate.distance): candidate
             for candidate in candidates
             if (text := candidate.stored.key.text) is not None
         }
+        asking = [stored for stored in texts if self._highest(stored.distance) >= self.least]
         partition = next((c.stored.key.partition for c in candidates), "")
-        told = await self.verifier.verify(partition, asked, list(texts))
-        return [
-            Verdict(candidate, None if probability >= self.least else "verifier", probability)
-            for candidate, probability in zip(texts.values(), told, strict=True)
+        told = await self.verifier.verify(partition, asked, asking) if asking else []
+        judged = [
+            Verdict(texts.pop(stored), None if likely >= self.least else "verifier", likely)
+            for stored, likely in zip(asking, told, strict=True)
         ]
+        return [*judged, *(Verdict(far, "verifier") for far in texts.values())]
 
 
 class Matcher:

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,3 +45,23 @@ def test_a_share_that_was_never_kept_lets_nothing_pass() -> None:
 def test_fewer_wrong_hits_take_a_higher_probability(one: float, other: float) -> None:
     low, high = sorted((one, other))
     assert MEASURED.threshold(low) >= MEASURED.threshold(high)
+
+
+@given(numbers, st.floats(0, 2))
+def test_no_score_gives_more_than_the_highest_probability(score: float, distance: float) -> None:
+    assert MEASURED.probability(score, distance) <= MEASURED.highest(distance)
+
+
+@pytest.mark.parametrize(
+    ("calibration", "expected"),
+    [
+        (MEASURED, 0.998499),
+        (Calibration((0.0, -1.0, 0.0, 0.0), 0.4, ()), 1.0),
+        (Calibration((0.0, 1.0, 0.0, 0.0), 0.4, (), math.inf), 1.0),
+        (Calibration((0.0, 1.0, 0.0, 0.0), 0.4, (), 2.0, "probability"), 0.880797),
+    ],
+)
+def test_the_highest_probability_is_that_of_the_highest_score(
+    calibration: Calibration, expected: float
+) -> None:
+    assert calibration.highest(2.0) == pytest.approx(expected, abs=1e-6)

@@ -103,6 +103,24 @@ async def test_an_entry_without_text_is_not_verified() -> None:
     assert verifier.asked == []
 
 
+async def test_what_no_score_makes_likely_enough_is_refused_unread() -> None:
+    verifier, metrics = FakeVerifier(), Metrics()
+    highest = {0.0: 0.95, 0.01: 0.9, 0.02: 0.89}.__getitem__
+    part = ResilientVerifier(verifier, 1, metrics)
+    judge = Matcher(metrics, None, VerifierThreshold(part, 0.9, highest))
+    verifier.answer = {"one": 0.5, "two": 0.9}.__getitem__
+    found = candidates("one", "two", "three")
+    assert await judge.choose("asked", found) == Choice(
+        found[1],
+        [
+            Verdict(found[0], "verifier", 0.5),
+            Verdict(found[1], None, 0.9),
+            Verdict(found[2], "verifier"),
+        ],
+    )
+    assert [[c.text for c in asked] for _, asked in verifier.asked] == [["one", "two"]]
+
+
 async def test_a_refusal_by_the_verifier_is_counted_and_told_without_content(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

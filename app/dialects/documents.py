@@ -1,12 +1,11 @@
 """Answers that are one JSON document: read, and written again."""
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from app.core.models import CacheStatus, Head, Header, Replay
 from app.dialects.dialect import Answer
-from app.dialects.strict_json import JsonObject, load_object
+from app.dialects.strict_json import JsonObject, compact, load_object
 
 _JSON = b"application/json"
 _EVENT_STREAM = b"text/event-stream; charset=utf-8"
@@ -37,7 +36,7 @@ class DocumentReader:
 
 def written(document: Mapping[str, Any]) -> bytes:
     """Return a document as JSON without spaces, in UTF-8."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    return compact(document).encode()
 
 
 def enclosed(document: bytes, envelope: Mapping[str, Any]) -> bytes:

@@ -53,5 +53,6 @@ def is_same(value: object, other: object) -> bool:
 def digest_of_fields(document: Mapping[str, Any], names: Collection[str]) -> str:
     """Return a digest of the fields in `names`; empty where a request has none of them."""
     said = {name: document[name] for name in names if document.get(name) is not None}
-    told = json.dumps(said, sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()[:_DIGITS] if said else ""
+    if not said:
+        return ""
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:_DIGITS]

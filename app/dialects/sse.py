@@ -3,10 +3,11 @@
 The format: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
+
+from app.dialects.strict_json import compact
 
 _BOM = b"\xef\xbb\xbf"
 _LF = 0x0A
@@ -105,8 +106,7 @@ def is_idle(event: Event) -> bool:
 
 def json_data(document: Mapping[str, Any]) -> str:
     """Return a JSON document as an event's data: one line, by Unicode's line ends as well."""
-    told = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    return told.translate(_LINE_ENDS)
+    return compact(document).translate(_LINE_ENDS)
 
 
 def encode_comment(text: bytes) -> bytes:

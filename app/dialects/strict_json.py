@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from app.core.errors import NotUnderstood
@@ -34,6 +35,8 @@ _MOST_NUMBERS = 500_000  # to parse so many takes as long; embeddings requests h
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
+# json.dumps() would make one for each document.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_object, parse_float=_finite, parse_constant=_ambiguous
 )
@@ -67,6 +70,11 @@ def load_object(raw: bytes | str) -> JsonObject:
     if not isinstance(document, dict):
         raise NotUnderstood("unknown-body")
     return document
+
+
+def compact(document: Mapping[str, Any]) -> str:
+    """Return a document as JSON without spaces, in characters as they are."""
+    return _ENCODER.encode(document)
 
 
 def is_json(text: str) -> bool:

@@ -19,7 +19,7 @@ from app.core.errors import NotUnderstood
 from app.core.models import Embedding, StoredResponse
 from app.core.tags import checked_labels
 from app.dialects.dialect import Dialect
-from app.dialects.strict_json import load_json
+from app.dialects.strict_json import compact, load_json
 from app.stores.codec import (
     dialect_in,
     response_fields,
@@ -56,7 +56,7 @@ def line_of(portable: Portable) -> bytes:
         "embedding": raw,
         "response": json.loads(stored.content),
     }
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    return compact(document).encode() + b"\n"
 
 
 def cursor_line(cursor: str | None) -> bytes:
@@ -109,7 +109,7 @@ def _response(document: Mapping[str, Any], dialect: Dialect | None) -> bytes:
         raise ValueError("response is not a JSON object")
     if reason := dialect.why_not_stored(response):
         raise ValueError(f"response is not one that is stored: {reason}")
-    return json.dumps(response, ensure_ascii=False, separators=(",", ":")).encode()
+    return compact(response).encode()
 
 
 def _text(value: object) -> bytes:

@@ -5,14 +5,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from app.core.models import CacheStatus, Head, Replay
+from app.core.models import CacheStatus, Replay
 from app.dialects import sse
+from app.dialects.documents import json_replay, stream_replay, written
 from app.dialects.responses.events import events_of
 from app.dialects.sse import Event
 from app.dialects.strict_json import JsonObject
-
-_JSON = b"application/json"
-_EVENT_STREAM = b"text/event-stream; charset=utf-8"
 
 # Neutral fields of a request that the answer repeats, with their values where they are absent.
 # These are stored, so that nobody sees what another caller has sent.
@@ -62,12 +60,8 @@ def replay(
     echoes = {n: asked[n] for n in _ECHOES if n in response and asked.get(n) is not None}
     response = {**response, **echoes}
     if stream:
-        body, media_type = b"".join(stream_of(response)), _EVENT_STREAM
-    else:
-        told = json.dumps(response, ensure_ascii=False, separators=(",", ":"))
-        body, media_type = told.encode(), _JSON
-    headers = [(b"content-type", media_type), (b"content-length", b"%d" % len(body))]
-    return Replay(Head(200, headers, status), body)
+        return stream_replay(b"".join(stream_of(response)), status)
+    return json_replay(written(response), status)
 
 
 def stream_of(response: JsonObject) -> list[bytes]:

@@ -30,6 +30,7 @@ _LABEL = re.compile(
     r"|[^\n<]{0,80}<(?P<tag>(?:user_?|current_?)?(?:question|query|task|request|input|message|prompt))>",
     re.IGNORECASE | re.MULTILINE,
 )
+_MARK = re.compile(r"[:\uff1a<#\[\n]")  # one of these is in every label, and between paragraphs
 _MOST_LINES, _MOST_HEADINGS = 64, 3  # to look at: the last lines with a keyword, and headings
 _SOURCES = re.compile(
     r"[*#]{0,6} ?(?:sources?|context|references?|documents?|search results)[* \t]{0,4}:"
@@ -55,7 +56,7 @@ def template_of(text: str) -> Template | None:
 
     Of several slots the last one counts: earlier ones are examples, or explain the format.
     """
-    if len(text) > _LONGEST or _HOLE in text:
+    if not _MARK.search(text) or len(text) > _LONGEST or _HOLE in text:
         return None
     found = _last_named(text) or _before_sources(text) or _beside_much(text)
     if found is None:

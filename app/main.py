@@ -1,10 +1,8 @@
 """The composition root: the only place that names concrete adapters."""
 
 import secrets
-import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -12,6 +10,7 @@ from fastapi.middleware import Middleware
 from starlette.routing import Route
 
 from app import __version__
+from app.adapters import Adapters, adapters_for
 from app.api.admin.explain import explain_route
 from app.api.admin.routes import admin_routes
 from app.api.admin.transfer import Transfer
@@ -27,13 +26,10 @@ from app.api.middleware import (
 from app.api.ops import ops_routes
 from app.api.passthrough import OtherRoutes, Passthrough, PassthroughRoutes
 from app.api.paths import forms_of
-from app.configuration import check_verifier
-from app.core.calibration import Calibration
-from app.core.errors import ConfigurationError
 from app.core.key_file import KeyFile
 from app.core.metrics import Metrics
-from app.core.models import Clock, EmbeddingModel
-from app.core.ports import Embedder, Leases, Upstream, Verifier, WholeStore
+from app.core.models import Clock
+from app.core.ports import Verifier
 from app.dialects.dialect import Dialect
 from app.dialects.responses.deletion import deleted_response
 from app.engine.assembly import Dependencies, Engine
@@ -42,204 +38,18 @@ from app.engine.fleet import Fleet
 from app.engine.matcher import Guards, Matcher, VerifierThreshold
 from app.engine.resilience import ResilientEmbedder, ResilientVerifier
 from app.engine.resilient_store import ResilientEmbeddingStore, ResilientStore
-from app.inference.calibration_file import calibration_for
 from app.inference.local_embedder import LocalEmbedder
-from app.inference.remote_embedder import RemoteEmbedder
-from app.inference.remote_verifier import RemoteVerifier
-from app.inference.verifier import load_verifier
-from app.rules.decisions import Policy
 from app.rules.headers import ORIGIN
 from app.rules.key import Isolation, KeyRules
 from app.rules.limits import Limits
+from app.rules.plan import Policy
 from app.rules.sharing import digest_of_key
 from app.settings import Settings
-from app.stores.memory.store import MemoryStore
-from app.stores.seal import Seal
-from app.stores.sqlite.store import SqliteStore
-from app.stores.valkey.cluster.client import servers_at
-from app.stores.valkey.keys import Keys
-from app.stores.valkey.lease import ValkeyLeases
-from app.stores.valkey.search import IndexOptions
-from app.stores.valkey.store import ValkeyStore
-from app.stores.valkey.url import address_of
-from app.upstream.http import HttpUpstream, Target
-from app.upstream.providers import UpstreamByProvider
-from app.upstream.simulator import SimulatedUpstream
-
-
-@dataclass(frozen=True, slots=True)
-class Adapters:
-    """The adapter for each port."""
-
-    store: WholeStore
-    embedder: Embedder
-    upstream: Upstream
-    metrics: Metrics
-    clock: Clock
-    verifier: Verifier | None = None
-    leases: Leases | None = None
-
-
-def adapters_for(
-    settings: Settings,
-    *,
-    embedder: Embedder | None = None,
-    verifier: Verifier | None = None,
-    clock: Clock = time.time,
-) -> Adapters:
-    """Make the adapters that the settings name; those that are given take their place."""
-    metrics = Metrics()
-    embedder = embedder or embedder_for(settings, clock)
-    upstream = _upstream(settings, clock)
-    store = _store(settings, embedder, metrics, clock)
-    if settings.verifier == "off":
-        verifier = None
-    elif verifier is None:
-        verifier = verifier_for(settings, embedder.name)
-    leases = _leases(settings, embedder)
-    return Adapters(store, embedder, upstream, metrics, clock, verifier, leases)
-
-
-def _store(settings: Settings, embedder: Embedder, metrics: Metrics, clock: Clock) -> WholeStore:
-    def count_eviction(kind: str, reason: str) -> None:
-        metrics.evictions.labels(kind, reason).inc()
-
-    seal = Seal(
-        settings.store_secret.get_secret_value().encode(), embedder.name, metrics.broken.inc
-    )
-    match settings.store.partition("://"):
-        case ("sqlite", _, path):
-            return SqliteStore(
-                Path(path.removeprefix("/")),
-                EmbeddingModel(embedder.name, embedder.dimensions),
-                settings.max_entries,
-                clock,
-                count_eviction,
-                seal,
-            )
-        case ("valkey" | "valkeys" | "valkey+cluster" | "valkeys+cluster" | "unix", _, _):
-            return _valkey_store(settings, embedder, clock, seal)
-        case _:
-            return MemoryStore(settings.max_entries, clock, count_eviction)
-
-
-def _valkey_store(settings: Settings, embedder: Embedder, clock: Clock, seal: Seal) -> ValkeyStore:
-    options = IndexOptions(
-        algorithm=settings.index_algorithm,
-        ef_runtime=settings.index_ef_runtime,
-        max_inserts=settings.index_max_inserts,
-    )
-    model = EmbeddingModel(embedder.name, embedder.dimensions)
-    try:
-        return ValkeyStore(
-            address_of(settings.store), model, options, settings.store_timeout, clock, seal
-        )
-    except OSError as error:
-        raise ConfigurationError(
-            f"REPRISE_STORE={settings.shown_store} names a file that cannot be read: "
-            f"{error.strerror}"
-        ) from error
-
-
-def _leases(settings: Settings, embedder: Embedder) -> Leases | None:
-    if not settings.is_shared or not settings.fleet_collapse_wait:
-        return None
-    _, server = servers_at(address_of(settings.store), settings.store_timeout)
-    return ValkeyLeases(server, Keys.of(embedder.name, embedder.dimensions))
-
-
-def _upstream(settings: Settings, clock: Clock) -> Upstream:
-    upstream = _openais_upstream(settings, clock)
-    if not settings.anthropic_upstream:
-        return upstream
-    return UpstreamByProvider(
-        upstream,
-        HttpUpstream(
-            Target(
-                url=settings.anthropic_upstream,
-                api_key=settings.anthropic_api_key.get_secret_value(),
-                keep_credentials=settings.keeps_anthropic_credentials,
-                connect_timeout=settings.upstream_connect_timeout,
-                read_timeout=settings.upstream_timeout,
-                setting="REPRISE_ANTHROPIC_URL",
-                is_anthropic=True,
-            )
-        ),
-    )
-
-
-def _openais_upstream(settings: Settings, clock: Clock) -> Upstream:
-    if settings.is_simulated:
-        return SimulatedUpstream(settings.simulated_delay)
-    return HttpUpstream(
-        Target(
-            url=settings.upstream_url,
-            api_key=settings.upstream_api_key.get_secret_value(),
-            keep_credentials=settings.keeps_credentials,
-            connect_timeout=settings.upstream_connect_timeout,
-            read_timeout=settings.upstream_timeout,
-            key_file=_upstream_key_file(settings, clock),
-        )
-    )
-
-
-def _upstream_key_file(settings: Settings, clock: Clock) -> KeyFile | None:
-    path, name = settings.upstream_api_key_file, "REPRISE_UPSTREAM_API_KEY_FILE"
-    return KeyFile(Path(path), name, clock, most=1) if path else None
 
 
 def _api_key_file(settings: Settings, clock: Clock) -> KeyFile | None:
     path = settings.api_keys_file
     return KeyFile(Path(path), "REPRISE_API_KEYS_FILE", clock) if path else None
-
-
-def embedder_for(settings: Settings, clock: Clock = time.time) -> Embedder:
-    """Make the embedder that the settings name."""
-    if settings.embedder == "local":
-        return LocalEmbedder()
-    key = settings.upstream_api_key if settings.embeds_upstream else settings.embedder_api_key
-    target = Target(
-        url=settings.embedder_url,
-        api_key=key.get_secret_value(),
-        keep_credentials=settings.embeds_as_caller,
-        connect_timeout=settings.embedder_timeout,
-        read_timeout=settings.embedder_timeout,
-        setting="REPRISE_EMBEDDER",
-        key_file=_upstream_key_file(settings, clock) if settings.embeds_upstream else None,
-    )
-    simulated = settings.embedder == "upstream" and settings.is_simulated
-    return RemoteEmbedder(
-        SimulatedUpstream(settings.simulated_delay) if simulated else HttpUpstream(target),
-        settings.embedding_model,
-        settings.embedding_dimensions,
-        as_caller=settings.embeds_as_caller,
-    )
-
-
-def verifier_for(
-    settings: Settings, embedder: str, calibration: Calibration | None = None
-) -> Verifier:
-    """Make the verifier that the settings name, for an embedder that finds the candidates.
-
-    A calibration that is given takes the place of theirs. Raises ConfigurationError.
-    """
-    model = settings.verifier_model
-    if calibration is None:
-        check_verifier(settings)
-        if file := settings.verifier_calibration:
-            named = model if settings.verifier_url else ""
-            calibration = calibration_for(Path(file), embedder, named)
-    if not settings.verifier_url or calibration is None:
-        return load_verifier(embedder, Path(model) if model else None, calibration)
-    target = Target(
-        url=settings.verifier_url,
-        api_key=settings.verifier_api_key.get_secret_value(),
-        keep_credentials=False,
-        connect_timeout=settings.verifier_timeout,
-        read_timeout=settings.verifier_timeout,
-        setting="REPRISE_VERIFIER_URL",
-    )
-    return RemoteVerifier(HttpUpstream(target), calibration, model)
 
 
 def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:

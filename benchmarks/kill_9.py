@@ -22,13 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.core.models import (
-    CacheKey,
-    Embedding,
-    EmbeddingModel,
-    StoredEmbedding,
-    StoredResponse,
-)
+from app.core.models import CacheKey, Embedding, EmbeddingModel, StoredEmbedding, StoredResponse
 from app.stores.sqlite.store import SqliteStore
 
 _MODEL = EmbeddingModel("test", 8)

@@ -6,8 +6,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from app.core.cache_status import Head, Replay
 from app.core.metrics import Metrics
-from app.core.models import ClientRequest, Clock, Head, Header, Replay
+from app.core.models import ClientRequest, Clock, Header
 from app.dialects.chat_completions.request import ChatCompletions
 from app.engine.answers import PendingAnswer
 from app.engine.assembly import Dependencies, Engine
@@ -16,11 +17,11 @@ from app.engine.fleet import Fleet
 from app.engine.matcher import Guards, Matcher, VerifierThreshold
 from app.engine.resilience import ResilientEmbedder, ResilientVerifier
 from app.engine.resilient_store import ResilientEmbeddingStore, ResilientStore
-from app.rules.decisions import Policy
 from app.rules.headers import cache_status_value
 from app.rules.key import KeyRules
 from app.rules.limits import Limits
 from app.rules.modes import Mode
+from app.rules.plan import Policy
 from tests.fakes import (
     FakeEmbedder,
     FakeLeases,

@@ -13,9 +13,10 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.adapters import adapters_for
 from app.core.metrics import Metrics
 from app.core.models import ClientRequest, Header
-from app.main import adapters_for, create_app
+from app.main import create_app
 from app.server.uvicorn_server import Server, listen, url_of
 from app.settings import FixedSettings
 from tests.fakes import FakeEmbedder, FakeStore, FakeVerifier, ManualClock, completion

@@ -23,16 +23,27 @@ ROOMS = {
     "api": {"core", "dialects", "rules", "stores", "engine"},
     "settings": {"core", "rules", "stores", "api"},
     "configuration": {"core", "rules", "stores", "api", "settings"},
+    "adapters": {
+        *("core", "inference", "stores", "upstream", "settings", "configuration"),
+    },
     "main": {
-        *("core", "dialects", "rules", "inference", "stores", "upstream", "engine", "api"),
-        *("settings", "configuration"),
+        *("core", "dialects", "rules", "inference", "engine", "api", "settings", "adapters"),
     },
     "server": {"core", "api", "settings", "main"},
     "tools": {
-        *("core", "dialects", "matching", "rules", "upstream", "api", "settings", "main"),
-        "server",
+        *("core", "dialects", "matching", "rules", "upstream", "api", "settings"),
+        *("adapters", "main", "server"),
     },
-    "cli": {"core", "inference", "settings", "configuration", "main", "server", "tools"},
+    "cli": {
+        "core",
+        "inference",
+        "settings",
+        "configuration",
+        "adapters",
+        "main",
+        "server",
+        "tools",
+    },
     "__main__": {"cli"},
 }
 PURE_ROOMS = ("dialects", "matching", "rules")

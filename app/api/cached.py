@@ -6,9 +6,10 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.request import RequestReader, client_request
 from app.api.responses import respond
+from app.core.cache_status import Replay
 from app.core.defects import log_defect
 from app.core.errors import ClientDisconnected, Refusal, UpstreamInterrupted
-from app.core.models import ClientRequest, Replay
+from app.core.models import ClientRequest
 from app.dialects.dialect import Dialect
 from app.engine.answers import PendingAnswer
 from app.engine.forwarder import Forwarder

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.auth import ApiKeys
 from app.api.paths import CACHED, is_api, route_of
 from app.api.responses import refuse
+from app.core.cache_status import CacheStatus
 from app.core.defects import log_defect
 from app.core.errors import (
     ClientDisconnected,
@@ -27,7 +28,7 @@ from app.core.errors import (
 )
 from app.core.key_file import KeyFile
 from app.core.metrics import Metrics
-from app.core.models import CacheStatus, Header
+from app.core.models import Header
 from app.rules.headers import ORIGIN, value_of
 from app.rules.key import KeyRules, tells_callers_apart
 

@@ -14,8 +14,9 @@ from starlette.types import Scope, Send
 
 from app.api.paths import api_path
 from app.api.request import RequestReader
+from app.core.cache_status import Head, Replay
 from app.core.errors import Refusal, UpstreamInterrupted
-from app.core.models import Head, Header, Replay
+from app.core.models import Header
 from app.dialects.messages.errors import error_body
 from app.engine.answers import PendingAnswer
 from app.engine.serving import new_request_id

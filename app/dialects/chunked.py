@@ -9,8 +9,9 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
+from app.core.cache_status import CacheStatus, Replay
 from app.core.errors import NotUnderstood
-from app.core.models import CacheStatus, Fullness, Replay
+from app.core.models import Fullness
 from app.dialects import documents, sse
 from app.dialects.dialect import Answer
 from app.dialects.documents import Judge, enclosed

@@ -9,14 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from app.core.models import (
-    BypassReason,
-    CacheStatus,
-    DiscardReason,
-    Fullness,
-    Replay,
-    SharedAnswer,
-)
+from app.core.cache_status import BypassReason, CacheStatus, DiscardReason, Replay
+from app.core.models import Fullness, SharedAnswer
 from app.dialects.embeddings import EmbeddingsRequest
 
 T_co = TypeVar("T_co", covariant=True)

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from app.core.models import CacheStatus, Head, Header, Replay
+from app.core.cache_status import CacheStatus, Head, Replay
+from app.core.models import Header
 from app.dialects.dialect import Answer
 from app.dialects.strict_json import JsonObject, compact, load_object
 

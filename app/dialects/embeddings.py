@@ -14,8 +14,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from app.core.cache_status import DiscardReason
 from app.core.errors import NotUnderstood
-from app.core.models import DiscardReason
 from app.dialects.fields import unknown
 from app.dialects.openai import NEUTRAL_FIELDS, treatment_of
 from app.dialects.strict_json import JsonObject, check_structure, load_object

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from app.core.models import Head, Replay
+from app.core.cache_status import Head, Replay
 
 
 class PendingAnswer(Protocol):

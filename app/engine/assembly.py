@@ -20,7 +20,7 @@ from app.engine.resilience import ResilientEmbedder
 from app.engine.resilient_store import ResilientEmbeddingStore, ResilientStore
 from app.engine.serving import Serving
 from app.engine.shared_fetch import SharedFetch
-from app.rules.decisions import Policy
+from app.rules.plan import Policy
 
 _FARTHEST = 2.0  # no cosine distance is greater
 

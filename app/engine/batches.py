@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.core.cache_status import CacheStatus, Head
 from app.core.errors import Failure, NotUnderstood, UpstreamInterrupted, UpstreamUnreachable
-from app.core.models import CacheStatus, ClientRequest, Head, Header, StoredEmbedding
+from app.core.models import ClientRequest, Header, StoredEmbedding
 from app.dialects import embeddings as dialect
 from app.dialects.embeddings import EmbeddingsAnswer, EmbeddingsRequest, Numbers
 from app.engine.decoded import Decoded

@@ -2,8 +2,8 @@
 
 from dataclasses import asdict
 
+from app.core.cache_status import Tier
 from app.core.metrics import Metrics
-from app.core.models import Tier
 from app.core.shares import difference
 from app.dialects.strict_json import JsonObject
 from app.matching.comparison import Agreement

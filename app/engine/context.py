@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from app.core.metrics import Metrics
 from app.core.models import Clock
-from app.rules.decisions import Policy
 from app.rules.limits import Limits
+from app.rules.plan import Policy
 
 
 @dataclass(frozen=True, slots=True)

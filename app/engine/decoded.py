@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import replace
 
+from app.core.cache_status import Head
 from app.core.content_codings import Decoder, content_coding, decoder_for
 from app.core.errors import UpstreamInterrupted
-from app.core.models import Head, Header
+from app.core.models import Header
 from app.engine.answers import PendingAnswer
 from app.rules.headers import accepts_coding
 

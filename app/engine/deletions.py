@@ -8,8 +8,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
+from app.core.cache_status import Head
 from app.core.errors import DependencyUnavailable
-from app.core.models import ClientRequest, Head
+from app.core.models import ClientRequest
 from app.engine.answers import PendingAnswer
 from app.engine.forwarder import Forwarder, Forwarding
 from app.engine.operations import Operations

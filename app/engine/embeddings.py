@@ -3,17 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from app.core.cache_status import CacheStatus, Forward, Head, Outcome, Replay, Tier, whole_ttl
 from app.core.errors import DependencyUnavailable, NotCached
-from app.core.models import (
-    CacheStatus,
-    Forward,
-    Head,
-    Outcome,
-    Replay,
-    StoredEmbedding,
-    Tier,
-    whole_ttl,
-)
+from app.core.models import StoredEmbedding
 from app.core.offload import by_size
 from app.dialects.embeddings import EmbeddingsAnswer, EmbeddingsRequest, Numbers, shares
 from app.engine.batches import Batch, BatchSource, CombinedAnswer, document_headers
@@ -30,8 +22,9 @@ from app.engine.serving import new_request_id
 from app.engine.stale_if_error import StaleIfError
 from app.engine.write_order import WriteTicket
 from app.rules import freshness
-from app.rules.decisions import EmbeddingsPlan, Recorded
+from app.rules.decisions import Recorded
 from app.rules.key import callers_of
+from app.rules.plan import EmbeddingsPlan
 
 Fetching = Decoded | Joined | CombinedAnswer
 EmbeddingsReply = Replay | Fetching | StaleIfError | Forwarding

@@ -10,17 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from app.core.cache_status import BypassReason, CacheStatus, Tier
 from app.core.errors import DependencyUnavailable, Failure
-from app.core.models import (
-    BypassReason,
-    CacheKey,
-    CacheStatus,
-    Candidate,
-    ClientRequest,
-    Guard,
-    StoredResponse,
-    Tier,
-)
+from app.core.models import CacheKey, Candidate, ClientRequest, Guard, StoredResponse
 from app.core.offload import by_size
 from app.core.selectors import EVERYTHING
 from app.dialects.dialect import Dialect
@@ -30,9 +22,10 @@ from app.engine.lookup import Lookup
 from app.engine.operations import Operations
 from app.engine.serving import Serving
 from app.rules import decisions
-from app.rules.decisions import Bypass, EmbeddingsPlan, Fetch, Found, Join, Plan, Refuse, Serve
+from app.rules.decisions import Bypass, Fetch, Join, Refuse, Serve
 from app.rules.headers import cache_control
 from app.rules.key_parts import CALLER, KeyParts, differences, key_parts, parts_of
+from app.rules.plan import EmbeddingsPlan, Found, Plan
 from app.rules.rounds import rounds
 from app.rules.sharing import answers_by_meaning
 

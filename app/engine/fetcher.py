@@ -5,8 +5,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
+from app.core.cache_status import CacheStatus, DiscardReason, Head
 from app.core.metrics import Metrics
-from app.core.models import CacheStatus, ClientRequest, DiscardReason, Head, SharedAnswer
+from app.core.models import ClientRequest, SharedAnswer
 from app.core.ports import UpstreamResponse
 from app.dialects.dialect import AnswerReader
 from app.engine.flights import Flight

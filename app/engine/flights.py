@@ -12,8 +12,9 @@ from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 
+from app.core.cache_status import Head
 from app.core.errors import UpstreamInterrupted, UpstreamUnreachable
-from app.core.models import Head, SharedAnswer
+from app.core.models import SharedAnswer
 
 _PATIENCE = 1.0  # seconds that one reader may hold the others up, in all
 _CLOSING_SECONDS = 5.0

@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
+from app.core.cache_status import CacheStatus, Head, Replay
 from app.core.content_codings import content_coding
 from app.core.errors import UpstreamInterrupted
-from app.core.models import CacheStatus, Head, Replay, SharedAnswer
+from app.core.models import SharedAnswer
 from app.dialects.dialect import ParsedRequest, StreamFilter
 from app.engine.answers import PendingAnswer, pieces_of
 from app.engine.decoded import Decoded

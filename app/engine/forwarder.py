@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
+from app.core.cache_status import BypassReason, CacheStatus, Head
 from app.core.errors import NotCached, UpstreamInterrupted, UpstreamTimeout, UpstreamUnreachable
 from app.core.metrics import Metrics
-from app.core.models import BypassReason, CacheStatus, ClientRequest, Head
+from app.core.models import ClientRequest
 from app.core.ports import Upstream, UpstreamResponse
 from app.rules.headers import cache_control
 

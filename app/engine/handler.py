@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+from app.core.cache_status import Replay
 from app.core.defects import log_defect
 from app.core.errors import NotCached
-from app.core.models import ClientRequest, Replay
+from app.core.models import ClientRequest
 from app.core.offload import by_size
 from app.core.recent import Recent
 from app.dialects.dialect import Dialect
@@ -20,8 +21,9 @@ from app.engine.serving import Served
 from app.engine.shared_fetch import SharedFetch
 from app.engine.stale_if_error import StaleIfError
 from app.rules import decisions
-from app.rules.decisions import Bypass, EmbeddingsPlan, Fetch, Found, Plan, Refuse, Serve
+from app.rules.decisions import Bypass, Fetch, Refuse, Serve
 from app.rules.must_be_new import wants_new
+from app.rules.plan import EmbeddingsPlan, Found, Plan
 from app.rules.time_bound import TimeBound, judge, year_of
 
 _KEYS_KNOWN = 4096

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 
-from app.core.models import Head
+from app.core.cache_status import Head
 from app.engine.answers import PendingAnswer
 
 _REFUSED, _FAILED = 400, 500  # where the statuses begin that blame the request, or the server

@@ -14,7 +14,8 @@ from app.engine.matcher import Matcher
 from app.engine.resilience import Budget, ResilientEmbedder
 from app.engine.resilient_store import ResilientStore
 from app.rules import decisions
-from app.rules.decisions import Found, Plan, Store
+from app.rules.decisions import Store
+from app.rules.plan import Found, Plan
 from app.rules.rounds import rounds, standing_in
 
 _LAST_ATTEMPTS = 3

@@ -14,8 +14,8 @@ from app.core.selectors import EVERYTHING, Near, Selector
 from app.engine.hits import HitCounts
 from app.engine.resilience import Budget, ResilientEmbedder
 from app.engine.resilient_store import ResilientStore
-from app.rules.decisions import Policy
 from app.rules.key import caller_name
+from app.rules.plan import Policy
 
 _SCANS = 50  # pages of the store that one page of a filtered list may cost
 _AT_ONCE = 200  # entries that a purge looks at in one step

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from app.core.cache_status import DiscardReason, Head
 from app.core.content_codings import Decoder, content_coding, decoder_for
 from app.core.errors import NotUnderstood
-from app.core.models import DiscardReason, Head
 from app.dialects.dialect import AnswerReader
 from app.rules import freshness
 from app.rules.decisions import Recorded

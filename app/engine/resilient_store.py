@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
+from app.core.cache_status import Tier
 from app.core.defects import log_defect
 from app.core.errors import DependencyUnavailable
 from app.core.feedback import Standing, standing_after
@@ -21,7 +22,6 @@ from app.core.models import (
     Page,
     StoredEmbedding,
     StoredResponse,
-    Tier,
 )
 from app.core.ports import EmbeddingStore, WholeStore
 from app.core.recent import Recent

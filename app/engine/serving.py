@@ -3,12 +3,14 @@
 import random
 from dataclasses import dataclass
 
-from app.core.models import CacheStatus, Replay, SharedAnswer
+from app.core.cache_status import CacheStatus, Replay
+from app.core.models import SharedAnswer
 from app.core.offload import by_size
 from app.engine.context import Context
 from app.engine.flights import Flight
 from app.engine.lookup import Lookup
-from app.rules.decisions import Plan, Serve
+from app.rules.decisions import Serve
+from app.rules.plan import Plan
 
 
 def new_request_id() -> str:

@@ -7,7 +7,7 @@ holds the lease of a key asks, the others wait for what is stored).
 from collections.abc import Hashable
 from dataclasses import replace
 
-from app.core.models import CacheStatus, DiscardReason
+from app.core.cache_status import CacheStatus, DiscardReason
 from app.core.offload import by_size
 from app.dialects.dialect import Answer
 from app.engine.comparisons import Comparisons
@@ -20,9 +20,10 @@ from app.engine.revalidation import Revalidations, follow
 from app.engine.serving import Served, Serving
 from app.engine.write_order import WriteTicket
 from app.rules import decisions
-from app.rules.decisions import Discard, Fetch, Found, Plan, Recorded, Serve
+from app.rules.decisions import Discard, Fetch, Recorded, Serve
 from app.rules.key import callers_of
 from app.rules.key_parts import key_parts, parts_text
+from app.rules.plan import Found, Plan
 
 _MOST_LOOKS = 3
 

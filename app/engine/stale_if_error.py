@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from app.core.cache_status import Head, Replay
 from app.core.defects import log_defect
 from app.core.errors import UpstreamInterrupted, UpstreamTimeout, UpstreamUnreachable
-from app.core.models import Head, Replay
 from app.engine.answers import PendingAnswer, pieces_of
 from app.rules.freshness import is_failure
 

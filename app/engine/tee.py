@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import TypeVar
 
+from app.core.cache_status import Head
 from app.core.defects import log_defect
-from app.core.models import Head, SharedAnswer
+from app.core.models import SharedAnswer
 from app.core.offload import by_size
 from app.engine.flights import Flight
 from app.engine.recorder import Recorder

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from app.core.models import CacheStatus, Header, Tier
+from app.core.cache_status import CacheStatus, Tier
+from app.core.models import Header
 
 CACHE_NAME = "reprise"
 

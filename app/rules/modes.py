@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from app.core.models import Tier
+from app.core.cache_status import Tier
 
 
 class Mode(StrEnum):

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from app.core.models import Candidate
 from app.rules import freshness
-from app.rules.decisions import Plan, is_for
+from app.rules.decisions import is_for
 from app.rules.limits import nearest_within
+from app.rules.plan import Plan
 from app.rules.sharing import answers_by_meaning
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from app.adapters import embedder_for, verifier_for
 from app.core.calibration import Calibration, uncalibrated
 from app.core.errors import BadInput
-from app.main import embedder_for, max_distance_for, verifier_for
+from app.main import max_distance_for
 from app.settings import Settings
 from app.tools.benchmark import Terms
 from app.tools.calibrate import Calibrated, calibrate

@@ -10,7 +10,8 @@ from statistics import median
 from typing import Literal
 from urllib.parse import quote
 
-from app.main import adapters_for, create_app
+from app.adapters import adapters_for
+from app.main import create_app
 from app.server.uvicorn_server import serving
 from app.settings import FixedSettings
 from app.tools.client import Client, Reply

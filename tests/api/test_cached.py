@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.api.cached import CachedRoute
+from app.core.cache_status import CacheStatus, Head
 from app.core.metrics import Metrics
-from app.core.models import CacheStatus, ClientRequest, Head
+from app.core.models import ClientRequest
 from app.dialects.chat_completions.request import ChatCompletions
 from app.dialects.dialect import Dialect
 from app.engine.answers import PendingAnswer

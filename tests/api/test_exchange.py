@@ -9,9 +9,9 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from app.api.middleware import ExchangeMiddleware
+from app.core.cache_status import CacheStatus
 from app.core.errors import ClientDisconnected, NotCached
 from app.core.metrics import Metrics
-from app.core.models import CacheStatus
 from tests.api.asgi import Client, Sent, scope_of
 
 Counted = dict[tuple[str, str, str], float]

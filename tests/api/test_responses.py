@@ -9,8 +9,9 @@ import pytest
 
 from app.api.request import RequestReader
 from app.api.responses import refuse, respond
+from app.core.cache_status import CacheStatus, Head, Replay
 from app.core.errors import InvalidAPIKey, UpstreamInterrupted
-from app.core.models import CacheStatus, Head, Header, Replay
+from app.core.models import Header
 from tests.api.asgi import Client, Sent, piece, scope_of
 
 BYPASS = CacheStatus.bypass("passthrough")

@@ -10,8 +10,9 @@ import openai
 import pytest
 from hypothesis import Phase, given, settings
 
+from app.adapters import adapters_for
 from app.core.models import ClientRequest, Header
-from app.main import adapters_for, create_app
+from app.main import create_app
 from app.server.uvicorn_server import serving
 from app.settings import FixedSettings
 from tests.chunking import body_of, streams

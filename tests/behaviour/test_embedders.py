@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+from app.adapters import adapters_for
 from app.core.errors import ConfigurationError
-from app.main import adapters_for
 from app.settings import FixedSettings
 from app.upstream.simulated_embeddings import answer_embeddings, embed_words
 from tests.servers import Exchange, Setup, UpstreamApp, echo, upstream_of

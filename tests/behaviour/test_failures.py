@@ -10,12 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from app.core.models import (
-    CacheKey,
-    Candidate,
-    Embedding,
-    StoredResponse,
-)
+from app.core.models import CacheKey, Candidate, Embedding, StoredResponse
 from tests.behaviour.test_streams import DONE, FINISH, event
 from tests.bench import gate
 from tests.fakes import FakeStore, ManualClock, embedding_of, hang

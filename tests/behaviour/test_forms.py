@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from app.core.models import CacheStatus
+from app.core.cache_status import CacheStatus
 from app.dialects.chat_completions.request import ChatRequest
 from app.dialects.chunked import Form
 from app.dialects.dialect import Answer

@@ -3,7 +3,8 @@
 import httpx
 from pydantic import SecretStr
 
-from app.main import adapters_for, create_app
+from app.adapters import adapters_for
+from app.main import create_app
 from app.server.uvicorn_server import Server, listen, url_of
 from app.settings import FixedSettings
 from tests.fakes import FakeEmbedder

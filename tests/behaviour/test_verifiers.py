@@ -11,10 +11,10 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from app.adapters import adapters_for
 from app.core.calibration import Calibration
 from app.core.errors import ConfigurationError
 from app.inference.calibration_file import document_of
-from app.main import adapters_for
 from app.settings import FixedSettings
 from app.tools.benchmark import Benchmark, run_benchmark
 from app.tools.groups import read_groups

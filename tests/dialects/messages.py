@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from app.core.models import CacheStatus, Outcome, Replay
+from app.core.cache_status import CacheStatus, Outcome, Replay
 from app.dialects.dialect import Answer
 from app.dialects.messages.request import MessagesRequest
 from tests.strategies import JSON, TEXT, WORD, extras

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from app.core.models import CacheKey, CacheStatus, Replay, StoredResponse
+from app.core.cache_status import CacheStatus, Replay
+from app.core.models import CacheKey, StoredResponse
 from app.dialects import chunked
 from app.dialects.chat_completions.chunks import CompletionBuilder
 from app.dialects.chat_completions.request import ChatRequest

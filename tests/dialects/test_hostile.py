@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from app.core.cache_status import CacheStatus, Outcome
 from app.core.errors import NotUnderstood
-from app.core.models import CacheStatus, ClientRequest, Outcome
+from app.core.models import ClientRequest
 from app.dialects.chat_completions.chunks import chunks_of
 from app.dialects.chat_completions.request import ChatCompletions
 from app.dialects.completions.request import Completions

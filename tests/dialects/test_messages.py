@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from app.core.cache_status import BypassReason
 from app.core.errors import NotUnderstood
-from app.core.models import BypassReason, Fullness
+from app.core.models import Fullness
 from app.dialects.messages.request import Messages, MessagesRequest
 from tests.dialects.messages import asked, body_of, message, read
 

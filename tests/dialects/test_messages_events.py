@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.core.cache_status import CacheStatus, Outcome
 from app.core.errors import NotUnderstood
-from app.core.models import CacheStatus, Outcome
 from app.dialects.messages.events import MessageBuilder, events_of
 from tests.dialects.messages import MESSAGES, asked, message, read, replay
 

@@ -12,7 +12,7 @@ from openai.lib.streaming.responses._responses import ResponseStreamState
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from app.core.models import CacheStatus, Outcome
+from app.core.cache_status import CacheStatus, Outcome
 from app.dialects.dialect import Answer
 from app.dialects.responses.request import ResponsesRequest
 from app.dialects.sse import EventParser

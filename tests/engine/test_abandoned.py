@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.core.models import Replay
+from app.core.cache_status import Replay
 from tests.bench import Bench, settle
 from tests.engine.test_form_adapter import DONE, STREAM, STREAM_TYPE, STREAMED, Paced
 from tests.fakes import FakeResponse

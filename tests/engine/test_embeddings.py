@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from app.core.cache_status import Head
 from app.core.errors import NotCached, UpstreamTimeout, UpstreamUnreachable
-from app.core.models import ClientRequest, Head, Header
+from app.core.models import ClientRequest, Header
 from app.dialects.embeddings import Embeddings
 from app.engine.handler import Reply
 from app.rules.headers import cache_status_value

@@ -5,16 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from app.core.models import (
-    CacheStatus,
-    ClientRequest,
-    Fullness,
-    Guard,
-    Header,
-    Outcome,
-    Page,
-    StoredResponse,
-)
+from app.core.cache_status import CacheStatus, Outcome
+from app.core.models import ClientRequest, Fullness, Guard, Header, Page, StoredResponse
 from app.engine.explain import Judged
 from app.stores.memory.store import MemoryStore
 from tests.asking import Ask, body_of

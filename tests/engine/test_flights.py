@@ -3,8 +3,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from app.core.cache_status import CacheStatus, Head
 from app.core.errors import UpstreamInterrupted, UpstreamUnreachable
-from app.core.models import CacheKey, CacheStatus, Fullness, Head, SharedAnswer, StoredResponse
+from app.core.models import CacheKey, Fullness, SharedAnswer, StoredResponse
 from app.engine.flights import Flight, Flights, Follower
 
 HEAD = Head(200, [(b"x-a", b"1"), (b"set-cookie", b"a=1")], CacheStatus.miss("e"))

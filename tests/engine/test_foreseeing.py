@@ -9,8 +9,9 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from app.core.cache_status import CacheStatus, Outcome
 from app.core.errors import NotCached
-from app.core.models import CacheStatus, Header, Outcome
+from app.core.models import Header
 from app.engine.explain import Explanation
 from app.engine.resilient_store import judged
 from app.rules.modes import Mode

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from app.core.cache_status import Head, Replay
 from app.core.errors import UpstreamInterrupted
-from app.core.models import ClientRequest, Head, Header, Replay
+from app.core.models import ClientRequest, Header
 from app.rules.headers import cache_status_value
 from tests.bench import Bench, content, gate, read, settle
 from tests.fakes import FakeResponse, completion, hang

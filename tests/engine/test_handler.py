@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from app.core.cache_status import Replay
 from app.core.errors import NotCached, UpstreamInterrupted
-from app.core.models import Header, Replay
+from app.core.models import Header
 from app.dialects.chunked import without_envelope
 from app.rules.headers import cache_status_value
 from app.stores.memory.store import MemoryStore

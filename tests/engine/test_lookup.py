@@ -13,11 +13,12 @@ from app.engine.matcher import Guards, Matcher, VerifierThreshold
 from app.engine.resilience import ResilientEmbedder, ResilientVerifier
 from app.engine.resilient_store import ResilientStore
 from app.rules import decisions
-from app.rules.decisions import Found, Plan, Policy, Serve, Store
+from app.rules.decisions import Serve, Store
 from app.rules.directives import Directives
 from app.rules.headers import CacheControl
 from app.rules.key import KeyRules
 from app.rules.limits import Limits
+from app.rules.plan import Found, Plan, Policy
 from tests.fakes import FakeEmbedder, FakeStore, FakeVerifier, ManualClock, embedding_of, hang
 
 PARSED = ChatRequest.parse(b'{"model": "m", "messages": [{"role": "user", "content": "a"}]}')

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.models import CacheStatus, Head, Header
+from app.core.cache_status import CacheStatus, Head
+from app.core.models import Header
 from app.dialects.chat_completions.chunks import chunks_of
 from app.dialects.chat_completions.request import ChatRequest
 from app.dialects.chunked import without_envelope

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from app.core.cache_status import BypassReason, CacheStatus, DiscardReason, Head, Replay
 from app.core.errors import NotUnderstood
-from app.core.models import BypassReason, CacheStatus, DiscardReason, Fullness, Head, Replay
+from app.core.models import Fullness
 from app.dialects.dialect import Answer
 from app.dialects.sse import EventParser, encode
 from app.dialects.strict_json import load_json

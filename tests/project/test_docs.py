@@ -9,14 +9,16 @@ import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
+from app.adapters import adapters_for
 from app.core import errors
+from app.core.cache_status import BypassReason, DiscardReason, Forward, Outcome
 from app.core.errors import Failure, Refusal, RepriseError
 from app.core.metrics import Metrics
-from app.core.models import BypassReason, DiscardReason, Forward, Guard, Outcome
+from app.core.models import Guard
 from app.core.tags import NAMESPACE, TAGS
 from app.dialects.openai import NEUTRAL_FIELDS
 from app.engine.explain import Obstacle
-from app.main import adapters_for, create_app
+from app.main import create_app
 from app.rules.directives import MAX_DISTANCE, TIER, TTL
 from app.rules.headers import CacheControl
 from app.settings import PREFIX, RETIRED, FixedSettings, Settings

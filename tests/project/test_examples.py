@@ -21,7 +21,8 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from app.main import adapters_for, create_app
+from app.adapters import adapters_for
+from app.main import create_app
 from app.rules.key import Isolation
 from app.settings import FixedSettings
 from tests.fakes import ManualClock

@@ -11,8 +11,9 @@ import pytest
 
 from app.api.admin.explain import _lines
 from app.api.middleware import _host_name
+from app.core.cache_status import CacheStatus, Head
 from app.core.errors import InvalidRequest, NotUnderstood
-from app.core.models import CacheStatus, ClientRequest, Head, Header
+from app.core.models import ClientRequest, Header
 from app.core.tags import tagging_of
 from app.dialects.chat_completions.chunks import CompletionBuilder, chunks_of
 from app.dialects.chat_completions.request import ChatRequest

@@ -7,36 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.core.models import (
-    CacheKey,
-    Candidate,
-    ClientRequest,
-    Fullness,
-    Outcome,
-    StoredResponse,
-    Tier,
-)
+from app.core.cache_status import Outcome, Tier
+from app.core.models import CacheKey, Candidate, ClientRequest, Fullness, StoredResponse
 from app.core.tags import UNTAGGED, Tagging
 from app.dialects.chat_completions.request import ChatCompletions
 from app.dialects.dialect import Answer
 from app.rules import decisions
-from app.rules.decisions import (
-    Bypass,
-    Discard,
-    Fetch,
-    Found,
-    Join,
-    Plan,
-    Policy,
-    Recorded,
-    Refuse,
-    Serve,
-    Store,
-)
+from app.rules.decisions import Bypass, Discard, Fetch, Join, Recorded, Refuse, Serve, Store
 from app.rules.headers import CacheControl
 from app.rules.key import KeyRules
 from app.rules.limits import Limits
 from app.rules.modes import Mode
+from app.rules.plan import Found, Plan, Policy
 from app.rules.rounds import rounds
 from app.rules.time_bound import TimeBound
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.models import CacheKey, CacheStatus, Header, Outcome, StoredResponse
+from app.core.cache_status import CacheStatus, Outcome
+from app.core.models import CacheKey, Header, StoredResponse
 from app.rules.headers import (
     CacheControl,
     accepts_coding,

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from app.main import adapters_for, create_app
+from app.adapters import adapters_for
+from app.main import create_app
 from app.server.uvicorn_server import Server, listen, run_server, serving
 from app.settings import FixedSettings
 from app.tools.client import Client

@@ -11,13 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from app.core.models import (
-    CacheKey,
-    Embedding,
-    EmbeddingModel,
-    StoredEmbedding,
-    StoredResponse,
-)
+from app.core.models import CacheKey, Embedding, EmbeddingModel, StoredEmbedding, StoredResponse
 from app.core.ports import WholeStore
 from app.core.selectors import EVERYTHING, Selector
 from app.core.tags import Tagging

@@ -5,9 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from app.core.models import (
-    Counts,
-)
+from app.core.models import Counts
 from app.core.ports import WholeStore
 from tests.fakes import ManualClock
 from tests.stores.every_store import EAST, embedding, entry, ids, towards

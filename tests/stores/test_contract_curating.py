@@ -6,9 +6,7 @@ from dataclasses import replace
 import pytest
 
 from app.core.feedback import Standing
-from app.core.models import (
-    Counts,
-)
+from app.core.models import Counts
 from app.core.ports import WholeStore
 from app.core.selectors import EVERYTHING, Near, Selector
 from app.engine.resilient_store import amended, judged

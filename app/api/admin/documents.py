@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from fastapi import Request
 
 from app.api.request import RequestReader
+from app.core.cache_status import whole_ttl
 from app.core.errors import (
     DependencyUnavailable,
     EmbedderUnavailable,
@@ -13,7 +14,7 @@ from app.core.errors import (
     NotUnderstood,
     StoreUnavailable,
 )
-from app.core.models import StoredResponse, whole_ttl
+from app.core.models import StoredResponse
 from app.core.selectors import Selector
 from app.dialects.strict_json import JsonObject, load_json
 

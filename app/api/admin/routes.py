@@ -16,9 +16,10 @@ from app import __version__
 from app.api.admin.documents import asked, document_of, listed, refuse_unknown, selector_in
 from app.api.admin.purge import PurgeEndpoint
 from app.api.auth import ApiKeys
+from app.core.cache_status import Outcome
 from app.core.errors import EntryNotFound, InvalidAdminToken, InvalidRequest, RouteNotFound
 from app.core.metrics import Metrics
-from app.core.models import Clock, Outcome, StoredResponse
+from app.core.models import Clock, StoredResponse
 from app.core.selectors import Selector
 from app.dialects.strict_json import JsonObject
 from app.engine.compared import compared

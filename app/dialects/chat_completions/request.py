@@ -8,13 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from app.core.models import (
-    CHAT_COMPLETION,
-    BypassReason,
-    CacheStatus,
-    DiscardReason,
-    Replay,
-)
+from app.core.cache_status import BypassReason, CacheStatus, DiscardReason, Replay
+from app.core.models import CHAT_COMPLETION
 from app.dialects import chunked
 from app.dialects.chat_completions import fitness
 from app.dialects.chat_completions.chunks import chunks_of

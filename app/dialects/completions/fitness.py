@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from app.core.models import DiscardReason, Fullness
+from app.core.cache_status import DiscardReason
+from app.core.models import Fullness
 from app.dialects.chunked import without_envelope
 from app.dialects.dialect import Answer
 from app.dialects.documents import written

@@ -11,7 +11,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from app.core.models import BypassReason, CacheStatus, DiscardReason, Replay
+from app.core.cache_status import BypassReason, CacheStatus, DiscardReason, Replay
 from app.dialects import chunked
 from app.dialects.chunked import ChunksReader, Form, WithoutUsage
 from app.dialects.completions.chunks import CompletionBuilder, chunks_of

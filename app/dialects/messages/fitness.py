@@ -6,7 +6,7 @@ Each reason for a no is a token that the documentation explains. When in doubt, 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.core.models import DiscardReason
+from app.core.cache_status import DiscardReason
 from app.dialects.dialect import Answer
 from app.dialects.documents import written
 from app.dialects.messages.events import ENVELOPE

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
-from app.core.models import BypassReason, CacheStatus, DiscardReason, Fullness, Replay
+from app.core.cache_status import BypassReason, CacheStatus, DiscardReason, Replay
+from app.core.models import Fullness
 from app.dialects import documents, sse
 from app.dialects.documents import DocumentReader, enclosed
 from app.dialects.fields import digest_of_fields, field_of, unknown

@@ -6,8 +6,8 @@ https://platform.openai.com/docs/api-reference/responses-streaming
 from collections.abc import Mapping
 from typing import Any
 
+from app.core.cache_status import DiscardReason
 from app.core.errors import NotUnderstood
-from app.core.models import DiscardReason
 from app.dialects.dialect import Answer
 from app.dialects.documents import Judge, written
 from app.dialects.responses import fitness

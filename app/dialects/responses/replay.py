@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from app.core.models import CacheStatus, Replay
+from app.core.cache_status import CacheStatus, Replay
 from app.dialects import sse
 from app.dialects.documents import json_replay, stream_replay, written
 from app.dialects.responses.events import events_of

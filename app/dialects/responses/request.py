@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
-from app.core.models import BypassReason, CacheStatus, DiscardReason, Fullness, Replay
+from app.core.cache_status import BypassReason, CacheStatus, DiscardReason, Replay
+from app.core.models import Fullness
 from app.dialects.documents import DocumentReader
 from app.dialects.fields import field_of, unknown
 from app.dialects.openai import treatment_of, without_neutral

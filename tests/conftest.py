@@ -13,9 +13,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # How long an example takes says more about the machine than about the code.
-settings.register_profile("reprise", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "reprise", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50
+)
+settings.register_profile("ci", settings.get_profile("reprise"), max_examples=100)
 settings.register_profile("thorough", settings.get_profile("reprise"), max_examples=2500)
-settings.load_profile("reprise")
+settings.load_profile("ci" if "CI" in os.environ else "reprise")
 
 # The client's own lines are of no interest.
 for name in ("httpx", "httpcore", "httpx2", "httpcore2", "openai", "anthropic"):

@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from app.core.cache_status import CacheStatus, Replay
 from app.core.models import CacheKey, StoredResponse
@@ -29,7 +29,6 @@ def dumped(document: dict[str, Any]) -> bytes:
     return json.dumps(document).encode()
 
 
-@settings(max_examples=50)
 @given(COMPLETIONS)
 def test_a_json_replay_is_the_answer_under_a_new_name(document: dict[str, Any]) -> None:
     answer = replay(dumped(document))
@@ -41,7 +40,6 @@ def test_a_json_replay_is_the_answer_under_a_new_name(document: dict[str, Any]) 
     ]
 
 
-@settings(max_examples=50)
 @given(COMPLETIONS)
 def test_a_streamed_replay_adds_up_to_the_answer(document: dict[str, Any]) -> None:
     answer = replay(dumped(document), stream=True, stream_options={"include_usage": True})

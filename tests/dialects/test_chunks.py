@@ -3,7 +3,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.errors import NotUnderstood
@@ -22,13 +22,11 @@ def build(chunks: list[dict[str, Any]]) -> dict[str, Any]:
     return builder.completion()
 
 
-@settings(max_examples=50)
 @given(COMPLETIONS)
 def test_a_completion_survives_being_cut_into_chunks(stored: dict[str, Any]) -> None:
     assert build(list(chunks_of(stored, include_usage=True))) == stored
 
 
-@settings(max_examples=50)
 @given(COMPLETIONS)
 def test_without_being_asked_only_the_usage_is_left_out(stored: dict[str, Any]) -> None:
     told = build(list(chunks_of(stored, include_usage=False)))
@@ -48,7 +46,6 @@ def test_pieces_of_a_text_are_short_and_complete(text: str) -> None:
     assert all(len(piece) <= 65 for piece in pieces)
 
 
-@settings(max_examples=50)
 @given(COMPLETIONS)
 def test_each_piece_of_a_text_carries_the_logprobs_of_its_own_tokens(
     stored: dict[str, Any],

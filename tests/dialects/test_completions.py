@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.errors import NotUnderstood
@@ -12,7 +12,6 @@ from app.core.models import Fullness
 from tests.dialects.completions import COMPLETIONS, STREAMED, asked, read, replay
 
 
-@settings(max_examples=50)
 @given(COMPLETIONS, st.data())
 def test_an_answer_survives_being_streamed_and_split_anywhere(
     document: dict[str, Any], data: st.DataObject
@@ -24,7 +23,6 @@ def test_an_answer_survives_being_streamed_and_split_anywhere(
     assert json.loads(told.content) == document
 
 
-@settings(max_examples=50)
 @given(COMPLETIONS)
 def test_a_json_replay_is_the_answer_under_a_new_name(document: dict[str, Any]) -> None:
     envelope = {"id": "cmpl-new", "object": "text_completion", "created": 10}

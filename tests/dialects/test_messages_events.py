@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.cache_status import CacheStatus, Outcome
@@ -15,7 +15,6 @@ from tests.dialects.messages import MESSAGES, asked, message, read, replay
 DEEP = b'{"content":[{"type":' + b"[" * 5000 + b"]" * 5000 + b"}]}"
 
 
-@settings(max_examples=50)
 @given(MESSAGES, st.data())
 def test_a_message_survives_being_streamed_and_split_anywhere(
     document: dict[str, Any], data: st.DataObject
@@ -28,7 +27,6 @@ def test_a_message_survives_being_streamed_and_split_anywhere(
     assert json.loads(told.content) == (document if told.may_be_shared else {})
 
 
-@settings(max_examples=50)
 @given(MESSAGES)
 def test_events_add_up_to_the_message(document: dict[str, Any]) -> None:
     builder = MessageBuilder()
@@ -38,7 +36,6 @@ def test_events_add_up_to_the_message(document: dict[str, Any]) -> None:
     assert builder.message() == {"id": "msg_new", **document}
 
 
-@settings(max_examples=50)
 @given(MESSAGES)
 def test_a_json_replay_is_the_message_under_a_new_id(document: dict[str, Any]) -> None:
     answer = replay(document)

@@ -15,6 +15,9 @@ from app.rules.headers import end_to_end
 
 _DOTS = frozenset({b".", b".."})  # segments that lead elsewhere (RFC 3986 §5.2.4)
 _SLASHES = re.compile(rb"[/\\]")
+_ENDS = re.compile(rb"[;?#]")  # of a segment, to whoever decodes a path before parsing it
+# Control characters, and what is a dot or a slash to lax readers of UTF-8 (RFC 3629 §3, §10).
+_NO_NAME = re.compile(rb"[\x00-\x1f\x7f\xc0\xc1]|\xe0[\x80-\x9f]|\xf0[\x80-\x8f]")
 _DECODINGS = 3  # by whoever stands between us and what serves a path; more is no name
 
 
@@ -42,7 +45,8 @@ def client_request(scope: Scope, body: bytes | AsyncIterator[bytes]) -> ClientRe
 def _leads_elsewhere(path: bytes) -> bool:
     """Whether somebody could read a path as one with `.` or `..` in it.
 
-    Some decode it twice, take a backslash for a slash, or drop what follows a semicolon.
+    Some decode it twice, take a backslash for a slash, drop what follows a semicolon or a NUL, or
+    read a dot in more bytes than it has.
     """
     for _ in range(_DECODINGS):
         path, before = unquote_to_bytes(path), path
@@ -51,7 +55,9 @@ def _leads_elsewhere(path: bytes) -> bool:
     else:
         if unquote_to_bytes(path) != path:
             return True
-    return any(segment.partition(b";")[0] in _DOTS for segment in _SLASHES.split(path))
+    if _NO_NAME.search(path):
+        return True
+    return any(_ENDS.split(segment, 1)[0] in _DOTS for segment in _SLASHES.split(path))
 
 
 class RequestReader:

@@ -34,6 +34,7 @@ def test_what_is_no_path_of_the_api_is_not_found(path: bytes) -> None:
         *("..", ".", "%2e%2e", ".%2E", "..%2f..", "a/..", "a%2F%2e"),
         *("..;", "..;x=1", "..%3b", "..\\", "a\\..", "..%5c", "%252e%252e", ".%252e", "..%252f"),
         *("%25%32%65%25%32%65", "%25252e", "%2525252525"),
+        *("..%3fx", "..%23x", "..%00", "a%00", "a%0d%0ab", "%c0%ae", "%e0%80%ae", "%f0%80%80%ae"),
     ],
 )
 @pytest.mark.parametrize(
@@ -44,7 +45,9 @@ def test_no_path_leaves_that_of_the_upstream(path: str, name: str) -> None:
         client_request(scope(path.format(name).encode()), b"")
 
 
-@pytest.mark.parametrize("name", ["...", "..a", "a..", ".a", "gpt-4.1", "a;..", "100%25", "a%2525"])
+@pytest.mark.parametrize(
+    "name", ["...", "..a", "a..", ".a", "gpt-4.1", "a;..", "100%25", "a%2525", "%c3%a9"]
+)
 def test_dots_in_a_name_are_no_matter(name: str) -> None:
     path = f"/openai/deployments/{name}/chat/completions".encode()
     assert client_request(scope(path), b"").path == path.removeprefix(b"/openai")

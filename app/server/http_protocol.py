@@ -6,7 +6,6 @@ Whatever a client sends, what a connection holds of it is bounded before anybody
 import asyncio
 import re
 import select
-from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -17,9 +16,9 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from app.api.responses import rendered
-from app.core.errors import HeadTooLarge, HttpUnsupported, InvalidRequest, Refusal, TooBusy
-from app.core.models import Header
+from app.core.errors import HeadTooLarge, InvalidRequest, Refusal, TooBusy
 from app.server.connections import Admission, Connections
+from app.server.heads import why_refused
 
 _LAST_REQUEST_SECONDS = 0.5  # for a request that was on its way when the end began
 _REFUSED_SECONDS = 1.0  # for a client that is still sending to read why it was refused
@@ -32,7 +31,6 @@ _TOO_LARGE = "The request's head, trailers or chunk extensions are too large."
 _TOO_MANY = "This client has too many connections open."
 _OFFER = re.compile(rb"(?i)\r\nupgrade[ \t]*:[^\r\n]*")
 _OFFER_BUT_WEBSOCKET = re.compile(rb"(?i)\r\nupgrade[ \t]*:(?![^\r\n]*websocket)[^\r\n]*")
-_METHODS_UNSUPPORTED = frozenset({b"CONNECT", b"TRACE"})
 _PROBE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _PROBE_SECONDS = 0.5  # most answers have begun by then
 
@@ -201,7 +199,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self._allowance < 0:
             self._fail()
-        if refusal := _why_refused(
+        if refusal := why_refused(
             self.parser.get_method(), self.parser.get_http_version(), self.headers
         ):
             self._refusal = refusal
@@ -310,24 +308,6 @@ class _Unchunked:
         elif not self._has_length:
             self._cycle.expected_content_length = len(message.get("body", b""))
         await self._send(message)
-
-
-def _why_refused(method: bytes, version: str, headers: Sequence[Header]) -> Refusal | None:
-    """Return why a whole head goes no further, if it does not.
-
-    A tunnel would lead past the cache, and TRACE would show the caller's credentials (RFC 9110
-    §9.3.6, §9.3.8). Who reads another Host than we do takes the request for another one (RFC 9112
-    §3.2); of transfer codings we read `chunked` alone (§6.1).
-    """
-    if method in _METHODS_UNSUPPORTED:
-        return HttpUnsupported("This method is not supported.")
-    hosts = sum(name == b"host" for name, _ in headers)
-    if hosts > 1 or (not hosts and version == "1.1"):
-        return InvalidRequest("A request has one Host.")
-    codings = b",".join(value for name, value in headers if name == b"transfer-encoding")
-    if codings and codings.strip().lower() != b"chunked":
-        return HttpUnsupported("Of transfer codings only chunked is supported.")
-    return None
 
 
 def _has_hung_up(transport: asyncio.Transport) -> bool:

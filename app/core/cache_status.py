@@ -1,4 +1,4 @@
-"""What became of a request, and the response that says so."""
+"""How a request was answered (CacheStatus), and the response that is sent with it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from app.core.errors import Failure, Misread
 from app.core.models import Aging, Header, StoredResponse
 
 Forward = Literal["miss", "stale", "partial", "request", "bypass"]
-"""Why a request went upstream (RFC 9211 §2.2)."""
+"""Why a request was forwarded to the upstream (RFC 9211 §2.2)."""
 
 
 BypassReason = (
@@ -18,7 +18,7 @@ BypassReason = (
     | Literal["store", "web-search", "plugins", "audio", "temperature"]
     | Literal["background", "conversation", "hosted-tool", "prompt"]
 )
-"""Why a request goes past the cache: a token that docs/http-api.md explains."""
+"""Why a request bypasses the cache. docs/http-api.md explains each value."""
 
 
 DiscardReason = (
@@ -27,11 +27,11 @@ DiscardReason = (
     | Literal["incomplete", "finish-reason", "refusal", "audio", "empty", "invalid-json"]
     | Literal["hosted-tool", "out-of-date", "still-fresh", "superseded", "others-fresh"]
 )
-"""Why an answer is not stored: a token that docs/http-api.md explains."""
+"""Why an answer is not stored. docs/http-api.md explains each value."""
 
 
 class Outcome(StrEnum):
-    """What became of a request; the value of `x-cache`."""
+    """How a request was answered; the value of the header `x-cache`."""
 
     HIT = "HIT"
     STALE = "STALE"
@@ -41,7 +41,7 @@ class Outcome(StrEnum):
 
 
 class Tier(StrEnum):
-    """How a hit was found."""
+    """Whether a hit was found by its exact key or by meaning."""
 
     EXACT = "exact"
     SEMANTIC = "semantic"
@@ -49,11 +49,12 @@ class Tier(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CacheStatus:
-    """The parameters of RFC 9211 as fields: header, log line and metric labels are made of this.
+    """The parameters of RFC 9211. Headers, the log line and metric labels are made from these.
 
-    `age` and `ttl` are in seconds. `forward_status` is the status with which the upstream failed,
-    where a stored response takes its place. `shadow` is what would be said if all that is found
-    answered; None where it does.
+    `age` and `ttl` are in seconds, `distance` is the cosine distance of a hit by meaning.
+    `forward_status`: the upstream's failure status, if a stored response was served instead.
+    `entry`: the id of the stored response.
+    `shadow`: in shadow mode, the status of the answer that was found but held back; else None.
     """
 
     outcome: Outcome
@@ -75,7 +76,7 @@ class CacheStatus:
 
     @classmethod
     def hit(cls, stored: StoredResponse, now: float, distance: float | None) -> "CacheStatus":
-        """Describe an answer from the store; `distance` is None for an exact match."""
+        """Return the status of an answer from the store; `distance` is None for an exact match."""
         return cls(
             Outcome.HIT if stored.is_fresh(now) else Outcome.STALE,
             tier=Tier.EXACT if distance is None else Tier.SEMANTIC,
@@ -86,9 +87,9 @@ class CacheStatus:
         )
 
     def instead_of(self, status_code: int | None) -> "CacheStatus":
-        """Describe an answer from the store that takes the place of a failure of the upstream.
+        """Return the status of an answer from the store that is served because the upstream failed.
 
-        `status_code` is the failure's, or None where there was no answer at all.
+        `status_code` is the upstream's failure status, or None if it sent no response.
         """
         forward: Forward = "stale" if self.outcome is Outcome.STALE else "request"
         return replace(self, forward=forward, forward_status=status_code)
@@ -97,24 +98,24 @@ class CacheStatus:
     def miss(
         cls, entry: str, *, forward: Forward = "miss", detail: Failure | None = None
     ) -> "CacheStatus":
-        """Describe an answer from the upstream that the store may keep as `entry`."""
+        """Return the status of an answer from the upstream; `entry` is its id once it is stored."""
         return cls(Outcome.MISS, forward=forward, detail=detail, entry=entry)
 
     @classmethod
     def bypass(cls, detail: BypassReason) -> "CacheStatus":
-        """Describe a request that the cache has nothing to do with; `detail` says why."""
+        """Return the status of a request that bypasses the cache; `detail` says why."""
         return cls(Outcome.BYPASS, forward="bypass", detail=detail)
 
 
 def whole_ttl(stored: Aging, now: float) -> int:
-    """Round a TTL to whole seconds, negative for all that is stale."""
+    """Return the remaining freshness lifetime in whole seconds; at most -1 if stale."""
     seconds = int(stored.freshness_lifetime) - int(stored.age(now))
     return seconds if stored.is_fresh(now) else min(seconds, -1)
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The beginning of a response; headers such as `Cache-Status` are made of `cache_status`."""
+    """A response without its body. Headers such as `Cache-Status` are made from `cache_status`."""
 
     status_code: int
     headers: Sequence[Header]
@@ -129,13 +130,13 @@ class Replay:
     body: bytes
 
     def named(self, request_id: str) -> "Replay":
-        """Return the same with an `x-request-id`, by which SDKs tell requests apart."""
+        """Return a copy with an `x-request-id` header, which SDKs show to their users."""
         headers = [*self.head.headers, (b"x-request-id", request_id.encode())]
         head = self.head
         return Replay(Head(head.status_code, headers, head.cache_status), self.body)
 
     def readable_by(self, allow_origin: str) -> "Replay":
-        """Return the same with an Access-Control-Allow-Origin of this value."""
+        """Return a copy with an Access-Control-Allow-Origin header of this value."""
         headers = [
             *self.head.headers,
             (b"access-control-allow-origin", allow_origin.encode("latin-1")),
@@ -143,6 +144,6 @@ class Replay:
         return replace(self, head=replace(self.head, headers=headers))
 
     def instead_of(self, status_code: int | None) -> "Replay":
-        """Return the same in place of an upstream that failed; see `CacheStatus.instead_of`."""
+        """Return a copy to be served because the upstream failed; see `CacheStatus.instead_of`."""
         status = self.head.cache_status.instead_of(status_code)
         return replace(self, head=replace(self.head, cache_status=status))

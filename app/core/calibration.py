@@ -1,4 +1,4 @@
-"""From a verifier's score to a probability, and the least probability to serve from."""
+"""Calibration: a verifier's score as a probability, and the least probability that may serve."""
 
 import math
 from bisect import bisect_right
@@ -7,22 +7,25 @@ from dataclasses import dataclass
 from operator import mul
 from typing import Literal
 
-_NEVER = 2.0  # no probability is as high
-_SURE = 4.0  # log-odds; beyond them the output of the network that ships is not borne out
-_LEAST = 1e-6  # of a probability whose log-odds are taken
+_NEVER = 2.0  # a threshold that no probability reaches
+_SURE = 4.0  # log-odds; above them the scores of the network that ships are not reliable
+_LEAST = 1e-6  # probabilities are raised to at least this before their log-odds are taken
 
 Scale = Literal["logit", "probability"]
-"""What a verifier says: log-odds, of any size, or a figure from 0 to 1."""
+"""The unit of a verifier's scores: log-odds of any size, or a probability from 0 to 1."""
 
 
 def features(logit: float, distance: float, sure: float = _SURE) -> tuple[float, ...]:
-    """Return the features of a pair: the verifier's log-odds, at most `sure`, and its distance."""
+    """Return a pair's four features: 1, its log-odds, its cosine distance, and their product.
+
+    `logit` is the verifier's log-odds; values above `sure` count as `sure`.
+    """
     told = min(logit, sure)
     return 1.0, told, distance, told * distance
 
 
 def log_odds(score: float, scale: Scale) -> float:
-    """Return a verifier's score as log-odds; raises ValueError for a probability beyond 0 to 1."""
+    """Return a verifier's score as log-odds. Raises ValueError for a probability outside 0 to 1."""
     if scale == "logit":
         return score
     if not 0 <= score <= 1:
@@ -33,13 +36,14 @@ def log_odds(score: float, scale: Scale) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What was measured, with one embedder, on pairs that the verifier had not seen.
+    """Figures measured with one embedder, on pairs that the verifier was not trained on.
 
-    `weights` are those of a logistic regression on the features. `thresholds` are pairs of a share
-    and a probability, shares rising: serving from that probability on keeps the share of wrong hits
-    at or below the first. `max_distance` is the greatest cosine distance of two questions that are
-    worth asking about. `sure` is the greatest log-odds that count. `scale` is that of the
-    verifier's scores.
+    `weights`: of a logistic regression on the `features`.
+    `max_distance`: the greatest cosine distance at which the verifier is asked about two questions.
+    `thresholds`: pairs (error rate, probability), by rising error rate. If only answers of at least
+    that probability are served, at most that share of the hits is wrong.
+    `sure`: log-odds above this count as this.
+    `scale`: the unit of the verifier's scores.
     """
 
     weights: Sequence[float]
@@ -49,13 +53,17 @@ class Calibration:
     scale: Scale = "logit"
 
     def probability(self, score: float, distance: float) -> float:
-        """Return the probability that one answer serves two questions a cosine distance apart."""
+        """Return the probability, 0 to 1, that one answer serves both questions.
+
+        `score` is the verifier's, `distance` the cosine distance of the two questions.
+        """
         return self._probability(log_odds(score, self.scale), distance)
 
     def highest(self, distance: float) -> float:
-        """Return the highest probability that any score gives at a distance: that of `sure`.
+        """Return the highest probability that any score can give at a cosine distance.
 
-        1 where nothing cuts the log-odds off, or where probabilities fall as they rise.
+        That is the probability of the score `sure`. It is 1 if `sure` is infinite, or if higher
+        scores give lower probabilities.
         """
         if not math.isfinite(self.sure):
             return 1.0
@@ -67,21 +75,21 @@ class Calibration:
         return 0.5 + 0.5 * math.tanh(sum(map(mul, self.weights, used)) / 2)
 
     def threshold(self, max_error_rate: float) -> float:
-        """Return the least probability that may be served, for the share of hits that may be wrong.
+        """Return the least probability that may be served if this share of hits may be wrong.
 
-        For a share below all that were measured, that is a probability which none reaches.
+        If the share is below all measured ones, the result is above 1, so nothing is served.
         """
         at = bisect_right([share for share, _ in self.thresholds], max_error_rate)
         return self.thresholds[at - 1][1] if at else _NEVER
 
 
 def uncalibrated(max_distance: float) -> Calibration:
-    """Return a calibration that keeps a verifier's score as it is; `raw_score` reads it back."""
+    """Return a calibration that changes no score; `raw_score` turns its probability back."""
     return Calibration((0.0, 1.0, 0.0, 0.0), max_distance, (), math.inf)
 
 
 def raw_score(probability: float) -> float | None:
-    """Return the score behind an uncalibrated verifier's probability; None if that is 0."""
+    """Return the log-odds of a probability that an `uncalibrated` verifier gave; None for 0."""
     if probability <= 0:
         return None
     return math.log(probability) - math.log1p(-min(probability, 1 - 2**-53))

@@ -1,16 +1,16 @@
-"""What callers are called beside what they have stored, so that one of them can be forgotten.
+"""The names of callers that are stored with their entries, so that a caller can be erased.
 
-A name is a digest of a credential; a caller who has sent several has as many names.
+A name is a digest of one credential. A request with several credentials has several names.
 """
 
 from collections.abc import Iterable
 
 
 def caller_text(names: Iterable[str]) -> str:
-    """Write names as they are stored."""
+    """Return a caller's names as the text that is stored with an entry."""
     return " ".join(sorted(set(names)))
 
 
 def is_named(caller: str, name: str) -> bool:
-    """Whether a stored caller has this name."""
+    """Whether `caller`, a text made by `caller_text`, contains this name."""
     return name in caller.split(" ")

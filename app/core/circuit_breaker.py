@@ -1,12 +1,12 @@
-"""Whether a failing dependency may be called. Pure: the caller owns the clock."""
+"""Whether a failing dependency may be called. Pure: the caller passes the time."""
 
 
 class CircuitBreaker:
-    """Opens after a few failures in a row, then lets one call through now and again.
+    """Opens after `threshold` failures in a row, then allows single trial calls.
 
-    Closed: every call is allowed. Open: none is, for `rest` seconds. After that one call at a
-    time is tried; its success closes the breaker, its failure opens it anew. `now` is in seconds
-    of any clock that never goes back.
+    While closed, every call is allowed. While open, no call is allowed for `rest` seconds; then one
+    trial call is allowed. If the trial succeeds, the breaker closes; if it fails, the breaker stays
+    open for `rest` seconds more. `now` is in seconds of a monotonic clock.
     """
 
     def __init__(self, threshold: int = 5, rest: float = 2.0) -> None:
@@ -21,7 +21,7 @@ class CircuitBreaker:
         return self._failures >= self._threshold
 
     def allows(self, now: float) -> bool:
-        """Whether the dependency may be called; a trial counts as begun."""
+        """Whether the dependency may be called; if that is a trial, the next must wait `rest`."""
         if not self.is_open:
             return True
         if now < self._next_trial:

@@ -1,7 +1,7 @@
-"""Content codings (RFC 9110 §8.4.1) undone piece by piece, however much a piece expands to.
+"""Decoders of content codings (RFC 9110 §8.4.1) such as gzip, with output of bounded size.
 
-Compressed data may expand to thousands of times its size, so the size of each piece is bounded, and
-the caller decides when to stop.
+Compressed data may expand to thousands of times its size. So decoders yield pieces of bounded size,
+and the caller decides when to stop.
 """
 
 import functools
@@ -19,32 +19,32 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-_PIECE = 65_536
+_PIECE = 65_536  # bytes
 _GZIP, _ZLIB, _RAW = 31, 15, -15  # zlib's `wbits`
 _GZIP_BEGINS = b"\x1f"
-_MOST = 4  # codings, one upon the other
+_MOST = 4  # codings applied one after another to one body
 _SLACK = 1 << 20  # bytes
-_ZSTD_WINDOW_LOG = 23  # 8 MB, the most that a content coding may ask for (RFC 9659 §3)
+_ZSTD_WINDOW_LOG = 23  # 2**23 bytes = 8 MB, the largest window allowed in HTTP (RFC 9659 §3)
 
 
 class Decoder(Protocol):
-    """Undoes one content coding."""
+    """Decodes one content coding."""
 
     @property
     def is_finished(self) -> bool:
-        """Whether the coded data have come to their own end."""
+        """Whether the end mark of the encoded data has been read."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Return what the next bytes amount to, in pieces of about 64 kB at most.
+        """Decode the next bytes; yield the result in pieces of about 64 kB at most.
 
-        Raises ValueError where the data are damaged.
+        Raises ValueError if the data are damaged.
         """
 
 
 def content_coding(headers: Iterable[Header]) -> str:
     """Return the content coding of a body, in lower case; empty if there is none.
 
-    Several are one text, in the order in which they were applied (RFC 9110 §8.4).
+    Several codings are separated by ", ", in the order in which they were applied (RFC 9110 §8.4).
     """
     told = b",".join(value for name, value in headers if name == b"content-encoding")
     codings = map(str.strip, told.decode("latin-1").lower().split(","))
@@ -52,7 +52,7 @@ def content_coding(headers: Iterable[Header]) -> str:
 
 
 def decoder_for(coding: str) -> Decoder | None:
-    """Return a decoder of a content coding, named as by `content_coding`; None if it is unknown."""
+    """Return a decoder for the result of `content_coding`; None if a coding is unknown."""
     codings = coding.split(", ", maxsplit=_MOST)
     decoders = [decoder for one in codings if (decoder := _decoder_for(one))]
     if len(decoders) < len(codings) or len(codings) > _MOST:
@@ -74,10 +74,10 @@ def _decoder_for(coding: str) -> Decoder | None:
 
 
 class _Chain:
-    """Undoes several codings; the one that was applied last comes first.
+    """Decodes two codings: first `outer`, which was applied last, then `inner`.
 
-    What is between two of them may be only little longer than what comes out in the end. Otherwise
-    a few bytes could keep the second decoder busy for hours without a result by which to notice it.
+    The output of `outer` may be at most 1 MB plus twice the output of `inner`. Without this limit,
+    a few bytes could expand to data that keep `inner` busy for hours without any output.
     """
 
     def __init__(self, inner: Decoder, outer: Decoder) -> None:
@@ -100,7 +100,7 @@ class _Chain:
 
 
 class _Gzip:
-    """The gzip format (RFC 1952): members that follow one another."""
+    """The gzip format (RFC 1952): one or more members in a row."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(_GZIP)
@@ -120,7 +120,8 @@ class _Gzip:
 
 
 class _Deflate:
-    """The zlib format (RFC 1950), or the bare deflate (RFC 1951) that some servers send for it."""
+    """HTTP's `deflate`: the zlib format (RFC 1950), or raw deflate (RFC 1951) as some servers send.
+    """
 
     def __init__(self) -> None:
         self._begun = b""
@@ -133,7 +134,7 @@ class _Deflate:
     def feed(self, data: bytes) -> Iterator[bytes]:
         if self._stream is None:
             data = self._begun = self._begun + data
-            if len(data) < 2:  # noqa: PLR2004 - of these a zlib header consists
+            if len(data) < 2:  # noqa: PLR2004 - a zlib header has two bytes
                 return
             is_zlib = data[0] & 15 == zlib.DEFLATED and int.from_bytes(data[:2], "big") % 31 == 0
             self._stream = zlib.decompressobj(_ZLIB if is_zlib else _RAW)
@@ -177,7 +178,7 @@ class _Brotli:
 
 
 class _Zstd:
-    """Zstandard (RFC 8878): frames that follow one another."""
+    """Zstandard (RFC 8878): one or more frames in a row."""
 
     def __init__(self) -> None:
         self._frame = _frame()

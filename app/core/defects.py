@@ -1,4 +1,4 @@
-"""Defects of our own: logged where they are survived."""
+"""The log entry for bugs of Reprise that are caught, so that the request can go on."""
 
 import logging
 import traceback
@@ -7,6 +7,6 @@ _logger = logging.getLogger("reprise")
 
 
 def log_defect(error: Exception) -> None:
-    """Log what happened where, without the error's message: it may hold a prompt or a key."""
+    """Log an error's type and traceback, but not its message, which may contain a prompt or key."""
     trace = "".join(traceback.format_tb(error.__traceback__))
     _logger.error("defect: %s\n%s", type(error).__name__, trace)

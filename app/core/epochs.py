@@ -1,8 +1,8 @@
-"""Epochs: tokens by which a purge also defeats answers that are still on their way.
+"""Epochs: tokens by which a purge also keeps out answers that are still being fetched.
 
-An epoch is an era, and after a purge of some entries a turn of it: `era` or `era.turn`. A purge of
-everything begins a new era: what was stored in another one is dead. A purge of some entries begins
-a new turn: what was asked for in another turn is not stored, but what is stored lives on.
+An epoch is written `era` or `era.turn`. A purge of everything begins a new era: entries stored in
+an older era are dead. A purge of some entries begins a new turn of the same era: answers requested
+in an older turn are not stored, but entries already stored stay.
 """
 
 _TURN = "."
@@ -14,10 +14,10 @@ def era_of(epoch: str) -> str:
 
 
 def next_turn(epoch: str, turn: str) -> str:
-    """Return the epoch that follows in the same era; `turn` has never been used before."""
+    """Return an epoch of the same era with a new turn; `turn` must never have been used before."""
     return f"{era_of(epoch)}{_TURN}{turn}"
 
 
 def is_dead(epoch: str, present: str) -> bool:
-    """Whether what was stored in an epoch has been purged with everything else."""
+    """Whether entries stored in `epoch` have been purged, because its era is over."""
     return era_of(epoch) != era_of(present) or not present

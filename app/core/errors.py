@@ -1,19 +1,19 @@
 """Every error of the project, as a tree.
 
     RepriseError
-    ├── ConfigurationError       the start is refused; its text is the one line to print
-    ├── BadInput                 a file given to a command is not what it reads; the line to print
-    ├── CallFailed               a running proxy or a model did not do what a command asked of it
-    ├── NotUnderstood            a body we cannot interpret; it goes on as it came
-    ├── Declined                 a dependency does not do one piece of work; no failure of its own
-    │   ├── Overloaded           it has too much to do just now
+    ├── ConfigurationError       Reprise does not start; the error's text is printed to the user
+    ├── BadInput                 a command cannot read its input; the error's text is printed
+    ├── CallFailed               a proxy or model did not do what a command asked; text is printed
+    ├── NotUnderstood            a body that cannot be interpreted; it is forwarded unchanged
+    ├── Declined                 a dependency refuses one piece of work; not counted as a failure
+    │   ├── Overloaded           the dependency has too much to do at the moment
     │   └── NodeAway             the circuit breaker of a cluster's node is open
-    ├── DependencyFailed         a dependency failed, and its text, fit for a log, says how
+    ├── DependencyFailed         a dependency failed; the error's text says how and may be logged
     │   └── NodeFailed           a node of the store's cluster did not answer
-    ├── DependencyUnavailable    a dependency of the cache failed; always a miss, never an answer
-    ├── UpstreamInterrupted      the upstream's body broke off after its head was sent on
-    ├── ClientDisconnected       nobody is left to answer
-    └── Refusal                  an answer of our own, in OpenAI's error shape
+    ├── DependencyUnavailable    a dependency of the cache failed; treated as a cache miss
+    ├── UpstreamInterrupted      the upstream's body broke off after its head was sent to the client
+    ├── ClientDisconnected       the client has left
+    └── Refusal                  an error response made by Reprise, in OpenAI's error format
         ├── InvalidRequest       400
         ├── InvalidAPIKey        401
         ├── InvalidAdminToken    401
@@ -33,37 +33,37 @@
         ├── NotCached            504
         └── UpstreamTimeout      504
 
-Foreign errors are mapped to these once, where they enter: those of the HTTP client in
-`upstream/http.py`, those of stores, embedders and verifiers in `engine/resilience.py`.
+Exceptions of libraries are turned into these in two places: `upstream/http.py` does it for the
+HTTP client, `engine/resilience.py` for stores, embedders and verifiers.
 """
 
 from typing import ClassVar, Literal
 
 Misread = Literal["not-json", "ambiguous-json", "too-complex", "unknown-body"]
-"""Why a body cannot be understood: a token that docs/http-api.md explains."""
+"""Why a body cannot be understood. docs/http-api.md explains each value."""
 
 Failure = Literal["store-unavailable", "embedder-unavailable", "verifier-unavailable", "defect"]
-"""Which dependency of the cache failed, or Reprise itself: docs/http-api.md explains each."""
+"""Which dependency of the cache failed; `defect` means Reprise itself. See docs/http-api.md."""
 
 
 class RepriseError(Exception):
-    """The root of the tree."""
+    """The base class of every error in this project."""
 
 
 class ConfigurationError(RepriseError):
-    """The settings contradict each other or cannot be met; the start is refused."""
+    """Reprise does not start: settings contradict each other or cannot be met."""
 
 
 class BadInput(RepriseError):
-    """What a command was given to read is missing or not what it can use."""
+    """The input file of a command is missing or has content that the command cannot use."""
 
 
 class CallFailed(RepriseError):
-    """A running proxy, or a model, cannot be reached or refuses; its text is the line to print."""
+    """A proxy or model that a command called did not answer or refused; the text is printed."""
 
 
 class NotUnderstood(RepriseError):
-    """A body is not what we know, so nothing may be concluded from it."""
+    """A body does not have the expected format, so the cache must not interpret it."""
 
     def __init__(self, detail: Misread) -> None:
         super().__init__(detail)
@@ -71,19 +71,19 @@ class NotUnderstood(RepriseError):
 
 
 class Declined(RepriseError):
-    """A dependency declines this piece of work, which says nothing about the next one."""
+    """A dependency refuses one piece of work; the next one may well be accepted."""
 
 
 class Overloaded(Declined):
-    """A dependency is so busy that waiting for it would take longer than doing without."""
+    """A dependency is so busy that waiting for it would cost more than going on without it."""
 
 
 class NodeAway(Declined):
-    """The circuit breaker of a cluster's node is open, or nobody has the slot of a key."""
+    """The circuit breaker of a cluster's node is open, or no node has the hash slot of a key."""
 
 
 class DependencyFailed(RepriseError):
-    """A dependency failed in a way that may be logged: the text holds nothing of a request."""
+    """A dependency failed. The error's text may be logged: it contains no data of a request."""
 
 
 class NodeFailed(DependencyFailed):
@@ -91,7 +91,7 @@ class NodeFailed(DependencyFailed):
 
 
 class DependencyUnavailable(RepriseError):
-    """A store or embedder raised, was slow, answered nonsense, or its circuit breaker is open."""
+    """A store or embedder raised, timed out, gave an invalid result, or its breaker is open."""
 
     def __init__(self, detail: Failure) -> None:
         super().__init__(detail)
@@ -99,17 +99,17 @@ class DependencyUnavailable(RepriseError):
 
 
 class UpstreamInterrupted(RepriseError):
-    """The upstream's body broke off; the client's is cut at the same place."""
+    """The upstream's body broke off; the body sent to the client is cut off at the same byte."""
 
 
 class ClientDisconnected(RepriseError):
-    """The client left before its request was read to the end."""
+    """The client closed the connection before its whole request was read."""
 
 
 class Refusal(RepriseError):
-    """An answer of our own. Subclasses know their status, OpenAI `type` and `code`.
+    """An error response made by Reprise. Each subclass sets its status, `type` and `code`.
 
-    Shape: https://platform.openai.com/docs/guides/error-codes
+    Format: https://platform.openai.com/docs/guides/error-codes
     """
 
     status_code: ClassVar[int] = 500
@@ -125,7 +125,7 @@ class Refusal(RepriseError):
 
 
 class InvalidRequest(Refusal):
-    """A request to one of our own routes that cannot be understood, or what is no request."""
+    """A request to one of Reprise's own routes is invalid, or the bytes are not an HTTP request."""
 
     status_code = 400
     type = "invalid_request_error"
@@ -151,7 +151,7 @@ class InvalidAdminToken(Refusal):
 
 
 class ForbiddenOrigin(Refusal):
-    """A web page or a foreign host name tries to use the key that we hold."""
+    """A web page, or a request for another host name, tried to use the upstream key we hold."""
 
     status_code = 403
     type = "invalid_request_error"
@@ -167,7 +167,7 @@ class PassthroughDisabled(Refusal):
 
 
 class RouteNotFound(Refusal):
-    """The path is neither ours nor below `/v1`."""
+    """The path is neither one of Reprise's own routes nor below `/v1`."""
 
     status_code = 404
     type = "invalid_request_error"
@@ -175,7 +175,7 @@ class RouteNotFound(Refusal):
 
 
 class EntryNotFound(Refusal):
-    """Nothing is stored under the id that an operator named."""
+    """No entry is stored under the id that an operator gave."""
 
     status_code = 404
     type = "invalid_request_error"
@@ -183,7 +183,7 @@ class EntryNotFound(Refusal):
 
 
 class HeadTooLarge(Refusal):
-    """What a request carries beside its body passes the limit (RFC 6585 §5)."""
+    """The request line, headers or trailers are larger than the limit (RFC 6585 §5)."""
 
     status_code = 431
     type = "invalid_request_error"
@@ -191,11 +191,11 @@ class HeadTooLarge(Refusal):
 
 
 class InternalError(Refusal):
-    """A defect of our own."""
+    """A bug in Reprise."""
 
 
 class HttpUnsupported(Refusal):
-    """The request has a method, or a transfer coding, that a proxy of this kind has no use for."""
+    """The request has a method or a transfer coding that Reprise does not support."""
 
     status_code = 501
     type = "invalid_request_error"
@@ -211,21 +211,21 @@ class WebSocketUnsupported(Refusal):
 
 
 class UpstreamUnreachable(Refusal):
-    """The upstream refused the connection, or closed it without an answer."""
+    """The upstream refused the connection or closed it without sending a response."""
 
     status_code = 502
     code = "upstream_unreachable"
 
 
 class ShuttingDown(Refusal):
-    """The proxy was told to stop, and the request did not end in time."""
+    """The proxy is shutting down and the request did not finish within the grace period."""
 
     status_code = 503
     code = "shutting_down"
 
 
 class TooBusy(Refusal):
-    """There are more requests, or connections of this client, than the operator allows."""
+    """More requests, or more connections from one client, than the operator allows."""
 
     status_code = 503
     code = "too_busy"
@@ -233,21 +233,21 @@ class TooBusy(Refusal):
 
 
 class StoreUnavailable(Refusal):
-    """An operator asked for something that the store did not do."""
+    """The store failed to do what an operator's request asked for."""
 
     status_code = 503
     code = "store_unavailable"
 
 
 class EmbedderUnavailable(Refusal):
-    """An operator's text was not embedded."""
+    """The embedder failed to embed a text in an operator's request."""
 
     status_code = 503
     code = "embedder_unavailable"
 
 
 class NotCached(Refusal):
-    """The request said `only-if-cached` and nothing stored answers it (RFC 9111 §5.2.1.7)."""
+    """The request has `only-if-cached`, and no stored response answers it (RFC 9111 §5.2.1.7)."""
 
     status_code = 504
     type = "invalid_request_error"
@@ -256,7 +256,7 @@ class NotCached(Refusal):
 
 
 class UpstreamTimeout(Refusal):
-    """The upstream was silent for longer than its timeout."""
+    """The upstream sent nothing for longer than its timeout."""
 
     status_code = 504
     code = "upstream_timeout"

@@ -1,20 +1,21 @@
-"""What becomes of an entry whose answer somebody has judged."""
+"""How far an entry is trusted after someone has reported its answer as right or wrong."""
 
 from enum import StrEnum
 
 
 class Standing(StrEnum):
-    """How far an answer is trusted."""
+    """How far a stored answer is trusted."""
 
-    TRUSTED = "trusted"  # it answers as any other
-    EXACT_ONLY = "exact_only"  # it answers the very same question only
-    REMOVED = "removed"  # it answers nobody
+    TRUSTED = "trusted"  # it may be served by exact match and by meaning
+    EXACT_ONLY = "exact_only"  # it may be served by exact match only
+    REMOVED = "removed"  # it is deleted
 
 
 def standing_after(*, is_disputed: bool, correct: bool) -> Standing:
-    """Decide what becomes of an entry: a wrong one is disputed, and twice wrong it goes.
+    """Return how far an entry is trusted after a report; `is_disputed`: one said wrong before.
 
-    One that is right is trusted again, however often it was called wrong before.
+    The first report of a wrong answer limits it to exact matches; the second removes the entry. A
+    report of a correct answer restores full trust, whatever was reported before.
     """
     if correct:
         return Standing.TRUSTED

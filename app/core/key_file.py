@@ -1,4 +1,4 @@
-"""Keys in a file, read anew when it changes: a secret that is mounted, or rotated by hand."""
+"""Keys read from a file, and read again when the file changes (mounted or rotated secrets)."""
 
 import logging
 import re
@@ -17,11 +17,11 @@ _Signature = tuple[int, int, int]
 
 
 class KeyFile:
-    """The keys of a file, one a line; empty lines and such as begin with `#` are none.
+    """The keys in a file, one per line. Empty lines and lines that begin with `#` are ignored.
 
-    A file that cannot be read any more, or holds no key, changes nothing: the keys that were good
-    stay. `most` is how many keys there may be. Raises ConfigurationError for one that is of no use
-    at the start; `setting` names it there and in the log, which never has a key.
+    Raises ConfigurationError if the file cannot be used at the start. If it becomes unusable later,
+    the last good keys stay valid. `most` is the greatest number of keys allowed. `setting` is the
+    name of the setting, for error messages and logs; keys themselves are never logged.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class KeyFile:
             raise ConfigurationError(f"{setting}={path}: {_reason(error)}") from None
 
     def keys(self) -> tuple[str, ...]:
-        """Return the keys of now: the same object as long as they are the same."""
+        """Return the present keys; the same tuple object until they change."""
         now = self._clock()
         if abs(now - self._looked_at) >= _PAUSE:  # a clock may be set back
             self._looked_at = now
@@ -65,12 +65,12 @@ class KeyFile:
             _logger.info("%s=%s: read anew, %d keys", self._setting, self._path, len(keys))
 
     def _signature(self) -> _Signature:
-        """Return what differs once the file, or the link to it, was changed or replaced."""
+        """Return modification time, inode and size: they differ once the file is changed."""
         found = self._path.stat()
         return found.st_mtime_ns, found.st_ino, found.st_size
 
     def _read(self) -> tuple[str, ...]:
-        """Return the keys. Raises OSError or ValueError, whose text shows none of them."""
+        """Return the keys. Raises OSError or ValueError, whose text contains no key."""
         lines = (line.strip() for line in self._path.read_text(errors="replace").splitlines())
         keys = tuple(line for line in lines if line and not line.startswith("#"))
         if not keys:

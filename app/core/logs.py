@@ -1,4 +1,4 @@
-"""Log lines: text for people, JSON for machines. They never hold prompts, answers or keys."""
+"""The formats of log lines: text or JSON. Logs never contain prompts, answers or keys."""
 
 import json
 import logging
@@ -7,12 +7,12 @@ from typing import Any
 
 _QUIET = ("uvicorn", "uvicorn.error", "httpx", "asyncio")
 
-# What the server says of responses that are cut on purpose, and of WebSockets that are refused.
+# Messages of uvicorn that are left out: responses cut off on purpose, and refused WebSockets.
 _KNOWN = ("ASGI callable returned without completing", "Unsupported upgrade", "No supported WebS")
 
 
 class TextFormatter(logging.Formatter):
-    """One line: time, level, logger, message, then the fields as `name=value`."""
+    """Writes a record as one line: time, level, logger, message, then fields as `name=value`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Write a record."""
@@ -22,7 +22,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """Writes a record as one JSON object on one line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Write a record."""

@@ -1,4 +1,7 @@
-"""What is counted, each with the moment it moves. docs/operations.md lists them."""
+"""The Prometheus metrics. The comment above each says when it is updated.
+
+docs/operations.md lists them.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +20,7 @@ _SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120
 
 
 class Metrics:
-    """One proxy's metrics, in a registry of their own."""
+    """The metrics of one proxy, in their own Prometheus registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -25,65 +28,65 @@ class Metrics:
         histogram = partial(Histogram, registry=self.registry)
         ProcessCollector(registry=self.registry)
         self._count_what_is_kept_back(counter)
-        # A request is over: answered, cut short or abandoned.
+        # When a request has ended: answered, cut short or abandoned by its client.
         self.requests = counter(
             "reprise_requests",
             "Requests, by route, outcome and, for hits, tier.",
             ["route", "outcome", "tier"],
         )
-        # A request has joined an identical one that is on its way.
+        # When a request has joined an identical one that is already at the upstream.
         self.collapsed = counter(
             "reprise_collapsed_requests", "Requests that joined an identical one on its way."
         )
-        # A look-up in the store has returned or failed.
+        # When a look-up in the store has returned or failed.
         self.lookup_seconds = histogram(
             "reprise_lookup_seconds", "Time spent in the store, by tier.", ["tier"], buckets=_FAST
         )
-        # The embedder has returned or failed.
+        # When the embedder has returned or failed.
         self.embedding_seconds = histogram(
             "reprise_embedding_seconds", "Time spent embedding a text.", buckets=_FAST
         )
-        # The verifier has returned or failed; what it remembers costs nothing and is not here.
+        # When the verifier has returned or failed. Results that it remembers are not counted.
         self.verification_seconds = histogram(
             "reprise_verification_seconds",
             "Time spent verifying the candidates of a question.",
             buckets=_FAST,
         )
-        # The upstream's head has arrived or the attempt has failed.
+        # When the head of the upstream's response has arrived or the attempt has failed.
         self.upstream_seconds = histogram(
             "reprise_upstream_seconds",
             "Time from forwarding a request to the head of its answer.",
             buckets=_SLOW,
         )
-        # A guard, or the verifier, has refused a neighbour.
+        # When a guard or the verifier has refused a candidate.
         self.refusals = counter("reprise_refusals", "Neighbours refused, by guard.", ["guard"])
-        # The store has taken an answer.
+        # When the store has accepted an answer.
         self.stored = counter("reprise_stored", "Answers stored, by kind.", ["kind"])
-        # An answer was complete and not fit to be stored.
+        # When an answer was complete but not fit to be stored.
         self.not_stored = counter(
             "reprise_not_stored", "Answers not stored, by reason.", ["reason"]
         )
-        # The store has removed something: its time was up or others were used more recently.
+        # When the store has removed an entry: it expired, or it was the least recently used.
         self.evictions = counter(
             "reprise_evictions", "What the store itself removed, by kind.", ["kind", "reason"]
         )
-        # An entry was read that is not as it was written, and nobody is served it.
+        # When an entry read from the store was altered or forged. It is not served.
         self.broken = counter("reprise_broken_entries", "Entries that were altered or forged.")
-        # A call to a dependency raised or was too slow, or the upstream could not answer.
+        # When a call to a dependency raised or timed out, or the upstream could not answer.
         self.failures = counter("reprise_failures", "Failures, by part.", ["part"])
-        # Asked for when metrics are read.
+        # When the metrics are read.
         self.entries = Gauge(
             "reprise_entries", "What is stored, by kind.", ["kind"], registry=self.registry
         )
 
     def _count_what_is_kept_back(self, counter: Callable[..., Counter]) -> None:
-        # A request is over that was not answered by all that was found.
+        # When a request has ended for which a stored answer was found but held back (shadow mode).
         self.shadow = counter(
             "reprise_shadow",
             "Requests to the upstream, by what would have become of them, and tier.",
             ["outcome", "tier"],
         )
-        # What was kept back has been compared with the upstream's answer.
+        # When an answer that was held back has been compared with the upstream's answer.
         self.compared = counter(
             "reprise_compared",
             "Answers kept back that were compared with the upstream's, by tier and agreement.",
@@ -91,5 +94,5 @@ class Metrics:
         )
 
     def exposition(self) -> bytes:
-        """Write all metrics in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format."""
         return generate_latest(self.registry)

@@ -1,4 +1,4 @@
-"""The central types: what a request, a key, a stored response and a verdict are."""
+"""The central types: request, key, stored response, embedding, candidate, verdict."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,26 +11,27 @@ from numpy.typing import NDArray
 from app.core.tags import UNTAGGED, Tagging
 
 Header = tuple[bytes, bytes]
-"""One header line; the name in lower case, as ASGI gives it."""
+"""A header's name and value; the name in lower case, as in ASGI."""
 
 Embedding = NDArray[np.float32]
 """A text as a vector: shape (dimensions,), unit length."""
 
 Clock = Callable[[], float]
-"""The time in seconds: since the epoch, unless said otherwise."""
+"""Returns the time in seconds: since 1970, unless said otherwise."""
 
 
 CHAT_COMPLETION = "chat_completion"
-"""The dialect of what does not name one: once there was no other."""
+"""The dialect of entries that name none: old versions stored only chat completions."""
 V1, AZURE = b"/v1", b"/openai"
-"""Prefixes of the API's paths: the usual one, and Azure's, whose paths the upstream gets whole."""
+"""Prefixes of the API's paths: OpenAI's and Azure's. Only Azure's is forwarded to the upstream."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientRequest:
-    """A request of the API as the client sent it; nothing is decoded or normalised.
+    """A request as the client sent it; nothing is decoded or normalised.
 
-    `path` is what follows the `prefix`, `query` is without its `?`, `headers` travel end to end.
+    `path` is the part after `prefix`, `query` the part after `?`. `headers` are the end-to-end
+    headers (RFC 9110 §7.6.1).
     """
 
     method: str
@@ -43,11 +44,12 @@ class ClientRequest:
 
 @dataclass(frozen=True, slots=True)
 class CacheKey:
-    """What a request asks for, split into what must match exactly and what may match by meaning.
+    """The cache key of a request, in two parts: what must match exactly, and what by meaning.
 
-    `partition` and `digest` are lower-case hex. `partition` covers everything that must match
-    exactly (the part that `Vary` and RFC 9111 §3.5 play for HTTP); `digest` covers the text as
-    well. `text` is what is embedded, or None where only an exact match may answer.
+    `partition`: digest in lower-case hex of everything that must match exactly. Its role is that of
+    `Vary` and RFC 9111 §3.5 in HTTP.
+    `digest`: digest in lower-case hex of that and the text: the exact key.
+    `text`: the text that is embedded; None if only an exact match may answer.
     """
 
     partition: str
@@ -56,10 +58,11 @@ class CacheKey:
 
 
 class Fullness(IntEnum):
-    """How much of `usage` an answer has, or a request is entitled to; more includes less.
+    """How much of `usage` an answer has, or a request is entitled to; higher includes lower.
 
-    `PLAIN` is a stream for which usage was not asked, `STREAMED` a stream for which it was, `ALL` a
-    whole answer. An answer that states its usage has `ALL`, however it came.
+    `PLAIN`: as in a stream without `include_usage`.
+    `STREAMED`: as in a stream with `include_usage`.
+    `ALL`: as in an answer that is not streamed; also any answer that does state its usage.
     """
 
     PLAIN = 0
@@ -68,9 +71,10 @@ class Fullness(IntEnum):
 
 
 class Aging:
-    """What was stored at a time (seconds since 1970) and stays fresh for some seconds.
+    """An entry with an age and a lifetime.
 
-    It is kept for `stale_lifetime` seconds more, in which it may still be served stale.
+    `stored_at` is in seconds since 1970. The entry is fresh for `freshness_lifetime` seconds, and
+    may be served stale for `stale_lifetime` seconds after that.
     """
 
     __slots__ = ()
@@ -80,24 +84,24 @@ class Aging:
     stale_lifetime: float
 
     def age(self, now: float) -> float:
-        """Return the age in seconds, counted from when it was received (RFC 9111 §4.2.3)."""
+        """Return the seconds since the entry was received from upstream (RFC 9111 §4.2.3)."""
         return max(0.0, now - self.stored_at)
 
     def ttl(self, now: float) -> float:
-        """Return the remaining freshness lifetime in seconds; negative when stale."""
+        """Return the remaining freshness lifetime in seconds; 0 or negative when stale."""
         return self.freshness_lifetime - self.age(now)
 
     def is_fresh(self, now: float) -> bool:
-        """Whether the answer may still be served without asking again."""
+        """Whether the entry may be served without asking the upstream again."""
         return self.ttl(now) > 0
 
     @property
     def lifetime(self) -> float:
-        """For how long the answer is kept, fresh or stale."""
+        """For how many seconds the entry is kept in all, fresh and then stale."""
         return self.freshness_lifetime + self.stale_lifetime
 
     def left(self, now: float) -> float:
-        """Return the remaining whole lifetime in seconds."""
+        """Return for how many seconds from `now` the entry is still kept."""
         return self.lifetime - self.age(now)
 
 
@@ -105,15 +109,19 @@ class Aging:
 class StoredResponse(Aging):
     """A stored response (RFC 9111 §1.2.1): an answer and how long it stays fresh.
 
-    `content` is that of the dialect's Answer: UTF-8 JSON, of which any form can be rendered.
-    `epoch` is the store's when the upstream was asked; empty: the present one. `parts` says what
-    the partition is made of, as `key_parts.py` writes it, or nothing. `tagging` is what an operator
-    may purge it by. What is disputed answers only the very same question. `fullness` is what it has
-    for those entitled to `usage`. `allow_origin` is its Access-Control-Allow-Origin, or empty.
-    `dialect` names its API, `upstream_id` is its id where the upstream keeps it, if that matters.
-    `caller` is what `core/callers.py` calls whoever it was fetched for. `vector_digest` is what a
-    store keeps of its vector. `askers` are digests of a few credentials that have asked the same,
-    where all share answers; `is_pinned` says that an operator lets it answer by meaning anyway.
+    `content`: UTF-8 JSON from which the dialect renders any form (see `Answer`).
+    `epoch`: the store's epoch when the upstream was asked; empty stands for the present one.
+    `parts`: what the partition was made from, as text (`key_parts.py`); may be empty.
+    `tagging`: the labels by which it can be found and purged.
+    `is_disputed`: its answer was reported as wrong, so only exact matches are served.
+    `fullness`: how much of `usage` it has.
+    `allow_origin`: the upstream's Access-Control-Allow-Origin; may be empty.
+    `dialect`: the API it belongs to.
+    `upstream_id`: the id under which the upstream keeps the answer; may be empty.
+    `caller`: names (`core/callers.py`) of the caller it was fetched for.
+    `vector_digest`: the store's checksum of its vector.
+    `askers`: digests of a few credentials that have asked this, if callers share answers.
+    `is_pinned`: an operator lets it be served by meaning, however few have asked.
     """
 
     key: CacheKey
@@ -137,13 +145,13 @@ class StoredResponse(Aging):
 
     @property
     def id(self) -> str:
-        """The entry's name: its exact key."""
+        """The entry's id: its exact key."""
         return self.key.digest
 
 
 @dataclass(frozen=True, slots=True)
 class SharedAnswer:
-    """An answer's content as in StoredResponse, of which any form can be rendered."""
+    """The `content` and `fullness` of an answer, as in StoredResponse, to share among requests."""
 
     content: bytes = field(repr=False)
     fullness: Fullness
@@ -151,12 +159,14 @@ class SharedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class StoredEmbedding(Aging):
-    """An embedding that the upstream made of one input, under its exact key.
+    """An embedding that the upstream made of one input.
 
-    `numbers` are little-endian, of `width` bytes each: 4 where every number is a float32, as
-    embeddings are, else 8. `epoch`, `allow_origin` and `caller` as in StoredResponse. `tokens` is
-    the share of the input in what the upstream counted, perhaps a fraction; None where that is not
-    known.
+    `id`: the exact key.
+    `numbers`: little-endian floats of `width` bytes each: 4 if every number is exactly a float32,
+    else 8.
+    `tokens`: how many of the answer's tokens this input accounts for, perhaps a fraction; None if
+    unknown.
+    `epoch`, `allow_origin`, `caller`: as in StoredResponse.
     """
 
     id: str
@@ -174,7 +184,7 @@ class StoredEmbedding(Aging):
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingModel:
-    """A model that embeds texts; embeddings of different models are never compared."""
+    """An embedding model and its vectors' size; embeddings of two models are never compared."""
 
     name: str
     dimensions: int
@@ -182,7 +192,7 @@ class EmbeddingModel:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A stored response near a question; `distance` is cosine: 0 = same, 1 = unrelated."""
+    """A stored response whose question is near the asked one, at this cosine distance."""
 
     stored: StoredResponse
     distance: float
@@ -190,7 +200,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class StoredText:
-    """A stored question that may be the one asked; `distance` is cosine: 0 = same."""
+    """A stored question to compare with the one asked, at this cosine distance."""
 
     text: str = field(repr=False)
     distance: float
@@ -198,22 +208,22 @@ class StoredText:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some stored responses; `cursor` leads to the next ones and is empty after the last."""
+    """Some stored responses; `cursor` asks for the next page and is empty on the last one."""
 
     entries: Sequence[StoredResponse]
     cursor: str
 
 
 class Kind(StrEnum):
-    """What is stored, each counted and evicted apart; the values are those in files."""
+    """The kinds of entries, counted and evicted separately; the values are used in files."""
 
-    ANSWER = "chat_completion"  # of whatever dialect
+    ANSWER = "chat_completion"  # an answer of any dialect, in spite of the value
     EMBEDDING = "embedding"
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How much is stored; `by_dialect` divides `answers`."""
+    """The numbers of stored answers and embeddings; `by_dialect` splits the answers."""
 
     answers: int
     embeddings: int
@@ -221,18 +231,22 @@ class Counts:
 
     @property
     def by_kind(self) -> Mapping[str, int]:
-        """Answers by dialect, and the embeddings."""
+        """The number of answers for each dialect, and of embeddings."""
         embeddings = {Kind.EMBEDDING.value: self.embeddings}
         return {CHAT_COMPLETION: 0, **self.by_dialect, **embeddings}
 
 
 class Guard(StrEnum):
-    """What proves that one answer cannot serve two questions.
+    """The guard that found a difference which proves that one answer cannot serve two questions.
 
-    Most are plain. `clauses` are wishes that only one has, `kinds` other things of one kind (a cat,
-    a dog), `payload` what something is to be done to, letter by letter, `qualifiers` words that
-    narrow one of the questions, `roles` the same things the other way round (from, to), `words`
-    rare words in the same place, `writing` case or white space that counts.
+    `clauses`: a wish that only one question has.
+    `kinds`: different things of one kind (cat, dog).
+    `payload`: the text that a task is about differs.
+    `qualifiers`: words that narrow only one question.
+    `roles`: the same things the other way round (from, to).
+    `words`: different rare words in the same place.
+    `writing`: case or white space that matters.
+    The other names say what differs.
     """
 
     LANGUAGE = "language"
@@ -256,7 +270,7 @@ class Guard(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The verdict on a candidate: who refuses it, and the probability, 0 to 1, that it serves."""
+    """The verdict on a candidate: what refused it, if anything, and its probability, 0 to 1."""
 
     candidate: Candidate
     refused_by: Guard | Literal["verifier"] | None = None

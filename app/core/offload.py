@@ -1,4 +1,4 @@
-"""A few threads for work that would hold the event loop up."""
+"""A few threads for work that would block the event loop for too long."""
 
 import asyncio
 import math
@@ -11,17 +11,17 @@ from app.core.errors import Overloaded
 
 T = TypeVar("T")
 
-_REMEMBERED = 8  # pieces of work, roughly
+_REMEMBERED = 8  # the usual duration is a moving average over about this many pieces of work
 
 _LARGE = 262_144  # bytes; parsing that many takes some 10 ms
 
 
 class Threads:
-    """Runs work in `count` threads, and refuses work that would have to wait for too long.
+    """Runs work in `count` threads, and refuses work that would have to wait too long.
 
-    That is if `queue` pieces are waiting already, or if those would take more than `patience`
-    seconds, judged by how long the latest pieces took. Work that is refused costs nothing; work
-    that is begun after its caller has given up delays everybody else.
+    Work is refused if `queue` pieces are waiting already, or if the wait is expected to take more
+    than `patience` seconds, estimated from the duration of recent pieces. Refusing is cheaper than
+    starting work whose caller has given up meanwhile, which would delay all other callers.
     """
 
     def __init__(self, name: str, count: int, queue: int, patience: float = math.inf) -> None:
@@ -30,10 +30,10 @@ class Threads:
         self._room = count + queue
         self._most = count + queue
         self._patience = patience
-        self._usual = 0.0  # seconds that a piece takes
+        self._usual = 0.0  # moving average of the seconds that a piece takes
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run a piece of work. Raises Overloaded if there is no room for it."""
+        """Run a piece of work in a thread and return its result. Raises Overloaded if refused."""
         ahead = self._most - self._room
         if self._room <= 0 or ahead // self._count * self._usual > self._patience:
             raise Overloaded
@@ -48,7 +48,7 @@ class Threads:
 
         future = self._executor.submit(timed)
         self._room -= 1
-        # Not when nobody waits for the work any longer, but when the thread is free again.
+        # The room is given back when the thread is free, even if the caller gave up before that.
         future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._leave))
         return await asyncio.wrap_future(future)
 
@@ -59,10 +59,10 @@ class Threads:
         self._room += 1
 
     def shutdown(self) -> None:
-        """Let the threads go; work that has not begun never will."""
+        """Stop the threads after their present work; cancel work that has not begun."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
 async def by_size(size: int, work: Callable[[], T]) -> T:
-    """Do work on `size` bytes: at once, or in a thread if it would hold the event loop up."""
+    """Return the result of work on `size` bytes; in a thread if it would block the event loop."""
     return work() if size < _LARGE else await asyncio.to_thread(work)

@@ -1,8 +1,8 @@
-"""The ports: all that the engine knows of the world outside.
+"""The ports: the interfaces through which the engine uses stores, models and the upstream.
 
-An implementation may raise anything and take for ever; the engine bounds and counts it. It raises
-Declined for what is not its failure, such as too much to do at once, and DependencyFailed where
-the log is to say what failed.
+An implementation may raise any exception and may take any time: the engine sets timeouts, catches
+and counts failures. It should raise Declined if it refuses work without having failed, for example
+because it is overloaded, and DependencyFailed with a text that may be logged if it has failed.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -25,17 +25,17 @@ from app.core.selectors import EVERYTHING, Selector
 
 
 class Store(Protocol):
-    """Keeps stored responses for as long as they are fresh or may serve stale, and finds them.
+    """Keeps stored responses while they are fresh or may be served stale, and finds them.
 
-    This is what every request needs.
+    These are the methods that requests of clients need.
     """
 
     @property
     def epoch(self) -> str:
-        """The token of the present epoch, as far as known; what carries another one is not stored.
+        """The token of the present epoch, as far as this process knows.
 
-        Each purge replaces it, and so defeats answers that are on their way: they were asked for in
-        another epoch. What is stored already, and of the same era (`epochs.py`), lives on.
+        Each purge replaces the token. An answer that was requested before the purge carries the old
+        token, so it is not stored. Entries already stored in the same era (`epochs.py`) stay.
         """
 
     async def get(self, digest: str) -> StoredResponse | None:
@@ -51,123 +51,129 @@ class Store(Protocol):
         """Return up to `k` responses of a partition within a cosine distance, nearest first."""
 
     async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
-        """Store a response in place of an older one; without embedding, for exact matches only."""
+        """Store a response, replacing an older one. Without embedding, only exact matches find it.
+        """
 
     def use(self, digest: str) -> None:
-        """Count an entry as used: it has answered. What that means is the store's to decide."""
+        """Note that an entry has answered a request; a store may use that to choose evictions."""
 
     async def aclose(self) -> None:
-        """Write what is pending and let go of everything."""
+        """Write pending data and release all resources."""
 
 
 class StoreOperations(Protocol):
-    """What operators need of a store, beside what every request does."""
+    """The methods of a store that only operators' requests need."""
 
     async def delete(self, *digests: str) -> int:
-        """Remove the responses stored under exact keys; return how many there were."""
+        """Remove the responses stored under these exact keys; return how many were removed."""
 
     async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
-        """Set how far an entry is trusted if it is still as it was read; return whether it is."""
+        """Set how far an entry is trusted, unless it has changed since it was read.
+
+        Return whether it was unchanged.
+        """
 
     async def amend(self, stored: StoredResponse, amended: StoredResponse) -> bool:
-        """Change who may be answered by an entry; return whether it was still as it was read.
+        """Write an entry's `is_disputed`, `askers` and `is_pinned`, unless it has changed.
 
-        That is `is_disputed`, `askers` and `is_pinned`; all else stays.
+        `stored` is the entry as it was read. Return whether it was unchanged. Other fields stay.
         """
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
-        """Return a page of up to `limit` stored responses; `cursor` is an earlier page's, or empty.
+        """Return a page of up to `limit` stored responses that `selector` selects.
 
-        What is stored or removed meanwhile may be missing; everything else comes exactly once. A
-        page may be short, or empty, and yet not the last one.
+        `cursor` is empty for the first page, then the cursor of the page before. Entries stored or
+        removed during the scan may be missing; all others come exactly once. A page that is short
+        or empty is not necessarily the last one.
         """
 
     async def embeddings_of(self, digests: Sequence[str]) -> Sequence[Embedding | None]:
-        """Return the embeddings by which responses are found, or None, in order."""
+        """Return for each exact key, in order, the embedding of its question, or None."""
 
     async def advance_epoch(self) -> None:
-        """Let nothing be stored that was asked for before; what is stored lives on."""
+        """Begin a new epoch: answers requested before are not stored; stored entries stay."""
 
     async def purge(self) -> int:
-        """Remove everything, embeddings included; return how much there was.
+        """Remove all entries, embeddings included; return how many there were.
 
-        Nobody is served any of it once this returns.
+        None of them is served once this has returned.
         """
 
     async def count(self) -> Counts:
-        """Count what is stored."""
+        """Return how many answers and embeddings are stored."""
 
     async def facts(self) -> Mapping[str, object]:
-        """Return facts about this kind of store for an operator, ready for JSON."""
+        """Return facts about this store to show to an operator, as JSON values."""
 
 
 class EmbeddingStore(Protocol):
-    """Keeps the embeddings that the upstream has made."""
+    """Keeps the upstream's answers to embeddings requests, one entry per input."""
 
     @property
     def epoch(self) -> str:
-        """The token of the present epoch, the same as that of the Store."""
+        """The token of the present epoch, shared with the Store."""
 
     async def get_embeddings(self, digests: Sequence[str]) -> Sequence[StoredEmbedding | None]:
-        """Return the embedding stored under each exact key, or None, in order."""
+        """Return for each exact key, in order, the stored embedding, or None."""
 
     async def put_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
-        """Store embeddings in place of older ones."""
+        """Store embeddings, replacing older ones with the same keys."""
 
     async def scan_embeddings(
         self, cursor: str, limit: int, caller: str
     ) -> tuple[Sequence[str], str]:
-        """Return the exact keys of a caller's embeddings among the next ones, and a cursor.
+        """Look at about `limit` embeddings; return the exact keys of a caller's, and a cursor.
 
-        Cursors and pages as those of `scan`; about `limit` embeddings are looked at.
+        The cursor works as in `scan`.
         """
 
     async def delete_embeddings(self, *digests: str) -> int:
-        """Remove the embeddings stored under exact keys; return how many there were."""
+        """Remove the embeddings stored under these exact keys; return how many were removed."""
 
 
 class WholeStore(Store, StoreOperations, EmbeddingStore, Protocol):
-    """A store of responses and embeddings, which share their epoch."""
+    """A store of responses and of embeddings, with one epoch for both."""
 
 
 class Leases(Protocol):
-    """Who of a fleet asks for an answer. A lease lasts for some `seconds` and runs out by itself.
+    """Leases by which one process of a fleet is chosen to ask the upstream for an answer.
 
-    A `token` names a holder: a late one does not touch the lease of its successor.
+    A lease expires by itself after `seconds`. `token` identifies its holder, so a holder whose
+    lease has expired cannot renew or release the lease of its successor.
     """
 
     async def take(self, name: str, token: str, seconds: float) -> str:
-        """Take a lease that is free; return the token of who holds it now."""
+        """Take the lease if it is free; return the token of its holder after that."""
 
     async def renew(self, name: str, token: str, seconds: float) -> bool:
-        """Let a lease last for so long from now; return whether it still was ours."""
+        """Extend the lease to `seconds` from now if `token` holds it; return whether it did."""
 
     async def release(self, name: str, token: str) -> None:
-        """Release a lease, if it still is ours."""
+        """Release the lease if `token` still holds it."""
 
     async def aclose(self) -> None:
         """Let go of everything."""
 
 
 class Embedder(Protocol):
-    """Turns a text into a vector whose direction is its meaning."""
+    """Turns a text into a vector whose direction represents the text's meaning."""
 
     @property
     def name(self) -> str:
-        """The model; embeddings of different models cannot be compared."""
+        """The name of the model; embeddings of different models cannot be compared."""
 
     @property
     def dimensions(self) -> int:
-        """The length of its vectors."""
+        """The number of dimensions of the vectors."""
 
     async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
-        """Embed a text: shape (dimensions,), unit length.
+        """Return a text's embedding: shape (dimensions,), unit length.
 
-        `credentials` are header lines of whoever asks; only an embedder that is the upstream uses
-        them, which is sent them anyway.
+        `credentials` are the caller's credential headers. They are used only if the embedder is the
+        upstream, which gets them anyway.
 
-        None where the model cannot represent the whole text: it is too long or holds an unknown
-        token, so that its embedding would be another text's too.
+        None if the model cannot represent the whole text, because it is too long or contains an
+        unknown token: another text would then have the same embedding.
         """
 
     async def aclose(self) -> None:
@@ -179,12 +185,12 @@ class Verifier(Protocol):
 
     @property
     def calibration(self) -> Calibration:
-        """Its calibration: the greatest distance worth asking about, and what is likely enough."""
+        """The greatest distance worth verifying, and the least probability that may be served."""
 
     async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
         """Return for each candidate the probability, 0 to 1, that its answer serves the question.
 
-        0 where the model cannot see all of both.
+        0 if the two questions together are too long for the model.
         """
 
     async def aclose(self) -> None:
@@ -192,33 +198,33 @@ class Verifier(Protocol):
 
 
 class UpstreamResponse(Protocol):
-    """A response whose head is here and whose body is arriving."""
+    """A response whose head has arrived and whose body is still arriving."""
 
     @property
     def status_code(self) -> int:
-        """The upstream's status."""
+        """The HTTP status."""
 
     @property
     def headers(self) -> Sequence[Header]:
-        """The headers that travel end to end; names in lower case."""
+        """The end-to-end headers (RFC 9110 §7.6.1); names in lower case."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the body's bytes as they arrive, still encoded.
+        """Yield the body's bytes as they arrive, still in their content coding.
 
-        Raises UpstreamInterrupted if the body breaks off or falls silent.
+        Raises UpstreamInterrupted if the body breaks off or nothing arrives within the timeout.
         """
 
     async def aclose(self) -> None:
-        """Release the upstream, at once if the body is not at its end; idempotent."""
+        """Release the connection; close it if the body has not ended. Idempotent."""
 
 
 class Upstream(Protocol):
     """The server whose answers are stored."""
 
     async def send(self, request: ClientRequest) -> UpstreamResponse:
-        """Forward a request and return the response once its head is here.
+        """Forward a request and return the response once its head has arrived.
 
-        Asks at most once. Raises UpstreamUnreachable or UpstreamTimeout.
+        Never sends it twice. Raises UpstreamUnreachable or UpstreamTimeout.
         """
 
     async def aclose(self) -> None:

@@ -1,4 +1,4 @@
-"""Results that are remembered for a while, in bounded number, so as not to compute them again."""
+"""A bounded least-recently-used cache of computed results."""
 
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -9,10 +9,10 @@ V = TypeVar("V")
 
 
 class Recent(Generic[K, V]):
-    """Up to `most` values; the least recently used give way.
+    """Keeps up to `most` values and drops the least recently used.
 
-    A caller must not learn by speed what others ask, so a key names the partition that asks, or is
-    made of it. Others can only push a value out, which costs time.
+    Response times must not reveal to one caller what another has asked. So every key contains, or
+    is derived from, the caller's partition. Other callers can only evict a value, which costs time.
     """
 
     def __init__(self, most: int) -> None:
@@ -20,21 +20,21 @@ class Recent(Generic[K, V]):
         self._values: OrderedDict[K, V] = OrderedDict()  # least recently used first
 
     def get(self, key: K) -> V | None:
-        """Return a value, or None if it is not known."""
+        """Return the value of a key, or None if there is none."""
         if (value := self._values.get(key)) is not None:
             self._values.move_to_end(key)
         return value
 
     def forget(self, key: K) -> None:
-        """Forget a value, if it is known."""
+        """Remove the value of a key, if there is one."""
         self._values.pop(key, None)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all values."""
         self._values.clear()
 
     def keep(self, key: K, value: V) -> None:
-        """Remember a value."""
+        """Keep a value, in place of an older one."""
         self._values[key] = value
         self._values.move_to_end(key)
         if len(self._values) > self._most:

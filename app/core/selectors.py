@@ -1,4 +1,4 @@
-"""Which entries an operator means: by what they are called, or by what their questions mean."""
+"""Which entries an operator's request is about: chosen by labels, or by meaning."""
 
 from dataclasses import dataclass, field
 
@@ -13,22 +13,25 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """What means about the same as a text; `max_distance` is cosine."""
+    """Selects entries whose question is within a cosine distance of a text's embedding."""
 
     embedding: Embedding = field(repr=False)
     max_distance: float
 
     def distance(self, embedding: Embedding) -> float:
-        """Return the cosine distance of an embedding: 0 = same but for rounding."""
+        """Return the cosine distance to another embedding, 0 to 2; rounding errors count as 0."""
         distance = 1.0 - float(np.dot(self.embedding, embedding))
         return 0.0 if distance < _ROUNDING else min(distance, 2.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Entries with this tag, model and namespace, near this text; None selects all.
+    """Selects the entries that meet every condition that is not None.
 
-    `upstream_ids` are ids under which the upstream keeps answers; `caller` is a name of who asked.
+    `tag`, `model`, `namespace`: those of the entry.
+    `near`: the entry's question is near this text.
+    `upstream_ids`: the entry's answer has one of these ids at the upstream.
+    `caller`: the entry was fetched for a caller with this name (`core/callers.py`).
     """
 
     tag: str | None = None
@@ -46,9 +49,10 @@ class Selector:
         embedding: Embedding | None,
         caller: str = "",
     ) -> bool:
-        """Whether an entry is meant. Without `near`, its embedding does not matter.
+        """Whether this selects an entry with the given properties.
 
-        An entry that has none, since it answers the very same question only, is near nothing.
+        `embedding` matters only if `near` is set. An entry without one, which only exact matches
+        find, is near no text.
         """
         if self.tag is not None and self.tag not in tagging.tags:
             return False

@@ -1,16 +1,17 @@
-"""Shares of what was counted, and how far they can be trusted."""
+"""Confidence intervals of shares (proportions), and of the difference of two shares."""
 
 import math
 from dataclasses import dataclass
 
 NORMAL_95 = 1.959963984540054
-"""Standard deviations to either side that hold 95 % of a normal distribution."""
+"""95 % of a normal distribution lies within this many standard deviations of its mean."""
 
 
 def wilson(count: float, of: float, deviations: float = NORMAL_95) -> tuple[float, float]:
-    """Return Wilson's interval of a share, so many standard deviations to either side.
+    """Return the low and high end of Wilson's interval for the share `count / of`.
 
-    E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927.
+    `deviations` is its width to either side, in standard deviations. Source: E. B. Wilson,
+    "Probable Inference, the Law of Succession, and Statistical Inference", 1927.
     """
     if not of:
         return 0.0, 1.0
@@ -18,7 +19,7 @@ def wilson(count: float, of: float, deviations: float = NORMAL_95) -> tuple[floa
     middle = share + doubt / 2
     reach = math.sqrt(doubt * (share * (1 - share) + doubt / 4))
     low, high = (middle - reach) / (1 + doubt), (middle + reach) / (1 + doubt)
-    # Rounding must not put the share itself outside.
+    # Rounding errors must not leave the share itself outside the interval.
     return max(0.0, min(low, share)), min(1.0, max(high, share))
 
 
@@ -32,10 +33,10 @@ class Difference:
 
 
 def difference(count: int, of: int, base: int, base_of: int) -> Difference | None:
-    """Return by how much a share exceeds a base rate; None where either has been counted of none.
+    """Return how much the share `count / of` exceeds the base rate `base / base_of`.
 
-    The interval is the score method's: R. G. Newcombe, "Interval Estimation for the Difference
-    Between Independent Proportions", 1998, method 10.
+    None if `of` or `base_of` is 0. The interval is by R. G. Newcombe, "Interval Estimation for the
+    Difference Between Independent Proportions", 1998, method 10.
     """
     if not of or not base_of:
         return None

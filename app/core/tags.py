@@ -1,7 +1,7 @@
-"""What callers call their entries: the namespace of an entry, and its tags.
+"""The labels that callers give their entries: a namespace, and tags.
 
-Rules of this file: operators will ask for labels as they were sent, so none is changed or dropped.
-If there are more or longer ones than we keep, all of them are refused.
+Operators look entries up by their labels, so no label is ever changed or dropped. If a request has
+too many labels or one that is too long, all of its labels are refused.
 """
 
 from collections.abc import Iterable
@@ -19,20 +19,20 @@ _WHITE = " \t"  # RFC 9110 §5.6.3
 
 @dataclass(frozen=True, slots=True)
 class Tagging:
-    """A namespace, empty for none, and tags: surrogate keys."""
+    """The namespace of an entry, empty for none, and its tags (surrogate keys)."""
 
     namespace: str = ""
     tags: frozenset[str] = frozenset()
 
     def cover(self, asked: "Tagging") -> bool:
-        """Whether an entry with these labels may answer: it carries all tags of the request.
+        """Whether an entry with these labels has all tags that a request asks for.
 
-        Namespaces have no say here, since they are part of the partition.
+        Namespaces are not compared here: they are part of the partition, which matches already.
         """
         return asked.tags <= self.tags
 
     def joined(self, other: "Tagging") -> "Tagging":
-        """Add the tags of another one, unless they would be too many."""
+        """Return a copy with the tags of `other` added; unchanged if there would be too many."""
         tags = self.tags | other.tags
         return Tagging(self.namespace, tags) if len(tags) <= MOST_TAGS else self
 
@@ -41,7 +41,7 @@ UNTAGGED = Tagging()
 
 
 def tagging_of(headers: Iterable[tuple[bytes, bytes]]) -> Tagging | None:
-    """Read the labels of a request; None if there are more or longer ones than we keep."""
+    """Return the labels in a request's headers; None if `checked_labels` refuses them."""
     namespaces, lists = [], []
     for name, value in headers:
         if name == NAMESPACE:
@@ -54,10 +54,10 @@ def tagging_of(headers: Iterable[tuple[bytes, bytes]]) -> Tagging | None:
 
 
 def checked_labels(namespace: str, tags: Iterable[str]) -> Tagging | None:
-    """Return a namespace and tags as one value; None if they could not be kept.
+    """Return a namespace and tags as one value; None if they are refused.
 
-    That is if there are too many tags, if a label is empty or too long, or if it would not be read
-    back as it is, for example because it has a comma.
+    They are refused if there are too many tags, if a label is empty or too long, or if a tag
+    contains a comma or outer white space: it could not be read back from a list of tags.
     """
     unique = frozenset(tags)
     if len(unique) > MOST_TAGS or not all(is_label(tag) for tag in unique):
@@ -68,17 +68,17 @@ def checked_labels(namespace: str, tags: Iterable[str]) -> Tagging | None:
 
 
 def is_label(text: str) -> bool:
-    """Whether something may be the name of a namespace or, with no comma in it, a tag."""
+    """Whether a text has a valid length for a label: 1 to 256 bytes of UTF-8."""
     return 0 < len(text.encode()) <= LONGEST
 
 
 def tags_in(value: str) -> frozenset[str]:
-    """Read a list of tags, as the header writes it and as they are stored."""
+    """Return the tags in a text in which commas separate them, such as the header's value."""
     return frozenset(tag for item in value.split(_SEPARATOR) if (tag := item.strip(_WHITE)))
 
 
 def tags_text(tags: Iterable[str]) -> str:
-    """Return tags as one text, sorted, separated by commas."""
+    """Return tags as one text, sorted and separated by commas."""
     return _SEPARATOR.join(sorted(tags))
 
 

@@ -120,8 +120,7 @@ class _Gzip:
 
 
 class _Deflate:
-    """HTTP's `deflate`: the zlib format (RFC 1950), or raw deflate (RFC 1951) as some servers send.
-    """
+    """HTTP's `deflate`: the zlib format (RFC 1950), or raw deflate (RFC 1951) from some servers."""
 
     def __init__(self) -> None:
         self._begun = b""

@@ -51,8 +51,7 @@ class Store(Protocol):
         """Return up to `k` responses of a partition within a cosine distance, nearest first."""
 
     async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
-        """Store a response, replacing an older one. Without embedding, only exact matches find it.
-        """
+        """Store a response, replacing an older one; without embedding, for exact matches only."""
 
     def use(self, digest: str) -> None:
         """Note that an entry has answered a request; a store may use that to choose evictions."""

@@ -1,4 +1,4 @@
-"""One module an API: its requests, answers and streams, read and written.
+"""One module or package per API: reads and writes its requests, answers and streams.
 
 May import: `core`.
 """

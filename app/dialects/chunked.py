@@ -1,6 +1,6 @@
-"""What OpenAI's two completions APIs share: one JSON document, or chunks of it and then `[DONE]`.
+"""Code for both of OpenAI's completions APIs, which answer with one JSON document or a stream.
 
-`usage` is in the document, and in a stream that asks for it.
+A stream consists of chunks and then `[DONE]`. It has `usage` only if the request asks for it.
 https://platform.openai.com/docs/api-reference/chat-streaming
 https://platform.openai.com/docs/api-reference/completions
 """
@@ -25,7 +25,7 @@ _ENVELOPE = frozenset({"id", "object", "created", "obfuscation"})
 
 
 class Form(NamedTuple):
-    """The form in which an answer is asked for: whole, streamed, or streamed with its usage."""
+    """The form in which an answer is asked for: one document, a stream, or a stream with usage."""
 
     stream: bool
     include_usage: bool
@@ -62,15 +62,15 @@ class ChunksReader:
         for event in self._events.feed(data):
             self._take(event)
         if self._events.unfinished == [DONE]:
-            self.is_complete = True  # clients read lines and may leave at this one
+            self.is_complete = True  # clients may disconnect at this line, before its blank line
 
     def end(self) -> None:
-        """Take the events that only the end of the body completes."""
+        """Take the last event, if the body ended without the blank line after it."""
         for event in self._events.flush():
             self._take(event)
 
     def read(self) -> Answer:
-        """Return what the chunks add up to. Raises NotUnderstood."""
+        """Return the answer that the chunks make up. Raises NotUnderstood."""
         return self._judge(self._builder.completion())
 
     def _take(self, event: Event) -> None:
@@ -85,7 +85,7 @@ class ChunksReader:
 
 
 def without_envelope(document: Mapping[str, Any]) -> JsonObject:
-    """Return a document without the fields that a replay makes anew."""
+    """Return a document without its envelope: the fields that each replay sets anew."""
     return {name: value for name, value in document.items() if name not in _ENVELOPE}
 
 
@@ -96,11 +96,11 @@ def chunks_of(
     *,
     include_usage: bool,
 ) -> Iterator[JsonObject]:
-    """Yield the chunks of a stream that adds up to a document, still without the envelope.
+    """Yield the chunks of a stream that adds up to a document, without the envelope.
 
-    Choices follow one another, each in the pieces that `cut` makes of it. The fields in `repeated`
-    are in every chunk, all others in the first. Usage comes last, in a chunk without choices, and
-    only if asked for.
+    Choices come one after another, each cut into pieces by `cut`. The fields in `repeated` are in
+    every chunk, other fields only in the first. With `include_usage`, a last chunk without choices
+    has the usage.
     """
     usage = document.get("usage") if include_usage else None
     once = {n: v for n, v in document.items() if n not in {"choices", "usage"}}
@@ -116,7 +116,7 @@ def chunks_of(
 
 
 def replay_document(content: bytes, status: CacheStatus, envelope: Mapping[str, Any]) -> Replay:
-    """Render a stored document under a new envelope. Raises ValueError where it is no object."""
+    """Render a stored document with a new envelope. Raises ValueError if it is not an object."""
     return documents.json_replay(enclosed(content, envelope), status)
 
 
@@ -128,7 +128,7 @@ def replay_chunks(
 ) -> Replay:
     """Render a stored document as a stream; `cut` makes its chunks, `envelope` is added to each.
 
-    Raises ValueError where the document cannot be read.
+    Raises ValueError if the document cannot be read.
     """
     return documents.stream_replay(b"".join(_events(content, envelope, cut)), status)
 
@@ -148,16 +148,17 @@ def _events(
 
 
 class WithoutUsage:
-    """Removes the usage from a stream of chunks; what is not a chunk stays as it is.
+    """Removes the usage from a stream of chunks; events that are not chunks stay unchanged.
 
-    Comments stay, too: some servers send them while a model thinks, so that clients do not give up.
+    Comments stay, too: some servers send them while a model thinks, so that clients do not time
+    out.
     """
 
     def __init__(self) -> None:
         self._events = EventParser(keeps_comments=True)
 
     def feed(self, data: bytes) -> bytes:
-        """Return what is to be sent of the next bytes. Raises UnicodeDecodeError."""
+        """Take the next bytes; return what can be sent now. Raises UnicodeDecodeError."""
         events = self._events.feed(data)
         comments = map(sse.encode_comment, self._events.comments())
         return b"".join([*comments, *map(without_usage, events)])
@@ -170,7 +171,7 @@ class WithoutUsage:
 def narrowing(leader: object, form: Form) -> WithoutUsage | None:
     """Return a filter that turns a stream of the form `leader` into one of `form`, or None.
 
-    A filter only leaves out, so the leader must have asked for at least as much.
+    A filter can only remove usage, so the leader must have asked for at least as much usage.
     """
     if not isinstance(leader, Form) or leader.entitled < form.entitled:
         return None
@@ -180,7 +181,8 @@ def narrowing(leader: object, form: Form) -> WithoutUsage | None:
 def without_usage(event: Event) -> bytes:
     """Return an event of an upstream's stream as bytes, without its usage.
 
-    A chunk with nothing but usage becomes empty. What is no chunk, or has no usage, stays as it is.
+    Empty for a chunk that has only usage. An event that is not a chunk or has no usage stays
+    unchanged.
     """
     try:
         chunk = load_json(event.data)

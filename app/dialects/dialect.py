@@ -1,8 +1,8 @@
-"""What a dialect is: all that the cache must know of one API, and the only place that knows it.
+"""The protocol of a dialect: everything the cache must know about one API, in one place.
 
-A dialect parses a request, reads the answer to it as its bytes pass by, and renders a stored answer
-in whatever form a request asks for. It does no I/O and knows no clock. A whole one to start from is
-`tests/engine/toy_dialect.py`.
+A dialect parses requests, reads answers incrementally while their bytes are sent on to the client,
+and renders a stored answer in the form that a request asks for (JSON or a stream). It does no I/O
+and uses no clock. `tests/engine/toy_dialect.py` is a complete small example.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,13 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an answer adds up to, in the one form that every other form is rendered from.
+    """A complete answer, in the one form from which every other form is rendered.
 
-    `content` is UTF-8 JSON. `unfit` says why it must not be stored, or is None.
-    `may_be_shared`: it may go to others who ask the same meanwhile, though it is not stored.
-    `exact_only`: it answers the very same request only. `upstream_id` is the id under which the
-    upstream keeps it as well, if a client may ask for it by that.
+    `content`: UTF-8 JSON.
+    `unfit`: why it must not be stored, or None.
+    `may_be_shared`: even if it is not stored, it may be sent to collapsed requests.
+    `exact_only`: it must be served by exact match only.
+    `upstream_id`: the id under which the upstream keeps it, if a client may use that id; or empty.
     """
 
     content: bytes = field(repr=False)
@@ -35,29 +36,29 @@ class Answer:
 
     @property
     def whole(self) -> SharedAnswer | None:
-        """The answer as others who asked the same may share it; None if they may not."""
+        """The answer as collapsed requests may share it; None if they may not."""
         return SharedAnswer(self.content, self.fullness) if self.may_be_shared else None
 
 
 class AnswerReader(Protocol, Generic[T_co]):
-    """Reads one answer. All methods raise NotUnderstood where it is not what the API defines."""
+    """Reads one answer. Every method raises NotUnderstood if it does not follow the API."""
 
     @property
     def is_complete(self) -> bool:
-        """Whether the answer says itself that nothing more will come."""
+        """Whether the answer's own end mark has been read, such as `[DONE]`."""
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the body."""
 
     def end(self) -> None:
-        """Take note that the body has ended cleanly."""
+        """Note that the body has ended without an error."""
 
     def read(self) -> T_co:
-        """Return what the whole answer adds up to."""
+        """Return the complete answer."""
 
 
 class StreamFilter(Protocol):
-    """Turns the stream that one request asked for into that of another one, as it arrives."""
+    """Turns the stream made for one request into the stream for another, while it arrives."""
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes; return what can be sent now. Raises UnicodeDecodeError."""
@@ -67,7 +68,7 @@ class StreamFilter(Protocol):
 
 
 class Form(Protocol):
-    """In what form an answer is asked for. Hashable: requests of one form get the same bytes."""
+    """The form of an answer, for example streamed. Requests with equal forms get equal bytes."""
 
     @property
     def entitled(self) -> Fullness:
@@ -79,7 +80,7 @@ class Form(Protocol):
 
 
 class ParsedRequest(Protocol):
-    """A request of an API, as far as the cache must know it."""
+    """The parts of a request that the cache must know."""
 
     @property
     def model(self) -> str:
@@ -87,72 +88,73 @@ class ParsedRequest(Protocol):
 
     @property
     def form(self) -> Form:
-        """In what form the answer is asked for."""
+        """The form in which the answer is asked for."""
 
     @property
     def must_match(self) -> Mapping[str, Any]:
-        """The body in canonical form, without the `texts` and what cannot change the answer."""
+        """The body in canonical form, without `texts` and without neutral fields."""
 
     @property
     def texts(self) -> Sequence[str] | None:
-        """What may be matched by meaning; None where all of the body must match exactly."""
+        """The texts that may be matched by meaning; None if all of the body must match exactly."""
 
     @property
     def messages_field(self) -> str:
-        """The name of the field of `must_match` that holds the messages, the last one last."""
+        """The name of the field in `must_match` that contains the messages, oldest first."""
 
     @property
     def end_user(self) -> Sequence[Any]:
-        """The values of the body that name the end user, such as `user`."""
+        """The values in the body that identify the end user, such as `user`."""
 
     @property
     def treatment(self) -> str:
-        """A digest of what may change how the upstream treats the request, but not the answer.
+        """A digest of the fields that affect how the upstream handles the request, not the answer.
 
-        Requests of another treatment share no upstream request. Empty where nothing of that kind is
-        set.
+        An example is the service tier. Requests whose treatment differs are never collapsed. Empty
+        if the request sets no such field.
         """
 
     @property
     def question(self) -> str:
-        """The text in which words that limit reuse, such as "today", are sought; may be empty."""
+        """The text that is searched for words that limit reuse, such as "today"; may be empty."""
 
     @property
     def instructions(self) -> Sequence[str]:
-        """The texts beside the user's last turn that may say what is to be done with it."""
+        """The texts outside the user's last turn that may say what to do with that turn."""
 
     def bypass_reason(self, max_temperature: float) -> BypassReason | None:
         """Return why the request must not use the cache, or None."""
 
     def reader(self, *, is_stream: bool) -> AnswerReader[Answer]:
-        """Return a reader of the answer to this request: of an event stream or a JSON document."""
+        """Return a reader for the answer, an event stream or a JSON document."""
 
     def render(self, content: bytes, status: CacheStatus, *, nonce: str, now: float) -> Replay:
-        """Render a stored answer as this request asks for it.
+        """Render a stored answer in the form that this request asks for.
 
-        `content` is that of an Answer. `nonce`, 32 hex digits, makes its id; `now` is its time in
-        seconds since 1970. Raises ValueError where the content cannot be read.
+        `content` is the `content` of an Answer. The rendered answer's id is made from `nonce`, 32
+        hex digits; `now`, in seconds since 1970, is its creation time. Raises ValueError if the
+        content cannot be read.
         """
 
     def narrowing(self, leader: object) -> StreamFilter | None:
-        """Return a filter that makes this request's stream of another form's; None if none can.
+        """Return a filter that turns a stream of the form `leader` into this request's stream.
 
-        `leader` is that other form, of whatever dialect.
+        None if no filter can. `leader` may be a form of another dialect.
         """
 
 
 class Dialect(Protocol):
-    """One API. `name` is what its answers are called in the store and in `/cache/*`."""
+    """One API."""
 
     @property
     def name(self) -> str:
-        """A word in lower case that never changes: it is stored."""
+        """The API's name in the store and in `/cache/*`; it must never change."""
 
     def why_not_stored(self, content: Mapping[str, Any]) -> DiscardReason | None:
         """Return why an imported answer must not be stored, or None if it may.
 
-        `content` should be that of an Answer, but nothing about it has been checked.
+        `content` should be the content of an Answer, but has not been validated.
         """
 
     def parse(self, body: bytes) -> ParsedRequest | EmbeddingsRequest:
-        """Read the body of a request. Raises NotUnderstood."""
+        """Parse the body of a request. Raises NotUnderstood."""

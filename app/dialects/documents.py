@@ -1,4 +1,4 @@
-"""Answers that are one JSON document: read, and written again."""
+"""Reads and writes answers that are one JSON document (not streamed)."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ _JSON = b"application/json"
 _EVENT_STREAM = b"text/event-stream; charset=utf-8"
 
 Judge = Callable[[JsonObject], Answer]
-"""Turns a document into an Answer that says whether to store, share and match it by meaning."""
+"""Returns the Answer for a document: whether to store it, share it and match it by meaning."""
 
 
 class DocumentReader:
@@ -28,10 +28,10 @@ class DocumentReader:
         self._body.append(data)
 
     def end(self) -> None:
-        """Do nothing: the end of the body is that of the document."""
+        """Do nothing: the document ends where the body ends."""
 
     def read(self) -> Answer:
-        """Return the document as the judge sees it. Raises NotUnderstood."""
+        """Return the Answer that the judge makes of the document. Raises NotUnderstood."""
         return self._judge(load_object(b"".join(self._body)))
 
 
@@ -41,9 +41,9 @@ def written(document: Mapping[str, Any]) -> bytes:
 
 
 def enclosed(document: bytes, envelope: Mapping[str, Any]) -> bytes:
-    """Return a JSON object with the fields of an envelope put first, without parsing the object.
+    """Return a JSON object with the fields of `envelope` inserted first, without parsing it.
 
-    Raises ValueError where `document` is not an object.
+    Raises ValueError if `document` is not a JSON object.
     """
     if not document.startswith(b"{") or not document.endswith(b"}"):
         raise ValueError("the stored content is not a JSON object")

@@ -1,4 +1,4 @@
-"""The slice of OpenAI's embeddings that we read, and numbers that come back bit for bit.
+"""OpenAI's embeddings API: reads requests and answers, and writes answers with equal numbers.
 
 The formats: https://platform.openai.com/docs/api-reference/embeddings/create
 """
@@ -21,7 +21,7 @@ from app.dialects.openai import NEUTRAL_FIELDS, treatment_of
 from app.dialects.strict_json import JsonObject, check_structure, load_object
 
 Input = str | list[int]
-"""What is embedded: a text, or its tokens."""
+"""One input to embed: a text, or its tokens."""
 
 Encoding = Literal["float", "base64"]
 
@@ -32,10 +32,10 @@ _ITEM = frozenset({"object", "index", "embedding"})
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """An embedding's numbers, little-endian, of `width` bytes each.
+    """An embedding's numbers as little-endian floats of `width` bytes each.
 
-    `width` is 4 where the embedding came as float32, or each number as the shortest decimal of one,
-    as most servers write them; else 8. Either gives back the decimals and the float32 as they came.
+    `width` is 4 if the upstream sent float32 numbers, or decimals that are each the shortest one
+    for a float32 (as most servers do); else 8. Both give back exactly what the upstream sent.
     """
 
     raw: bytes = field(repr=False)
@@ -43,13 +43,13 @@ class Numbers:
 
     @property
     def count(self) -> int:
-        """How many there are: the embedding's dimensions."""
+        """The number of dimensions."""
         return len(self.raw) // self.width
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingsRequest:
-    """A view of the body of an embeddings request; `document` is the whole of it."""
+    """The parsed body of an embeddings request; `document` is the whole of it."""
 
     document: Mapping[str, Any] = field(repr=False)
     inputs: Sequence[Input] = field(repr=False)
@@ -57,7 +57,7 @@ class EmbeddingsRequest:
 
     @classmethod
     def parse(cls, body: bytes, *, needs_model: bool = True) -> "EmbeddingsRequest":
-        """Read the body of a request; `needs_model` is False where the path names the model.
+        """Parse the body of a request; `needs_model` is False if the path names the model.
 
         Raises NotUnderstood (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
         """
@@ -71,37 +71,37 @@ class EmbeddingsRequest:
 
     @property
     def must_match(self) -> Mapping[str, Any]:
-        """The body without what cannot change an embedding, and without the inputs."""
+        """The body without the inputs and without fields that cannot change an embedding."""
         taken = {*NEUTRAL_FIELDS, "input", "encoding_format"}
         return {name: value for name, value in self.document.items() if name not in taken}
 
     @property
     def end_user(self) -> Sequence[Any]:
-        """The values of the body that name the end user."""
+        """The values in the body that identify the end user."""
         return [self.document.get("user"), self.document.get("safety_identifier")]
 
     @property
     def treatment(self) -> str:
-        """A digest of what may change how the upstream treats the request, but not the answer."""
+        """A digest of fields that affect how the upstream handles the request, not the answer."""
         return treatment_of(self.document)
 
     def bypass_reason(self, max_temperature: float) -> None:
-        """Return None: nothing in the body keeps an embedding from being stored."""
+        """Return None: no embeddings request has to bypass the cache."""
 
     def reader(self) -> "EmbeddingsReader":
-        """Return what reads the answer."""
+        """Return a reader for the answer."""
         return EmbeddingsReader(len(self.inputs))
 
     def body_of(self, inputs: Sequence[Input]) -> bytes:
-        """Write the body of a request that asks for these inputs in place of its own."""
+        """Return the body of this request with other inputs, as JSON."""
         return json.dumps({**self.document, "input": inputs}, ensure_ascii=False).encode()
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingsAnswer:
-    """What an upstream answered: an embedding for each input, in order.
+    """An upstream's answer: an embedding for each input, in order.
 
-    `is_all` is False if the items held something else as well, which a replay would lose.
+    `is_all` is False if its items have other fields too, which a replay would lose.
     """
 
     model: str
@@ -111,14 +111,11 @@ class EmbeddingsAnswer:
 
     @property
     def whole(self) -> None:
-        """None: an answer is never shared whole, since requests differ in inputs and encodings."""
+        """None: an answer is never shared as a whole, as requests differ in inputs and encoding."""
 
     @classmethod
     def parse(cls, body: bytes, count: int) -> "EmbeddingsAnswer":
-        """Read the answer to `count` inputs.
-
-        Raises NotUnderstood for anything else.
-        """
+        """Parse the answer to `count` inputs. Raises NotUnderstood."""
         check_structure(body.decode("latin-1"))  # whatever the encoding, structure is ASCII
         try:
             document = orjson.loads(body)
@@ -144,10 +141,10 @@ class EmbeddingsAnswer:
 
 
 def shares(inputs: Sequence[Input], usage: Mapping[str, Any] | None) -> list[float | None]:
-    """Return how many of an upstream's `usage` tokens each input accounts for; None if unknown.
+    """Return how many of the tokens in `usage` each input accounts for; None if unknown.
 
-    The upstream counts all inputs together. The sum is divided by their sizes, so that it comes out
-    the same when the same inputs are asked for again.
+    The upstream only states the sum for all inputs. It is divided in proportion to their sizes, so
+    the shares add up to the same sum when the same inputs are requested again.
     """
     counted = (usage or {}).get("total_tokens", (usage or {}).get("prompt_tokens"))
     if type(counted) is not int or counted < 0:
@@ -157,7 +154,7 @@ def shares(inputs: Sequence[Input], usage: Mapping[str, Any] | None) -> list[flo
 
 
 def usage_of(tokens: Iterable[float | None]) -> JsonObject:
-    """Return the `usage` of inputs with these token counts; an unknown one counts as 0."""
+    """Return the `usage` of inputs with these token counts; None counts as 0."""
     total = round(sum(share for share in tokens if share is not None))
     return {"prompt_tokens": total, "total_tokens": total}
 
@@ -176,10 +173,10 @@ class EmbeddingsReader:
         self._body.append(data)
 
     def end(self) -> None:
-        """Do nothing: the end of the body is that of the document."""
+        """Do nothing: the document ends where the body ends."""
 
     def read(self) -> EmbeddingsAnswer:
-        """Return the embeddings. Raises NotUnderstood, also where a replay would lose something."""
+        """Return the embeddings. Raises NotUnderstood, also if a replay would lose a field."""
         answer = EmbeddingsAnswer.parse(b"".join(self._body), self._count)
         if not answer.is_all:
             raise NotUnderstood("unknown-body")
@@ -189,7 +186,7 @@ class EmbeddingsReader:
 class Embeddings:
     """The dialect of `POST /v1/embeddings`.
 
-    `needs_model` is False where the path names the model.
+    `needs_model` is False if the path, not the body, names the model.
     """
 
     name = "embedding"
@@ -198,18 +195,18 @@ class Embeddings:
         self._needs_model = needs_model
 
     def why_not_stored(self, content: Mapping[str, Any]) -> DiscardReason:
-        """Return `unknown-body`: embeddings are stored one by one, and never as an answer."""
+        """Return `unknown-body`: embeddings are stored one by one, never as a whole answer."""
         return "unknown-body"
 
     def parse(self, body: bytes) -> EmbeddingsRequest:
-        """Read the body of a request. Raises NotUnderstood."""
+        """Parse the body of a request. Raises NotUnderstood."""
         return EmbeddingsRequest.parse(body, needs_model=self._needs_model)
 
 
 def render(
     embeddings: Sequence[Numbers], encoding: Encoding, model: str, usage: Mapping[str, Any]
 ) -> bytes:
-    """Return the body of an answer, as OpenAI writes it."""
+    """Return the body of an embeddings answer in OpenAI's format."""
     write = _base64 if encoding == "base64" else _array
     data = [
         {"object": "embedding", "index": index, "embedding": write(numbers)}

@@ -1,4 +1,4 @@
-"""Fields of requests: read strictly, and put into canonical form."""
+"""Reads fields of requests strictly, and brings them into canonical form."""
 
 import hashlib
 import json
@@ -12,27 +12,27 @@ _DIGITS = 16
 
 
 def unknown() -> NoReturn:
-    """Raise NotUnderstood (`unknown-body`): the body is not what the API defines."""
+    """Raise NotUnderstood (`unknown-body`): the body does not follow the API."""
     raise NotUnderstood("unknown-body")
 
 
 def field_of(document: Mapping[str, Any], name: str, *types: type) -> Any:
-    """Return a field's value, or None where it is absent or null.
+    """Return a field's value, or None if it is absent or null.
 
-    Raises NotUnderstood for a value that has none of `types`.
+    Raises NotUnderstood if the value's type is not one of `types`.
     """
     value = document.get(name)
-    # type() and not isinstance(): true is an int to Python, and not to JSON.
+    # type(), not isinstance(): in Python, True is an int; in JSON, true is not a number.
     return value if value is None or type(value) in types else unknown()
 
 
 def without_defaults(
     document: Mapping[str, Any], defaults: Mapping[str, object], nullable: Collection[str]
 ) -> JsonObject:
-    """Return the fields of a request but for those that have their default.
+    """Return the fields of a request, except those that have their default value.
 
-    In a `nullable` field, null means the same as absence. A whole float becomes an integer, since
-    clients write it either way.
+    In a `nullable` field, null means that the field is absent. A float such as 1.0 becomes an int,
+    since clients write either.
     """
     told: JsonObject = {}
     for name, value in document.items():
@@ -46,12 +46,12 @@ def without_defaults(
 
 
 def is_same(value: object, other: object) -> bool:
-    """Whether two values are the same to JSON; true is 1 to Python."""
+    """Whether two values are equal in JSON. Unlike Python, JSON does not equate true and 1."""
     return value == other and isinstance(value, bool) is isinstance(other, bool)
 
 
 def digest_of_fields(document: Mapping[str, Any], names: Collection[str]) -> str:
-    """Return a digest of the fields in `names`; empty where a request has none of them."""
+    """Return a digest of the fields in `names`: 16 hex digits; empty if all are absent or null."""
     said = {name: document[name] for name in names if document.get(name) is not None}
     if not said:
         return ""

@@ -1,4 +1,4 @@
-"""What OpenAI's APIs have in common."""
+"""Rules that OpenAI's APIs have in common."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -25,14 +25,15 @@ NEUTRAL_FIELDS = frozenset(
 """Body fields that do not change the answer."""
 
 _CACHE_OPTIONS = "prompt_cache_options"
-# Of these: one that asks for no output at all, and one that asks for a report beside it.
+# The only cache options that change the answer: `prewarm` asks for no output at all,
+# `comparison_response_id` for a report beside it.
 _TELLING_OPTIONS = ("comparison_response_id", "prewarm")
 
 _TREATMENT = (NEUTRAL_FIELDS | {"store"}) - {"stream", "stream_options"}
 
 
 def without_neutral(document: Mapping[str, Any]) -> JsonObject:
-    """Return the fields of a request but for what does not change the answer."""
+    """Return the fields of a request, except those that do not change the answer."""
     told = {name: value for name, value in document.items() if name not in NEUTRAL_FIELDS}
     options = document.get(_CACHE_OPTIONS)
     if isinstance(options, dict):
@@ -42,20 +43,20 @@ def without_neutral(document: Mapping[str, Any]) -> JsonObject:
 
 
 def treatment_of(document: Mapping[str, Any]) -> str:
-    """Return a digest of what may change how the upstream treats a request, but not the answer.
+    """Return a digest of the fields that affect how the upstream handles a request, not the answer.
 
-    Requests that differ in it share no upstream request. So nobody waits in the slower service tier
-    of another caller, and metadata that the upstream refuses fails its sender alone. Empty where a
-    request sets nothing of that kind.
+    Requests with different digests are not collapsed. So no caller waits in another's slower
+    service tier, and metadata that the upstream refuses only fails the request that sent it. Empty
+    if the request sets no such field.
     """
     return digest_of_fields(document, _TREATMENT)
 
 
 def numbers_of(ids: Iterable[str], texts: Iterable[str]) -> dict[str, int]:
-    """Return a number for each id of a call, in order of appearance.
+    """Return a number for each id of a tool call, by order of first appearance.
 
-    An id that only links a call to its result may have any name. One whose words all occur in
-    `texts` has no number: the model may have been told about it.
+    Such an id only links a call to its result, so a number can replace it. An id whose words all
+    occur in `texts` gets no number: a message may refer to it.
     """
     names = dict.fromkeys(ids)
     if not names:

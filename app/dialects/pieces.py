@@ -1,9 +1,9 @@
-"""Texts cut into the pieces in which they are streamed."""
+"""Cuts texts into pieces for streaming."""
 
 import re
 
 LONGEST = 64
-"""Characters of a piece, unless it is one token that is longer."""
+"""The greatest length of a piece in characters; only a single token may be longer."""
 
 _PIECE = re.compile(rf".{{1,{LONGEST}}}(?:\s|$)|.{{1,{LONGEST}}}", re.DOTALL)
 

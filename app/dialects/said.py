@@ -1,18 +1,18 @@
-"""What an answer says, whatever its dialect: its texts, and what it calls functions with."""
+"""The text of a stored answer of any dialect: its texts and the arguments of its tool calls."""
 
 import json
 from collections.abc import Iterator
 from typing import Any
 
 _SAID = frozenset({"content", "text", "arguments"})
-_INPUT = "input"  # of a tool, in messages
+_INPUT = "input"  # the arguments of a tool call in Anthropic's Messages
 _THOUGHTS = frozenset({"reasoning", "thinking", "redacted_thinking"})
 
 
 def said_in(content: bytes) -> str:
-    """Return the texts of an answer, stored as any dialect stores it, in their order.
+    """Return the texts of a stored answer, in order, with blank lines between them.
 
-    Thoughts are left out. Raises ValueError if it cannot be read.
+    The model's thoughts are left out. Raises ValueError if the content is not JSON.
     """
     return "\n\n".join(_texts(json.loads(content)))
 

@@ -1,4 +1,4 @@
-"""Event streams: bytes to events, incrementally, and data to bytes. No I/O.
+"""Server-sent events: an incremental parser, and an encoder. No I/O.
 
 The format: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 """
@@ -11,7 +11,8 @@ from app.dialects.strict_json import compact
 
 _BOM = b"\xef\xbb\xbf"
 _LF = 0x0A
-# Line ends to Unicode and to many clients, though not to event streams; inside strings alone.
+# Many clients split lines at these characters, though the format of event streams does not. They
+# occur only inside JSON strings, so they can be escaped.
 _LINE_ENDS = MappingProxyType({ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"})
 
 
@@ -23,7 +24,7 @@ class Event(NamedTuple):
 
 
 class EventParser:
-    """Cuts a byte stream into events; where the bytes were split makes no difference."""
+    """Parses a byte stream into events. The chunks of bytes may be split anywhere."""
 
     def __init__(self, *, keeps_comments: bool = False) -> None:
         self._unfinished: list[bytes] = []  # pieces of a line, joined once when it ends
@@ -36,21 +37,21 @@ class EventParser:
 
     @property
     def unfinished(self) -> Sequence[str]:
-        """The lines of data so far of an event whose blank line has not come yet."""
+        """The data lines received of an event that its blank line has not yet completed."""
         return self._data
 
     def comments(self) -> list[bytes]:
-        """Return the comments that have come since this was last asked."""
+        """Return the comments received since the last call."""
         comments, self._comments = self._comments, []
         return comments
 
     def feed(self, chunk: bytes) -> list[Event]:
         """Take the next bytes; return the events that they complete.
 
-        Raises UnicodeDecodeError where the stream is not UTF-8.
+        Raises UnicodeDecodeError if the stream is not UTF-8.
         """
         if self._after_cr and chunk:
-            # A CR has ended the line already; the LF of a CRLF split in two adds nothing.
+            # The CR ended the line already; this LF is the rest of a CRLF that was split in two.
             self._after_cr = False
             if chunk[0] == _LF:
                 chunk = chunk[1:]
@@ -64,9 +65,9 @@ class EventParser:
         return events
 
     def flush(self) -> list[Event]:
-        """Return the event that a clean end leaves without its blank line, if any.
+        """Return the last event if the stream ended without the blank line after it.
 
-        The standard drops it; OpenAI's clients, like most, do not.
+        The standard says to drop it; OpenAI's clients and most others do not.
         """
         events = self._end_of_line() if self._unfinished else []
         return events + self._dispatch()
@@ -105,21 +106,21 @@ def is_idle(event: Event) -> bool:
 
 
 def json_data(document: Mapping[str, Any]) -> str:
-    """Return a JSON document as an event's data: one line, by Unicode's line ends as well."""
+    """Return a JSON document as the data of an event: one line, Unicode line ends escaped."""
     return compact(document).translate(_LINE_ENDS)
 
 
 def encode_comment(text: bytes) -> bytes:
-    """Return a comment as bytes; clients ignore it."""
+    """Return a comment line as bytes; clients ignore comments."""
     return b":" + text + b"\n\n"
 
 
 def encode(data: bytes) -> bytes:
-    """Write one event of type `message`; `data` is one line, such as a JSON document."""
+    """Return an event of type `message` as bytes; `data` must be one line."""
     return b"data: " + data + b"\n\n"
 
 
 def encode_event(event: Event) -> bytes:
-    """Write an event of any type; its data may have several lines."""
+    """Return an event of any type as bytes; its data may have several lines."""
     kind = b"" if event.type == "message" else b"event: " + event.type.encode() + b"\n"
     return kind + encode(event.data.replace("\n", "\ndata: ").encode())

@@ -1,4 +1,4 @@
-"""JSON that cannot be misread, and that does not take long to read."""
+"""A JSON parser that refuses what parsers read differently, and what takes long to parse."""
 
 import json
 import math
@@ -30,12 +30,12 @@ def _ambiguous(_: str) -> NoReturn:
 
 
 _DEEPEST = 200
-_MOST_PARTS = 50_000  # texts, names, arrays and objects; to parse so many takes up to 0.1 s
-_MOST_NUMBERS = 500_000  # to parse so many takes as long; embeddings requests have many tokens
+_MOST_PARTS = 50_000  # texts, names, arrays and objects; parsing this many takes up to 0.1 s
+_MOST_NUMBERS = 500_000  # takes as long; there may be more, as embeddings requests have many tokens
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
-# json.dumps() would make one for each document.
+# Made once: json.dumps() with these arguments would make a new encoder for each document.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_object, parse_float=_finite, parse_constant=_ambiguous
@@ -43,11 +43,13 @@ _DECODER = json.JSONDecoder(
 
 
 def load_json(raw: bytes | str) -> Any:
-    """Parse JSON that every parser reads alike.
+    """Parse JSON, and refuse what other parsers may read differently.
 
-    Raises NotUnderstood for what is not JSON (`not-json`), for what parsers read differently
-    (`ambiguous-json`): duplicate keys, NaN, infinite numbers, lone surrogates, and nesting that
-    some give up at (RFC 8259 §4, §6, §8.2, §9), and for what has too many parts (`too-complex`).
+    Raises NotUnderstood with one of these details:
+    `not-json`: the text is not JSON.
+    `ambiguous-json`: duplicate keys, NaN, infinite numbers, lone surrogates, or nesting deeper than
+    some parsers allow (RFC 8259 §4, §6, §8.2, §9).
+    `too-complex`: too many parts (see `check_structure`).
     """
     try:
         text = raw if isinstance(raw, str) else raw.decode()
@@ -65,7 +67,7 @@ def load_json(raw: bytes | str) -> Any:
 
 
 def load_object(raw: bytes | str) -> JsonObject:
-    """Parse a JSON object as `load_json` does; NotUnderstood (`unknown-body`) for other JSON."""
+    """Parse a JSON object as `load_json` does. Raises NotUnderstood (`unknown-body`) for others."""
     document = load_json(raw)
     if not isinstance(document, dict):
         raise NotUnderstood("unknown-body")
@@ -73,7 +75,7 @@ def load_object(raw: bytes | str) -> JsonObject:
 
 
 def compact(document: Mapping[str, Any]) -> str:
-    """Return a document as JSON without spaces, in characters as they are."""
+    """Return a document as JSON without spaces and without escapes of non-ASCII characters."""
     return _ENCODER.encode(document)
 
 
@@ -91,11 +93,11 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def check_structure(text: str, most_numbers: float = math.inf) -> None:
-    """Raise NotUnderstood (`too-complex`) for JSON that takes long to parse, whatever its length.
+    """Raise NotUnderstood (`too-complex`) for JSON with so many parts that parsing takes long.
 
-    A parser makes an object of each part without letting go of the interpreter's lock, so that no
-    other thread runs. Strings are left out before the rest is counted: a long text full of commas
-    is one part. Exact for JSON; of anything else, exact as far as a parser gets.
+    A parser makes an object for each part and holds the interpreter's lock meanwhile, so no other
+    thread runs. A string counts as one part, however many commas it contains. The count is exact
+    for valid JSON; in other text it is exact up to the first error.
     """
     if len(text) <= _MOST_PARTS:
         return

@@ -1,4 +1,4 @@
-"""What a request demands of the structure of its answer, in any dialect."""
+"""The structure that a request demands of its answer (JSON, function calls), in any dialect."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +10,11 @@ _JSON_FORMATS = frozenset({"json_object", "json_schema"})
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """What a request says of the answer's structure.
+    """The structure that a request demands of its answer.
 
-    `is_json`: its text must be JSON. `demanding` are the functions that cannot be called without
-    arguments. `forced` is the function that must be called: its arguments are the answer.
+    `is_json`: the answer's text must be JSON.
+    `demanding`: names of the functions that cannot be called without arguments.
+    `forced`: the name of the function that must be called: its arguments are the answer.
     """
 
     is_json: bool = False
@@ -22,7 +23,10 @@ class Structure:
 
 
 def demanding(functions: object, schema: str) -> frozenset[str]:
-    """Return the names of functions whose parameters, a JSON Schema in a field, require any."""
+    """Return the names of the functions that have required parameters.
+
+    `schema` is the field of a function with the JSON Schema of its parameters.
+    """
     return frozenset(
         function["name"]
         for function in objects(functions)
@@ -35,17 +39,17 @@ def _requires(parameters: object) -> bool:
 
 
 def wants_json(form: object) -> bool:
-    """Whether OpenAI's format of an answer's text is one of JSON."""
+    """Whether a `response_format` or `text.format` of OpenAI's asks for JSON."""
     kind = form.get("type") if isinstance(form, dict) else None
     return isinstance(kind, str) and kind in _JSON_FORMATS
 
 
 def name_of(function: object) -> str | None:
-    """Return the name of a function; None where it has none."""
+    """Return a function's name, or None."""
     name = function.get("name") if isinstance(function, dict) else None
     return name if isinstance(name, str) else None
 
 
 def objects(value: object) -> Sequence[JsonObject]:
-    """Return the items of a list that are JSON objects; none where `value` is no list."""
+    """Return the JSON objects in a list; an empty list if `value` is not a list."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

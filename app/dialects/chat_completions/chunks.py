@@ -1,7 +1,7 @@
-"""Chat completions: chunks to completion, completion to chunks, without loss.
+"""Chat completions: joins chunks to a completion and cuts a completion into chunks, without loss.
 
 A *completion* here is the JSON object of a chat completion without `id`, `object` and `created`,
-which every replay makes anew. Unknown fields are kept, never re-modelled. The formats:
+which every replay sets anew. Unknown fields are kept unchanged. The formats:
 https://platform.openai.com/docs/api-reference/chat/object
 https://platform.openai.com/docs/api-reference/chat-streaming/streaming
 """
@@ -22,8 +22,8 @@ _IN_EVERY_CHUNK = frozenset({"model", "system_fingerprint", "service_tier"})
 class CompletionBuilder:
     """Builds a completion from the chunks of one stream.
 
-    Deltas are joined as OpenAI's own SDKs join them: strings and lists are appended to, objects
-    merged, entries of lists matched by `index`. Chunks that those rules would garble are refused.
+    Deltas are joined as OpenAI's own SDKs do: strings and lists are appended, objects are merged,
+    list entries are matched by `index`. Chunks that cannot be joined by these rules are refused.
     """
 
     def __init__(self) -> None:
@@ -32,12 +32,12 @@ class CompletionBuilder:
         self._messages: dict[int, JsonObject] = {}
 
     def add(self, chunk: object) -> None:
-        """Take the next chunk. Raises NotUnderstood (`unknown-body`) for anything else."""
+        """Take the next chunk. Raises NotUnderstood (`unknown-body`) if it is not a valid one."""
         if not isinstance(chunk, dict):
             raise NotUnderstood("unknown-body")
         choices = chunk.get("choices")
         if choices is None and isinstance(chunk.get("usage"), dict) and not chunk.get("error"):
-            choices = []  # some servers send the usage so, at the end
+            choices = []  # some servers send the usage at the end in a chunk without `choices`
         if not isinstance(choices, list):
             raise NotUnderstood("unknown-body")
         for name, value in chunked.without_envelope(chunk).items():
@@ -75,7 +75,7 @@ class CompletionBuilder:
 
 
 def _in_order(calls: list[Any]) -> list[JsonObject]:
-    """Return tool calls in the order of their `index`, and without it: a completion has none."""
+    """Return tool calls in the order of their `index`, without that field: only chunks have it."""
     if not all(isinstance(call, dict) and isinstance(call.get("index"), int) for call in calls):
         raise NotUnderstood("unknown-body")
     calls = sorted(calls, key=lambda call: call["index"])
@@ -96,7 +96,7 @@ def _join(known: JsonObject, delta: Mapping[str, Any]) -> None:
 
 
 def _joined(name: str, known: Any, new: Any) -> Any:
-    """Return a field's value with that of the next chunk added; what can grow does so in place.
+    """Return a field's value joined with the next chunk's; mutable values are extended in place.
 
     Raises NotUnderstood if the two cannot be joined.
     """
@@ -112,7 +112,7 @@ def _joined(name: str, known: Any, new: Any) -> Any:
         merged = {} if known is None else known
         _join(merged, new)
         return merged
-    # Some servers repeat the role, the id or the name in every chunk: the same value is no news.
+    # Some servers repeat the role, the id or the name in every chunk: equal values are ignored.
     if known in (None, "") or new in (known, ""):
         return new if known in (None, "") else known
     raise NotUnderstood("unknown-body")
@@ -136,7 +136,7 @@ def _joined_lists(known: Any, new: list[Any]) -> Any:
 
 
 def _finished(value: Any) -> Any:
-    """Return a value with the pieces of each string joined, and entries by index as a list."""
+    """Return a value as plain JSON: pieces of strings joined, entries by index as a list."""
     if isinstance(value, _Text):
         return "".join(value)
     if isinstance(value, _Entries):
@@ -147,12 +147,11 @@ def _finished(value: Any) -> Any:
 
 
 def chunks_of(completion: Mapping[str, Any], *, include_usage: bool) -> Iterator[JsonObject]:
-    """Return the chunks of a stream that adds up to a completion, still without the envelope.
+    """Return the chunks of a stream that adds up to a completion, without the envelope.
 
-    Each choice begins with a chunk of the role and everything that is not text. Its texts come
-    next, in pieces of up to 64 characters, which end at white space or, where log probabilities
-    come with them, at the end of a token. Then come the tool calls, one by one, and the finish
-    reason.
+    Each choice begins with a chunk of the role and all fields that are not text. Then come its
+    texts, in pieces of up to 64 characters that end at white space or, with log probabilities, at
+    the end of a token. Last come the tool calls, one by one, and the finish reason.
     """
     return chunked.chunks_of(
         completion, _choice_chunks, _IN_EVERY_CHUNK, include_usage=include_usage
@@ -166,7 +165,7 @@ def _choice_chunks(choice: Mapping[str, Any]) -> Iterator[JsonObject]:
     calls = opening.pop("tool_calls") if _has_calls(message) else []
     rest = {n: v for n, v in choice.items() if n not in {"index", "message", "finish_reason"}}
     base = {"index": choice["index"], **dict.fromkeys(rest)}
-    # Not in the opening chunk: OpenAI's own SDK would count it twice.
+    # Logprobs are not sent in the opening chunk: OpenAI's own SDK would count them twice.
     told = rest.pop("logprobs") if isinstance(choice.get("logprobs"), dict) else {}
     logprobs = Logprobs(told)
     yield {**base, **rest, "delta": opening, "finish_reason": None}

@@ -1,6 +1,6 @@
 """Whether a chat completion may be stored, and whom it may answer.
 
-Each reason for a no is a token that the documentation explains. When in doubt, no.
+Each reason for not storing is a token that docs/http-api.md explains. When in doubt, do not store.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ def why_not_stored(
     """Return why a completion must not be stored, or None if it may.
 
     `choices` is how many were asked for: an answer with fewer is incomplete. `structure` is what
-    the request demands of its text and calls: what does not parse would fail again on each hit.
+    the request demands of the text and calls: an answer that does not parse would fail on each hit.
     """
     told = completion.get("choices")
     if completion.get("error") is not None:
@@ -44,7 +44,7 @@ def why_not_stored(
 
 
 def may_be_shared(reason: DiscardReason | None) -> bool:
-    """Whether an answer that `reason` keeps out of the store may still go to all who joined."""
+    """Whether an answer that is not stored for `reason` may be sent to collapsed requests."""
     return reason in _WHOLE
 
 
@@ -85,7 +85,7 @@ def _calls_a_tool(message: Mapping[str, Any]) -> bool:
 
 
 def is_exact_only(completion: JsonObject, structure: Structure = _FREE) -> bool:
-    """Whether an answer may serve only the very same question, because it calls a tool.
+    """Whether an answer may be served by exact match only, because it calls a tool.
 
     A call that the request forced does not count: its arguments are a structured answer.
     """

@@ -1,4 +1,4 @@
-"""The log probabilities of a text's tokens, cut into pieces together with the text.
+"""Cuts the log probabilities of a text's tokens into pieces, together with the text.
 
 https://platform.openai.com/docs/api-reference/chat/object#choices-logprobs
 """
@@ -11,13 +11,13 @@ from app.dialects import pieces
 from app.dialects.strict_json import JsonObject
 
 Piece = tuple[str, Sequence[Any]]
-"""A piece of a text, and its tokens."""
+"""A piece of a text, and the tokens that make it up."""
 
 
 class Logprobs:
-    """The `logprobs` of one choice: a list of tokens under the name of the text that they make up.
+    """The `logprobs` of one choice: for each of its texts, by name, a list of tokens.
 
-    Each token is handed out once, with its piece of that text.
+    Each token is returned once, with the piece of the text that it belongs to.
     """
 
     def __init__(self, told: Mapping[str, Any]) -> None:
@@ -32,12 +32,12 @@ class Logprobs:
                 self._left.pop(name, None)
 
     def rest(self) -> JsonObject | None:
-        """Return the `logprobs` that have come with no text; None if nothing is left."""
+        """Return the `logprobs` that `pieces` has not returned; None if nothing is left."""
         left, self._left = self._left, {}
         return self._framed(left) if self._frame or any(left.values()) else None
 
     def _framed(self, told: Mapping[str, Any]) -> JsonObject:
-        """Return tokens beside the other fields of `logprobs`, which come only the first time."""
+        """Return tokens with the other fields of `logprobs`, which are added only once."""
         frame, self._frame = self._frame, {}
         return {**frame, **told}
 
@@ -45,8 +45,8 @@ class Logprobs:
 def cut(text: str, tokens: Sequence[Any]) -> Iterator[Piece]:
     """Yield the pieces of a text, cut where its tokens end, each with its tokens.
 
-    Tokens that do not add up to the text all come with its first piece. In that case, and without
-    tokens, the text is cut after white space, where there is any.
+    If the tokens do not make up the text, they all come with the first piece. Then, or without
+    tokens, the text is cut after white space, if there is any.
     """
     units = list(_units(tokens)) if tokens else []
     if not tokens or "".join(unit for unit, _ in units) != text:
@@ -65,9 +65,9 @@ def cut(text: str, tokens: Sequence[Any]) -> Iterator[Piece]:
 
 
 def _units(tokens: Sequence[Any]) -> Iterator[tuple[str, list[Any]]]:
-    """Yield texts of tokens with their tokens; those that share a character come together.
+    """Yield the text of each token with that token; tokens that share a character come together.
 
-    Ends before a token that cannot be read.
+    Stops at the first token that cannot be read.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
     its: list[Any] = []

@@ -16,9 +16,9 @@ from app.dialects.structure import Structure
 def reader(
     choices: int, structure: Structure, entitled: Fullness, *, is_stream: bool
 ) -> ChunksReader | DocumentReader:
-    """Return a reader of an answer; `choices` and `structure` are what was asked for.
+    """Return a reader for an answer; `choices` and `structure` are what was asked for.
 
-    `entitled` is how much of `usage` the upstream gives to such a request.
+    `entitled` is how much of `usage` the upstream gives to a request of this form.
     """
     judge = partial(judged, choices=choices, structure=structure, entitled=entitled)
     return ChunksReader(CompletionBuilder(), judge) if is_stream else DocumentReader(judge)
@@ -29,8 +29,8 @@ def judged(
 ) -> Answer:
     """Return a completion as an Answer that says whether to store, share and match it by meaning.
 
-    A completion without `usage` counts as one with all that the request was `entitled` to: the
-    upstream gives no more to others like it.
+    If the completion has no `usage`, its fullness is `entitled`: the upstream gives no more usage
+    to requests of this form.
     """
     completion = without_envelope(completion)
     unfit = fitness.why_not_stored(completion, choices, structure)

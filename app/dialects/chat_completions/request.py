@@ -1,4 +1,4 @@
-"""The slice of chat completion requests that we read.
+"""The dialect of chat completions, and the fields of its requests that the cache reads.
 
 https://platform.openai.com/docs/api-reference/chat/create
 """
@@ -23,15 +23,16 @@ from app.dialects.openai import treatment_of, without_neutral
 from app.dialects.strict_json import JsonObject, load_object
 
 _REMINDERS = frozenset({"system", "developer"})
-_TEXT = 0  # stands where the last user turn's text was: no text, and no valid content
+_TEXT = 0  # replaces the last user turn's text in the key; no request can contain it there
 
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A view of the body of a chat completion request; `document` is the whole of it.
+    """The parsed body of a chat completion request; `document` is all of it.
 
-    `turn` is the index of the last message that is not the system's or the developer's. `texts` are
-    the texts of that message if it is the user's; None where all of the body must match exactly.
+    `turn`: the index of the last message whose role is not system or developer.
+    `texts`: the texts of that message if it is the user's; None if all of the body must match
+    exactly.
     """
 
     document: Mapping[str, Any] = field(repr=False)
@@ -48,7 +49,7 @@ class ChatRequest:
 
     @classmethod
     def parse(cls, body: bytes, *, needs_model: bool = True) -> "ChatRequest":
-        """Read the body of a request; `needs_model` is False where the path names the model.
+        """Parse the body of a request; `needs_model` is False if the path names the model.
 
         Raises NotUnderstood (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
         """
@@ -71,12 +72,12 @@ class ChatRequest:
 
     @property
     def form(self) -> Form:
-        """In what form the answer is asked for."""
+        """The form in which the answer is asked for."""
         return Form(self.stream, self.stream and self.include_usage)
 
     @property
     def must_match(self) -> Mapping[str, Any]:
-        """The body without neutral fields and without the texts."""
+        """The body in canonical form, without neutral fields and without `texts`."""
         messages = same_messages(self.messages)
         if self.texts is not None:
             turn = messages[self.turn]
@@ -85,19 +86,19 @@ class ChatRequest:
 
     @property
     def end_user(self) -> Sequence[Any]:
-        """The values of the body that name the end user."""
+        """The values in the body that identify the end user."""
         return [self.document.get("user"), self.document.get("safety_identifier")]
 
     @property
     def treatment(self) -> str:
-        """A digest of what may change how the upstream treats the request, but not the answer."""
+        """A digest of fields that affect how the upstream handles the request, not the answer."""
         return treatment_of(self.document)
 
     @property
     def question(self) -> str:
         """The text of the last user turn.
 
-        Empty after a tool's result: the answer is bound to that result, which is in the key.
+        Empty if a tool's result follows it: that result decides the answer and is part of the key.
         """
         for message in reversed(self.messages):
             if message["role"] == "user":
@@ -108,7 +109,7 @@ class ChatRequest:
 
     @property
     def instructions(self) -> Sequence[str]:
-        """The texts of system and developer, and the user's first turn if it is not the last."""
+        """The system's and developer's texts, and the user's first turn unless it is the last."""
         first = next((at for at, m in enumerate(self.messages) if m["role"] == "user"), self.turn)
         return [
             _text_of(message.get("content"))
@@ -137,7 +138,7 @@ class ChatRequest:
         return reader(self.choices, structure, self.form.entitled, is_stream=is_stream)
 
     def render(self, content: bytes, status: CacheStatus, *, nonce: str, now: float) -> Replay:
-        """Render a completion in the form asked for. Raises ValueError if it cannot be read."""
+        """Render a stored completion in the requested form. Raises ValueError if it is invalid."""
         envelope = {"id": f"chatcmpl-{nonce}", "object": "chat.completion", "created": int(now)}
         if not self.stream:
             return chunked.replay_document(content, status, envelope)
@@ -161,7 +162,7 @@ class ChatRequest:
 class ChatCompletions:
     """The dialect of `POST /v1/chat/completions`.
 
-    `needs_model` is False where the path names the model.
+    `needs_model` is False if the path, not the body, names the model.
     """
 
     name = CHAT_COMPLETION
@@ -176,7 +177,7 @@ class ChatCompletions:
         return fitness.why_not_stored(content, count)
 
     def parse(self, body: bytes) -> ChatRequest:
-        """Read the body of a request. Raises NotUnderstood."""
+        """Parse the body of a request. Raises NotUnderstood."""
         return ChatRequest.parse(body, needs_model=self._needs_model)
 
 
@@ -202,7 +203,7 @@ def _model(document: Mapping[str, Any], *, needs_model: bool) -> str:
 
 
 def _turn(messages: Sequence[JsonObject]) -> int:
-    """Return the index of the last message that is not the system's or the developer's, else 0."""
+    """Return the index of the last message whose role is not system or developer, else 0."""
     places = range(len(messages) - 1, 0, -1)
     return next((place for place in places if messages[place]["role"] not in _REMINDERS), 0)
 
@@ -223,7 +224,7 @@ def _messages(messages: object) -> list[JsonObject]:
 
 
 def texts_of(content: object) -> list[str] | None:
-    """Return the texts of a message's content, part by part, or None if a part is not text."""
+    """Return the text of each part of a message's content, or None if a part is not text."""
     if isinstance(content, str):
         return [content]
     if not isinstance(content, list) or not content:

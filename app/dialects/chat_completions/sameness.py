@@ -1,7 +1,7 @@
-"""Requests in canonical form: without defaults that are spelled out, each thing in one spelling.
+"""Requests in canonical form: default values left out, and one spelling for equal values.
 
 https://platform.openai.com/docs/api-reference/chat/create lists the defaults. Other servers may
-have other ones, but only of how answers are drawn, and what is drawn by one might be by the other.
+have other defaults, but only for sampling parameters, and either value may give the same answer.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,18 +38,19 @@ _NULLABLE = frozenset(
         *("reasoning_effort", "seed", "tool_choice", "top_logprobs", "web_search_options"),
     }
 )
-"""Fields in which null means the same as absence."""
+"""Fields in which null means that the field is absent."""
 
 _CHOICES = MappingProxyType({"tool_choice": "tools", "function_call": "functions"})
-"""A choice and the list it chooses from: by default `auto`, or `none` if that list is empty."""
+"""A field that chooses, and the list it chooses from. Its default is `auto`, or `none` if that
+list is empty."""
 
 _MESSAGE_NULLABLE = frozenset({"audio", "function_call", "name", "refusal", "tool_calls"})
 _NUMBERS = frozenset({"frequency_penalty", "presence_penalty", "temperature", "top_p"})
-_HINT = "prompt_cache_breakpoint"  # of a part: where the upstream's own cache may begin
+_HINT = "prompt_cache_breakpoint"  # a part's field: where the upstream's own cache may begin
 
 
 def same_fields(document: Mapping[str, Any]) -> JsonObject:
-    """Return the fields of a request but its messages, in canonical form."""
+    """Return the fields of a request, except its messages, in canonical form."""
     told: JsonObject = {}
     for name, value in document.items():
         if value is None and name in _NULLABLE:
@@ -75,7 +76,7 @@ def _written(name: str, value: Any) -> Any:
 
 
 def _lax(value: Any, name: str) -> Any:
-    """Return a value without `strict` in its field `name` if it is false or null, the default."""
+    """Return a value without `strict` inside its field `name`, if `strict` is false or null."""
     inner = value.get(name) if isinstance(value, dict) else None
     if not isinstance(inner, dict) or inner.get("strict", True) not in (None, False):
         return value
@@ -83,7 +84,7 @@ def _lax(value: Any, name: str) -> Any:
 
 
 def same_messages(messages: Sequence[JsonObject]) -> list[JsonObject]:
-    """Return messages in canonical form; calls are numbered in place of their ids."""
+    """Return messages in canonical form, with numbers in place of the ids of tool calls."""
     numbers = _numbers_of(messages)
     return [_numbered(_plain(message), numbers) for message in messages]
 
@@ -102,7 +103,7 @@ def _plain(message: JsonObject) -> JsonObject:
 
 
 def _numbers_of(messages: Sequence[JsonObject]) -> dict[str, int]:
-    """Return a number for each id of a call, in order; none for an id that a text mentions."""
+    """Return a number for each tool call's id, except ids that a text mentions."""
     ids = (found for message in messages for found in _ids(message))
     return numbers_of(ids, (text for message in messages for text in _texts(message)))
 
@@ -142,6 +143,6 @@ def _numbered(message: JsonObject, numbers: Mapping[str, int]) -> JsonObject:
 
 
 def _linked(value: JsonObject, name: str, numbers: Mapping[str, int]) -> JsonObject:
-    """Return a copy whose field `name` has its id replaced by a number, if that id has one."""
+    """Return a copy in which the id in the field `name` is replaced by its number, if any."""
     found = value.get(name)
     return {**value, name: numbers.get(found, found)} if isinstance(found, str) else {**value}

@@ -1,4 +1,4 @@
-"""What of a chat completion must be JSON, since programs parse it, and whether it is."""
+"""Which parts of a chat completion must be JSON, because programs parse them, and if they are."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from app.dialects.structure import Structure, demanding, name_of, objects, wants
 
 
 def structure_of(body: Mapping[str, Any]) -> Structure:
-    """Read the structure that the body of a chat completion request asks for."""
+    """Return the structure that the body of a chat completion request demands of its answer."""
     functions = [
         *(tool.get("function") for tool in objects(body.get("tools"))),
         *objects(body.get("functions")),
@@ -37,7 +37,7 @@ def _forced(body: Mapping[str, Any]) -> str | None:
 
 
 def calls_others(message: Mapping[str, Any], structure: Structure) -> bool:
-    """Whether a message calls anything but the function that the request forced."""
+    """Whether a message calls any function other than the one that the request forced."""
     if structure.forced is None:
         return True
     calls = message.get("tool_calls") or []
@@ -49,10 +49,10 @@ def calls_others(message: Mapping[str, Any], structure: Structure) -> bool:
 
 
 def has_broken_calls(message: Mapping[str, Any], structure: Structure) -> bool:
-    """Whether a message calls a function with arguments that do not parse.
+    """Whether a message calls a function with arguments that are not JSON.
 
-    No arguments are fine for a function that does not demand any, and the input of a custom tool
-    is any text.
+    A function without required parameters may be called without arguments. The input of a custom
+    tool may be any text.
     """
     functions = [call.get("function") for call in objects(message.get("tool_calls"))]
     called = objects([*functions, message.get("function_call")])
@@ -67,7 +67,7 @@ def _is_broken(function: Mapping[str, Any], structure: Structure) -> bool:
 
 
 def has_broken_text(message: Mapping[str, Any], structure: Structure) -> bool:
-    """Whether a message that must be JSON is not."""
+    """Whether a message's text must be JSON but is not."""
     if not structure.is_json:
         return False
     content = message.get("content")

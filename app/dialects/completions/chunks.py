@@ -1,7 +1,7 @@
-"""Text completions: chunks to completion, completion to chunks, without loss.
+"""Text completions: joins chunks to a completion and cuts a completion into chunks, without loss.
 
 A *completion* here is the JSON object of a text completion without `id`, `object` and `created`,
-which every replay makes anew. Unknown fields are kept, never re-modelled. The format:
+which every replay sets anew. Unknown fields are kept unchanged. The format:
 https://platform.openai.com/docs/api-reference/completions/object
 """
 
@@ -18,7 +18,7 @@ _PLACED = frozenset({"index", "text", "logprobs"})
 
 
 class CompletionBuilder:
-    """Builds a completion from the chunks of one stream; refuses those that it would garble."""
+    """Builds a completion from the chunks of one stream; refuses chunks that it cannot join."""
 
     def __init__(self) -> None:
         self._fields: JsonObject = {}
@@ -26,7 +26,7 @@ class CompletionBuilder:
         self._texts: dict[int, list[str]] = {}
 
     def add(self, chunk: object) -> None:
-        """Take the next chunk. Raises NotUnderstood (`unknown-body`) for anything else."""
+        """Take the next chunk. Raises NotUnderstood (`unknown-body`) if it is not a valid one."""
         if not isinstance(chunk, dict) or not isinstance(choices := chunk.get("choices"), list):
             raise NotUnderstood("unknown-body")
         for name, value in chunked.without_envelope(chunk).items():
@@ -61,16 +61,16 @@ class CompletionBuilder:
 
 
 def _is_told_in_pieces(name: str, known: object, new: object) -> bool:
-    """Whether an unknown field seems to come in pieces, which nobody here knows how to join."""
+    """Whether a field of unknown meaning seems to come in pieces: how to join them is unknown."""
     grows = isinstance(new, list) or name == "finish_reason"
     return grows and known is not None and known != new
 
 
 def chunks_of(completion: Mapping[str, Any], *, include_usage: bool) -> Iterator[JsonObject]:
-    """Return the chunks of a stream that adds up to a completion, still without the envelope.
+    """Return the chunks of a stream that adds up to a completion, without the envelope.
 
-    The text of each choice comes in pieces, with everything else, such as the finish reason,
-    beside the last one.
+    The text of each choice comes in pieces. Its other fields, such as the finish reason, come with
+    the last piece.
     """
     return chunked.chunks_of(
         completion, _choice_chunks, _IN_EVERY_CHUNK, include_usage=include_usage

@@ -1,4 +1,4 @@
-"""Whether a text completion may be stored; each reason is a token that the docs explain."""
+"""Whether a text completion may be stored. docs/http-api.md explains each reason."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,8 +16,8 @@ _WHOLE = frozenset({None, "finish-reason", "empty"})
 def judged(completion: JsonObject, choices: int, entitled: Fullness) -> Answer:
     """Return a completion as an Answer that says whether to store and share it.
 
-    `choices` is how many were asked for. A completion without `usage` counts as one with all that
-    the request was `entitled` to: the upstream gives no more to others like it.
+    `choices` is how many were asked for. If the completion has no `usage`, its fullness is
+    `entitled`: the upstream gives no more usage to requests of this form.
     """
     completion = without_envelope(completion)
     unfit = why_not_stored(completion, choices)

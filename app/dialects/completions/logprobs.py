@@ -1,4 +1,4 @@
-"""The log probabilities of a text's tokens: parallel lists, cut and joined with the text.
+"""Joins and cuts the log probabilities of a text's tokens, which are lists of equal length.
 
 https://platform.openai.com/docs/api-reference/completions/object#completions-object-choices
 """
@@ -34,8 +34,8 @@ def joined(known: Any, new: Any) -> Any:
 def pieces_of(text: str, logprobs: Any) -> list[tuple[str, JsonObject | None]]:
     """Return the pieces of a text, cut where its tokens end, each with its log probabilities.
 
-    If these do not fit the text, they all come with its first piece. In that case, and without any,
-    the text is cut after white space, where there is any.
+    If the tokens do not make up the text, all log probabilities come with the first piece. Then,
+    or without log probabilities, the text is cut after white space, if there is any.
     """
     if not isinstance(logprobs, dict):
         return [(piece, None) for piece in cut(text)]
@@ -56,7 +56,7 @@ def pieces_of(text: str, logprobs: Any) -> list[tuple[str, JsonObject | None]]:
 
 
 def _sizes(tokens: Sequence[Any], text: str) -> list[int]:
-    """Return the length of each token in characters; nothing if they do not add up to the text."""
+    """Return the length of each token in characters; empty if tokens do not make up the text."""
     if not all(isinstance(token, str) for token in tokens) or "".join(tokens) != text:
         return []
     return [len(token) for token in tokens]

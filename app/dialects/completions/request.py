@@ -1,4 +1,4 @@
-"""The slice of text completion requests that we read.
+"""The dialect of text completions, and the fields of its requests that the cache reads.
 
 https://platform.openai.com/docs/api-reference/completions/create
 """
@@ -36,7 +36,7 @@ _DEFAULTS: Mapping[str, object] = MappingProxyType(
 )
 _NULLABLE = frozenset({*_DEFAULTS, "logprobs", "max_tokens", "seed", "suffix"})
 
-# Marks of a conversation that the client has written into one text, which then must match exactly.
+# Marks of a conversation written into the prompt. Such a prompt must match exactly.
 _TURNS = re.compile(
     r"<\|[a-z_]+\|>|\[/?INST\]|<start_of_turn>"
     r"|^[ \t]*(?:human|user|assistant|system|ai|bot)[ \t]*:",
@@ -46,9 +46,9 @@ _TURNS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """A view of the body of a text completion request; `document` is the whole of it.
+    """The parsed body of a text completion request; `document` is all of it.
 
-    `texts` is the prompt alone if it may be matched by meaning; None where it must match exactly.
+    `texts` contains the prompt if it may be matched by meaning; None if it must match exactly.
     """
 
     document: Mapping[str, Any] = field(repr=False)
@@ -63,7 +63,7 @@ class CompletionRequest:
 
     @classmethod
     def parse(cls, body: bytes, *, needs_model: bool = True) -> "CompletionRequest":
-        """Read the body of a request; `needs_model` is False where the path names the model.
+        """Parse the body of a request; `needs_model` is False if the path names the model.
 
         Raises NotUnderstood (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
         """
@@ -83,12 +83,12 @@ class CompletionRequest:
 
     @property
     def form(self) -> Form:
-        """In what form the answer is asked for."""
+        """The form in which the answer is asked for."""
         return Form(self.stream, self.stream and self.include_usage)
 
     @property
     def must_match(self) -> Mapping[str, Any]:
-        """The body without neutral fields and without the text."""
+        """The body in canonical form, without neutral fields and without `texts`."""
         told = without_neutral(self.document)
         if isinstance(told.get("stop"), str):
             told["stop"] = [told["stop"]]
@@ -98,24 +98,24 @@ class CompletionRequest:
 
     @property
     def end_user(self) -> Sequence[Any]:
-        """The values of the body that name the end user."""
+        """The values in the body that identify the end user."""
         return [self.document.get("user"), self.document.get("safety_identifier")]
 
     @property
     def treatment(self) -> str:
-        """A digest of what may change how the upstream treats the request, but not the answer."""
+        """A digest of fields that affect how the upstream handles the request, not the answer."""
         return treatment_of(self.document)
 
     @property
     def question(self) -> str:
-        """The prompt, or all prompts that are texts."""
+        """The prompt; of a list of prompts, all that are texts, joined by line ends."""
         prompt = self.document.get("prompt")
         prompts = prompt if isinstance(prompt, list) else [prompt]
         return "\n".join(text for text in prompts if isinstance(text, str))
 
     @property
     def instructions(self) -> Sequence[str]:
-        """Empty: whatever is to be done is said in the prompt itself."""
+        """Empty: a completion request has no text but the prompt itself."""
         return ()
 
     def bypass_reason(self, max_temperature: float) -> BypassReason | None:
@@ -129,7 +129,7 @@ class CompletionRequest:
         return ChunksReader(CompletionBuilder(), judge) if is_stream else DocumentReader(judge)
 
     def render(self, content: bytes, status: CacheStatus, *, nonce: str, now: float) -> Replay:
-        """Render a completion in the form asked for. Raises ValueError if it cannot be read."""
+        """Render a stored completion in the requested form. Raises ValueError if it is invalid."""
         envelope = {"id": f"cmpl-{nonce}", "object": "text_completion", "created": int(now)}
         if not self.stream:
             return chunked.replay_document(content, status, envelope)
@@ -144,7 +144,7 @@ class CompletionRequest:
 class Completions:
     """The dialect of `POST /v1/completions`.
 
-    `needs_model` is False where the path names the model.
+    `needs_model` is False if the path, not the body, names the model.
     """
 
     name = "completion"
@@ -158,15 +158,15 @@ class Completions:
         return why_not_stored(content, len(choices) if isinstance(choices, list) else 0)
 
     def parse(self, body: bytes) -> CompletionRequest:
-        """Read the body of a request. Raises NotUnderstood."""
+        """Parse the body of a request. Raises NotUnderstood."""
         return CompletionRequest.parse(body, needs_model=self._needs_model)
 
 
 def _texts(document: Mapping[str, Any]) -> list[str] | None:
     """Return the prompt as the one text that may be matched by meaning, or None.
 
-    None with `echo` or `suffix`, where the answer depends on each word of the prompt, and for a
-    conversation that is written into it.
+    None with `echo` or `suffix`, as the answer then depends on each word of the prompt, and if the
+    prompt is a conversation written as one text.
     """
     prompt = document.get("prompt")
     if not isinstance(prompt, str) or field_of(document, "echo", bool):
@@ -175,12 +175,12 @@ def _texts(document: Mapping[str, Any]) -> list[str] | None:
 
 
 def _end(text: str) -> str:
-    """Return the punctuation and white space at the end of a text: an answer goes on from there."""
+    """Return the punctuation and white space at a text's end: the completion continues there."""
     return text[len(text.rstrip(string.punctuation + string.whitespace)) :]
 
 
 def _prompts(prompt: object) -> int:
-    """Return how many prompts there are, each a text or a list of tokens. Raises NotUnderstood."""
+    """Return the number of prompts, each a text or a list of tokens. Raises NotUnderstood."""
     if prompt is None or isinstance(prompt, str):
         return 1
     if not isinstance(prompt, list) or not prompt:

@@ -1,1 +1,1 @@
-"""Anthropic's Messages: requests, answers, streams of events, errors."""
+"""Anthropic's Messages API: requests, answers, streams of events, errors."""

@@ -1,4 +1,4 @@
-"""Errors of our own in Anthropic's shape.
+"""Error responses of Reprise in Anthropic's format.
 
 https://platform.claude.com/docs/en/api/errors
 """
@@ -24,6 +24,6 @@ _TYPES: Mapping[int, str] = MappingProxyType(
 
 
 def error_body(status_code: int, message: str, request_id: str) -> JsonObject:
-    """Return an error of our own as the JSON document that clients of Anthropic's API read."""
+    """Return the JSON body of an error response in Anthropic's format."""
     error = {"type": _TYPES.get(status_code, "api_error"), "message": message}
     return {"type": "error", "error": error, "request_id": request_id}

@@ -1,8 +1,8 @@
-"""Messages: events to message, message to events, without loss.
+"""Messages: joins events to a message and turns a message into events, without loss.
 
-A *message* here is the JSON object of a message without its `id`, which every replay makes anew.
-Unknown fields are kept, never re-modelled; events, deltas and blocks of unknown kinds are refused
-where they cannot be joined without knowing how. The formats:
+A *message* here is the JSON object of a message without its `id`, which every replay sets anew.
+Unknown fields are kept unchanged. Events, deltas and blocks of unknown types are refused if it is
+not known how to join them. The formats:
 https://platform.claude.com/docs/en/api/messages
 https://platform.claude.com/docs/en/build-with-claude/streaming
 """
@@ -16,13 +16,12 @@ from app.dialects.pieces import LONGEST, cut
 from app.dialects.strict_json import JsonObject, load_json
 
 ENVELOPE = frozenset({"id"})
-"""Fields that a replay makes anew."""
-
-# Types of blocks whose text comes in pieces; field and delta are named after the type.
+"""Fields that each replay sets anew."""
+# Types of blocks whose text comes in pieces. The text's field and the deltas are named after them.
 _TOLD = frozenset({"text", "thinking"})
 
 _AT_END = ("stop_reason", "stop_sequence", "stop_details")
-# The usage in `message_delta`; the rest of it is in `message_start`.
+# The fields of the usage that `message_delta` has; the other fields are in `message_start`.
 _USAGE_AT_END = (
     *("input_tokens", "output_tokens", "output_tokens_details"),
     *("cache_creation_input_tokens", "cache_read_input_tokens", "server_tool_use"),
@@ -32,7 +31,7 @@ _USAGE_AT_END = (
 class MessageBuilder:
     """Builds a message from the events of one stream, as the official SDKs do.
 
-    Events that those would drop are refused. `is_complete`: the last event has come.
+    Events that the SDKs would ignore are refused. `is_complete`: `message_stop` has been read.
     """
 
     def __init__(self) -> None:
@@ -42,7 +41,7 @@ class MessageBuilder:
         self._blocks: list[_Block] = []
 
     def add(self, event: object) -> None:
-        """Take the next event. Raises NotUnderstood (`unknown-body`) for anything else."""
+        """Take the next event. Raises NotUnderstood (`unknown-body`) if it is not a valid one."""
         if not isinstance(event, dict):
             unknown()
         kind = event.get("type")
@@ -103,7 +102,7 @@ class MessageBuilder:
 
 
 def _update(known: JsonObject, told: Mapping[str, Any]) -> None:
-    """Take the fields of an event into `known`; null does not replace a value."""
+    """Copy the fields of an event into `known`; null does not replace a value."""
     known.update({n: v for n, v in told.items() if v is not None or n not in known})
 
 
@@ -134,7 +133,7 @@ class _Block:
             unknown()
 
     def close(self) -> None:
-        """Join the pieces. Raises NotUnderstood, also where a tool's input is not JSON."""
+        """Join the pieces. Raises NotUnderstood, also if a tool's input is not JSON."""
         if not self.is_open:
             unknown()
         self.is_open = False
@@ -155,8 +154,8 @@ def _text(fields: JsonObject, name: str) -> str:
 def events_of(message: Mapping[str, Any], message_id: str) -> Iterator[JsonObject]:
     """Yield the events of a stream that adds up to a message, block by block.
 
-    Texts and inputs come in pieces of up to 64 characters, citations before the text that they are
-    about, a signature after the thoughts.
+    Texts and tool inputs come in pieces of up to 64 characters. Citations come before the text they
+    belong to, a signature after the thoughts.
     """
     usage: Mapping[str, Any] = message["usage"]
     at_end = {n: usage[n] for n in _USAGE_AT_END if usage.get(n) is not None}
@@ -184,7 +183,7 @@ def _opening(message: Mapping[str, Any], at_end: JsonObject, message_id: str) ->
 
 
 def _cut(block: Mapping[str, Any]) -> tuple[JsonObject, list[JsonObject]]:
-    """Return a block as it begins, and the deltas that complete it."""
+    """Return a block in its initial state, and the deltas that complete it."""
     opened, kind = {**block}, block["type"]
     deltas: list[JsonObject] = []
     if kind == "text":

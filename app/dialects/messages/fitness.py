@@ -1,6 +1,6 @@
 """Whether a message may be stored, and whom it may answer.
 
-Each reason for a no is a token that the documentation explains. When in doubt, no.
+Each reason for not storing is a token that docs/http-api.md explains. When in doubt, do not store.
 """
 
 from collections.abc import Mapping, Sequence
@@ -69,7 +69,7 @@ def _why_not_content(
 
 
 def _is_known(block: object) -> bool:
-    """Whether a block is well-formed and the model's own output, not that of a server's tool."""
+    """Whether a block is well-formed and from the model itself, not from a tool run by a server."""
     if not isinstance(block, dict):
         return False
     match block.get("type"):
@@ -89,5 +89,5 @@ def _is_list(value: object) -> bool:
 
 
 def _calls_others(content: Sequence[JsonObject], structure: Structure) -> bool:
-    """Whether a message calls anything but the tool that the request forced."""
+    """Whether a message calls any tool other than the one that the request forced."""
     return any(b["type"] == "tool_use" and b["name"] != structure.forced for b in content)

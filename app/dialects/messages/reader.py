@@ -9,7 +9,7 @@ from app.dialects.strict_json import load_json
 
 
 class EventsReader:
-    """Reads a stream of events; one that lacks `message_stop` is read if all blocks are closed."""
+    """Reads a stream of events. It may lack `message_stop` if all of its blocks are closed."""
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
@@ -18,7 +18,7 @@ class EventsReader:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the last event has come."""
+        """Whether the last event, `message_stop`, has been read."""
         return self._builder.is_complete
 
     def feed(self, data: bytes) -> None:
@@ -27,12 +27,12 @@ class EventsReader:
             self._take(event)
 
     def end(self) -> None:
-        """Take the events that only the end of the body completes."""
+        """Take the last event, if the body ended without the blank line after it."""
         for event in self._events.flush():
             self._take(event)
 
     def read(self) -> Answer:
-        """Return what the events add up to. Raises NotUnderstood."""
+        """Return the answer that the events make up. Raises NotUnderstood."""
         return self._judge(self._builder.message())
 
     def _take(self, event: Event) -> None:

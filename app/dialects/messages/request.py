@@ -1,4 +1,4 @@
-"""The slice of Anthropic's Messages requests that we read.
+"""The dialect of Anthropic's Messages, and the fields of its requests that the cache reads.
 
 https://platform.claude.com/docs/en/api/messages
 """
@@ -22,27 +22,28 @@ from app.dialects.messages.tools import structure_of, uses_servers
 from app.dialects.sse import Event
 from app.dialects.strict_json import JsonObject, load_object
 
-_TEXT = 0  # stands where the last user turn's text was: no text, and no valid content
+_TEXT = 0  # replaces the last user turn's text in the key; no request can contain it there
 _TREATMENT = NEUTRAL_FIELDS - {"stream"}
 
 
 class Form(NamedTuple):
-    """The form in which an answer is asked for: whole or streamed; both state its usage."""
+    """The form in which an answer is asked for: one document or a stream. Both have the usage."""
 
     stream: bool
 
     @property
     def entitled(self) -> Fullness:
-        """All of the usage."""
+        """`ALL`: every form has the usage."""
         return Fullness.ALL
 
 
 @dataclass(frozen=True, slots=True)
 class MessagesRequest:
-    """A view of the body of a Messages request; `document` is the whole of it.
+    """The parsed body of a Messages request; `document` is all of it.
 
-    `turn` is the index of the last message that is not the system's. `texts` are the texts of that
-    message if it is the user's and has nothing else; None where all of the body must match exactly.
+    `turn`: the index of the last message whose role is not system.
+    `texts`: the texts of that message if it is the user's and contains only text; None if all of
+    the body must match exactly.
     """
 
     document: Mapping[str, Any] = field(repr=False)
@@ -58,7 +59,7 @@ class MessagesRequest:
 
     @classmethod
     def parse(cls, body: bytes, *, exact_only: bool = False) -> "MessagesRequest":
-        """Read the body of a request; with `exact_only` nothing of it is matched by meaning.
+        """Parse the body of a request; with `exact_only` none of it is matched by meaning.
 
         Raises NotUnderstood (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
         """
@@ -80,7 +81,7 @@ class MessagesRequest:
 
     @property
     def form(self) -> Form:
-        """In what form the answer is asked for."""
+        """The form in which the answer is asked for."""
         return Form(self.stream)
 
     @property
@@ -94,19 +95,19 @@ class MessagesRequest:
 
     @property
     def end_user(self) -> Sequence[Any]:
-        """The values of the body that name the end user."""
+        """The values in the body that identify the end user."""
         return [self.user]
 
     @property
     def treatment(self) -> str:
-        """A digest of what may change how the upstream treats the request, but not the answer."""
+        """A digest of fields that affect how the upstream handles the request, not the answer."""
         return digest_of_fields(self.document, _TREATMENT)
 
     @property
     def question(self) -> str:
         """The text of the last user turn.
 
-        Empty after a tool's result: the answer is bound to that result, which is in the key.
+        Empty if a tool's result follows it: that result decides the answer and is part of the key.
         """
         users = [message for message in self.messages if message["role"] == "user"]
         content = users[-1]["content"] if users else ""
@@ -143,7 +144,7 @@ class MessagesRequest:
         return EventsReader(judge) if is_stream else DocumentReader(judge)
 
     def render(self, content: bytes, status: CacheStatus, *, nonce: str, now: float) -> Replay:
-        """Render a message in the form asked for. Raises ValueError if it cannot be read."""
+        """Render a stored message in the requested form. Raises ValueError if it is invalid."""
         message_id = f"msg_{nonce}"
         request_id = (b"request-id", f"req_{nonce}".encode())
         if not self.stream:
@@ -157,7 +158,7 @@ class MessagesRequest:
         return documents.stream_replay(b"".join(told), status, request_id)
 
     def narrowing(self, leader: object) -> None:
-        """Return None: streams are all alike, and a document cannot become one as it arrives."""
+        """Return None: streams need no filter, and a document cannot become a stream."""
 
 
 class Messages:
@@ -173,7 +174,7 @@ class Messages:
         return why_not_stored(content)
 
     def parse(self, body: bytes) -> MessagesRequest:
-        """Read the body of a request. Raises NotUnderstood."""
+        """Parse the body of a request. Raises NotUnderstood."""
         return MessagesRequest.parse(body, exact_only=self._exact_only)
 
 
@@ -197,13 +198,13 @@ def _check_content(content: object) -> None:
 
 
 def _turn(messages: Sequence[JsonObject]) -> int:
-    """Return the index of the last message that is not the system's, else 0."""
+    """Return the index of the last message whose role is not system, else 0."""
     places = range(len(messages) - 1, 0, -1)
     return next((place for place in places if messages[place]["role"] != "system"), 0)
 
 
 def _texts_of(content: str | list[JsonObject]) -> list[str] | None:
-    """Return the text of each block of a content, or None if a block is not text."""
+    """Return the text of each block in a content, or None if a block is not text."""
     if isinstance(content, str):
         return [content]
     texts = [text for b in content if b["type"] == "text" if isinstance(text := b.get("text"), str)]

@@ -1,4 +1,4 @@
-"""Messages requests in canonical form: each thing in one spelling, without marks for caches.
+"""Messages requests in canonical form: one spelling for equal values, no `cache_control`.
 
 https://platform.claude.com/docs/en/api/messages
 """
@@ -24,27 +24,27 @@ _NULLABLE = frozenset(
         *("system", "thinking", "thread", "tool_choice", "top_k", "top_p"),
     }
 )
-"""Fields in which null means the same as absence."""
+"""Fields in which null means that the field is absent."""
 
-_MARKER = "cache_control"  # where the upstream's own cache may end
-# Fields with JSON of the client's own, where `cache_control` is a name like any other.
+_MARKER = "cache_control"  # marks where the upstream's own cache may end
+# Fields that contain the client's own JSON, in which `cache_control` has no special meaning.
 _OWN = frozenset({"input", "input_examples", "input_schema", "schema"})
 _LINKS = MappingProxyType({"tool_use": "id", "tool_result": "tool_use_id"})
 
 
 def same_fields(document: Mapping[str, Any]) -> JsonObject:
-    """Return the fields of a request but its messages, in canonical form."""
+    """Return the fields of a request, except its messages, in canonical form."""
     told = {n: v for n, v in document.items() if n not in NEUTRAL_FIELDS and n != "messages"}
     told = without_defaults(_unmarked(told), _DEFAULTS, _NULLABLE)
     if "system" in told:
         told["system"] = _plain(told["system"])
     if told.get("tool_choice") == {"type": "auto"}:
-        del told["tool_choice"]  # the default where there are tools, and nothing where none are
+        del told["tool_choice"]  # the default with tools; without tools it has no effect
     return told
 
 
 def same_messages(messages: Sequence[JsonObject]) -> list[JsonObject]:
-    """Return messages in canonical form; calls are numbered in place of their ids."""
+    """Return messages in canonical form, with numbers in place of the ids of tool calls."""
     numbers = _numbers_of(messages)
     plain = [_unmarked(message) for message in messages]
     return [
@@ -63,7 +63,7 @@ def _unmarked(value: Any) -> Any:
 
 
 def _plain(content: Any) -> Any:
-    """Return the text of a content that is one plain text block; any other content as it is."""
+    """Return the text of a content that is one plain text block; other contents unchanged."""
     if not isinstance(content, list) or len(content) != 1 or not isinstance(content[0], dict):
         return content
     block = {n: v for n, v in content[0].items() if n != "citations" or v is not None}
@@ -72,7 +72,7 @@ def _plain(content: Any) -> Any:
 
 
 def _numbers_of(messages: Sequence[JsonObject]) -> dict[str, int]:
-    """Return a number for each id of a call, in order; none for an id that a text mentions."""
+    """Return a number for each tool call's id, except ids that a text mentions."""
     ids = (block[_LINKS[block["type"]]] for message in messages for block in _linked(message))
     return numbers_of(ids, (text for message in messages for text in _spoken(message["content"])))
 
@@ -85,7 +85,7 @@ def _linked(message: JsonObject) -> Iterator[JsonObject]:
 
 
 def _spoken(content: Any) -> Iterator[str]:
-    """Yield all texts of a content, without the ids that link calls and results."""
+    """Yield all strings in a content, except the ids that link calls and results."""
     if isinstance(content, str):
         yield content
         return

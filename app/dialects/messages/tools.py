@@ -1,4 +1,4 @@
-"""What a request says of tools, and of the structure of its answer.
+"""What a Messages request says about tools and about the structure of its answer.
 
 https://platform.claude.com/docs/en/agents-and-tools/tool-use/overview
 https://platform.claude.com/docs/en/build-with-claude/structured-outputs
@@ -10,13 +10,13 @@ from typing import Any
 from app.dialects.strict_json import JsonObject
 from app.dialects.structure import Structure, demanding, name_of, objects
 
-# Types of tools that the client runs, Anthropic's own among them. All others run on a server, and
-# depend on the world: web search and fetch, code execution, tools of MCP servers.
+# Types of tools that the client runs, including some that Anthropic defines. All others run on a
+# server and give results that change: web search and fetch, code execution, tools of MCP servers.
 _RUN_BY_CLIENTS = ("custom", "bash_", "browser_", "computer_", "memory_", "text_editor_")
 
 
 def uses_servers(document: Mapping[str, Any]) -> bool:
-    """Whether a request lets servers, and not only the client, run tools."""
+    """Whether a request allows tools that run on a server, not in the client."""
     if document.get("mcp_servers") or document.get("container") is not None:
         return True
     return any(not _is_clients(tool) for tool in _listed(document.get("tools")))
@@ -28,7 +28,7 @@ def _is_clients(tool: object) -> bool:
 
 
 def structure_of(document: Mapping[str, Any]) -> Structure:
-    """Read the structure that a request asks for."""
+    """Return the structure that a request demands of its answer."""
     tools = document.get("tools")
     config = document.get("output_config")
     wanted = config.get("format") if isinstance(config, dict) else document.get("output_format")

@@ -1,1 +1,1 @@
-"""Responses: requests, answers, streams of events."""
+"""OpenAI's Responses API: requests, answers, streams of events."""

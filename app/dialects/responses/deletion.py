@@ -1,4 +1,4 @@
-"""DELETE /v1/responses/{id}: the upstream forgets a response that it has stored.
+"""Recognises DELETE /v1/responses/{id}, by which the upstream deletes a stored response.
 
 https://platform.openai.com/docs/api-reference/responses/delete
 """

@@ -32,10 +32,10 @@ _NAMES = MappingProxyType(
 
 
 def events_of(response: Mapping[str, Any]) -> Iterator[JsonObject]:
-    """Yield the numbered events of a stream that adds up to a response; the last one has it whole.
+    """Yield the numbered events of a stream that adds up to a response.
 
-    Items follow one another, their texts in pieces of up to 64 characters. Raises LookupError,
-    TypeError or AttributeError for what is no response.
+    Items come one after another, texts in pieces of up to 64 characters. The last event contains
+    the whole response. Raises LookupError, TypeError or AttributeError if it is not a response.
     """
     for number, event in enumerate(_events(response)):
         kind = event.pop("type")
@@ -60,7 +60,7 @@ def _events(response: Mapping[str, Any]) -> Iterator[JsonObject]:
 
 
 def _told(item: Mapping[str, Any]) -> tuple[JsonObject, Iterator[JsonObject]]:
-    """Return an item as it begins, and the events that complete it."""
+    """Return an item in its initial state, and the events that complete it."""
     kind = item["type"]
     begun = {"status": "in_progress"} if item.get("status") is not None else {}
     if kind == "message":
@@ -106,9 +106,9 @@ def _summary(parts: list[Mapping[str, Any]]) -> Iterator[JsonObject]:
 def _pieces(
     name: str, field: str, text: str, place: Mapping[str, Any], tokens: Any = None
 ) -> Iterator[JsonObject]:
-    """Yield an event for each piece of a text, then one with all of it.
+    """Yield an event for each piece of a text, then one with the whole text.
 
-    Those of an output text have the log probabilities of its `tokens`.
+    Events of an output text have the log probabilities of their `tokens`.
     """
     has_tokens = name == _NAMES["output_text"]
     tokens = tokens if isinstance(tokens, list) else []
@@ -120,7 +120,7 @@ def _pieces(
 
 
 def _brief(token: Mapping[str, Any]) -> JsonObject:
-    """Return a token's log probability as events have it: without `bytes`."""
+    """Return a token's log probability without `bytes`, as events have it."""
     told = {name: value for name, value in token.items() if name != "bytes"}
     if isinstance(others := told.get("top_logprobs"), list):
         told["top_logprobs"] = [{n: v for n, v in o.items() if n != "bytes"} for o in others]

@@ -1,6 +1,6 @@
 """Whether a response may be stored, and whom it may answer.
 
-Each reason for a no is a token that the documentation explains. When in doubt, no.
+Each reason for not storing is a token that docs/http-api.md explains. When in doubt, do not store.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from app.dialects.responses.structured import (
 from app.dialects.structure import Structure
 
 FUNCTION_CALL, CUSTOM_CALL = "function_call", "custom_tool_call"
-"""Types of items that ask the client to do something."""
+"""Types of items that ask the client to call a tool."""
 
 _CALLS = frozenset({FUNCTION_CALL, CUSTOM_CALL})
 _ITEMS = _CALLS | {"message", "reasoning"}
@@ -47,12 +47,12 @@ def why_not_stored(
 
 
 def may_be_shared(reason: DiscardReason | None) -> bool:
-    """Whether an answer that `reason` keeps out of the store may still go to all who joined."""
+    """Whether an answer that is not stored for `reason` may be sent to collapsed requests."""
     return reason in _WHOLE
 
 
 def is_exact_only(response: Mapping[str, Any], structure: Structure = _FREE) -> bool:
-    """Whether an answer may serve only the very same question, because it calls a tool.
+    """Whether an answer may be served by exact match only, because it calls a tool.
 
     A call that the request forced does not count: its arguments are a structured answer.
     """

@@ -24,7 +24,7 @@ _TOLD = (*_ENDS, _ITEM_DONE, '"error"')
 def judged(
     response: JsonObject, asked: Mapping[str, Any], structure: Structure, *, is_kept: bool
 ) -> Answer:
-    """Return a response as an Answer that says how it may be stored, shared and matched.
+    """Return a response as an Answer that says whether to store, share and match it by meaning.
 
     `asked` is the body of the request, `structure` what it demands of the answer. `is_kept`: the
     upstream stores the answer too, under its id.
@@ -58,21 +58,21 @@ class EventsReader:
             self._take(event)
 
     def end(self) -> None:
-        """Take the events that only the end of the body completes."""
+        """Take the last event, if the body ended without the blank line after it."""
         for event in self._events.flush():
             self._take(event)
 
     def read(self) -> Answer:
-        """Return what the events add up to. Raises NotUnderstood."""
+        """Return the answer that the events make up. Raises NotUnderstood."""
         if self._failure or self._response is None:
             return Answer(b"{}", unfit=self._failure or "incomplete", may_be_shared=False)
         response = self._response
-        if response.get("output") is None:  # some servers send its items in their own events only
+        if response.get("output") is None:  # some servers send the items only in separate events
             response["output"] = [item for _, item in sorted(self._items.items())]
         return self._judge(response)
 
     def _take(self, event: Event) -> None:
-        # Most events are deltas. They need not be parsed: the last event has what they add up to.
+        # Most events are deltas. They need not be parsed: the last event has the whole response.
         if self.is_complete or not any(word in event.data for word in _TOLD):
             return
         told = load_object(event.data)

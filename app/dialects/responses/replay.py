@@ -1,4 +1,4 @@
-"""A stored response as the bytes that a client asked for: JSON, or a stream of events."""
+"""Renders a stored response as the client asked for it: JSON, or a stream of events."""
 
 import json
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ from app.dialects.responses.events import events_of
 from app.dialects.sse import Event
 from app.dialects.strict_json import JsonObject
 
-# Neutral fields of a request that the answer repeats, with their values where they are absent.
-# These are stored, so that nobody sees what another caller has sent.
+# Neutral fields of a request that the answer repeats, with the values they have if the request
+# does not set them. Those values are stored, so that no caller sees what another has sent.
 _ECHOES: Mapping[str, object] = MappingProxyType(
     {
         "metadata": {},
@@ -27,14 +27,14 @@ _ECHOES: Mapping[str, object] = MappingProxyType(
 
 
 class Anew(NamedTuple):
-    """What makes a replay a response of its own: an id, and a time in whole seconds since 1970."""
+    """A replay's own id (`name`), and its time in whole seconds since 1970 (`now`)."""
 
     name: str
     now: int
 
 
 def without_echoes(response: JsonObject, asked: Mapping[str, Any]) -> JsonObject:
-    """Return a response as if its request had sent none of the neutral fields that it repeats."""
+    """Return a response in which the neutral fields repeated from its request have defaults."""
     said = {n: v for n, v in _ECHOES.items() if n in response and asked.get(n) is not None}
     return {**response, **said}
 
@@ -47,9 +47,10 @@ def replay(
     *,
     stream: bool,
 ) -> Replay:
-    """Render a stored response for the request `asked`: under its own id, or that of `anew`.
+    """Render a stored response for the request `asked`.
 
-    Raises ValueError where it cannot be read.
+    It gets the id and time of `anew`, or keeps its own if that is None. Raises ValueError if it
+    cannot be read.
     """
     response = json.loads(content)
     if not isinstance(response, dict):
@@ -65,7 +66,7 @@ def replay(
 
 
 def stream_of(response: JsonObject) -> list[bytes]:
-    """Return the events of a response as bytes. Raises ValueError where it has another shape."""
+    """Return the events of a response as bytes. Raises ValueError if it has another format."""
     try:
         return [
             sse.encode_event(Event(sse.json_data(event), event["type"]))

@@ -1,4 +1,4 @@
-"""The slice of Responses requests that we read.
+"""The dialect of Responses, and the fields of its requests that the cache reads.
 
 https://platform.openai.com/docs/api-reference/responses/create
 """
@@ -22,13 +22,13 @@ from app.dialects.structure import objects
 
 _REMINDERS = frozenset({"system", "developer"})
 _OWN_TOOLS = frozenset({"function", "custom"})  # the client's: the upstream only asks for calls
-_RESULTS = ("_output",)  # how the types of items end that tell what a tool gave
-_KNOWN_THERE = frozenset({"compaction", "item_reference"})  # what these say, the upstream knows
-_TEXT = 0  # stands where the last user turn's text was: no text, and no valid content
+_RESULTS = ("_output",)  # the types of items that contain a tool's result end with this
+_KNOWN_THERE = frozenset({"compaction", "item_reference"})  # refer to data only the upstream has
+_TEXT = 0  # replaces the last user turn's text in the key; no request can contain it there
 
 
 class Form(NamedTuple):
-    """The form in which an answer is asked for: whole or streamed; both have all of `usage`."""
+    """The form in which an answer is asked for: one document or a stream. Both have the usage."""
 
     stream: bool
     entitled: Fullness = Fullness.ALL
@@ -36,12 +36,14 @@ class Form(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ResponsesRequest:
-    """A view of the body of a Responses request; `document` is the whole of it.
+    """The parsed body of a Responses request; `document` is all of it.
 
-    `items` are those of the input, `turn` is the place of the last one that is no reminder of the
-    system or the developer, None where there is none. `texts` are its texts if it is the user's,
-    or None, and then all must match exactly; so it is, unless the operator says otherwise, for a
-    request that the upstream is to store, `is_kept`, and for one that builds on what it knows.
+    `items`: the items of the input.
+    `turn`: the index of the last item whose role is not system or developer, or None.
+    `is_kept`: the request asks the upstream to store its answer.
+    `texts`: the texts of the item at `turn` if it is the user's; None if all of the body must match
+    exactly. Unless the operator allows more, it is None if `is_kept`, and for a request that refers
+    to data that only the upstream has.
     """
 
     document: Mapping[str, Any] = field(repr=False)
@@ -57,10 +59,11 @@ class ResponsesRequest:
 
     @classmethod
     def parse(cls, body: bytes, *, by_meaning: bool = False) -> "ResponsesRequest":
-        """Read the body of a request.
+        """Parse the body of a request.
 
-        `by_meaning`: answers that the upstream is to store are matched by meaning as well. Raises
-        NotUnderstood (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
+        `by_meaning`: match it by meaning even if the upstream stores its answer, or it refers to
+        data that only the upstream has. Raises NotUnderstood (`not-json`, `ambiguous-json`,
+        `too-complex`, `unknown-body`).
         """
         document = load_object(body)
         tools = document.get("tools")
@@ -84,12 +87,12 @@ class ResponsesRequest:
 
     @property
     def form(self) -> Form:
-        """In what form the answer is asked for."""
+        """The form in which the answer is asked for."""
         return Form(self.stream)
 
     @property
     def must_match(self) -> Mapping[str, Any]:
-        """The body without neutral fields and without the texts."""
+        """The body in canonical form, without neutral fields and without `texts`."""
         items = same_items(self.items)
         if self.texts is not None and self.turn is not None:
             turn = items[self.turn]
@@ -98,17 +101,17 @@ class ResponsesRequest:
 
     @property
     def end_user(self) -> Sequence[Any]:
-        """The values of the body that name the end user."""
+        """The values in the body that identify the end user."""
         return [self.document.get("user"), self.document.get("safety_identifier")]
 
     @property
     def treatment(self) -> str:
-        """A digest of what may change how the upstream treats the request, but not the answer."""
+        """A digest of fields that affect how the upstream handles the request, not the answer."""
         return treatment_of(self.document)
 
     @property
     def instructions(self) -> Sequence[str]:
-        """The texts of system and developer, and the user's first turn if it is not the last."""
+        """The system's and developer's texts, and the user's first turn unless it is the last."""
         told = self.document.get("instructions")
         users = [at for at, item in enumerate(self.items) if _role(item) == "user"]
         first = users[0] if users and users[0] != self.turn else None
@@ -123,7 +126,7 @@ class ResponsesRequest:
     def question(self) -> str:
         """The text of the last user turn.
 
-        Empty after a tool's result: the answer is bound to that result, which is in the key.
+        Empty if a tool's result follows it: that result decides the answer and is part of the key.
         """
         for item in reversed(self.items):
             if _role(item) == "user":
@@ -139,7 +142,7 @@ class ResponsesRequest:
             return "background"
         if body.get("conversation") is not None:
             return "conversation"
-        if body.get("prompt") is not None:  # a template of the upstream's, which may have tools
+        if body.get("prompt") is not None:  # a template stored upstream, which may have tools
             return "prompt"
         if any(tool["type"] not in _OWN_TOOLS for tool in self._tools()):
             return "hosted-tool"
@@ -156,16 +159,16 @@ class ResponsesRequest:
         return EventsReader(judge) if is_stream else DocumentReader(judge)
 
     def render(self, content: bytes, status: CacheStatus, *, nonce: str, now: float) -> Replay:
-        """Render a response in the form asked for. Raises ValueError if it cannot be read.
+        """Render a stored response in the requested form. Raises ValueError if it is invalid.
 
-        One that the upstream stores too keeps its id, by which it can be continued, retrieved and
-        deleted.
+        If the upstream stores the response too, it keeps its id, so that clients can continue,
+        retrieve and delete it.
         """
         anew = None if self.is_kept else replay.Anew(f"resp_{nonce}", int(now))
         return replay.replay(content, status, self.document, anew, stream=self.stream)
 
     def narrowing(self, leader: object) -> None:
-        """Return None: streams are all alike, and a document cannot become one as it arrives."""
+        """Return None: streams need no filter, and a document cannot become a stream."""
         return
 
     def _tools(self) -> Iterator[JsonObject]:
@@ -189,8 +192,8 @@ class ResponsesRequest:
 class Responses:
     """The dialect of `POST /v1/responses`.
 
-    `by_meaning`: requests that the upstream is to store, or that continue what it has stored, are
-    matched by meaning as well.
+    `by_meaning`: match by meaning even if the upstream stores the answer, or the request continues
+    a stored one.
     """
 
     name = "response"
@@ -203,12 +206,12 @@ class Responses:
         return fitness.why_not_stored(content)
 
     def parse(self, body: bytes) -> ResponsesRequest:
-        """Read the body of a request. Raises NotUnderstood."""
+        """Parse the body of a request. Raises NotUnderstood."""
         return ResponsesRequest.parse(body, by_meaning=self._by_meaning)
 
 
 def _items(document: Mapping[str, Any]) -> list[JsonObject]:
-    """Return the items of the input; a string becomes a message of the user."""
+    """Return the items of the input; a string becomes one message of the user."""
     told = document.get("input")
     if isinstance(told, str):
         return [{"role": "user", "content": told}]
@@ -227,7 +230,7 @@ def _items(document: Mapping[str, Any]) -> list[JsonObject]:
 
 
 def _builds_on_what_is_not_told(document: Mapping[str, Any], items: Sequence[JsonObject]) -> bool:
-    """Whether turns went before that are not in the request: one may say what is to be done."""
+    """Whether a request continues turns it does not contain, which may give instructions."""
     is_continued = document.get("previous_response_id") is not None
     return is_continued or any(item.get("type") in _KNOWN_THERE for item in items)
 
@@ -247,7 +250,7 @@ def _role(item: JsonObject) -> str:
 
 
 def _turn(items: Sequence[JsonObject]) -> int | None:
-    """Return the index of the last item that is not the system's or the developer's, or None."""
+    """Return the index of the last item whose role is not system or developer, or None."""
     places = range(len(items) - 1, -1, -1)
     return next((place for place in places if _role(items[place]) not in _REMINDERS), None)
 

@@ -1,4 +1,4 @@
-"""Requests in canonical form: without defaults that are spelled out, each thing in one spelling.
+"""Requests in canonical form: default values left out, and one spelling for equal values.
 
 https://platform.openai.com/docs/api-reference/responses/create lists the defaults.
 """
@@ -34,13 +34,13 @@ _NULLABLE = frozenset(
         *("previous_response_id", "prompt"),
     }
 )
-"""Fields in which null means the same as absence."""
+"""Fields in which null means that the field is absent."""
 
 _TEXT: Mapping[str, object] = MappingProxyType({"format": {"type": "text"}, "verbosity": "medium"})
 _NUMBERS = frozenset({"temperature", "top_p"})
-_HINT = "prompt_cache_breakpoint"  # of a part: where the upstream's own cache may begin
+_HINT = "prompt_cache_breakpoint"  # a part's field: where the upstream's own cache may begin
 
-# Types of items that are complete in themselves; their `id` only names the upstream's copy.
+# Types of items that contain all their data; their `id` only refers to the upstream's copy.
 _WHOLE = frozenset(
     {
         *("message", "function_call", "function_call_output"),
@@ -50,7 +50,7 @@ _WHOLE = frozenset(
 
 
 def same_fields(document: Mapping[str, Any]) -> JsonObject:
-    """Return the fields of a request but its input, in canonical form."""
+    """Return the fields of a request, except its input, in canonical form."""
     told: JsonObject = {}
     for name, value in document.items():
         if value is None and name in _NULLABLE:
@@ -73,7 +73,7 @@ def _written(name: str, value: Any) -> Any:
 
 
 def same_items(items: Sequence[JsonObject]) -> list[JsonObject]:
-    """Return items of an input in canonical form; calls are numbered in place of their ids."""
+    """Return the input's items in canonical form, with numbers in place of the ids of calls."""
     plain = [_plain(item) for item in items]
     ids = (item["call_id"] for item in plain if isinstance(item.get("call_id"), str))
     numbers = numbers_of(ids, (text for item in plain for text in _texts(item)))
@@ -117,7 +117,7 @@ def _tells(name: str, value: object) -> bool:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Yield all texts of an item but the ids of calls."""
+    """Yield all strings in an item, except the ids of calls."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What of a response must be JSON, since programs parse it, and whether it is.
+"""Which parts of a response must be JSON, because programs parse them, and whether they are.
 
 https://platform.openai.com/docs/guides/structured-outputs
 """
@@ -13,7 +13,7 @@ _ANSWERS = frozenset({None, "final_answer"})  # the phases of messages that are 
 
 
 def structure_of(body: Mapping[str, Any]) -> Structure:
-    """Read the structure that the body of a Responses request asks for."""
+    """Return the structure that the body of a Responses request demands of its answer."""
     text = body.get("text")
     wanted = text.get("format") if isinstance(text, dict) else None
     return Structure(wants_json(wanted), demanding(body.get("tools"), "parameters"), _forced(body))
@@ -43,21 +43,21 @@ def texts_in(message: Mapping[str, Any]) -> Iterator[str]:
 
 
 def is_answer(message: Mapping[str, Any]) -> bool:
-    """Whether a message is the answer, or a part of it, and no commentary on the way to it."""
+    """Whether a message is (part of) the answer, not a comment that comes before it."""
     return message.get("phase") in _ANSWERS
 
 
 def has_broken_text(message: Mapping[str, Any], structure: Structure) -> bool:
-    """Whether a message that must be JSON is not."""
+    """Whether a message's text must be JSON but is not."""
     if not structure.is_json or not is_answer(message):
         return False
     return not all(is_json(text) for text in texts_in(message))
 
 
 def is_broken_call(call: Mapping[str, Any], structure: Structure) -> bool:
-    """Whether the arguments of a function call do not parse.
+    """Whether the arguments of a function call are not JSON.
 
-    No arguments are fine for a function that does not demand any.
+    A function without required parameters may be called without arguments.
     """
     arguments = call.get("arguments")
     if arguments in (None, ""):

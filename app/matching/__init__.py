@@ -1,4 +1,4 @@
-"""Whether one answer serves another question: texts read and compared.
+"""Reads and compares texts: whether the answer to one question also serves another question.
 
 May import: `core`.
 """

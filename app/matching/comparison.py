@@ -1,7 +1,7 @@
 """Whether two answers say the same, as far as that can be shown without a model.
 
-Answers of one question differ from run to run. So what is found here is evidence, not proof: its
-worth is what it is beside the same comparison of answers to the very same request.
+Answers to one question differ from run to run. So the result is evidence, not proof: compare its
+rates with the rates for answers to identical requests.
 """
 
 import json
@@ -13,10 +13,10 @@ from typing import Any
 from app.matching.guards.evidence import Evidence, Term, in_base_unit
 from app.matching.guards.reading import examine
 
-_MOST = 8_000  # characters of each that are read: their beginnings, where an answer says what it is
-_MOST_JSON = 100_000  # characters; of larger documents the beginning is read as a text
-_LONG = 40  # words; a shorter text tells little beside its facts
-_ALIKE = 0.5  # share of the words of meaning in either that both have
+_MOST = 8_000  # characters; only the beginning of each text, up to this length, is compared
+_MOST_JSON = 100_000  # characters; the beginning of a larger JSON document is compared as text
+_LONG = 40  # words; in shorter texts only facts are compared, not the share of common words
+_ALIKE = 0.5  # least share of the words that carry meaning that both texts contain
 _FENCED = re.compile(r"\s*```\w*\n(.*)```\s*", re.DOTALL)
 _NUMBERING = re.compile(r"^[ \t]*[0-9]{1,3}[.)][ \t]", re.MULTILINE)
 _AFFIRMING = frozenset({"yes", "ja", "oui", "sí", "si", "sì", "sim", "true", "correct"})
@@ -26,7 +26,7 @@ _Path = tuple[str | int, ...]
 
 
 class Agreement(StrEnum):
-    """What two answers show of each other."""
+    """Whether two answers agree; OPEN if the comparison shows neither."""
 
     RIGHT = "right"
     WRONG = "wrong"
@@ -34,10 +34,10 @@ class Agreement(StrEnum):
 
 
 def compare(one: str, other: str) -> Agreement:
-    """Return what two answers show: a fact that differs, or that they agree, or neither.
+    """Return WRONG if a fact differs in two answers, RIGHT if they agree, else OPEN.
 
-    Facts are numbers, names, yes and no, and the values of JSON. They agree where they are the
-    same, or are long and have most words of meaning in common.
+    Facts are numbers, names, yes or no, and the values in JSON. Answers agree if they are equal, or
+    if they are long and have most words that carry meaning in common.
     """
     if one == other:
         return Agreement.RIGHT if one.strip() else Agreement.OPEN
@@ -67,7 +67,7 @@ def _compare_documents(one: Any, other: Any) -> Agreement:
 
 
 def _leaves(document: Any) -> Iterator[tuple[_Path, Any]]:
-    """Give the values of a document that hold no others, by where they stand."""
+    """Yield each value of a document that is neither an object nor a list, with its path."""
     rest: list[tuple[_Path, Any]] = [((), document)]
     while rest:
         path, value = rest.pop()
@@ -101,9 +101,10 @@ def _compare_texts(one: str, other: str) -> Agreement:
 
 
 def _facts_differ(a: Evidence, b: Evidence, *, is_long: bool) -> bool:
-    """Whether one says another number, name or yes than the other.
+    """Whether two texts contradict each other in a number, a name, or yes and no.
 
-    Both must have one of their own; long texts may each have some, and then share none.
+    In short texts, each must have a number (or name) that the other lacks. In long texts, they must
+    both have numbers (or names) and none in common.
     """
     if _polarity(a) * _polarity(b) < 0:
         return True
@@ -136,7 +137,7 @@ def _without(names: Set[Term], text: Evidence) -> set[Term]:
 
 
 def _likeness(a: Evidence, b: Evidence) -> float:
-    """Return which share of the words of meaning in either stands in both."""
+    """Return the share, 0 to 1, of the words that carry meaning that both texts contain."""
     common = sum(term.is_in(b.words) for term in a.terms)
     common += sum(term.is_in(a.words) for term in b.terms)
     return common / max(1, len(a.terms) + len(b.terms))

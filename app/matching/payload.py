@@ -1,7 +1,7 @@
-"""Texts that are the object of a task: proofread, translate, count, spell, rhyme, change the case.
+"""Finds payloads: texts that a task is about (proofread, translate, count, spell, rhyme …).
 
-Such a text must be the same letter for letter, for the task is about its letters; how it is asked
-for may be reworded. `app/data/payload/README.md` tells the format of the patterns.
+A payload must match letter for letter, since the task depends on its letters. The rest of the
+request may be worded differently. `app/data/payload/README.md` explains the format of the patterns.
 """
 
 import re
@@ -18,8 +18,8 @@ _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _OF = r"(?:the |this )?(?:(?:words?|phrase|sentence|name|string|text|letters|term|following) )?"
 
 _LONGEST = 20_000  # characters; longer texts are matched exactly anyway
-_ENDS = 300  # characters at either end of a text, where it tells what to do
-_MOST_READ = 4_000  # characters at either end of instructions
+_ENDS = 300  # characters at each end of a text in which a task is searched
+_MOST_READ = 4_000  # characters at each end of instructions that are searched
 _QUOTED = re.compile(
     '"([^"\n]+)"|\u201c([^\u201c\u201d\n]+)\u201d|\u00ab([^\u00ab\u00bb\n]+)\u00bb'
     "|(?<!\\w)'([^'\n]+)'(?!\\w)|`([^`\n]+)`"
@@ -59,8 +59,8 @@ _IN_SOME_CASES = re.compile(r"(?:^|(?<=[.!?\n]))[ \t*-]{0,6}(?:if|when|whenever|
 def payload_of(text: str) -> Payload:
     """Return the parts of a text that its task is about, verbatim; often none.
 
-    These are what is quoted, what follows a colon or the first line, what precedes a task about
-    `this`, or the words that a short question names, such as `mom` in `Is mom a palindrome?`.
+    These are: quoted texts; the text after a colon or after the first line; the text before a task
+    about `this`; or the words that a short question names (`mom` in `Is mom a palindrome?`).
     """
     if len(text) > _LONGEST:
         return ()
@@ -87,7 +87,7 @@ def _task_in(text: str) -> int | None:
 
 
 def _named_in(text: str) -> Payload:
-    """Return what a short question is about, `mom` in `Is mom a palindrome?`; often nothing."""
+    """Return the words that a short question is about: `mom` in `Is mom a palindrome?`."""
     question = text.strip()
     lower = question.lower()
     if len(question) > _ENDS or "\n" in question or len(lower) != len(question):
@@ -98,7 +98,7 @@ def _named_in(text: str) -> Payload:
 
 
 def has(text: str, payload: Payload) -> bool:
-    """Whether a text contains all parts of a payload, verbatim and none inside a word."""
+    """Whether a text contains every part of a payload verbatim, as whole words."""
     return all(_stands_in(part, text) for part in payload)
 
 
@@ -118,9 +118,9 @@ def _places(part: str, text: str) -> Iterator[int]:
 
 
 def makes_payload(instructions: str) -> bool:
-    """Whether instructions make whatever the user says the object of a task.
+    """Whether instructions turn every text of the user into the payload of a task.
 
-    `You are a proofreader` and `Translate every message to French` do.
+    Examples are `You are a proofreader` and `Translate every message to French`.
     """
     told = instructions
     if len(told) > 2 * _MOST_READ:

@@ -1,9 +1,9 @@
-"""Texts that frameworks put together: a frame that matches exactly, and the slot for a question.
+"""Splits prompts made by frameworks into a frame, which must match exactly, and a question's slot.
 
-The usual frames of retrieval, prompt programming and agents name their slot: `Question: …`,
-`[[ ## question ## ]]`, `<query>…</query>`, `Current Task: …`. Without a name, a question that
-stands alone before or after much else is the slot. Rules of this file: whatever is not sure to be
-the slot is the frame; so one that is found too short, or in the wrong place, costs hits only.
+Common prompt templates for retrieval, prompt programming and agents label their slot: `Question:
+…`, `[[ ## question ## ]]`, `<query>…</query>`, `Current Task: …`. Without a label, a question that
+stands alone before or after a long text is the slot. When in doubt, text counts as frame: a slot
+that is found too short or in the wrong place only costs hits.
 """
 
 import re
@@ -30,8 +30,10 @@ _LABEL = re.compile(
     r"|[^\n<]{0,80}<(?P<tag>(?:user_?|current_?)?(?:question|query|task|request|input|message|prompt))>",
     re.IGNORECASE | re.MULTILINE,
 )
-_MARK = re.compile(r"[:\uff1a<#\[\n]")  # one of these is in every label, and between paragraphs
-_MOST_LINES, _MOST_HEADINGS = 64, 3  # to look at: the last lines with a keyword, and headings
+# Every label and every break between paragraphs contains one of these: a quick first check.
+_MARK = re.compile(r"[:\uff1a<#\[\n]")
+# Only the last 64 lines with a keyword, and 3 headings in a row, are examined.
+_MOST_LINES, _MOST_HEADINGS = 64, 3
 _SOURCES = re.compile(
     r"[*#]{0,6} ?(?:sources?|context|references?|documents?|search results)[* \t]{0,4}:"
     r"|<(?:context|references?|documents?|sources?|search_results)>|use the following references\b",
@@ -45,16 +47,16 @@ _LONGEST_QUESTION, _MUCH = 300, 500  # characters
 
 
 class Template(NamedTuple):
-    """A text in two parts; the frame has a hole where the slot was."""
+    """A text split into frame and slot; in the frame, a NUL character replaces the slot."""
 
     frame: str
     slot: str
 
 
 def template_of(text: str) -> Template | None:
-    """Return the frame and the slot of a text; None where no slot is found.
+    """Return the frame and the slot of a text; None if no slot is found.
 
-    Of several slots the last one counts: earlier ones are examples, or explain the format.
+    If there are several slots, the last one counts: earlier ones are examples or explain a format.
     """
     if not _MARK.search(text) or len(text) > _LONGEST or _HOLE in text:
         return None
@@ -85,9 +87,9 @@ def _last_named(text: str) -> tuple[int, int] | None:
 
 
 def _paragraph(text: str, start: int) -> tuple[int, int]:
-    """Return start and end of the paragraph behind a heading.
+    """Return start and end of the paragraph after a heading.
 
-    A paragraph that ends with a colon counts as one more heading.
+    A paragraph that ends with a colon counts as another heading.
     """
     end = start
     for _ in range(_MOST_HEADINGS):
@@ -99,14 +101,14 @@ def _paragraph(text: str, start: int) -> tuple[int, int]:
 
 
 def _before_sources(text: str) -> tuple[int, int] | None:
-    """Return start and end of the first line if sources to answer it from follow, or None."""
+    """Return start and end of the first line if a list of sources follows it, or None."""
     start = _first(_SOLID, text, 0)
     end = _first(_LINE_ENDS, text, start)
     return (start, end) if _SOURCES.match(text, _first(_SOLID, text, end)) else None
 
 
 def _beside_much(text: str) -> tuple[int, int] | None:
-    """Return start and end of the last or first paragraph if it asks and the rest is long."""
+    """Return start and end of the last or first paragraph if it is a question and the rest long."""
     whole = text.rstrip(_SPACE)
     start = _first(_SOLID, text, 0)
     last, first = whole.rfind("\n\n") + 2, _first(_PARAGRAPH_ENDS, text, start)

@@ -1,4 +1,4 @@
-"""What one of two texts says beside the question that both ask, such as `Make it up`."""
+"""Clauses that only one of two texts has, beside the question of both, such as `Make it up`."""
 
 import re
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ def sentences_of(text: str) -> tuple[Words, ...]:
 
 
 def says_more(one: Evidence, other: Evidence) -> bool:
-    """Whether `one` has all words of `other` in a row, and beside them others that matter.
+    """Whether `one` contains all words of `other` in a row, plus other words that matter.
 
-    Politeness does not matter: `Hi, could you tell me …, please?`
+    Polite words do not matter: `Hi, could you tell me …, please?`
     """
     if one.lexicon is None:
         return False
@@ -49,9 +49,9 @@ def _has_weight(word: str, lexicon: Lexicon) -> bool:
 
 
 def wishes_more(one: Evidence, own: Sequence[str]) -> bool:
-    """Whether the first or last sentence of a text says how to answer, and the other text does not.
+    """Whether the first or last sentence of `one` says how to answer, in words only it has.
 
-    `own` are the terms that only this text has.
+    `own` are the words of the terms that the other text lacks.
     """
     lexicon = one.lexicon
     if lexicon is None or len(one.sentences) <= 1:
@@ -64,6 +64,6 @@ def wishes_more(one: Evidence, own: Sequence[str]) -> bool:
 
 
 def _behind_leads(sentence: Words, lexicon: Lexicon) -> Words:
-    """Return a sentence without its polite beginning if it says how to answer; else nothing."""
+    """Return a sentence without its polite beginning if it says how to answer; else empty."""
     at = next((at for at, word in enumerate(sentence) if word not in lexicon.leading), 0)
     return sentence[at:] if sentence[at] in lexicon.wishes else ()

@@ -1,4 +1,4 @@
-"""Numbers and codes that count digit by digit: in which order, and with which letters between."""
+"""Numbers in a row, such as those of a card, and codes that mix letters and digits."""
 
 import re
 from collections.abc import Set
@@ -6,27 +6,27 @@ from collections.abc import Set
 _ROW = re.compile(r"(?<!\d)\d++(?:(?: ?[-/\u2013] ?| )\d++)++")
 _DIGITS = re.compile(r"\d+")
 _SWITCH = re.compile(r"(?<=\d)(?=[a-z])|(?<=[a-z])(?=\d)")
-_FEWEST_SWITCHES = 2  # fewer have `5km`, `mp3`
+_FEWEST_SWITCHES = 2  # changes between letters and digits in a code; `5km`, `mp3` have fewer
 _AROUND = "\"'`()[]<>.,;:!?"
 
 Row = tuple[str, ...]
-"""Numbers that follow one another, without the zeros that they begin with."""
+"""Consecutive numbers, without their leading zeros."""
 
 
 def rows_of(text: str) -> frozenset[Row]:
-    """Return the numbers that only a space, a dash or a slash parts: `4111 1111`, `5-3`."""
+    """Return the rows of numbers separated only by a space, dash or slash: `4111 1111`, `5-3`."""
     found = (_DIGITS.findall(row) for row in _ROW.findall(text))
     return frozenset(tuple(digits.lstrip("0") for digits in row) for row in found)
 
 
 def are_in_another_order(a: Set[Row], b: Set[Row]) -> bool:
-    """Whether numbers in a row have changed places: `4111 1112`, `1112 4111`."""
+    """Whether two rows have the same numbers in another order: `4111 1112`, `1112 4111`."""
     left, right = ({tuple(sorted(row)) for row in rows} for rows in (a - b, b - a))
     return not left.isdisjoint(right)
 
 
 def codes_of(text: str) -> frozenset[str]:
-    """Return the words in which letters and digits take turns, without dashes: `550e-84a1`."""
+    """Return the words that mix letters and digits, such as `550e-84a1`, without their dashes."""
     bare = (raw.strip(_AROUND).replace("-", "").lower() for raw in text.split())
     return frozenset(word for word in bare if _is_code(word))
 
@@ -38,10 +38,10 @@ def _is_code(word: str) -> bool:
 
 
 def has_own_code(codes: Set[str], others: Set[str], letters: str) -> bool:
-    """Whether one of a text's codes is missing in another text, which has the codes `others`.
+    """Whether one of a text's codes is missing in another text.
 
-    `letters` are those of the other text, where the groups of a code may be separated in another
-    way.
+    `others` are the codes of the other text, `letters` its text without white space, in which a
+    code is found even if its groups are separated in another way.
     """
     own = codes - others
     squeezed = letters.replace("-", "") if own else ""

@@ -1,4 +1,4 @@
-"""What a text says that another must say too, gathered once."""
+"""The features of a text that the guards compare, extracted once for each text."""
 
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ CLOCK = "clock"
 """The unit of times of day, whose value is in minutes since midnight."""
 
 CURRENCIES = load_units("currencies")
-"""Those that may stand before their number."""
+"""Units that may stand before their number: `$5`."""
 
 UNITS = load_units("units") | CURRENCIES
 
@@ -25,11 +25,11 @@ _BRIEF = 2  # letters
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A number and what it counts; `unit` is empty where none is given.
+    """A number and its unit, which is empty if none is given.
 
     `is_of_a_thing`: it belongs to the name before it, as in `Python 3` or `Android 6.0`.
-    `is_a_bound`: a comparison precedes it, as in `after 6` or `under 15000`. `zeros` is how many
-    zeros it begins with, where they make it a code rather than an amount: `007`.
+    `is_a_bound`: a comparison precedes it, as in `after 6` or `under 15000`.
+    `zeros`: the number of leading zeros if they make it a code, not an amount (`007`); else 0.
     """
 
     value: Decimal
@@ -40,19 +40,19 @@ class Quantity:
 
     @property
     def amount(self) -> "Amount":
-        """What makes it the same number as another one: `1.50` and `1.5`, not `007` and `07`."""
+        """The value to compare numbers by: equal for `1.50` and `1.5`, not for `007` and `07`."""
         return self.value, self.zeros
 
 
 Amount = tuple[Decimal, int]
-"""A number, and the zeros that it begins with where it is a code."""
+"""A number's value, and how many leading zeros it has if it is a code."""
 
 
 class Term(NamedTuple):
-    """A word that carries meaning, a number, or a piece that is compared letter by letter.
+    """A word that carries meaning, a number, or a piece that must match letter for letter.
 
-    `classes` are the words that it may stand for; the first is its key. `is_acronym`: it has three
-    or more capitals and nothing else, in a text that is not all capitals.
+    `classes`: its stem and synonyms' names; two terms that share one count as equal.
+    `is_acronym`: it consists of three or more capitals, in a text that is not all in capitals.
     """
 
     word: str
@@ -64,42 +64,43 @@ class Term(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The one name under which it is compared first."""
+        """The first of its classes, by which it is compared first."""
         return self.classes[0]
 
     @property
     def is_abbreviation(self) -> bool:
-        """Whether it is so short and rare that it names something: an airline, an airport."""
+        """Whether it is a rare word of two letters, such as the code of an airline."""
         return self.kind is Kind.WORD and len(self.word) == _BRIEF and not self.is_common
 
     def is_in(self, words: frozenset[str]) -> bool:
-        """Whether it stands in a text, under any of its names."""
+        """Whether a text's `words` contain it or one of its classes."""
         return self.word in words or not words.isdisjoint(self.classes)
 
     def is_like(self, other: "Term") -> bool:
-        """Whether two terms share a name."""
+        """Whether two terms are the same word or share a class."""
         if self.word == other.word or self.key in other.classes:
             return True
         return len(self.classes) > 1 and not set(self.classes).isdisjoint(other.classes)
 
 
 class Evidence(NamedTuple):
-    """All that the guards look at.
+    """The features of one text that the guards compare.
 
-    - `text`: `raw` in lower case with plain quotes; `letters`: that without white space; `encoded`:
-      its words in which case counts; `sentences`: all words of each sentence.
-    - `language`: None if nothing tells it; `lexicon`: None if no list fits the text.
-    - `frame`: every word in order; `terms`: those that carry meaning; `words`: these under all
-      their names; `plain`: the words of the frame that carry no meaning.
-    - `denied`: the words that a negation reaches.
-    - `alternatives`: by guard and group, those that are named; `narrowing`: groups of which naming
-      one changes the question by itself; `narrowing_requests`: groups where it does so in a
-      request.
-    - `ways`: what follows `from`, and what follows `to`.
-    - `is_request`: it asks for things, or for what is known of them: `all trains to Ghent`.
-    - `codes`: words that mix letters and digits; `numbers`: those of the frame; `rows`: numbers
-      that follow one another, `4111 1111 1111 1111`.
-    - `payload`: the parts that its task is about, letter by letter.
+    - `text`: `raw` in lower case with plain quotes. `letters`: `raw` without white space.
+    - `encoded`: words in which case matters. `sentences`: the words of each sentence.
+    - `language`: None if unknown. `lexicon`: the word lists; None if there are none for the text.
+    - `frame`: every word in order. `terms`: those that carry meaning. `words`: the terms with all
+      their classes. `plain`: the words of the frame that carry no meaning.
+    - `vague_numbers`: number words that may mean no number. `verbatims`: pieces such as `a.txt`.
+    - `negations`: how many. `denied`: the words that a negation applies to.
+    - `alternatives`: the alternatives that the text names, by group.
+    - `narrowing`: groups in which naming an alternative changes the question even if the other
+      text names none. `narrowing_requests`: groups in which that holds if both ask for things.
+    - `ways`: the words after `from`, and the words after `to`.
+    - `is_request`: it asks for things, as in `all trains to Ghent`.
+    - `codes`: words that mix letters and digits. `numbers`: the numbers in the frame.
+    - `rows`: numbers that follow one another, as in `4111 1111 1111 1111`.
+    - `payload`: the parts that the text's task is about, verbatim.
     """
 
     raw: str
@@ -133,7 +134,7 @@ class Evidence(NamedTuple):
 
 
 def in_base_unit(quantity: Quantity) -> tuple[str, Amount]:
-    """Return the base unit of a quantity, and its amount in that."""
+    """Return the base unit of a quantity, and its amount in that unit."""
     base, factor = UNITS.get(quantity.unit, (quantity.unit, _ONE))
     with exactly():
         return base, (quantity.value * factor, quantity.zeros)
@@ -141,6 +142,6 @@ def in_base_unit(quantity: Quantity) -> tuple[str, Amount]:
 
 @contextmanager
 def exactly() -> Iterator[None]:
-    """Calculate with decimal numbers of any length without rounding; nothing may be divided."""
+    """Context in which decimals of any length are calculated without rounding; do not divide."""
     with localcontext(Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)):
         yield

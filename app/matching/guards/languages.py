@@ -32,9 +32,10 @@ _DOUBTFUL = load_doubtful()
 
 
 def script_of(text: str) -> str:
-    """Return the script of most letters; only scripts that divide languages are told apart.
+    """Return the script of most letters in a text, such as `latin` or `han`.
 
-    Japanese counts as `kana` wherever it has any.
+    A text with any kana is `kana`: Japanese has many Han characters, too. Scripts that do not help
+    to tell languages apart are one.
     """
     if text.isascii():
         return LATIN
@@ -49,9 +50,9 @@ def _script(code: int) -> str:
 
 
 def language_of(words: Iterable[str]) -> str | None:
-    """Return the language by small words that only one language has; None if in doubt.
+    """Return the language code, found by small words that only one language has; None if unclear.
 
-    One word alone is not enough if English texts may have it, too: `car`, `3 m`.
+    A single such word is not enough if English texts may contain it, too: `car`, `3 m`.
     """
     found = [word for word in words if word in _MARKERS]
     votes = Counter(_MARKERS[word] for word in found)

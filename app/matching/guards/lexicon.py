@@ -1,4 +1,4 @@
-"""The guards' word lists, read once; `app/data/guards/README.md` tells their format and source."""
+"""The guards' word lists. `app/data/guards/README.md` explains their format and source."""
 
 import functools
 import re
@@ -13,11 +13,11 @@ from types import MappingProxyType
 from app.core.models import Guard
 
 LANGUAGES = ("en", "de", "fr", "es")
-"""The languages whose words are judged."""
+"""The languages that have word lists."""
 
 _LISTS = Path(__file__).parent.parent.parent / "data" / "guards"
 _SHORTEST_STEM = 3  # letters
-_DEGREES = ("iest", "ier", "est", "er", "l")  # what `stem` leaves: loudest, louder, loudly
+_DEGREES = ("iest", "ier", "est", "er", "l")  # endings still on a stem: loudest, louder, loudly
 _GROUP = 3  # digits between two separators of thousands
 _ALTERNATIVES = (
     Guard.QUESTIONS,
@@ -30,14 +30,13 @@ _ALTERNATIVES = (
 
 Sections = Mapping[str, list[list[str]]]
 Phrase = tuple[tuple[str, ...], str]
-"""The words that may follow two others, and the one word that all together count as."""
-
+"""The words after the first two of a phrase, and the one word that the whole phrase counts as."""
 Place = tuple[Guard, int]
-"""A line of alternatives: what it tells of, and its number."""
+"""A group of alternatives that exclude each other: its guard, and its line number in the list."""
 
 
 class Narrowing(Enum):
-    """Where a word narrows a question even if another names no alternative to it."""
+    """When a word in one text narrows the question although the other text names no alternative."""
 
     NOWHERE = auto()
     IN_REQUESTS = auto()
@@ -49,7 +48,7 @@ _MARKS = MappingProxyType({"!": Narrowing.EVERYWHERE, "?": Narrowing.IN_REQUESTS
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A word among alternatives: two members of one place exclude each other."""
+    """A word in a group of alternatives: two different members of one place exclude each other."""
 
     place: Place
     name: str
@@ -59,11 +58,11 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """What is known of a word.
+    """The properties of a word.
 
-    `classes` names its classes of synonyms, the one that names the word first: its own stem if
-    there is none. `members` are its places among alternatives, `way` is what follows it: where
-    something comes `from` or goes `to`. A common word may be put for another.
+    `classes`: its classes of synonyms; only its stem if it has none. `members`: its groups of
+    alternatives. `way`: `from` or `to` if an origin or a goal follows it. `is_common`: it may
+    replace another word without a change of meaning.
     """
 
     classes: tuple[str, ...]
@@ -81,22 +80,20 @@ class Word:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lexicon:
-    """What is known of a language's words; all are in lower case.
+    """The word lists of one language; all words are in lower case.
 
-    - `look_up` returns what is known of a word. `phrases`: by two words, the phrases that they may
-      begin; `beginnings`: the first of these two.
-    - `comparing`: words that make the number after them a bound; `vague`: number words that may
-      mean no number; `titles`: words that name nobody even with a capital.
-    - `helpers`: words of a question that does not ask for its subject; `subjects`: words that ask
-      for it.
-    - `objects`: by the form of whom something is done to, the form of who does it (`me`, `i`).
-    - `speakers`: forms for the speaker; `addressed`: for who is spoken to; `others`: all other
-      ones.
-    - `pronouns`: may stand for either of two people; `articles`: carry nothing.
+    - `look_up`: returns the properties of a word.
+    - `phrases`: by their first two words, the phrases. `beginnings`: the first words of phrases.
+    - `comparing`: make the number after them a bound. `vague`: number words that may mean no
+      number. `titles`: are no names even with a capital.
+    - `helpers`: occur in questions about the object (`did`). `subjects`: ask for the subject.
+    - `objects`: from a pronoun's object form to its subject form (`me` to `i`).
+    - `speakers`, `addressed`, `others`: pronouns of the first, second and third person.
+    - `pronouns`: may stand for either of two people. `articles`: carry no meaning.
     - A request for things begins, after `openings`, with one of `requests`, or with one of
-      `picking` and a noun, or has none of `clauses`; and it is not `personal`.
-    - `courtesy`: words that ask for nothing. A sentence that begins, after `leading`, with one of
-      `wishes` says how to answer.
+      `picking` and a noun, or has none of `clauses`; and none of its words is `personal`.
+    - `courtesy`: polite words. A sentence that begins, after `leading`, with one of `wishes` says
+      how to answer.
     """
 
     language: str
@@ -132,7 +129,7 @@ class Lexicon:
 
     @property
     def knows_common_words(self) -> bool:
-        """Whether it is known which words are common; where not, all count as such."""
+        """Whether there is a list of common words; if not, every word counts as common."""
         return self.language == "en"
 
     @property
@@ -141,24 +138,24 @@ class Lexicon:
         return self.language == "de"
 
     def parse(self, digits: str) -> Decimal:
-        """Read digits with separators, exactly: `1,000.5` in English, `1.000,5` elsewhere."""
+        """Return the exact value of digits with separators: `1,000.5` (English) or `1.000,5`."""
         point, comma = (".", ",") if self.language == "en" else (",", ".")
         if 0 <= digits.find(point) < digits.rfind(comma):
-            point, comma = comma, point  # written the other way
+            point, comma = comma, point  # written with the separators of another language
         whole, *others = digits.split(comma)
         if (
             point not in digits
             and len(others) == 1
             and len(others[0].partition(point)[0]) != _GROUP
         ):
-            return Decimal(digits.replace(comma, "."))  # a decimal fraction, the other way
+            return Decimal(digits.replace(comma, "."))  # a fraction with the other separator
         whole, _, fraction = digits.replace(comma, "").partition(point)
         return Decimal(f"{whole}.{fraction.replace(point, '')}")
 
 
 @functools.cache
 def load(language: str) -> Lexicon:
-    """Read the lists of one of LANGUAGES, once: that of English takes 70 ms."""
+    """Return the lexicon of one of LANGUAGES. Cached: loading English takes 70 ms."""
     sections = _read(f"{language}.txt", "names.txt", *(["en-common.txt"] * (language == "en")))
     words = _Words(sections)
     numbers, objects = _pairs(sections["numbers"]), _pairs(sections["objects"])
@@ -203,7 +200,7 @@ def load(language: str) -> Lexicon:
 
 
 class _Words:
-    """The lists of words of a language."""
+    """The word lists of one language, as read from its file."""
 
     def __init__(self, sections: Sections) -> None:
         self.irregular = {form: base for base, *forms in sections["irregular"] for form in forms}
@@ -222,9 +219,9 @@ class _Words:
         self.knowing = set(_words(sections["knowing"]))
 
     def reader(self) -> Callable[[str], Word]:
-        """Return a function that looks words up; listed words are ready from the start.
+        """Return a function that looks words up; listed words are prepared in advance.
 
-        It does not remember what it is asked: a caller could learn by its speed what others ask.
+        It does not cache other words: by response times a caller could learn what others ask.
         """
         listed = {*self.irregular, *self.synonyms, *self.alternatives, *self.function, *self.light}
         listed.update(self.ways, self.joints, self.negators, self.softeners, self.knowing)
@@ -249,14 +246,14 @@ class _Words:
         )
 
     def _is_common(self, text: str, stem: str) -> bool:
-        """Whether a word is common; every word is where the common ones are not known."""
+        """Whether a word is common; True for every word if there is no list of common words."""
         if not self.common or text in self.synonyms:
             return True
         return not self.common.isdisjoint({text, stem, _cut(stem, _DEGREES)})
 
 
 def load_units(section: str) -> MappingProxyType[str, tuple[str, Decimal]]:
-    """Read units: a name gives the base that it measures in, and the factor to it."""
+    """Return units by name: the base unit of each, and the factor from the unit to it."""
     units: dict[str, tuple[str, Decimal]] = {}
     for first, *names in _read("units.txt")[section]:
         name, _, measure = first.partition("=")
@@ -266,9 +263,9 @@ def load_units(section: str) -> MappingProxyType[str, tuple[str, Decimal]]:
 
 
 def load_markers() -> Mapping[str, str]:
-    """Read the words that give a language away.
+    """Return words that only one language has, with that language.
 
-    One that English has as well does not count for a language that has no lists.
+    A word that English has too is left out for languages without word lists.
     """
     owners: dict[str, set[str]] = defaultdict(set)
     for language, *words in _read("languages.txt")["markers"]:
@@ -284,12 +281,12 @@ def load_markers() -> Mapping[str, str]:
 
 
 def load_doubtful() -> frozenset[str]:
-    """Read what English texts have, too, though it is no word of theirs: `car`, `ab test`."""
+    """Return words of other languages that may occur in English texts: `car`, `ab test`."""
     return frozenset(_words(_read("languages.txt")["doubtful"]))
 
 
 def load_loanwords() -> frozenset[str]:
-    """Read the words and names that English writes with accents or without them: `cafe`."""
+    """Return the words and names that may be written with or without accents: `cafe`."""
     return frozenset(_words(_read("en.txt")["loanwords"]))
 
 
@@ -319,7 +316,7 @@ def _spoken(forms: str) -> list[str]:
 
 
 def _written(word: str) -> str:
-    """Part a word as texts are parted: `new_york`, `x-ray` and `mp3` have two parts."""
+    """Split a listed word as texts are split: `new_york`, `x-ray` and `mp3` have two parts."""
     if not word[0].isalnum() or not word.replace("_", "").replace("-", "").isalnum():
         return word
     return " ".join(re.findall(r"\d+|[^\W\d_]+", word))
@@ -330,7 +327,7 @@ def _forms(lines: list[list[str]]) -> list[str]:
 
 
 def _cut(word: str, suffixes: tuple[str, ...]) -> str:
-    """Cut the first of some endings that leaves at least three letters."""
+    """Return a word without the first of `suffixes` that leaves at least three letters."""
     if not word.endswith(suffixes):
         return word
     for suffix in suffixes:
@@ -344,7 +341,7 @@ def _cut(word: str, suffixes: tuple[str, ...]) -> str:
 
 
 def _synonyms(sections: Sections, suffixes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Map words and stems to their classes; the forms of a name or date are a class, too."""
+    """Return the classes of words and stems; the forms of a name or date are a class, too."""
     lines = [[_written(word) for word in line] for line in sections["synonyms"]]
     for guard in (Guard.NAMES, Guard.DATES):
         lines += [_spoken(forms) for forms in _words(sections[guard])]
@@ -359,7 +356,7 @@ def _synonyms(sections: Sections, suffixes: tuple[str, ...]) -> dict[str, tuple[
 def _alternatives(
     sections: Sections, suffixes: tuple[str, ...]
 ) -> tuple[dict[str, tuple[Member, ...]], dict[str, tuple[Member, ...]]]:
-    """Map words and stems to their places; names, and words that narrow, are not stemmed."""
+    """Return the groups of words, and of stems; names and narrowing words are not stemmed."""
     members: dict[str, set[Member]] = defaultdict(set)
     stems: dict[str, set[Member]] = defaultdict(set)
     for guard in _ALTERNATIVES:
@@ -382,7 +379,7 @@ def _alternatives(
 
 
 def _phrases(names: Iterable[str]) -> dict[tuple[str, str], tuple[Phrase, ...]]:
-    """Map pairs of words to the phrases that they may begin, the longest first."""
+    """Return the phrases by their first two words, the longest phrase first."""
     phrases: dict[tuple[str, str], list[Phrase]] = defaultdict(list)
     for phrase in sorted((name for name in names if " " in name), key=len, reverse=True):
         first, second, *rest = phrase.split()

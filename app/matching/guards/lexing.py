@@ -1,4 +1,4 @@
-"""Text to pieces: words, numbers, and what must be taken letter by letter."""
+"""Splits a text into pieces: words, numbers, and pieces that must match letter for letter."""
 
 import re
 import unicodedata
@@ -20,12 +20,12 @@ _SUBJECTS = frozenset(
 ) | {"he", "she"}
 _CLITICS = frozenset(("s", "re", "ve", "ll", "d", "m", ""))
 _ELISIONS = frozenset(("l", "d", "c", "j", "n", "s", "m", "t", "qu", "jusqu", "lorsqu", "puisqu"))
-_WRITTEN = MappingProxyType({"US": "usa", "U.S": "usa"})  # not `us`
+_WRITTEN = MappingProxyType({"US": "usa", "U.S": "usa"})  # in capitals only: not the word `us`
 _SHORTEST_ACRONYM = 3  # letters
 
 _MOST_MARKS = 30  # in a row
 _MARKS = re.compile(rf"([^\w\s\x00-\x7f]{{{_MOST_MARKS}}})(?=[^\w\s\x00-\x7f])")
-_JOINER = "\u034f"  # COMBINING GRAPHEME JOINER, which no mark passes when they are put in order
+_JOINER = "\u034f"  # COMBINING GRAPHEME JOINER: normalisation moves no mark past it
 _MOST_GROWTH = 4  # times
 
 _ABBREVIATION = re.compile(r"(?:[^\W\d_]{1,2}\.)+[^\W\d_]{0,2}")
@@ -42,7 +42,7 @@ _QUOTED = re.compile(r"\"([^\"\n]{1,200})\"|(?<![\w'])'([^'\n]{1,200})'(?![\w'])
 
 
 class Kind(Enum):
-    """What a piece is."""
+    """The kind of a piece."""
 
     WORD = auto()
     NUMBER = auto()
@@ -50,9 +50,10 @@ class Kind(Enum):
 
 
 class Piece(NamedTuple):
-    """A part of a text; `text` is in lower case where case means nothing.
+    """A part of a text. `text` is in lower case unless case matters.
 
-    `is_acronym` says that it is a word of three or more capitals.
+    `begins`: it is the first word of a sentence.
+    `is_acronym`: it is a word of three or more capitals.
     """
 
     kind: Kind
@@ -63,13 +64,13 @@ class Piece(NamedTuple):
 
 
 def straighten(text: str) -> str:
-    """Write the same characters the same way: compatibility forms, quotes and apostrophes.
+    """Return a text with variants of characters unified (NFKC), and quotes and apostrophes too.
 
-    A text that compatibility forms make several times longer keeps its own.
+    If NFKC would make the text more than four times longer, NFC is used instead.
     """
     if text.isascii():
         return text.translate(_STRAIGHT) if "`" in text else text
-    # To put n marks in order takes CPython n² steps, so rows of them are parted (UAX #15 §13).
+    # CPython takes n² steps to sort n combining marks, so long rows are split (UAX #15 §13).
     parted = _MARKS.sub(rf"\1{_JOINER}", text)
     normal = unicodedata.normalize("NFKC", parted)
     if len(normal) > _MOST_GROWTH * len(parted):
@@ -84,7 +85,7 @@ def plain(word: str) -> str:
 
 
 def quoted(text: str) -> frozenset[str]:
-    """Return what stands between quotes, in lower case and without outer punctuation."""
+    """Return the quoted parts of a text, in lower case and without outer punctuation."""
     if '"' not in text and "'" not in text:
         return frozenset()
     found = (first or second for first, second in _QUOTED.findall(text))
@@ -92,7 +93,7 @@ def quoted(text: str) -> frozenset[str]:
 
 
 def pieces(text: str) -> list[Piece]:
-    """Split a straightened text at white space, and words at what joins them."""
+    """Split a text from `straighten` at white space, and joined words at dashes and apostrophes."""
     found: list[Piece] = []
     begins = True
     for raw in text.split():
@@ -131,7 +132,7 @@ def _split(bare: str, begins: bool) -> list[Piece]:
 
 
 def _contraction(bare: str, begins: bool) -> list[Piece]:
-    """Read `isn't` as `is not`, `they're` as `they`, `l'eau` as `l eau`, `O'Neil` as `oneil`."""
+    """Split a word with an apostrophe: `isn't` to `is not`, `they're` to `they`, `O'Neil` to `oneil`."""
     folded = bare.lower()
     if folded.endswith("n't"):
         verb = {"ca": "can", "wo": "will", "sha": "shall"}.get(folded[:-3], folded[:-3])

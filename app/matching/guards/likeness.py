@@ -1,4 +1,4 @@
-"""May two words be the same word: inflections, slips of the pen, abbreviations."""
+"""Whether two words may be the same word: inflections, typing errors, abbreviations."""
 
 import re
 from collections.abc import Sequence
@@ -7,14 +7,14 @@ from app.matching.guards.evidence import Term
 from app.matching.guards.lexing import Kind
 
 _LEAST_SHARED = 4  # letters
-_LONGEST_OVERLAP = 2  # letters that two endings begin with
-_SHORTEST_WITH_A_SLIP = 4  # letters; of shorter words every one is another word
+_LONGEST_OVERLAP = 2  # letters that two endings may have in common at their beginning
+_SHORTEST_WITH_A_SLIP = 4  # letters; a shorter word with one other letter is another word
 _SHORTEST_WITH_A_CHANGE = 5
 _SHORTEST_WITHOUT_TWO = 8
 _MOST_LEFT_OUT = 2
 _BEGINNING = 3  # letters that two forms of a name share: `Quora`, `Quorans`
 _LONGEST_CUT = 6  # letters
-_LONGEST_WHOLE = 64  # letters of a name that another one may be cut from
+_LONGEST_WHOLE = 64  # letters of a name that are searched for an abbreviation of it
 _INITIALS = range(2, 6)
 _ENDINGS = re.compile(
     r"s|es|e?d|ing|t?ed|ting|e?rs?|ors?|e?st|ions?|ations?|ments?|ly|al|ally|ive|y|ies|ied|ity|ness"
@@ -23,14 +23,14 @@ _ENDINGS = re.compile(
 
 
 def are_related(x: Term, y: Term) -> bool:
-    """Whether two words that share no name may be one by their letters."""
+    """Whether two words that share no class may still be the same word, judged by their letters."""
     if x.word[0] != y.word[0] or x.kind is not Kind.WORD or y.kind is not Kind.WORD:
         return False
     return _inflects(x.word, y.word) or _is_slip(x.word, y.word)
 
 
 def are_written_alike(x: Sequence[Term], y: Sequence[Term]) -> bool:
-    """Whether words are the same but for spaces, a slip, or a writing by initials."""
+    """Whether two groups of words differ only by spaces or a typing error, or one is initials."""
     left, right = "".join(term.word for term in x), "".join(term.word for term in y)
     return (
         _is_slip(left, right)
@@ -40,7 +40,7 @@ def are_written_alike(x: Sequence[Term], y: Sequence[Term]) -> bool:
 
 
 def may_be_the_same(x: Sequence[Term], y: Sequence[Term]) -> bool:
-    """Whether names may be the same: written alike, begun alike or cut: `JPG`, `MySQL`."""
+    """Whether names may mean the same: spelled or begun alike, or one abbreviates the other."""
     if are_written_alike(x, y):
         return True
     if not {term.word[:_BEGINNING] for term in x}.isdisjoint(term.word[:_BEGINNING] for term in y):
@@ -52,7 +52,7 @@ def may_be_the_same(x: Sequence[Term], y: Sequence[Term]) -> bool:
 
 
 def _is_cut_from(short: str, long: str) -> bool:
-    """Whether a word has letters of another in order, from its first on, or its last ones."""
+    """Whether `short` abbreviates `long`: its first and later letters in order, or its end."""
     if len(short) > _LONGEST_CUT:
         return False
     left = iter(long[:_LONGEST_WHOLE])
@@ -61,14 +61,14 @@ def _is_cut_from(short: str, long: str) -> bool:
 
 
 def is_short_for(name: Term, words: Sequence[str]) -> bool:
-    """Whether a name is the initials of some words in a row: `OS` of `operating system`."""
+    """Whether a name consists of the initials of consecutive words: `OS`, `operating system`."""
     if not (name.is_name or name.is_acronym) or len(name.word) not in _INITIALS:
         return False
     return name.word in "".join(word[0] for word in words)
 
 
 def _inflects(x: str, y: str) -> bool:
-    """Whether two words are a common beginning and known endings."""
+    """Whether two words have the same stem and differ in known endings."""
     if x == f"{y}s" or y == f"{x}s":
         return True
     most = min(len(x), len(y))
@@ -80,10 +80,10 @@ def _inflects(x: str, y: str) -> bool:
 
 
 def _is_slip(x: str, y: str) -> bool:
-    """Whether two words differ by a letter or two that no one would miss.
+    """Whether two words differ only by what may be a typing error.
 
-    One is changed, left out, or changes place with its neighbour; of long words two are left out.
-    A different beginning is another word: `typical` and `atypical`.
+    One letter is changed, left out, or exchanged with its neighbour; in long words two letters in a
+    row may be left out. A left-out first letter makes another word: `typical` and `atypical`.
     """
     short, long = sorted((x, y), key=len)
     more = len(long) - len(short)

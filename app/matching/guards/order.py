@@ -1,4 +1,4 @@
-"""The same words in other places: have two of them changed places, or has one moved."""
+"""Texts with the same words in another order: two words exchanged, or one moved."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ Words = tuple[str, ...]
 
 
 def are_swapped(a: Evidence, b: Evidence) -> bool:
-    """Whether two parts have changed places around a third: X m Y and Y m X."""
+    """Whether two parts of a text are exchanged in the other around a third: X m Y and Y m X."""
     if len(a.frame) != len(b.frame) or a.frame == b.frame:
         return False
     start, end = common_ends(a.frame, b.frame)
@@ -34,7 +34,10 @@ def are_swapped(a: Evidence, b: Evidence) -> bool:
 
 
 def _is_symmetric(between: Words, after: Words, lexicon: Lexicon | None) -> bool:
-    """Whether what is between only joins two parts: `is`; `and` in `red wine and white wine`."""
+    """Whether the words `between` only join two parts, so that exchanging these changes nothing.
+
+    Examples are `is`, and `and` in `red wine and white wine`.
+    """
     if lexicon is None or lexicon.passive.issuperset(between):
         return True
     at = next((at for at, word in enumerate(between) if word in lexicon.joints), None)
@@ -42,9 +45,10 @@ def _is_symmetric(between: Words, after: Words, lexicon: Lexicon | None) -> bool
 
 
 def are_exchanged(a: Evidence, b: Evidence) -> bool:
-    """Whether two words have changed places, and all others of weight have kept theirs.
+    """Whether two words are exchanged while all other words that carry meaning keep their places.
 
-    `Convert miles to feet`, `I convert feet to miles`; not `red and white`, `white and red`.
+    Example: `Convert miles to feet`, `I convert feet to miles`. Not: `red and white`, `white and
+    red`.
     """
     if a.lexicon is None or len(a.terms) != len(b.terms):
         return False
@@ -73,7 +77,7 @@ class _Parts(NamedTuple):
 
 
 def _part(text: Evidence, first: int, last: int, lexicon: Lexicon) -> _Parts:
-    """Part a text at two of its terms."""
+    """Split a text at two of its terms, which are left out."""
     places: list[int] = []
     for term in text.terms[: last + 1]:
         places.append(text.frame.index(term.key, places[-1] + 1 if places else 0))
@@ -93,13 +97,13 @@ def _are_alike(one: _Parts, other: _Parts, lexicon: Lexicon) -> bool:
 
 
 def _are_led_alike(x: Words, y: Words, lexicon: Lexicon) -> bool:
-    """Whether two things come after the same word: `in Rome`, `in Paris`, but not `with milk`."""
+    """Whether `x` and `y` end with the same word or with words of one direction (`in`, `into`)."""
     one, other = ([lexicon.look_up(word).way or word for word in words[-1:]] for words in (x, y))
     return one == other
 
 
 def _joins(parts: _Parts, lexicon: Lexicon) -> bool:
-    """Whether what is between only joins two of a kind: `a warm bath or a cold bath`."""
+    """Whether the words between two terms only join them: `a warm bath or a cold bath`."""
     if lexicon.passive.issuperset(parts.between):
         return True
     before, between, after = (_of_weight(words, lexicon) for words in parts)
@@ -115,7 +119,7 @@ def _without_articles(words: Words, lexicon: Lexicon) -> Words:
 
 
 def _of_weight(words: Words, lexicon: Lexicon) -> Words:
-    """Leave out small words, but for those that join or exclude each other: `the`, not `less`."""
+    """Leave out small words such as `the`, but keep those that join or exclude (`or`, `less`)."""
     known = ((word, lexicon.look_up(word)) for word in words)
     return tuple(
         w
@@ -125,9 +129,9 @@ def _of_weight(words: Words, lexicon: Lexicon) -> Words:
 
 
 def have_other_operands(a: Evidence, b: Evidence) -> bool:
-    """Whether the same numbers, with the same words between, stand in another order: `5 minus 3`.
+    """Whether equal numbers, with equal words between them, are in another order: `5 minus 3`.
 
-    Not where all that is between joins them: `3 or 5`.
+    False if the words between only join the numbers: `3 or 5`.
     """
     x, y = _from_number_to_number(a), _from_number_to_number(b)
     if x == y or len(x) > _MOST_MOVED or sorted(x) != sorted(y):
@@ -144,10 +148,10 @@ def _from_number_to_number(text: Evidence) -> Words:
 
 
 def qualifies_another(a: Evidence, b: Evidence) -> bool:
-    """Whether a word has moved from one mention of a thing to another mention of it.
+    """Whether a word has moved from one occurrence of a noun to another occurrence of it.
 
-    `Can a nurse marry a male nurse?`, `Can a male nurse marry a nurse?`; not `a nurse or a male
-    nurse`.
+    Example: `Can a nurse marry a male nurse?`, `Can a male nurse marry a nurse?`. Not: `a nurse or
+    a male nurse`.
     """
     if a.lexicon is None:
         return False
@@ -166,7 +170,7 @@ def qualifies_another(a: Evidence, b: Evidence) -> bool:
 
 
 def common_ends(a: Words, b: Words) -> tuple[int, int]:
-    """Return how many words at the beginning and at the end are the same."""
+    """Return how many words two texts have in common at the beginning, and at the end."""
     most = min(len(a), len(b))
     start = next((i for i in range(most) if a[i] != b[i]), most)
     end = next((i for i in range(most - start) if a[-1 - i] != b[-1 - i]), most - start)

@@ -1,7 +1,7 @@
-"""Do two texts ask the same: each guard looks for one kind of proof that they do not.
+"""The guards: each looks for one kind of proof that two texts do not ask the same.
 
-Rules of this file: a guard that cannot judge abstains; a proof is something that both texts say,
-each in its own way; what one of them merely leaves out proves nothing unless all else is the same.
+A guard that cannot judge abstains. A proof is a point on which both texts say something different.
+If one text merely leaves something out, that proves nothing, unless the rest is the same.
 """
 
 import re
@@ -27,14 +27,14 @@ from app.matching.guards.roles import have_changed
 from app.matching.guards.writing import differ_in_accents, differ_in_literal_space, has_own_encoding
 from app.matching.payload import has
 
-_MOST_REPLACED = 3  # words in one place; more are another wording
+_MOST_REPLACED = 3  # words that differ in one place; more count as another wording
 _WORDS = re.compile(r"\w+")
-_MOST_COMPARED = 32  # terms; more are another wording
+_MOST_COMPARED = 32  # terms that differ; more count as another wording
 _SHORT = 24  # words
-_MOST_ELSE = 4  # other words that only one text has
-_SHARE = 0.35  # of all words, in longer texts
-_MOST_NARROWING = 2  # of them, those that narrow the question included
-_MOST_BESIDE = 1  # beside a denial, or beside other names; with more it is another wording
+_MOST_ELSE = 4  # terms that only one text has, in texts that are close to each other
+_SHARE = 0.35  # the same as a share of all terms, in longer texts
+_MOST_NARROWING = 2  # terms that only one text has, the narrowing words included
+_MOST_BESIDE = 1  # terms that only one text has, beside a denial or names; more: another wording
 _SHORTEST_STEM = 4  # letters after a prefix that negates
 _TERSE = 16  # words
 _NOTHING: frozenset[str] = frozenset()
@@ -43,7 +43,7 @@ _LOANWORDS = load_loanwords()
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """Two texts, and the terms of each that the other does not have in any form."""
+    """Two texts, and the terms that only `a` has (`left`) or only `b` has (`right`)."""
 
     a: Evidence
     b: Evidence
@@ -52,22 +52,22 @@ class _Pair:
 
     @property
     def rest(self) -> int:
-        """How many terms are left."""
+        """How many terms only one of the two texts has."""
         return len(self.left) + len(self.right)
 
     @property
     def is_close(self) -> bool:
-        """Whether little is left, so that a small difference is the one that counts."""
+        """Whether so few terms differ that each of them matters."""
         return self.rest <= _MOST_ELSE
 
     @property
     def is_mostly_the_same(self) -> bool:
-        """Whether little is left, compared with how much the texts say."""
+        """Whether few terms differ, compared with the length of the texts."""
         return self.is_close or self.rest <= _SHARE * (len(self.a.terms) + len(self.b.terms))
 
     @property
     def asks_for_things(self) -> bool:
-        """Whether both ask for things in few words, so that each word narrows which."""
+        """Whether both texts ask for things in few words, so that each word selects things."""
         both = self.a.is_request and self.b.is_request
         return both and self.is_close and _are_short(self.a, self.b)
 
@@ -127,7 +127,7 @@ def _written(text: Evidence) -> set[str]:
 
 
 def _payload(pair: _Pair) -> bool:
-    """Whether the task of one text is about a text that the other one lacks, letter by letter."""
+    """Whether one text's task is about a text (its payload) that the other does not contain."""
     return not (has(pair.b.raw, pair.a.payload) and has(pair.a.raw, pair.b.payload))
 
 
@@ -139,7 +139,7 @@ def _numbers(pair: _Pair) -> bool:
         return True
     left, right = cancelled(a.quantities, b.quantities, lambda quantity: quantity.amount)
     left, right = cancelled(left, right, in_base_unit)
-    if len(a.quantities) != len(b.quantities):  # else each has its counterpart
+    if len(a.quantities) != len(b.quantities):  # with equal counts, each number has a counterpart
         left = [quantity for quantity in left if quantity.value not in b.vague_numbers]
         right = [quantity for quantity in right if quantity.value not in a.vague_numbers]
     if not pair.is_mostly_the_same:
@@ -180,21 +180,21 @@ def _identifiers(pair: _Pair) -> bool:
     if all(has_own_code(x.codes, y.codes, y.letters) for x, y in ((a, b), (b, a))):
         return True
     left, right = a.verbatims - b.words, b.verbatims - a.words
-    if not pair.is_close:  # then one may tell more of the same: `read_csv`, `pd.read_csv`
+    if not pair.is_close:  # one may be a longer form of the other: `read_csv`, `pd.read_csv`
         left, right = _without_shared_parts(left, right), _without_shared_parts(right, left)
     return bool((left and (right or _has_own_quote(b, a))) or (right and _has_own_quote(a, b)))
 
 
 def _without_shared_parts(verbatims: Set[str], others: Set[str]) -> set[str]:
-    """Return the texts that have no word in common with any of the others; numbers do not count."""
+    """Return those of `verbatims` that share no word with any of `others`; numbers do not count."""
     parts = {part for other in others for part in _WORDS.findall(other) if not part.isdecimal()}
     return {text for text in verbatims if parts.isdisjoint(_WORDS.findall(text))}
 
 
 def _alternatives(pair: _Pair) -> Iterator[Guard]:
-    """Yield the guards in whose lists both texts name alternatives that exclude each other.
+    """Yield the guards in whose word lists the two texts name different, exclusive alternatives.
 
-    A narrowing word in only one of them is enough if both texts say little else of their own.
+    A narrowing word in only one text is enough if the texts differ in little else.
     """
     a, b = pair.a, pair.b
     guards = {
@@ -210,7 +210,7 @@ def _alternatives(pair: _Pair) -> Iterator[Guard]:
 
 
 def _have_other_dates(a: Evidence, b: Evidence) -> bool:
-    """Whether both texts name dates, and one some more: Monday, and Monday or Friday."""
+    """Whether both texts name dates, but not the same ones: `Monday`, `Monday or Friday`."""
     return any(
         place[0] is Guard.DATES and names != b.alternatives.get(place, names)
         for place, names in a.alternatives.items()
@@ -218,7 +218,7 @@ def _have_other_dates(a: Evidence, b: Evidence) -> bool:
 
 
 def _narrowing(one: Evidence, other: Evidence, pair: _Pair) -> set[Guard]:
-    """Return the guards in whose lists one text has a narrowing word, and the other none at all."""
+    """Return the guards for which `one` has a narrowing word, and `other` none of its group."""
     narrowing = one.narrowing
     if pair.asks_for_things:
         narrowing = narrowing | one.narrowing_requests
@@ -226,7 +226,7 @@ def _narrowing(one: Evidence, other: Evidence, pair: _Pair) -> set[Guard]:
 
 
 def _clauses(pair: _Pair) -> bool:
-    """Whether only one text has a clause that may change the answer, or a wish how to answer."""
+    """Whether only one text has a clause that may change the answer or that says how to answer."""
     a, b = pair.a, pair.b
     if says_more(a, b) or says_more(b, a):
         return True
@@ -243,17 +243,17 @@ def _negation(pair: _Pair) -> bool:
 
 
 def _denies(denying: Evidence, affirming: Evidence) -> bool:
-    """Whether one text denies what the other says without denying it."""
+    """Whether the first text negates a word that the second uses without a negation."""
     if denying.negations <= 0 or affirming.negations > 0 or affirming.is_softened:
         return False
     return any(word in affirming.words for word in denying.denied - affirming.denied)
 
 
 def _denies_another_word(a: Evidence, b: Evidence) -> bool:
-    """Whether two texts of the same words deny different ones: `buried and not burnt`.
+    """Whether two texts of the same words negate different ones: `buried, not burnt`.
 
-    Not `no milk or eggs`, `no eggs or milk`; nor `is it not open`, `isn't it open`, where a denial
-    passes no other verb.
+    Not for `no milk or eggs` and `no eggs or milk`; nor for `is it not open` and `isn't it open`,
+    where the negation does not move past another verb.
     """
     if a.lexicon is None or not 0 < a.negations == b.negations or a.denied == b.denied:
         return False
@@ -271,7 +271,7 @@ def _affirmed(words: Sequence[str], lexicon: Lexicon) -> list[str]:
 
 
 def _affirms(text: Evidence, words: Set[str]) -> bool:
-    """Whether one of some words stands before all that a text denies."""
+    """Whether one of `words` stands before the first negation of a text."""
     known = text.lexicon.look_up if text.lexicon else None
     affirmed = takewhile(lambda word: not (known and known(word).negates), text.frame)
     return not words.isdisjoint(affirmed)
@@ -279,7 +279,7 @@ def _affirms(text: Evidence, words: Set[str]) -> bool:
 
 def _is_prefixed(pair: _Pair) -> bool:
     if not pair.is_close or (pair.a.negations - pair.b.negations) % 2:
-        return False  # `not valid` is `invalid`, but two denials cancel out
+        return False  # `not valid` means `invalid`, and two negations cancel out
     left = {term.word for term in pair.left}
     right = {term.word for term in pair.right}
     prefixes = pair.a.lexicon.prefixes if pair.a.lexicon else ()
@@ -289,7 +289,7 @@ def _is_prefixed(pair: _Pair) -> bool:
 
 
 def _is_denial(word: str, others: set[str], prefixes: tuple[str, ...]) -> bool:
-    """Whether a word is a prefix and one of some others: `unhappy` where there is `happy`."""
+    """Whether a word is a prefix plus one of `others`: `unhappy` if they contain `happy`."""
     return any(
         word.startswith(prefix)
         and len(word) - len(prefix) >= _SHORTEST_STEM
@@ -299,9 +299,10 @@ def _is_denial(word: str, others: set[str], prefixes: tuple[str, ...]) -> bool:
 
 
 def _names(pair: _Pair) -> bool:
-    """Whether two texts differ in names: each has its own, or one has and both ask for things.
+    """Whether two texts differ in names.
 
-    Common names, and names of different kinds, count only where little else differs.
+    Each must have a name that the other lacks; or only one has, and both ask for things. Common
+    names, and names of different kinds, count only if little else differs.
     """
     if not pair.is_close:
         return False
@@ -321,7 +322,7 @@ def _names(pair: _Pair) -> bool:
 
 
 def _has_other_places(one: Evidence, other: Evidence) -> bool:
-    """Whether a text names a place, a people or a language that another one does not."""
+    """Whether `one` names a place, a people or a language that `other` does not name."""
     return any(
         place[0] is Guard.NAMES and not names <= other.alternatives.get(place, _NOTHING)
         for place, names in one.alternatives.items()
@@ -329,9 +330,9 @@ def _has_other_places(one: Evidence, other: Evidence) -> bool:
 
 
 def _have_names_of_their_own(pair: _Pair) -> bool:
-    """Whether each text has a rare name, or each a rare acronym, that the other has not.
+    """Whether each text has a rare name (or each a rare acronym) that the other lacks.
 
-    In a long one only acronyms count: there a name may just be left out by the other text.
+    In long texts only acronyms count: the other text may just leave a name out.
     """
     are_terse = max(len(pair.a.frame), len(pair.b.frame)) <= _TERSE
     left, right = (
@@ -347,7 +348,7 @@ def _roles(pair: _Pair) -> bool:
 
 
 def _words(pair: _Pair) -> bool:
-    """Whether two texts are the same but for rare words in one place: names, terms of art."""
+    """Whether two texts differ only by rare words in one place, such as names or special terms."""
     left, right = _replaced(pair.a.terms, pair.b.terms)
     if not left or not right or max(len(left), len(right)) > _MOST_REPLACED:
         return False
@@ -363,7 +364,7 @@ def _words(pair: _Pair) -> bool:
 
 
 def _replaced(a: tuple[Term, ...], b: tuple[Term, ...]) -> tuple[list[Term], list[Term]]:
-    """Return what two rows of terms have between their common beginning and end."""
+    """Return the terms of each text between the common beginning and the common end of both."""
     most = min(len(a), len(b))
     start = next((i for i in range(most) if not a[i].is_like(b[i])), most)
     end = next((i for i in range(most - start) if not a[-1 - i].is_like(b[-1 - i])), most - start)

@@ -1,4 +1,4 @@
-"""Numbers and what they count: what is left when all that both texts have is taken away."""
+"""Compares the numbers and units of two texts, without those that both texts have."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -12,7 +12,7 @@ _FEW = 10
 def cancelled(
     left: Sequence[Quantity], right: Sequence[Quantity], what: Callable[[Quantity], object]
 ) -> tuple[list[Quantity], list[Quantity]]:
-    """Return what is left of either side when all that both have is taken away."""
+    """Return the quantities of each side without those that both have, compared by `what`."""
     both = Counter(map(what, left)) & Counter(map(what, right))
     return _without(left, what, both), _without(right, what, both)
 
@@ -30,10 +30,10 @@ def _without(
 
 
 def measure_the_same(left: Sequence[Quantity], right: Sequence[Quantity]) -> bool:
-    """Whether both texts have a number of one kind: of metres, of minutes, or without a unit.
+    """Whether both sides have a number of the same kind: length, time, or without a unit.
 
-    Small numbers without a unit are left out: the other text may not count at all, as in `two
-    dice`.
+    Numbers below 10 without a unit do not count, because another wording may not have a number at
+    all: `two dice`, `a pair of dice`.
     """
     bases = [
         {in_base_unit(quantity)[0] for quantity in side if quantity.unit or quantity.value >= _FEW}
@@ -43,7 +43,7 @@ def measure_the_same(left: Sequence[Quantity], right: Sequence[Quantity]) -> boo
 
 
 def have_other_units(one: Evidence, other: Evidence) -> bool:
-    """Whether two texts give the same number in units that do not measure the same."""
+    """Whether two texts have the same number with units that measure different things."""
     a, b = _units_of(one), _units_of(other)
     return any(
         _has_another_unit(value, a[value], b[value]) or _has_another_unit(value, b[value], a[value])
@@ -52,7 +52,7 @@ def have_other_units(one: Evidence, other: Evidence) -> bool:
 
 
 def _units_of(text: Evidence) -> Mapping[Decimal, Set[str]]:
-    """Return the units of each value in a text; an empty one where none is given."""
+    """Return the units of each value in a text; the empty unit if none is given."""
     units: defaultdict[Decimal, set[str]] = defaultdict(set)
     for quantity in text.quantities:
         units[quantity.value].add(quantity.unit)
@@ -60,7 +60,10 @@ def _units_of(text: Evidence) -> Mapping[Decimal, Set[str]]:
 
 
 def _has_another_unit(value: Decimal, units: Set[str], others: Set[str]) -> bool:
-    """Whether one of `units` measures something that none of `others`, all known, does."""
+    """Whether one of `units` measures something that none of `others` does.
+
+    False if `others` has an unknown unit or a time of day.
+    """
     if "" in others or CLOCK in others:
         return False
     bases = {in_base_unit(Quantity(value, other)) for other in others}

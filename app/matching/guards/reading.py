@@ -1,4 +1,4 @@
-"""A text to its evidence: one walk through its words."""
+"""Extracts the Evidence of a text in one pass over its words."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from app.matching.guards.requests import asks_for_things
 from app.matching.guards.writing import encoded_words, letters_of
 from app.matching.payload import payload_of
 
-_UNKNOWN = "en"  # what a text without small words is read as
-_REACH = 5  # words after a negation
+_UNKNOWN = "en"  # the language assumed if the words do not tell it
+_REACH = 5  # words after a negation that it applies to
 _MERIDIEMS = MappingProxyType({"am": 0, "pm": 720})
 _PARTS_OF_DAY = MappingProxyType({"morning": 0, "afternoon": 720, "evening": 720, "tonight": 720})
 _LEADING = (frozenset({"in", "this"}), frozenset({"the"}))
@@ -28,21 +28,21 @@ _NOON = 12 * _HOUR
 _HOURS = 24
 _DAY = _HOURS * _HOUR
 _YEARS = range(1900, 2100)
-_TENS = frozenset(range(20, 100, 10))  # a range is searched number by number for a Decimal
+_TENS = frozenset(range(20, 100, 10))  # a set: `in` on a range is slow for a Decimal
 _ONES = frozenset(range(10))
 _AND = frozenset({"and"})
 _HALF_YEARS = frozenset(range(10, 21))  # `nineteen` of `nineteen eighty-four`
 _ZERO, _TEN = Decimal(0), 10
 _CENTURY = 100
-_FEWEST_CAPITALS = 4  # in a title
+_FEWEST_CAPITALS = 4  # words with a capital that a title has at least
 _FEWEST_SHOUTED = 3  # words
-_SHORTEST_CODE = 3  # digits; of fewer a zero at the beginning tells nothing: `07:30`, May 07
+_SHORTEST_CODE = 3  # digits; in shorter numbers a leading zero has no meaning: `07:30`, May 07
 _LONG = 3  # letters; shorter words may be initials
-_TITLE = 0.7  # of its words have a capital
+_TITLE = 0.7  # least share of words with a capital in a title
 
 
 def examine(text: str) -> Evidence:
-    """Gather what a text says; worth keeping, for it depends on the text alone."""
+    """Return the Evidence of a text. It depends only on the text, so it may be cached."""
     straight = straighten(text)
     found = pieces(straight)
     script = script_of(straight)
@@ -88,7 +88,7 @@ def examine(text: str) -> Evidence:
 
 @dataclass(slots=True)
 class _Notes:
-    """What has been read so far; as in Evidence."""
+    """The features read so far; the fields are those of Evidence."""
 
     frame: list[str] = field(default_factory=list)
     terms: list[Term] = field(default_factory=list)
@@ -113,7 +113,7 @@ class _Reader:
         self._lexicon = lexicon
         self._notes = _Notes()
         self._reach = 0  # how many more words a negation reaches
-        self._way: str | None = None  # where the next term comes from or goes to
+        self._way: str | None = None  # `from` or `to` if the next term follows such a word
         self._is_shouted = _is_shouted(found)
 
     def read(self) -> _Notes:
@@ -174,17 +174,17 @@ class _Reader:
             self._way = "second"
 
     def _is_name(self, at: int, text: str) -> bool:
-        """Whether a word with a capital is a name, and does not only begin a sentence."""
+        """Whether a word with a capital is a name, rather than the first word of a sentence."""
         titles = self._lexicon.titles
         if len(text) <= 1 or text in titles:
             return False
         return not self._pieces[at].begins or self._text(at - 1) in titles  # as in `Dr. No`
 
     def _asks_nothing(self, at: int, taken: int) -> bool:
-        """Whether a question word asks for nothing of its own.
+        """Whether a question word does not ask a question of its own.
 
-        One at the end only asks for more: `Is it? Why?`; one inside a sentence asks nothing unless
-        a verb follows at once: `what to do when it rains`.
+        At the end of a text it only asks for more: `Is it? Why?`. Inside a sentence it asks only if
+        a verb follows at once; in `what to do when it rains`, `when` asks nothing.
         """
         if at == 0:
             return False
@@ -193,7 +193,7 @@ class _Reader:
         return not self._pieces[at].begins and self._text(at + taken) not in self._lexicon.asking
 
     def _completes_a_choice(self, at: int) -> bool:
-        """Whether a negation only completes a choice: `whether or not it is`, `is it or not?`."""
+        """Whether `not` is only half of a choice: `whether or not it is`, `is it or not?`."""
         if self._text(at - 1) not in self._lexicon.joints:
             return False
         is_last = at + 1 >= len(self._pieces) or self._pieces[at + 1].begins
@@ -234,7 +234,7 @@ class _Reader:
             self._way = None
 
     def _number(self, at: int) -> int:
-        """Read a number and return how many pieces it took; its unit stays to be read as a word."""
+        """Read a number; return how many pieces it took. Its unit is read as a word after that."""
         notes, lexicon = self._notes, self._lexicon
         value, taken = self._value(at)
         unit, value, more = self._unit(at, at + taken, value)
@@ -257,7 +257,7 @@ class _Reader:
         return taken + more
 
     def _value(self, at: int) -> tuple[Decimal, int]:
-        """Read what tells a number's value, and how many pieces it takes."""
+        """Return the value of a number, and how many pieces it takes."""
         multipliers = self._lexicon.multipliers
         piece = self._pieces[at]
         if piece.kind is not Kind.NUMBER:
@@ -269,7 +269,7 @@ class _Reader:
         return value, taken
 
     def _in_words(self, at: int) -> tuple[Decimal, int]:
-        """Read `one hundred and fifty thousand` and `nineteen eighty-four`."""
+        """Return value and pieces of a number in words: `nineteen eighty-four`, `one hundred`."""
         multipliers = self._lexicon.multipliers
         part, taken = self._below_hundred(at)
         if part in _HALF_YEARS and taken == 1 and self._text(at + 1) in self._lexicon.numbers:
@@ -291,12 +291,12 @@ class _Reader:
         return whole + part, taken
 
     def _is_exact(self, at: int) -> bool:
-        """Whether a number word stands at a place that is no vague one."""
+        """Whether the piece is a number word that is not vague."""
         word = self._text(at)
         return word in self._lexicon.numbers and word not in self._lexicon.vague
 
     def _below_hundred(self, at: int) -> tuple[Decimal, int]:
-        """Read a number word, or tens with ones behind: `twenty-one`."""
+        """Return value and pieces of a number word, or of tens followed by ones: `twenty-one`."""
         numbers = self._lexicon.numbers
         value = numbers[self._text(at)]
         if value in _TENS and numbers.get(self._text(at + 1)) in _ONES:
@@ -304,7 +304,7 @@ class _Reader:
         return value, 1
 
     def _year(self, at: int, value: Decimal) -> Decimal:
-        """Read the second of two years in a row: `2016-17`."""
+        """Return a number's value; after a year, `17` in `2016-17` means 2017."""
         quantities = self._notes.quantities
         if not quantities or self._pieces[at - 1].kind is not Kind.NUMBER:
             return value
@@ -330,7 +330,7 @@ class _Reader:
         return before if before in CURRENCIES else "", value, 0
 
     def _part_of_day(self, after: int) -> tuple[int, int] | None:
-        """Return what `in the evening` behind a number adds, in minutes, and how long it is."""
+        """Return the minutes that `in the evening` after an hour adds, and its length in pieces."""
         length = 0
         while length < len(_LEADING) and self._text(after + length) in _LEADING[length]:
             length += 1
@@ -341,7 +341,7 @@ class _Reader:
         return self._pieces[at].text if 0 <= at < len(self._pieces) else ""
 
     def _forget_capitals_of_titles(self) -> None:
-        """Take no word for a name where most words, or all nouns, have a capital."""
+        """Unmark all names in a title, and in a language that capitalises all nouns."""
         names = sum(term.is_name for term in self._notes.terms)
         if not names:
             return
@@ -356,20 +356,20 @@ def _is_year(value: Decimal) -> bool:
 
 
 def _zeros(digits: str) -> int:
-    """Count the zeros that a number begins with, if those may make it a code: `007`."""
+    """Return the number of leading zeros if they may make a number a code (`007`); else 0."""
     if len(digits) < _SHORTEST_CODE or not digits.isdecimal():
         return 0
     return len(digits) - len(_written(Decimal(digits)))
 
 
 def _written(value: Decimal) -> str:
-    """Return a number in one spelling, the same for all that are equal."""
+    """Return a number as text; equal numbers give equal texts."""
     written = f"{value:f}"
     return written.rstrip("0").rstrip(".") if "." in written else written
 
 
 def _is_shouted(found: Sequence[Piece]) -> bool:
-    """Whether most words of a text are in capitals, so that they make no acronym."""
+    """Whether most words of a text are in capitals, so that capitals do not mark acronyms."""
     words = [piece for piece in found if piece.kind is Kind.WORD and len(piece.text) >= _LONG]
     shouted = sum(piece.is_acronym for piece in words)
     return shouted >= _FEWEST_SHOUTED and 2 * shouted > len(words)

@@ -1,4 +1,4 @@
-"""Does a text ask for things that it describes, and not how, why or whether."""
+"""Whether a text asks for things that it describes, rather than how, why or whether."""
 
 from collections.abc import Sequence
 from itertools import dropwhile

@@ -1,4 +1,4 @@
-"""Who does it to whom, and where from and where to: have two things changed their roles."""
+"""Whether two things have exchanged their roles: who does it to whom, from where to where."""
 
 from collections import Counter
 from collections.abc import Set
@@ -13,7 +13,7 @@ _NOTHING: frozenset[str] = frozenset()
 
 
 def have_changed(a: Evidence, b: Evidence) -> bool:
-    """Whether two texts name the same things in other roles; the language must have word lists."""
+    """Whether two texts name the same things in other roles; False without a lexicon."""
     return (
         _crosses(a, b)
         or _crosses(b, a)
@@ -32,9 +32,9 @@ def have_changed(a: Evidence, b: Evidence) -> bool:
 
 
 def _is_turned(a: Evidence, b: Evidence) -> bool:
-    """Whether two texts have the same words in the same order, and only one is in the passive.
+    """Whether two texts have the same terms in the same order, and only one is in the passive.
 
-    `Who found it?` and `Who was it found by?` ask for the same one, and so do not count.
+    False for `Who found it?` and `Who was it found by?`, which ask for the same person.
     """
     if not _FEWEST_IN_PASSIVE <= len(a.terms) == len(b.terms) or _is_passive(a) == _is_passive(b):
         return False
@@ -50,7 +50,7 @@ def _has_agent(text: Evidence) -> bool:
 
 
 def _is_passive(text: Evidence) -> bool:
-    """Whether a text is in the passive and names the doer, behind a verb that carries meaning."""
+    """Whether a text is in the passive and names who acts, after a verb that carries meaning."""
     if text.lexicon is None or not _has_agent(text):
         return False
     agent = next(at for at, word in enumerate(text.frame) if word in text.lexicon.agents)
@@ -60,7 +60,7 @@ def _is_passive(text: Evidence) -> bool:
 
 
 def _crosses(a: Evidence, b: Evidence) -> bool:
-    """Whether `a` starts from where `b` goes to, as in `from Bonn` and `to Bonn`."""
+    """Whether `a` starts at the place that `b` goes to: `from Bonn`, `to Bonn`."""
     goal, origin = a.ways.get("to", _NOTHING), b.ways.get("from", _NOTHING)
     crossing = a.ways.get("from", _NOTHING) & b.ways.get("to", _NOTHING)
     if crossing - goal - origin and (goal or origin or (a.is_request and b.is_request)):
@@ -70,9 +70,9 @@ def _crosses(a: Evidence, b: Evidence) -> bool:
 
 
 def _asks_for_the_other(a: Evidence, b: Evidence) -> bool:
-    """Whether `a` asks who does it, `b` to whom: `Who called Ann?`, `Who did Ann call?`.
+    """Whether `a` asks who acts, and `b` on whom: `Who called Ann?`, `Who did Ann call?`.
 
-    Both begin alike, then `b` has a helper, such as `did`, and `a` has none.
+    Both begin alike; then `b` has a helper verb, such as `did`, and `a` has none.
     """
     if a.lexicon is None or not a.plain.isdisjoint(a.lexicon.helpers) or not b.frame:
         return False
@@ -87,7 +87,7 @@ def _asks_for_the_other(a: Evidence, b: Evidence) -> bool:
 
 
 def _is_done_to(a: Evidence, b: Evidence) -> bool:
-    """Whether somebody does in `b` what is done to them in `a`: `Can Ann sue me?`, `I sue Ann`."""
+    """Whether someone acts in `b` who is acted on in `a`: `Can Ann sue me?`, `Can I sue Ann?`."""
     if a.lexicon is None:
         return False
     keys = {term.key for term in a.terms}
@@ -105,10 +105,10 @@ def _is_done_to(a: Evidence, b: Evidence) -> bool:
 
 
 def _is_for_the_other(a: Evidence, b: Evidence) -> bool:
-    """Whether `b` does to "you" what `a` wants done to the speaker.
+    """Whether an action on the speaker in `a` is an action on "you" in `b`.
 
-    `May I call you Al` and `Call me Al`. Not where somebody or something else does it, since "you"
-    is anybody then: `Does it make you happy`.
+    Example: `Call me Al`, `May I call you Al`. Not if a third party acts, since "you" then means
+    anybody: `Does it make you happy`.
     """
     if a.lexicon is None or b.plain.isdisjoint(a.lexicon.personal):
         return False
@@ -119,7 +119,7 @@ def _is_for_the_other(a: Evidence, b: Evidence) -> bool:
 def _done_to(pronouns: Set[str], text: Evidence, others: Set[str]) -> set[tuple[str, str]]:
     """Return each verb that has one of `pronouns` as its object, with the word after that pronoun.
 
-    Verbs that somebody or something else does, such as `others`, are left out.
+    Verbs with another subject, such as one of `others`, are left out.
     """
     words = ("", *text.frame, "", "")
     return {

@@ -1,7 +1,7 @@
-"""What only the letters tell: accents, case inside encoded words, white space in quotes and code.
+"""Differences in letters: accents, case inside encoded words, white space in quotes and code.
 
-The shipped embedding model sees none of it: it puts everything in lower case, drops accents and
-squeezes white space.
+The shipped embedding model cannot see them: it lowers case, drops accents and collapses white
+space.
 """
 
 import re
@@ -12,13 +12,13 @@ from app.matching.guards.lexing import plain
 _HUMP = re.compile(r"[a-z0-9][A-Z]")
 _FEWEST_HUMPS = 3
 _WORD = re.compile(r"[A-Za-z0-9+/_-]+=*")
-_MOST_ENCODED = 32  # words that another text has not; more are another text
-_SPACE = re.compile(r"(?<!\s)\s++(?![?!.,;:])")  # `Valkey ?` is `Valkey?`
+_MOST_ENCODED = 32  # encoded words that only one text has; with more, the texts differ anyway
+_SPACE = re.compile(r"(?<!\s)\s++(?![?!.,;:])")  # not before punctuation: `Valkey ?` is `Valkey?`
 _LITERAL = re.compile('[\n"`\u201c\u201d\u00ab\u00bb]')  # not apostrophes
 
 
 def encoded_words(text: str) -> frozenset[str]:
-    """Return the words in which case counts, such as `aGVsbG8`."""
+    """Return the words in which upper and lower case matter, such as `aGVsbG8` (base64)."""
     if _HUMP.search(text) is None:
         return frozenset()
     words = _WORD.findall(text)
@@ -31,10 +31,10 @@ def letters_of(text: str) -> str:
 
 
 def has_own_encoding(words: frozenset[str], others: frozenset[str], other: str) -> bool:
-    """Whether one of a text's encoded words stands in another text in another case only.
+    """Whether `other` contains one of a text's encoded words, but only with different case.
 
-    `others` are the encoded words of that text. Of many words that are not among them none is
-    looked for: the texts say something else.
+    `words` are the encoded words of the first text, `others` those of the text `other`. True, too,
+    if more than 32 words are missing in `others`: then the texts differ anyway.
     """
     words -= others
     if not words:
@@ -46,7 +46,7 @@ def has_own_encoding(words: frozenset[str], others: frozenset[str], other: str) 
 
 
 def differ_in_literal_space(a: str, b: str) -> bool:
-    """Whether two texts of the same letters differ in white space that counts."""
+    """Whether two texts of equal letters differ in white space that matters."""
     a, b = a.strip(), b.strip()
     if _SPACE.findall(a) == _SPACE.findall(b):
         return False
@@ -54,9 +54,9 @@ def differ_in_literal_space(a: str, b: str) -> bool:
 
 
 def differ_in_accents(words: Set[str], others: Set[str], loanwords: Set[str]) -> bool:
-    """Whether a word of one text differs by its accents alone from one of the other: `résumé`.
+    """Whether a word of one text differs from a word of the other only by accents: `résumé`.
 
-    Not `café` and `cafe`: `loanwords` are those that are written either way.
+    `loanwords`, such as `café`, may be written with or without accents and do not count.
     """
     left, right = words - others, others - words
     if not (left and right) or all(word.isascii() for word in (*left, *right)):

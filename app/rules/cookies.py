@@ -1,8 +1,8 @@
-"""Which cookies tell who a caller is, and which only keep a client on the same server.
+"""Which cookies identify a caller, and which only keep a client on the same server.
 
-Rules of this file: a line is split at semicolons (RFC 6265 §4.2.1), and not read into a mapping as
-by the standard library's parser: two cookies of one name would become one, and two callers too. A
-line with quotes, in which parsers differ, is kept whole.
+Rules of this file: a Cookie header is split at semicolons (RFC 6265 §4.2.1), not parsed into a
+mapping as in the standard library: there, two cookies of one name become one, so two callers could
+look like one. A header with quotes, which parsers read differently, is kept whole.
 """
 
 from collections.abc import Iterable, Iterator
@@ -99,10 +99,10 @@ BALANCING = (
         "https://techdocs.akamai.com/",
     ),
 )
-"""Cookies that balance load or tell machines from people, by who sets them; with a star, prefixes.
+"""Cookies for load balancing or bot detection, by the service that sets them; `*` ends a prefix.
 
-`cf_clearance` is none: it opens a door. Nor are `JSESSIONID` and `AWSELBAuthSessionCookie-0`, which
-hold sessions.
+Cookies that grant access or identify a session are not listed: `cf_clearance`, `JSESSIONID`,
+`AWSELBAuthSessionCookie-0`.
 """
 
 _ALL = tuple(name.encode() for one in BALANCING for name in one.names)
@@ -111,19 +111,19 @@ _PREFIXES = tuple(name.removesuffix(b"*") for name in _ALL if name.endswith(b"*"
 
 
 def balances_load(cookie: bytes) -> bool:
-    """Whether a cookie, `name=value`, only balances load."""
+    """Whether a cookie, given as `name=value`, serves only load balancing or bot detection."""
     name = name_of(cookie)
     return name in _NAMES or name.startswith(_PREFIXES)
 
 
 def name_of(cookie: bytes) -> bytes:
-    """Return the name of a cookie, `name=value`; empty where it has none or cannot be told."""
+    """Return the name of a cookie, given as `name=value`; empty if it has none or has quotes."""
     name, separator, _ = cookie.partition(b"=")
     return name.strip() if separator and b'"' not in cookie else b""
 
 
 def split(lines: Iterable[bytes]) -> list[bytes]:
-    """Return the cookies of Cookie lines by their names; those of one name in their order."""
+    """Return the cookies in Cookie headers, sorted by name; those of one name keep their order."""
     return sorted(_cookies(lines), key=name_of)
 
 
@@ -136,10 +136,11 @@ def _cookies(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def telling(cookies: Iterable[bytes], ignored: frozenset[bytes], *, is_alone: bool) -> list[bytes]:
-    """Return the cookies that tell who a caller is.
+    """Return the cookies that identify a caller, without those named in `ignored`.
 
-    A cookie that balances load tells nothing beside another credential, even a cookie. If there is
-    no other, it may be the only thing by which an upstream knows the caller: then it counts.
+    A cookie for load balancing does not count beside another credential or another cookie. If there
+    is nothing else (`is_alone`: no other credential), the upstream may know the caller only by it,
+    so it counts.
     """
     told = [cookie for cookie in cookies if name_of(cookie) not in ignored]
     persons = [cookie for cookie in told if not balances_load(cookie)]

@@ -1,12 +1,12 @@
-"""What happens to a request next: each step's decision as a value that says why.
+"""Decides what happens next to a request: one function per step, each returns a decision.
 
     admit           -> Bypass | Plan | BatchPlan   parse, cacheability, key, limits
     after_exact     -> Serve | Refuse | Join
     after_search    -> Serve | Refuse | Fetch
     after_upstream  -> Store | Discard
 
-All are pure: `now` is an argument, in seconds since 1970. The engine matches on the values;
-`/cache/explain` prints them.
+All are pure: `now` is an argument, in seconds since 1970. The engine acts on the decisions, which
+say why they were made; `/cache/explain` prints them.
 """
 
 from dataclasses import dataclass, field, replace
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Bypass:
-    """Send the request past the cache."""
+    """Forward the request without using the cache."""
 
     reason: BypassReason
 
@@ -45,18 +45,18 @@ class Serve:
 
     @property
     def is_stale(self) -> bool:
-        """Whether a newer answer is worth fetching."""
+        """Whether the answer is stale, so that a newer one should be fetched."""
         return self.status.outcome is Outcome.STALE
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Answer 504: the client wants a stored response only, and none may serve."""
+    """Answer 504: the client accepts only a stored response, and none may be served."""
 
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Join whoever is looking the same up or fetching it, or be the first."""
+    """Join an identical request that is looking up or fetching the answer; or be the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Store an answer; without `embedding`, for the very same request only."""
+    """Store an answer; without `embedding`, only exact matches find it."""
 
     stored: StoredResponse
     embedding: Embedding | None = field(repr=False)
@@ -83,7 +83,7 @@ class Discard:
 
 @dataclass(frozen=True, slots=True)
 class Recorded(Generic[T]):
-    """An answer that was read to its end, its lifetimes in seconds, and who may read it."""
+    """A completely read answer, its lifetimes in seconds, and its Access-Control-Allow-Origin."""
 
     answer: T
     freshness_lifetime: float
@@ -132,7 +132,7 @@ def _strictest(most: float, asked: float | None) -> float:
 
 
 def bound_to_time(plan: Plan, bound: TimeBound, now: float) -> Plan:
-    """Return a plan with stricter terms if its question is bound to its time."""
+    """Return a plan with stricter terms if its question is time-bound."""
     if not bound:
         return plan
     return replace(
@@ -144,7 +144,7 @@ def bound_to_time(plan: Plan, bound: TimeBound, now: float) -> Plan:
 
 
 def after_exact(plan: Plan, found: Found, now: float) -> Serve | Refuse | Join:
-    """Decide what answers once the very same request has been looked up."""
+    """Decide what happens after the look-up by exact key."""
     served = _exact(plan, found, now)
     if served and plan.mode.serves(Tier.EXACT):
         return served
@@ -154,13 +154,13 @@ def after_exact(plan: Plan, found: Found, now: float) -> Serve | Refuse | Join:
 
 
 def is_settled(plan: Plan, found: Found, now: float) -> bool:
-    """Whether the very same request decides alone: its answer serves, or is kept back and fresh."""
+    """Whether the exact match settles the request: it is served, or it is fresh but in shadow."""
     answer = _exact(plan, found, now)
     return answer is not None and (plan.mode.serves(Tier.EXACT) or not answer.is_stale)
 
 
 def after_search(plan: Plan, found: Found, now: float) -> Serve | Refuse | Fetch:
-    """Decide what answers once both the request and its meaning have been looked up."""
+    """Decide what happens after the look-ups by exact key and by meaning."""
     answer = _answer(plan, found, now)
     if answer and plan.mode.serves(answer.status.tier):
         return answer
@@ -168,7 +168,7 @@ def after_search(plan: Plan, found: Found, now: float) -> Serve | Refuse | Fetch
 
 
 def _answer(plan: Plan, found: Found, now: float) -> Serve | None:
-    """Return what answers, or would in another mode."""
+    """Return the stored answer that is served, or would be if the mode allowed it."""
     if served := _exact(plan, found, now):
         return served
     if chosen := found.chosen:
@@ -178,7 +178,7 @@ def _answer(plan: Plan, found: Found, now: float) -> Serve | None:
 
 
 def unanswered(plan: Plan, found: Found, now: float) -> Refuse | Fetch:
-    """Decide what happens where nothing stored may serve."""
+    """Decide what happens if no stored response may be served."""
     control = plan.control
     if control.only_if_cached:
         return Refuse()
@@ -193,13 +193,13 @@ def unanswered(plan: Plan, found: Found, now: float) -> Refuse | Fetch:
 
 
 def kept_back(plan: Plan, found: Found, now: float) -> Serve | None:
-    """Return what would answer in another mode, and does not in this one."""
+    """Return the stored answer that would be served but is held back by the mode; or None."""
     answer = _answer(plan, found, now)
     return answer if answer and not plan.mode.serves(answer.status.tier) else None
 
 
 def in_place_of_failure(plan: Plan, found: Found, now: float) -> Serve | None:
-    """Decide what stands in for an upstream that failed (RFC 5861 §4)."""
+    """Return the stored answer to serve because the upstream failed (RFC 5861 §4), or None."""
     stored, distance = found.exact, None
     if stored is None or not (
         is_for(plan, stored) and freshness.may_stand_in(stored, plan.control, plan.limits, now)
@@ -218,32 +218,32 @@ def _exact(plan: Plan, found: Found, now: float) -> Serve | None:
 
 
 def is_open(stored: StoredResponse) -> bool:
-    """Whether pages of all origins may read an answer."""
+    """Whether web pages of any origin may read an answer."""
     return stored.allow_origin == ANY_ORIGIN
 
 
 def has_stale(plan: Plan, found: Found, now: float) -> bool:
-    """Whether the very same request has an answer, but a stale one."""
+    """Whether the exact match is stale."""
     stored = found.exact
     return stored is not None and is_for(plan, stored) and not stored.is_fresh(now)
 
 
 def may_serve(plan: Plan, stored: StoredResponse, now: float) -> bool:
-    """Whether a stored response is fresh enough for a request, or stale and allowed to serve."""
+    """Whether a stored response is fresh enough for a request, or stale but may be served."""
     return freshness.may_answer(stored, plan.control, now) or freshness.may_answer_stale(
         stored, plan.control, plan.limits, now
     )
 
 
 def is_for(plan: Plan, stored: StoredResponse) -> bool:
-    """Whether an entry has all tags of a request, and the `usage` that it is entitled to."""
+    """Whether an entry has all tags that a request asks for, and enough of `usage`."""
     return stored.tagging.cover(plan.tagging) and stored.fullness >= plan.entitled
 
 
 def after_upstream(
     plan: Plan, found: Found, recorded: Recorded[Answer], epoch: str, now: float
 ) -> Store | Discard:
-    """Decide what becomes of an answer that was read to its end."""
+    """Decide whether an answer that was read completely is stored."""
     answer = recorded.answer
     if answer.unfit:
         return Discard(answer.unfit)

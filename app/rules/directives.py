@@ -1,4 +1,4 @@
-"""What a request asks of this cache, beside its answer: Cache-Control and `x-cache-*` headers."""
+"""The headers by which a request controls this cache: Cache-Control and `x-cache-*`."""
 
 import re
 from collections.abc import Iterable
@@ -11,17 +11,18 @@ TTL = b"x-cache-ttl"
 MAX_DISTANCE = b"x-cache-max-distance"
 TIER = b"x-cache-tier"
 
-_ANY_TIER = "semantic"  # which nobody needs to say
+_ANY_TIER = "semantic"  # the default: exact matches and hits by meaning
 
 _DISTANCE = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 
 
 @dataclass(frozen=True, slots=True)
 class Directives:
-    """What one request asks of this cache.
+    """What one request asks of this cache; None where it does not say.
 
-    `ttl` is the freshness lifetime of the answer that it brings, in seconds; `max_distance` is
-    cosine. None where it does not say. With `exact_only`, nothing is matched by meaning.
+    `ttl`: the freshness lifetime in seconds of the answer that this request fetches.
+    `max_distance`: the greatest cosine distance of a hit by meaning.
+    `exact_only`: it is not matched by meaning.
     """
 
     control: CacheControl
@@ -31,10 +32,11 @@ class Directives:
 
 
 def directives(headers: Iterable[Header]) -> Directives:
-    """Read the directives of a request; of several lines, or of a bad value, the strictest way.
+    """Return the directives in a request's headers, in the strictest reading.
 
-    That is 0: nothing is stored for longer than `MIN_TTL`, nothing farther than 0 answers; and of
-    tiers, exact matches only.
+    Of repeated headers the smallest value counts. An invalid number counts as 0: the answer is
+    stored for `MIN_TTL` only, or nothing farther than distance 0 answers. An unknown tier counts as
+    exact matches only.
     """
     lines = list(headers)
     return Directives(

@@ -1,7 +1,7 @@
-"""How long an answer lives, and when it may serve: fresh, stale, or instead of an error.
+"""How long an answer stays fresh, and when it may be served: fresh, stale, or after an error.
 
-Rules of this file: what a client asks for never reaches further than what the operator allows;
-where two readings are possible, the stricter one counts.
+Rules of this file: a client can never get more than the operator allows; if two readings are
+possible, the stricter one counts.
 """
 
 import math
@@ -15,7 +15,7 @@ from app.rules.time_bound import TimeBound
 
 _TOO_MANY_REQUESTS = 429
 _SERVER_ERRORS = 500
-_DAYS_BEGIN = 900.0  # seconds: time zones differ by quarters of an hour
+_DAYS_BEGIN = 900.0  # seconds; offsets of time zones are multiples of a quarter of an hour
 
 
 def may_answer(stored: Aging, control: CacheControl, now: float) -> bool:
@@ -30,9 +30,9 @@ def may_answer(stored: Aging, control: CacheControl, now: float) -> bool:
 def may_answer_stale(stored: Aging, control: CacheControl, limits: Limits, now: float) -> bool:
     """Whether a stale response may be served while a newer one is fetched.
 
-    The operator's `stale_while_revalidate` allows it (RFC 5861 §3), or the client's `max-stale`,
-    which reaches as far as the longest of the operator's windows; where both speak, both must
-    agree. `min-fresh`, and `max-age` without `max-stale`, forbid it (RFC 9111 §5.2.1).
+    Without `max-stale` of the client, the operator's `stale_while_revalidate` is the longest time
+    allowed (RFC 5861 §3). With it, `max-stale` is, but at most the operator's longest stale time.
+    `min-fresh`, and `max-age` without `max-stale`, forbid it (RFC 9111 §5.2.1).
     """
     if control.no_cache or control.min_fresh is not None:
         return False
@@ -48,9 +48,9 @@ def may_answer_stale(stored: Aging, control: CacheControl, limits: Limits, now: 
 def may_stand_in(stored: Aging, control: CacheControl, limits: Limits, now: float) -> bool:
     """Whether a response may be served because the upstream failed (RFC 5861 §4).
 
-    With `stale-if-error` of the client, however old it is otherwise, as far as the longest of the
-    operator's windows. Without, the operator's `stale_if_error` allows it, but not to a client
-    that asked for something fresher by `max-age`, `min-fresh` or `max-stale`.
+    With `stale-if-error` of the client, it may be that stale, but at most the operator's longest
+    stale time. Without it, the operator's `stale_if_error` is the longest time allowed, unless the
+    client asked for a fresher answer by `max-age`, `min-fresh` or `max-stale`.
     """
     if control.no_cache:
         return False
@@ -63,21 +63,22 @@ def may_stand_in(stored: Aging, control: CacheControl, limits: Limits, now: floa
 
 
 def _is_within(stored: Aging, window: float, now: float) -> bool:
-    """Whether a response is fresh, or stale within a window and its own stale lifetime."""
+    """Whether a response is fresh, or stale for at most `window` seconds and still kept."""
     if stored.is_fresh(now):
         return True
     return window > 0 and -stored.ttl(now) <= window and stored.left(now) > 0
 
 
 def is_failure(status_code: int) -> bool:
-    """Whether the upstream's answer says that it cannot answer now."""
+    """Whether a status means that the upstream cannot answer now: 429 or 5xx."""
     return status_code == _TOO_MANY_REQUESTS or status_code >= _SERVER_ERRORS
 
 
 def freshness_lifetime(headers: Sequence[Header], limits: Limits, *, is_stream: bool) -> float:
     """Return for how many seconds an answer stays fresh; 0 means that it must not be stored.
 
-    Streams are exempt from the upstream's Cache-Control: frameworks set `no-cache` on all of them.
+    For streams the upstream's Cache-Control is ignored, because frameworks set `no-cache` on every
+    stream.
     """
     if is_stream:
         return limits.ttl
@@ -90,7 +91,7 @@ def freshness_lifetime(headers: Sequence[Header], limits: Limits, *, is_stream: 
 def stale_lifetime(headers: Sequence[Header], limits: Limits, *, is_stream: bool) -> float:
     """Return for how many seconds an answer is kept after it has become stale.
 
-    0 if the upstream forbids to serve it stale, by `must-revalidate` (RFC 9111 §5.2.2.2).
+    0 if the upstream forbids serving it stale by `must-revalidate` (RFC 9111 §5.2.2.2).
     """
     if not is_stream and cache_control(headers).must_revalidate:
         return 0.0
@@ -100,9 +101,9 @@ def stale_lifetime(headers: Sequence[Header], limits: Limits, *, is_stream: bool
 def limits_for(
     limits: Limits, asked_ttl: float | None, time_bound: TimeBound = TimeBound.NONE
 ) -> Limits:
-    """Return the limits of one request, which may ask for a freshness lifetime of its own.
+    """Return the limits for one request, which may ask for another freshness lifetime.
 
-    A time-bound answer lives no longer than `volatile_ttl`, and never stale.
+    A time-bound answer is fresh for at most `volatile_ttl`, and is never served stale.
     """
     if asked_ttl is not None:
         limits = replace(limits, ttl=min(max(asked_ttl, limits.min_ttl), limits.max_ttl))
@@ -113,9 +114,10 @@ def limits_for(
 
 
 def bound(control: CacheControl, time_bound: TimeBound, limits: Limits, now: float) -> CacheControl:
-    """Return the Cache-Control of a request, made stricter if its question is bound to its time.
+    """Return the Cache-Control of a request, made stricter if its question is time-bound.
 
-    A time-bound question may be near one that is not, and whose answer lives longer.
+    This is needed because a time-bound question may be near a question that is not, whose stored
+    answer has a longer lifetime.
     """
     if not time_bound:
         return control
@@ -128,10 +130,10 @@ def bound(control: CacheControl, time_bound: TimeBound, limits: Limits, now: flo
 
 
 def ends_at(time_bound: TimeBound, asked_at: float) -> float:
-    """Return the time from which an answer serves nobody, whatever its lifetime.
+    """Return the time from which an answer must not be served, whatever its lifetime.
 
-    An answer about a day ends with that day. At each quarter of an hour a day ends somewhere, and
-    nobody knows where the caller is: it is the next one.
+    An answer about a day (`today`) is valid until that day ends. The caller's time zone is unknown,
+    and in some time zone a day ends at each quarter of an hour: so it is the next quarter.
     """
     if time_bound is not TimeBound.DAY:
         return math.inf

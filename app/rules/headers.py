@@ -1,4 +1,4 @@
-"""HTTP header fields: what travels end to end, Cache-Control in, Cache-Status and Age out."""
+"""HTTP headers: end-to-end ones, Cache-Control of requests, Cache-Status and Age of responses."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -22,13 +22,16 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-"""RFC 9110 §7.6.1, and the older names that it still tells proxies to remove."""
+"""Headers for a single connection (RFC 9110 §7.6.1), older names that it mentions included."""
 
 CREDENTIALS = frozenset({b"authorization", b"api-key", b"x-api-key", b"cookie"})
-"""Where a caller's identity travels."""
+"""Headers that identify the caller."""
 
 ORIGIN, ALLOW_ORIGIN = b"origin", b"access-control-allow-origin"
-"""From which origin a page asks, and which may read the answer (https://fetch.spec.whatwg.org)."""
+"""The origin of the web page that asks, and the origins whose pages may read the answer.
+
+Source: https://fetch.spec.whatwg.org
+"""
 
 _OURS = b"x-cache-"
 
@@ -36,12 +39,12 @@ _DIRECTIVE = re.compile(r'([!#$%&\'*+\-.^_`|~\w]+)(?:\s*=\s*("(?:[^"\\]|\\.)*"|[
 _DELTA_SECONDS = re.compile(r"[0-9]+")
 _MUST_REVALIDATE = frozenset({"must-revalidate", "proxy-revalidate", "s-maxage"})
 _NO_WEIGHT = re.compile(r"\s*q\s*=\s*0(?:\.0*)?\s*")
-_FOR_EVER = 2**31  # seconds, and what longer counts as (RFC 9111 §1.2.2)
+_FOR_EVER = 2**31  # seconds; longer times count as this (RFC 9111 §1.2.2)
 
 
 @dataclass(frozen=True, slots=True)
 class CacheControl:
-    """The Cache-Control directives we act on (RFC 9111 §5.2, RFC 5861); times in seconds."""
+    """The Cache-Control directives that are obeyed (RFC 9111 §5.2, RFC 5861); times in seconds."""
 
     no_store: bool = False
     no_cache: bool = False
@@ -65,10 +68,10 @@ def value_of(headers: Iterable[Header], name: bytes) -> str | None:
 
 
 def accepts_coding(headers: Iterable[Header], coding: str) -> bool:
-    """Whether a request says that it accepts a content coding (RFC 9110 §12.5.3).
+    """Whether a request's `Accept-Encoding` lists a content coding (RFC 9110 §12.5.3).
 
-    `coding` may be several, separated by commas: all must be accepted. Without `Accept-Encoding`
-    any would be allowed, but few clients that send none can read one.
+    `coding` may list several, separated by commas: all must be accepted. Without `Accept-Encoding`
+    the RFC allows any coding, but this returns False: few clients that do not send it can decode.
     """
     told = b",".join(value for name, value in headers if name == b"accept-encoding")
     accepted = dict[str, bool]()
@@ -80,14 +83,15 @@ def accepts_coding(headers: Iterable[Header], coding: str) -> bool:
 
 
 def credentials(headers: Iterable[Header]) -> list[Header]:
-    """Return the lines that tell who the caller is."""
+    """Return the headers that identify the caller."""
     return [header for header in headers if header[0] in CREDENTIALS]
 
 
 def end_to_end(headers: Sequence[Header]) -> list[Header]:
-    """Return headers without those of one connection, among them the ones that Connection names.
+    """Return the end-to-end headers: without hop-by-hop ones and those that Connection names.
 
-    Connection cannot name headers that tell callers apart: without them, all callers would be one.
+    Connection cannot remove headers that tell callers apart: without them, all callers would share
+    answers.
     """
     named: set[bytes] = set()
     for name, value in headers:
@@ -98,16 +102,15 @@ def end_to_end(headers: Sequence[Header]) -> list[Header]:
 
 
 def is_ours(name: bytes) -> bool:
-    """Whether a request header speaks to this cache and must not travel on."""
+    """Whether a request header is meant for this cache and must not be forwarded."""
     return name.startswith(_OURS)
 
 
 def cache_control(headers: Iterable[Header]) -> CacheControl:
-    """Read all Cache-Control lines of a message; unknown directives are ignored.
+    """Return the directives of all Cache-Control headers; unknown directives are ignored.
 
-    Of a directive that is repeated, the first counts. A number that cannot be read counts as 0:
-    RFC 9111 §4.2.1 asks to treat a response with invalid freshness information as stale, and a
-    request is read as strictly.
+    If a directive is repeated, the first counts. An invalid number counts as 0: by RFC 9111 §4.2.1
+    a response with invalid freshness information is stale, and requests are read as strictly.
     """
     value = ",".join(v.decode("latin-1") for k, v in headers if k == b"cache-control")
     if not value:
@@ -116,7 +119,7 @@ def cache_control(headers: Iterable[Header]) -> CacheControl:
     for match in _DIRECTIVE.finditer(value):
         name, said = match[1].lower(), match[2]
         if said is None and name == "max-stale":
-            said = str(_FOR_EVER)  # however stale
+            said = str(_FOR_EVER)  # without a value, it accepts answers of any staleness
         directives.setdefault(name, (said or "").strip('"'))
     return CacheControl(
         no_store="no-store" in directives,
@@ -131,7 +134,7 @@ def cache_control(headers: Iterable[Header]) -> CacheControl:
 
 
 def seconds_of(value: str | None) -> int | None:
-    """Read a number of seconds (RFC 9111 §1.2.2): None where there is none, 0 for a bad one."""
+    """Return a number of seconds (RFC 9111 §1.2.2); None for None, 0 for an invalid number."""
     if value is None:
         return None
     if not _DELTA_SECONDS.fullmatch(value):
@@ -141,7 +144,7 @@ def seconds_of(value: str | None) -> int | None:
 
 
 def cache_status_value(status: CacheStatus) -> str:
-    """Write one member of a Cache-Status list (RFC 9211 §2, structured fields)."""
+    """Return the value of the Cache-Status header (RFC 9211 §2)."""
     parts = [CACHE_NAME]
     parts.append("hit" if status.forward is None else f"fwd={status.forward}")
     if status.forward_status is not None:
@@ -160,7 +163,7 @@ def cache_status_value(status: CacheStatus) -> str:
 
 
 def cache_headers(status: CacheStatus) -> list[Header]:
-    """Write the response headers that tell what the cache did."""
+    """Return the response headers that say what the cache did."""
     headers = [
         (b"cache-status", cache_status_value(status).encode()),
         (b"x-cache", status.outcome.value.encode()),

@@ -1,7 +1,7 @@
-"""Request to cache key: what must match exactly, and the one text that may match by meaning.
+"""Builds a request's cache key: what must match exactly, and the text that may match by meaning.
 
-Rules of this file: whatever can change an answer is in the partition unless a set below names it
-as neutral; nothing is normalised but the order of JSON keys and white space between them.
+Rules of this file: everything that can change an answer is part of the partition, unless it is
+declared neutral. Nothing is normalised except the order of JSON keys and white space between them.
 """
 
 import hashlib
@@ -26,15 +26,15 @@ from app.rules.neutral_headers import is_neutral, tells_who_asks
 from app.rules.providers import is_anthropics
 
 _LABEL = b"reprise-3"
-"""Changes whenever the meaning of a key does, so that old entries are never found by new code."""
+"""Must be changed whenever keys change their meaning, so that new code finds no old entries."""
 
 _COOKIE = b"cookie"
-_MOST_NAMES = 16  # of a caller; what more cookies there are name nobody
+_MOST_NAMES = 16  # names of a caller; further cookies are ignored
 _NAME_LENGTH = 32  # hex digits: 128 bits
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
-# What a tool gave, told to an agent in the user's name: every word of it counts.
+# A tool's result that an agent framework sends as a message of the user: it must match exactly.
 _TOOL_RESULT = re.compile(
     r"^[ \t>*#\[]{0,8}(?:observation|(?:tool|function|command|action)[ _](?:call )?"
     r"(?:result|output|response)s?)[ _]?\d{0,4}[ \t*#\]]{0,8}(?::|$)"
@@ -45,7 +45,7 @@ _MOST_EMBEDDED = 65_536  # characters; more than any embedder takes
 
 
 class Isolation(StrEnum):
-    """Who shares entries."""
+    """Which requests may share entries: of one end user, of one credential, or of all callers."""
 
     USER = "user"
     CREDENTIAL = "credential"
@@ -54,12 +54,15 @@ class Isolation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KeyRules:
-    """What a deployment decides about keys.
+    """The rules of a deployment for keys.
 
-    `secret` turns digests into HMACs. `ignored_headers` are further neutral names, in lower case,
-    and `key_headers` names that take part in any case. `ignored_cookies` and `key_cookies` are the
-    same for cookies, whose case counts. `anthropic` is the URL for requests of Anthropic's API;
-    empty if they go to the upstream. `api_keys` are the SHA-256 of the keys that callers need.
+    `upstream`: the upstream's URL. `anthropic`: the URL for requests of Anthropic's API; empty if
+    they go to the same upstream.
+    `secret`: if set, digests are HMACs with it.
+    `ignored_headers`: further neutral headers. `key_headers`: headers that are always part of the
+    key. Both in lower case.
+    `ignored_cookies`, `key_cookies`: the same for cookies, whose names are case-sensitive.
+    `api_keys`: the SHA-256 of the keys that callers need.
     """
 
     upstream: str
@@ -74,7 +77,7 @@ class KeyRules:
 
     @property
     def all_share(self) -> bool:
-        """Whether one caller's answers serve all others too."""
+        """Whether all callers share answers."""
         return self.isolation is Isolation.SHARED
 
     def upstream_of(self, request: ClientRequest) -> str:
@@ -83,10 +86,10 @@ class KeyRules:
 
 
 class MustMatch(NamedTuple):
-    """All of a request that must match exactly, as JSON would hold it; the partition is made of it.
+    """The parts of a request that must match exactly, as JSON values; the partition's input.
 
-    `caller` names the isolation and, under `user`, the end user; credentials are among `headers`,
-    which are pairs of name and value.
+    `caller`: the isolation and, if that is `user`, the end user. `headers`: pairs of name and
+    value, credentials included.
     """
 
     upstream: str
@@ -99,7 +102,7 @@ class MustMatch(NamedTuple):
 
 
 def build_key(request: ClientRequest, parsed: ParsedRequest, rules: KeyRules) -> CacheKey:
-    """Return the key of a request that has one text."""
+    """Return the cache key of a request; embeddings have `build_embedding_keys`."""
     frame, text = wording_of(parsed)
     partition = _partition(must_match(request, parsed, rules), rules, frame)
     return CacheKey(
@@ -110,7 +113,7 @@ def build_key(request: ClientRequest, parsed: ParsedRequest, rules: KeyRules) ->
 
 
 def wording_of(parsed: ParsedRequest) -> Template:
-    """Return the text that may be matched by meaning, as a slot, with its frame, which may not."""
+    """Return a request's text, split into the slot, matched by meaning, and its exact frame."""
     text = "\n".join(parsed.texts or ())
     return template_of(text) or Template("", text)
 
@@ -118,9 +121,9 @@ def wording_of(parsed: ParsedRequest) -> Template:
 def build_open_key(
     request: ClientRequest, parsed: ParsedRequest, rules: KeyRules
 ) -> CacheKey | None:
-    """Return the key of answers that pages of all origins may read.
+    """Return the key under which answers are stored that web pages of any origin may read.
 
-    None if the request's own key is that one, because it does not come from a web page.
+    None if the request has no `Origin` that matters: then its own key is the same.
     """
     if ORIGIN in rules.key_headers or not any(
         name == ORIGIN and _matters(name, rules) for name, _ in request.headers
@@ -145,7 +148,7 @@ def build_embedding_keys(
 ) -> list[str]:
     """Return the exact key of each input of an embeddings request."""
     partition = _partition(must_match(request, embeddings, rules), rules)
-    # An embedding carries no tags: those of its request are part of its name instead.
+    # A stored embedding has no tags: the tags of its request are part of its key instead.
     if tags := sorted((tagging_of(request.headers) or UNTAGGED).tags):
         partition = digest_of([partition, *tags], b"tags", rules.secret)
     return [digest_of([partition, item], b"embedding", rules.secret) for item in embeddings.inputs]
@@ -158,7 +161,7 @@ def _partition(exact: MustMatch, rules: KeyRules, frame: str = "") -> str:
 def must_match(
     request: ClientRequest, parsed: ParsedRequest | EmbeddingsRequest, rules: KeyRules
 ) -> MustMatch:
-    """Return all of a request that must match exactly."""
+    """Return the parts of a request that must match exactly."""
     return MustMatch(
         rules.upstream_of(request),
         _path(request).decode("latin-1"),
@@ -171,20 +174,20 @@ def must_match(
 
 
 def _path(request: ClientRequest) -> bytes:
-    """Return the path, with a prefix other than `/v1` before it, separated by a blank."""
+    """Return the path; after a prefix other than `/v1`, the prefix and a space come first."""
     return request.path if request.prefix == V1 else request.prefix + b" " + request.path
 
 
 def _identity(parsed: ParsedRequest | EmbeddingsRequest, isolation: Isolation) -> list[Any]:
-    """Name the isolation and, under `user`, the end user; credentials are among the headers."""
+    """Return the isolation and, if that is `user`, the end user; credentials are in the headers."""
     end_user = parsed.end_user if isolation is Isolation.USER else ()
     return [isolation.value, *end_user]
 
 
 def _significant(headers: Iterable[Header], rules: KeyRules) -> list[list[str]]:
-    """List the headers that tell callers apart or may change the answer, ordered by name.
+    """Return the headers that tell callers apart or may change the answer, sorted by name.
 
-    Each cookie stands for itself, ordered by name too.
+    Each cookie is a header of its own; cookies are sorted by their names.
     """
     lines = list(headers)
     kept = [header for header in lines if header[0] != _COOKIE and _matters(header[0], rules)]
@@ -196,7 +199,7 @@ def _significant(headers: Iterable[Header], rules: KeyRules) -> list[list[str]]:
 
 
 def _told_cookies(headers: Sequence[Header], rules: KeyRules) -> list[bytes]:
-    """List the cookies that tell callers apart."""
+    """Return the cookies that are part of the key, because they tell callers apart."""
     values = [value for name, value in headers if name == _COOKIE]
     if not values:
         return []
@@ -221,10 +224,11 @@ def _matters(name: bytes, rules: KeyRules) -> bool:
 
 
 def tells_callers_apart(headers: Iterable[Header], rules: KeyRules) -> bool:
-    """Whether a request says who sends it: a credential, an authenticating proxy, or the operator.
+    """Whether a request's headers identify the caller.
 
-    An address, in Forwarded and the like, does so only where it is one of the `key_headers`: else
-    callers at all addresses share answers.
+    They do by a credential, by a header such as an authenticating proxy adds, or by one of
+    `key_headers`. The caller's address (Forwarded and the like) counts only if it is one of
+    `key_headers`; otherwise callers at all addresses share answers.
     """
     return any(
         _matters(name, rules)
@@ -234,7 +238,10 @@ def tells_callers_apart(headers: Iterable[Header], rules: KeyRules) -> bool:
 
 
 def callers_of(headers: Iterable[Header], rules: KeyRules) -> str:
-    """Name who sends a request, by each credential; by the cookies only where there is no other."""
+    """Return the names of a request's caller (`core/callers.py`), one for each credential.
+
+    Cookies count only if there is no other credential.
+    """
     lines = [(name, value) for name, value in headers if name in CREDENTIALS]
     told = [value for name, value in lines if name != _COOKIE]
     told = told or cookies.split([value for _, value in lines])[:_MOST_NAMES]
@@ -242,7 +249,7 @@ def callers_of(headers: Iterable[Header], rules: KeyRules) -> str:
 
 
 def caller_name(credential: bytes, rules: KeyRules) -> str:
-    """Return the name of who sends a credential: a header's value, or the key alone."""
+    """Return the caller's name for a credential, given as a header's value or as the bare key."""
     scheme, _, key = credential.strip().partition(b" ")
     bare = key.strip() if scheme.lower() == b"bearer" else b""
     told = (bare or credential.strip()).decode("latin-1")
@@ -250,9 +257,9 @@ def caller_name(credential: bytes, rules: KeyRules) -> str:
 
 
 def digest_of(document: object, purpose: bytes, secret: bytes) -> str:
-    """Return the digest of a JSON document, in lower-case hex: the same for any order of its keys.
+    """Return the digest of a JSON document, in lower-case hex; the order of keys does not matter.
 
-    Digests for different purposes have nothing in common; under a `secret` they are HMACs.
+    Digests for different purposes are never equal. With a `secret` the digest is an HMAC.
     """
     message = b"\0".join((_LABEL, purpose, _ENCODER.encode(document).encode()))
     if secret:

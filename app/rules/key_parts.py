@@ -1,7 +1,8 @@
-"""What a key is made of, part by part: which part keeps a request from a stored answer.
+"""The named parts that a partition is made from, to explain why a stored answer did not match.
 
-Rules of this file: the parts of two requests are the same exactly if their partitions are; a name
-can be read, what is in the part cannot; parts of different callers cannot be compared.
+Rules of this file: two requests have equal parts if and only if they have equal partitions. The
+names of parts can be read; their contents are digests. Parts of different callers have different
+digests, so they cannot be compared.
 """
 
 import re
@@ -16,19 +17,19 @@ from app.rules.headers import CREDENTIALS
 from app.rules.key import KeyRules, digest_of, must_match, wording_of
 
 KeyParts = Mapping[str, str]
-"""Short digests by the names of parts; a part that is not there has nothing in it."""
+"""A short digest for each part, by name; empty parts are left out."""
 
 CALLER = "caller"
-"""The part that tells who shares entries."""
+"""The part that identifies the callers who share entries."""
 
 _SHORT = 12  # hex digits
-_MOST = 32  # named parts of a body, or of the headers; what is beyond counts as one
+_MOST = 32  # named parts of a body, or of the headers; all further ones form a single part
 _COOKIE = "cookie"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
 def key_parts(request: ClientRequest, parsed: ParsedRequest, rules: KeyRules) -> dict[str, str]:
-    """Name the parts of a request that must match exactly."""
+    """Return the parts of a request that must match exactly: a digest for each, by name."""
     exact = must_match(request, parsed, rules)
     identity, named_cookies, headers = _sorted_out(exact.headers)
     caller = digest_of([exact.caller, identity], b"caller", rules.secret)
@@ -56,9 +57,10 @@ def key_parts(request: ClientRequest, parsed: ParsedRequest, rules: KeyRules) ->
 def _sorted_out(
     headers: Sequence[Sequence[str]],
 ) -> tuple[list[Sequence[str]], dict[str, list[str]], dict[str, list[str]]]:
-    """Return the headers that name the caller, the cookies beside them, and other headers by name.
+    """Return the headers that identify the caller, other cookies by name, other headers by name.
 
-    A cookie names the caller if nothing else does; one that balances load never does.
+    A cookie identifies the caller only if there is no other credential; a cookie for load balancing
+    never does.
     """
     identity: list[Sequence[str]] = []
     beside: dict[str, list[str]] = {}
@@ -88,15 +90,15 @@ def _named(kind: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def differences(one: KeyParts, other: KeyParts) -> list[str]:
-    """Name the parts in which two keys differ."""
+    """Return the names of the parts in which two keys differ."""
     return [name for name in {**one, **other} if one.get(name) != other.get(name)]
 
 
 def parts_text(parts: KeyParts) -> str:
-    """Write parts as one line of text, kept once for all entries of a partition."""
+    """Return parts as one line of text; interned, as all entries of a partition share it."""
     return sys.intern(" ".join(f"{name}={digest}" for name, digest in parts.items()))
 
 
 def parts_of(text: str) -> dict[str, str]:
-    """Read what `parts_text` has written; from anything else, whatever can be read."""
+    """Return the parts in a text made by `parts_text`; other texts raise no error."""
     return {name: digest for item in text.split() for name, _, digest in [item.partition("=")]}

@@ -6,20 +6,24 @@ from dataclasses import dataclass
 
 from app.core.models import Candidate
 
-_MOST_CANDIDATES = 4  # what is worth being read word by word
+_MOST_CANDIDATES = 4  # the guards and the verifier judge at most this many
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a deployment allows.
 
-    `max_distance` is cosine; `max_bytes` is the size of a body; the rest is in seconds: `ttl` the
-    freshness lifetime, `min_ttl` and `max_ttl` its bounds where a client asks for another one,
-    `volatile_ttl` that of answers that are bound to their time,
-    `stale_while_revalidate` and `stale_if_error` how far past it an answer may serve, the
-    timeouts what one look-up may cost. With `finish_abandoned`, an answer that all clients have
-    left is fetched to its end, and stored. `share_after` is how many credentials must have asked
-    the very same before an entry answers others by meaning, where all share answers.
+    Times are in seconds.
+
+    `max_distance`: the greatest cosine distance of a hit by meaning.
+    `max_bytes`: the largest body of a request or answer that is cached.
+    `ttl`: the freshness lifetime. `min_ttl`, `max_ttl`: its bounds if a client asks for another.
+    `volatile_ttl`: the freshness lifetime of answers to time-bound questions.
+    `stale_while_revalidate`, `stale_if_error`: how long a stale answer may serve (RFC 5861).
+    `store_timeout`, `embedder_timeout`: what each may take in the look-up of one request.
+    `finish_abandoned`: an answer that all clients have left is fetched to its end and stored.
+    `share_after`: if all callers share answers, how many credentials must have sent the same
+    request before its entry answers others by meaning.
     """
 
     max_distance: float = 0.15
@@ -38,17 +42,17 @@ class Limits:
 
     @property
     def stale_lifetime(self) -> float:
-        """How far past its freshness an answer may serve at the most."""
+        """For how many seconds an answer is kept after it has become stale."""
         return max(self.stale_while_revalidate, self.stale_if_error)
 
     @property
     def candidates(self) -> int:
-        """How many of the nearest are looked at: more where stale ones may hide fresh ones."""
+        """How many candidates to ask the store for: more if stale ones may crowd out fresh ones."""
         return _MOST_CANDIDATES if not self.stale_lifetime else 3 * _MOST_CANDIDATES
 
 
 def nearest_within(candidates: Iterable[Candidate], max_distance: float) -> list[Candidate]:
-    """Return the few candidates that are near enough, nearest first."""
+    """Return the candidates within a cosine distance, nearest first, at most four."""
     near = [
         candidate
         for candidate in candidates

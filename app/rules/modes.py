@@ -1,4 +1,4 @@
-"""What of all that is found answers: everything, exact matches only, or nothing yet."""
+"""Which hits are served: all, exact matches only, or none (shadow mode)."""
 
 from enum import StrEnum
 
@@ -6,14 +6,17 @@ from app.core.cache_status import Tier
 
 
 class Mode(StrEnum):
-    """Which tiers answer. The others are in shadow: looked up and stored, told and not served."""
+    """Which tiers of hits are served.
+
+    The other tiers are in shadow: answers are looked up, stored and reported, but not served.
+    """
 
     SERVE = "serve"
     SERVE_EXACT = "serve-exact"
     SHADOW = "shadow"
 
     def serves(self, tier: Tier | None) -> bool:
-        """Whether what was found in this way answers."""
+        """Whether a hit of this tier is served."""
         match self:
             case Mode.SERVE:
                 return True

@@ -1,7 +1,7 @@
-"""Which texts wish for a new answer: for chance, for a secret, for something else than before.
+"""Finds texts that ask for a new answer each time: a random one, a secret, or "another" one.
 
-`app/data/must_be_new/README.md` tells the format of the lists. Rules of this file: only what is
-wished for counts, not questions about it or work on it; each word is looked at once.
+`app/data/must_be_new/README.md` explains the format of the lists. Only a request for such a thing
+counts, not a question about it or work on it.
 """
 
 import re
@@ -20,17 +20,17 @@ _TOKEN = re.compile(r"[^\W\d_]+|\d+|[.,;:!?()\n\u2026]")
 _ENDS = frozenset(".;:!?()\n\u2026")
 _COMMA, _ANY, _END = ",", "*", "."
 _BLANK = ""
-_REACH = 12  # words behind a verb
+_REACH = 12  # words after a verb that are searched for its object
 _MOST_LEADS = 4
 
 _Lists = Mapping[str, Mapping[str, Sequence[Phrase]]]
-"""Phrases by section and by their first word."""
+"""The phrases of each section, by their first word."""
 
 
 def wants_new(parsed: ParsedRequest) -> bool:
-    """Whether no stored answer can be right: a new one is wished for, by words.
+    """Whether no stored answer can be right, because the text asks for a new one.
 
-    With a seed, or at temperature 0, the same is wished for again.
+    False with a seed or at temperature 0: these ask for the same answer again.
     """
     if not must_be_new(parsed.question):
         return False
@@ -39,9 +39,9 @@ def wants_new(parsed: ParsedRequest) -> bool:
 
 
 def must_be_new(text: str) -> bool:
-    """Whether a text wishes for something that no answer to it has given before.
+    """Whether a text asks for something that differs from every earlier answer.
 
-    Of a long text the beginning and the end are read, where what is asked stands.
+    In a long text only the beginning and the end are read, where the question usually is.
     """
     for sentence, end in _sentences(without_quotes(what_is_asked(text))):
         if end != ":" and _TELLING.isdisjoint(sentence):
@@ -51,14 +51,14 @@ def must_be_new(text: str) -> bool:
             if _length("questions", sentence, first):
                 return True
             if end == ":":
-                return False  # what follows is what it is asked about
+                return False  # the text after the colon is only the subject of the question
         elif _wishes(_masked(sentence), first, is_wanted=is_wanted):
             return True
     return False
 
 
 def _sentences(text: str) -> Iterator[tuple[list[str], str]]:
-    """Yield the words of each sentence, without accents, and what ends it."""
+    """Yield the words of each sentence, without accents, and the mark that ends it."""
     words: list[str] = []
     for token in _TOKEN.findall(text.lower()):
         if token not in _ENDS:
@@ -71,7 +71,7 @@ def _sentences(text: str) -> Iterator[tuple[list[str], str]]:
 
 
 def _masked(sentence: list[str]) -> list[str]:
-    """Return a sentence without those words that, where they stand, do not ask for anything new."""
+    """Return a sentence with phrases of the list `never`, which ask for nothing new, blanked."""
     masked = list(sentence)
     for index in range(len(sentence)):
         length = _length("never", sentence, index)
@@ -80,7 +80,7 @@ def _masked(sentence: list[str]) -> list[str]:
 
 
 def _wishes(sentence: list[str], first: int, *, is_wanted: bool) -> bool:
-    """Whether a sentence that is no question wishes for something new."""
+    """Whether a sentence that is not a question asks for something new."""
     if is_wanted and _gives(sentence, first, "things"):
         return True
     comes_late = bool(_length("preambles", sentence, first))
@@ -100,7 +100,7 @@ def _wishes(sentence: list[str], first: int, *, is_wanted: bool) -> bool:
 
 
 def _gives(sentence: list[str], start: int, *sections: str) -> bool:
-    """Whether a wish is for something new, and not for work on it or a word about it."""
+    """Whether a wish is for something new, rather than for work on it or a word about it."""
     for index in range(start, min(start + _REACH, len(sentence))):
         if _length("objects", sentence, index):
             return False
@@ -110,7 +110,7 @@ def _gives(sentence: list[str], start: int, *sections: str) -> bool:
 
 
 def _behind_leads(sentence: list[str], start: int) -> tuple[int, bool]:
-    """Return where a wish begins, and whether something was said to be wanted."""
+    """Return the index where a wish begins, and whether words such as `I want` come before it."""
     is_wanted = False
     for _ in range(_MOST_LEADS):
         wants = _length("wants", sentence, start)
@@ -122,7 +122,7 @@ def _behind_leads(sentence: list[str], start: int) -> tuple[int, bool]:
 
 
 def _length(section: str, sentence: list[str], index: int) -> int:
-    """Return how many words the longest phrase of a section has that begins at `index`, or 0."""
+    """Return the length in words of a section's longest phrase that begins at `index`, or 0."""
     if index >= len(sentence):
         return 0
     phrases = _LOADED[section].get(sentence[index], ())
@@ -141,7 +141,7 @@ def _stands(phrase: Phrase, sentence: list[str], index: int) -> bool:
 
 
 def _is_over(sentence: list[str], index: int) -> bool:
-    """Whether nothing but politeness follows."""
+    """Whether only polite words follow."""
     rest = index + (sentence[index : index + 1] == [_COMMA])
     return _behind_leads(sentence, rest)[0] >= len(sentence)
 

@@ -1,9 +1,9 @@
-"""Request headers that change no answer: what edges, runtimes and tracers add, by their documents.
+"""Neutral request headers: those that edges, runtimes and tracers add, with their documentation.
 
-Rules of this file: a name is listed only where its documentation says that it tells of a
-connection, a request or a program, and not of a person. What is the same for all requests to one
-address need not be listed. A name that is listed whole is neutral; of those under a prefix, what
-names a person or opens a door takes part all the same.
+Rules of this file: a name is listed only if its documentation says that it describes a connection,
+a request or a program, not a person. Headers that are equal in all requests to one address need not
+be listed. A full name is always neutral. A name under a listed prefix is not neutral if it suggests
+a person or a credential (`PERSON_OR_DOOR`).
 """
 
 import re
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Names of headers, or prefixes if they end with a star; who adds them, and the source."""
+    """Names of headers, or prefixes if they end with `*`; who adds them; and the documentation."""
 
     names: tuple[str, ...]
     added_by: str
@@ -20,7 +20,7 @@ class Row:
 
 
 def row(names: str, added_by: str, documented: str) -> Row:
-    """Return a row of names that are separated by blanks."""
+    """Return a row; spaces separate the names in `names`."""
     return Row(tuple(names.split()), added_by, documented)
 
 
@@ -90,7 +90,7 @@ TABLE = (
         "Azure's SDKs",
         "https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling",
     ),
-    # Who sends a request, and how it came.
+    # The sender of a request, and its route.
     row(
         "x-forwarded x-forwarded-by x-forwarded-for x-forwarded-host x-forwarded-path "
         "x-forwarded-port x-forwarded-prefix x-forwarded-proto x-forwarded-protocol "
@@ -320,25 +320,25 @@ TABLE = (
 NEUTRAL_HEADERS = frozenset(
     name.encode() for row in TABLE for name in row.names if not name.endswith("*")
 )
-"""Whole names."""
+"""Full names of neutral headers."""
 
 NEUTRAL_PREFIXES = tuple(
     name.removesuffix("*").encode() for row in TABLE for name in row.names if name.endswith("*")
 )
-"""Beginnings of names that nobody but the one who is named beside them gives."""
+"""Prefixes of neutral headers. Only the vendor named in the row uses each prefix."""
 
 PERSON_OR_DOOR = (
     *("access", "account", "auth", "bearer", "cert", "cookie", "cred", "customer", "email"),
     *("e-mail", "group", "ident", "jwt", "key", "login", "oidc", "org", "owner", "principal"),
     *("role", "saml", "scope", "secret", "session", "subject", "team", "tenant", "token", "user"),
 )
-"""What a name holds that tells of a person or opens a door."""
+"""Parts of a header's name that suggest a person or a credential."""
 
 _TELLING = re.compile("|".join(PERSON_OR_DOOR).encode())
 
 
 def is_neutral(name: bytes) -> bool:
-    """Whether a header, its name in lower case, changes no answer and names no person."""
+    """Whether a header, by its lower-case name, cannot change an answer or identify a person."""
     return name in NEUTRAL_HEADERS or (
         name.startswith(NEUTRAL_PREFIXES) and not tells_who_asks(name)
     )

@@ -1,4 +1,4 @@
-"""How a request is to be handled, and what was found for it so far."""
+"""The terms on which a request may use the cache (Plan), and its look-up's results (Found)."""
 
 import math
 from collections.abc import Sequence
@@ -25,12 +25,12 @@ from app.rules.limits import Limits
 from app.rules.modes import Mode
 
 ANY_ORIGIN = "*"
-"""The value of Access-Control-Allow-Origin that lets pages of all origins read an answer."""
+"""The value of Access-Control-Allow-Origin that allows pages of any origin to read an answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a deployment decides about requests."""
+    """The rules of a deployment for all requests."""
 
     keys: KeyRules
     limits: Limits
@@ -41,11 +41,15 @@ class Policy:
 class Plan:
     """A request that may use the cache, and on which terms.
 
-    `size` is that of its body, in bytes. `control` is what it asks for, bound to time where its
-    question is; `asked` as it came. `limits` are its own, `max_distance` is cosine. Its answer
-    serves nobody from `ends_at` on, whatever its lifetime. A page's request has an `open_key`, of
-    what pages of all origins may read, beside its own. `dialect` is the name of that. Where
-    all share answers, `asker` names who asks; it is empty elsewhere.
+    `dialect`: the name of the dialect.
+    `size`: the body's size in bytes.
+    `asked`: what its headers ask of the cache.
+    `control`: its Cache-Control, made stricter if its question is time-bound.
+    `limits`: the deployment's limits, adapted to this request.
+    `max_distance`: the greatest cosine distance of a hit by meaning.
+    `ends_at`: the time, in seconds since 1970, from which its answer must not be served.
+    `open_key`: for a web page's request, the key of answers that pages of any origin may read.
+    `asker`: a digest of its credentials if all callers share answers; else empty.
     """
 
     request: ClientRequest
@@ -65,29 +69,32 @@ class Plan:
 
     @property
     def is_alone(self) -> bool:
-        """Whether it needs an answer of its own: not a stored one, nor another's on its way."""
+        """Whether it needs its own upstream request: no stored answer, and no collapsing."""
         return self.control.no_cache or self.mode is Mode.SHADOW
 
     @property
     def text(self) -> str | None:
-        """What is matched by meaning; None where only the very same request may answer."""
+        """The text that is matched by meaning; None if only an exact match may answer."""
         return None if self.asked.exact_only else self.key.text
 
     @property
     def opened(self) -> "Plan | None":
-        """The same request under its open key."""
+        """The same request, without `Origin`, under its open key; None if it has none."""
         if self.open_key is None:
             return None
         request = without_origin(self.request)
         return replace(self, request=request, key=self.open_key, open_key=None)
 
     def kept_under(self, allow_origin: str) -> "Plan":
-        """Return the plan whose key an answer is stored under: the open one if all may read it."""
+        """Return the plan under whose key to store an answer that has this Access-Control header.
+
+        That is `opened` if pages of any origin may read the answer.
+        """
         return (self.opened if allow_origin == ANY_ORIGIN else None) or self
 
     @property
     def credentials(self) -> Sequence[Header]:
-        """The header lines that say who asks."""
+        """The headers that identify the caller."""
         return credentials(self.request.headers)
 
     @property
@@ -97,7 +104,7 @@ class Plan:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it asks for no `usage`: it may join requests that do, but not the reverse."""
+        """Whether it is a stream without `usage`; it may join one with usage, not vice versa."""
         return self.entitled is Fullness.PLAIN
 
 
@@ -117,9 +124,13 @@ class EmbeddingsPlan:
 class Found:
     """What the look-up of one request has found so far.
 
-    `exact` is stored under the very key, whether it may serve or not. `candidates` come nearest
-    first, `verdicts` are about those that were judged, `chosen` is the one that may serve.
-    `failure` names the part of the cache that failed. The store may still use `seconds_left`.
+    `seconds_left`: the time that the store may still take.
+    `exact`: the response stored under the exact key, whether it may be served or not.
+    `embedding`: that of the request's text.
+    `candidates`: the nearest stored responses, nearest first; None before the search.
+    `verdicts`: those on the candidates judged so far.
+    `chosen`: the candidate that may be served.
+    `failure`: the part of the cache that failed.
     """
 
     seconds_left: float
@@ -132,5 +143,5 @@ class Found:
 
     @property
     def carried(self) -> Tagging:
-        """The tags of the entry whose place the answer will take."""
+        """The labels of the entry that the new answer will replace."""
         return self.exact.tagging if self.exact else UNTAGGED

@@ -1,4 +1,4 @@
-"""Whose API a request speaks: Anthropic's, or that of OpenAI and of those who are compatible."""
+"""Whether a request is for Anthropic's API or for OpenAI's (or a compatible) API."""
 
 from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
@@ -6,20 +6,21 @@ from urllib.parse import unquote_to_bytes
 from app.core.models import AZURE, ClientRequest, Header
 
 _MESSAGES = b"/messages"
-# What Anthropic has too is told apart by the header that its API demands: models, files, batches.
+# Paths that both APIs have (models, files, batches) are told apart by this header, which
+# Anthropic's API requires.
 _VERSION = b"anthropic-version"
 _OPENAIS = frozenset({b"chat", b"completions", b"embeddings", b"responses"})
 
 
 def is_anthropics(request: ClientRequest) -> bool:
-    """Whether a request is one of Anthropic's API."""
+    """Whether a request is for Anthropic's API."""
     return speaks_anthropic(request.prefix, request.path, request.headers)
 
 
 def speaks_anthropic(prefix: bytes, path: bytes, headers: Iterable[Header]) -> bool:
-    """Whether a path of the API, percent-encoded as it came, is meant for Anthropic's.
+    """Whether a request is for Anthropic's API, judged by its path and headers.
 
-    https://platform.claude.com/docs/en/api/versioning
+    `path` may be percent-encoded. Source: https://platform.claude.com/docs/en/api/versioning
     """
     if prefix == AZURE:
         return False

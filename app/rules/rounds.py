@@ -1,4 +1,4 @@
-"""Which near questions may answer a request, in the order in which they are to be judged."""
+"""Which candidates may answer a request, and in which order they are judged."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,10 @@ from app.rules.sharing import answers_by_meaning
 
 
 def rounds(plan: Plan, candidates: Sequence[Candidate], now: float) -> list[list[Candidate]]:
-    """Return which candidates may answer, nearest first: fresh ones, then those that may be stale.
+    """Return the candidates that may answer: a list of fresh ones, then one of stale ones.
 
-    A stale one answers only if no fresh one does, whatever the distance.
+    Each list is sorted by distance, nearest first; empty lists are left out. A stale candidate
+    answers only if no fresh one does, however near it is.
     """
     fresh, stale = list[Candidate](), list[Candidate]()
     for candidate in _reworded(plan, candidates):
@@ -26,7 +27,10 @@ def rounds(plan: Plan, candidates: Sequence[Candidate], now: float) -> list[list
 
 
 def standing_in(plan: Plan, candidates: Sequence[Candidate], now: float) -> list[list[Candidate]]:
-    """Return which candidates may stand in for an upstream that failed, nearest first."""
+    """Return the candidates that may answer because the upstream failed, nearest first.
+
+    They come as at most one list, like those of `rounds`.
+    """
     usable = [
         candidate
         for candidate in _reworded(plan, candidates)

@@ -1,4 +1,4 @@
-"""What operators write into settings, read strictly: each raises ValueError for anything else."""
+"""Validators for the values of settings. Each returns the value or raises ValueError."""
 
 import re
 from types import MappingProxyType
@@ -13,11 +13,11 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[
 _PORTS = MappingProxyType({"http": 80, "https": 443})
 
 SIMULATED = re.compile(r"simulated://(?:\?delay_ms=(\d{1,6}))?")
-"""The URL of the upstream that answers in process, and its delay in milliseconds."""
+"""The URL of the simulated upstream, with an optional delay in milliseconds."""
 
 
 def listed(value: object) -> object:
-    """Split a comma-separated list; one that is given and names nothing is a mistake."""
+    """Split a comma-separated list; a text without any item is an error."""
     if not isinstance(value, str):
         return value
     items = tuple(item.strip() for item in value.split(",") if item.strip())
@@ -27,7 +27,7 @@ def listed(value: object) -> object:
 
 
 def header_names(value: object) -> object:
-    """Take names of fields (RFC 9110 §5.1) that do not concern one connection only."""
+    """Accept a list of names of end-to-end headers (RFC 9110 §5.1)."""
     names = listed(value)
     for name in names if isinstance(names, tuple) else ():
         if not _FIELD_NAME.fullmatch(name) or name.lower().encode() in HOP_BY_HOP:
@@ -36,7 +36,7 @@ def header_names(value: object) -> object:
 
 
 def cookie_names(value: object) -> object:
-    """Take names of cookies (RFC 6265 §4.1.1)."""
+    """Accept a list of names of cookies (RFC 6265 §4.1.1)."""
     names = listed(value)
     for name in names if isinstance(names, tuple) else ():
         if not _FIELD_NAME.fullmatch(name):
@@ -45,7 +45,10 @@ def cookie_names(value: object) -> object:
 
 
 def origins(value: object) -> object:
-    """Take origins as browsers write them (https://fetch.spec.whatwg.org/#origin-header)."""
+    """Accept a list of origins as browsers send them, `*` and `null` included.
+
+    Source: https://fetch.spec.whatwg.org/#origin-header
+    """
     found = listed(value)
     for origin in found if isinstance(found, tuple) else ():
         if origin not in {"*", "null"} and not _ORIGIN.fullmatch(origin):
@@ -54,7 +57,7 @@ def origins(value: object) -> object:
 
 
 def key(value: object) -> object:
-    """Take a key as it is to stand in a header, without the line end of a file it was read from."""
+    """Accept a key that may be sent in a header: visible ASCII. Outer white space is removed."""
     found = value.strip() if isinstance(value, str) else value
     if isinstance(found, str) and not _VISIBLE.fullmatch(found):
         raise ValueError
@@ -62,13 +65,13 @@ def key(value: object) -> object:
 
 
 def keys(value: object) -> object:
-    """Take a comma-separated list of keys."""
+    """Accept a comma-separated list of keys."""
     items = listed(value)
     return tuple(map(key, items)) if isinstance(items, tuple) else items
 
 
 def base_url(value: object) -> str:
-    """Take an absolute http or https URL without query, fragment or credentials."""
+    """Accept an absolute http or https URL without query, fragment or credentials."""
     url = str(value)
     parts = urlsplit(url)
     if not _VISIBLE.fullmatch(url) or set("?#@") & set(url):
@@ -79,21 +82,21 @@ def base_url(value: object) -> str:
 
 
 def upstream_url(value: object) -> object:
-    """Take a base URL, or that of the simulated upstream."""
+    """Accept a base URL, or the URL of the simulated upstream."""
     return value if SIMULATED.fullmatch(str(value)) else base_url(value)
 
 
 def optional_url(value: object) -> object:
-    """Take a base URL, or nothing."""
+    """Accept a base URL, or an empty value."""
     return value and base_url(value)
 
 
 def embedder(value: object) -> object:
-    """Take a base URL, or one of two names."""
+    """Accept a base URL, `local` or `upstream`."""
     return value if value in {"local", "upstream"} else base_url(value)
 
 
 def origin_of(url: str) -> tuple[str, str | None, int | None]:
-    """Return a URL's origin (RFC 9110 §4.3.1)."""
+    """Return a URL's origin: scheme, host and port (RFC 9110 §4.3.1)."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)

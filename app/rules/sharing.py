@@ -1,4 +1,4 @@
-"""What callers who share all answers may do to each other's, and who counts as one of them."""
+"""Protection among callers who share all answers, so that none can plant answers for others."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ _SHOWN = 16  # hex digits of a credential's digest
 
 
 def asker_of(headers: Sequence[Header], rules: KeyRules) -> str:
-    """Name the credential of a request where all share answers, else nobody.
+    """Return a digest of a request's credentials if all callers share answers; else empty.
 
-    Where callers need a key, it is theirs that counts, whatever else they send: nobody is many by
-    making credentials up.
+    If callers need a key, only the valid key counts, whatever else they send: nobody can pose as
+    several callers by inventing credentials.
     """
     if rules.isolation is not Isolation.SHARED:
         return ""
@@ -26,12 +26,12 @@ def asker_of(headers: Sequence[Header], rules: KeyRules) -> str:
 
 
 def digest_of_key(key: bytes) -> bytes:
-    """Return what KeyRules keep of a key that callers need."""
+    """Return the SHA-256 of a key, as KeyRules keeps the keys that callers need."""
     return hashlib.sha256(key).digest()
 
 
 def presented_keys(headers: Sequence[Header]) -> list[bytes]:
-    """Return the keys that a request presents."""
+    """Return the API keys in a request's headers."""
     keys = []
     for name, value in headers:
         if name in {b"api-key", b"x-api-key"}:
@@ -44,17 +44,18 @@ def presented_keys(headers: Sequence[Header]) -> list[bytes]:
 
 
 def askers_with(stored: StoredResponse | None, asker: str, share_after: int) -> frozenset[str]:
-    """Return who has asked the very same, one more included: no more than have to."""
+    """Return the askers of a stored response, with `asker` added; at most `share_after`."""
     known = stored.askers if stored else frozenset[str]()
     is_new = asker and len(known) < share_after
     return known | {asker} if is_new else known
 
 
 def answers_by_meaning(stored: StoredResponse, asker: str, share_after: int) -> bool:
-    """Whether an entry may answer what is not quite its own question.
+    """Whether an entry may be served by meaning.
 
-    Where all share answers, only one that enough others have asked for themselves, or that an
-    operator has pinned or imported: one caller alone plants nothing. His own may answer himself.
+    If all callers share answers, that needs one of these: `share_after` callers have sent its exact
+    request; `asker` has sent it; or an operator has pinned or imported it. So no caller alone can
+    plant an answer for others.
     """
     if not asker or stored.is_pinned or asker in stored.askers:
         return True
@@ -62,9 +63,9 @@ def answers_by_meaning(stored: StoredResponse, asker: str, share_after: int) -> 
 
 
 def stays_for_others(stored: StoredResponse | None, entitled: Fullness, now: float) -> bool:
-    """Whether the answer to the very same request is fresh, and as full as a new one would be.
+    """Whether a stored answer must not be replaced: it is fresh and has as much of `usage`.
 
-    Then it stays, whatever made a request pass it over (`no-cache`, `max-age`, a tag of its own):
-    else one could ask until an answer is as he likes it, and have all others served that one.
+    That holds even if the request itself skipped it (by `no-cache`, `max-age` or a tag). Otherwise
+    one caller could repeat a request until the answer suits him, and all others would get it.
     """
     return stored is not None and stored.is_fresh(now) and stored.fullness >= entitled

@@ -1,7 +1,7 @@
-"""Which questions are bound to the time at which they are asked: by their words, and by years.
+"""Finds time-bound questions, whose answer depends on when they are asked, by words and years.
 
-`app/data/volatility/README.md` tells the format of the lists. What stands in quotes or code is not
-asked about; a word that is a name, as its capital tells, is no word of time.
+`app/data/volatility/README.md` explains the format of the lists. Text in quotes or code is ignored,
+and so is a word with a capital that makes it a name.
 """
 
 import re
@@ -20,10 +20,10 @@ from app.rules.wording import Phrase, read_phrases, what_is_asked, without_quote
 
 _LISTS = Path(__file__).parent.parent / "data" / "volatility"
 _SECONDS_PER_YEAR = 31_556_952
-_CALENDAR_ERROR = 2 * 86_400  # so that no year begins before it does
-_LAST_YEAR = 2100  # a larger number is hardly a year
+_CALENDAR_ERROR = 2 * 86_400  # seconds, so that a computed year never begins too early
+_LAST_YEAR = 2100  # a larger number is probably not a year
 _ANY, _END = "*", "."
-_MOSTLY = 0.8  # of the longer words have a capital: a headline, in which capitals mean nothing
+_MOSTLY = 0.8  # share of longer words with a capital from which a text is a headline
 _SHORT = 3  # letters
 
 _LETTERS = re.compile(r"[^\W\d_]+")
@@ -34,7 +34,7 @@ _OPEN = "("
 
 
 class TimeBound(IntEnum):
-    """What the answer to a question is bound to."""
+    """What the answer to a question depends on: nothing, the moment, or the day."""
 
     NONE = 0
     MOMENT = 1
@@ -42,7 +42,7 @@ class TimeBound(IntEnum):
 
 
 class _Token(NamedTuple):
-    """A word, a number or the end of a clause; `text` is in lower case and without accents."""
+    """A word, a number or the end of a clause. `text` is in lower case and without accents."""
 
     text: str
     is_name: bool
@@ -50,7 +50,12 @@ class _Token(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Lists:
-    """Phrases by their leading word, with their language if other languages have that word too."""
+    """The word lists.
+
+    `phrases`: by their first fixed word; with a language if they count only in texts of that
+    language. `never`: phrases that cancel others. `years`: words before a year. `counted`: words
+    after a number that is not a year.
+    """
 
     phrases: Mapping[str, Sequence[tuple[Phrase, TimeBound, str | None]]]
     never: Mapping[str, Sequence[Phrase]]
@@ -59,14 +64,14 @@ class _Lists:
 
 
 def year_of(now: float) -> int:
-    """Return the year of a time; in its first two days, the one before."""
+    """Return the year of a time (seconds since 1970); in its first two days, the year before."""
     return 1970 + int((now - _CALENDAR_ERROR) // _SECONDS_PER_YEAR)
 
 
 def judge(text: str, year: int) -> TimeBound:
-    """Return to what the answer to a text is bound, if it is asked in `year`.
+    """Return what the answer to a text depends on, if it is asked in `year`.
 
-    Of a long text only the beginning and the end are read, where the question stands.
+    In a long text only the beginning and the end are read, where the question usually is.
     """
     straight = what_is_asked(text)
     tokens = list(_tokens(without_quotes(straight)))
@@ -107,7 +112,7 @@ def _tokens(text: str) -> Iterator[_Token]:
 
 
 def _folded(word: str) -> str:
-    """Write a word as the lists are read: `L'Année` as `annee`, `today's` as `today`."""
+    """Return a word in the spelling of the lists: `L'Année` as `annee`, `today's` as `today`."""
     lower = word.lower()
     if not lower.isascii():
         lower = plain(lower)
@@ -128,7 +133,7 @@ def _found(
 
 
 def _stands(phrase: Phrase, tokens: Sequence[_Token], begin: int) -> bool:
-    """Whether a phrase stands at a place."""
+    """Whether a phrase begins at the index `begin`."""
     if begin < 0 or begin + len(phrase) > len(tokens):
         return False
     return all(
@@ -138,7 +143,7 @@ def _stands(phrase: Phrase, tokens: Sequence[_Token], begin: int) -> bool:
 
 
 def _names_a_year(tokens: Sequence[_Token], year: int) -> bool:
-    """Whether a number is this year, or one to come."""
+    """Whether a text names the present or a future year."""
     for before, token, after in zip(tokens, tokens[1:], tokens[2:], strict=False):
         if token.text.isdecimal() and len(token.text) == len(str(year)):
             is_year = before.is_name or before.text in _LOADED.years

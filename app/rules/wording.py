@@ -1,6 +1,6 @@
-"""What the rules that go by words have in common: which part of a text is read, and their lists.
+"""Helpers for rules that search a text for words: which part of it to read, and the word lists.
 
-`app/data/volatility/README.md` tells the format of the lists.
+`app/data/volatility/README.md` explains the format of the lists.
 """
 
 import re
@@ -19,13 +19,13 @@ _TWO_WORDS = re.compile(r"\w\W+\w")
 
 
 def what_is_asked(text: str) -> str:
-    """Return the parts of a text in which it asks: its beginning and its end, without code."""
+    """Return the parts of a text that may be its question: beginning and end, without code."""
     # NFKC may have made the straightened text longer again.
     return _ends_of(straighten(_without(_CODE, _ends_of(text))))
 
 
 def without_quotes(text: str) -> str:
-    """Return a text without its quotes, unless it is hardly anything else."""
+    """Return a text without its quotes; unchanged if fewer than two words would be left."""
     return _without(_QUOTED, text)
 
 
@@ -36,13 +36,13 @@ def _ends_of(text: str) -> str:
 
 
 def _without(pattern: re.Pattern[str], text: str) -> str:
-    """Return a text without what matches, unless it is hardly anything else."""
+    """Return a text without the pattern's matches; unchanged if under two words would be left."""
     rest = pattern.sub(" ( ", text)
     return rest if _TWO_WORDS.search(rest) else text
 
 
 def read_phrases(path: Path) -> Iterator[tuple[str, Phrase]]:
-    """Yield the phrases of a list, each with the section in which it stands."""
+    """Yield the phrases in a list file, each with the name of its section."""
     section = ""
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("["):

@@ -132,7 +132,7 @@ def _split(bare: str, begins: bool) -> list[Piece]:
 
 
 def _contraction(bare: str, begins: bool) -> list[Piece]:
-    """Split a word with an apostrophe: `isn't` to `is not`, `they're` to `they`, `O'Neil` to `oneil`."""
+    """Split a word with an apostrophe: `isn't` is `is not`, `they're` `they`, `O'Neil` `oneil`."""
     folded = bare.lower()
     if folded.endswith("n't"):
         verb = {"ca": "can", "wo": "will", "sha": "shall"}.get(folded[:-3], folded[:-3])

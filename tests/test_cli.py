@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import commands
+from app.cli.commands import commands
 
 ROOT = Path(__file__).parent.parent
 REPRISE = [sys.executable, "-m", "app"]

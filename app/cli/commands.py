@@ -4,8 +4,8 @@ import asyncio
 import json
 import secrets
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,8 +15,9 @@ import typer
 from pydantic import SecretStr
 
 from app import __version__
+from app.cli.shared import Json, bar, reported
 from app.configuration import load_settings, warn_of_unknown_settings
-from app.core.errors import BadInput, CallFailed, ConfigurationError
+from app.core.errors import BadInput
 from app.core.logs import configure_logging
 from app.inference.calibration_file import document_of
 from app.inference.local_embedder import LocalEmbedder
@@ -63,8 +64,6 @@ _Verifier = Annotated[
     Path | None,
     typer.Option(help="Folder of a verifier, made by training/. [default: the one that ships]"),
 ]
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-
 _Url = Annotated[
     str | None, typer.Option(help="Where the proxy listens. [default: as these settings say]")
 ]
@@ -85,7 +84,7 @@ def serve(
 ) -> None:
     """Run the proxy. Settings are environment variables; see config.example.env."""
     given = {"host": host, "port": port, "workers": workers}
-    with _reported():
+    with reported():
         settings = load_settings(**{n: v for n, v in given.items() if v is not None})
         configure_logging(settings.log_level, settings.log_format)
         warn_of_unknown_settings()
@@ -128,11 +127,11 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the options of a command
     sample: Annotated[
         int | None, typer.Option(help="Of the benchmark, only so many groups.", min=1)
     ] = None,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Count which labelled pairs, {"a", "b", "same"}, would share an answer."""
     measure = partial(evaluate_pairs, show=show)
-    with _reported():
+    with reported():
         scale = _scale(distance, error_rate)
         if benchmark == bool(files):
             raise BadInput("give files of pairs, or --benchmark")
@@ -143,7 +142,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the options of a command
         return
     reports = _measure(files or [], scale, (read_pairs, measure), verifier, as_json=as_json)
     if curves:
-        with _reported():
+        with reported():
             _write(curves, csv_of((report.file, report.curves) for report in reports))
 
 
@@ -160,17 +159,17 @@ def calibrate(
     shuffles: Annotated[
         int, typer.Option(help="How often to shuffle the questions of groups.", min=1)
     ] = 3,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Measure what the verifier of these settings is worth, on labelled pairs or groups."""
-    with _reported():
+    with reported():
         if max_distance is not None and not 0 < max_distance <= _FARTHEST:
             raise BadInput(f"--max-distance {max_distance} is not allowed: more than 0, at most 2")
         if not output.parent.is_dir():  # that is found out before the work is done
             raise BadInput(f"{output}: No such file or directory")
         labelled = read_labelled(files, shuffles)
         settings = load_settings(verifier_calibration=str(output))
-        made, embedder = calibrate_for(settings, labelled, max_distance, _bar)
+        made, embedder = calibrate_for(settings, labelled, max_distance, bar)
         verifier = settings.verifier_model if settings.verifier_url else ""
         document = document_of(made.calibration, embedder, verifier)
         _write(output, json.dumps(document, indent=2) + "\n")
@@ -183,18 +182,18 @@ def replay(
     distance: _Distances = None,
     error_rate: _ErrorRates = None,
     verifier: _Verifier = None,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Send a stream of {"prompt", "answer_id"} through a proxy on this machine, count its hits."""
-    with _reported():
+    with reported():
         scale = _scale(distance, error_rate)
     _measure(files, scale, (read_stream, replay_stream), verifier, as_json=as_json)
 
 
 @commands.command()
-def stats(url: _Url = None, as_json: _Json = False) -> None:
+def stats(url: _Url = None, as_json: Json = False) -> None:
     """Say what a running proxy has stored and what became of its requests."""
-    with _reported():
+    with reported():
         told = _admin_client(url).stats()
     if as_json:
         typer.echo(json.dumps(told, indent=2))
@@ -234,7 +233,7 @@ def purge(  # noqa: PLR0913, PLR0917 - the options of a command
         "max_distance": max_distance,
     }
     selector = {name: value for name, value in given.items() if value is not None}
-    with _reported():
+    with reported():
         if not selector:
             raise BadInput("say what to purge: --all, --tag, --model, --namespace or --about")
         purged = _admin_client(url).purge(selector, dry_run=dry_run)
@@ -250,8 +249,8 @@ def export_file(
     url: _Url = None,
 ) -> None:
     """Write what a running proxy has stored to a file: questions, answers and embeddings."""
-    with _reported():
-        exported = export_entries(_admin_client(url), file, _bar)
+    with reported():
+        exported = export_entries(_admin_client(url), file, bar)
     typer.echo(f"exported {exported} entries")
 
 
@@ -262,8 +261,8 @@ def import_file(
     url: _Url = None,
 ) -> None:
     """Store what a file holds in a running proxy, unless newer answers are there."""
-    with _reported():
-        taken = import_entries(_admin_client(url), file, from_line, _bar)
+    with reported():
+        taken = import_entries(_admin_client(url), file, from_line, bar)
     typer.echo(str(taken))
     if taken.problem:
         raise typer.Exit(1)
@@ -272,16 +271,6 @@ def import_file(
 def main() -> None:
     """Run the command line."""
     commands()
-
-
-@contextmanager
-def _reported() -> Iterator[None]:
-    """End the command with one line on standard error if it fails for a known reason."""
-    try:
-        yield
-    except (BadInput, CallFailed, ConfigurationError) as error:
-        typer.echo(f"reprise: {error}", err=True)
-        raise typer.Exit(1 if isinstance(error, CallFailed) else 2) from None
 
 
 def _admin_client(url: str | None) -> AdminClient:
@@ -303,7 +292,7 @@ def _measure(
 ) -> Sequence[Report]:
     """Read all the files, then measure and report one after the other."""
     read, measure = work
-    with _reported():
+    with reported():
         read_files = [read(file) for file in files]
         verifier = load_verifier(LocalEmbedder.name, model)
     embedder = LocalEmbedder()
@@ -311,7 +300,7 @@ def _measure(
     reports = []
     try:
         for content in read_files:
-            reports.append(measure(content, scale, models, _bar))
+            reports.append(measure(content, scale, models, bar))
             if not as_json:
                 typer.echo(reports[-1])
     finally:
@@ -325,13 +314,13 @@ def _measure(
 
 def _run_benchmark(rates: Sequence[float], sample: int | None, show: int, *, as_json: bool) -> None:
     """Measure what these settings do on the groups that ship."""
-    with _reported():
+    with reported():
         groups = read_groups(BENCHMARK)
         groups = groups if sample is None else sampled(groups, sample)
         settings = load_settings()
         with operators_models(settings) as models:
             terms = replace(terms_of(settings, models, rates), show=show)
-            measured = run_benchmark(BENCHMARK.name, groups, models, terms, _bar)
+            measured = run_benchmark(BENCHMARK.name, groups, models, terms, bar)
     _show(measured, as_json=as_json)
 
 
@@ -356,14 +345,6 @@ def _scale(distances: Sequence[float] | None, rates: Sequence[float] | None) -> 
         if not 0 < rate < 1:
             raise BadInput(f"--error-rate {rate} is not allowed: more than 0 and less than 1")
     return Scale(list(dict.fromkeys(distances)), list(dict.fromkeys(rates)))
-
-
-@contextmanager
-def _bar(label: str, steps: int) -> Iterator[Callable[[], None]]:
-    """Show how far some work has come, on a terminal only."""
-    hidden = not sys.stderr.isatty()
-    with typer.progressbar(length=steps, label=label, file=sys.stderr, hidden=hidden) as bar:
-        yield lambda: bar.update(1)
 
 
 def _with_admin_token(settings: Settings) -> tuple[Settings, str]:

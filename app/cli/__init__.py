@@ -1,0 +1,6 @@
+"""The commands.
+
+May import: `core`, `inference`, `settings`, `configuration`, `adapters`, `main`, `server`, `tools`.
+"""
+
+from app.cli.commands import main as main

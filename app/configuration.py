@@ -4,6 +4,9 @@ import difflib
 import logging
 import os
 import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,8 +14,11 @@ from dotenv import dotenv_values
 from pydantic import ValidationError
 
 from app.api.middleware import is_loopback
+from app.api.paths import CACHED
 from app.core.errors import ConfigurationError
 from app.rules.key import Isolation
+from app.rules.routing import Rule
+from app.rules.rule_file import rules_of
 from app.settings import PREFIX, RETIRED, Settings
 from app.stores.valkey.url import masked
 
@@ -66,6 +72,7 @@ def check(settings: Settings) -> None:
             f"{PREFIX}API_KEYS: anyone could use the key, so 127.0.0.1, ::1 or localhost"
         )
     check_verifier(settings)
+    load_rules(settings)
     _check_key_files(settings)
     _check_admin_listener(settings)
     host = urlsplit(settings.anthropic_upstream).hostname or ""
@@ -118,6 +125,41 @@ def check_verifier(settings: Settings) -> None:
             f"{PREFIX}VERIFIER_URL={settings.verifier_url} is not allowed without {PREFIX}"
             "VERIFIER_CALIBRATION: a reranker scores relevance, so a file that `reprise calibrate` "
             "makes"
+        )
+
+
+def load_rules(settings: Settings) -> Sequence[Rule]:
+    """Read the rules of the policy file; none without one.
+
+    Raises ConfigurationError, which names the file, the rule and the key.
+    """
+    if not settings.policy:
+        return ()
+    file = f"{PREFIX}POLICY={settings.policy}"
+    try:
+        document = tomllib.loads(Path(settings.policy).read_text("utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from None
+    except ValueError as error:  # of TOML, or of UTF-8
+        raise ConfigurationError(f"{file} is not TOML: {error}") from None
+    rules = rules_of(document, file, CACHED)
+    for number, rule in enumerate(rules, 1):
+        if rule.max_error_rate is not None:
+            _check_dial(settings, f'{file}: rule {number} ("{rule.name}")', rule.max_error_rate)
+    return rules
+
+
+def _check_dial(settings: Settings, rule: str, rate: float) -> None:
+    """Refuse a dial that would not hold, or that loosens. Raises ConfigurationError."""
+    if settings.verifier == "off":
+        raise ConfigurationError(
+            f"{rule}: max_error_rate = {rate:g} is not allowed with {PREFIX}VERIFIER=off: nothing "
+            "keeps to it, so max_distance"
+        )
+    if rate > settings.max_error_rate:
+        raise ConfigurationError(
+            f"{rule}: max_error_rate = {rate:g} is not allowed with {PREFIX}MAX_ERROR_RATE="
+            f"{settings.max_error_rate:g}: at most that, for callers choose which rule they meet"
         )
 
 

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -26,6 +27,7 @@ from app.api.middleware import (
 from app.api.ops import ops_routes
 from app.api.passthrough import OtherRoutes, Passthrough, PassthroughRoutes
 from app.api.paths import forms_of
+from app.configuration import load_rules
 from app.core.key_file import KeyFile
 from app.core.metrics import Metrics
 from app.core.models import Clock
@@ -43,6 +45,7 @@ from app.rules.headers import ORIGIN
 from app.rules.key import Isolation, KeyRules
 from app.rules.limits import Limits
 from app.rules.plan import Policy
+from app.rules.routing import Rule
 from app.rules.sharing import digest_of_key
 from app.settings import Settings
 
@@ -55,7 +58,7 @@ def _api_key_file(settings: Settings, clock: Clock) -> KeyFile | None:
 def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     """Put the proxy together."""
     parts = adapters or adapters_for(settings)
-    policy = _policy(settings, parts.verifier)
+    policy = policy_for(settings, parts.verifier)
     engine = Engine(_dependencies(settings, parts, policy), policy)
 
     @asynccontextmanager
@@ -90,7 +93,7 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
         ],
     )
     app.state.ready = False
-    dialects = _dialects(settings)
+    dialects = dialects_for(settings)
     app.router.routes += _cached_routes(engine, dialects, settings.max_body_bytes)
     app.include_router(ops_routes(engine.lookup, parts.metrics))
     token = settings.admin_token.get_secret_value()
@@ -111,7 +114,7 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     return app
 
 
-def _dialects(settings: Settings) -> Mapping[str, Dialect]:
+def dialects_for(settings: Settings) -> Mapping[str, Dialect]:
     """Return what is cached, by path.
 
     An embedder that is sent the caller's credential for the upstream must not be sent one for
@@ -148,7 +151,7 @@ def _dependencies(settings: Settings, parts: Adapters, policy: Policy) -> Depend
             threshold = VerifierThreshold(verifier, least, calibration.highest)
     as_caller = settings.embeds_as_caller
     return Dependencies(
-        store=ResilientStore(parts.store, metrics, candidates=policy.limits.candidates),
+        store=ResilientStore(parts.store, metrics, candidates=policy.candidates),
         embeddings=ResilientEmbeddingStore(parts.store, metrics),
         embedder=ResilientEmbedder(parts.embedder, metrics, as_caller=as_caller),
         matcher=Matcher(metrics, guards, threshold),
@@ -168,7 +171,8 @@ def max_distance_for(settings: Settings, verifier: Verifier | None) -> float:
     return verifier.calibration.max_distance if verifier else Limits().max_distance
 
 
-def _policy(settings: Settings, verifier: Verifier | None) -> Policy:
+def policy_for(settings: Settings, verifier: Verifier | None) -> Policy:
+    """Return what the settings decide about requests. Raises ConfigurationError."""
     all_share = settings.isolation is Isolation.SHARED
     return Policy(
         keys=KeyRules(
@@ -202,7 +206,15 @@ def _policy(settings: Settings, verifier: Verifier | None) -> Policy:
             share_after=settings.share_after,
         ),
         mode=settings.mode,
+        rules=[_calibrated(rule, verifier) for rule in load_rules(settings)],
     )
+
+
+def _calibrated(rule: Rule, verifier: Verifier | None) -> Rule:
+    """Return a rule with the probability that its dial needs."""
+    if verifier is None or rule.max_error_rate is None:
+        return rule
+    return replace(rule, min_probability=verifier.calibration.threshold(rule.max_error_rate))
 
 
 def _names(headers: Iterable[str]) -> frozenset[bytes]:

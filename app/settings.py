@@ -168,6 +168,9 @@ class Settings(BaseSettings):
     mode: Mode = _setting(Mode.SERVE, "serve, serve-exact or shadow")
     """What answers: all that is found (`serve`), exact matches (`serve-exact`), nothing (`shadow`);
     what is kept back is looked up and stored as always, and `x-cache-shadow` tells of it."""
+    policy: str = _setting("", "a TOML file of rules that can be read")
+    """A TOML file of rules by model, namespace or path: tier, lifetimes, dial; the first that a
+    request meets holds for it. Read at the start."""
     ttl: float = _setting(3600.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
     """The freshness lifetime of an answer, in seconds."""
     min_ttl: float = _setting(0.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)

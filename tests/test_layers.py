@@ -27,7 +27,8 @@ ROOMS = {
         *("core", "inference", "stores", "upstream", "settings", "configuration"),
     },
     "main": {
-        *("core", "dialects", "rules", "inference", "engine", "api", "settings", "adapters"),
+        *("core", "dialects", "rules", "inference", "engine", "api", "settings", "configuration"),
+        "adapters",
     },
     "server": {"core", "api", "settings", "main"},
     "tools": {

@@ -15,6 +15,7 @@ import typer
 from pydantic import SecretStr
 
 from app import __version__
+from app.cli.policy import policy
 from app.cli.shared import Json, bar, reported
 from app.configuration import load_settings, warn_of_unknown_settings
 from app.core.errors import BadInput
@@ -74,6 +75,7 @@ commands = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+commands.add_typer(policy, name="policy")
 
 
 @commands.command()
@@ -360,9 +362,10 @@ def _banner(settings: Settings, url: str, *operators: str) -> str:
     shown = "".join(f"\n  operators {other}" for other in operators)
     anthropic = f"\n  anthropic {settings.anthropic_upstream}" if settings.anthropic_url else ""
     mode = "" if settings.mode.value == "serve" else f"\n  mode      {settings.mode.value}"
+    policy_file = f"\n  policy    {settings.policy}" if settings.policy else ""
     return (
         f"reprise {__version__} listens on {url}/v1\n"
         f"  store     {settings.shown_store}\n"
         f"  embedder  {settings.embedder}\n"
-        f"  upstream  {settings.upstream_url}{anthropic}{mode}{shown}"
+        f"  upstream  {settings.upstream_url}{anthropic}{mode}{policy_file}{shown}"
     )

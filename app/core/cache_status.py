@@ -15,6 +15,7 @@ Forward = Literal["miss", "stale", "partial", "request", "bypass"]
 BypassReason = (
     Misread
     | Literal["body-too-large", "defect", "labels", "must-be-new", "no-store", "passthrough"]
+    | Literal["policy"]
     | Literal["store", "web-search", "plugins", "audio", "temperature"]
     | Literal["background", "conversation", "hosted-tool", "prompt"]
 )

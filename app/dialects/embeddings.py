@@ -70,6 +70,11 @@ class EmbeddingsRequest:
         return cls(document, _inputs(document.get("input")), encoding or "float")
 
     @property
+    def model(self) -> str:
+        """The model that is asked; empty where the path names it."""
+        return str(self.document.get("model", ""))
+
+    @property
     def must_match(self) -> Mapping[str, Any]:
         """The body without the inputs and without fields that cannot change an embedding."""
         taken = {*NEUTRAL_FIELDS, "input", "encoding_format"}

@@ -69,8 +69,10 @@ class Explanation:
     """How a request would be answered, and why; `status` is None if it would be refused.
 
     `bypass` says why it must not use the cache; then there is no key. `exact_only`: it has no text
-    that can be matched by meaning. `nearest` is None where nothing was searched for. `searched` is
-    how many stored responses were looked through for `elsewhere`; `searched_all`: these were all.
+    that can be matched by meaning. `rule` is the name of the rule that it meets, if any;
+    `max_distance` and `min_probability` are what holds for it. `nearest` is None where nothing was
+    searched for. `searched` is how many stored responses were looked through for `elsewhere`;
+    `searched_all`: these were all.
     """
 
     status: CacheStatus | None
@@ -81,6 +83,9 @@ class Explanation:
     parts: KeyParts = field(default_factory=dict)
     exact: Judged | None = None
     nearest: Sequence[Judged] | None = None
+    rule: str = ""
+    max_distance: float | None = None
+    min_probability: float | None = None
     elsewhere: Elsewhere | None = None
     searched: int = 0
     searched_all: bool = False
@@ -128,7 +133,8 @@ class Explainer:
         reason: BypassReason = plan.reason if isinstance(plan, Bypass) else "unknown-body"
         only_cached = cache_control(request.headers).only_if_cached
         status = None if only_cached else CacheStatus.bypass(reason)
-        return Explanation(status, self._clock(), bypass=reason)
+        rule = plan.rule if isinstance(plan, Bypass) else ""
+        return Explanation(status, self._clock(), bypass=reason, rule=rule)
 
     async def _decide(self, plan: Plan) -> tuple[Found, Serve | Refuse | Fetch]:
         """Decide as the handler would, were no other request under way."""
@@ -160,6 +166,9 @@ class Explainer:
             None if isinstance(decision, Refuse) else decision.status,
             self._clock(),
             key=plan.key,
+            rule=plan.rule,
+            max_distance=plan.max_distance,
+            min_probability=self._least(plan),
             exact_only=around.embedding is None and around.failure is None,
             parts=await by_size(
                 plan.size, lambda: key_parts(plan.request, plan.parsed, self._keys)
@@ -178,6 +187,10 @@ class Explainer:
         except TimeoutError:
             pass  # what has been found is told, and that it was not all
         return told
+
+    def _least(self, plan: Plan) -> float | None:
+        least = self._matcher.least
+        return None if least is None else max(least, plan.limits.min_probability)
 
     def _exact(self, stored: StoredResponse, plan: Plan, told: Explanation) -> Judged:
         answers = _answers(stored, told.status, Tier.EXACT)

@@ -133,7 +133,9 @@ class Lookup:
             candidates = await self._nearest(plan, found.embedding, reach, budget)
             found = replace(found, candidates=candidates, seconds_left=budget.seconds)
             for near in in_rounds(plan, candidates, self._clock()):
-                choice = await self.matcher.choose(plan.text or "", near)
+                choice = await self.matcher.choose(
+                    plan.text or "", near, plan.limits.min_probability
+                )
                 found = replace(
                     found, verdicts=(*found.verdicts, *choice.verdicts), chosen=choice.chosen
                 )

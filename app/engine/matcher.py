@@ -78,21 +78,26 @@ class VerifierThreshold:
         self.least = least
         self._highest = highest
 
-    async def verdicts(self, asked: str, candidates: Sequence[Candidate]) -> Sequence[Verdict]:
+    async def verdicts(
+        self, asked: str, candidates: Sequence[Candidate], at_least: float = 0.0
+    ) -> Sequence[Verdict]:
         """Judge candidates of one partition, those that may pass first.
+
+        A probability of `at_least` is needed where that is more than the threshold.
 
         Raises DependencyUnavailable.
         """
+        least = max(self.least, at_least)
         texts = {
             StoredText(text, candidate.distance): candidate
             for candidate in candidates
             if (text := candidate.stored.key.text) is not None
         }
-        asking = [stored for stored in texts if self._highest(stored.distance) >= self.least]
+        asking = [stored for stored in texts if self._highest(stored.distance) >= least]
         partition = next((c.stored.key.partition for c in candidates), "")
         told = await self.verifier.verify(partition, asked, asking) if asking else []
         judged = [
-            Verdict(texts.pop(stored), None if likely >= self.least else "verifier", likely)
+            Verdict(texts.pop(stored), None if likely >= least else "verifier", likely)
             for stored, likely in zip(asking, told, strict=True)
         ]
         return [*judged, *(Verdict(far, "verifier") for far in texts.values())]
@@ -121,8 +126,13 @@ class Matcher:
         """The probability that the verifier must give at least; None without one."""
         return None if self.threshold is None else self.threshold.least
 
-    async def choose(self, asked: str, candidates: Sequence[Candidate]) -> Choice:
-        """Choose among candidates, nearest first. Raises DependencyUnavailable."""
+    async def choose(
+        self, asked: str, candidates: Sequence[Candidate], at_least: float = 0.0
+    ) -> Choice:
+        """Choose among candidates, nearest first; `at_least` as in VerifierThreshold.
+
+        Raises DependencyUnavailable.
+        """
         verdicts = await self._guarded(asked, candidates)
         left = [verdict.candidate for verdict in verdicts if verdict.refused_by is None]
         if self.threshold is None:
@@ -130,7 +140,7 @@ class Matcher:
             return Choice(next(iter(left), None), verdicts)
         refused = [verdict for verdict in verdicts if verdict.refused_by is not None]
         self._count(refused)
-        verified = await self.threshold.verdicts(asked, left) if left else []
+        verified = await self.threshold.verdicts(asked, left, at_least) if left else []
         self._count(verified)
         likely = [verdict for verdict in verified if verdict.refused_by is None]
         best = max(likely, key=lambda verdict: verdict.probability or 0.0, default=None)

@@ -23,6 +23,7 @@ from app.rules.directives import directives
 from app.rules.key import build_embedding_keys, build_key, build_open_key
 from app.rules.modes import Mode
 from app.rules.plan import ANY_ORIGIN, EmbeddingsPlan, Found, Plan, Policy
+from app.rules.routing import rule_for, strictest, subject_of
 from app.rules.sharing import asker_of, askers_with, stays_for_others
 from app.rules.time_bound import TimeBound
 
@@ -31,9 +32,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Bypass:
-    """Forward the request without using the cache."""
+    """Forward the request without using the cache; `rule` names the rule that it meets, if known."""
 
     reason: BypassReason
+    rule: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,13 @@ def admit(
         return Bypass(reason)
     if (tagging := tagging_of(request.headers)) is None:
         return Bypass("labels")
-    limits = freshness.limits_for(policy.limits, asked.ttl)
+    rule = rule_for(policy.rules, subject_of(request, parsed.model, tagging.namespace))
+    name = rule.name if rule else ""
+    if rule and rule.tier == "off":
+        return Bypass("policy", name)
+    if rule and rule.tier == "exact":
+        asked = replace(asked, exact_only=True)
+    limits = freshness.limits_for(policy.limits_by(rule), asked.ttl)
     if isinstance(parsed, EmbeddingsRequest):
         keys = build_embedding_keys(request, parsed, policy.keys)
         return EmbeddingsPlan(request, parsed, asked.control, limits, keys, policy.mode)
@@ -120,15 +128,12 @@ def admit(
         asked=asked,
         tagging=tagging,
         limits=limits,
-        max_distance=_strictest(limits.max_distance, asked.max_distance),
+        max_distance=strictest(limits.max_distance, asked.max_distance),
         open_key=build_open_key(request, parsed, policy.keys),
         mode=policy.mode,
         asker=asker_of(request.headers, policy.keys),
+        rule=name,
     )
-
-
-def _strictest(most: float, asked: float | None) -> float:
-    return most if asked is None else min(most, asked)
 
 
 def bound_to_time(plan: Plan, bound: TimeBound, now: float) -> Plan:

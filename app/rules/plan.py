@@ -23,6 +23,7 @@ from app.rules.headers import CacheControl, credentials
 from app.rules.key import KeyRules, without_origin
 from app.rules.limits import Limits
 from app.rules.modes import Mode
+from app.rules.routing import Rule, ruled
 
 ANY_ORIGIN = "*"
 """The value of Access-Control-Allow-Origin that allows pages of any origin to read an answer."""
@@ -30,11 +31,21 @@ ANY_ORIGIN = "*"
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The rules of a deployment for all requests."""
+    """The rules of a deployment for all requests; of `rules`, the first that a request meets."""
 
     keys: KeyRules
     limits: Limits
     mode: Mode = Mode.SERVE
+    rules: Sequence[Rule] = ()
+
+    def limits_by(self, rule: Rule | None) -> Limits:
+        """Return the limits of requests that meet a rule, or none."""
+        return ruled(self.limits, rule, all_share=self.keys.all_share)
+
+    @property
+    def candidates(self) -> int:
+        """How many of the nearest are looked at, whatever rule a request meets."""
+        return max(self.limits_by(rule).candidates for rule in (None, *self.rules))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +54,13 @@ class Plan:
 
     `dialect`: the name of the dialect.
     `size`: the body's size in bytes.
-    `asked`: what its headers ask of the cache.
+    `asked`: what its headers, and its rule, ask of the cache.
     `control`: its Cache-Control, made stricter if its question is time-bound.
     `limits`: the deployment's limits, adapted to this request.
     `max_distance`: the greatest cosine distance of a hit by meaning.
     `ends_at`: the time, in seconds since 1970, from which its answer must not be served.
     `open_key`: for a web page's request, the key of answers that pages of any origin may read.
+    `rule`: the name of the rule of the policy that it meets, or empty.
     `asker`: a digest of its credentials if all callers share answers; else empty.
     """
 
@@ -66,6 +78,7 @@ class Plan:
     open_key: CacheKey | None = None
     mode: Mode = Mode.SERVE
     asker: str = ""
+    rule: str = ""
 
     @property
     def is_alone(self) -> bool:

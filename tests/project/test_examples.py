@@ -1,8 +1,8 @@
 """The commands and programs in the documents print what stands below them, against a real proxy.
 
 The `console` blocks of a page are one shell session: `$ ` begins a command, what follows is what it
-prints, and `...` stands for anything. A `python` block is a program; the `text` block after it is
-what it prints.
+prints, and `...` stands for anything. A `toml` block is the file `policy.toml` beside them. A
+`python` block is a program; the `text` block after it is what it prints.
 """
 
 import asyncio
@@ -39,6 +39,7 @@ END = "-- end of a command --"
 CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 PROGRAM = re.compile(r"```python\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)
+RULES = re.compile(r"```toml\n(.*?)```", re.DOTALL)
 EXPLANATION = re.compile(r"```sh\n(curl .*?)```\n\n```json\n(.*?)```", re.DOTALL)
 
 DISTANCE = re.compile(r"(distance[=:] ?0\.04)\d\d")
@@ -111,6 +112,8 @@ async def output_of(*command: str, url: str, folder: Path) -> str:
 async def test_a_session_prints_what_the_page_says(page: str, folder: Path) -> None:
     commands = [c for block in CONSOLE.findall(PAGES[page]) for c in COMMAND.findall(block)]
     script = "\n".join(f"{command}\necho '{END}'" for command, _ in commands)
+    for rules in RULES.findall(PAGES[page]):
+        (folder / "policy.toml").write_text(rules)
     async with proxy_for(page) as url:
         output = await output_of("sh", "-c", script, url=url, folder=folder)
     printed = output.replace("\r", "").split(f"{END}\n")[:-1]

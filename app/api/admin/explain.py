@@ -100,6 +100,7 @@ def _told(told: Explanation, explainer: Explainer) -> JsonObject:
         "cache_status": cache_status_value(status) if status else None,
         "tier": status.tier.value if status and status.tier else None,
         "mode": explainer.mode.value,
+        "rule": told.rule or None,
         "shadow": status.shadow.outcome.value if status and status.shadow else None,
         "entry": (status.entry if status else "") or None,
         "cacheable": told.bypass is None,
@@ -107,13 +108,20 @@ def _told(told: Explanation, explainer: Explainer) -> JsonObject:
         "key": _key(told),
         "exact": told.exact and _judged(told.exact, told.now),
         "nearest": told.nearest and [_nearest(judged, told.now) for judged in told.nearest],
-        "limits": {
-            "max_distance": explainer.limits.max_distance,
-            "min_probability": explainer.least,
-        },
+        "limits": _limits(told, explainer),
         "elsewhere": _elsewhere(told),
         "unavailable": sorted(told.failures),
     }
+
+
+def _limits(told: Explanation, explainer: Explainer) -> JsonObject:
+    """Return what holds for the request; for one that goes past the cache, the deployment's."""
+    if told.key is None:
+        return {
+            "max_distance": explainer.limits.max_distance,
+            "min_probability": explainer.least,
+        }
+    return {"max_distance": told.max_distance, "min_probability": told.min_probability}
 
 
 def _key(told: Explanation) -> JsonObject | None:

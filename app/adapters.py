@@ -8,6 +8,7 @@ from app.configuration import check_verifier
 from app.core.calibration import Calibration
 from app.core.errors import ConfigurationError
 from app.core.key_file import KeyFile
+from app.core.memory_limit import memory_limit
 from app.core.metrics import Metrics
 from app.core.models import Clock, EmbeddingModel
 from app.core.ports import Embedder, Leases, Upstream, Verifier, WholeStore
@@ -29,6 +30,9 @@ from app.stores.valkey.url import address_of
 from app.upstream.http import HttpUpstream, Target
 from app.upstream.providers import UpstreamByProvider
 from app.upstream.simulator import SimulatedUpstream
+
+_USUAL_BYTES = 1_073_741_824  # of what a store keeps in this process
+_SHARE = 4  # of the memory, that a store may have where that is less
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +84,19 @@ def _store(settings: Settings, embedder: Embedder, metrics: Metrics, clock: Cloc
                 clock,
                 count_eviction,
                 seal,
+                store_bytes(settings),
             )
         case ("valkey" | "valkeys" | "valkey+cluster" | "valkeys+cluster" | "unix", _, _):
             return _valkey_store(settings, embedder, clock, seal)
         case _:
-            return MemoryStore(settings.max_entries, clock, count_eviction)
+            return MemoryStore(
+                settings.max_entries, clock, count_eviction, max_bytes=store_bytes(settings)
+            )
+
+
+def store_bytes(settings: Settings) -> int:
+    """Return how many bytes a store in this process may hold."""
+    return settings.max_bytes or min(_USUAL_BYTES, memory_limit() // _SHARE)
 
 
 def _valkey_store(settings: Settings, embedder: Embedder, clock: Clock, seal: Seal) -> ValkeyStore:

@@ -218,6 +218,10 @@ class Settings(BaseSettings):
 
     max_entries: int = _setting(100_000, "a whole number, 1 or more", ge=1)
     """Entries of a store in this process; beyond it the least recently used are evicted."""
+    max_bytes: int | None = _setting(None, "a whole number, 1048576 or more", ge=1_048_576)
+    """Bytes of memory that a store in this process may take; beyond it the least recently used are
+    evicted. Unset: 1 GiB, or a quarter of the memory that this process may have, whichever is less.
+    """
     max_body_bytes: int = _setting(10_485_760, "a whole number, 1024 or more", ge=1024)
     """Larger requests stream past the cache; larger answers are not stored."""
     max_concurrent: int = _setting(0, "a whole number, 0 or more", ge=0)

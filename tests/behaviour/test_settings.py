@@ -101,6 +101,19 @@ async def test_max_entries_bounds_the_store_and_evictions_are_counted() -> None:
     assert 'reprise_evictions_total{kind="chat_completion",reason="lru"} 2.0' in metrics
 
 
+async def test_max_bytes_bounds_the_store_and_evictions_are_counted() -> None:
+    setup = Setup(max_bytes=1_048_576)
+    setup.store = None
+    async with client_of(setup) as client:
+        for text in ("a b", "c d", "e f"):
+            await outcome(client, f"{text} {400_000 * 'x'}")
+        assert await outcome(client, f"e f {400_000 * 'x'}") == "HIT"
+        assert await outcome(client, f"a b {400_000 * 'x'}") == "MISS"
+        metrics = (await client.get("../metrics")).text
+    assert 'reprise_evictions_total{kind="chat_completion",reason="bytes"} 3.0' in metrics
+    assert 'reprise_entries{kind="chat_completion"} 1.0' in metrics
+
+
 async def test_ignored_headers_take_no_part() -> None:
     async with client_of(Setup(ignored_headers="X-Mine")) as client:
         await outcome(client, "valkey what", headers={"X-Mine": "1"})

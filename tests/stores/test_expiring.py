@@ -2,6 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.stores.memory.expiring import Expiring
+from app.stores.memory.room import Room
 from tests.fakes import ManualClock
 
 
@@ -17,11 +18,12 @@ class Kept:
             self.clock,
             lambda key, _value, reason: self.evicted.append(f"{key} {reason}"),
             lambda *item: self.removed.append(item),
+            room=Room(100),
         )
 
     def put(self, keys: str, seconds: float = 60.0) -> None:
         for key in keys:
-            self.values.put(key, key.upper(), self.clock.now + seconds)
+            self.values.put(key, key.upper(), self.clock.now + seconds, 1)
 
     @property
     def alive(self) -> str:

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from app.core.models import Clock
 from app.stores.memory.order import Order
+from app.stores.memory.room import Room
 
 T = TypeVar("T")
 
@@ -18,16 +19,18 @@ _EXPIRED_AT_ONCE = 200  # values that one call removes, so that no call takes lo
 @dataclass(slots=True)
 class _Entry(Generic[T]):
     value: T
+    size: int
     expires: float
     place: int
+    used: int
 
 
 class Expiring(Generic[T]):
-    """Keeps up to `most` values. Times are in seconds since the epoch.
+    """Keeps up to `most` values, in a `room` for so many bytes. Times are in seconds since 1970.
 
     `on_remove` is called with key and value of whatever leaves, replaced values included, but not
-    by `clear`. `on_evict` is called with key, value and reason (`expired`, `lru`) of what leaves by
-    itself.
+    by `clear`. `on_evict` is called with key, value and reason (`expired`, `lru`, `bytes`) of what
+    leaves by itself, and with `bytes` of what is larger than the whole room and never came in.
     """
 
     def __init__(
@@ -36,8 +39,12 @@ class Expiring(Generic[T]):
         clock: Clock,
         on_evict: Callable[[str, T, str], None],
         on_remove: Callable[[str, T], None] = lambda _key, _value: None,
+        *,
+        room: Room,
     ) -> None:
         self._most = most
+        self._room = room
+        room.share(self)
         self._clock = clock
         self._on_evict = on_evict
         self._on_remove = on_remove
@@ -55,24 +62,38 @@ class Expiring(Generic[T]):
         """Return the value of a key, or None; it counts as used."""
         if (value := self.peek(key)) is not None:
             self._entries.move_to_end(key)
+            self._entries[key].used = self._room.count_use()
         return value
 
-    def amend(self, key: str, value: T) -> None:
-        """Change a value that is kept; its place and its time stay."""
-        self._entries[key].value = value
+    def amend(self, key: str, value: T, grown: int) -> None:
+        """Change a value that is kept and is larger by some bytes; its place and time stay."""
+        entry = self._entries[key]
+        entry.value = value
+        entry.size += grown
+        self._room.used += grown
+        self._room.make()
 
-    def put(self, key: str, value: T, expires: float) -> None:
-        """Keep a value in place of an older one; make room for it if need be."""
+    def put(self, key: str, value: T, expires: float, size: int) -> bool:
+        """Keep a value of so many bytes in place of an older one, and make room for it.
+
+        Return whether it is kept: not if it is larger than the whole room.
+        """
         self.remove(key)
-        self._entries[key] = _Entry(value, expires, self._order.append(key))
+        if size > self._room.most:
+            self._on_evict(key, value, "bytes")
+            return False
+        used = self._room.count_use()
+        self._entries[key] = _Entry(value, size, expires, self._order.append(key), used)
+        self._room.used += size
         second = math.ceil(expires)
         if second not in self._due:
             self._due[second] = {}
             heapq.heappush(self._seconds, second)
         self._due[second][key] = None
         while len(self._entries) > self._most:
-            oldest = next(iter(self._entries))
-            self._evict(oldest, "lru")
+            self._evict(next(iter(self._entries)), "lru")
+        self._room.make()
+        return True
 
     def remove(self, key: str) -> bool:
         """Remove a value; return whether there was one."""
@@ -80,6 +101,7 @@ class Expiring(Generic[T]):
             return False
         self._due[math.ceil(entry.expires)].pop(key, None)
         self._order.remove(entry.place)
+        self._room.used -= entry.size
         self._on_remove(key, entry.value)
         return True
 
@@ -88,9 +110,20 @@ class Expiring(Generic[T]):
         self.remove(key)
         self._on_evict(key, value, reason)
 
+    @property
+    def idlest(self) -> float:
+        """When the least recently used value was used, as the room counts; infinite if empty."""
+        oldest = next(iter(self._entries.values()), None)
+        return math.inf if oldest is None else oldest.used
+
+    def evict_idlest(self) -> None:
+        """Let go of that value, for want of room."""
+        self._evict(next(iter(self._entries)), "bytes")
+
     def clear(self) -> int:
         """Remove everything without calling `on_remove`; return how many values were alive."""
         alive = len(self)
+        self._room.used -= sum(entry.size for entry in self._entries.values())
         self._entries.clear()
         self._due.clear()
         self._seconds.clear()

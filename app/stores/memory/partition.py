@@ -1,8 +1,8 @@
 """The embeddings of one partition, searched by numpy.
 
-Rows live in blocks that are never moved or copied: each as large as all before it, up to a few
-thousand rows, for most partitions are small. A removed row is filled with NaN, which is nearer to
-nothing, and used again; a block without rows is let go.
+Rows live in blocks: each as large as all before it, up to a few megabytes, for most partitions are
+small. A removed row is filled with NaN, which is nearer to nothing, and used again. A block of
+whose rows few are left is let go, and they move.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from app.core.models import Embedding
 from app.core.offload import Threads
 
-_MOST_ROWS = 4096
+_LARGEST_BLOCK = 4_194_304  # bytes
+_FEW = 4  # of so many rows, one is left
 _ROWS_WORTH_A_THREAD = 8192  # below, the products take less than a third of a millisecond
 
 
@@ -25,6 +26,7 @@ class _Block:
     owners: list[str | None] = field(default_factory=list)
     since: list[int] = field(default_factory=list)  # the change that wrote the row
     free: list[int] = field(default_factory=list)
+    is_left: bool = False  # its rows have moved
 
     @property
     def alive(self) -> int:
@@ -67,8 +69,9 @@ class Partition:
         self._places[digest] = (block, row)
 
     def _new_block(self) -> _Block:
-        rows = min(max(1, len(self)), _MOST_ROWS)
-        block = _Block(np.full((rows, self._dimensions), np.nan, np.float32))
+        most = max(1, _LARGEST_BLOCK // (4 * self._dimensions))
+        rows = min(max(1, len(self)), most)
+        block = _Block(np.empty((rows, self._dimensions), np.float32))  # memory as it is used
         self._blocks.append(block)
         return block
 
@@ -80,8 +83,18 @@ class Partition:
         block.matrix[row] = np.nan
         block.owners[row] = None
         block.free.append(row)
-        if not block.alive:
-            self._blocks.remove(block)
+        if block.alive * _FEW <= len(block.owners):
+            self._let_go(block)
+
+    def _let_go(self, block: _Block) -> None:
+        """Give up a block; what is left in it moves."""
+        self._blocks.remove(block)
+        block.is_left = True  # to searches under way it is still what it was
+        left = [(row, owner) for row, owner in enumerate(block.owners) if owner]
+        for _, owner in left:
+            del self._places[owner]
+        for row, owner in left:
+            self.add(owner, block.matrix[row])
 
     def get(self, digest: str) -> Embedding | None:
         """Return an embedding, or None."""
@@ -107,8 +120,15 @@ class Partition:
         return [
             (owner, distance)
             for block, row, distance in nearest
-            if (owner := block.owners[row]) and block.since[row] <= begin
+            if (owner := block.owners[row])
+            and block.since[row] <= begin
+            and (not block.is_left or self._is_at_home(owner, block.matrix[row]))
         ]
+
+    def _is_at_home(self, digest: str, row: NDArray[np.float32]) -> bool:
+        """Whether an embedding is still here, and the same, after its row has moved."""
+        block, place = self._places.get(digest, (None, 0))
+        return block is not None and np.array_equal(block.matrix[place], row)
 
 
 def _nearest(

@@ -1,6 +1,7 @@
 """The embedded store: everything in process, KNN by numpy. The reference implementation."""
 
 import secrets
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +23,8 @@ from app.core.offload import Threads
 from app.core.selectors import EVERYTHING, Selector
 from app.stores.memory.expiring import Expiring
 from app.stores.memory.partition import Partition
+from app.stores.memory.room import Room
+from app.stores.memory.sizes import size_of, size_of_embedding, size_of_row
 
 _SEARCHES_AT_ONCE = 2
 _SEARCHES_WAITING = 16  # a search of 100,000 rows takes about 10 ms
@@ -30,9 +33,11 @@ _SEARCHES_WAITING = 16  # a search of 100,000 rows takes about 10 ms
 class MemoryStore:
     """Keeps up to `max_entries` responses, and as many embeddings; the least recently used go.
 
-    `on_evict` is called with the kind (an answer's dialect) and the reason (`expired`, `lru`) of
-    each entry that the store removes by itself; `on_leave` with kind and exact key of each that
-    leaves.
+    All together they take up to `max_bytes` of memory.
+
+    `on_evict` is called with the kind (an answer's dialect) and the reason (`expired`, `lru`, or
+    `bytes`) of each entry that the store removes by itself, or that is too large for it; `on_leave`
+    with kind and exact key of each that leaves.
     """
 
     def __init__(
@@ -41,17 +46,19 @@ class MemoryStore:
         clock: Clock,
         on_evict: Callable[[str, str], None],
         on_leave: Callable[[Kind, str], None] = lambda _kind, _digest: None,
+        max_bytes: int = sys.maxsize,
     ) -> None:
+        self._room = Room(max_bytes)
         self._on_evict = on_evict
         self._on_leave = on_leave
         self._threads = Threads("search", _SEARCHES_AT_ONCE, _SEARCHES_WAITING)
         self._partitions: dict[str, Partition] = {}
         self._responses: Expiring[StoredResponse] = Expiring(
-            max_entries, clock, self._response_evicted, self._forget
+            max_entries, clock, self._response_evicted, self._forget, room=self._room
         )
         self._dialects = Counter[str]()  # of all that are kept, expired or not
         self._embeddings: Expiring[StoredEmbedding] = Expiring(
-            max_entries, clock, self._embedding_evicted
+            max_entries, clock, self._embedding_evicted, room=self._room
         )
         self.epoch = secrets.token_hex(8)
 
@@ -90,8 +97,10 @@ class MemoryStore:
         self._responses.expire()
         if stored.epoch not in ("", self.epoch):
             return
+        size = size_of(stored) + (0 if embedding is None else size_of_row(embedding))
+        if not self._responses.put(stored.id, stored, stored.stored_at + stored.lifetime, size):
+            return
         self._dialects[stored.dialect] += 1
-        self._responses.put(stored.id, stored, stored.stored_at + stored.lifetime)
         if embedding is not None:
             partition = self._partitions.get(stored.key.partition)
             if partition is None:
@@ -116,7 +125,7 @@ class MemoryStore:
         """Change who may be answered by an entry; return whether it was still as it was read."""
         if self.peek(stored.id) is not stored:
             return False
-        self._responses.amend(stored.id, amended)
+        self._responses.amend(stored.id, amended, size_of(amended) - size_of(stored))
         return True
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
@@ -168,7 +177,8 @@ class MemoryStore:
         self._embeddings.expire()
         for stored in embeddings:
             if stored.epoch in ("", self.epoch):
-                self._embeddings.put(stored.id, stored, stored.stored_at + stored.lifetime)
+                expires = stored.stored_at + stored.lifetime
+                self._embeddings.put(stored.id, stored, expires, size_of_embedding(stored))
 
     def peek(self, digest: str) -> StoredResponse | None:
         """Return the response stored under an exact key; it does not count as used."""
@@ -178,6 +188,11 @@ class MemoryStore:
         """Whether something is stored under an exact key; it does not count as used."""
         kept = self._embeddings if kind is Kind.EMBEDDING else self._responses
         return kept.peek(digest) is not None
+
+    @property
+    def held(self) -> int:
+        """How many bytes of memory all entries take."""
+        return self._room.used
 
     async def count(self) -> Counts:
         """Count what is stored."""

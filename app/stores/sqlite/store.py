@@ -8,6 +8,7 @@ What is asked for is answered from memory alone.
 import asyncio
 import logging
 import secrets
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -50,11 +51,12 @@ class SqliteStore:
         clock: Clock,
         on_evict: Callable[[str, str], None],
         seal: Seal | None = None,
+        max_bytes: int = sys.maxsize,
     ) -> None:
         self._seal = seal or Seal(model=model.name)
         journal = Journal.open(path, clock)
         self._model = model
-        self._memory = MemoryStore(max_entries, clock, on_evict, self._drop)
+        self._memory = MemoryStore(max_entries, clock, on_evict, self._drop, max_bytes)
         self._memory.epoch = journal.epoch
         self._commits = Commits(journal, self._memory.holds)
         self._marking = asyncio.Lock()

@@ -80,7 +80,7 @@ async def proxy_for(page: str) -> AsyncIterator[str]:
             admin_token=SecretStr(TOKEN),
             store=store,
             isolation=Isolation.SHARED if page == "sharing" else Isolation.CREDENTIAL,
-            api_keys=("sk-ann", "sk-bob") if page == "deploying" else (),
+            api_keys=tuple(map(SecretStr, ("sk-ann", "sk-bob") if page == "deploying" else ())),
         )
         app = create_app(settings, adapters_for(settings, clock=ManualClock()))
         url, _ = await stack.enter_async_context(proxy_of(app))

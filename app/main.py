@@ -28,6 +28,7 @@ from app.api.ops import ops_routes
 from app.api.passthrough import OtherRoutes, Passthrough, PassthroughRoutes
 from app.api.paths import forms_of
 from app.configuration import load_rules
+from app.core.inflight import Inflight
 from app.core.key_file import KeyFile
 from app.core.metrics import Metrics
 from app.core.models import Clock
@@ -59,7 +60,9 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     """Put the proxy together."""
     parts = adapters or adapters_for(settings)
     policy = policy_for(settings, parts.verifier)
-    engine = Engine(_dependencies(settings, parts, policy), policy)
+    inflight = Inflight(settings.max_inflight_bytes)
+    parts.metrics.inflight.set_function(lambda: inflight.held)
+    engine = Engine(replace(_dependencies(settings, parts, policy), inflight=inflight), policy)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -70,7 +73,6 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
 
     keys = [key.get_secret_value() for key in settings.api_keys]
     cors = [Middleware(CorsMiddleware, origins=settings.cors_origins)]
-    crowd = [Middleware(CrowdMiddleware, most=settings.max_concurrent)]
     strangers = [Middleware(StrangersMiddleware, rules=policy.keys)]
     app = FastAPI(
         title="Reprise",
@@ -88,13 +90,13 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
                 origins=settings.cors_origins,
                 key_file=_api_key_file(settings, parts.clock),
             ),
-            *(crowd if settings.max_concurrent else []),
+            Middleware(CrowdMiddleware, most=settings.max_concurrent, inflight=inflight),
             *(strangers if settings.lets_strangers_in else []),
         ],
     )
     app.state.ready = False
     dialects = dialects_for(settings)
-    app.router.routes += _cached_routes(engine, dialects, settings.max_body_bytes)
+    app.router.routes += _cached_routes(engine, dialects, settings.max_body_bytes, inflight)
     app.include_router(ops_routes(engine.lookup, parts.metrics))
     token = settings.admin_token.get_secret_value()
     admin = admin_routes(engine.lookup, engine.operations, parts.metrics, parts.clock, token)
@@ -109,6 +111,7 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
         deletions,
         Passthrough.of(settings.passthrough, is_own=settings.keeps_credentials),
         Passthrough.of(settings.passthrough, is_own=settings.keeps_anthropic_credentials),
+        inflight,
     )
     app.router.routes.append(OtherRoutes(other))
     return app
@@ -127,13 +130,14 @@ def dialects_for(settings: Settings) -> Mapping[str, Dialect]:
 
 
 def _cached_routes(
-    engine: Engine, dialects: Mapping[str, Dialect], max_bytes: int
+    engine: Engine, dialects: Mapping[str, Dialect], max_bytes: int, inflight: Inflight
 ) -> Iterator[Route]:
     for path, dialect in dialects.items():
         for pattern, names_model in forms_of(path):
             spoken = DEPLOYED.get(path) if names_model else dialect
             if spoken is not None:
-                endpoint = CachedRoute(engine.handler, spoken, engine.forwarder, max_bytes)
+                parts = (engine.handler, spoken, engine.forwarder, max_bytes, inflight)
+                endpoint = CachedRoute(*parts)
                 yield Route(pattern, endpoint, methods=["POST"])
 
 

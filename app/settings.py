@@ -224,6 +224,10 @@ class Settings(BaseSettings):
     """
     max_body_bytes: int = _setting(10_485_760, "a whole number, 1024 or more", ge=1024)
     """Larger requests stream past the cache; larger answers are not stored."""
+    max_inflight_bytes: int = _setting(268_435_456, "a whole number, 1048576 or more", ge=1_048_576)
+    """Bytes of bodies and replays on their way, over all connections: beyond it nothing more is
+    cached and the upstream is read as fast as clients read; at twice that, 503 with `Retry-After`.
+    """
     max_concurrent: int = _setting(0, "a whole number, 0 or more", ge=0)
     """Requests of the API that one process answers at once; beyond it 503 with `Retry-After`. 0: no
     limit."""

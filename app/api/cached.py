@@ -6,9 +6,10 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.request import RequestReader, client_request
 from app.api.responses import respond
-from app.core.cache_status import Replay
+from app.core.cache_status import BypassReason, Replay
 from app.core.defects import log_defect
 from app.core.errors import ClientDisconnected, Refusal, UpstreamInterrupted
+from app.core.inflight import Hold, Inflight
 from app.core.models import ClientRequest
 from app.dialects.dialect import Dialect
 from app.engine.answers import PendingAnswer
@@ -27,24 +28,36 @@ class Handler(Protocol):
 class CachedRoute:
     """Answers requests of one route. A body of more than `max_bytes` streams past the cache.
 
+    So does a large one while too much is on its way.
+
     A defect of ours costs no answer either: as long as nothing of one has been sent, the request
     goes past the cache.
     """
 
     def __init__(
-        self, handler: Handler, dialect: Dialect, forwarder: Forwarder, max_bytes: int
+        self,
+        handler: Handler,
+        dialect: Dialect,
+        forwarder: Forwarder,
+        max_bytes: int,
+        inflight: Inflight,
     ) -> None:
         self._handler = handler
         self._dialect = dialect
         self._forwarder = forwarder
         self._max_bytes = max_bytes
+        self._inflight = inflight
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        incoming = RequestReader(receive)
+        with Hold(self._inflight) as hold:
+            await self._respond(scope, RequestReader(receive, hold), send)
+
+    async def _respond(self, scope: Scope, incoming: RequestReader, send: Send) -> None:
         body = await incoming.body(self._max_bytes)
         if body is None:
+            why: BypassReason = "no-room" if self._inflight.is_full else "body-too-large"
             request = client_request(scope, incoming.stream())
-            await respond(self._forwarder.bypass(request, "body-too-large"), scope, incoming, send)
+            await respond(self._forwarder.bypass(request, why), scope, incoming, send)
             return
         request = client_request(scope, body)
         try:

@@ -26,6 +26,7 @@ from app.core.errors import (
     TooBusy,
     WebSocketUnsupported,
 )
+from app.core.inflight import Inflight
 from app.core.key_file import KeyFile
 from app.core.metrics import Metrics
 from app.core.models import Header
@@ -185,21 +186,24 @@ class GateMiddleware:
 
 
 class CrowdMiddleware:
-    """Refuses requests of the API while as many as may be are on their way.
+    """Refuses requests of the API while as many as may be, or too many bytes, are on their way.
 
     Health, metrics and operators' routes are not counted: they are wanted most when it is crowded.
     """
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
+    def __init__(self, app: ASGIApp, most: int, inflight: Inflight) -> None:
         self._app = app
-        self._most = most
+        self._most = most  # 0: any number
+        self._inflight = inflight
         self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not is_api(scope["path"]):
             await self._app(scope, receive, send)
             return
-        if self._under_way >= self._most:
+        if self._inflight.is_overfull:
+            raise TooBusy("Too much is on its way; try again.")
+        if self._most and self._under_way >= self._most:
             raise TooBusy("Too many requests are on their way; try again.")
         self._under_way += 1
         try:

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api.request import RequestReader, client_request
 from app.api.responses import respond
 from app.core.errors import PassthroughDisabled
+from app.core.inflight import Hold, Inflight
 from app.core.models import ClientRequest
 from app.engine.deletions import Deletions
 from app.rules.providers import is_anthropics
@@ -57,14 +58,22 @@ class PassthroughRoutes:
     """
 
     def __init__(
-        self, forwarder: Deletions, passthrough: Passthrough, anthropics: Passthrough
+        self,
+        forwarder: Deletions,
+        passthrough: Passthrough,
+        anthropics: Passthrough,
+        inflight: Inflight,
     ) -> None:
         self._forwarder = forwarder
         self._passthrough = passthrough
         self._anthropics = anthropics
+        self._inflight = inflight
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        incoming = RequestReader(receive)
+        with Hold(self._inflight) as hold:
+            await self._pass_through(scope, RequestReader(receive, hold), send)
+
+    async def _pass_through(self, scope: Scope, incoming: RequestReader, send: Send) -> None:
         request = client_request(scope, incoming.stream())
         passthrough = self._anthropics if is_anthropics(request) else self._passthrough
         if not is_open(request, passthrough):

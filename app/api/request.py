@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope
 
 from app.api.paths import api_path
 from app.core.errors import ClientDisconnected, PassthroughDisabled, RouteNotFound
+from app.core.inflight import Hold, Inflight
 from app.core.models import ClientRequest
 from app.rules.headers import end_to_end
 
@@ -61,9 +62,13 @@ def _leads_elsewhere(path: bytes) -> bool:
 
 
 class RequestReader:
-    """Reads a request's body, whole or as it arrives, and notices when the client leaves."""
+    """Reads a request's body, whole or as it arrives, and notices when the client leaves.
 
-    def __init__(self, receive: Receive) -> None:
+    `hold` counts what is held of it, and what else is held for this request.
+    """
+
+    def __init__(self, receive: Receive, hold: Hold | None = None) -> None:
+        self.hold = hold or Hold(Inflight())
         self._receive = receive
         self._read: deque[bytes] = deque()
         self._ended = asyncio.Event()
@@ -72,24 +77,26 @@ class RequestReader:
     async def body(self, limit: int) -> bytes | None:
         """Read the whole body, or return None once it turns out longer than `limit` bytes.
 
-        What has been read by then is not lost: `stream` yields it first.
+        None as well once there is no room for what has come of it. What has been read by then is
+        not lost: `stream` yields it first.
         """
         size = 0
         while not self._ended.is_set():
             piece = await self._next()
             self._read.append(piece)
             size += len(piece)
-            if size > limit:
+            if size > limit or not self.hold.inflight.has_room_for(size):
                 return None
-        return b"".join(self._read)
+        whole = b"".join(self._read)
+        self._read.clear()
+        return whole
 
     async def stream(self) -> AsyncIterator[bytes]:
         """Yield the body as it arrives."""
-        while self._read:
-            yield self._read.popleft()
-        while not self._ended.is_set():
-            if piece := await self._next():
+        while self._read or not self._ended.is_set():
+            if piece := self._read.popleft() if self._read else await self._next():
                 yield piece
+                self.hold.drop(len(piece))
 
     async def disconnected(self) -> None:
         """Wait for the client to leave. It cannot be noticed before the body is read."""
@@ -106,4 +113,5 @@ class RequestReader:
         if not message.get("more_body", False):
             self._ended.set()
         piece: bytes = message.get("body", b"")
+        self.hold.add(len(piece))
         return piece

@@ -16,6 +16,7 @@ from app.api.paths import api_path
 from app.api.request import RequestReader
 from app.core.cache_status import Head, Replay
 from app.core.errors import Refusal, UpstreamInterrupted
+from app.core.inflight import Hold
 from app.core.models import Header
 from app.dialects.messages.errors import error_body
 from app.engine.answers import PendingAnswer
@@ -27,6 +28,7 @@ _logger = logging.getLogger("reprise.http")
 
 _REPLACED = frozenset({b"x-cache", b"x-cache-distance", b"x-cache-entry", b"x-cache-shadow"})
 _WITHOUT_BODY = frozenset({204, 304})
+_PIECE = 65_536  # bytes; the server takes no more while the client has not read the one before
 # Legal in a 304 (RFC 9110 §8.6), but the server would wait for the body.
 _REPLACED_WITHOUT_BODY = _REPLACED | {b"content-length"}
 
@@ -36,11 +38,12 @@ async def respond(
 ) -> None:
     """Send an answer; give up as soon as the client leaves."""
     if isinstance(answer, Replay):
+        incoming.hold.add(len(answer.body))
         await _start(answer.head, scope, send)
-        await send({"type": "http.response.body", "body": answer.body})
+        await _write(answer.body, send, is_last=True)
     else:
         async with aclosing(answer):
-            await _while_connected(_relay(answer, scope, send), incoming)
+            await _while_connected(_relay(answer, scope, incoming.hold, send), incoming)
 
 
 async def refuse(refusal: Refusal, scope: Scope, send: Send) -> None:
@@ -87,11 +90,24 @@ async def _start(head: Head, scope: Scope, send: Send) -> None:
     await send({"type": "http.response.start", "status": head.status_code, "headers": headers})
 
 
-async def _relay(answer: PendingAnswer, scope: Scope, send: Send) -> None:
+async def _write(body: bytes, send: Send, *, is_last: bool) -> None:
+    """Send a body piece by piece, each once the client has read most of those before."""
+    at = 0
+    while len(body) - at > _PIECE:
+        await send(
+            {"type": "http.response.body", "body": body[at : at + _PIECE], "more_body": True}
+        )
+        at += _PIECE
+    await send({"type": "http.response.body", "body": body[at:], "more_body": not is_last})
+
+
+async def _relay(answer: PendingAnswer, scope: Scope, hold: Hold, send: Send) -> None:
     await _start(await answer.head(), scope, send)
     try:
         async for piece in answer:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            hold.add(len(piece))
+            await _write(piece, send, is_last=False)
+            hold.drop(len(piece))
     except UpstreamInterrupted as interrupted:
         # The response is left unfinished, so that the server cuts the connection: the client
         # must not take what it has for the whole answer.

@@ -14,8 +14,8 @@ Forward = Literal["miss", "stale", "partial", "request", "bypass"]
 
 BypassReason = (
     Misread
-    | Literal["body-too-large", "defect", "labels", "must-be-new", "no-store", "passthrough"]
-    | Literal["policy"]
+    | Literal["body-too-large", "defect", "labels", "must-be-new", "no-room", "no-store"]
+    | Literal["passthrough", "policy"]
     | Literal["store", "web-search", "plugins", "audio", "temperature"]
     | Literal["background", "conversation", "hosted-tool", "prompt"]
 )
@@ -26,7 +26,8 @@ DiscardReason = (
     Misread
     | Literal["status", "content-type", "content-encoding", "no-store", "too-large", "error"]
     | Literal["incomplete", "finish-reason", "refusal", "audio", "empty", "invalid-json"]
-    | Literal["hosted-tool", "out-of-date", "still-fresh", "superseded", "others-fresh"]
+    | Literal["hosted-tool", "no-room", "out-of-date", "still-fresh", "superseded"]
+    | Literal["others-fresh"]
 )
 """Why an answer is not stored. docs/http-api.md explains each value."""
 

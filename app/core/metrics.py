@@ -75,6 +75,9 @@ class Metrics:
         # When a call to a dependency raised or timed out, or the upstream could not answer.
         self.failures = counter("reprise_failures", "Failures, by part.", ["part"])
         # When the metrics are read.
+        self.inflight = Gauge(
+            "reprise_inflight_bytes", "Bodies and replays on their way.", registry=self.registry
+        )
         self.entries = Gauge(
             "reprise_entries", "What is stored, by kind.", ["kind"], registry=self.registry
         )

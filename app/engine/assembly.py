@@ -1,8 +1,9 @@
 """The engine, put together over its dependencies."""
 
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from app.core.inflight import Inflight
 from app.core.metrics import Metrics
 from app.core.models import Clock
 from app.core.ports import Upstream
@@ -43,13 +44,14 @@ class Dependencies:
     metrics: Metrics
     clock: Clock
     mark: str = ""
+    inflight: Inflight = field(default_factory=Inflight)
 
 
 class Engine:
     """Everything that answers requests, explains answers, and looks after what is stored."""
 
     def __init__(self, parts: Dependencies, policy: Policy) -> None:
-        context = Context(policy, parts.metrics, parts.clock)
+        context = Context(policy, parts.metrics, parts.clock, parts.inflight)
         self._parts = parts
         self.lookup = Lookup(parts.store, parts.embedder, parts.matcher, context)
         self.forwarder = Forwarder(parts.upstream, parts.metrics)
@@ -57,7 +59,7 @@ class Engine:
             parts.store, parts.embedder, policy, self.lookup.hits, parts.mark
         )
         serving = Serving(self.lookup, context)
-        fetcher = Fetcher(self.forwarder, parts.metrics)
+        fetcher = Fetcher(self.forwarder, parts.metrics, parts.inflight)
         self._fetches = SharedFetch(self.lookup, serving, fetcher, parts.fleet, context)
         self._embeddings = EmbeddingsAnswerer(parts.embeddings, fetcher, self.forwarder, context)
         self.handler = Handler(self._fetches, self._embeddings, self.forwarder, context)

@@ -42,6 +42,12 @@ class Batch:
         """The exact keys of inputs that are not stored, each once."""
         return [digest for digest in dict.fromkeys(self.digests) if digest not in self.found]
 
+    @property
+    def found_bytes(self) -> int:
+        """How many bytes the numbers of all inputs have that are stored."""
+        found = self.found
+        return sum(len(found[digest].numbers) for digest in self.digests if digest in found)
+
     def render(
         self, known: Mapping[str, Numbers], tokens: Mapping[str, float | None], model: str
     ) -> bytes:

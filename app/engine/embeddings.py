@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from app.core.cache_status import CacheStatus, Forward, Head, Outcome, Replay, Tier, whole_ttl
 from app.core.errors import DependencyUnavailable, NotCached
+from app.core.inflight import Hold
 from app.core.models import StoredEmbedding
 from app.core.offload import by_size
 from app.dialects.embeddings import EmbeddingsAnswer, EmbeddingsRequest, Numbers, shares
@@ -55,7 +56,10 @@ class EmbeddingsAnswerer:
         self._keys = context.policy.keys
         self._collapsed = context.metrics.collapsed
         self._clock = context.clock
-        self._revalidations = Revalidations(context.limits.max_bytes, context.clock)
+        self._revalidations = Revalidations(
+            context.limits.max_bytes, context.clock, context.inflight
+        )
+        self._inflight = context.inflight
         self._under_way: dict[tuple[str, str, str], _BatchFetch] = {}  # see _name
 
     async def answer(self, plan: EmbeddingsPlan) -> EmbeddingsReply:
@@ -73,6 +77,8 @@ class EmbeddingsAnswerer:
             batch = await self._look_up(batch)
         is_served = plan.mode.serves(Tier.EXACT)
         if is_served and not batch.missing:
+            if not self._inflight.has_room_for(batch.found_bytes):
+                return self._forwarder.bypass(plan.request, "no-room")
             return await self._answer(batch)
         if batch.control.only_if_cached:
             raise NotCached(NOT_CACHED)
@@ -126,9 +132,12 @@ class EmbeddingsAnswerer:
         found = batch.found.values()
         oldest = _oldest(batch, now)
         known = {e.id: Numbers(e.numbers, e.width) for e in found}
-        size = sum(len(embedding.numbers) for embedding in found)
         tokens = {e.id: e.tokens for e in found}
-        body = await by_size(size, lambda: batch.render(known, tokens, oldest.model))
+        with Hold(self._inflight) as hold:  # so that others who come meanwhile see it
+            hold.add(batch.found_bytes)
+            body = await by_size(
+                batch.found_bytes, lambda: batch.render(known, tokens, oldest.model)
+            )
         status = _hit(batch, now)
         replay = Replay(Head(200, document_headers(body), status), body).named(new_request_id())
         return replay.readable_by(oldest.allow_origin) if oldest.allow_origin else replay
@@ -189,6 +198,7 @@ class EmbeddingsAnswerer:
             lambda flight: self._fill(batch, flight),
             limits.max_bytes,
             finish=limits.finish_abandoned,
+            inflight=self._inflight,
         )
         fetch = _BatchFetch(flight, batch)
         if not batch.control.no_cache:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from app.core.cache_status import CacheStatus, DiscardReason, Head
+from app.core.inflight import Hold, Inflight
 from app.core.metrics import Metrics
 from app.core.models import ClientRequest, SharedAnswer
 from app.core.ports import UpstreamResponse
@@ -61,8 +62,9 @@ class Wanted(Generic[T]):
 class Fetcher:
     """Brings answers from the upstream to the readers of flights and into the store."""
 
-    def __init__(self, forwarder: Forwarder, metrics: Metrics) -> None:
+    def __init__(self, forwarder: Forwarder, metrics: Metrics, inflight: Inflight) -> None:
         self._forwarder = forwarder
+        self._inflight = inflight
         self._not_stored = metrics.not_stored
         self._order = WriteOrder()
 
@@ -72,12 +74,12 @@ class Fetcher:
         Raises UpstreamUnreachable, UpstreamTimeout or UpstreamInterrupted.
         """
         request = outgoing(wanted.request, identity=True)
-        with self._order.take(wanted.names) as ticket:
+        with self._order.take(wanted.names) as ticket, Hold(self._inflight) as hold:
             async with aclosing(await self._forwarder.send(request)) as response:
                 allow_origin = value_of(response.headers, ALLOW_ORIGIN) or ""
                 status = replace(wanted.status, entry=wanted.entry(allow_origin))
                 head = Head(response.status_code, response.headers, status)
-                recorder = Recorder(head, wanted.limits, wanted.reader)
+                recorder = Recorder(head, wanted.limits, wanted.reader, hold)
 
                 async def keep(recorded: Recorded[T]) -> SharedAnswer | None:
                     if reason := await wanted.keep(recorded, ticket):

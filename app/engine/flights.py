@@ -14,10 +14,13 @@ from types import TracebackType
 
 from app.core.cache_status import Head
 from app.core.errors import UpstreamInterrupted, UpstreamUnreachable
+from app.core.inflight import Hold, Inflight
 from app.core.models import SharedAnswer
 
 _PATIENCE = 1.0  # seconds that one reader may hold the others up, in all
 _CLOSING_SECONDS = 5.0
+_PIECE = 65_536  # bytes that are given to a reader at once, or a whole piece
+_LEAST_WINDOW = 262_144  # bytes, where all that is on its way is too much
 
 Fill = Callable[["Flight"], Awaitable[None]]
 """Fetches an answer: calls `begin` once, then `write` for each piece; may raise at any point.
@@ -32,14 +35,21 @@ class Flight:
     All of it is kept, up to `window` bytes, so that a reader can join at any time. Beyond that
     nobody can join, and what every reader has seen is dropped. The slowest reader may lag `window`
     bytes behind before the upstream has to wait for it, which bounds the memory. If other readers
-    wait as well, those that lag so far behind are soon cut off.
+    wait as well, those that lag so far behind are soon cut off. Where `inflight` is full, the
+    window is a small one.
 
     `form` is the one that the answer has. With `finish`, the fetch goes on without readers as long
     as it may add up to something.
     """
 
     def __init__(
-        self, fill: Fill, window: int, *, form: Hashable = None, finish: bool = False
+        self,
+        fill: Fill,
+        window: int,
+        *,
+        form: Hashable = None,
+        finish: bool = False,
+        inflight: Inflight | None = None,
     ) -> None:
         self.form = form
         self._window = window
@@ -47,6 +57,7 @@ class Flight:
         self._head: Head | None = None
         self._pieces: list[bytes] = []
         self._kept = 0  # bytes in the pieces
+        self._hold = Hold(inflight or Inflight())
         self._dropped = 0  # pieces that are gone from the front
         self._whole = True
         self._ended = False
@@ -81,14 +92,20 @@ class Flight:
             return
         self._pieces.append(piece)
         self._kept += len(piece)
+        self._hold.add(len(piece))
         self._wake()
-        while self._kept > self._window:
+        while self._kept > self._present_window():
             self._whole = False
             self._cancel_if_in_vain()
             self._progress.clear()
             self._drop_what_all_have_seen()
-            if self._kept > self._window:
+            if self._kept > self._present_window():
                 await self._wait_for_the_slowest()
+
+    def _present_window(self) -> int:
+        if self._hold.inflight.is_full:
+            return min(self._window, _LEAST_WINDOW)
+        return self._window
 
     def settle(self, result: SharedAnswer | None) -> None:
         """Set what the answer adds up to, None if to nothing; only the first call counts."""
@@ -132,9 +149,13 @@ class Flight:
                     raise self._error.with_traceback(self._trace)
                 return b""
             await reader.wait()
-        reader.position += len(unseen)
+        count, size = 0, 0
+        while count < len(unseen) and (not count or size + len(unseen[count]) <= _PIECE):
+            size += len(unseen[count])
+            count += 1
+        reader.position += count
         self._progress.set()
-        return unseen[0] if len(unseen) == 1 else b"".join(unseen)
+        return unseen[0] if count == 1 else b"".join(unseen[:count])
 
     def _unseen_by(self, reader: "Follower") -> list[bytes]:
         if reader.is_cut_off:
@@ -163,6 +184,7 @@ class Flight:
         self._readers.discard(reader)
         self._progress.set()
         self._cancel_if_in_vain()
+        self._let_go_if_over()
 
     def _cancel_if_in_vain(self) -> None:
         """End a fetch that nobody reads, once nothing is to be gained from it any more."""
@@ -184,6 +206,12 @@ class Flight:
         finally:
             self._ended = True
             self._wake()
+            self._let_go_if_over()
+
+    def _let_go_if_over(self) -> None:
+        if self._ended and not self._readers:
+            self._pieces.clear()
+            self._hold.release()
 
     def _wake(self) -> None:
         for reader in self._readers:
@@ -192,7 +220,9 @@ class Flight:
     def _drop_what_all_have_seen(self) -> None:
         seen = min((reader.position for reader in self._readers), default=self._dropped)
         gone = self._pieces[: seen - self._dropped]
-        self._kept -= sum(map(len, gone))
+        size = sum(map(len, gone))
+        self._kept -= size
+        self._hold.drop(size)
         del self._pieces[: len(gone)]
         self._dropped += len(gone)
 
@@ -253,11 +283,14 @@ class Follower:
 
 
 class Flights:
-    """The flights under way, by what they fetch; see Flight for `window` and `finish`."""
+    """The flights under way, by what they fetch; see Flight for what else they are given."""
 
-    def __init__(self, window: int, *, finish: bool = False) -> None:
+    def __init__(
+        self, window: int, *, finish: bool = False, inflight: Inflight | None = None
+    ) -> None:
         self._window = window
         self._finish = finish
+        self._inflight = inflight
         self._flights: dict[Hashable, Flight] = {}
         self._started: set[Flight] = set()  # nobody else may hold one that its readers have left
 
@@ -286,7 +319,7 @@ class Flights:
         await see_out([flight.task for flight in self._started])
 
     def _start(self, fill: Fill, form: Hashable) -> Flight:
-        flight = Flight(fill, self._window, form=form, finish=self._finish)
+        flight = Flight(fill, self._window, form=form, finish=self._finish, inflight=self._inflight)
         self._started.add(flight)
         flight.on_end(lambda: self._started.discard(flight))
         return flight

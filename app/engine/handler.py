@@ -50,7 +50,9 @@ class Handler:
         self._policy = context.policy
         self._collapsed = context.metrics.collapsed
         self._clock = context.clock
-        self._flights = Flights(limits.max_bytes, finish=limits.finish_abandoned)
+        self._flights = Flights(
+            limits.max_bytes, finish=limits.finish_abandoned, inflight=context.inflight
+        )
         self._judged: Recent[tuple[str, int], tuple[bool, TimeBound]] = Recent(_KEYS_KNOWN)
 
     async def handle(self, dialect: Dialect, request: ClientRequest, body: bytes) -> Reply:

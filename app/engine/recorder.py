@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from app.core.cache_status import DiscardReason, Head
 from app.core.content_codings import Decoder, content_coding, decoder_for
 from app.core.errors import NotUnderstood
+from app.core.inflight import Hold
 from app.dialects.dialect import AnswerReader
 from app.rules import freshness
 from app.rules.decisions import Recorded
@@ -27,11 +28,16 @@ class Recorder(Generic[T]):
 
     `is_complete` turns true, once, as soon as the answer is all there: then ask for the `outcome`,
     before the last bytes go to the client. `reason` says why there is none. `size` is in bytes,
-    without any content coding.
+    without any content coding. What is read is counted by `hold`; where too much is on its way,
+    the copy is given up.
     """
 
     def __init__(
-        self, head: Head, limits: Limits, reader_for: Callable[[bool], AnswerReader[T]]
+        self,
+        head: Head,
+        limits: Limits,
+        reader_for: Callable[[bool], AnswerReader[T]],
+        hold: Hold,
     ) -> None:
         headers = head.headers
         self.reason: DiscardReason | None = None
@@ -39,6 +45,7 @@ class Recorder(Generic[T]):
         self.size = 0
         self._settled = False
         self._limits = limits
+        self._hold = hold
         media_type = (value_of(headers, b"content-type") or "").partition(";")[0].strip().lower()
         coding = content_coding(headers)
         self._decoder = decoder_for(coding) if coding else None
@@ -47,7 +54,7 @@ class Recorder(Generic[T]):
         self._announced = int(length) if _LENGTH.fullmatch(length) else None
         self._allow_origin = value_of(headers, ALLOW_ORIGIN) or ""
         is_stream = media_type == "text/event-stream"
-        self._reader = reader_for(is_stream)
+        self._reader: AnswerReader[T] | None = reader_for(is_stream)
         self._lifetime = freshness.freshness_lifetime(headers, limits, is_stream=is_stream)
         self._stale_lifetime = freshness.stale_lifetime(headers, limits, is_stream=is_stream)
         if head.status_code != _OK:
@@ -87,17 +94,25 @@ class Recorder(Generic[T]):
 
     def _take(self, piece: bytes) -> None:
         self.size += len(piece)
+        self._hold.add(len(piece))
         if self.size > self._limits.max_bytes:
-            self.reason = "too-large"
-        else:
-            self._try(lambda: self._reader.feed(piece))
-            self.is_complete = self.reason is None and self._reader.is_complete
+            self._give_up("too-large")
+        elif self._hold.inflight.is_full:
+            self._give_up("no-room")
+        elif reader := self._reader:
+            self._try(lambda: reader.feed(piece))
+            self.is_complete = self.reason is None and reader.is_complete
+
+    def _give_up(self, reason: DiscardReason) -> None:
+        self.reason = reason
+        self._reader = None  # and all that it has read
+        self._hold.release()
 
     def end(self) -> None:
         """Take note of the body's clean end; a body that breaks off must not be ended."""
         if not self._is_over and self._decoder and not self._decoder.is_finished:
             self.reason = "incomplete"
-        if not self._is_over:
+        if not self._is_over and self._reader:
             self._try(self._reader.end)
         if not self._is_over:
             self.is_complete = True
@@ -109,8 +124,9 @@ class Recorder(Generic[T]):
         """
         self.is_complete = False
         self._settled = True
-        read: list[T] = []
-        self._try(lambda: read.append(self._reader.read()))
+        reader, read = self._reader, list[T]()
+        if reader is not None:
+            self._try(lambda: read.append(reader.read()))
         if not read:
             return None
         return Recorded(read[0], self._lifetime, self._stale_lifetime, self._allow_origin)

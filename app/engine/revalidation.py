@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from app.core.inflight import Inflight
 from app.core.models import Clock
 from app.core.recent import Recent
 from app.engine.flights import Fill, Flight, Follower, see_out
@@ -36,8 +37,9 @@ class _Refresh:
 class Revalidations:
     """Flights that nobody waits for, by what they fetch; others may follow them."""
 
-    def __init__(self, window: int, clock: Clock) -> None:
+    def __init__(self, window: int, clock: Clock, inflight: Inflight) -> None:
         self._window = window
+        self._inflight = inflight
         self._clock = clock
         self._under_way: dict[Hashable, _Refresh] = {}
         self._resting: Recent[Hashable, float] = Recent(_MOST_RESTING)  # and until when
@@ -52,7 +54,7 @@ class Revalidations:
             return
         if (self._resting.get(name) or 0.0) > self._clock():
             return
-        flight = Flight(fill, self._window, form=form)
+        flight = Flight(fill, self._window, form=form, inflight=self._inflight)
         task = asyncio.create_task(self._see_to_its_end(name, flight.join(), is_renewed))
         self._under_way[name] = _Refresh(flight, task)
 

@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass
 
 from app.core.cache_status import CacheStatus, Replay
+from app.core.inflight import Hold
 from app.core.models import SharedAnswer
 from app.core.offload import by_size
 from app.engine.context import Context
@@ -40,10 +41,19 @@ class Serving:
         self._lookup = lookup
         self._failures = context.metrics.failures.labels("store")
         self._clock = context.clock
+        self._inflight = context.inflight
 
     async def serve(self, plan: Plan, decision: Serve) -> Served | None:
-        """Render a stored response and count it; None if it cannot be read, which is a miss."""
-        replay = await self.render(plan, decision.stored.content, decision.status)
+        """Render a stored response and count it.
+
+        None if it cannot be read, or there is no room for it: which is a miss.
+        """
+        content = decision.stored.content
+        if not self._inflight.has_room_for(len(content)):
+            return None
+        with Hold(self._inflight) as hold:  # so that others who come meanwhile see it
+            hold.add(len(content))
+            replay = await self.render(plan, content, decision.status)
         if replay is None:
             self._failures.inc()
             return None

@@ -42,7 +42,9 @@ class SharedFetch:
         self._collapsed = context.metrics.collapsed
         self._clock = context.clock
         self._comparisons = Comparisons(context.metrics)
-        self._revalidations = Revalidations(context.limits.max_bytes, context.clock)
+        self._revalidations = Revalidations(
+            context.limits.max_bytes, context.clock, context.inflight
+        )
 
     async def fetch_once(
         self, plan: Plan, found: Found, status: CacheStatus, flight: Flight

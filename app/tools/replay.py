@@ -1,6 +1,7 @@
 """`reprise replay`: a stream of requests through the whole proxy, and what its hits are worth."""
 
 import asyncio
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -206,6 +207,7 @@ def proxied(entries: int, rule: MayServe, models: Models) -> Iterator[tuple[Clie
         max_distance=rule.distance,
         max_error_rate=rule.error_rate or _ANY,
         max_entries=entries,
+        max_bytes=sys.maxsize,
         store_timeout=_PATIENT,
         embedder_timeout=_PATIENT,
         verifier_timeout=_PATIENT,

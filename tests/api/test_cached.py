@@ -6,6 +6,7 @@ import pytest
 
 from app.api.cached import CachedRoute
 from app.core.cache_status import CacheStatus, Head
+from app.core.inflight import Inflight
 from app.core.metrics import Metrics
 from app.core.models import ClientRequest
 from app.dialects.chat_completions.request import ChatCompletions
@@ -50,7 +51,7 @@ class Route:
     def __init__(self, handler: Handler) -> None:
         self.upstream, self.sent = FakeUpstream(lambda _: FakeResponse([b"{}"])), Sent()
         self._route = CachedRoute(
-            handler, ChatCompletions(), Forwarder(self.upstream, Metrics()), max_bytes=10
+            handler, ChatCompletions(), Forwarder(self.upstream, Metrics()), 10, Inflight()
         )
 
     async def ask(self, *pieces: bytes) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from app.core.cache_status import CacheStatus, Head
 from app.core.errors import UpstreamInterrupted, UpstreamUnreachable
+from app.core.inflight import Inflight
 from app.core.models import CacheKey, Fullness, SharedAnswer, StoredResponse
 from app.engine.flights import Flight, Flights, Follower
 
@@ -244,6 +245,33 @@ async def test_an_answer_past_the_window_keeps_memory_bounded() -> None:
     assert flight._kept == 12
     assert not flight.joinable
     assert await body(slow) == await reading == b"".join(b"%d234" % i for i in range(10))
+
+
+@pytest.mark.parametrize(("most", "kept"), [(1, 300_000), (10_000_000, 800_000)])
+async def test_where_too_much_is_on_its_way_little_is_kept_and_the_upstream_waits(
+    most: int, kept: int
+) -> None:
+    inflight = Inflight(most)
+    script, flights = Script(), Flights(10_000_000, inflight=inflight)
+    reader = flights.join("key", script)
+    script.write(*[b"x" * 100_000] * 8)
+    script.end()
+    await settle()
+    assert inflight.held == kept
+    assert reader._flight.joinable == (most > 1 and not reader._flight._ended)
+    assert await body(reader) == b"x" * 800_000
+    await reader.aclose()
+    await settle()
+    assert inflight.held == 0
+
+
+async def test_a_reader_is_given_a_little_at_a_time() -> None:
+    script, flights = Script(), Flights(10_000_000)
+    reader = flights.join("key", script)
+    script.write(*[b"x" * 1000] * 500, b"y" * 100_000, b"z")
+    script.end()
+    await settle()
+    assert [len(piece) async for piece in reader] == [65_000] * 7 + [45_000, 100_000, 1]
 
 
 async def test_a_slow_reader_that_leaves_no_longer_holds_the_others_up() -> None:

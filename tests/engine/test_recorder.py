@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.cache_status import CacheStatus, Head
+from app.core.inflight import Hold, Inflight
 from app.core.models import Header
 from app.dialects.chat_completions.chunks import chunks_of
 from app.dialects.chat_completions.request import ChatRequest
@@ -26,7 +27,12 @@ class Recorded:
     """A recording, and what it has kept."""
 
     def __init__(
-        self, *headers: Header, status_code: int = 200, n: int = 1, max_bytes: int = 100_000
+        self,
+        *headers: Header,
+        status_code: int = 200,
+        n: int = 1,
+        max_bytes: int = 100_000,
+        inflight: Inflight | None = None,
     ) -> None:
         body = {"model": "m", "messages": [{"role": "user", "content": "Hello"}], "n": n}
         self.answers: list[Answer] = []
@@ -36,6 +42,7 @@ class Recorded:
             Head(status_code, headers, CacheStatus.miss("e")),
             Limits(max_bytes=max_bytes),
             lambda is_stream: parsed.reader(is_stream=is_stream),
+            Hold(inflight or Inflight()),
         )
 
     def play(self, *pieces: bytes, end: bool = True) -> "Recorded":
@@ -173,6 +180,16 @@ def test_only_status_200_is_kept(status_code: int) -> None:
 def test_an_answer_that_is_too_large_is_not_kept() -> None:
     recorded = Recorded(JSON_TYPE, max_bytes=1000).play(b" " * 900, b" " * 101)
     assert (recorded.kept, recorded.reason) == ([], "too-large")
+
+
+@pytest.mark.parametrize("pieces", [[body()], [body()[:9], body()[9:]]])
+def test_a_copy_is_given_up_where_too_much_is_on_its_way(pieces: list[bytes]) -> None:
+    inflight = Inflight(len(body()))
+    recorded = Recorded(JSON_TYPE, inflight=inflight).play(*pieces)
+    assert (recorded.kept, recorded.reason, inflight.held) == ([], "no-room", 0)
+    inflight = Inflight(len(body()) + 1)
+    recorded = Recorded(JSON_TYPE, inflight=inflight).play(*pieces)
+    assert (len(recorded.kept), recorded.reason, inflight.held) == (1, None, len(body()))
 
 
 def test_the_upstream_may_shorten_the_freshness_of_a_json_answer() -> None:

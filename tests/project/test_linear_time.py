@@ -13,6 +13,7 @@ from app.api.admin.explain import _lines
 from app.api.middleware import _host_name
 from app.core.cache_status import CacheStatus, Head
 from app.core.errors import InvalidRequest, NotUnderstood
+from app.core.inflight import Hold, Inflight
 from app.core.models import ClientRequest, Header
 from app.core.tags import tagging_of
 from app.dialects.chat_completions.chunks import CompletionBuilder, chunks_of
@@ -293,6 +294,7 @@ def record(text: str) -> None:
         Head(200, [stream], CacheStatus.miss("")),
         Limits(),
         lambda is_stream: chat.reader(is_stream=is_stream),
+        Hold(Inflight()),
     )
     raw = text.encode()
     for at in range(0, len(raw), 8):

@@ -234,6 +234,14 @@ class Settings(BaseSettings):
     max_connections: int = _setting(0, "a whole number, 0 or more", ge=0)
     """Connections that one address may have open to one process; one more is answered 503 with
     `Retry-After`, and closed. 0: no limit."""
+    head_timeout: float = _setting(30.0, "seconds, more than 0", gt=0)
+    """Seconds that a client may take for the head of a request, from its first byte on."""
+    client_timeout: float = _setting(60.0, "seconds, more than 0", gt=0)
+    """Seconds that a client may be silent in the body of a request, or may leave unread what it was
+    sent."""
+    idle_timeout: float = _setting(75.0, "seconds, more than 0", gt=0)
+    """Seconds that a connection may be open without a request: longer than clients keep theirs, so
+    that it is they who close."""
 
     index_algorithm: Literal["hnsw", "flat"] = _setting("hnsw", "hnsw or flat")
     """The algorithm of a Valkey's vector indexes: `hnsw` or `flat`."""

@@ -17,6 +17,7 @@ from app.adapters import adapters_for
 from app.core.metrics import Metrics
 from app.core.models import ClientRequest, Header
 from app.main import create_app
+from app.server.connections import ConnectionLimits
 from app.server.uvicorn_server import Server, listen, url_of
 from app.settings import FixedSettings
 from tests.fakes import FakeEmbedder, FakeStore, FakeVerifier, ManualClock, completion
@@ -52,9 +53,11 @@ async def _end(server: uvicorn.Server, sock: socket.socket) -> None:
 
 
 @asynccontextmanager
-async def proxy_of(app: FastAPI, max_connections: int = 0) -> AsyncIterator[tuple[str, Server]]:
+async def proxy_of(
+    app: FastAPI, limits: ConnectionLimits | None = None
+) -> AsyncIterator[tuple[str, Server]]:
     """Run a proxy and give the base URL that a client would be told."""
-    server = Server(app, 1, lambda: None, max_connections)
+    server = Server(app, 1, lambda: None, limits)
     async with running(server) as url:
         yield f"{url}/v1", server
 
@@ -232,5 +235,5 @@ class Setup:
             adapters = replace(adapters, store=self.store)
         self.metrics = adapters.metrics
         app = create_app(settings, adapters)
-        async with proxy_of(app, settings.max_connections) as (url, self.server):
+        async with proxy_of(app, ConnectionLimits.of(settings)) as (url, self.server):
             yield url

@@ -24,6 +24,7 @@ from app.inference.calibration_file import document_of
 from app.inference.local_embedder import LocalEmbedder
 from app.inference.verifier import load_verifier
 from app.main import create_app
+from app.server.connections import ConnectionLimits
 from app.server.uvicorn_server import Server, listeners_of, run_server, url_of
 from app.server.workers import Workers
 from app.settings import PREFIX, Settings
@@ -100,7 +101,7 @@ def serve(
             typer.echo(banner, err=True)
             raise typer.Exit(Workers(settings, sockets).run())
         say = partial(typer.echo, banner, err=True)
-        limits = (settings.max_connections, settings.admin_port)
+        limits = (ConnectionLimits.of(settings), settings.admin_port)
         run_server(Server(app, settings.shutdown_timeout, say, *limits), *sockets)
 
 

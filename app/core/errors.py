@@ -21,6 +21,8 @@
         ├── PassthroughDisabled  403
         ├── RouteNotFound        404
         ├── EntryNotFound        404
+        ├── RequestTimeout       408
+        ├── BodyTooLarge         413
         ├── HeadTooLarge         431
         ├── InternalError        500
         ├── HttpUnsupported      501
@@ -180,6 +182,22 @@ class EntryNotFound(Refusal):
     status_code = 404
     type = "invalid_request_error"
     code = "entry_not_found"
+
+
+class RequestTimeout(Refusal):
+    """A client has not sent in time what it has begun to send (RFC 9110 §15.5.9)."""
+
+    status_code = 408
+    type = "invalid_request_error"
+    code = "request_timeout"
+
+
+class BodyTooLarge(Refusal):
+    """The body of a request to one of our own routes passes the limit (RFC 9110 §15.5.14)."""
+
+    status_code = 413
+    type = "invalid_request_error"
+    code = "body_too_large"
 
 
 class HeadTooLarge(Refusal):

@@ -1,7 +1,25 @@
 """How many connections each client has open, and what becomes of one more."""
 
 from collections import Counter
+from dataclasses import dataclass, field
 from enum import Enum, auto
+
+from app.server.deadlines import Patience
+from app.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """How many connections each client may have open, 0 for any number, and how slow it may be."""
+
+    per_client: int = 0
+    patience: Patience = field(default_factory=Patience)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "ConnectionLimits":
+        """Return what the settings say."""
+        patience = Patience(settings.head_timeout, settings.client_timeout, settings.idle_timeout)
+        return cls(settings.max_connections, patience)
 
 
 class Admission(Enum):

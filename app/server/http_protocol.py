@@ -4,8 +4,8 @@ Whatever a client sends, what a connection holds of it is bounded before anybody
 """
 
 import asyncio
-import re
 import select
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -16,33 +16,47 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from app.api.responses import rendered
-from app.core.errors import HeadTooLarge, InvalidRequest, Refusal, TooBusy
+from app.core.errors import HeadTooLarge, InvalidRequest, Refusal, RequestTimeout, TooBusy
 from app.server.connections import Admission, Connections
+from app.server.deadlines import Awaited, Deadlines, Patience
+from app.server.framing import (
+    END_OF_HEAD,
+    empty_lines,
+    end_of_chunks,
+    end_of_head,
+    without_offer,
+)
 from app.server.heads import why_refused
 
 _LAST_REQUEST_SECONDS = 0.5  # for a request that was on its way when the end began
 _REFUSED_SECONDS = 1.0  # for a client that is still sending to read why it was refused
-_END_OF_HEAD = b"\r\n\r\n"  # and of a chunked body
 _LONGEST_HEAD = 65_536
 _MOST_FIELDS = 1000  # each of which takes more memory than its bytes
 _EARNED = 1 + 16  # by each byte of a body: itself, and chunk sizes and extensions
 _CUTS, _COARSE = 100, 4096  # a body full of empty lines is not cut at each
 _TOO_LARGE = "The request's head, trailers or chunk extensions are too large."
 _TOO_MANY = "This client has too many connections open."
-_OFFER = re.compile(rb"(?i)\r\nupgrade[ \t]*:[^\r\n]*")
-_OFFER_BUT_WEBSOCKET = re.compile(rb"(?i)\r\nupgrade[ \t]*:(?![^\r\n]*websocket)[^\r\n]*")
+_TOO_SLOW = "The request did not come in time."
 _PROBE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _PROBE_SECONDS = 0.5  # most answers have begun by then
 
 
 class _Flow(FlowControl):
-    """Uvicorn's flow control, which the application does not turn on again while it is held."""
+    """Uvicorn's flow control, which the application does not turn on again while it is held.
+
+    `on_resume` is called where a client may send again that could not before.
+    """
 
     is_held = False
 
+    def __init__(self, transport: asyncio.Transport, on_resume: Callable[[], None]) -> None:
+        super().__init__(transport)
+        self._on_resume = on_resume
+
     def resume_reading(self) -> None:
-        if not self.is_held:
+        if self.read_paused and not self.is_held:
             super().resume_reading()
+            self._on_resume()
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -65,12 +79,15 @@ class HttpProtocol(HttpToolsProtocol):
 
     Clients of HTTP/1.0 know no chunks: the end of the connection is the end of the body.
 
+    A client that does not send what it has begun gets 408 (RFC 9110 §15.5.9), if it can be told.
+
     At the end, a connection that waits for a request is not closed at once: one may be on its way,
     and a client that cannot know whether it was acted on may not send it again. It is answered, and
     its head says that the connection ends (RFC 9112 §9.6).
     """
 
     flow: _Flow
+    _deadlines: Deadlines
     _unparsed = b""
     _is_between = True  # nothing of the next message has been parsed
     _is_in_head = False
@@ -82,14 +99,17 @@ class HttpProtocol(HttpToolsProtocol):
     _is_ending = False
     _is_half_closed = False
 
-    def __init__(self, *args: Any, clients: Connections, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, clients: Connections, patience: Patience, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._clients = clients
+        self._patience = patience
         self._admitted: tuple[str, Admission] | None = None  # a Unix socket has no addresses
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.flow = _Flow(transport)
+        self._deadlines = Deadlines(self._patience, transport, self._on_late)
+        self._deadlines.expect(Awaited.REQUEST)
+        self.flow = _Flow(transport, self._deadlines.excuse)
         if self.client is None:
             return
         address = self.client[0]
@@ -104,6 +124,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._admitted is not None:
             self._clients.leave(*self._admitted)
+        self._deadlines.end()
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
@@ -132,6 +153,35 @@ class HttpProtocol(HttpToolsProtocol):
         if not self._is_refused:
             self._unparsed = self._unparsed + data if self._unparsed else data
             self._parse()
+            self._deadlines.expect(self._awaited(), len(data))
+
+    def _awaited(self) -> Awaited:
+        """Return what is to come from the client next."""
+        if self._is_refused:
+            return Awaited.NOTHING
+        if self._is_between and self._is_idle():
+            return Awaited.HEAD if self._unparsed else Awaited.REQUEST
+        is_answering = self.cycle.response_started and not self.cycle.response_complete
+        return Awaited.NOTHING if self._is_between or is_answering else Awaited.BODY
+
+    def _on_late(self, awaited: Awaited) -> None:
+        present = self._awaited()
+        if present is not awaited:
+            self._deadlines.expect(present)
+        elif awaited is Awaited.BODY and self.flow.read_paused:
+            self._deadlines.excuse()
+        elif awaited is Awaited.REQUEST:
+            self.transport.close()
+        else:
+            self._refuse(RequestTimeout(_TOO_SLOW))
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._deadlines.await_reader()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._deadlines.reader_is_back()
 
     def _parse(self) -> None:
         """Parse what has come, up to the end of the message whose turn it is."""
@@ -140,9 +190,9 @@ class HttpProtocol(HttpToolsProtocol):
             if self._is_between:
                 if not self._is_idle():
                     break
-                begin = at + _empty_lines(data, at) if data[at] in b"\r\n" else at
-                end = _end_of_head(data, begin)
-                piece = _without_offer(data[begin:end])
+                begin = at + empty_lines(data, at) if data[at] in b"\r\n" else at
+                end = end_of_head(data, begin)
+                piece = without_offer(data[begin:end])
             else:
                 end = self._end_in_body(data, at)
                 piece = data[at:end]
@@ -162,8 +212,8 @@ class HttpProtocol(HttpToolsProtocol):
         """Return an end that this message does not pass; `at` if more must come first."""
         if self._body_left:
             return min(at + self._body_left, len(data))
-        end = _end_of_chunks(data, at, 0 if self._cuts < _CUTS else _COARSE)
-        self._cuts += data.endswith(_END_OF_HEAD, at, end)
+        end = end_of_chunks(data, at, 0 if self._cuts < _CUTS else _COARSE)
+        self._cuts += data.endswith(END_OF_HEAD, at, end)
         return end
 
     def _keep(self, data: bytes) -> None:
@@ -241,6 +291,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._parse()
         if self._is_half_closed and self._is_idle():
             self.transport.close()
+        self._deadlines.expect(self._awaited())
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(self._refusal or InvalidRequest(msg))
@@ -318,43 +369,6 @@ def _has_hung_up(transport: asyncio.Transport) -> bool:
     poll = select.poll()
     poll.register(sock.fileno(), select.POLLHUP | select.POLLERR)
     return bool(poll.poll(0))
-
-
-def _without_offer(head: bytes) -> bytes:
-    offer = _OFFER_BUT_WEBSOCKET if head.startswith(b"GET ") else _OFFER
-    return offer.sub(b"", head)
-
-
-def _empty_lines(data: bytes, at: int) -> int:
-    """Return how many bytes of empty lines there are from `at` on."""
-    rest = data[at:]
-    return len(rest) - len(rest.lstrip(b"\r\n"))
-
-
-def _end_of_head(data: bytes, at: int) -> int:
-    """Return the index after a head, or after what cannot be one; `at` if more must come first."""
-    end = data.find(_END_OF_HEAD, at)
-    if end >= 0:
-        return end + len(_END_OF_HEAD)
-    return at if _may_begin_a_head(data[at:]) else len(data)
-
-
-def _may_begin_a_head(data: bytes) -> bool:
-    """Whether data may become a head with more bytes; the parser refuses what cannot."""
-    return data[:1].isupper() and b"\n\n" not in data
-
-
-def _end_of_chunks(data: bytes, at: int, least: int) -> int:
-    """Return where a chunked body may end: behind an empty line, `least` bytes on or later.
-
-    Without such a line that is the end of the data or, if `least` is 0, where a line that is not
-    there yet may have begun.
-    """
-    end = data.find(_END_OF_HEAD, at + least)
-    if end >= 0:
-        return end + len(_END_OF_HEAD)
-    begun = (n for n in (3, 2, 1) if not least and data.endswith(_END_OF_HEAD[:n], at))
-    return len(data) - next(begun, 0)
 
 
 def _answer(refusal: Refusal) -> bytes:

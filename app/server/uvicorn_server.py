@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import math
 import signal
 import socket
 import threading
@@ -15,12 +16,11 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.core.errors import ConfigurationError
-from app.server.connections import Connections
+from app.server.connections import ConnectionLimits, Connections
 from app.server.http_protocol import HttpProtocol
 from app.server.listeners import OperatorsListener
 from app.settings import Settings
 
-_KEEP_ALIVE_SECONDS = 75  # longer than any client's pool, so that it is the client who closes
 _BACKLOG = 2048
 _BACKGROUND_SHUTDOWN = 5  # seconds
 
@@ -33,10 +33,13 @@ class Server(uvicorn.Server):
         app: FastAPI,
         shutdown_timeout: int,
         on_listening: Callable[[], None],
-        max_connections: int = 0,
+        limits: ConnectionLimits | None = None,
         operators_port: int | None = None,
     ) -> None:
-        self._protocol = partial(HttpProtocol, clients=Connections(max_connections))
+        limits = limits or ConnectionLimits()
+        self._protocol = partial(
+            HttpProtocol, clients=Connections(limits.per_client), patience=limits.patience
+        )
         super().__init__(
             uvicorn.Config(
                 OperatorsListener(app, operators_port) if operators_port else app,
@@ -49,7 +52,7 @@ class Server(uvicorn.Server):
                 # The upstream's own Server and Date pass through.
                 server_header=False,
                 date_header=False,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_keep_alive=math.ceil(limits.patience.idle),
                 timeout_graceful_shutdown=shutdown_timeout,
             )
         )

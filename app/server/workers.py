@@ -16,6 +16,7 @@ from types import FrameType
 from app.core.errors import ConfigurationError
 from app.core.logs import configure_logging
 from app.main import create_app
+from app.server.connections import ConnectionLimits
 from app.server.uvicorn_server import Server, run_server
 from app.settings import Settings
 
@@ -85,7 +86,7 @@ def _work(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     except ConfigurationError as error:
         _logger.error("%s", error)
         sys.exit(_REFUSED)
-    limits = (settings.max_connections, settings.admin_port)
+    limits = (ConnectionLimits.of(settings), settings.admin_port)
     run_server(Server(app, settings.shutdown_timeout, lambda: None, *limits), *sockets)
 
 

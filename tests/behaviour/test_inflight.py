@@ -144,6 +144,29 @@ async def test_clients_that_do_not_read_are_not_held_more_than_there_is_room_for
         assert await proxy.outcome("much") == "HIT"
 
 
+async def test_who_does_not_read_for_too_long_is_cut_off() -> None:
+    async with proxy_with(client_timeout=0.5) as proxy:
+        await proxy.outcome("much")
+        await proxy.stall(3, request("much"))
+        await proxy.until_held(3 * LARGE, 4 * LARGE)
+        await proxy.until_held(0, 0)
+        assert await proxy.outcome("much") == "HIT"
+
+
+async def test_who_reads_slowly_gets_everything() -> None:
+    async with proxy_with(client_timeout=0.3) as proxy:
+        await proxy.outcome("much")
+        url = proxy.client.base_url
+        reader, writer = await asyncio.open_connection(url.host, url.port, limit=65_536)
+        writer.write(request("much"))
+        got = b""
+        while len(got) < LARGE:
+            got += await reader.read(1 << 20)
+            await asyncio.sleep(0.01)
+        writer.close()
+        assert b"x" * LARGE in got
+
+
 @pytest.mark.parametrize("path", ["chat/completions", "files"])
 async def test_at_twice_the_bound_no_request_is_let_in(path: str) -> None:
     async with proxy_with(max_inflight_bytes=MEGABYTE) as proxy:

@@ -8,6 +8,7 @@ from fastapi import Request
 from app.api.request import RequestReader
 from app.core.cache_status import whole_ttl
 from app.core.errors import (
+    BodyTooLarge,
     DependencyUnavailable,
     EmbedderUnavailable,
     InvalidRequest,
@@ -34,10 +35,10 @@ async def asked(work: Awaitable[T]) -> T:
 
 
 async def document_of(request: Request) -> Mapping[str, Any]:
-    """Read the body of a request, a JSON object. Raises InvalidRequest."""
+    """Read the body of a request, a JSON object. Raises InvalidRequest or BodyTooLarge."""
     body = await RequestReader(request.receive).body(_MOST_BODY)
     if body is None:
-        raise InvalidRequest("The body is too long.")
+        raise BodyTooLarge(f"The body is longer than {_MOST_BODY} bytes.")
     try:
         document = load_json(body)
     except NotUnderstood as unknown:

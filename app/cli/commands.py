@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from app import __version__
 from app.cli.policy import policy
+from app.cli.rehearse import rehearse_log
 from app.cli.shared import Json, bar, reported
 from app.configuration import load_settings, warn_of_unknown_settings
 from app.core.errors import BadInput
@@ -77,6 +78,7 @@ commands = typer.Typer(
     pretty_exceptions_enable=False,
 )
 commands.add_typer(policy, name="policy")
+commands.command("rehearse")(rehearse_log)
 
 
 @commands.command()

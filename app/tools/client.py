@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.message import Message
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -49,18 +50,23 @@ class Client:
         """Ask a question and read the answer. Raises RuntimeError if the proxy refuses."""
         message = {"role": "user", "content": question}
         body = json.dumps({"model": "simulated", "messages": [message]}).encode()
-        headers = {"Content-Type": "application/json", **headers}
         begin = time.perf_counter()
-        self._connection.request("POST", "/v1/chat/completions", body, headers)
-        response = self._connection.getresponse()
-        raw = response.read()
+        told, raw = self.post("/v1/chat/completions", body, headers)
         seconds = time.perf_counter() - begin
-        if response.status != _OK:
-            raise RuntimeError(f"the proxy answered {response.status}")
         return Reply(
             answer=json.loads(raw)["choices"][0]["message"]["content"],
-            is_hit=response.headers["x-cache"] == "HIT",
-            distance=response.headers["x-cache-distance"],
-            cache_status=response.headers["cache-status"],
+            is_hit=told["x-cache"] == "HIT",
+            distance=told["x-cache-distance"],
+            cache_status=told["cache-status"],
             seconds=seconds,
         )
+
+    def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[Message, bytes]:
+        """Send a request; return the answer's headers and body. Raises RuntimeError if refused."""
+        headers = {"Content-Type": "application/json", **headers}
+        self._connection.request("POST", path, body, headers)
+        response = self._connection.getresponse()
+        raw = response.read()
+        if response.status != _OK:
+            raise RuntimeError(f"the proxy answered {response.status}")
+        return response.headers, raw

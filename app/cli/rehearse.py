@@ -1,0 +1,32 @@
+"""`reprise rehearse`: what the cache would do with a log of one's own."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.shared import Json, bar, reported
+from app.configuration import load_settings
+from app.tools.operators import operators_models
+from app.tools.rehearse import refuse_to_send
+from app.tools.rehearsed import rehearse
+from app.tools.traffic import read_traffic
+
+
+def rehearse_log(
+    log: Annotated[Path, typer.Argument(help="JSON lines, gzipped if named .gz.")],
+    show: Annotated[int, typer.Option(help="List so many wrong hits.", min=0)] = 10,
+    as_json: Json = False,
+) -> None:
+    """Replay a log of requests through these settings: hits, savings, wrong hits, advice.
+
+    OpenAI's bodies, LiteLLM's or Langfuse's logs, prompts; nothing leaves this machine.
+    """
+    with reported():
+        traffic = read_traffic(log)
+        settings = load_settings()
+        refuse_to_send(settings)
+        with operators_models(settings) as models:
+            told = rehearse(traffic, settings, models, bar, show)
+    typer.echo(json.dumps(told.document(), indent=2) if as_json else str(told))

@@ -1,0 +1,33 @@
+"""Fuzz one reader of what strangers write, guided by coverage, until something is wrong.
+
+    pip install atheris
+    python -m benchmarks.fuzz TARGET [-max_total_time=60 and other options of libFuzzer]
+
+Without a target it lists them. The same readers are tried in `tests/project/test_fuzz.py`, with
+fewer and blind tries.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["app"]):
+    from tests.fuzzing import TARGETS
+
+
+def main() -> None:
+    """Fuzz until a time limit or a defect."""
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name not in TARGETS:
+        raise SystemExit("\n".join(TARGETS))
+    with tempfile.TemporaryDirectory() as folder:
+        for number, seed in enumerate(TARGETS[name].seeds):
+            (Path(folder) / str(number)).write_bytes(seed)
+        atheris.Setup([sys.argv[0], *sys.argv[2:], folder], TARGETS[name].reads)
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,8 +1,8 @@
-"""Stored responses and embeddings as named byte strings, for whatever keeps them outside.
+"""Encodes stored responses and embeddings as named byte strings, for stores outside this process.
 
-Rules of this file: what was written by another version, is damaged or lacks a field raises
-ValueError, which is a miss; fields that are not known are ignored, so that an older version can
-read what a newer one has added to.
+Rules of this file: data of another format version, damaged data and missing fields raise
+ValueError, which counts as a miss. Unknown fields are ignored, so that an older version of Reprise
+can read entries to which a newer one has added fields.
 """
 
 import struct
@@ -24,14 +24,14 @@ from app.core.tags import UNTAGGED, Tagging, tags_in, tags_text
 
 VERSION = b"1"
 
-_WORTH_PACKING = 1024  # bytes; smaller answers gain little and can be read by eye
-_MOST_UNPACKED = 268_435_456  # bytes; no answer is larger, whatever a damaged one claims
+_WORTH_PACKING = 1024  # bytes; smaller answers are not compressed: it would gain little
+_MOST_UNPACKED = 268_435_456  # bytes; damaged data may claim to expand to more
 _PLAIN, _DEFLATE = b"", b"deflate"
 _LENGTHS = struct.Struct("<HI")  # of a field's name and of its value, in bytes
 
 
 def response_fields(stored: StoredResponse) -> dict[str, bytes]:
-    """Write a stored response; its id and its embedding are kept beside the fields."""
+    """Return a stored response as fields, without its id and its embedding."""
     response, encoding = _packed(stored.content)
     fields = {
         "version": VERSION,
@@ -65,7 +65,7 @@ def response_fields(stored: StoredResponse) -> dict[str, bytes]:
 
 
 def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
-    """Read a stored response. Raises ValueError."""
+    """Return the stored response in some fields; `digest` is its id. Raises ValueError."""
     _check_version(fields)
     prompt = fields.get("prompt")
     content = _unpacked(_field(fields, "response"), fields.get("encoding", _PLAIN))
@@ -96,7 +96,7 @@ def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
 
 
 def dialect_in(fields: Mapping[str, bytes]) -> str:
-    """Read the dialect of a stored response. Raises ValueError."""
+    """Return the dialect in a stored response's fields. Raises ValueError."""
     return sys.intern(fields.get("dialect", b"").decode()) or CHAT_COMPLETION
 
 
@@ -104,29 +104,30 @@ def _fullness(fields: Mapping[str, bytes], content: bytes) -> Fullness:
     told = fields.get("fullness", b"").decode()
     if told in Fullness.__members__:
         return Fullness[told]
-    # Older entries do not say; answers are stored as compact JSON, whose texts escape quotes.
+    # Entries of older versions lack the field. Answers are compact JSON, in whose texts quotes are
+    # escaped, so this can only be a field.
     return Fullness.ALL if b'"usage":{' in content else Fullness.PLAIN
 
 
 def labels_in(fields: Mapping[str, bytes]) -> Tagging:
-    """Read the labels of a stored response. Raises ValueError."""
-    # What is absent is empty: older entries have neither.
+    """Return the labels in a stored response's fields. Raises ValueError."""
+    # Absent fields count as empty: entries of older versions have neither.
     namespace, tags = fields.get("namespace", b""), fields.get("tags", b"")
     return Tagging(namespace.decode(), tags_in(tags.decode())) if namespace or tags else UNTAGGED
 
 
 def upstream_id_in(fields: Mapping[str, bytes]) -> str:
-    """Read the id under which the upstream keeps a stored response. Raises ValueError."""
+    """Return the upstream's id in a stored response's fields. Raises ValueError."""
     return fields.get("upstream_id", b"").decode()
 
 
 def caller_in(fields: Mapping[str, bytes]) -> str:
-    """Read who a stored response or embedding was fetched for. Raises ValueError."""
+    """Return the caller's names (`core/callers.py`) in an entry's fields. Raises ValueError."""
     return sys.intern(fields.get("caller", b"").decode())
 
 
 def embedding_fields(stored: StoredEmbedding) -> dict[str, bytes]:
-    """Write a stored embedding; its id is kept beside the fields."""
+    """Return a stored embedding as fields, without its id."""
     fields = {
         "version": VERSION,
         "numbers": stored.numbers,
@@ -147,7 +148,7 @@ def embedding_fields(stored: StoredEmbedding) -> dict[str, bytes]:
 
 
 def embedding_of(digest: str, fields: Mapping[str, bytes]) -> StoredEmbedding:
-    """Read a stored embedding. Raises ValueError."""
+    """Return the stored embedding in some fields; `digest` is its id. Raises ValueError."""
     _check_version(fields)
     width = _field(fields, "width")
     numbers = _field(fields, "numbers")
@@ -169,7 +170,7 @@ def embedding_of(digest: str, fields: Mapping[str, bytes]) -> StoredEmbedding:
 
 
 def fields_bytes(fields: Mapping[str, bytes]) -> bytes:
-    """Write fields one after the other, each as its lengths, its name and its value."""
+    """Return fields as bytes: for each, the two lengths, the name and the value."""
     parts = []
     for name, value in fields.items():
         raw = name.encode()
@@ -178,7 +179,7 @@ def fields_bytes(fields: Mapping[str, bytes]) -> bytes:
 
 
 def fields_of(raw: bytes) -> dict[str, bytes]:
-    """Read fields. Raises ValueError."""
+    """Return the fields in bytes made by `fields_bytes`. Raises ValueError if damaged."""
     fields, at = {}, 0
     while at < len(raw):
         if (begin := at + _LENGTHS.size) > len(raw):
@@ -192,12 +193,15 @@ def fields_of(raw: bytes) -> dict[str, bytes]:
 
 
 def vector_bytes(embedding: Embedding) -> bytes:
-    """Write an embedding as little-endian float32, the form of a vector field."""
+    """Return an embedding as little-endian float32 numbers, as valkey-search expects them."""
     return embedding.astype("<f4").tobytes()
 
 
 def vector_of(raw: bytes, dimensions: int) -> Embedding:
-    """Read an embedding of shape (dimensions,). Raises ValueError."""
+    """Return the embedding in bytes made by `vector_bytes`: shape (dimensions,).
+
+    Raises ValueError if the bytes are damaged or of another length.
+    """
     vector = np.frombuffer(raw, "<f4")
     if vector.shape != (dimensions,) or not np.isfinite(vector).all():
         raise ValueError("the embedding is damaged or another model's")

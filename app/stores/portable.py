@@ -1,8 +1,8 @@
-"""Entries as JSON lines, to be kept elsewhere and read again: whole, whatever store they were in.
+"""Entries as lines of JSON, to export them from any store and import them into any other.
 
-Rules of this file: a line has the fields of an entry (`codec.py`) as texts, but its answer as JSON
-and its embedding in base64, and no epoch; what is not such a line raises ValueError, whose text
-says why and shows nothing of what was read.
+A line has an entry's fields (`codec.py`) as texts, except the epoch; its answer as JSON; and its
+embedding in base64. An invalid line raises ValueError, whose text says why and shows nothing of the
+line's content.
 """
 
 import base64
@@ -36,7 +36,7 @@ _LONGEST_LIFE = 2_592_000.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Portable:
-    """An entry and, if it is to be found by meaning, its embedding by the model `embedder`."""
+    """An entry with its embedding, if it can be found by meaning, and the embedding's model."""
 
     stored: StoredResponse
     embedding: Embedding | None = field(default=None, repr=False)
@@ -44,7 +44,7 @@ class Portable:
 
 
 def line_of(portable: Portable) -> bytes:
-    """Write an entry as one line. Raises ValueError for an answer that is not JSON."""
+    """Return an entry as one line. Raises ValueError if its answer is not JSON."""
     stored, embedding = portable.stored, portable.embedding
     fields = response_fields(replace(stored, content=b""))
     texts = {n: raw.decode() for n, raw in fields.items() if n not in _TEXTS_ELSEWHERE}
@@ -60,15 +60,15 @@ def line_of(portable: Portable) -> bytes:
 
 
 def cursor_line(cursor: str | None) -> bytes:
-    """Return the line that says where an export goes on; None: it is complete."""
+    """Return the last line of an export: the cursor to continue with, or None if it is complete."""
     return json.dumps({"cursor": cursor}).encode() + b"\n"
 
 
 def portable_of(line: bytes, now: float, dialects: Mapping[str, Dialect]) -> Portable | None:
-    """Read a line; None for one that is no entry, but says where an export goes on.
+    """Return the entry in a line; None for a line made by `cursor_line`.
 
-    An entry may answer in the partition that it names, and nowhere else. `dialects` are those that
-    are known, by name. Raises ValueError.
+    The entry stays in the partition that the line names. `dialects` are the known dialects, by
+    name. `now` is in seconds since 1970. Raises ValueError.
     """
     document = _document(line)
     if document.keys() == {"cursor"}:
@@ -84,7 +84,7 @@ def portable_of(line: bytes, now: float, dialects: Mapping[str, Dialect]) -> Por
     if not all(0 <= s <= _LONGEST_LIFE for s in (stored.freshness_lifetime, stored.stale_lifetime)):
         raise ValueError("lifetime or stale is too long")
     stored = replace(stored, stored_at=min(stored.stored_at, now))
-    if stored.key.text is None:  # nor has one an embedding that answers the very same only
+    if stored.key.text is None:  # an entry for exact matches only has no embedding
         return Portable(stored)
     embedder = document.get("embedder")
     return Portable(stored, _embedding(document), embedder if isinstance(embedder, str) else "")
@@ -101,7 +101,7 @@ def _document(line: bytes) -> Mapping[str, Any]:
 
 
 def _response(document: Mapping[str, Any], dialect: Dialect | None) -> bytes:
-    """Read the answer, which the first version called a completion."""
+    """Return the answer as bytes; the first version named its field `completion`."""
     response = document.get("response", document.get("completion"))
     if dialect is None:
         raise ValueError("dialect is not known")

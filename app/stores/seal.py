@@ -1,11 +1,12 @@
-"""Seals: how a store tells an entry that is as it was written from any other.
+"""Seals: checksums by which a store detects entries that were altered after they were written.
 
-A seal is made of the key and the content together, so that an entry that was altered, or put under
-another key, is a miss. With a secret it is an HMAC (RFC 2104), which nobody else can make; without
-one it is a checksum, which tells accidents alone.
+A seal covers an entry's key and content, so that an altered entry, or one moved to another key, is
+a miss. With a secret, the seal is an HMAC (RFC 2104), which nobody without the secret can make.
+Without a secret it is a plain checksum, which detects accidents only.
 
-Rules of this file: what is read is checked before it is used; what is empty and what is absent are
-the same; a field that may change later (`disputed`) is covered, so who changes it seals anew.
+Rules of this file: entries are checked before they are used. An empty field and an absent one are
+the same. Fields that may change later, such as `disputed`, are covered too: whoever changes them
+must write a new seal.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ from app.stores.codec import (
 )
 
 SEAL = "seal"
-"""The field of an entry that holds its seal."""
+"""The name of the field that contains an entry's seal."""
 
 _LABEL = b"reprise-seal-1"
 _RESPONSE, _EMBEDDING = b"response", b"embedding"
@@ -34,14 +35,14 @@ _logger = logging.getLogger("reprise.store")
 
 
 class BrokenSeal(ValueError):
-    """An entry is not as it was written, or somebody else has written it."""
+    """An entry was altered, or it was not written with our secret."""
 
 
 class Seal:
-    """Writes entries with a seal, and reads those whose seal is right.
+    """Adds seals to entries when they are written, and checks them when they are read.
 
-    `model` names what embeds. `on_broken` is called for each entry that is not as it was written.
-    Without a secret, entries of versions that knew no seals are read.
+    `model` is the name of the embedding model. `on_broken` is called for each entry with a wrong
+    seal. Without a secret, entries of old versions, which have no seal, are accepted.
     """
 
     def __init__(
@@ -56,33 +57,33 @@ class Seal:
         self._is_told = False
 
     def response_fields(self, stored: StoredResponse) -> dict[str, bytes]:
-        """Write a stored response."""
+        """Return a stored response as fields, its seal included."""
         fields = response_fields(stored)
         return fields | {SEAL: self._seal(_RESPONSE, stored.id, fields)}
 
     def response_of(self, digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
-        """Read a stored response. Raises ValueError."""
+        """Return the stored response in some fields. Raises ValueError, also for a wrong seal."""
         stored = response_of(digest, fields)
         self._check(_RESPONSE, digest, fields)
         return stored
 
     def embedding_fields(self, stored: StoredEmbedding) -> dict[str, bytes]:
-        """Write a stored embedding."""
+        """Return a stored embedding as fields, its seal included."""
         fields = embedding_fields(stored)
         return fields | {SEAL: self._seal(_EMBEDDING, stored.id, fields)}
 
     def embedding_of(self, digest: str, fields: Mapping[str, bytes]) -> StoredEmbedding:
-        """Read a stored embedding. Raises ValueError."""
+        """Return the stored embedding in some fields. Raises ValueError, also for a wrong seal."""
         stored = embedding_of(digest, fields)
         self._check(_EMBEDDING, digest, fields)
         return stored
 
     def with_vector(self, stored: StoredResponse, vector: bytes | None) -> StoredResponse:
-        """Return a response that is to be found by a vector, or by none."""
+        """Return a copy of a response with the digest of its vector; empty without a vector."""
         return replace(stored, vector_digest=self._digest(vector) if vector else "")
 
     def check_vector(self, stored: StoredResponse, vector: bytes) -> None:
-        """Check that a response is found by the vector it was written with. Raises BrokenSeal."""
+        """Raise BrokenSeal unless a response was written with this vector."""
         is_old = not stored.vector_digest and not self._key
         if not is_old and stored.vector_digest != self._digest(vector):
             self._broken()
@@ -106,7 +107,7 @@ class Seal:
 
     def _broken(self) -> None:
         self._on_broken()
-        if not self._is_told:  # once: whoever writes to a store could else fill the log
+        if not self._is_told:  # once: else whoever can write to the store could fill the log
             self._is_told = True
             _logger.error(
                 "an entry of the store was altered, or written by somebody else or under another "

@@ -1,1 +1,1 @@
-"""The store that lives in this process."""
+"""The store in the memory of this process."""

@@ -1,4 +1,4 @@
-"""Values by key, each until its time is up; the least recently used give way."""
+"""A mapping whose values expire, with a greatest size: the least recently used are evicted."""
 
 import heapq
 import math
@@ -28,9 +28,9 @@ class _Entry(Generic[T]):
 class Expiring(Generic[T]):
     """Keeps up to `most` values, in a `room` for so many bytes. Times are in seconds since 1970.
 
-    `on_remove` is called with key and value of whatever leaves, replaced values included, but not
-    by `clear`. `on_evict` is called with key, value and reason (`expired`, `lru`, `bytes`) of what
-    leaves by itself, and with `bytes` of what is larger than the whole room and never came in.
+    `on_remove` is called with key and value for every value that is removed or replaced, except by
+    `clear`. `on_evict` is called with key, value and reason (`expired`, `lru`, `bytes`) for each
+    value that this class removes by itself, and for a value that is larger than the whole room.
     """
 
     def __init__(
@@ -66,7 +66,10 @@ class Expiring(Generic[T]):
         return value
 
     def amend(self, key: str, value: T, grown: int) -> None:
-        """Change a value that is kept and is larger by some bytes; its place and time stay."""
+        """Replace the value of a present key by one that takes `grown` bytes more.
+
+        Its expiry and its place in the order stay.
+        """
         entry = self._entries[key]
         entry.value = value
         entry.size += grown
@@ -74,9 +77,9 @@ class Expiring(Generic[T]):
         self._room.make()
 
     def put(self, key: str, value: T, expires: float, size: int) -> bool:
-        """Keep a value of so many bytes in place of an older one, and make room for it.
+        """Keep a value of `size` bytes until `expires`, replacing an older one; evict others.
 
-        Return whether it is kept: not if it is larger than the whole room.
+        Return whether it is kept: a value larger than the whole room is not.
         """
         self.remove(key)
         if size > self._room.most:
@@ -121,7 +124,7 @@ class Expiring(Generic[T]):
         self._evict(next(iter(self._entries)), "bytes")
 
     def clear(self) -> int:
-        """Remove everything without calling `on_remove`; return how many values were alive."""
+        """Remove all values without calling `on_remove`; return how many had not expired."""
         alive = len(self)
         self._room.used -= sum(entry.size for entry in self._entries.values())
         self._entries.clear()
@@ -131,7 +134,10 @@ class Expiring(Generic[T]):
         return alive
 
     def page(self, cursor: str, limit: int) -> tuple[list[T], str]:
-        """Return up to `limit` values, the oldest first, and the cursor of the next page."""
+        """Return up to `limit` values, oldest first, and the cursor for the next page.
+
+        `cursor` is empty for the first page; the returned cursor is empty after the last.
+        """
         if cursor and not (cursor.isascii() and cursor.isdecimal()):
             return [], ""
         found = self._order.after(int(cursor or 0), limit)
@@ -139,19 +145,19 @@ class Expiring(Generic[T]):
         return values, str(found[-1][0]) if len(found) == limit else ""
 
     def overdue(self) -> Iterator[T]:
-        """Return the values whose time is up and that have not been removed yet."""
+        """Yield the values that have expired but have not been removed yet."""
         now = self._clock()
         for second in self._seconds:
             for key in self._due[second] if second <= math.ceil(now) else ():
                 entry = self._entries[key]
-                if entry.expires <= now:  # some of the present second are not
+                if entry.expires <= now:  # within the present second, some have not expired yet
                     yield entry.value
 
     def __len__(self) -> int:
         return len(self._entries) - sum(1 for _ in self.overdue())
 
     def expire(self) -> None:
-        """Remove some of what has expired."""
+        """Remove up to 200 expired values."""
         now = self._clock()
         room = _EXPIRED_AT_ONCE
         while room and self._seconds and self._seconds[0] <= now:

@@ -1,4 +1,4 @@
-"""Keys in the order in which they came, read page by page while they come and go."""
+"""Keys in order of insertion, which can be read page by page while keys are added and removed."""
 
 from bisect import bisect_right
 
@@ -6,11 +6,11 @@ _WORTH_TIDYING = 1024  # places
 
 
 class Order:
-    """Keys, each at a place of its own; places grow and are never given twice."""
+    """Keys, each with a number (its place) that grows with each insertion and is never reused."""
 
     def __init__(self) -> None:
         self._places: list[int] = []
-        self._keys: list[str | None] = []  # None where a key has gone
+        self._keys: list[str | None] = []  # None for a removed key
         self._alive = 0
         self._next = 1
 
@@ -39,7 +39,7 @@ class Order:
         self._alive = 0
 
     def after(self, place: int, limit: int) -> list[tuple[int, str]]:
-        """Return up to `limit` pairs (place, key) whose place is greater; 0 begins at the first."""
+        """Return up to `limit` pairs (place, key) after a place; 0 begins at the first key."""
         found: list[tuple[int, str]] = []
         for index in range(bisect_right(self._places, place), len(self._places)):
             if (key := self._keys[index]) is not None:

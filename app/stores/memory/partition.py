@@ -1,8 +1,8 @@
 """The embeddings of one partition, searched by numpy.
 
-Rows live in blocks: each as large as all before it, up to a few megabytes, for most partitions are
-small. A removed row is filled with NaN, which is nearer to nothing, and used again. A block of
-whose rows few are left is let go, and they move.
+Embeddings are rows of blocks. Each new block is as large as all before it together, up to 4 MiB,
+since most partitions are small. A removed row is filled with NaN, so that no search finds it, and
+reused later. When few rows of a block are left, they move to another one and the block is freed.
 """
 
 from dataclasses import dataclass, field
@@ -14,17 +14,21 @@ from app.core.models import Embedding
 from app.core.offload import Threads
 
 _LARGEST_BLOCK = 4_194_304  # bytes
-_FEW = 4  # of so many rows, one is left
-_ROWS_WORTH_A_THREAD = 8192  # below, the products take less than a third of a millisecond
+_FEW = 4  # a block is freed when one in this many of its rows is left
+_ROWS_WORTH_A_THREAD = 8192  # fewer rows are searched in less than a third of a millisecond
 
 
 @dataclass(slots=True, eq=False)
 class _Block:
-    """Some rows: `matrix` has shape (rows, dimensions), `owners` and `since` an item a row."""
+    """A block of rows: `matrix` has shape (rows, dimensions).
+
+    `owners` has the digest of each row's entry, or None if it was removed; `since` the number of
+    the change that wrote the row; `free` the indexes of removed rows.
+    """
 
     matrix: NDArray[np.float32]
     owners: list[str | None] = field(default_factory=list)
-    since: list[int] = field(default_factory=list)  # the change that wrote the row
+    since: list[int] = field(default_factory=list)
     free: list[int] = field(default_factory=list)
     is_left: bool = False  # its rows have moved
 
@@ -50,7 +54,7 @@ class Partition:
         return len(self._places)
 
     def add(self, digest: str, embedding: Embedding) -> None:
-        """Add an embedding. Raises ValueError for one of another length."""
+        """Add an embedding. Raises ValueError if it has another number of dimensions."""
         if embedding.shape != (self._dimensions,):
             raise ValueError("the embedding has another shape")
         block = next((block for block in reversed(self._blocks) if not block.is_full), None)
@@ -106,8 +110,8 @@ class Partition:
     ) -> list[tuple[str, float]]:
         """Return the digests of the `k` nearest embeddings with their distances, nearest first.
 
-        Many rows are searched in a thread. A row that is written meanwhile is left out: its
-        distance may be another text's. Raises Overloaded.
+        Large partitions are searched in a thread. A row that was written during the search is left
+        out: its distance may be that of its former embedding. Raises Overloaded.
         """
         if embedding.shape != (self._dimensions,):
             raise ValueError("the embedding has another shape")

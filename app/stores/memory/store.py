@@ -1,4 +1,4 @@
-"""The embedded store: everything in process, KNN by numpy. The reference implementation."""
+"""The store in memory, with exact nearest-neighbour search by numpy: the reference for others."""
 
 import secrets
 import sys
@@ -31,13 +31,12 @@ _SEARCHES_WAITING = 16  # a search of 100,000 rows takes about 10 ms
 
 
 class MemoryStore:
-    """Keeps up to `max_entries` responses, and as many embeddings; the least recently used go.
+    """Keeps up to `max_entries` responses and as many embeddings; evicts the least recently used.
 
-    All together they take up to `max_bytes` of memory.
-
-    `on_evict` is called with the kind (an answer's dialect) and the reason (`expired`, `lru`, or
-    `bytes`) of each entry that the store removes by itself, or that is too large for it; `on_leave`
-    with kind and exact key of each that leaves.
+    All together they take up to `max_bytes` of memory. For each entry that the store evicts, or that
+    is too large for it, `on_evict` is called with its kind (for an answer, its dialect) and the
+    reason (`expired`, `lru`, `bytes`). `on_leave` is called with kind and exact key of every entry
+    that is evicted.
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class MemoryStore:
         self._responses: Expiring[StoredResponse] = Expiring(
             max_entries, clock, self._response_evicted, self._forget, room=self._room
         )
-        self._dialects = Counter[str]()  # of all that are kept, expired or not
+        self._dialects = Counter[str]()  # responses by dialect, expired ones included
         self._embeddings: Expiring[StoredEmbedding] = Expiring(
             max_entries, clock, self._embedding_evicted, room=self._room
         )
@@ -68,7 +67,7 @@ class MemoryStore:
         return self._responses.peek(digest)
 
     def use(self, digest: str) -> None:
-        """Count an entry as used: it has answered."""
+        """Note that an entry has answered a request, so that it is evicted later."""
         self._responses.use(digest)
 
     async def nearest(
@@ -78,7 +77,7 @@ class MemoryStore:
         k: int,
         max_distance: float,
     ) -> list[Candidate]:
-        """Return up to `k` responses of a partition that are near enough, nearest first."""
+        """Return up to `k` responses of a partition within a cosine distance, nearest first."""
         self._responses.expire()
         if (known := self._partitions.get(partition)) is None:
             return []
@@ -89,11 +88,11 @@ class MemoryStore:
         ]
 
     async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
-        """Store a response in place of an older one; without embedding, for exact matches only."""
+        """Store a response, replacing an older one; without embedding, for exact matches only."""
         self.keep(stored, embedding)
 
     def keep(self, stored: StoredResponse, embedding: Embedding | None) -> None:
-        """Do what `put` does, without being a coroutine."""
+        """Do the same as `put`, but synchronously."""
         self._responses.expire()
         if stored.epoch not in ("", self.epoch):
             return
@@ -108,11 +107,14 @@ class MemoryStore:
             partition.add(stored.id, embedding)
 
     async def delete(self, *digests: str) -> int:
-        """Remove the responses stored under exact keys; return how many there were."""
+        """Remove the responses stored under these exact keys; return how many were removed."""
         return sum(map(self._remove, digests))
 
     async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
-        """Change how far an entry is trusted; return whether it was still as it was read."""
+        """Set how far an entry is trusted, unless it has changed since it was read.
+
+        Return whether it was unchanged.
+        """
         if standing is not Standing.REMOVED:
             disputed = standing is Standing.EXACT_ONLY
             return await self.amend(stored, replace(stored, is_disputed=disputed))
@@ -122,58 +124,61 @@ class MemoryStore:
         return True
 
     async def amend(self, stored: StoredResponse, amended: StoredResponse) -> bool:
-        """Change who may be answered by an entry; return whether it was still as it was read."""
+        """Write an entry's `is_disputed`, `askers` and `is_pinned`, unless it has changed.
+
+        `stored` is the entry as it was read. Return whether it was unchanged.
+        """
         if self.peek(stored.id) is not stored:
             return False
         self._responses.amend(stored.id, amended, size_of(amended) - size_of(stored))
         return True
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
-        """Return the responses that are selected among the next `limit`, the oldest first."""
+        """Look at the next `limit` responses, oldest first; return those that are selected."""
         entries, following = self._responses.page(cursor, limit)
         if selector != EVERYTHING:
             entries = [stored for stored in entries if self._selects(selector, stored)]
         return Page(entries, following)
 
     async def embeddings_of(self, digests: Sequence[str]) -> list[Embedding | None]:
-        """Return the embeddings by which responses are found, or None, in order."""
+        """Return for each exact key, in order, the embedding of its question, or None."""
         return [
             None if (stored := self.peek(digest)) is None else self._embedding_of(stored)
             for digest in digests
         ]
 
     async def advance_epoch(self) -> None:
-        """Let nothing be stored that was asked for before."""
+        """Begin a new turn of the epoch: answers requested before are not stored."""
         self.epoch = next_turn(self.epoch, secrets.token_hex(8))
 
     async def purge(self) -> int:
-        """Remove everything, and begin a new epoch; return how much there was."""
+        """Remove all entries and begin a new era; return how many there were."""
         self.epoch = secrets.token_hex(8)
         self._partitions.clear()
         self._dialects.clear()
         return self._responses.clear() + self._embeddings.clear()
 
     async def get_embeddings(self, digests: Sequence[str]) -> list[StoredEmbedding | None]:
-        """Return the embedding stored under each exact key, or None."""
+        """Return for each exact key, in order, the stored embedding, or None."""
         self._embeddings.expire()
         return [self._embeddings.use(digest) for digest in digests]
 
     async def put_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
-        """Store embeddings in place of older ones."""
+        """Store embeddings, replacing older ones with the same keys."""
         self.keep_embeddings(embeddings)
 
     async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
-        """Return the exact keys of a caller's embeddings among the next `limit`, and a cursor."""
+        """Look at the next `limit` embeddings; return the keys of a caller's, and a cursor."""
         page, following = self._embeddings.page(cursor, limit)
         return [stored.id for stored in page if is_named(stored.caller, caller)], following
 
     async def delete_embeddings(self, *digests: str) -> int:
-        """Remove the embeddings stored under exact keys; return how many there were."""
+        """Remove the embeddings stored under these exact keys; return how many were removed."""
         alive = [digest for digest in digests if self._embeddings.peek(digest) is not None]
         return sum(map(self._embeddings.remove, alive))
 
     def keep_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
-        """Do what `put_embeddings` does, without being a coroutine."""
+        """Do the same as `put_embeddings`, but synchronously."""
         self._embeddings.expire()
         for stored in embeddings:
             if stored.epoch in ("", self.epoch):
@@ -185,7 +190,7 @@ class MemoryStore:
         return self._responses.peek(digest)
 
     def holds(self, kind: Kind, digest: str) -> bool:
-        """Whether something is stored under an exact key; it does not count as used."""
+        """Whether an entry is stored under an exact key; this does not count as a use."""
         kept = self._embeddings if kind is Kind.EMBEDDING else self._responses
         return kept.peek(digest) is not None
 
@@ -195,17 +200,17 @@ class MemoryStore:
         return self._room.used
 
     async def count(self) -> Counts:
-        """Count what is stored."""
+        """Return how many answers and embeddings are stored."""
         alive = Counter(self._dialects)
         alive.subtract(stored.dialect for stored in self._responses.overdue())
         return Counts(alive.total(), len(self._embeddings), +alive)
 
     async def facts(self) -> Mapping[str, object]:
-        """Return no further facts."""
+        """Return an empty mapping: there is nothing to add."""
         return {}
 
     async def aclose(self) -> None:
-        """Stop the threads; what is in memory goes with the process."""
+        """Stop the threads. The entries are lost when the process ends."""
         self._threads.shutdown()
 
     def _remove(self, digest: str) -> bool:

@@ -1,1 +1,1 @@
-"""The store in this process that also keeps a journal in an SQLite file."""
+"""The store in this process that also writes its entries to an SQLite file (the journal)."""

@@ -1,4 +1,4 @@
-"""Commits to a journal in groups: what has waited for the last commit goes into the next one."""
+"""Group commits to a journal: all changes that wait while one commit runs form the next one."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,8 +14,8 @@ from app.stores.sqlite.journal import Amend, Append, Change, Journal, Remove
 
 T = TypeVar("T")
 
-_MOST_WAITING = 1024  # changes; a commit of that many takes some 50 ms
-_DROPPED_AT_ONCE = 1000  # rows, so that no commit takes long
+_MOST_WAITING = 1024  # changes; a commit of this many takes about 50 ms
+_DROPPED_AT_ONCE = 1000  # rows of evicted entries removed by one commit, so that it stays short
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,9 @@ class _Waiting:
 
 
 class Commits:
-    """Makes changes in their order, in one thread.
+    """Commits changes in the order of the calls, in one thread.
 
-    `is_kept` says whether an entry that `drop` was called with is in memory again.
+    `is_kept` says whether memory contains an entry (again) that `drop` was called for.
     """
 
     def __init__(self, journal: Journal, is_kept: Callable[[Kind, str], bool]) -> None:
@@ -40,10 +40,10 @@ class Commits:
         self._writing: asyncio.Task[None] | None = None
 
     async def commit(self, change: Change, then: Callable[[], Awaitable[T]]) -> T:
-        """Make a change in the journal, then call `then`, which makes it in memory.
+        """Commit a change to the journal, then call `then`, which makes the change in memory.
 
-        Returns the result of `then`. These calls come in the order of the changes, even if nobody
-        waits for them any longer. Raises Overloaded, or sqlite3.Error if nothing was changed.
+        Return the result of `then`. The order of these calls is the order of the changes, even if
+        a caller was cancelled. Raises Overloaded, or sqlite3.Error if nothing was changed.
         """
         if len(self._waiting) >= _MOST_WAITING:
             raise Overloaded
@@ -54,11 +54,11 @@ class Commits:
         return await done
 
     def drop(self, kind: Kind, digest: str) -> None:
-        """Note that memory no longer has an entry; its row goes with one of the next commits."""
+        """Note that memory has evicted an entry; a later commit removes its row."""
         self._dropped[kind, digest] = None
 
     async def aclose(self) -> None:
-        """Write what is pending, then close the journal."""
+        """Commit pending changes, then close the journal."""
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
         await self._writing
@@ -74,12 +74,12 @@ class Commits:
                 changes = [Remove(gone), *(one.change for one in group)]
                 try:
                     await self._threads.run(partial(self._journal.write, changes))
-                except Exception as error:  # noqa: BLE001 - it comes out where it is waited for
+                except Exception as error:  # noqa: BLE001 - raised to whoever awaits the change
                     self._dropped.update(dict.fromkeys(gone))
                     for one in group:
                         await self._after(one, error)
                     if not group and not self._waiting:
-                        return  # rows to remove do not press
+                        return  # rows of evicted entries can be removed later
                 else:
                     for one in group:
                         await _finish(one)
@@ -87,20 +87,20 @@ class Commits:
             self._writing = None
 
     async def _after(self, one: _Waiting, error: Exception) -> None:
-        """Fail what could not be committed; what is to be removed goes nevertheless."""
+        """Handle a change whose commit failed: writes fail, removals are made by all means."""
         change = one.change
         if isinstance(change, Append | Amend):
             _fail(one.done, error)
             return
         try:
             await self._threads.run(partial(self._journal.remove, change))
-        except Exception as again:  # noqa: BLE001 - it comes out where it is waited for
+        except Exception as again:  # noqa: BLE001 - raised to whoever awaits the change
             _fail(one.done, again)
         else:
             await _finish(one)
 
     def _take_dropped(self) -> list[tuple[Kind, str]]:
-        # Between two commits memory holds all that was committed: what it lacks may go.
+        # Between two commits, memory contains all committed entries, except those it evicted.
         keys = list(islice(self._dropped, _DROPPED_AT_ONCE))
         for key in keys:
             del self._dropped[key]
@@ -110,7 +110,7 @@ class Commits:
 async def _finish(one: _Waiting) -> None:
     try:
         result = await one.then()
-    except Exception as error:  # noqa: BLE001 - it comes out where it is waited for
+    except Exception as error:  # noqa: BLE001 - raised to whoever awaits the change
         _fail(one.done, error)
     else:
         if not one.done.done():

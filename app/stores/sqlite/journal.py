@@ -1,12 +1,12 @@
-"""The file behind a store: an SQLite database, one row for each entry, and who may open it.
+"""The journal: an SQLite file with one row for each entry of a store.
 
-Rules of this file: what a commit has written survives the death of the process, however it dies
-(https://sqlite.org/wal.html); the death of the machine may undo the last commits, but does not
-harm the file. One process has the file open at a time: SQLite's own lock sees to that, and the
-system lets go of it when the process ends. A file that is damaged or that a newer version wrote is
-set aside and never lost; one of another program is not touched.
+Rules of this file: a commit survives the end of the process, even by kill -9
+(https://sqlite.org/wal.html). A crash of the machine may undo the last commits, but does not damage
+the file. Only one process may have the file open: SQLite's lock enforces that, and the system
+releases the lock when the process ends. A file that is damaged, or was written by a newer version,
+is renamed and kept. A file of another program is not touched.
 
-Everything blocks, and a journal must be used by one thread at a time.
+All functions block, and a journal must be used by one thread at a time.
 """
 
 import logging
@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple, Self
 from app.core.errors import ConfigurationError
 from app.core.models import Clock, Kind
 
-_APPLICATION = 0x52455052  # what marks a database as ours: "REPR"
+_APPLICATION = 0x52455052  # SQLite's application_id that marks the file as ours: "REPR"
 _FORMAT = 1
 _PAGE = 8192  # bytes; three entries of the local model fit
 _BESIDE = ("-wal", "-shm", "-journal")
@@ -43,7 +43,7 @@ CREATE TABLE entries (
 """
 _META = "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)"
 _SELECT = "SELECT kind, digest, expires, epoch, fields, vector, embedder FROM entries"
-# An entry that was asked for before a purge must not take the place of one from after it.
+# An answer requested before a purge must not be stored after it.
 _PUT = (
     "INSERT OR REPLACE INTO entries SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7"
     " WHERE ?4 = (SELECT value FROM meta WHERE name = 'epoch')"
@@ -58,9 +58,9 @@ _logger = logging.getLogger("reprise.store")
 
 
 class Row(NamedTuple):
-    """An entry as it lies in the file; `expires` in seconds since 1970.
+    """An entry as a row of the file; `expires` is in seconds since 1970.
 
-    `vector` is None where only an exact match may answer; `embedder` names the model that made it.
+    `vector` is None if only exact matches may find it; `embedder` is the model that made `vector`.
     """
 
     kind: Kind
@@ -74,35 +74,35 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Rows to write in place of older ones, unless they are of an epoch that is over."""
+    """Change: write rows, replacing older ones; rows of a past epoch are skipped."""
 
     rows: Iterable[Row]
 
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Rows to remove, by kind and exact key."""
+    """Change: remove rows, given by kind and exact key."""
 
     keys: Iterable[tuple[Kind, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Amend:
-    """A row to write in place of one that expires at the same time; its vector stays."""
+    """Change: replace the fields of a row, if it still has the same `expires`."""
 
     row: Row
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """The epoch that begins, in which what was asked for earlier is not written any more."""
+    """Change: begin a new epoch; answers requested earlier are no longer written."""
 
     epoch: str
 
 
 @dataclass(frozen=True, slots=True)
 class Purge:
-    """Everything to remove, and the epoch that begins then."""
+    """Change: remove all rows and begin a new epoch."""
 
     epoch: str
 
@@ -111,7 +111,7 @@ Change = Append | Amend | Remove | Turn | Purge
 
 
 class _Unusable(Exception):
-    """The file is not one that this version can go on with."""
+    """The file is damaged, or was written by a newer version."""
 
     def __init__(self, reason: Literal["corrupt", "newer"]) -> None:
         super().__init__(reason)
@@ -119,7 +119,7 @@ class _Unusable(Exception):
 
 
 class Journal:
-    """An open file. Its methods raise sqlite3.Error; what a failed `write` began is undone."""
+    """An open journal file. Methods raise sqlite3.Error; a `write` that fails changes nothing."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self._path = path
@@ -128,7 +128,7 @@ class Journal:
 
     @classmethod
     def open(cls, path: Path, clock: Clock) -> Self:
-        """Open a file, or make it. Raises ConfigurationError, which says why that cannot be."""
+        """Open a file, or create it. Raises ConfigurationError if that is not possible."""
         try:
             try:
                 return cls(path, _connect(path))
@@ -145,12 +145,12 @@ class Journal:
             raise _refusal(path, why) from None
 
     def rows(self) -> Iterator[Row]:
-        """Return all rows, those that were written first before the others."""
+        """Yield all rows, in the order in which they were written."""
         for kind, *rest in self._opened().execute(f"{_SELECT} ORDER BY rowid"):
             yield Row(Kind(kind), *rest)
 
     def write(self, changes: Iterable[Change]) -> None:
-        """Make changes in their order, all of them or, if one fails, none."""
+        """Make changes in order, in one transaction: if one fails, none is made."""
         epoch = self.epoch
         with self._opened() as connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -161,10 +161,10 @@ class Journal:
         self.epoch = epoch
 
     def remove(self, change: Remove | Turn | Purge) -> None:
-        """Make a change that lets nothing come back, whatever room there is.
+        """Remove entries even if the disk is full, so that no restart brings them back.
 
-        To remove a row takes room as well. Where there is none the file goes as a whole, and with
-        it what a restart would have found; a new one begins as soon as there is room.
+        Removing a row needs disk space, too. If there is none, the whole file is deleted, so that
+        a restart finds nothing; a new file is created once there is space.
         """
         try:
             self.write([change])
@@ -172,7 +172,7 @@ class Journal:
             if _primary_code(error) not in _NO_ROOM:
                 raise
             self.close()
-            for path in (self._path, *map(self._beside, _BESIDE)):  # without it nothing comes back
+            for path in (self._path, *map(self._beside, _BESIDE)):
                 path.unlink(missing_ok=True)
             if isinstance(change, Turn | Purge):
                 self.epoch = change.epoch
@@ -197,7 +197,7 @@ class Journal:
         return self._path.with_name(self._path.name + suffix)
 
     def close(self) -> None:
-        """Close the file; only then may another process open it."""
+        """Close the file, so that another process can open it."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -228,7 +228,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         if _primary_code(error) in _DAMAGED:
             raise _Unusable("corrupt") from error
         raise
-    except UnicodeDecodeError as error:  # what SQLite says of a damaged schema quotes it
+    except UnicodeDecodeError as error:  # SQLite's message quotes a damaged schema
         connection.close()
         raise _Unusable("corrupt") from error
     except Exception:
@@ -277,7 +277,7 @@ def _set_aside(path: Path, reason: str, now: float) -> None:
 
 
 def _primary_code(error: sqlite3.Error) -> int:
-    # Errors of the Python module itself carry no code.
+    # Errors raised by the Python module itself have no code.
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_INTERNAL)
     return code & 0xFF
 

@@ -1,8 +1,8 @@
-"""The embedded store that survives a restart: a MemoryStore, and a journal in SQLite behind it.
+"""The store in this process that survives a restart: a MemoryStore with a journal in SQLite.
 
-Rules of this file: whatever changes is committed to the journal first and in memory then, so that
-nothing is served that a restart could lose, and nothing comes back that was deleted or purged.
-What is asked for is answered from memory alone.
+Rules of this file: every change is committed to the journal first and made in memory after that. So
+no entry is served that a restart could lose, and no deleted entry comes back. Reads use memory
+only.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ _logger = logging.getLogger("reprise.store")
 
 
 class SqliteStore:
-    """Keeps what a MemoryStore keeps, in a file as well.
+    """A MemoryStore whose entries are also kept in a file.
 
     Raises ConfigurationError if the file cannot be opened, or another process has it open.
     """
@@ -64,7 +64,7 @@ class SqliteStore:
 
     @property
     def epoch(self) -> str:
-        """The token of the present epoch: what carries another one is not stored."""
+        """The token of the present epoch; answers with another token are not stored."""
         return self._memory.epoch
 
     async def get(self, digest: str) -> StoredResponse | None:
@@ -72,7 +72,7 @@ class SqliteStore:
         return await self._memory.get(digest)
 
     def use(self, digest: str) -> None:
-        """Count an entry as used: it has answered."""
+        """Note that an entry has answered a request, so that it is evicted later."""
         self._memory.use(digest)
 
     async def nearest(
@@ -82,11 +82,11 @@ class SqliteStore:
         k: int,
         max_distance: float,
     ) -> list[Candidate]:
-        """Return up to `k` responses of a partition that are near enough, nearest first."""
+        """Return up to `k` responses of a partition within a cosine distance, nearest first."""
         return await self._memory.nearest(partition, embedding, k, max_distance)
 
     async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
-        """Store a response in place of an older one; without embedding, for exact matches only.
+        """Store a response, replacing an older one; without embedding, for exact matches only.
 
         Returns once it is committed. Raises Overloaded or sqlite3.Error.
         """
@@ -97,14 +97,17 @@ class SqliteStore:
         await self._commits.commit(Append([row]), lambda: self._memory.put(stored, embedding))
 
     async def delete(self, *digests: str) -> int:
-        """Remove the responses stored under exact keys; return how many there were."""
+        """Remove the responses stored under these exact keys; return how many were removed."""
         return await self._commits.commit(
             Remove([(Kind.ANSWER, digest) for digest in digests]),
             lambda: self._memory.delete(*digests),
         )
 
     async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
-        """Change how far an entry is trusted; return whether it was still as it was read."""
+        """Set how far an entry is trusted, unless it has changed since it was read.
+
+        Return whether it was unchanged.
+        """
         if standing is not Standing.REMOVED:
             disputed = standing is Standing.EXACT_ONLY
             return await self.amend(stored, replace(stored, is_disputed=disputed))
@@ -116,25 +119,28 @@ class SqliteStore:
             return True
 
     async def amend(self, stored: StoredResponse, amended: StoredResponse) -> bool:
-        """Change who may be answered by an entry; return whether it was still as it was read."""
-        async with self._marking:  # what is said second is to see what was said first
+        """Write an entry's `is_disputed`, `askers` and `is_pinned`, unless it has changed.
+
+        `stored` is the entry as it was read. Return whether it was unchanged.
+        """
+        async with self._marking:  # a second report must see the result of the first
             if self._memory.peek(stored.id) is not stored:
                 return False
             row = await by_size(len(stored.content), lambda: self._response_row(amended, None))
-            # An answer that takes its place meanwhile is another one, and stays as it is.
+            # If a new answer replaces the entry meanwhile, Amend does not change that one.
             await self._commits.commit(Amend(row), lambda: self._memory.amend(stored, amended))
             return True
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
-        """Return the responses that are selected among the next `limit`, the oldest first."""
+        """Look at the next `limit` responses, oldest first; return those that are selected."""
         return await self._memory.scan(cursor, limit, selector)
 
     async def embeddings_of(self, digests: Sequence[str]) -> list[Embedding | None]:
-        """Return the embeddings by which responses are found, or None, in order."""
+        """Return for each exact key, in order, the embedding of its question, or None."""
         return await self._memory.embeddings_of(digests)
 
     async def advance_epoch(self) -> None:
-        """Let nothing be stored that was asked for before."""
+        """Begin a new turn of the epoch: answers requested before are not stored."""
         epoch = next_turn(self.epoch, secrets.token_hex(8))
 
         async def begin() -> None:
@@ -143,7 +149,7 @@ class SqliteStore:
         await self._commits.commit(Turn(epoch), begin)
 
     async def purge(self) -> int:
-        """Remove everything, and begin a new epoch; return how much there was."""
+        """Remove all entries and begin a new era; return how many there were."""
         epoch = secrets.token_hex(8)
 
         async def purge_memory() -> int:
@@ -154,11 +160,11 @@ class SqliteStore:
         return await self._commits.commit(Purge(epoch), purge_memory)
 
     async def get_embeddings(self, digests: Sequence[str]) -> list[StoredEmbedding | None]:
-        """Return the embedding stored under each exact key, or None."""
+        """Return for each exact key, in order, the stored embedding, or None."""
         return await self._memory.get_embeddings(digests)
 
     async def put_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
-        """Store embeddings in place of older ones.
+        """Store embeddings, replacing older ones with the same keys.
 
         Returns once they are committed. Raises Overloaded or sqlite3.Error.
         """
@@ -169,26 +175,26 @@ class SqliteStore:
         )
 
     async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
-        """Return the exact keys of a caller's embeddings among the next `limit`, and a cursor."""
+        """Look at the next `limit` embeddings; return the keys of a caller's, and a cursor."""
         return await self._memory.scan_embeddings(cursor, limit, caller)
 
     async def delete_embeddings(self, *digests: str) -> int:
-        """Remove the embeddings stored under exact keys; return how many there were."""
+        """Remove the embeddings stored under these exact keys; return how many were removed."""
         return await self._commits.commit(
             Remove([(Kind.EMBEDDING, digest) for digest in digests]),
             lambda: self._memory.delete_embeddings(*digests),
         )
 
     async def count(self) -> Counts:
-        """Count what is stored."""
+        """Return how many answers and embeddings are stored."""
         return await self._memory.count()
 
     async def facts(self) -> Mapping[str, object]:
-        """Return no further facts."""
+        """Return an empty mapping: there is nothing to add."""
         return await self._memory.facts()
 
     async def aclose(self) -> None:
-        """Write what is pending, and close the file."""
+        """Commit pending changes and close the file."""
         await self._commits.aclose()
         await self._memory.aclose()
 
@@ -200,7 +206,7 @@ class SqliteStore:
         for row in journal.rows():
             try:
                 exact_only += row.expires > now and self._keep(row)
-            except (ValueError, TypeError):  # a damaged file may hold anything anywhere
+            except (ValueError, TypeError):  # in a damaged file, any column may have any value
                 unreadable += 1
             if not self._memory.holds(row.kind, row.digest):
                 self._drop(row.kind, row.digest)
@@ -218,7 +224,7 @@ class SqliteStore:
             )
 
     def _keep(self, row: Row) -> bool:
-        """Read a row into memory; return whether its embedding is of no use. Raises ValueError."""
+        """Read a row into memory. Return True if its vector cannot be used. Raises ValueError."""
         fields = codec.fields_of(row.fields)
         if row.kind is Kind.EMBEDDING:
             known = self._seal.embedding_of(row.digest, fields)
@@ -231,7 +237,7 @@ class SqliteStore:
         return embedding is None and row.vector is not None
 
     def _present(self, epoch: str) -> str:
-        """Return the present epoch in place of an earlier turn of the same era."""
+        """Return the present epoch if `epoch` belongs to the same era; otherwise `epoch`."""
         return epoch if is_dead(epoch, self.epoch) else self.epoch
 
     def _embedding(self, row: Row, stored: StoredResponse) -> Embedding | None:

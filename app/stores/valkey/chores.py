@@ -1,4 +1,4 @@
-"""Work in the background, each kind once at a time; its failures are logged and go no further."""
+"""Background work: each kind runs once at a time; failures are logged."""
 
 import asyncio
 import logging
@@ -8,18 +8,18 @@ _logger = logging.getLogger("reprise.store")
 
 
 class Chores:
-    """Runs coroutines by name."""
+    """Runs named coroutines in the background."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def begin(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Begin some work, unless work of that name is under way."""
+        """Start some work, unless work of that name is running."""
         if name not in self._tasks:
             self._tasks[name] = asyncio.create_task(self._run(name, work))
 
     async def aclose(self) -> None:
-        """Break off what is under way."""
+        """Cancel the work that is running."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -28,7 +28,7 @@ class Chores:
     async def _run(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
-        except Exception as error:  # noqa: BLE001 - nobody waits for it
+        except Exception as error:  # noqa: BLE001 - no caller awaits this task
             _logger.warning(
                 "%s failed with %s; it is begun again when next needed", name, type(error).__name__
             )

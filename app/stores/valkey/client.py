@@ -1,4 +1,4 @@
-"""Connections to a Valkey: bounded in number and in time, none left with an unread reply."""
+"""A bounded pool of connections to a Valkey server, with one timeout for each call."""
 
 import asyncio
 import ssl
@@ -25,23 +25,23 @@ __all__ = ("Command", "Connections", "OutOfMemory", "Refused", "Reply", "Server"
 
 Command = tuple[str | bytes | int, ...]
 Reply = Any
-"""What the server says to a command; an exception where it refuses it."""
+"""The server's reply to a command; an exception object if the server returned an error."""
 
 GREETING: Command = ("CLIENT", "SETNAME", "reprise")
 _MOST_WAITING = 512
 
 
 class Server(Protocol):
-    """What a store keeps its entries in: one server, or a cluster that is asked like one."""
+    """A Valkey server, or a cluster used like one server."""
 
     @property
     def has_replicas(self) -> bool:
-        """Whether a write can be lost with the server that took it, others going on."""
+        """Whether writes may be lost in a failover, because a replica may replace the server."""
 
     async def call(self, *commands: Command) -> list[Reply]:
-        """Send commands in one pipeline; return the replies, errors in place of rejected ones.
+        """Send commands in one pipeline; return their replies, of which some may be exceptions.
 
-        Raises Overloaded, TimeoutError, and what else keeps all of them from being answered.
+        Raises Overloaded, TimeoutError, or another error if no command was answered.
         """
 
     async def aclose(self) -> None:
@@ -49,13 +49,13 @@ class Server(Protocol):
 
 
 class Connections:
-    """Up to `most` connections to one server. Who finds none free waits in line.
+    """Up to `most` connections to one server. A call waits if all are in use.
 
-    A call takes `seconds` at most, waiting and connecting included. Nothing is asked twice: a
-    server that has gone away is asked anew by the next call.
+    A call takes at most `seconds`, waiting and connecting included. A call that fails is not
+    repeated: the next call connects again.
     """
 
-    has_replicas = False  # those that a server has of its own never take its place
+    has_replicas = False  # if a single server has replicas, they never replace it
 
     def __init__(
         self,
@@ -75,10 +75,10 @@ class Connections:
         self._is_closed = False
 
     async def call(self, *commands: Command) -> list[Reply]:
-        """Send commands in one pipeline; return the replies, errors in place of rejected ones.
+        """Send commands in one pipeline; return their replies, of which some may be exceptions.
 
-        Raises Overloaded if too many are waiting, TimeoutError, and what the client library
-        raises when the server cannot be reached, denies the login, is loading or breaks protocol.
+        Raises Overloaded if too many calls are waiting, TimeoutError, or an error of the client
+        library: the server cannot be reached, refuses the login, is loading or breaks protocol.
         """
         if self._waiting >= _MOST_WAITING:
             raise Overloaded
@@ -94,7 +94,7 @@ class Connections:
                 self._room.release()
 
     async def aclose(self) -> None:
-        """Close all connections; those in use when their call is over."""
+        """Close all connections; those in use are closed when their call ends."""
         self._is_closed = True
         while self._idle:
             with suppress(ValkeyError):
@@ -108,11 +108,11 @@ class Connections:
             is_new = not connection.is_connected
             if is_new:
                 await connection.connect()
-                commands = (*self._greeting, *commands)  # costs no round trip of its own
+                commands = (*self._greeting, *commands)  # in one pipeline: saves a round trip
             await connection.send_packed_command(connection.pack_commands(commands))
             replies = [await _reply(connection) for _ in commands]
         except BaseException:
-            # Whatever happened, a reply may be on its way that nobody will read.
+            # A reply may still arrive on this connection, so it cannot be used again.
             await connection.disconnect(nowait=True)
             raise
         if self._is_closed:
@@ -126,7 +126,7 @@ class Connections:
         common: dict[str, Any] = {
             "db": address.database,
             **self._credentials,
-            # One timeout bounds a whole call; one for each reply would cost a timer each.
+            # One timeout limits the whole call; a timeout per reply would cost a timer each.
             "socket_timeout": None,
             "lib_name": None,
             "lib_version": None,
@@ -137,19 +137,19 @@ class Connections:
         if self._tls is None:
             return Connection(socket_keepalive=True, **common)
         connection = SSLConnection(socket_keepalive=True, **common)
-        connection.ssl_context.context = self._tls  # its own would not check the host's name
+        connection.ssl_context.context = self._tls  # the library's own does not check the host name
         return connection
 
 
 def checked(reply: Reply) -> Reply:
-    """Return a reply, or raise it if it is a refusal."""
+    """Return a reply; raise it if it is an exception."""
     if isinstance(reply, Exception):
         raise reply
     return reply
 
 
 async def _is_stale(connection: AbstractConnection) -> bool:
-    """Whether the server has closed a connection, or said something unasked."""
+    """Whether the server has closed an idle connection, or sent data that was not asked for."""
     try:
         return bool(await connection.can_read_destructive())
     except ValkeyError:
@@ -166,7 +166,7 @@ async def _reply(connection: AbstractConnection) -> Reply:
 def _credentials_of(address: Address) -> dict[str, Any]:
     if address.password_file:
         file = PasswordFile(Path(address.password_file), address.username)
-        file.get_credentials()  # a name that is wrong is to be noticed at once
+        file.get_credentials()  # fail at the start if the file cannot be read
         return {"credential_provider": file}
     return {"username": address.username or None, "password": address.password or None}
 

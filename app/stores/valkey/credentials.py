@@ -1,4 +1,4 @@
-"""Who a proxy says it is to a Valkey: a password that may change while the proxy runs."""
+"""The credentials for a Valkey server: a password that may change while the proxy runs."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ from valkey.credentials import CredentialProvider
 
 
 class PasswordFile(CredentialProvider):
-    """A user's password, or a token in its place, read anew for every connection.
+    """A user's password or token in a file, which is read for every new connection.
 
-    Whatever renews the file is not our affair: a secret that is mounted, or a process beside us
-    that writes short-lived tokens. The line end that an editor leaves is no part of it.
+    The file may be a mounted secret, or written by another process that renews short-lived tokens.
+    Line ends at the end of the file are not part of the password.
     """
 
     def __init__(self, path: Path, username: str) -> None:
@@ -17,6 +17,6 @@ class PasswordFile(CredentialProvider):
         self._username = username
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        """Return what AUTH takes. Raises OSError where the file cannot be read."""
+        """Return the arguments of AUTH. Raises OSError if the file cannot be read."""
         password = self._path.read_text(errors="replace").rstrip("\r\n")
         return (self._username, password) if self._username else (password,)

@@ -1,4 +1,7 @@
-"""Stored responses and embeddings as hashes in Valkey."""
+"""The commands that write and read entries in Valkey, and the meaning of their replies.
+
+Each function named `write_…`, `read_…`, `amend_…` returns a command; the caller sends it.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,8 +36,8 @@ _LIFE = ("created_at", "lifetime", "stale", "epoch", "dialect")
 _AS_READ = ("created_at", "disputed", "askers", "pinned")
 _SELECTED_BY = ("model", "namespace", "tags", "upstream_id", "caller", "embedding")
 
-# A hash and the end of its life at once: neither without the other, whatever dies in between.
-# Refused whole if memory is short. With NX, only if there is none.
+# Write a hash and its expiry atomically. If memory is short, nothing is written. With NX, write
+# only if the key does not exist.
 _WRITE = """#!lua
 if ARGV[2] == 'NX' and redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 redis.call('DEL', KEYS[1])
@@ -43,7 +46,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return 1
 """
 
-# Not what has been written in its place, and not what was judged otherwise meanwhile.
+# Change a response only if it was neither replaced nor amended since it was read.
 _AMEND = """#!lua
 local found = redis.call('HMGET', KEYS[1], 'created_at', 'disputed', 'askers', 'pinned')
 for i = 1, 4 do if (found[i] or '') ~= ARGV[i] then return 0 end end
@@ -52,7 +55,7 @@ redis.call('HSET', KEYS[1], unpack(ARGV, 5))
 return 1
 """
 
-# Not what has been written in its place.
+# Remove a copy only if it was not replaced.
 _REMOVE_COPY = """#!lua
 local found = redis.call('HMGET', KEYS[1], 'created_at', 'epoch')
 if found[1] ~= ARGV[1] or found[2] ~= ARGV[2] then return 0 end
@@ -63,7 +66,7 @@ return redis.call('UNLINK', KEYS[1])
 def write_hash(
     key: str, fields: Mapping[str, bytes], milliseconds: int, *, only_new: bool = False
 ) -> Command:
-    """Write a hash in place of what is there, or `only_new`: if nothing is."""
+    """Write a hash that expires, replacing the key; with `only_new`, only if the key is free."""
     pairs = (item for pair in fields.items() for item in pair)
     return ("EVAL", _WRITE, 1, key, milliseconds, "NX" if only_new else "", *pairs)
 
@@ -75,7 +78,7 @@ def write_response(
     milliseconds: int,
     seal: Seal,
 ) -> Command:
-    """Write a stored response, with its embedding if it is to be found by meaning."""
+    """Write a stored response; with an embedding, it can be found by meaning."""
     vector = None if embedding is None else vector_bytes(embedding)
     fields = seal.response_fields(seal.with_vector(stored, vector))
     if vector is not None:
@@ -84,19 +87,22 @@ def write_response(
 
 
 def read_response(key: str) -> Command:
-    """Read a stored response, its vector excepted."""
+    """Read a stored response without its vector."""
     return ("HMGET", key, *RESPONSE_FIELDS)
 
 
 def read_life(key: str) -> Command:
-    """Read when and in which epoch a response was stored, and of which dialect it is."""
+    """Read the fields that tell whether a response is alive, and its dialect."""
     return ("HMGET", key, *_LIFE)
 
 
 def amend_response(
     key: str, stored: StoredResponse, amended: StoredResponse | None, seal: Seal
 ) -> Command:
-    """Change a response, or remove it, if it is as it was read; the reply is 1 then."""
+    """Change a response, or remove it (`amended` is None), unless it changed since it was read.
+
+    The reply is 1 if it was unchanged.
+    """
     read = seal.response_fields(stored)
     command: Command = ("EVAL", _AMEND, 1, key, *(read.get(name, b"") for name in _AS_READ))
     if amended is None:
@@ -107,12 +113,12 @@ def amend_response(
 
 
 def read_choice(key: str, selector: Selector) -> Command:
-    """Read what a response is selected by."""
+    """Read the fields of a response that a selector needs."""
     return ("HMGET", key, *(_SELECTED_BY if selector.near else _SELECTED_BY[:-1]))
 
 
 def is_chosen(values: Reply, selector: Selector, dimensions: int) -> bool:
-    """Whether the reply to `read_choice` is of a response that is selected."""
+    """Whether the selector selects the response in a reply to `read_choice`."""
     if isinstance(values, Exception):
         return False
     fields = _fields(_SELECTED_BY, values)
@@ -121,7 +127,7 @@ def is_chosen(values: Reply, selector: Selector, dimensions: int) -> bool:
         named = fields["model"].decode(), labels_in(fields), upstream_id_in(fields)
         return selector.selects(*named, embedding, caller_in(fields))
     except (KeyError, ValueError):
-        return False  # damaged, and nobody is served it
+        return False  # damaged entries are never served, so they need not be selected
 
 
 def read_vector(key: str) -> Command:
@@ -130,7 +136,7 @@ def read_vector(key: str) -> Command:
 
 
 def embedding_in(vector: Reply, dimensions: int) -> Embedding | None:
-    """Read the reply to `read_vector`; None where there is none, or another model's."""
+    """Return the embedding in a reply to `read_vector`; None if absent or of another length."""
     try:
         return vector_of(_bytes(vector), dimensions)
     except ValueError:
@@ -138,7 +144,7 @@ def embedding_in(vector: Reply, dimensions: int) -> Embedding | None:
 
 
 def write_embedding(key: str, stored: StoredEmbedding, milliseconds: int, seal: Seal) -> Command:
-    """Write a stored embedding: one string, which takes less room than a hash."""
+    """Write a stored embedding as one string, which takes less memory than a hash."""
     return ("SET", key, fields_bytes(seal.embedding_fields(stored)), "PX", milliseconds)
 
 
@@ -149,28 +155,28 @@ def read_embedding(key: str) -> Command:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A whole hash, and the milliseconds that it has left."""
+    """All fields of a hash, and its remaining lifetime in milliseconds."""
 
     fields: Mapping[str, bytes]
     milliseconds: int
 
     def write(self, key: str) -> Command:
-        """Write it under a key that holds nothing yet."""
+        """Write the copy to a key, only if the key does not exist."""
         return write_hash(key, self.fields, self.milliseconds, only_new=True)
 
     def remove(self, key: str) -> Command:
-        """Remove it again, if the key still holds it."""
+        """Remove the copy again, unless the key was written anew."""
         written = (self.fields["created_at"], self.fields["epoch"])
         return ("EVAL", _REMOVE_COPY, 1, key, *written)
 
 
 def read_copy(key: str) -> tuple[Command, Command]:
-    """Read a whole hash and what is left of its life."""
+    """Read all fields of a hash, and its remaining lifetime."""
     return ("HGETALL", key), ("PTTL", key)
 
 
 def copy_of(values: Reply, left: Reply, epoch: str) -> Copy | None:
-    """Read the replies to `read_copy`; None for what is gone, damaged or of another epoch."""
+    """Return the copy in the replies to `read_copy`; None if gone, damaged or of another era."""
     if not isinstance(values, list) or not isinstance(left, int) or left <= 0:
         return None
     fields = {
@@ -188,7 +194,7 @@ def read_epoch(key: str) -> Command:
 
 
 def epoch_in(embedding: Reply) -> bytes | None:
-    """Read the epoch from the reply to `read_embedding`; None where it has none."""
+    """Return the epoch in a reply to `read_embedding`, or None."""
     try:
         return fields_of(_bytes(embedding)).get("epoch")
     except (ValueError, Refused, DependencyFailed):
@@ -196,7 +202,11 @@ def epoch_in(embedding: Reply) -> bytes | None:
 
 
 class Reader:
-    """Reads what is valid: as written, of this version and the present epoch, not past its end."""
+    """Reads entries from replies, if they are valid.
+
+    An entry is valid if its seal is right, it has this format version and the present era, and it
+    has not expired. `token` is the present epoch, `now` is in seconds since 1970.
+    """
 
     def __init__(self, token: str, now: float, seal: Seal) -> None:
         self._token = token
@@ -204,12 +214,15 @@ class Reader:
         self._seal = seal
 
     def response(self, digest: str, values: Reply) -> StoredResponse | None:
-        """Read the reply to `read_response`. Raises a refusal that is more than damage."""
+        """Return the response in a reply to `read_response`; None if it is missing or invalid.
+
+        Raises an error reply, unless it only means that the entry is damaged or its node is away.
+        """
         fields = _fields(RESPONSE_FIELDS, [] if _is_lost(values) else checked(values))
         return self._valid(lambda: self._seal.response_of(digest, fields))
 
     def is_found_by(self, stored: StoredResponse, vector: Reply) -> bool:
-        """Whether the reply to `read_vector` is the vector that a response was written with."""
+        """Whether a reply to `read_vector` is the vector that a response was written with."""
         try:
             self._seal.check_vector(stored, _bytes(vector))
         except BrokenSeal:
@@ -217,15 +230,18 @@ class Reader:
         return True
 
     def embedding(self, digest: str, value: Reply) -> StoredEmbedding | None:
-        """Read the reply to `read_embedding`. Raises a refusal that is more than damage."""
+        """Return the embedding in a reply to `read_embedding`; None if missing or invalid.
+
+        Raises the same as `response`.
+        """
         return self._valid(lambda: self._seal.embedding_of(digest, fields_of(_bytes(value))))
 
     def is_alive(self, values: Reply) -> bool:
-        """Whether the reply to `read_life` is of a response that may serve, and is not purged."""
+        """Whether a reply to `read_life` is of a response that is neither expired nor purged."""
         return not isinstance(values, Exception) and self._lives(_fields(_LIFE, values))
 
     def dialect(self, values: Reply) -> str:
-        """Return the dialect of the reply to `read_life`, if that is of a response."""
+        """Return the dialect in a reply to `read_life`; chat completions if it has none."""
         fields = {} if isinstance(values, Exception) else _fields(_LIFE, values)
         return _shown(fields.get("dialect", b"")) or CHAT_COMPLETION
 
@@ -260,6 +276,6 @@ def _bytes(value: Reply) -> bytes:
 
 
 def _is_lost(reply: Reply) -> bool:
-    """Whether a key holds something else than it should, or its node is away."""
+    """Whether a key has a value of the wrong type, or its node is away."""
     is_damage = isinstance(reply, Refused) and str(reply).startswith("WRONGTYPE")
     return is_damage or isinstance(reply, Declined)

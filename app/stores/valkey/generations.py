@@ -1,7 +1,7 @@
-"""Which generations of entries are alive, and under which token: what every look-up goes by.
+"""The list of living generations and the present epoch, which every look-up needs.
 
-All of it is the server's; what is here is what was last heard of it. Whatever is missing there,
-because the server is new, was flushed or lost an index, is made again.
+Both are stored in the server; this module has a copy of the last state read. Whatever is missing
+in the server, because it is new, was flushed or lost an index, is created again.
 """
 
 import asyncio
@@ -22,17 +22,17 @@ from app.stores.valkey.search import (
     names_in,
 )
 
-_PAUSE = 1.0  # seconds between attempts to make what cannot be made
-_REPLICATION = 200  # milliseconds that a replica has to take a purge
+_PAUSE = 1.0  # seconds between attempts to create what is missing
+_REPLICATION = 200  # milliseconds to wait until a replica has received a purge
 
-# Only if the list is still what it was thought to be.
+# Replace the list only if it still has the expected value.
 _REPLACE_LIST = """#!lua
 if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """
 
-# As `epochs.next_turn`; a purge of everything in between is not undone.
+# Like `epochs.next_turn`, but atomic, so that it does not undo a purge of everything.
 _BEGIN_TURN = """#!lua
 local era = string.match(redis.call('GET', KEYS[1]) or '', '^[^.]+')
 if not era then return false end
@@ -45,7 +45,7 @@ _logger = logging.getLogger("reprise.store")
 
 
 class SearchUnavailable(Exception):
-    """The server has no index to search and cannot make one; the log says why."""
+    """The server has no index to search and cannot create one; the log says why."""
 
 
 class Generations:
@@ -66,19 +66,22 @@ class Generations:
         self._next_mending = 0.0
         self._problem = ""
         self.numbers: tuple[int, ...] = ()
-        self.epoch = secrets.token_hex(8)  # nobody's, so that nothing is stored under it
+        self.epoch = secrets.token_hex(8)  # a token that is unused, so nothing is stored with it
         self.token = ""
 
     @property
     def state(self) -> tuple[Command, Command]:
-        """Return the commands whose replies `note` takes.
+        """The commands that read the server's state; `note` takes their replies.
 
-        They go last, so that what was read before them was still valid then.
+        They must come last in a pipeline: then entries read before them were still valid.
         """
         return ("GET", self.keys.generations), ("GET", EPOCH)
 
     async def known(self) -> tuple[int, ...]:
-        """Return the living generations, asking for them if need be. Raises what a call raises."""
+        """Return the living generations; read or create them if they are not known.
+
+        Raises the same as `Server.call`.
+        """
         if not self.numbers and self._mending is None:
             self._begin_mending()
         if self._mending is not None:
@@ -86,9 +89,9 @@ class Generations:
         return self.numbers
 
     def note(self, numbers: Reply, epoch: Reply) -> bool:
-        """Take the server's state; return whether all generations that it names were known."""
+        """Take the server's state; return whether all of its generations were known before."""
         token = checked(epoch)
-        # While the shard of the list is away, what it said last will do: the epoch decides.
+        # While the list's shard is away, the last known list is used: the epoch decides validity.
         is_away = isinstance(numbers, Declined | DependencyFailed)
         told = self.numbers if is_away else generations_in(checked(numbers))
         self.token = token.decode() if token else ""
@@ -101,26 +104,27 @@ class Generations:
         return is_covered
 
     def mend(self) -> None:
-        """Begin to make what is missing in the server, unless that was tried just now."""
+        """Start to create what is missing in the server, unless that was tried a moment ago."""
         if self._mending is None and time.monotonic() >= self._next_mending:
             self._begin_mending()
 
     def missing(self) -> None:
-        """Take note that an index is missing. Raises SearchUnavailable if it cannot be made."""
+        """Note that an index is missing. Raises SearchUnavailable if it cannot be created."""
         self.mend()
         if self._problem and self._mending is None:
             raise SearchUnavailable
 
     async def open(self, number: int) -> None:
-        """Make the index of a generation, if there is none. Raises Refused."""
+        """Create the index of a generation, if there is none. Raises Refused."""
         (reply,) = await self._connections.call(self._create(number))
         if not is_there_already(reply):
             checked(reply)
 
     async def replace(self, before: Sequence[int], after: Sequence[int], *also: Command) -> bool:
-        """Replace the list of generations for everybody if it is still `before`; return whether so.
+        """Replace the server's list of generations if it is still `before`; return whether it was.
 
-        `also` goes to the server just before, so that hardly anybody sees one without the other.
+        The commands `also` are sent just before it in the same pipeline, so that other proxies
+        rarely see one without the other.
         """
         key, lists = self.keys.generations, (listed(before), listed(after))
         *_, reply = await self._connections.call(*also, ("EVAL", _REPLACE_LIST, 1, key, *lists))
@@ -130,7 +134,10 @@ class Generations:
         return False
 
     async def begin_epoch(self) -> None:
-        """Begin a new epoch, for everybody: one that a failover does not undo, if possible."""
+        """Begin a new era for all proxies.
+
+        Wait a moment until a replica has it, if there is one, so that a failover does not undo it.
+        """
         token = secrets.token_hex(8)
         commands: list[Command] = [("SET", EPOCH, token)]
         if self._connections.has_replicas:
@@ -140,7 +147,7 @@ class Generations:
         self.token = self.epoch = token
 
     async def advance_epoch(self) -> None:
-        """Begin a new turn of the present era, for everybody. Raises Refused if there is none."""
+        """Begin a new turn of the present era for all proxies. Raises Refused if there is none."""
         await self.known()
         (reply,) = await self._connections.call(
             ("EVAL", _BEGIN_TURN, 1, EPOCH, secrets.token_hex(8))
@@ -150,7 +157,7 @@ class Generations:
         self.token = self.epoch = reply.decode()
 
     async def aclose(self) -> None:
-        """Cancel the task in the background that mends the generations."""
+        """Cancel the background task that creates what is missing."""
         if self._mending is not None:
             self._mending.cancel()
             with suppress(asyncio.CancelledError, Exception):
@@ -169,15 +176,16 @@ class Generations:
         key = self.keys.generations
         numbers, indexes = await self._connections.call(("GET", key), ("FT._LIST",))
         there = {self.keys.generation_of(name) for name in names_in(indexes)} - {None}
-        # Without anything else the server is empty, or was flushed; else a token was evicted.
+        # If there is no list and no index, the server is empty or was flushed. Otherwise only the
+        # token was evicted.
         token = self.epoch if checked(numbers) or there else secrets.token_hex(8)
         written, epoch = await self._connections.call(("SET", EPOCH, token, "NX"), ("GET", EPOCH))
         if checked(epoch) is None:
-            checked(written)  # says why there is none: it cannot be written
+            checked(written)  # raises the error that kept the token from being written
             raise Refused("the epoch was not kept")
         alive = generations_in(checked(numbers))
         if not alive:
-            # Indexes without a list: it was evicted, or lost otherwise.
+            # There are indexes but no list: the list was evicted or lost.
             alive = tuple(sorted((n for n in there if n is not None), reverse=True)) or (1,)
         await self._create_all(alive, there)
         if checked(numbers) is None:
@@ -191,9 +199,9 @@ class Generations:
         self.numbers = alive
 
     async def _create_all(self, numbers: Sequence[int], there: Collection[int | None]) -> None:
-        """Make indexes; where that is refused, exact matches go on without.
+        """Create indexes. If the server refuses, exact matches work without them.
 
-        Also those that are there: it may be that only some nodes of a cluster have them.
+        Indexes that exist are created, too: perhaps only some nodes of a cluster have them.
         """
         problem = ""
         replies = await self._connections.call(*map(self._create, numbers))

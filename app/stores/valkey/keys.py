@@ -1,16 +1,17 @@
-"""The names of everything that the cache keeps in Valkey. Pure.
+"""The names of all keys and indexes that the cache uses in Valkey. Pure.
 
-    cache:epoch                                a purge replaces it; another era's are dead
-    cache:<model>:generations                  the numbers of the living ones, newest first
-    cache:<model>:inserts                      how much each has taken, a hash
-    cache:<model>:lease                        who is tidying up
-    cache:flight:<model>:<digest>              the lease of who is asking the upstream
+    cache:epoch                                the present epoch, replaced by each purge
+    cache:<model>:generations                  the living generations' numbers, newest first
+    cache:<model>:inserts                      a hash: the number of inserts by generation
+    cache:<model>:lease                        the lease of the proxy that does the upkeep
+    cache:flight:<model>:<digest>              the lease of the proxy that asks the upstream
     cache:<model>:<generation>:<digest>        a stored response
-    cache:<model>:<generation>                 no key: the index of a generation
-    embedding:<digest>                         an embedding of the upstream's
+    cache:<model>:<generation>                 not a key: the index of a generation
+    embedding:<digest>                         an embedding made by the upstream
 
-`<model>` is a fingerprint of the embedding model: what another one has made is never compared.
-No key has a hash tag, and no command names two: a cluster may spread them as it likes.
+`<model>` is a fingerprint of the embedding model: embeddings of different models are never
+compared. No key has a hash tag, and no command uses two keys, so a cluster can place each key on
+any shard.
 """
 
 import hashlib
@@ -20,20 +21,20 @@ from dataclasses import dataclass
 from app.stores.codec import VERSION
 
 EPOCH = "cache:epoch"
-ALL_ENTRIES = "cache:????????????:*:*"  # of whatever model
+ALL_ENTRIES = "cache:????????????:*:*"  # the entries of all models
 ALL_EMBEDDINGS = "embedding:*"
 
 _EMBEDDING = "embedding:"
-_PARTS = 4  # of an entry's key
+_PARTS = 4  # parts of an entry's key, separated by colons
 
 
 def embedding_key(digest: str) -> str:
-    """Name the key of an embedding."""
+    """Return the key of an embedding."""
     return f"{_EMBEDDING}{digest}"
 
 
 def embedding_digest(key: str) -> str:
-    """Return the digest that an embedding's key ends with."""
+    """Return the digest at the end of an embedding's key."""
     return key.removeprefix(_EMBEDDING)
 
 
@@ -45,73 +46,73 @@ class Keys:
 
     @classmethod
     def of(cls, embedder: str, dimensions: int) -> "Keys":
-        """Name what belongs to an embedder."""
+        """Return the names for an embedding model."""
         told = f"{embedder}\0{dimensions}\0{VERSION.decode()}"
         return cls(hashlib.sha256(told.encode()).hexdigest()[:12])
 
     @property
     def generations(self) -> str:
-        """Name the list of living generations."""
+        """The key of the list of living generations."""
         return f"cache:{self.model}:generations"
 
     @property
     def inserts(self) -> str:
-        """Name the hash of what each generation has taken."""
+        """The key of the hash with the number of inserts of each generation."""
         return f"cache:{self.model}:inserts"
 
     @property
     def lease(self) -> str:
-        """Name the lease of who is tidying up."""
+        """The key of the lease for the upkeep."""
         return f"cache:{self.model}:lease"
 
     def flight(self, digest: str) -> str:
-        """Name the lease of who is asking for an answer."""
+        """Return the key of the lease for asking the upstream for an answer."""
         return f"cache:flight:{self.model}:{digest}"
 
     @property
     def entries(self) -> str:
-        """Return the pattern of all entries' keys."""
+        """The pattern that matches the keys of all entries of this model."""
         return f"cache:{self.model}:*:*"
 
     def index(self, generation: int) -> str:
-        """Name the index of a generation."""
+        """Return the name of a generation's index."""
         return f"cache:{self.model}:{generation}"
 
     def prefix(self, generation: int) -> str:
-        """Return what all keys of a generation begin with."""
+        """Return the prefix of all keys of a generation."""
         return f"cache:{self.model}:{generation}:"
 
     def entry(self, generation: int, digest: str) -> str:
-        """Name the key of a stored response."""
+        """Return the key of a stored response."""
         return f"{self.prefix(generation)}{digest}"
 
     def digest_of(self, key: str) -> str:
-        """Return the digest that an entry's key ends with."""
+        """Return the digest at the end of an entry's key."""
         return key.split(":", _PARTS - 1)[-1]
 
     def generation_in(self, key: str) -> int | None:
-        """Return the generation that a key belongs to, if it is one of this model's entries."""
+        """Return the generation of an entry's key; None if it is not an entry of this model."""
         index, _, digest = key.rpartition(":")
         return self.generation_of(index) if digest else None
 
     def generation_of(self, index: str) -> int | None:
-        """Return the generation that an index is of, if it is one of this model's."""
+        """Return the generation of an index's name; None if it is not an index of this model."""
         head, _, number = index.rpartition(":")
         return int(number) if head == f"cache:{self.model}" and number.isdecimal() else None
 
 
 def is_embedding(key: str) -> bool:
-    """Whether a key is an embedding's."""
+    """Whether a key is the key of an embedding."""
     return key.startswith(_EMBEDDING)
 
 
 def listed(generations: Sequence[int]) -> str:
-    """Write a list of generations."""
+    """Return a list of generations as text, as it is stored."""
     return " ".join(map(str, generations))
 
 
 def generations_in(told: object) -> tuple[int, ...]:
-    """Read a list of generations; none where there is no list or it is damaged."""
+    """Return the generations in a stored list, newest first; empty if it is absent or damaged."""
     if not isinstance(told, bytes):
         return ()
     numbers = told.decode(errors="replace").split()

@@ -1,17 +1,17 @@
-"""Leases in Valkey: one key each, which holds the token of its holder and runs out by itself."""
+"""Leases in Valkey: each is a key with its holder's token as value, which expires by itself."""
 
 import math
 
 from app.stores.valkey.client import Server, checked
 from app.stores.valkey.keys import Keys
 
-# A holder that was away for longer than its lease must not touch its successor's. EVAL is what the
-# upkeep needs too, so no further right; a script of one key runs in a cluster as well.
+# Scripts, because a holder whose lease has expired must not change its successor's lease. The
+# upkeep uses EVAL too, so no further permission is needed; scripts with one key work in a cluster.
 RENEW = """#!lua
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """
-"""A script that lets a key last for `ARGV[2]` milliseconds more if it holds `ARGV[1]`."""
+"""A script that lets a key expire in `ARGV[2]` milliseconds, if its value is `ARGV[1]`."""
 
 _RELEASE = """#!lua
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -27,20 +27,20 @@ class ValkeyLeases:
         self._keys = keys
 
     async def take(self, name: str, token: str, seconds: float) -> str:
-        """Take a lease that is free; return the token of who holds it now."""
+        """Take the lease if it is free; return the token of its holder after that."""
         key = self._keys.flight(name)
         taken = ("SET", key, token, "NX", "GET", "PX", _milliseconds(seconds))
         (holder,) = await self._server.call(taken)
         return token if checked(holder) is None else bytes(holder).decode(errors="replace")
 
     async def renew(self, name: str, token: str, seconds: float) -> bool:
-        """Let a lease last for so long from now; return whether it still was ours."""
+        """Extend the lease to `seconds` from now if `token` holds it; return whether it did."""
         key = self._keys.flight(name)
         (renewed,) = await self._server.call(("EVAL", RENEW, 1, key, token, _milliseconds(seconds)))
         return bool(checked(renewed))
 
     async def release(self, name: str, token: str) -> None:
-        """Release a lease, if it still is ours."""
+        """Release the lease if `token` still holds it."""
         (reply,) = await self._server.call(("EVAL", _RELEASE, 1, self._keys.flight(name), token))
         checked(reply)
 

@@ -1,6 +1,6 @@
-"""The commands of valkey-search, and what its replies mean. Pure.
+"""The commands of valkey-search, and the meaning of its replies. Pure.
 
-Its replies are flat lists, its errors texts that differ between versions.
+Its replies are flat lists. Its errors are texts that differ between versions.
 """
 
 import math
@@ -12,16 +12,16 @@ from typing import Any, Literal
 Command = tuple[str | bytes | int, ...]
 
 _NO_OPTION = re.compile(r"(?i)ALLSHARDS|syntax error|(unknown|unexpected|invalid) argument")
-_TAG = re.compile(r"[0-9A-Za-z]+")  # needs no escaping and is no pattern
+_TAG = re.compile(r"[0-9A-Za-z]+")  # such a text needs no escaping in a query
 _DISTANCE = "__distance"
-_M, _EF_CONSTRUCTION = 16, 200  # of HNSW: valkey-search's defaults
+_M, _EF_CONSTRUCTION = 16, 200  # HNSW parameters: valkey-search's defaults
 _LONGEST_TIMEOUT = 60_000  # milliseconds
 _NEAREST, _FARTHEST = -0.01, 2.01  # cosine distances, with room for rounding
 
 
 @dataclass(frozen=True, slots=True)
 class IndexOptions:
-    """How indexes are made, and how many inserts one takes before the next is opened."""
+    """The parameters of indexes; `max_inserts`: inserts until the next generation is opened."""
 
     algorithm: Literal["hnsw", "flat"] = "hnsw"
     ef_runtime: int = 100
@@ -30,7 +30,10 @@ class IndexOptions:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A search for the nearest: `vector` is little-endian float32, of unit length."""
+    """A search for the `k` nearest entries of a partition, with a time limit in seconds.
+
+    `vector` is little-endian float32, of unit length.
+    """
 
     partition: str
     vector: bytes
@@ -39,7 +42,10 @@ class Search:
 
 
 def create_index(name: str, prefix: str, dimensions: int, options: IndexOptions) -> Command:
-    """Make an index over the keys with a prefix. What is not filtered is not declared."""
+    """Return the command that creates an index over the keys with a prefix.
+
+    Only the fields that searches use are declared.
+    """
     vector: Command = ("TYPE", "FLOAT32", "DIM", dimensions, "DISTANCE_METRIC", "COSINE")
     if options.algorithm == "hnsw":
         vector += ("M", _M, "EF_CONSTRUCTION", _EF_CONSTRUCTION)
@@ -54,9 +60,9 @@ def search_index(
 ) -> Command:
     """Return the command that searches an index for keys and distances.
 
-    The distance is asked for because a reply without any field names expired keys as well. With
-    ALLSHARDS a search that does not finish is an error; without, it would be a wrong answer. Raises
-    ValueError for an odd partition.
+    It asks for the distance, since a reply without any field contains expired keys, too. With
+    ALLSHARDS, a search that does not finish is an error; without it, the result would be incomplete
+    without notice. Raises ValueError for a partition that is not hexadecimal.
     """
     if not _TAG.fullmatch(search.partition):
         raise ValueError("a partition is letters and digits")
@@ -73,12 +79,12 @@ def search_index(
 
 
 def found_in(reply: Any) -> list[tuple[str, float]]:
-    """Read the reply to a search: keys with their distances.
+    """Return the keys and distances in the reply to a search.
 
-    Raises TimeoutError where it did not come to its end, ValueError where it is no such reply.
+    Raises TimeoutError if the search did not finish, ValueError if it is not a search's reply.
     """
     if isinstance(reply, bytes):
-        raise TimeoutError  # version 1.0 says so in a simple string
+        raise TimeoutError  # valkey-search 1.0 reports a timeout as a simple string
     if not isinstance(reply, list) or len(reply) % 2 == 0:
         raise ValueError("not the reply to a search")
     found = []
@@ -92,7 +98,7 @@ def found_in(reply: Any) -> list[tuple[str, float]]:
 
 
 def documents_in(info: Any) -> int:
-    """Read how many documents an index has from the reply to FT.INFO; 0 where it does not say."""
+    """Return the number of documents in a reply to FT.INFO; 0 if it does not contain it."""
     if not isinstance(info, list):
         return 0
     facts = dict(zip(info[::2], info[1::2], strict=False))
@@ -100,73 +106,73 @@ def documents_in(info: Any) -> int:
 
 
 def limit_in(memory: Any) -> int:
-    """Read the limit of memory from the reply to INFO, that of all nodes: bytes, 0 for none."""
+    """Return the memory limit in a reply to INFO, summed over nodes: bytes, or 0 for no limit."""
     limits = re.findall(rb"(?m)^maxmemory:(\d+)", memory) if isinstance(memory, bytes) else []
     return sum(map(int, limits))
 
 
 def names_in(reply: Any) -> list[str]:
-    """Read the reply to FT._LIST; none where the server does not say."""
+    """Return the index names in a reply to FT._LIST; empty if it is an error."""
     return [name.decode() for name in reply] if isinstance(reply, list) else []
 
 
 def is_missing(refusal: object) -> bool:
-    """Whether an error says that there is no such index."""
+    """Whether a reply is the error that an index does not exist."""
     return isinstance(refusal, Exception) and "not found" in str(refusal)
 
 
 def is_there_already(refusal: object) -> bool:
-    """Whether an error says that there is such an index."""
+    """Whether a reply is the error that an index exists already."""
     return isinstance(refusal, Exception) and "already exists" in str(refusal)
 
 
 def is_not_loaded(refusal: object) -> bool:
-    """Whether an error says that the server does not have the module."""
+    """Whether a reply is the error that the server does not have the module valkey-search."""
     return isinstance(refusal, Exception) and "unknown command" in str(refusal)
 
 
 def knows_no_all_shards(refusal: object) -> bool:
-    """Whether an error says, or may say, that the module does not have ALLSHARDS."""
+    """Whether a reply is an error that may mean that the module does not support ALLSHARDS."""
     return isinstance(refusal, Exception) and _NO_OPTION.search(str(refusal)) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What a vector takes in an index, and the server's limit; bytes, the limit 0 for none."""
+    """The bytes that a vector takes in an index, and the server's memory limit (0 for none)."""
 
     vector_bytes: int
     limit: int
 
     def is_crowded_by(self, dead: int) -> bool:
-        """Whether so many dead vectors are too many: they take an eighth of the memory."""
+        """Whether this many dead vectors take more than an eighth of the memory limit."""
         return 0 < self.limit < 8 * dead * self.vector_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """How full a generation is: what it has taken, and what of that is still there."""
+    """How full a generation is: the inserts so far, and the documents still in its index."""
 
     inserts: int
     documents: int
 
     @property
     def dead(self) -> int:
-        """Count the vectors that are gone, whose memory only the end of the index frees."""
+        """The number of removed vectors, whose memory is freed only when the index is dropped."""
         return max(0, self.inserts - self.documents)
 
 
 def wants_successor(fills: Sequence[Fill], options: IndexOptions, room: Room) -> bool:
-    """Whether the newest generation, the first, has taken enough."""
+    """Whether a new generation should be opened, because the newest (`fills[0]`) is full."""
     newest, alive = fills[0], sum(fill.documents for fill in fills)
     is_full = newest.inserts >= max(options.max_inserts, 2 * alive)
     return is_full or room.is_crowded_by(newest.dead)
 
 
 def may_retire(fills: Sequence[Fill], room: Room) -> bool:
-    """Whether the oldest generation, the last, may go.
+    """Whether the oldest generation (the last of `fills`) may be dropped.
 
-    It may if there are more than two. Of two, it may if few of its vectors are alive, or if memory
-    is short and at most half of them are: those that are alive will be copied.
+    Its living entries will be copied. If there are more than two generations, it may. If there are
+    two, at most a tenth of its vectors may be alive, or half of them if memory is short.
     """
     if len(fills) != 2:  # noqa: PLR2004
         return len(fills) > 1

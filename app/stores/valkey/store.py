@@ -1,7 +1,8 @@
 """The shared store: Valkey with valkey-search, used by any number of proxies at once.
 
-Entries live in generations, each with an index of its own, since an index never frees the
-memory of what has expired: the newest takes what is written, all are searched, the oldest goes.
+Entries are divided into generations, each with its own index, because an index never frees the
+memory of expired entries. Writes go to the newest generation, searches to all of them; the oldest
+is dropped as a whole.
 """
 
 import math
@@ -55,14 +56,14 @@ from app.stores.valkey.survey import Survey
 from app.stores.valkey.upkeep import Upkeep
 from app.stores.valkey.url import Address
 
-_SEARCH_SHARE = 0.8  # of a look-up's time: the server gives up before its connection is closed
-_ATTEMPTS = 2  # the second when the server turned out to have other generations, or another epoch
-_EXTRA = 12  # neighbours beyond those asked for: what has expired takes up places
-_EXTRA_READ = 4  # of these, how many are read
+_SEARCH_SHARE = 0.8  # share of a look-up's time after which the server gives a search up
+_ATTEMPTS = 2  # a second one if the server has other generations, or another epoch, than expected
+_EXTRA = 12  # additional neighbours to search for, since some may have expired
+_EXTRA_READ = 4  # how many of the additional neighbours are read
 
 
 class ValkeyStore:
-    """Stored responses and embeddings in Valkey. `seconds` is what a look-up may take."""
+    """Stored responses and embeddings in Valkey. `seconds` is the time limit of a look-up."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - each is another thing that it needs
         self,
@@ -87,17 +88,14 @@ class ValkeyStore:
 
     @property
     def epoch(self) -> str:
-        """The token that was last seen in the server."""
+        """The token of the epoch that was last read from the server."""
         return self._generations.epoch
 
     def use(self, digest: str) -> None:
-        """Do nothing: the server itself decides what counts as used."""
+        """Do nothing: the server itself notes uses and decides what to evict."""
 
     async def get(self, digest: str) -> StoredResponse | None:
-        """Return the response stored under an exact key, or None: one round trip.
-
-        Whether that counts as used is for the server to decide.
-        """
+        """Return the response stored under an exact key, or None. Takes one round trip."""
 
         def ask(numbers: Sequence[int]) -> list[Command]:
             return [read_response(self._keys.entry(number, digest)) for number in numbers]
@@ -106,7 +104,7 @@ class ValkeyStore:
         reader = self._reader()
         for reply in replies:  # newest generation first
             if isinstance(reply, Declined):
-                return None  # there may be a newer answer than what an older generation has
+                return None  # that node may have a newer answer than the older generations
             if (stored := await self._read(reader, digest, reply)) is not None:
                 return stored
         return None
@@ -118,11 +116,11 @@ class ValkeyStore:
         k: int,
         max_distance: float,
     ) -> list[Candidate]:
-        """Return up to `k` responses of a partition that are near enough, nearest first.
+        """Return up to `k` responses of a partition within a cosine distance, nearest first.
 
-        One round trip finds them, and another one reads them if there are any: so answers of any
-        size come back, and only those that may be served. Raises SearchUnavailable where the
-        server cannot search, TimeoutError where a search did not come to its end.
+        One round trip searches; a second one reads the entries found, so that only the answers
+        needed are transferred. Raises SearchUnavailable if the server cannot search, TimeoutError
+        if a search did not finish.
         """
         if embedding.shape != (self._dimensions,):
             raise ValueError("the embedding has another shape")
@@ -139,7 +137,7 @@ class ValkeyStore:
         reader, candidates = self._reader(), []
         for (distance, key), values, raw in zip(near, replies[::2], replies[1::2], strict=True):
             stored = await self._read(reader, self._keys.digest_of(key), values)
-            # Without a vector it was replaced by an answer to the very same question only.
+            # Without a vector, it was replaced meanwhile by an entry for exact matches only.
             if (
                 stored
                 and stored.key.partition == partition
@@ -150,7 +148,7 @@ class ValkeyStore:
         return candidates[:k]
 
     async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
-        """Store a response in place of an older one: one round trip."""
+        """Store a response, replacing an older one. Takes one round trip."""
         for _ in range(_ATTEMPTS):
             numbers = await self._generations.known()
             epoch = self.epoch
@@ -168,10 +166,10 @@ class ValkeyStore:
             if self._generations.numbers[0] == numbers[0] and self._generations.token == epoch:
                 self._upkeep.inserted(numbers[0], inserts[1])
                 return
-            await self._write(("UNLINK", newest))  # too late: it was purged, or has no index
+            await self._write(("UNLINK", newest))  # undo: it was purged meanwhile, or has no index
 
     async def delete(self, *digests: str) -> int:
-        """Remove the responses stored under exact keys; return how many there were."""
+        """Remove the responses stored under these exact keys; return how many were removed."""
         there: set[str] = set()
         for _ in range(_ATTEMPTS):
             numbers = await self._generations.known()
@@ -188,14 +186,20 @@ class ValkeyStore:
         return len(there)
 
     async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
-        """Change how far an entry is trusted; return whether it was still as it was read."""
+        """Set how far an entry is trusted, unless it has changed since it was read.
+
+        Return whether it was unchanged.
+        """
         if standing is Standing.REMOVED:
             return await self._amend(stored, None)
         disputed = standing is Standing.EXACT_ONLY
         return await self._amend(stored, replace(stored, is_disputed=disputed))
 
     async def amend(self, stored: StoredResponse, amended: StoredResponse) -> bool:
-        """Change who may be answered by an entry; return whether it was still as it was read."""
+        """Write an entry's `is_disputed`, `askers` and `is_pinned`, unless it has changed.
+
+        `stored` is the entry as it was read. Return whether it was unchanged.
+        """
         return await self._amend(stored, amended)
 
     async def _amend(self, stored: StoredResponse, amended: StoredResponse | None) -> bool:
@@ -205,13 +209,13 @@ class ValkeyStore:
         )
 
     async def get_embeddings(self, digests: Sequence[str]) -> list[StoredEmbedding | None]:
-        """Return the embedding stored under each exact key, or None: one round trip."""
+        """Return for each exact key, in order, the stored embedding, or None: one round trip."""
         replies = await self._ask(lambda _: [read_embedding(embedding_key(d)) for d in digests])
         reader = self._reader()
         return [reader.embedding(d, reply) for d, reply in zip(digests, replies, strict=True)]
 
     async def put_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
-        """Store embeddings in place of older ones: one round trip."""
+        """Store embeddings, replacing older ones with the same keys. Takes one round trip."""
         for _ in range(_ATTEMPTS):
             await self._generations.known()
             epoch = self.epoch
@@ -226,21 +230,21 @@ class ValkeyStore:
                 return
 
     async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
-        """Return the exact keys of a caller's embeddings among about the next `limit`."""
+        """Look at about `limit` embeddings; return the keys of a caller's, and a cursor."""
         return await self._survey.scan_embeddings(cursor, limit, caller)
 
     async def delete_embeddings(self, *digests: str) -> int:
-        """Remove the embeddings stored under exact keys; return how many there were."""
+        """Remove the embeddings stored under these exact keys; return how many were removed."""
         alive = sum(found is not None for found in await self.get_embeddings(digests))
         await self._write(*(("UNLINK", embedding_key(digest)) for digest in digests))
         return alive
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
-        """Return the responses that are selected among the next `limit`."""
+        """Look at the next `limit` responses; return those that are selected."""
         return await self._survey.scan(cursor, limit, selector)
 
     async def embeddings_of(self, digests: Sequence[str]) -> list[Embedding | None]:
-        """Return the embeddings by which responses are found, or None, in order."""
+        """Return for each exact key, in order, the embedding of its question, or None."""
 
         def ask(numbers: Sequence[int]) -> list[Command]:
             return [
@@ -257,20 +261,23 @@ class ValkeyStore:
         return [found.get(digest) for digest in digests]
 
     async def advance_epoch(self) -> None:
-        """Let nothing be stored, by any proxy, that was asked for before."""
+        """Begin a new turn of the epoch: no proxy stores answers requested before."""
         await self._generations.advance_epoch()
 
     async def purge(self) -> int:
-        """Make everything unreadable at once, for all proxies; its memory follows by and by."""
+        """Make all entries unreadable at once, for all proxies; return how many there were.
+
+        Their memory is freed gradually after that.
+        """
         alive = Counts(0, 0)
-        # What a shard has that is away is purged all the same.
+        # The entries of a shard that is away cannot be counted, but they are purged, too.
         with suppress(Declined, DependencyFailed, TimeoutError):
             alive = await self._survey.count()
         await self._upkeep.purge()
         return alive.answers + alive.embeddings
 
     async def count(self) -> Counts:
-        """Count what is stored: exactly up to some hundreds, else by sampling."""
+        """Return how many answers and embeddings are stored: exact up to 500 keys, else a guess."""
         return await self._survey.count()
 
     async def facts(self) -> Mapping[str, object]:
@@ -278,7 +285,7 @@ class ValkeyStore:
         return await self._survey.facts()
 
     async def aclose(self) -> None:
-        """Stop tidying up and disconnect. What others have yet to do, another proxy takes up."""
+        """Stop background work and disconnect. Another proxy finishes the work."""
         for part in (self._upkeep, self._generations, self._reads, self._writes):
             await part.aclose()
 
@@ -293,7 +300,7 @@ class ValkeyStore:
         return math.ceil(stored.left(self._clock()) * 1000)
 
     async def _ask(self, ask: Callable[[Sequence[int]], Sequence[Command]]) -> list[Reply]:
-        """Ask something of all living generations; once more if others are alive than expected."""
+        """Send commands for all living generations; again if there are others than expected."""
         for _ in range(_ATTEMPTS):
             numbers = await self._generations.known()
             *replies, told, epoch = await self._reads.call(*ask(numbers), *self._generations.state)
@@ -302,7 +309,7 @@ class ValkeyStore:
         return replies
 
     async def _write(self, *commands: Command) -> list[Reply]:
-        """Write, all or nothing as far as the caller can tell; raises the first refusal."""
+        """Send writing commands and return their replies; raise the first error among these."""
         *replies, told, epoch = await self._writes.call(*commands, *self._generations.state)
         if any(isinstance(reply, OutOfMemory) for reply in replies):
             self._upkeep.relieve()
@@ -310,7 +317,10 @@ class ValkeyStore:
         return [checked(reply) for reply in replies]
 
     async def _find(self, search: Search) -> list[tuple[float, str]]:
-        """Search all living generations: distances and keys, nearest first, no digest twice."""
+        """Search all living generations; return distances and keys, nearest first.
+
+        If several generations have a digest, the newest counts.
+        """
 
         def ask(numbers: Sequence[int]) -> list[Command]:
             return [
@@ -327,7 +337,8 @@ class ValkeyStore:
         if self._says_all_shards and any(map(knows_no_all_shards, replies)):
             self._says_all_shards = False
             replies = await self._ask(ask)
-            # That was not it: without it an answer that is cut short would look whole.
+            # If it fails without ALLSHARDS too, that option was not the cause: keep using it, as
+            # without it an incomplete result would look complete.
             self._says_all_shards = any(isinstance(reply, Exception) for reply in replies)
         nearest: dict[str, tuple[float, str]] = {}
         for reply in replies:  # newest generation first

@@ -1,4 +1,7 @@
-"""What is in Valkey, for operators: pages of entries, counts, facts. Its cost is bounded."""
+"""Reports for operators on what is stored in Valkey: pages of entries, counts, facts.
+
+Each call looks at a limited number of keys.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -19,11 +22,11 @@ from app.stores.valkey.generations import Generations
 from app.stores.valkey.keys import ALL_EMBEDDINGS, embedding_digest, embedding_key, is_embedding
 from app.stores.valkey.search import documents_in, names_in
 
-_EXACT = 500  # keys that are looked at one by one to be counted
+_EXACT = 500  # keys; up to this many entries are counted exactly
 
 
 class Survey:
-    """Looks at everything, without changing it."""
+    """Reads entries without changing anything."""
 
     def __init__(
         self, connections: Server, generations: Generations, reader: Callable[[], Reader]
@@ -34,10 +37,10 @@ class Survey:
         self._reader = reader
 
     async def scan(self, cursor: str, limit: int, selector: Selector) -> Page:
-        """Return the responses that are selected among the next `limit`.
+        """Look at the next `limit` responses; return those that are selected.
 
-        A cursor is the server's own, and the last key that was returned of those it led to. What is
-        no cursor gives an empty last page.
+        A cursor is `place:key`: a cursor of SCAN, and the last key already returned of the keys at
+        that place. An invalid cursor gives an empty last page.
         """
         place, _, last = (cursor or "0:").partition(":")
         if not place.isascii() or not place.isdecimal():
@@ -63,9 +66,9 @@ class Survey:
         return Page(entries, f"{place}:{page[-1]}")
 
     async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
-        """Return the exact keys of a caller's embeddings among about the next `limit`.
+        """Look at about `limit` embeddings; return the exact keys of a caller's, and a cursor.
 
-        A cursor is the server's.
+        The cursor is one of SCAN.
         """
         place = cursor or "0"
         if not place.isascii() or not place.isdecimal():
@@ -100,7 +103,10 @@ class Survey:
         ]
 
     async def count(self) -> Counts:
-        """Count what is alive: exactly in a small database, else as in a sample of its keys."""
+        """Return how many entries are alive: exact in a small database, else an estimate.
+
+        The estimate is made from a sample of the keys.
+        """
         numbers = await self._generations.known()
         size, scanned, *told = await self._connections.call(
             ("DBSIZE",),
@@ -137,7 +143,7 @@ class Survey:
         )
 
     async def _dialects(self, keys: Sequence[str]) -> Counter[str]:
-        """Count those of some entries that are alive, by dialect."""
+        """Return how many of some entries are alive, by dialect."""
         reader = self._reader()
         replies = await self._connections.call(*map(read_life, keys)) if keys else []
         return Counter(reader.dialect(life) for life in replies if reader.is_alive(life))
@@ -163,6 +169,6 @@ class Survey:
 
 
 def _scaled(sample: Counter[str], total: int) -> Mapping[str, int]:
-    """Return how many of a total are of each dialect, as in a sample of it."""
+    """Return how many of `total` entries are of each dialect, in proportion to a sample."""
     share = total / max(1, sample.total())
     return {dialect: round(count * share) for dialect, count in sample.items()}

@@ -1,7 +1,7 @@
-"""What keeps the indexes small: opening generations, retiring them, and clearing up after a purge.
+"""Keeps the indexes small: opens and retires generations, and removes entries after a purge.
 
-All of it goes on in the background, in small steps, and can be done by any proxy: whatever one of
-them leaves half-done, the next one that looks finds and finishes.
+All of it runs in the background, in small steps, on any proxy. If one proxy ends in the middle, the
+next one finishes the work.
 """
 
 import asyncio
@@ -38,20 +38,20 @@ from app.stores.valkey.search import (
     wants_successor,
 )
 
-_DISORDER = 256  # inserts; replies of so many may come in another order
-_CHECKS = 40  # times that a generation's state is looked at while it fills
+_DISORDER = 256  # inserts; their counts may arrive out of order by up to this many
+_CHECKS = 40  # how often a generation's state is checked while it fills
 _LEASE = 15_000  # milliseconds
-_SLICE = 200  # keys that are looked for at once
+_SLICE = 200  # keys that one SCAN looks at
 _COPIED_AT_ONCE = 16
 _REST = 0.01  # seconds between steps
-_RELIEF_PAUSE = 2.0  # seconds between generations dropped for want of memory
-_NODE_BYTES = 550  # what an index spends on a vector beside the vector itself
+_RELIEF_PAUSE = 2.0  # seconds between two generations dropped because memory is full
+_NODE_BYTES = 550  # bytes that an index needs for a vector in addition to the vector itself
 
 _logger = logging.getLogger("reprise.store")
 
 
 class Upkeep:
-    """Keeps the generations of one model in order."""
+    """Opens, retires and cleans up the generations of one embedding model."""
 
     def __init__(
         self, connections: Server, generations: Generations, options: IndexOptions
@@ -63,48 +63,48 @@ class Upkeep:
         self._chores = Chores()
         self._token = secrets.token_hex(8)
         self._next_relief = 0.0
-        self._taken = (0, 0)  # the newest generation, and the most inserts it was said to have
+        self._taken = (0, 0)  # the newest generation, and the highest count of its inserts seen
 
     def inserted(self, generation: int, inserts: int) -> None:
-        """Take note of how many inserts a generation has taken, this one included.
+        """Note the server's count of inserts into a generation after an insert of this proxy.
 
-        Each number is told to one proxy only, so exactly one of them looks after the generations
-        now and then.
+        Each count is returned to only one proxy, so at certain counts exactly one of them checks
+        the generations.
         """
         number, most = self._taken
         most = most if generation == number else 0
         self._taken = (generation, max(most, inserts))
-        if inserts < most // 2 and most > _DISORDER:  # the count has been evicted
+        if inserts < most // 2 and most > _DISORDER:  # the server has evicted its count
             restore = partial(self._count, generation, most)
             self._chores.begin("restoring the count of inserts", restore)
         if inserts % max(1, self._options.max_inserts // _CHECKS) == 0:
             self._chores.begin("looking after the indexes", self._look_after)
 
     def relieve(self) -> None:
-        """Free memory, since the server has none left: the oldest generation goes."""
+        """Free memory, because the server's is full: drop the oldest generation."""
         if time.monotonic() >= self._next_relief:
             self._next_relief = time.monotonic() + _RELIEF_PAUSE
             self._chores.begin("freeing memory of the server", self._drop_oldest)
 
     async def purge(self) -> None:
-        """Make everything unreadable, for everybody, and begin to remove it."""
+        """Make all entries unreadable for all proxies, and start to remove them."""
         await self._generations.known()
         await self._generations.begin_epoch()
         try:
-            # The new epoch alone makes everything unreadable, be a shard away or not.
+            # The new epoch alone makes all entries unreadable, even those of a shard that is away.
             with suppress(Declined, DependencyFailed, TimeoutError):
                 await self._begin_anew()
         finally:
             self._chores.begin("clearing up after a purge", self._clear)
 
     async def aclose(self) -> None:
-        """Break off what is under way."""
+        """Cancel the work that is running."""
         await self._chores.aclose()
 
     async def _look_after(self) -> None:
         """Open the next generation if the newest is full; retire the oldest if it may go."""
         if not await self._lease(_LEASE):
-            return  # another proxy is at it
+            return  # another proxy is doing it
         numbers, fills, room = await self._fills()
         if not fills:
             return
@@ -124,7 +124,7 @@ class Upkeep:
         checked(reply)
 
     async def _lease(self, milliseconds: int) -> bool:
-        """Take or renew the lease of who looks after the generations; return whether it is ours."""
+        """Take or renew the lease for this work; return whether this proxy has it."""
         key = self._keys.lease
         taken, renewed = await self._connections.call(
             ("SET", key, self._token, "NX", "PX", _LEASE),
@@ -134,10 +134,10 @@ class Upkeep:
         return bool(checked(renewed))
 
     async def _fills(self) -> tuple[Sequence[int], list[Fill], Room]:
-        """Return the living generations, how full each is, and the room that the server has.
+        """Return the living generations, how full each is, and the server's room.
 
-        Without the module nobody knows how full they are. Decisions are made on these generations,
-        though others may be alive by then.
+        Without valkey-search, the fills are empty. By the time of a decision, the server's list may
+        have changed; `Generations.replace` checks that.
         """
         numbers = await self._generations.known()
         memory, inserts, *infos = await self._connections.call(
@@ -153,7 +153,10 @@ class Upkeep:
         return numbers, fills, room
 
     async def _retire(self, numbers: Sequence[int]) -> bool:
-        """Copy what lives in the oldest of some generations into the newest, then drop it whole."""
+        """Copy the living entries of the oldest generation into the newest, then drop the oldest.
+
+        Return whether it was dropped.
+        """
         pattern = f"{self._keys.prefix(numbers[-1])}*"
         async for keys in self._found(pattern):
             for start in range(0, len(keys), _COPIED_AT_ONCE):
@@ -163,10 +166,10 @@ class Upkeep:
         return await self._drop(numbers, numbers[:-1])
 
     async def _move(self, keys: Sequence[str], newest: int) -> None:
-        """Move entries into the newest generation, unless there is a newer answer already.
+        """Move entries into the newest generation, unless it already has a newer answer.
 
-        Copied first and removed then: what is deleted, replaced or purged in between has no
-        original left, and the copy goes as well.
+        Each entry is copied, then its original is removed. If the original is gone by then, because
+        it was deleted, replaced or purged meanwhile, the copy is removed, too.
         """
         replies = await self._connections.call(*(c for key in keys for c in read_copy(key)))
         copies = {
@@ -189,7 +192,10 @@ class Upkeep:
         await self._connections.call(*orphans)
 
     async def _drop(self, before: Sequence[int], after: Sequence[int]) -> bool:
-        """Drop the indexes of generations that are not listed; return whether they are gone."""
+        """Replace the list of generations, and drop the indexes of those no longer listed.
+
+        Return whether the list was replaced.
+        """
         gone = sorted(set(before) - set(after))
         drops = [("FT.DROPINDEX", self._keys.index(number)) for number in gone]
         is_replaced = await self._generations.replace(before, after, *drops)
@@ -197,7 +203,7 @@ class Upkeep:
         return is_replaced
 
     async def _drop_strays(self) -> None:
-        """Drop indexes that no list names: what a proxy that ended in between has left."""
+        """Drop indexes that are not listed: a proxy ended before it had dropped them."""
         (names,) = await self._connections.call(("FT._LIST",))
         numbers = self._generations.numbers
         strays = [
@@ -210,7 +216,7 @@ class Upkeep:
         await self._connections.call(*(("FT.DROPINDEX", name) for name in strays))
 
     async def _drop_oldest(self) -> None:
-        """Drop the oldest generation with all that it holds."""
+        """Drop the oldest generation with all of its entries."""
         numbers = await self._generations.known()
         oldest = numbers[-1]
         (dropped,) = await self._connections.call(("FT.DROPINDEX", self._keys.index(oldest)))
@@ -230,14 +236,14 @@ class Upkeep:
             await self._begin_anew()
 
     async def _begin_anew(self) -> None:
-        """Let a new generation take the place of all others."""
+        """Replace all generations by a new one."""
         numbers = self._generations.numbers
         with suppress(Refused):
             await self._generations.open(numbers[0] + 1)
         await self._drop(numbers, (numbers[0] + 1,))
 
     async def _clear(self) -> None:
-        """Remove what no look-up can reach any longer: of another epoch or no generation."""
+        """Remove entries that no look-up can find: of a past era, or of no living generation."""
         async for keys in self._found(ALL_ENTRIES):
             replies = await self._connections.call(*map(read_epoch, keys))
             await self._remove_dead(keys, replies)
@@ -250,7 +256,7 @@ class Upkeep:
         dead = [
             key
             for key, told in zip(keys, epochs, strict=True)
-            # What names no epoch is not ours, or damaged and will end by itself.
+            # A key without an epoch is not ours, or it is damaged and will expire.
             if isinstance(told, bytes)
             and (
                 is_dead(told.decode(errors="replace"), epoch)
@@ -260,7 +266,7 @@ class Upkeep:
         await self._connections.call(*(("UNLINK", key) for key in dead))
 
     async def _found(self, pattern: str) -> AsyncIterator[list[str]]:
-        """Yield the keys that match, in slices, with a rest in between."""
+        """Yield the keys that match a pattern, in lists, with a short pause after each."""
         cursor = b"0"
         while True:
             (reply,) = await self._connections.call(

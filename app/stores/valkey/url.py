@@ -1,4 +1,4 @@
-"""Where a Valkey is and who asks it: the URL of the store, taken apart. Pure."""
+"""Parses the store's URL: a Valkey server's address, credentials and options. Pure."""
 
 import re
 from dataclasses import dataclass, field
@@ -21,10 +21,11 @@ _OPTION = re.compile(r"(?i)(password=)[^&#]*")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The address of a server, or of any node of a cluster: `path` of a socket, or `host`, `port`.
+    """The address of a server, or of any node of a cluster.
 
-    `ca` and `password_file` name files, or are empty; the latter takes the place of a password.
-    `reads_replicas` says that the entries of a cluster may be read from replicas.
+    It has either `path`, that of a Unix socket, or `host` and `port`. `ca`: a file of certificates;
+    may be empty. `password_file`: a file with the password; may be empty. `reads_replicas`: entries
+    of a cluster may be read from replicas.
     """
 
     host: str
@@ -41,7 +42,7 @@ class Address:
 
 
 def address_of(url: str) -> Address:
-    """Take a URL apart: valkey://, valkeys:// (TLS), these two with +cluster, or unix://.
+    """Parse a URL: valkey://, valkeys:// (TLS), either of these with +cluster, or unix://.
 
     Raises ValueError.
     """
@@ -85,5 +86,5 @@ def address_of(url: str) -> Address:
 
 
 def masked(url: str) -> str:
-    """Return a text that may be a URL as it may be shown: without user and password."""
+    """Return a text, perhaps a URL, with user and password replaced by `***`, fit for logs."""
     return _OPTION.sub(r"\1***", _USERINFO.sub("//***@", url))

@@ -1,1 +1,1 @@
-"""The same on a Valkey cluster."""
+"""Support for a Valkey cluster, which the store uses like one server."""

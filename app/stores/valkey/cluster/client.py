@@ -1,7 +1,8 @@
-"""A cluster that is asked as if it were one server.
+"""A cluster that is used as if it were one server.
 
-Every command names one key at most, so each goes to the shard of its key, and those without a key
-to whom they concern; what belongs to one node goes to it in one round trip, in order.
+Every command has at most one key. A command with a key goes to the shard of that key; a command
+without one goes to the nodes that `routes.py` names for it. The commands for one node are sent in
+one pipeline, in order.
 """
 
 import asyncio
@@ -29,14 +30,14 @@ from app.stores.valkey.url import Address
 
 _MOST_READING, _MOST_WRITING = 32, 16  # connections
 _WRITE_SECONDS = 2.0
-_REDIRECTIONS = 4  # that one command follows
+_REDIRECTIONS = 4  # how many redirections one command follows
 _ASKING: Command = ("ASKING",)
 
 
 def servers_at(address: Address, seconds: float) -> tuple[Server, Server]:
-    """Return a server for look-ups that take `seconds` at most, and one for writes.
+    """Return a server for look-ups that take `seconds` at most, and another for writes.
 
-    They are apart, since a write waits until it is indexed.
+    They have separate connections, because a write waits until it is indexed.
     """
     if not address.is_cluster:
         return (
@@ -52,9 +53,11 @@ def servers_at(address: Address, seconds: float) -> tuple[Server, Server]:
 
 @dataclass(slots=True)
 class Errand:
-    """A command on its way to a node. In one call, those of `turn` 1 wait for those of `turn` 0.
+    """A command to be sent to a node, and its reply.
 
-    `is_telling` says that a timeout is the node's own fault: False where the node asks others.
+    `turn`: in one call, commands with turn 1 are sent after those with turn 0 were answered.
+    `is_telling`: a timeout is the node's own fault; False if the node has to ask other nodes.
+    `is_asking`: ASKING must be sent before it, because its slot is being moved.
     """
 
     command: Command
@@ -66,7 +69,7 @@ class Errand:
 
 
 class Cluster:
-    """A cluster. A call takes `seconds` at most, whatever becomes of its nodes."""
+    """A cluster. A call takes at most `seconds`, even if nodes do not answer."""
 
     def __init__(
         self, topology: Topology, most: int, seconds: float, *, reads_replicas: bool = False
@@ -80,14 +83,14 @@ class Cluster:
 
     @property
     def has_replicas(self) -> bool:
-        """Whether a write can be lost with the primary that took it."""
+        """Whether writes may be lost in a failover, because a shard has replicas."""
         return any(len(shard) > 1 for shard in self._topology.shards)
 
     async def call(self, *commands: Command) -> list[Reply]:
-        """Send commands and return their replies, refusals among them.
+        """Send commands and return their replies, of which some may be exceptions.
 
-        NodeAway or NodeFailed stands in place of a reply that a node owes. Raises TimeoutError, and
-        DependencyFailed if there is no node that knows the others.
+        If a node does not answer, its reply is NodeAway or NodeFailed. Raises TimeoutError, or
+        DependencyFailed if no node tells the layout of the cluster.
         """
         async with asyncio.timeout(self._seconds):
             await self._topology.known()
@@ -128,7 +131,7 @@ class Cluster:
         return [Errand(command, shard[0]) for shard in shards]
 
     def _search(self, command: Command, shards: Sequence[Sequence[Place]]) -> list[Errand]:
-        """Ask one node if the coordinator runs and no shard is missing, else ask every shard."""
+        """Ask one node if the coordinator runs and all primaries are well, else ask every shard."""
         primaries = [shard[0] for shard in shards]
         one = primaries[next(self._turn) % len(primaries)]
         are_well = all(map(self._topology.health.is_well, primaries))
@@ -138,7 +141,7 @@ class Cluster:
         return [Errand(local, self._of(shard, command)) for shard in shards]
 
     def _of(self, shard: Sequence[Place], command: Command) -> Place:
-        """Return a node of a shard: its primary, or the next in turn where a replica will do."""
+        """Return a node of a shard: the primary, or a replica in turn if the command allows it."""
         if self._reads_replicas and may_lag(command):
             well = [place for place in shard[1:] if self._topology.health.is_well(place)]
             if well:
@@ -149,7 +152,7 @@ class Cluster:
         return sorted(places, key=lambda place: not self._topology.health.is_well(place))
 
     async def _run(self, errands: Sequence[Errand]) -> None:
-        """Run errands, and again those that were sent elsewhere."""
+        """Send commands to their nodes; send those again that are redirected to another node."""
         for _ in range(_REDIRECTIONS):
             batches: dict[Place, list[Errand]] = defaultdict(list)
             for errand in errands:

@@ -1,4 +1,4 @@
-"""Whether the nodes of a cluster search for one another: valkey-search with its coordinator."""
+"""Whether valkey-search runs with its coordinator: then one node searches the whole cluster."""
 
 import asyncio
 import logging
@@ -10,16 +10,16 @@ from app.stores.valkey.cluster.layout import Place
 from app.stores.valkey.cluster.nodes import Nodes
 from app.stores.valkey.search import is_missing, is_not_loaded
 
-_PAUSE = 1.0  # seconds until an unclear answer is asked for again
-_LASTS = 60.0  # seconds for which a clear one is taken for granted
+_PAUSE = 1.0  # seconds until a node is asked again after an unclear answer
+_LASTS = 60.0  # seconds for which a clear answer is used
 
 _logger = logging.getLogger("reprise.store")
 
 
 class Coordinator:
-    """Whether the coordinator runs, as far as is known; until then it counts as not running.
+    """Knows whether the coordinator runs. Until that is known, it counts as not running.
 
-    Then every primary is asked on its own, which is right in any case.
+    Without the coordinator every primary is searched, which is correct in either case.
     """
 
     def __init__(self, nodes: Nodes) -> None:
@@ -29,7 +29,10 @@ class Coordinator:
         self._looking: asyncio.Task[None] | None = None
 
     def runs(self, index: str, place: Place) -> bool:
-        """Whether it runs; now and then, ask a node of the cluster, by one of its indexes."""
+        """Whether the coordinator runs, as far as known; now and then, ask the node `place`.
+
+        `index` is the name of an index to ask about.
+        """
         if self._looking is None and time.monotonic() >= self._next_look:
             self._looking = asyncio.create_task(self._look(index, place))
         return bool(self._runs)
@@ -61,7 +64,7 @@ class Coordinator:
 
 
 def _says_no(reply: object) -> bool:
-    """Whether a node refuses CLUSTER: it has no coordinator, or is too old to tell."""
+    """Whether a node refuses FT.INFO's option CLUSTER: it has no coordinator or is too old."""
     if not isinstance(reply, Refused) or is_missing(reply) or is_not_loaded(reply):
         return False
     return "CLUSTER" in str(reply) or "arguments" in str(reply)

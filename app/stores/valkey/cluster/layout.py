@@ -13,18 +13,18 @@ from typing import Any, NamedTuple
 from valkey.crc import key_slot
 
 _REDIRECTION = re.compile(r"(MOVED|ASK) (\d+) (\S*):(\d+)")
-_UNKNOWN = "?"  # what a node says that does not know its own name
+_UNKNOWN = "?"  # the host that a node reports if it does not know its own name
 
 
 class Place(NamedTuple):
-    """Where a node listens."""
+    """The address of a node."""
 
     host: str
     port: int
 
 
 class Range(NamedTuple):
-    """The slots from `first` to `last`, and the places that have them, the primary first."""
+    """The slots from `first` to `last`, and the nodes that have them, the primary first."""
 
     first: int
     last: int
@@ -32,7 +32,10 @@ class Range(NamedTuple):
 
 
 class Redirection(NamedTuple):
-    """Where a key is instead: for good, or with `is_passing` while its slot moves there."""
+    """A redirection of a key's slot to another node.
+
+    `is_passing`: for this command only, while the slot is being moved (ASK); else for good (MOVED).
+    """
 
     slot: int
     place: Place
@@ -41,17 +44,17 @@ class Redirection(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The shards of a cluster, as one of its nodes describes them; by their first slots."""
+    """The layout of a cluster as one of its nodes describes it; `ranges` are sorted by slot."""
 
     ranges: Sequence[Range]
 
     @property
     def shards(self) -> list[tuple[Place, ...]]:
-        """List the places of each shard, the primary first."""
+        """Return the nodes of each shard, the primary first."""
         return list({told.places[0]: told.places for told in self.ranges}.values())
 
     def shard_of(self, slot: int) -> tuple[Place, ...]:
-        """Return the places that have a slot, the primary first; none if nobody has it."""
+        """Return the nodes that have a slot, the primary first; empty if no node has it."""
         index = bisect_right(self.ranges, slot, key=lambda told: told.first) - 1
         if index < 0 or slot > self.ranges[index].last:
             return ()
@@ -65,7 +68,10 @@ def slot_of(key: str | bytes) -> int:
 
 
 def layout_in(reply: Any, asked: Place) -> Layout:
-    """Read the reply to CLUSTER SLOTS of a node. Raises ValueError where it is none."""
+    """Return the layout in a reply to CLUSTER SLOTS. Raises ValueError if it is not such a reply.
+
+    `asked` is the node that replied.
+    """
     if not isinstance(reply, list):
         raise ValueError("not the slots of a cluster")
     ranges = []
@@ -94,5 +100,5 @@ def _place(told: Sequence[Any], asked: Place) -> Place | None:
 
 
 def _host(name: str, asked: Place) -> str:
-    """Return a host's name; where none is given, the one that was asked."""
+    """Return a host's name; if it is empty or unknown, the host of the node that was asked."""
     return name if name not in {"", _UNKNOWN} else asked.host

@@ -1,6 +1,6 @@
-"""Connections to the nodes of a cluster: the circuit breaker of one that does not answer opens.
+"""Connections to the nodes of a cluster, with a circuit breaker for each node.
 
-So a node that hangs costs one request its time now and then, and the others nothing.
+So a node that hangs delays only a trial request now and then, not all requests.
 """
 
 import asyncio
@@ -17,24 +17,24 @@ from app.stores.valkey.cluster.layout import Place
 from app.stores.valkey.url import Address
 
 _REST = 0.5  # seconds
-_SHARE = 0.6  # of a call's time: who did not answer is known before the call is given up
+_SHARE = 0.6  # share of a call's time for a node, so that its failure is known before the call ends
 _CLOSING_SECONDS = 1.0
 
 _logger = logging.getLogger("reprise.store")
 
 
 class Health:
-    """Which nodes answer, as far as is known."""
+    """Knows which nodes answered when they were last asked."""
 
     def __init__(self) -> None:
         self._breakers: dict[Place, CircuitBreaker] = {}
 
     def is_well(self, place: Place) -> bool:
-        """Whether a node answered when it was last asked, or never was."""
+        """Whether a node answered when it was last asked; True if it never was."""
         return place not in self._breakers or not self._breakers[place].is_open
 
     def allows(self, place: Place) -> bool:
-        """Return whether a node may be asked; True for a node that is away begins its trial."""
+        """Whether a node may be asked. For a node that is away, True begins a trial."""
         return self._breaker(place).allows(time.monotonic())
 
     def answered(self, place: Place) -> None:
@@ -45,7 +45,8 @@ class Health:
     def failed(self, place: Place, reason: str, *, was_well: bool) -> Exception:
         """Note that a node did not answer; return the error to raise.
 
-        It fails once and then at every trial; to whoever else asked meanwhile, it is away.
+        That is NodeFailed for the first failure and for a failed trial. It is NodeAway for other
+        requests that were waiting for the node at the time.
         """
         is_news = self._breaker(place).failed(time.monotonic())
         if is_news:
@@ -60,7 +61,7 @@ class Health:
         return NodeAway()
 
     def keep(self, places: Collection[Place]) -> None:
-        """Forget all other nodes."""
+        """Forget all nodes except these."""
         self._breakers = {p: breaker for p, breaker in self._breakers.items() if p in places}
 
     def _breaker(self, place: Place) -> CircuitBreaker:
@@ -68,26 +69,26 @@ class Health:
 
 
 class Nodes:
-    """Up to `most` connections to each node; a call takes most of `seconds` at most."""
+    """Up to `most` connections to each node. A call takes at most 60 % of `seconds`."""
 
     def __init__(self, address: Address, most: int, seconds: float, health: Health) -> None:
         self._address = address
         self._most = most
         self._seconds = _SHARE * seconds
         self._health = health
-        # It lets a replica be read, and makes no difference to a primary.
+        # READONLY allows reads from a replica and does nothing on a primary.
         self._greeting = (GREETING, *((("READONLY",),) if address.reads_replicas else ()))
         self._connections: dict[Place, Connections] = {}
-        # So that what is wrong with its settings is known at once.
+        # Created at the start, so that wrong settings raise an error at once.
         self._to(Place(address.host, address.port))
 
     async def ask(
         self, place: Place, commands: Sequence[Command], *, is_telling: bool = True
     ) -> list[Reply]:
-        """Send commands to a node and return their replies: errors of ours if it does not answer.
+        """Send commands to a node; return their replies: NodeAway or NodeFailed without an answer.
 
-        With `is_telling` its breaker opens if it takes too long; without, that may be due to
-        another one, which it asks itself.
+        With `is_telling`, a timeout opens the node's circuit breaker. Without it, a timeout may be
+        the fault of another node that this one asks.
         """
         if not self._health.allows(place):
             return [NodeAway()] * len(commands)
@@ -108,7 +109,7 @@ class Nodes:
         return [self._health.failed(place, reason, was_well=was_well)] * len(commands)
 
     async def keep(self, places: Collection[Place]) -> None:
-        """Disconnect from all other nodes."""
+        """Disconnect from all nodes except these."""
         for place in set(self._connections) - set(places):
             with suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSING_SECONDS):
@@ -127,5 +128,5 @@ class Nodes:
 
 
 def _is_down(reply: Reply) -> bool:
-    """Whether a node says that the cluster does not work."""
+    """Whether a reply is the error CLUSTERDOWN."""
     return isinstance(reply, Exception) and str(reply).startswith("CLUSTERDOWN")

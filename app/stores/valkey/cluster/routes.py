@@ -1,4 +1,4 @@
-"""Which nodes of a cluster a command is for, and what their replies amount to. Pure."""
+"""Which nodes of a cluster get a command, and how their replies become one reply. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
@@ -9,7 +9,7 @@ from app.core.errors import NodeAway, NodeFailed
 from app.stores.valkey.keys import is_embedding
 from app.stores.valkey.search import Command, documents_in, is_missing, is_there_already
 
-_SHARDS = 1024  # more than a cluster has
+_SHARDS = 1024  # more shards than any cluster has
 _SCRIPT_KEY = 3  # EVAL script 1 key
 _MAY_LAG = frozenset({"HMGET", "HSTRLEN", "FT.SEARCH"})
 
@@ -17,7 +17,7 @@ _MAY_LAG = frozenset({"HMGET", "HSTRLEN", "FT.SEARCH"})
 class Way(Enum):
     """Where a command goes: the shard of a key or cursor, every shard, or one, then the others.
 
-    `AFTER` is for the nodes that got the command before.
+    `AFTER`: the nodes that got the command before it in the same call.
     """
 
     KEY = "key"
@@ -35,7 +35,7 @@ _WAYS: Mapping[str, Way] = MappingProxyType(
         "FT._LIST": Way.EACH,
         "INFO": Way.EACH,
         "DBSIZE": Way.EACH,
-        # One node informs the others where the coordinator runs, which is to be waited for.
+        # With the coordinator, the first node informs the others; wait for that.
         "FT.CREATE": Way.IN_TURN,
         "FT.DROPINDEX": Way.IN_TURN,
         "WAIT": Way.AFTER,
@@ -44,7 +44,7 @@ _WAYS: Mapping[str, Way] = MappingProxyType(
 
 
 def way_of(command: Command) -> Way:
-    """Return how the nodes are found that a command is for."""
+    """Return the rule by which a command's nodes are found."""
     return _WAYS.get(str(command[0]), Way.KEY)
 
 
@@ -54,23 +54,23 @@ def key_of(command: Command) -> str:
 
 
 def may_lag(command: Command) -> bool:
-    """Whether the reply to a command may be a moment old, and so come from a replica.
+    """Whether a command may be answered by a replica, whose data may be a moment old.
 
-    Entries and embeddings may be, for their epoch shows what was purged; epoch and list of
-    generations never may.
+    That is allowed for entries and embeddings, since each contains its epoch, which shows whether
+    it was purged. It is not allowed for the present epoch and the list of generations.
     """
     return command[0] in _MAY_LAG or (command[0] == "GET" and is_embedding(str(command[1])))
 
 
 def shard_in(command: Command) -> tuple[int, Command]:
-    """Take a SCAN of the cluster apart: the number of a shard, and the SCAN of that shard."""
+    """Split a SCAN of the cluster: return the number of a shard, and the SCAN for that shard."""
     name, place, *rest = command
     cursor, shard = divmod(int(place), _SHARDS)
     return shard, (name, cursor, *rest)
 
 
 def scanned(reply: Any, shard: int, shards: int) -> Any:
-    """Return the reply to a SCAN of a shard as that of the cluster: the next shard's turn comes."""
+    """Return a shard's reply to SCAN as the cluster's: its cursor may lead to the next shard."""
     if not isinstance(reply, list):
         return reply
     cursor, keys = int(reply[0]), reply[1]
@@ -80,14 +80,14 @@ def scanned(reply: Any, shard: int, shards: int) -> Any:
 
 
 def merged(command: Command, replies: Sequence[Any]) -> Any:
-    """Return what the replies of all nodes that were asked one command amount to."""
+    """Return one reply made from the replies of all nodes that got a command."""
     return replies[0] if len(replies) == 1 else _MERGES[str(command[0])](replies)
 
 
 def _answered(replies: Sequence[Any]) -> Sequence[Any]:
     """Return the replies without those of nodes that are away, unless all are away.
 
-    What is on a node that is away counts as evicted.
+    Entries on a node that is away count as evicted.
     """
     return [r for r in replies if not isinstance(r, NodeAway | NodeFailed)] or replies
 
@@ -97,7 +97,7 @@ def _refusal(replies: Sequence[Any]) -> Exception | None:
 
 
 def _nearest(replies: Sequence[Any]) -> Any:
-    """Join what was found. One shard that has no index, or did not finish, spoils it."""
+    """Join the results of a search; return an error if any shard's reply is one."""
     answered = _answered(replies)
     if odd := [reply for reply in answered if not isinstance(reply, list)]:
         return odd[0]
@@ -123,7 +123,7 @@ def _texts(replies: Sequence[Any]) -> Any:
 
 
 def _done(replies: Sequence[Any]) -> Any:
-    """Merge replies about an index that was made or dropped: some may have done it already."""
+    """Merge the replies to FT.CREATE or FT.DROPINDEX; some nodes may have done it already."""
     answered = _answered(replies)
     refusals = [reply for reply in answered if isinstance(reply, Exception)]
     real = [r for r in refusals if not is_there_already(r) and not is_missing(r)]

@@ -1,4 +1,4 @@
-"""What is known of a cluster's layout: learnt from its nodes, and again when in doubt."""
+"""The layout of a cluster, as learnt from its nodes; it is asked for again when in doubt."""
 
 import asyncio
 import random
@@ -14,7 +14,7 @@ from app.stores.valkey.url import Address
 
 _ASK: Command = ("CLUSTER", "SLOTS")
 _PAUSE = 0.1  # seconds between two times of asking
-_LASTS = 10.0  # seconds for which an answer is taken for granted
+_LASTS = 10.0  # seconds for which an answer is used
 
 
 class Topology:
@@ -33,22 +33,22 @@ class Topology:
 
     @property
     def shards(self) -> Sequence[tuple[Place, ...]]:
-        """List the places of each shard, the primary first."""
+        """The nodes of each shard, the primary first."""
         return self._layout.shards
 
     def lane(self, most: int, seconds: float) -> Nodes:
-        """Return connections to the nodes that are used for one purpose only."""
+        """Return separate connections to the nodes, for one purpose such as look-ups."""
         nodes = Nodes(self._address, most, seconds, self.health)
         self._lanes.append(nodes)
         return nodes
 
     def shard_of(self, slot: int) -> tuple[Place, ...]:
-        """Return the places that have a slot, the primary first; none if nobody has it."""
+        """Return the nodes that have a slot, the primary first; empty if no node has it."""
         moved = self._moved.get(slot)
         return self._layout.shard_of(slot) if moved is None else (moved,)
 
     def moved(self, slot: int, place: Place) -> None:
-        """Take note that a slot has moved."""
+        """Note that a slot has moved to another node."""
         self._moved[slot] = place
         self.doubt()
 
@@ -60,7 +60,7 @@ class Topology:
             self._learn()
 
     def doubt(self) -> None:
-        """Begin to ask for the layout, unless that was done just now."""
+        """Start to ask for the layout again, unless that was done a moment ago."""
         if time.monotonic() > self._learnt_at + _PAUSE:
             self._learn()
 
@@ -83,12 +83,12 @@ class Topology:
         self._learning = None
         self._learnt_at = time.monotonic()
         if not task.cancelled():
-            task.exception()  # who waits for it gets it
+            task.exception()  # marks it as retrieved; whoever awaits the task gets it
 
     async def _ask_around(self) -> None:
-        """Ask one node after the other, first those that answered when they were last asked."""
+        """Ask one node after another for the layout, first those that answered last time."""
         places = {place for shard in self.shards for place in shard} - {self._seed}
-        others = random.sample(sorted(places), len(places))  # one may be behind the times
+        others = random.sample(sorted(places), len(places))  # in random order: one may be outdated
         told: Reply = None
         for place in sorted([*others, self._seed], key=lambda p: not self.health.is_well(p)):
             (told,) = await self._asked.ask(place, [_ASK])

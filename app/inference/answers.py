@@ -1,4 +1,4 @@
-"""The answer of a server that runs a model, read up to a greatest size."""
+"""Reads answers of model servers, with a limit on their size."""
 
 from app.core.content_codings import content_coding, decoder_for
 from app.core.errors import DependencyFailed
@@ -10,27 +10,28 @@ JSON_HEADERS: tuple[Header, ...] = (
     (b"accept", b"application/json"),
     (b"accept-encoding", b"identity"),
 )
-"""Headers of a request to a server that runs a model."""
+"""Headers of a request to a model server."""
 
 TOO_LONG = frozenset({400, 413, 422})
 """Statuses that may mean that a text is longer than the model's window."""
 
 LIKELY_WINDOW = 510
-"""Bytes that fit the window of any usual model: a BERT's 512, less those that mark begin and end.
+"""Bytes of text that surely fit the window of any usual model; a token is at least one byte.
 
-A token is at least one byte. Beyond its window a server may cut a text, silently.
+That is BERT's 512 tokens less the two that mark begin and end. A server may silently cut a longer
+text.
 """
 
-SHORTEST_WINDOW = 100  # bytes; no model has fewer
+SHORTEST_WINDOW = 100  # bytes of text that fit the window of every model
 
 _LARGEST = 1_048_576  # bytes of an answer
 
 
 async def read_answer(response: UpstreamResponse) -> bytes:
-    """Return the whole body, without its content coding.
+    """Return the whole body, decoded from its content coding.
 
-    Raises DependencyFailed if it is larger than 1 MiB or cannot be decoded, and what the HTTP
-    client raises.
+    Raises DependencyFailed if it is larger than 1 MiB or cannot be decoded, or an error of the HTTP
+    client.
     """
     coding = content_coding(response.headers)
     decoder = decoder_for(coding) if coding else None

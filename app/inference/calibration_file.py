@@ -1,7 +1,7 @@
-"""Files of calibrations: that of the verifier that ships, and those that `reprise calibrate` makes.
+"""Files of calibrations: the one that ships, and those made by `reprise calibrate`.
 
-A JSON object with a Calibration under the name of each embedder that may find the candidates. Its
-`verifier` is the name of the model if it was made for one on a server.
+A file is a JSON object with a Calibration for each embedding model, by the model's name. If it was
+made for a verifier on a server, `verifier` is the name of the verifier's model.
 """
 
 import json
@@ -18,14 +18,15 @@ _WEIGHTS = 4
 
 
 def read_calibrations(path: Path) -> Mapping[str, Calibration]:
-    """Return the calibrations of a file, by embedder. Raises OSError, ValueError, TypeError."""
+    """Return the calibrations in a file, by embedder. Raises OSError, ValueError, TypeError."""
     return {name: _calibration(known) for name, known in _document(path).items()}
 
 
 def calibration_for(path: Path, embedder: str, verifier: str = "") -> Calibration:
-    """Return an operator's calibration for an embedder and for a verifier's model on a server.
+    """Return the calibration in an operator's file for an embedder.
 
-    Raises ConfigurationError, whose message is one line that names the setting.
+    `verifier` is the model of a verifier on a server; empty for the one that ships. Raises
+    ConfigurationError with a one-line message that names the setting.
     """
     try:
         document = _document(path)
@@ -46,7 +47,7 @@ def calibration_for(path: Path, embedder: str, verifier: str = "") -> Calibratio
 
 
 def document_of(calibration: Calibration, embedder: str, verifier: str = "") -> JsonObject:
-    """Return the JSON object of a file with one calibration."""
+    """Return a file's JSON object with one calibration."""
     of_server = {"verifier": verifier} if verifier else {}
     return {embedder: {**of_server, **asdict(calibration)}}
 

@@ -12,15 +12,15 @@ from app.inference.onnx import LONGEST, WholeTexts, network_in
 
 _MODEL = Path(__file__).parent.parent / "data" / "all-MiniLM-L6-v2"
 TOKENIZER = _MODEL / "tokenizer.json"
-_QUEUE = 64  # texts; a short one takes 1 or 2 ms, a long one 50
-_PATIENCE = 0.5  # seconds in the queue; past that, a miss is faster
+_QUEUE = 64  # texts; embedding a short one takes 1 to 2 ms, a long one 50 ms
+_PATIENCE = 0.5  # seconds in the queue; beyond that, a cache miss is faster
 
 
 class LocalEncoder:
-    """The network: all-MiniLM-L6-v2, int8, run by onnxruntime on one text at a time.
+    """The network all-MiniLM-L6-v2 (int8), run by onnxruntime on one text at a time.
 
-    Dynamic quantisation scales activations over the whole batch: in a batch, the embedding of a
-    text would depend on the other texts. Several threads may run it at once.
+    Texts are not batched: dynamic quantisation scales activations over a whole batch, so a text's
+    embedding would depend on the other texts. Several threads may use it at once.
     """
 
     def __init__(self, model: Path = _MODEL) -> None:
@@ -28,9 +28,9 @@ class LocalEncoder:
         self._network = network_in(model)
 
     def embed(self, text: str) -> Embedding | None:
-        """Return the unit embedding of a text, 384 float32.
+        """Return the unit embedding of a text: 384 float32 numbers.
 
-        None if the text is too long, or has characters that the model does not see.
+        None if the text is too long, or contains characters that the model does not know.
         """
         if len(text) > LONGEST or (encoded := self._texts.encode(text)) is None:
             return None
@@ -42,7 +42,7 @@ class LocalEncoder:
 
 
 class LocalEmbedder:
-    """The embedding model that ships, run in threads beside the event loop."""
+    """The embedding model that ships with Reprise, run in threads."""
 
     name = "all-MiniLM-L6-v2"
     dimensions = 384
@@ -52,9 +52,9 @@ class LocalEmbedder:
         self._threads = Threads("embedder", os.cpu_count() or 1, _QUEUE, _PATIENCE)
 
     async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
-        """Return the unit embedding of a text, 384 float32; `credentials` are not used.
+        """Return the unit embedding of a text: 384 float32 numbers. `credentials` are not used.
 
-        None if the text is too long, or has characters that the model does not see. Raises
+        None if the text is too long, or contains characters that the model does not know. Raises
         Overloaded.
         """
         if len(text) > LONGEST:

@@ -1,4 +1,4 @@
-"""A model behind the `/embeddings` of an OpenAI-compatible server.
+"""An embedding model on a server with OpenAI's `/embeddings` API.
 
 https://platform.openai.com/docs/api-reference/embeddings/create
 """
@@ -24,22 +24,22 @@ from app.inference.answers import (
     read_answer,
 )
 
-_SHORTENED = "text-embedding-3"  # models that take `dimensions`; others may refuse the field
+_SHORTENED = "text-embedding-3"  # models that accept `dimensions`; others may refuse the field
 _OPENAI = (_SHORTENED, "text-embedding-ada-002")
 
 _OK = 200
 _CALLERS_FAULT = frozenset({401, 402, 403, 429})
 
-# A token is at least one byte, so a text of so many bytes fits a window of as many tokens. Beyond
-# it a server may cut the text, silently: its embedding would be another text's too.
+# Tokens. A token is at least one byte, so a text of at most this many bytes fits. A server may
+# silently cut a longer text; then texts with the same beginning would have the same embedding.
 _OPENAI_WINDOW = 8191
 
 
 class RemoteEmbedder:
-    """Embeds by asking a server, with a request for each text.
+    """Embeds texts by asking a server, with one request for each text.
 
-    With `as_caller` the server is the upstream, and is sent the credentials of whoever asks. What
-    it refuses to one caller then says nothing about the others.
+    With `as_caller` the server is the upstream and gets the caller's own credentials. If it then
+    refuses one caller, that is not counted as a failure of the server (Declined).
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class RemoteEmbedder:
         self.dimensions = dimensions
         self._upstream = upstream
         self._as_caller = as_caller
-        family = model.rpartition("/")[2]  # gateways put the maker before it
+        family = model.rpartition("/")[2]  # gateways put the vendor before the model's name
         self._window = _OPENAI_WINDOW if family.startswith(_OPENAI) else LIKELY_WINDOW
         self._options: dict[str, object] = {"model": model, "encoding_format": "base64"}
         if family.startswith(_SHORTENED):
@@ -58,8 +58,8 @@ class RemoteEmbedder:
     async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
         """Return the unit embedding of a text; None if it may be too long for the server's model.
 
-        Raises Declined if the server refuses this caller, DependencyFailed, and what the HTTP
-        client raises.
+        Raises Declined if the server refuses this caller, DependencyFailed, or an error of the
+        HTTP client.
         """
         size = len(text.encode())
         if not 0 < size <= self._window:
@@ -97,7 +97,7 @@ class RemoteEmbedder:
 
 
 def _numbers(answer: bytes) -> NDArray[np.float64]:
-    """Return the one embedding of an answer, not yet checked. Raises DependencyFailed."""
+    """Return the only embedding in an answer, unchecked. Raises DependencyFailed."""
     try:
         (item,) = load_json(answer)["data"]
         told = item["embedding"]

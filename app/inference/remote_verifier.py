@@ -1,6 +1,6 @@
-"""A reranker on a server, in place of the verifier that ships.
+"""A reranker on a server, used in place of the verifier that ships.
 
-It is asked by the API of Hugging Face's Text Embeddings Inference or, if a model is named, by that
+It is called by the API of Hugging Face's Text Embeddings Inference; if a model is named, by the API
 of Cohere and Jina:
 https://huggingface.github.io/text-embeddings-inference/#/Text%20Embeddings%20Inference/rerank,
 https://docs.cohere.com/reference/rerank, https://api.jina.ai/redoc#tag/rerank.
@@ -28,10 +28,10 @@ _OK = 200
 
 
 class RemoteVerifier:
-    """Asks a server about all candidates of a question at once, with no credential but its own.
+    """Asks a server about all candidates of a question at once. Callers' credentials are not sent.
 
-    A reranker scores how relevant one text is to another, not whether they ask the same. The
-    calibration makes a probability of that score.
+    A reranker scores how relevant one text is to another, not whether both ask the same. The
+    calibration turns that score into a probability.
     """
 
     def __init__(self, server: Upstream, calibration: Calibration, model: str = "") -> None:
@@ -40,9 +40,10 @@ class RemoteVerifier:
         self._model = model
 
     async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
-        """Return each candidate's probability of serving; 0 where the server may not see all.
+        """Return for each candidate the probability, 0 to 1, that its answer serves the question.
 
-        Raises DependencyFailed, and what the server's client raises.
+        0 if the server may not see both texts whole. Raises DependencyFailed or an error of the
+        HTTP client.
         """
         seen = [c for c in candidates if self._sees(asked, c.text)]
         scores = await self._scores(asked, [c.text for c in seen]) if seen else None
@@ -58,9 +59,10 @@ class RemoteVerifier:
         return [told.get(candidate, 0.0) for candidate in candidates]
 
     def _sees(self, asked: str, text: str) -> bool:
-        """Whether the server reads both texts whole, or else says that it does not.
+        """Whether the server cannot silently truncate these two texts.
 
-        Hugging Face's is told not to truncate, the others may: for them only short texts are sure.
+        Hugging Face's server is told not to truncate and reports an error instead. The others may
+        truncate, so only texts that are short enough are safe.
         """
         return not self._model or len(asked.encode()) + len(text.encode()) <= LIKELY_WINDOW
 
@@ -70,9 +72,9 @@ class RemoteVerifier:
         return {"query": asked, "texts": texts, "truncate": False}
 
     async def _scores(self, asked: str, texts: Sequence[str]) -> Sequence[float] | None:
-        """Return a score for each text, or None if the server finds them too long.
+        """Return a score for each text, or None if the server reports that they are too long.
 
-        Raises DependencyFailed, and what the HTTP client raises.
+        Raises DependencyFailed or an error of the HTTP client.
         """
         body = json.dumps(self._body(asked, texts)).encode()
         request = ClientRequest("POST", b"", b"", JSON_HEADERS, body)
@@ -90,9 +92,9 @@ class RemoteVerifier:
 
 
 def _read_scores(answer: bytes, count: int) -> Sequence[float]:
-    """Return the scores of an answer of either API, in the order of the texts.
+    """Return the scores in an answer of either API, in the order of the texts.
 
-    Raises DependencyFailed unless there is one finite score for each of `count` texts.
+    Raises DependencyFailed unless there is one finite score for each of the `count` texts.
     """
     scores: dict[int, float] = {}
     try:

@@ -1,8 +1,8 @@
-"""An httpx transport that aiohttp does the work for, at a fifth of the CPU of httpx's own.
+"""An httpx transport built on aiohttp, which needs a fifth of the CPU of httpx's own transport.
 
-Nothing is added, joined, normalised, decoded, followed or asked twice. (The ready-made
-`httpx-aiohttp` joins repeated header lines, rewrites the request target, and calls a connection
-that closes early a timeout.)
+It adds no header, joins or normalises nothing, decodes nothing, follows no redirect and never
+repeats a request. (The package `httpx-aiohttp` joins repeated headers, rewrites the request target,
+and reports a connection that closes early as a timeout.)
 """
 
 import asyncio
@@ -28,15 +28,15 @@ from app.upstream.last_words import LastWords, remembering
 _KEEP_ALIVE_SECONDS = 15.0
 _LONGEST_HEADER = 65_536
 _PIECE = 65_536
-_LOWEST_STATUS, _HIGHEST_STATUS = 200, 599  # of final answers (RFC 9110 §15)
+_LOWEST_STATUS, _HIGHEST_STATUS = 200, 599  # statuses of final responses (RFC 9110 §15)
 _NOT_IN_VALUES = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110 §5.5
 _ADDED_BY_AIOHTTP = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
-    """Sends requests as they are. `proxy` is the URL of an HTTP proxy.
+    """Sends requests unchanged. `proxy` is the URL of an HTTP proxy.
 
-    Understands httpx's request extensions `timeout` and `target`:
+    Supports httpx's request extensions `timeout` and `target`:
     https://www.python-httpx.org/advanced/extensions/
     """
 
@@ -46,9 +46,9 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and return the response when its head is here.
+        """Send a request and return the response once its head has arrived.
 
-        Raises httpx.TimeoutException and other kinds of httpx.TransportError.
+        Raises httpx.TimeoutException or another httpx.TransportError.
         """
         if self._session is None:
             self._session = _new_session(self._tls)
@@ -77,8 +77,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     ) -> aiohttp.ClientResponse:
         target: bytes = request.extensions["target"]
         connect, read = (request.extensions["timeout"][name] for name in ("connect", "read"))
-        # aiohttp counts silence from the end of the request's body on. A server that stops
-        # reading that body is silent, too: the deadline moves on with each piece that it takes.
+        # aiohttp's read timeout starts only after the request's body was sent. But a server may
+        # stop reading that body: so this deadline is extended with each piece that it accepts.
         async with asyncio.timeout(connect + read) as deadline:
             return await session.request(
                 request.method,
@@ -99,7 +99,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
 
 class _Body(httpx.AsyncByteStream):
-    """A response's bytes as they arrive, still encoded."""
+    """A response's body as it arrives, still in its content coding."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
@@ -112,7 +112,7 @@ class _Body(httpx.AsyncByteStream):
             raise httpx.ReadError("the body broke off") from error
 
     async def aclose(self) -> None:
-        # A connection whose body has been read is in the pool already; any other one is closed.
+        # If the body was read, the connection is back in the pool already; else it is closed.
         self._response.close()
 
 
@@ -122,11 +122,11 @@ def _headers(request: httpx.Request) -> CIMultiDict[str]:
 
 
 def _text(value: bytes) -> str:
-    """Decode a header value such that aiohttp, which writes UTF-8, writes the same bytes again."""
+    """Return a header's value as text that aiohttp will encode to the same bytes, in UTF-8."""
     try:
         return value.decode()
     except UnicodeDecodeError:
-        return value.decode("latin-1")  # the one kind of value that does not stay as it was
+        return value.decode("latin-1")  # the only values whose bytes are changed
 
 
 def _body(
@@ -149,7 +149,8 @@ async def _watched(
 ) -> AsyncIterator[bytes]:
     async for piece in pieces:
         on_piece()
-        # To write is to fail where the server has answered and closed: let what has come be read.
+        # If the server has answered and closed, the next write fails. Let the event loop read the
+        # answer first.
         await asyncio.sleep(0)
         yield piece
     on_piece()
@@ -160,10 +161,10 @@ def _now() -> float:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Does not reuse a connection on which something came that nobody had asked for.
+    """Does not reuse a connection on which the server has sent unrequested data.
 
-    aiohttp would take it for the answer to the next request, which may be somebody else's (RFC 9112
-    §9.2).
+    aiohttp would take these data for the answer to the next request, which may be another caller's
+    (RFC 9112 §9.2).
     """
 
     def __init__(self, **options: Any) -> None:
@@ -177,7 +178,7 @@ class _Connector(aiohttp.TCPConnector):
         traces: list[Trace],
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the signature is aiohttp's
     ) -> Connection:
-        """Return a connection of the pool that is silent, or else a new one."""
+        """Return a pooled connection without unrequested data, or a new one."""
         while True:
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol
@@ -188,7 +189,7 @@ class _Connector(aiohttp.TCPConnector):
             if not _has_spoken(protocol):
                 return connection
             connection.close()
-        # What a new connection says at once, such as 503, can only be meant for who opened it.
+        # Data that arrive at once on a new connection, such as a 503, are meant for this request.
         if protocol is not None:
             self._used.add(protocol)
         return connection
@@ -199,14 +200,15 @@ def _new_handler(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
 
 
 def _has_spoken(protocol: ResponseHandler) -> bool:
-    """Whether anything but whole answers, each to its request, came on a connection."""
+    """Whether a connection has received data that belong to no request."""
     return protocol.should_close or _is_readable(protocol) or _has_begun_another(protocol)
 
 
 def _is_readable(protocol: ResponseHandler) -> bool:
-    """Whether bytes or the end of the stream wait in the kernel, not seen by the loop yet.
+    """Whether the kernel has unread bytes, or the end of the stream, for a connection.
 
-    With TLS these may be no more than a session ticket: a new connection is a small price.
+    With TLS they may be only a session ticket; then a new connection is opened needlessly, which
+    costs little.
     """
     sock = protocol.transport and protocol.transport.get_extra_info("socket")
     if not sock:
@@ -217,13 +219,13 @@ def _is_readable(protocol: ResponseHandler) -> bool:
 
 
 def _has_begun_another(protocol: ResponseHandler) -> bool:
-    """Whether the parser, which is replaced before the next request, holds a part of a head.
+    """Whether the parser has received a part of another response's head.
 
-    This is how aiohttp itself asks when a connection is lost.
+    aiohttp itself uses the same check when a connection is lost.
     """
     try:
         return protocol._parser is not None and protocol._parser.feed_eof() is not None  # noqa: SLF001
-    except Exception:  # noqa: BLE001 - a part of a head may be anything
+    except Exception:  # noqa: BLE001 - an incomplete head may raise any error
         return True
 
 
@@ -234,14 +236,14 @@ def _new_session(tls: ssl.SSLContext) -> aiohttp.ClientSession:
             keepalive_timeout=_KEEP_ALIVE_SECONDS,
             ssl=tls,
         ),
-        # A jar would send one caller's cookies along with another's requests.
+        # A cookie jar would send one caller's cookies with another caller's requests.
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         skip_auto_headers=_ADDED_BY_AIOHTTP,
         max_line_size=_LONGEST_HEADER,
         max_field_size=_LONGEST_HEADER,
     )
-    # aiohttp sends idempotent requests again if the connection closes without an answer. Whoever
-    # asked may do so; a proxy cannot know what the first attempt has done.
+    # aiohttp repeats idempotent requests if the connection closes without an answer. The client
+    # may decide to do so; a proxy cannot know what the first attempt did.
     session._retry_connection = False  # noqa: SLF001
     return session

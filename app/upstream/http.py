@@ -1,4 +1,4 @@
-"""The upstream over HTTP: what the client sent goes out as it is, and so does the answer."""
+"""The upstream over HTTP: requests are forwarded unchanged, and so are responses."""
 
 import urllib.request
 from collections.abc import AsyncIterator
@@ -19,17 +19,19 @@ from app.rules.headers import CREDENTIALS, end_to_end, is_ours
 from app.upstream.aiohttp_transport import AiohttpTransport
 
 _NOT_FORWARDED = frozenset({b"host", b"expect"})
-_AZURES = b"api-key"  # where Azure's OpenAI takes a key
+_AZURES = b"api-key"  # the header in which Azure OpenAI expects a key
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where requests go and as whom. Timeouts in seconds; the read timeout is silence.
+    """An upstream server, and the credentials for it.
 
-    With `keep_credentials`, the client's own credential headers go along; else `api_key` is sent
-    in their place, or that of a `key_file`, if there is one: as `x-api-key` to an `is_anthropic`
-    server, which gets no `api-key` of another API either. `setting` is what names the URL, for the
-    line that refuses it.
+    `keep_credentials`: forward the client's credential headers. Otherwise they are replaced by
+    `api_key`, or by the key in `key_file`, if there is one.
+    `connect_timeout`, `read_timeout`: seconds; the latter is the longest time without any data.
+    `setting`: the setting that contains `url`, for error messages.
+    `is_anthropic`: it is Anthropic's API, which gets the key as `x-api-key` and never gets the
+    header `api-key`.
     """
 
     url: str
@@ -42,7 +44,7 @@ class Target:
     key_file: KeyFile | None = field(default=None, repr=False)
 
     def present_key(self) -> str:
-        """Return the key of now; empty if there is none."""
+        """Return the present key; empty if there is none."""
         return self.key_file.keys()[0] if self.key_file else self.api_key
 
 
@@ -63,7 +65,10 @@ class HttpUpstream:
         self._timeout = {"connect": target.connect_timeout, "read": target.read_timeout}
 
     async def send(self, request: ClientRequest) -> "HttpResponse":
-        """Forward a request, once, and return the response when its head is here."""
+        """Forward a request, once, and return the response once its head has arrived.
+
+        Raises UpstreamUnreachable or UpstreamTimeout.
+        """
         base_path = self._azure_path if request.prefix == AZURE else self._base_path
         path = base_path + request.path
         body = request.body if isinstance(request.body, bytes) else _Upload(request.body)
@@ -107,7 +112,7 @@ class HttpUpstream:
 
 
 class HttpResponse:
-    """A response from the upstream, its body still encoded."""
+    """A response from the upstream; its body is still in its content coding."""
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
@@ -123,12 +128,12 @@ class HttpResponse:
             raise UpstreamInterrupted("the upstream's answer broke off") from error
 
     async def aclose(self) -> None:
-        """Release the connection, or close it if the body is not at its end."""
+        """Release the connection; close it if the body has not ended."""
         await self._response.aclose()
 
 
 class _Upload:
-    """A request body on its way; remembers whether it was the client who broke it off."""
+    """A request body being sent; notes whether the client broke it off."""
 
     def __init__(self, pieces: AsyncIterator[bytes]) -> None:
         self._pieces = pieces
@@ -144,7 +149,7 @@ class _Upload:
 
 
 def _proxy_for(url: httpx.URL) -> str | None:
-    """Find the proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name for a URL."""
+    """Return the proxy for a URL by HTTP_PROXY, HTTPS_PROXY and NO_PROXY; None for no proxy."""
     if urllib.request.proxy_bypass(url.host):
         return None
     return urllib.request.getproxies().get(url.scheme)

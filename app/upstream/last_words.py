@@ -1,7 +1,8 @@
-"""The answer of an upstream that closes the connection while a request is still being written.
+"""Reads the answer of an upstream that closes the connection while a request is being sent.
 
-A server that refuses a body answers and closes (RFC 9112 §9.6). The event loop then fails to write
-before it reads, so the answer is left in the kernel. Here it is read all the same.
+A server that refuses a body answers and closes the connection (RFC 9112 §9.6). The event loop then
+fails to write before it has read, so the answer stays in the kernel. This module reads it from
+there.
 """
 
 import asyncio
@@ -18,14 +19,14 @@ _NONE = -1
 
 
 class LastWords(ResponseHandler):
-    """Reads what has come on a connection that is lost while a request is still being written."""
+    """Reads the data received on a connection that is lost while a request is being sent."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._kept = _NONE
 
     def keep_open(self) -> None:
-        """Duplicate a TLS connection's socket: the loop closes its own before `connection_lost`."""
+        """Duplicate a TLS connection's socket, as the loop closes it before `connection_lost`."""
         transport = self.transport
         if self._kept != _NONE or transport is None or _tls_of(transport) is None:
             return
@@ -33,7 +34,7 @@ class LastWords(ResponseHandler):
             self._kept = os.dup(sock.fileno())
 
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
-        """Let whoever waits for an answer fail, unless one came before and can still be read."""
+        """Raise an error to whoever awaits the answer, unless an answer can still be read."""
         if isinstance(exc, OSError) and self.transport is not None and self.transport.is_closing():
             self._hear(self.transport)
         super().set_exception(exc, *cause)
@@ -58,7 +59,7 @@ class LastWords(ResponseHandler):
 
 
 def remembering(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Return a TLS context whose objects keep the buffer that they read from, as `incoming`."""
+    """Return a TLS context whose SSLObjects have their input buffer as attribute `incoming`."""
     wrap = context.wrap_bio
 
     def wrap_bio(incoming: ssl.MemoryBIO, *args: Any, **options: Any) -> ssl.SSLObject:

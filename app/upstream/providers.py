@@ -1,4 +1,4 @@
-"""Two upstreams behind one port: each request goes to the one whose API it speaks."""
+"""An Upstream that chooses between two servers, by the API that a request is for."""
 
 from contextlib import AsyncExitStack
 
@@ -8,9 +8,9 @@ from app.rules.providers import is_anthropics
 
 
 class UpstreamByProvider:
-    """Sends requests of Anthropic's API to a server of their own, and all others to the upstream.
+    """Sends requests for Anthropic's API to one server, and all others to the upstream.
 
-    Each has its own credentials: no key of one goes to the other.
+    Each server has its own credentials; the key of one is never sent to the other.
     """
 
     def __init__(self, upstream: Upstream, anthropic: Upstream) -> None:

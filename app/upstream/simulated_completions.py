@@ -1,4 +1,4 @@
-"""Text completions as the simulated upstream makes them up."""
+"""The text completions of the simulated upstream."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from app.dialects.strict_json import JsonObject
 
 
 def completion_of(request: CompletionRequest, answer: Callable[[str], str]) -> JsonObject:
-    """Return the answer to a request, without its envelope; prompts in tokens have no words."""
+    """Return the answer to a request, without its envelope; a prompt of tokens counts as empty."""
     prompts = _prompts(request.document.get("prompt"))
     echo = bool(request.document.get("echo"))
     each = request.choices // len(prompts)
@@ -17,7 +17,7 @@ def completion_of(request: CompletionRequest, answer: Callable[[str], str]) -> J
         {"index": index, "text": text, "logprobs": None, "finish_reason": "stop"}
         for index, text in enumerate(texts)
     ]
-    # Words stand in for tokens: the figures are to be plausible, not right.
+    # Words are counted in place of tokens: the figures are plausible, not exact.
     asked = sum(len(prompt.split()) for prompt in prompts)
     told = sum(len(text.split()) for text in texts)
     usage = {"prompt_tokens": asked, "completion_tokens": told, "total_tokens": asked + told}

@@ -1,6 +1,6 @@
-"""What the simulated upstream answers to `/embeddings`: texts that share words are near.
+"""The embeddings of the simulated upstream: texts that share words are near each other.
 
-Every word has a direction of its own, drawn by its digest; a text is the sum of its words.
+Each word has a random direction, seeded by its digest. A text's embedding is the sum of its words.
 """
 
 import base64
@@ -17,13 +17,13 @@ _DIMENSIONS, _MOST_DIMENSIONS = 1536, 3072
 _MOST_INPUTS = 2048
 _WORD = re.compile(r"\w+")
 
-# Words that ask rather than name: they count for less, so that paraphrases are near.
+# Question words and other fillers have less weight, so that paraphrases are near each other.
 _FILLER = re.compile(r"an?|are|can|could|does|do|explain|how|i|is|me|of|tell|the|to|what|you")
 _FILLER_WEIGHT = 0.2
 
 
 def embed_words(text: str, dimensions: int = _DIMENSIONS) -> Embedding:
-    """Embed a text: shape (dimensions,), unit length."""
+    """Return a text's embedding: shape (dimensions,), unit length."""
     total = np.zeros(dimensions)
     for word in _WORD.findall(text.lower()) or [text]:
         seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
@@ -33,7 +33,7 @@ def embed_words(text: str, dimensions: int = _DIMENSIONS) -> Embedding:
 
 
 def answer_embeddings(body: bytes) -> JsonObject:
-    """Answer a request as OpenAI would. Raises NotUnderstood."""
+    """Return the answer to an embeddings request in OpenAI's format. Raises NotUnderstood."""
     document = load_json(body)
     if not isinstance(document, dict) or not isinstance(document.get("model"), str):
         raise NotUnderstood("unknown-body")
@@ -45,7 +45,7 @@ def answer_embeddings(body: bytes) -> JsonObject:
         raise NotUnderstood("unknown-body")
     texts = [_text(item) for item in _inputs(document.get("input"))]
     vectors = [embed_words(text, dimensions) for text in texts]
-    asked = sum(len(text.split()) for text in texts)  # words stand in for tokens
+    asked = sum(len(text.split()) for text in texts)  # words in place of tokens
     return {
         "object": "list",
         "data": [
@@ -58,7 +58,7 @@ def answer_embeddings(body: bytes) -> JsonObject:
 
 
 def _inputs(told: object) -> list[object]:
-    """Return the inputs as a list; a text, or a list of tokens, is a single one."""
+    """Return the inputs as a list; a text, or a list of tokens, is a single input."""
     if isinstance(told, str) or (isinstance(told, list) and all(type(t) is int for t in told)):
         told = [told]
     if not isinstance(told, list) or not 1 <= len(told) <= _MOST_INPUTS:
@@ -67,7 +67,7 @@ def _inputs(told: object) -> list[object]:
 
 
 def _text(item: object) -> str:
-    """Return an input as a text; each token is a word."""
+    """Return an input as a text; tokens become words."""
     if isinstance(item, list) and all(type(token) is int for token in item):
         item = " ".join(map(str, item))
     if not isinstance(item, str) or not item:

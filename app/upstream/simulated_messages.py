@@ -1,4 +1,4 @@
-"""Anthropic's Messages as the simulated upstream makes them up."""
+"""The answers of the simulated upstream in Anthropic's Messages API."""
 
 from collections.abc import Callable
 
@@ -26,6 +26,6 @@ def message_of(request: MessagesRequest, answer: Callable[[str], str]) -> JsonOb
 
 
 def tokens_of(request: MessagesRequest) -> int:
-    """Return the number of words in place of tokens: plausible, but not right."""
+    """Return a request's number of words in place of its tokens: plausible, not exact."""
     told = [request.document.get("system"), *(m["content"] for m in request.messages)]
     return sum(len(str(content).split()) for content in told if content)

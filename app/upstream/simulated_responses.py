@@ -13,7 +13,7 @@ _REPEATED = ("instructions", "max_output_tokens", "metadata", "previous_response
 def answer_response(asked: ResponsesRequest, answer: Callable[[str], str]) -> JsonObject:
     """Return a response with one message, whose text is the answer to the last question."""
     text = answer(asked.question)
-    # Words stand in for tokens: the figures are to be plausible, not right.
+    # Words are counted in place of tokens: the figures are plausible, not exact.
     words, told = len(asked.question.split()), len(text.split())
     now = int(time.time())
     part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}

@@ -1,7 +1,7 @@
-"""A simulated upstream: answers at once or after a delay, in process, without a key.
+"""A simulated upstream in this process, for first steps, demos and tests. It needs no key.
 
-It serves first steps, demos and tests. Its answers depend on the last user message or the prompt
-alone, its embeddings on the words of a text.
+It answers at once or after a delay. Its answers depend only on the last user message or the prompt,
+its embeddings only on the words of a text.
 """
 
 import asyncio
@@ -40,12 +40,12 @@ _DEPLOYMENT = re.compile(rb"^/deployments/[^/]+")
 
 
 def default_answer(question: str) -> str:
-    """Answer a question without knowing anything."""
+    """Return a made-up answer that repeats the question."""
     return f"This is a simulated answer to: {question}"
 
 
 class SimulatedUpstream:
-    """An upstream that makes its answers up. `delay` is in seconds, before the first byte."""
+    """An upstream with made-up answers. `delay` is the time in seconds before the first byte."""
 
     def __init__(self, delay: float = 0.0, answer: Callable[[str], str] = default_answer) -> None:
         self._delay = delay
@@ -60,7 +60,7 @@ class SimulatedUpstream:
         }
 
     async def send(self, request: ClientRequest) -> "SimulatedResponse":
-        """Answer a request as OpenAI would, for the few routes that it knows."""
+        """Answer a request in the format of its API; 404 for routes that are not simulated."""
         body = await _read(request.body)
         await asyncio.sleep(self._delay)
         if request.method == "GET" and request.path == b"/models":
@@ -122,7 +122,7 @@ class SimulatedUpstream:
 
 
 class SimulatedResponse:
-    """A response that is all there."""
+    """A response of the simulated upstream."""
 
     def __init__(self, status_code: int, headers: Sequence[Header], pieces: list[bytes]) -> None:
         self.status_code = status_code
@@ -138,7 +138,7 @@ class SimulatedResponse:
 
 
 def _route(request: ClientRequest) -> bytes:
-    """Return the path without the deployment that it may name."""
+    """Return the path without the name of an Azure deployment."""
     return _DEPLOYMENT.sub(b"", request.path)
 
 
@@ -169,7 +169,7 @@ def _error(status_code: int, message: str) -> SimulatedResponse:
 
 
 def _completion(chat: ChatRequest, answer: str) -> JsonObject:
-    # Words stand in for tokens: the figures are to be plausible, not right.
+    # Words are counted in place of tokens: the figures are plausible, not exact.
     asked = sum(len(str(message.get("content")).split()) for message in chat.messages)
     told = len(answer.split()) * chat.choices
     message = {"role": "assistant", "content": answer, "refusal": None}

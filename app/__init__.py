@@ -4,6 +4,6 @@ import os
 
 __version__ = "0.2.0"
 
-# Before numpy is loaded: searches run in a few threads of our own, and more threads inside each
-# product only get in the way of each other and of the embedder.
+# This must be set before numpy is imported. Searches run in a few threads of our own; further
+# threads inside each matrix product would only slow each other and the embedder down.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

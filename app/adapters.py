@@ -1,4 +1,4 @@
-"""The adapters that the settings name, one for each port."""
+"""Creates the adapters that the settings name, one for each port."""
 
 import time
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ _SHARE = 4  # of the memory, that a store may have where that is less
 
 @dataclass(frozen=True, slots=True)
 class Adapters:
-    """The adapter for each port."""
+    """One adapter for each port."""
 
     store: WholeStore
     embedder: Embedder
@@ -55,7 +55,7 @@ def adapters_for(
     verifier: Verifier | None = None,
     clock: Clock = time.time,
 ) -> Adapters:
-    """Make the adapters that the settings name; those that are given take their place."""
+    """Return the adapters that the settings name; `embedder` and `verifier` replace these."""
     metrics = Metrics()
     embedder = embedder or embedder_for(settings, clock)
     upstream = _upstream(settings, clock)
@@ -165,7 +165,7 @@ def _upstream_key_file(settings: Settings, clock: Clock) -> KeyFile | None:
 
 
 def embedder_for(settings: Settings, clock: Clock = time.time) -> Embedder:
-    """Make the embedder that the settings name."""
+    """Return the embedder that the settings name."""
     if settings.embedder == "local":
         return LocalEmbedder()
     key = settings.upstream_api_key if settings.embeds_upstream else settings.embedder_api_key
@@ -190,9 +190,9 @@ def embedder_for(settings: Settings, clock: Clock = time.time) -> Embedder:
 def verifier_for(
     settings: Settings, embedder: str, calibration: Calibration | None = None
 ) -> Verifier:
-    """Make the verifier that the settings name, for an embedder that finds the candidates.
+    """Return the verifier that the settings name, for candidates found by `embedder`.
 
-    A calibration that is given takes the place of theirs. Raises ConfigurationError.
+    `calibration` replaces the one in the settings. Raises ConfigurationError.
     """
     model = settings.verifier_model
     if calibration is None:

@@ -1,4 +1,4 @@
-"""Settings read, and refused: every mistake in one line that says what is allowed."""
+"""Reads the settings and refuses invalid ones: one line per mistake, which says what is allowed."""
 
 import difflib
 import logging
@@ -27,9 +27,9 @@ _OPENAIS = re.compile(r"(?:.*\.)?openai\.(?:azure\.)?com")
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read the settings; `overrides` win over the environment.
+    """Return the settings from the environment, `.env` and `overrides`, which come first.
 
-    Raises ConfigurationError, one line for each setting that is wrong.
+    Raises ConfigurationError with one line for each wrong setting.
     """
     try:
         settings = Settings(**overrides)
@@ -46,7 +46,7 @@ def _lines(error: ValidationError) -> list[str]:
         extra = field.json_schema_extra
         allowed = extra["allowed"] if isinstance(extra, dict) else ""
         value = next(p["input"] for p in error.errors() if p["loc"][0] == name)
-        # A URL may carry a password.
+        # A URL may contain a password.
         hidden = "Secret" in repr(field) or "@" in str(value)
         shown = "(hidden)" if hidden else masked(repr(value))
         lines.append(f"{PREFIX}{name.upper()}={shown} is not allowed: {allowed}")
@@ -54,7 +54,7 @@ def _lines(error: ValidationError) -> list[str]:
 
 
 def check(settings: Settings) -> None:
-    """Refuse settings that contradict each other. Raises ConfigurationError."""
+    """Raise ConfigurationError if settings contradict each other."""
     local = is_loopback(settings.host)
     if settings.workers > 1 and not settings.is_shared:
         raise ConfigurationError(
@@ -89,7 +89,7 @@ def check(settings: Settings) -> None:
 
 
 def _check_admin_listener(settings: Settings) -> None:
-    """Refuse a listener for operators that would be none of its own. Raises ConfigurationError."""
+    """Raise ConfigurationError if the operators' listener has no port of its own."""
     if settings.admin_host and not settings.admin_port:
         raise ConfigurationError(
             f"{PREFIX}ADMIN_HOST={settings.admin_host} is not allowed without {PREFIX}ADMIN_PORT: "
@@ -103,7 +103,7 @@ def _check_admin_listener(settings: Settings) -> None:
 
 
 def _check_key_files(settings: Settings) -> None:
-    """Refuse keys that are given twice. Raises ConfigurationError."""
+    """Raise ConfigurationError if keys are given both as a value and as a file."""
     given = {
         "UPSTREAM_API_KEY": (
             settings.upstream_api_key.get_secret_value(),
@@ -119,7 +119,7 @@ def _check_key_files(settings: Settings) -> None:
 
 
 def check_verifier(settings: Settings) -> None:
-    """Refuse a rerank endpoint whose scores nobody has measured. Raises ConfigurationError."""
+    """Raise ConfigurationError if there is a rerank endpoint but no calibration for it."""
     if settings.verifier_url and settings.verifier == "on" and not settings.verifier_calibration:
         raise ConfigurationError(
             f"{PREFIX}VERIFIER_URL={settings.verifier_url} is not allowed without {PREFIX}"
@@ -164,7 +164,7 @@ def _check_dial(settings: Settings, rule: str, rate: float) -> None:
 
 
 def warn_of_unknown_settings() -> None:
-    """Say in the log which variables are no setting, and what may have been meant."""
+    """Log a warning for each `REPRISE_…` variable that is not a setting, with a suggestion."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     for name in sorted({*os.environ, *dotenv_values(".env")}):
         if name.upper().startswith(PREFIX) and name.upper() not in known:

@@ -1,4 +1,4 @@
-"""The composition root: the only place that names concrete adapters."""
+"""The composition root: puts adapters, engine and routes together."""
 
 import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -57,7 +57,7 @@ def _api_key_file(settings: Settings, clock: Clock) -> KeyFile | None:
 
 
 def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
-    """Put the proxy together."""
+    """Return the proxy as a FastAPI application; `adapters` replaces those of the settings."""
     parts = adapters or adapters_for(settings)
     policy = policy_for(settings, parts.verifier)
     inflight = Inflight(settings.max_inflight_bytes)
@@ -118,10 +118,11 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
 
 
 def dialects_for(settings: Settings) -> Mapping[str, Dialect]:
-    """Return what is cached, by path.
+    """Return the dialects by the paths that are cached.
 
-    An embedder that is sent the caller's credential for the upstream must not be sent one for
-    another server: messages that go elsewhere are then matched exactly, and not embedded.
+    If the embedder is the upstream, it gets the callers' credentials. It must not get those meant
+    for another server. So if Anthropic's requests go to another server, they are not embedded but
+    matched exactly.
     """
     return dialects_of(
         responses_by_meaning=settings.responses_by_meaning,
@@ -150,7 +151,8 @@ def _dependencies(settings: Settings, parts: Adapters, policy: Policy) -> Depend
         calibration = parts.verifier.calibration
         least = calibration.threshold(settings.max_error_rate)
         threshold = explained = VerifierThreshold(verifier, least)
-        # The distances that other embedders find may be measured anew by the verifier.
+        # With another embedder, the verifier may measure distances anew, so the distances found by
+        # the store give no bound on the probability.
         if parts.embedder.name == LocalEmbedder.name:
             threshold = VerifierThreshold(verifier, least, calibration.highest)
     as_caller = settings.embeds_as_caller
@@ -169,7 +171,7 @@ def _dependencies(settings: Settings, parts: Adapters, policy: Policy) -> Depend
 
 
 def max_distance_for(settings: Settings, verifier: Verifier | None) -> float:
-    """Return how far away a neighbour may be."""
+    """Return the greatest cosine distance of a hit by meaning."""
     if settings.max_distance is not None:
         return settings.max_distance
     return verifier.calibration.max_distance if verifier else Limits().max_distance
@@ -184,7 +186,7 @@ def policy_for(settings: Settings, verifier: Verifier | None) -> Policy:
             anthropic=settings.anthropic_upstream,
             isolation=settings.isolation,
             secret=settings.store_secret.get_secret_value().encode(),
-            # Where it is we who say which pages may read an answer, it is the same for all.
+            # If Reprise itself decides which pages may read answers, `Origin` changes no answer.
             ignored_headers=_names(settings.ignored_headers)
             | ({ORIGIN} if settings.cors_origins else set()),
             key_headers=_names(settings.key_headers),

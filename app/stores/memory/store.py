@@ -33,10 +33,10 @@ _SEARCHES_WAITING = 16  # a search of 100,000 rows takes about 10 ms
 class MemoryStore:
     """Keeps up to `max_entries` responses and as many embeddings; evicts the least recently used.
 
-    All together they take up to `max_bytes` of memory. For each entry that the store evicts, or that
-    is too large for it, `on_evict` is called with its kind (for an answer, its dialect) and the
-    reason (`expired`, `lru`, `bytes`). `on_leave` is called with kind and exact key of every entry
-    that is evicted.
+    Together they take up to `max_bytes` of memory. For each entry that the store evicts, or that is
+    too large for it, `on_evict` is called with its kind (for an answer, its dialect) and the reason
+    (`expired`, `lru`, `bytes`). `on_leave` is called with kind and exact key of every entry that is
+    evicted.
     """
 
     def __init__(

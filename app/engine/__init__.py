@@ -1,5 +1,5 @@
-"""Does what decisions ask for, through ports: looks up, joins, fetches, records, explains.
+"""Carries out decisions through ports: looks up, joins, fetches, records and explains answers.
 
 May import: `core`, `dialects`, `matching`, `rules`.
-Imported by `api` and `main` alone.
+Only `api` and `main` import it.
 """

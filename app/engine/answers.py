@@ -1,4 +1,4 @@
-"""Answers on their way to whoever asked."""
+"""The protocol of answers that are still arriving."""
 
 from collections.abc import AsyncIterator
 from typing import Protocol
@@ -7,18 +7,18 @@ from app.core.cache_status import Head, Replay
 
 
 class PendingAnswer(Protocol):
-    """An answer whose head has to be waited for; async iteration gives its body."""
+    """An answer that is arriving: `head` waits for its head, iteration gives its body."""
 
     async def head(self) -> Head:
         """Wait for the head."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the body's pieces as they arrive. Raises UpstreamInterrupted if it is cut short."""
+        """Yield the body's pieces as they arrive. Raises UpstreamInterrupted if it breaks off."""
 
     async def aclose(self) -> None:
         """Release the source; idempotent."""
 
 
 async def pieces_of(replay: Replay) -> AsyncIterator[bytes]:
-    """Yield the body of a replay in one piece, as a pending answer yields its own."""
+    """Yield the body of a replay in one piece."""
     yield replay.body

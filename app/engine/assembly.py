@@ -1,4 +1,4 @@
-"""The engine, put together over its dependencies."""
+"""Creates the parts of the engine and connects them."""
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -28,10 +28,10 @@ _FARTHEST = 2.0  # no cosine distance is greater
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """What the engine works with.
+    """The dependencies of the engine.
 
-    `inspector` decides as `matcher` does, but counts nothing: it serves explanations. `mark` is the
-    one in Operations.
+    `inspector`: decides like `matcher`, but counts nothing; used for explanations. `mark`: see
+    Operations.
     """
 
     store: ResilientStore
@@ -48,7 +48,7 @@ class Dependencies:
 
 
 class Engine:
-    """Everything that answers requests, explains answers, and looks after what is stored."""
+    """The parts that answer requests, explain answers, and manage stored entries."""
 
     def __init__(self, parts: Dependencies, policy: Policy) -> None:
         context = Context(policy, parts.metrics, parts.clock, parts.inflight)
@@ -67,7 +67,7 @@ class Engine:
         self.explainer = Explainer(self.handler, inspecting, serving, self.operations, context)
 
     async def aclose(self) -> None:
-        """Finish what is under way, then close all dependencies, the upstream last."""
+        """Wait for running work, then close all dependencies, the upstream last."""
         async with AsyncExitStack() as stack:
             for closing in (
                 *(self._parts.upstream, self.lookup, self._parts.embeddings, self._parts.fleet),

@@ -1,4 +1,4 @@
-"""Embeddings put together: some from the store, some from upstream requests on their way."""
+"""Combines embeddings from the store with those from running upstream requests."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
@@ -22,10 +22,12 @@ _OK = 200
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A request, its limits, the exact keys of its inputs in order, and what is stored under them.
+    """An embeddings request and the results of its look-up.
 
-    `failure` names the part of the cache that failed. With a `shadow`, what is found does not
-    answer: that is what would have been said if it did.
+    `digests`: the exact keys of its inputs, in order.
+    `found`: the stored embeddings, by exact key.
+    `failure`: the part of the cache that failed.
+    `shadow`: in shadow mode, the status that the stored answer would have; else None.
     """
 
     request: ClientRequest
@@ -39,7 +41,7 @@ class Batch:
 
     @property
     def missing(self) -> list[str]:
-        """The exact keys of inputs that are not stored, each once."""
+        """The exact keys of the inputs that are not stored, without duplicates."""
         return [digest for digest in dict.fromkeys(self.digests) if digest not in self.found]
 
     @property
@@ -51,7 +53,10 @@ class Batch:
     def render(
         self, known: Mapping[str, Numbers], tokens: Mapping[str, float | None], model: str
     ) -> bytes:
-        """Write the answer as this request asks for it."""
+        """Return the body of the answer in the form that this request asks for.
+
+        `known` and `tokens` have the embedding and the token count of each exact key.
+        """
         embeddings = [known[digest] for digest in self.digests]
         usage = dialect.usage_of(tokens[digest] for digest in self.digests)
         return dialect.render(embeddings, self.asked.encoding, model, usage)
@@ -59,9 +64,9 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class BatchSource:
-    """A reader of an upstream request, and all that it asks for.
+    """A reader of an upstream request, and the batch that the request asks for.
 
-    `own` marks the request that was made for this client.
+    `own`: the request was made for this client, not for another one.
     """
 
     reader: Follower
@@ -70,12 +75,12 @@ class BatchSource:
 
 
 class CombinedAnswer:
-    """One answer made of what is stored and of one or more upstream requests.
+    """One answer made from stored embeddings and from one or more upstream requests.
 
-    An error of the upstream is passed on. The whole request is forwarded (`fallback`) if the
-    upstream refuses a request that was made for somebody else, or if the answers do not fit
-    together, because one is not what we know or comes from another model. Async iteration gives the
-    body. Close it.
+    An error response of the upstream is passed on. The client's whole request is forwarded
+    (`fallback`) if the upstream refuses a request that was made for another client, or if the
+    answers cannot be combined, because one is not understood or is of another model. Async
+    iteration gives the body. Close it.
     """
 
     def __init__(
@@ -93,7 +98,7 @@ class CombinedAnswer:
         self._body = b""
 
     async def head(self) -> Head:
-        """Wait until everything needed is there; raises what an upstream request failed with."""
+        """Wait for all upstream requests. Raises the error that one of them failed with."""
         answers = await _together([_read(source.reader) for source in self._sources])
         for source, (head, body) in zip(self._sources, answers, strict=True):
             if head.status_code != _OK and not source.own and is_refusal(head.status_code):
@@ -157,7 +162,7 @@ async def _read(reader: Follower) -> tuple[Head, bytes]:
 async def _together(
     reads: Sequence[Coroutine[Any, Any, tuple[Head, bytes]]],
 ) -> list[tuple[Head, bytes]]:
-    # At the same time, for a flight waits for its slowest reader.
+    # Read all of them at the same time, because a flight waits for its slowest reader.
     tasks = [asyncio.ensure_future(read) for read in reads]
     try:
         return await asyncio.gather(*tasks)

@@ -1,4 +1,4 @@
-"""What comparing has shown of answers that were kept back."""
+"""The results of comparing answers held back in shadow mode with the upstream's answers."""
 
 from dataclasses import asdict
 
@@ -10,10 +10,10 @@ from app.matching.comparison import Agreement
 
 
 def compared(metrics: Metrics) -> JsonObject:
-    """Return the counts by tier, and how much more often those by meaning are found wrong.
+    """Return the number of answers by tier and agreement, and the excess of wrong ones by meaning.
 
-    What answers to the very same request differ in is no fault of the cache: their share is the
-    base rate.
+    Even two answers of the upstream to the same request may differ. So the share of exact matches
+    found wrong is the base rate. The excess is how far the share of hits by meaning is above it.
     """
     counts = {tier: _counts(metrics, tier) for tier in Tier}
     wrong = {tier: counts[tier][Agreement.WRONG] for tier in Tier}

@@ -1,4 +1,4 @@
-"""Answers that were kept back, compared with the upstream's: behind the client, within bounds."""
+"""Compares answers held back in shadow mode with the upstream's answers, in the background."""
 
 import asyncio
 
@@ -10,19 +10,19 @@ from app.engine.flights import see_out
 from app.matching.comparison import Agreement, compare
 from app.rules.decisions import Serve
 
-_MOST = 16  # under way; beyond it none is begun, so that comparing costs no answer its time
-_TIMES = 50  # what comparing takes, compared with parsing
+_MOST = 16  # running comparisons; no more are started, so that they delay no answer
+_TIMES = 50  # comparing takes about this many times as long as parsing
 
 
 class Comparisons:
-    """Compares what would have been served with what the upstream says, and counts by tier."""
+    """Compares answers that would have been served with the upstream's; counts results by tier."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._compared = metrics.compared
         self._under_way = set[asyncio.Task[None]]()
 
     def begin(self, kept_back: Serve, answer: bytes) -> None:
-        """Begin to compare a fresh answer with a new one, and return at once."""
+        """Start to compare a held-back answer, unless it is stale, with a new one; do not wait."""
         if kept_back.is_stale or len(self._under_way) >= _MOST:
             return
         task = asyncio.create_task(self._compare(kept_back, answer))
@@ -37,11 +37,11 @@ class Comparisons:
 
         try:
             found = await by_size(_TIMES * (len(stored) + len(answer)), agreement)
-        except Exception as error:  # noqa: BLE001 - nobody waits for it
+        except Exception as error:  # noqa: BLE001 - no caller awaits this task
             log_defect(error)
         else:
             self._compared.labels(tier.value if tier else "", found.value).inc()
 
     async def aclose(self) -> None:
-        """Finish what is being compared, within bounds."""
+        """Wait for running comparisons, for a limited time."""
         await see_out(list(self._under_way))

@@ -1,4 +1,4 @@
-"""What all of the engine shares."""
+"""Values that all parts of the engine share."""
 
 from dataclasses import dataclass, field
 
@@ -11,7 +11,7 @@ from app.rules.plan import Policy
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The operator's policy, where things are counted, what tells the time, what is on its way."""
+    """The operator's policy, the metrics, the clock, and the count of bytes on their way."""
 
     policy: Policy
     metrics: Metrics
@@ -20,5 +20,5 @@ class Context:
 
     @property
     def limits(self) -> Limits:
-        """What the operator allows."""
+        """The limits set by the operator."""
         return self.policy.limits

@@ -1,4 +1,4 @@
-"""Answers whose content coding is undone for who does not accept it."""
+"""Decodes an answer's content coding for a client that does not accept it."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import replace
@@ -14,11 +14,11 @@ _OF_THE_CODED = frozenset({b"content-encoding", b"content-length", b"content-md5
 
 
 class Decoded:
-    """An answer without its content coding, unless the headers of the request accept that.
+    """An answer that is decoded, unless the request's headers accept its content coding.
 
-    The upstream is asked for answers without coding, because those who share one may accept
-    different codings; some upstreams code them nevertheless. A coding that is not known is left as
-    it is. Async iteration gives the body. Close it.
+    The upstream is asked for answers without coding, because requests that share an answer may
+    accept different codings. Some upstreams use one nevertheless. An unknown coding stays. Async
+    iteration gives the body. Close it.
     """
 
     def __init__(self, answer: PendingAnswer, accepting: Sequence[Header] = ()) -> None:
@@ -27,7 +27,7 @@ class Decoded:
         self._body: AsyncIterable[bytes] = answer
 
     async def head(self) -> Head:
-        """Wait for the head; raises what the answer failed with."""
+        """Wait for the head. Raises the error that the answer failed with."""
         head = await self._answer.head()
         coding = content_coding(head.headers)
         if not coding or accepts_coding(self._accepting, coding):

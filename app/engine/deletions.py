@@ -1,7 +1,7 @@
-"""An answer that a client deletes at the upstream, through this proxy, is not served any more.
+"""Removes stored answers that a client deletes at the upstream through this proxy.
 
-What this process has stored is found by its id. For anything else, such as what another proxy of a
-fleet has stored, the whole store is searched: once for all deletions that wait for it.
+An answer that this process has stored is found by its id. For other answers, for example those that
+another proxy of the fleet has stored, the whole store is searched, once for all waiting deletions.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ _SUCCESS = range(200, 300)
 
 
 class Deletions:
-    """Forwards requests that are not cached; removes stored answers that these delete upstream.
+    """Forwards requests that are not cached, and removes stored answers that they delete upstream.
 
-    `id_in` returns the id of the answer that a request deletes, or None.
+    `id_in` returns the upstream's id of the answer that a request deletes, or None.
     """
 
     def __init__(
@@ -37,14 +37,14 @@ class Deletions:
         self._seeking = asyncio.Lock()
 
     def pass_through(self, request: ClientRequest) -> PendingAnswer:
-        """Send a request past the cache. Raises NotCached if it has `only-if-cached`."""
+        """Forward a request without using the cache. Raises NotCached with `only-if-cached`."""
         answer = self._forwarder.bypass(request, "passthrough")
         name = self._id_in(request)
         return answer if name is None else _Deleting(answer, lambda: self._forget(name))
 
     async def _forget(self, name: str) -> None:
         self._sought.add(name)
-        with suppress(DependencyUnavailable):  # it is counted, and the next deletion tries again
+        with suppress(DependencyUnavailable):  # counted; the next deletion tries again
             if await self._operations.forget_known(name):
                 self._sought.discard(name)
                 return
@@ -62,14 +62,14 @@ class Deletions:
 
 
 class _Deleting:
-    """The answer to a deletion. What was deleted is removed before the head is passed on."""
+    """The answer to a deletion. The stored answer is removed before its head is sent on."""
 
     def __init__(self, answer: Forwarding, forget: Callable[[], Awaitable[None]]) -> None:
         self._answer = answer
         self._forget = forget
 
     async def head(self) -> Head:
-        """Wait for the head of the upstream's answer; after a success, remove what was deleted."""
+        """Wait for the upstream's head; if it reports success, remove the stored answer first."""
         head = await self._answer.head()
         if head.status_code in _SUCCESS:
             await self._forget()

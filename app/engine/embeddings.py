@@ -1,4 +1,4 @@
-"""The path of an embeddings request: each input is looked up on its own, the rest is asked for."""
+"""The path of an embeddings request: inputs are looked up one by one; missing ones are fetched."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -33,14 +33,14 @@ EmbeddingsReply = Replay | Fetching | StaleIfError | Forwarding
 
 @dataclass(frozen=True, slots=True)
 class _BatchFetch:
-    """An upstream request on its way, made for all inputs of a batch."""
+    """A running upstream request for all inputs of a batch."""
 
     flight: Flight
     batch: Batch
 
 
 class EmbeddingsAnswerer:
-    """Answers embeddings requests from the store, and asks the upstream for what is missing."""
+    """Answers embeddings requests from the store, and fetches missing inputs from the upstream."""
 
     def __init__(
         self,
@@ -60,15 +60,15 @@ class EmbeddingsAnswerer:
             context.limits.max_bytes, context.clock, context.inflight
         )
         self._inflight = context.inflight
-        self._under_way: dict[tuple[str, str, str], _BatchFetch] = {}  # see _name
+        self._under_way: dict[tuple[str, str, str], _BatchFetch] = {}  # by `_name`
 
     async def answer(self, plan: EmbeddingsPlan) -> EmbeddingsReply:
-        """Choose what answers a request that may use the cache.
+        """Return the answer to a request that may use the cache, or what will give it.
 
         1. If every input is stored, the store answers.
         2. Otherwise one upstream request asks for the inputs that are neither stored nor being
-           fetched already; those that are being fetched are waited for. If the upstream fails,
-           stale embeddings may stand in.
+           fetched already, and requests under way give those being fetched. If the upstream fails,
+           stale embeddings may be served.
 
         Raises NotCached.
         """
@@ -90,9 +90,9 @@ class EmbeddingsAnswerer:
         return StaleIfError(answer, lambda failed: self._stand_in(batch, failed), waits=False)
 
     async def _answer(self, batch: Batch) -> Replay:
-        """Render a batch of which every input is stored; newer ones are fetched behind stale ones.
+        """Render a batch all of whose inputs are stored; if some are stale, start a revalidation.
 
-        Stale ones serve only where nothing has to be waited for.
+        Stale embeddings are served only if no input has to be fetched.
         """
         replay, now = await self._replay(batch), self._clock()
         stale = [e.id for e in batch.found.values() if not e.is_fresh(now)]
@@ -116,7 +116,7 @@ class EmbeddingsAnswerer:
         return None if found.missing else (await self._replay(found)).instead_of(failed)
 
     async def _look_up(self, batch: Batch, *, standing_in: bool = False) -> Batch:
-        """Return the batch with what is stored of it; nothing if that is of more than one model."""
+        """Return the batch with the stored embeddings; with none if they are of several models."""
         digests = list(dict.fromkeys(batch.digests))
         try:
             stored = await self._store.get(digests, Budget(self._limits.store_timeout))
@@ -127,7 +127,7 @@ class EmbeddingsAnswerer:
         return replace(batch, found=found if one_model else {})
 
     async def _replay(self, batch: Batch) -> Replay:
-        """Render a batch of which every input is stored."""
+        """Render a batch all of whose inputs are stored."""
         now = self._clock()
         found = batch.found.values()
         oldest = _oldest(batch, now)
@@ -143,14 +143,17 @@ class EmbeddingsAnswerer:
         return replay.readable_by(oldest.allow_origin) if oldest.allow_origin else replay
 
     def _ask_alone(self, batch: Batch) -> Decoded:
-        """Ask for all inputs, whatever is found of them, and let nobody join."""
+        """Fetch all inputs, even those that are stored, in a flight that nobody can join."""
         shadow = CacheStatus.miss("") if batch.missing else _hit(batch, self._clock())
         return Decoded(
             self._start(replace(batch, shadow=shadow)).flight.join(), batch.request.headers
         )
 
     def _ask(self, batch: Batch) -> Fetching:
-        """Join what is under way, and ask for the rest, without letting anything run in between."""
+        """Join the running requests for inputs, and start one for the other missing inputs.
+
+        This does not await, so no other request can start a fetch in between.
+        """
         accepting = batch.request.headers
         fetched_already = self._being_fetched(batch)
         own = [digest for digest in batch.missing if digest not in fetched_already]
@@ -219,7 +222,7 @@ class EmbeddingsAnswerer:
         return not (await self._look_up(batch)).missing
 
     async def _fill(self, batch: Batch, flight: Flight) -> None:
-        """Fetch a batch of which nothing was stored: look again first, as Handler._find does."""
+        """Fetch a batch; look it up once more before, for the reason told in `Handler._find`."""
         if not (batch.control.no_cache or batch.failure or batch.shadow):
             again = await self._look_up(batch)
             if not again.missing:
@@ -230,7 +233,7 @@ class EmbeddingsAnswerer:
         forward: Forward = "request" if batch.control.no_cache else "miss"
         status = CacheStatus.miss("", forward=forward, detail=batch.failure)
         status = replace(status, shadow=batch.shadow)
-        epoch = self._store.epoch  # of now: a purge while the answer is on its way defeats it
+        epoch = self._store.epoch  # read now, so that a later purge keeps the answer from the store
 
         async def keep(recorded: Recorded[EmbeddingsAnswer], ticket: WriteTicket) -> None:
             self._keep(batch, epoch, ticket, recorded)
@@ -279,7 +282,7 @@ class EmbeddingsAnswerer:
             self._store.put(stored)
 
     async def aclose(self) -> None:
-        """Finish the revalidations under way."""
+        """Wait for running revalidations, for a limited time."""
         await self._revalidations.aclose()
 
 
@@ -288,7 +291,7 @@ def _oldest(batch: Batch, now: float) -> StoredEmbedding:
 
 
 def _hit(batch: Batch, now: float) -> CacheStatus:
-    """Describe an answer of which every input is stored."""
+    """Return the status of an answer all of whose inputs are stored."""
     oldest = _oldest(batch, now)
     return CacheStatus(
         Outcome.HIT if oldest.is_fresh(now) else Outcome.STALE,
@@ -306,7 +309,7 @@ def _is_same(one: Batch, other: Batch) -> bool:
 def _serving(
     batch: Batch, stored: Sequence[StoredEmbedding], now: float, *, standing_in: bool
 ) -> dict[str, StoredEmbedding]:
-    """Return the embeddings that may serve; stale ones only if they complete the whole batch."""
+    """Return the embeddings that may be served; stale ones only if no input is missing then."""
     control, limits = batch.control, batch.limits
     fresh = {e.id: e for e in stored if freshness.may_answer(e, control, now)}
     rule = freshness.may_stand_in if standing_in else freshness.may_answer_stale
@@ -315,7 +318,7 @@ def _serving(
 
 
 def _part_of(batch: Batch, digests: list[str]) -> Batch:
-    """Make a batch of some inputs of another one."""
+    """Return a batch with only some inputs of another one."""
     inputs = dict(zip(batch.digests, batch.asked.inputs, strict=True))
     body = batch.asked.body_of([inputs[digest] for digest in digests])
     headers = [header for header in batch.request.headers if header[0] != b"content-length"]

@@ -1,8 +1,8 @@
-"""Why a request is answered as it is: the decisions about it, for an operator to read.
+"""Explains to an operator how a request would be answered, and why.
 
-Rules of this file: `rules/decisions.py` decides here as it does for callers. No flight is begun or
-joined, nothing is stored, nothing is sent to the upstream's chat completions, and no hit, miss or
-refusal is counted.
+Rules of this file: decisions are made by `rules/decisions.py`, as for callers. An explanation does
+not start or join a flight, stores nothing, sends no chat completion to the upstream, and counts no
+hit, miss or refusal.
 """
 
 import asyncio
@@ -29,23 +29,23 @@ from app.rules.plan import EmbeddingsPlan, Found, Plan
 from app.rules.rounds import rounds
 from app.rules.sharing import answers_by_meaning
 
-_PAGE, _PAGES = 250, 400  # of stored responses that are looked through for another partition
-_SECONDS = 2.0  # that this may take
+_PAGE, _PAGES = 250, 400  # page size, and pages that are searched for entries of other partitions
+_SECONDS = 2.0  # time limit of that search
 
 Obstacle = (
     Literal["tags", "usage", "disputed", "stale", "directives", "distance", "rank"]
     | Literal["verifier", "mode", "not-shared"]
     | Guard
 )
-"""Why a stored response does not answer: a token that docs/explain.md explains."""
+"""Why a stored response does not answer. docs/explain.md explains each value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A stored response and why it does not answer; `refused_by` is the first reason.
+    """A stored response, and whether and why it would answer.
 
-    `guards` are all that refuse it. `distance` and `probability` are None where nobody measured
-    them.
+    `refused_by`: the first reason why not. `guards`: all guards that refuse it. `distance` (cosine)
+    and `probability` (0 to 1) are None if they were not measured.
     """
 
     stored: StoredResponse
@@ -66,13 +66,16 @@ class Elsewhere:
 
 @dataclass(slots=True)
 class Explanation:
-    """How a request would be answered, and why; `status` is None if it would be refused.
+    """How a request would be answered, and why.
 
-    `bypass` says why it must not use the cache; then there is no key. `exact_only`: it has no text
-    that can be matched by meaning. `rule` is the name of the rule that it meets, if any;
-    `max_distance` and `min_probability` are what holds for it. `nearest` is None where nothing was
-    searched for. `searched` is how many stored responses were looked through for `elsewhere`;
-    `searched_all`: these were all.
+    `status`: that of the answer; None if the request would be refused (`only-if-cached`).
+    `bypass`: why it must not use the cache; then `key` is None.
+    `exact_only`: it has no text that can be matched by meaning.
+    `rule`: the name of the policy's rule that it meets, or empty.
+    `max_distance`, `min_probability`: what a candidate must keep to answer it.
+    `nearest`: the judged candidates; None if there was no search by meaning.
+    `elsewhere`: the most similar entry of another partition. `searched`: how many entries were
+    searched for it; `searched_all`: these were all entries.
     """
 
     status: CacheStatus | None
@@ -93,10 +96,7 @@ class Explanation:
 
 
 class Explainer:
-    """Tells how a request would be answered now.
-
-    `lookup` is one whose matcher counts nothing.
-    """
+    """Explains how a request would be answered now. `lookup` has a matcher that counts nothing."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class Explainer:
 
     @property
     def least(self) -> float | None:
-        """The probability that the verifier must give at least; None without one."""
+        """The least probability that may be served; None without a verifier."""
         return self._matcher.least
 
     async def explain(
@@ -137,7 +137,7 @@ class Explainer:
         return Explanation(status, self._clock(), bypass=reason, rule=rule)
 
     async def _decide(self, plan: Plan) -> tuple[Found, Serve | Refuse | Fetch]:
-        """Decide as the handler would, were no other request under way."""
+        """Decide as the handler would if no other request were being handled."""
         found = await self._lookup.exact(plan, self._lookup.nothing())
         decision: Serve | Refuse | Join | Fetch
         decision = decisions.after_exact(plan, found, self._clock())
@@ -159,7 +159,7 @@ class Explainer:
         found, decision = await self._decide(plan)
         around = found
         if found.candidates is None and found.failure is None:
-            # What is near is of interest also where an exact match answers, or nothing may.
+            # Candidates are shown even if an exact match answers, or if nothing may be served.
             anew = replace(self._lookup.nothing(), embedding=found.embedding)
             around = await self._lookup.search(plan, await self._lookup.exact(plan, anew))
         told = Explanation(
@@ -185,7 +185,7 @@ class Explainer:
         except DependencyUnavailable as unavailable:
             told.failures.add(unavailable.detail)
         except TimeoutError:
-            pass  # what has been found is told, and that it was not all
+            pass  # the results so far are shown, and that the search was not complete
         return told
 
     def _least(self, plan: Plan) -> float | None:
@@ -211,7 +211,7 @@ class Explainer:
             if stored.id not in judged:
                 refused_by = self._kept_out(candidate, plan, told.now)
             else:
-                # Those behind one that answers have not been looked at by anybody.
+                # Candidates after the one that answers have not been judged by the verifier.
                 refused_by = verdict.refused_by if verdict else next(iter(guards), None)
             yield Judged(
                 stored,
@@ -245,9 +245,9 @@ class Explainer:
         return None if self.mode.serves(tier) else "mode"
 
     async def _look_elsewhere(self, told: Explanation) -> None:
-        """Find the stored response whose partition differs least from that of the request.
+        """Find the stored response whose partition differs in the fewest parts from the request's.
 
-        Of several the one whose text has most words in common, of these the youngest.
+        Among equals, prefer the text with the most words in common, then the youngest entry.
         """
         best: tuple[int, float, float] | None = None
         cursor, key = "", told.key

@@ -1,4 +1,4 @@
-"""Asks the upstream once for all readers of a flight, and stores a copy: one way for every API."""
+"""Asks the upstream once for all readers of a flight, and stores a copy; used for every API."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import aclosing
@@ -22,32 +22,33 @@ from app.rules.limits import Limits
 
 
 class Shareable(Protocol):
-    """An answer that may also be given to others who asked the same."""
+    """An answer that collapsed requests may share."""
 
     @property
     def whole(self) -> SharedAnswer | None:
-        """The answer as others may render it in their own form, or None."""
+        """The answer as others may render it in their own form; None if they may not."""
 
 
 T = TypeVar("T", bound=Shareable)
 
 Watch = Callable[[UpstreamResponse], AsyncIterator[bytes]]
-"""Passes a body on as it arrives, and sees it pass by."""
+"""Returns a response's body as it arrives, and may do something for each piece."""
 
 
 def watch_nothing(response: UpstreamResponse) -> AsyncIterator[bytes]:
-    """Pass a body on as it is."""
+    """Return a response's body unchanged."""
     return aiter(response)
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted(Generic[T]):
-    """What is asked of the upstream, and what becomes of the answer.
+    """A request to the upstream, and how to read and store its answer.
 
-    `names` are the exact keys under which it will be stored. `reader` returns a reader of the
-    answer; its argument says whether that is an event stream. `keep` stores an answer that was read
-    to its end, or returns why it does not; it is called at most once. `entry` returns the id of the
-    entry that the answer becomes, by the value of its Access-Control-Allow-Origin.
+    `names`: the exact keys under which the answer may be stored.
+    `reader`: returns a reader for the answer; its argument says whether that is an event stream.
+    `keep`: stores a completely read answer, or returns why it does not; called at most once.
+    `entry`: returns the id of the answer's entry; its argument is the answer's
+    Access-Control-Allow-Origin.
     """
 
     request: ClientRequest
@@ -60,7 +61,7 @@ class Wanted(Generic[T]):
 
 
 class Fetcher:
-    """Brings answers from the upstream to the readers of flights and into the store."""
+    """Passes answers from the upstream to the readers of flights and into the store."""
 
     def __init__(self, forwarder: Forwarder, metrics: Metrics, inflight: Inflight) -> None:
         self._forwarder = forwarder
@@ -69,7 +70,7 @@ class Fetcher:
         self._order = WriteOrder()
 
     async def fetch(self, wanted: Wanted[T], flight: Flight, watch: Watch = watch_nothing) -> None:
-        """Pass the upstream's answer on as it arrives; store it before its last bytes go on.
+        """Pass the upstream's answer on as it arrives; store it before its last bytes are sent on.
 
         Raises UpstreamUnreachable, UpstreamTimeout or UpstreamInterrupted.
         """

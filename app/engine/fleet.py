@@ -1,7 +1,7 @@
-"""One upstream request for a whole fleet: whoever holds the lease of an answer asks, others wait.
+"""One upstream request for a whole fleet: the proxy with an answer's lease asks, others wait.
 
-A lease is a promise and no lock. A proxy that finds one waits a while for the answer to be stored,
-then asks by itself, so that nobody hangs, whatever becomes of the holder or of the server.
+A lease is not a strict lock. If another proxy has it, this one waits a limited time for the answer
+to be stored, then asks the upstream itself. So no request hangs if the holder or the store fails.
 """
 
 import asyncio
@@ -19,28 +19,31 @@ from app.engine.resilience import Budget, Dependency
 
 T = TypeVar("T")
 
-_SECONDS = 0.25  # that one command may take
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.25  # seconds between two looks
-_RENEWALS = 3  # in the time that a lease lasts
+_SECONDS = 0.25  # time limit of one command
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.25  # seconds between two look-ups while waiting
+_RENEWALS = 3  # renewals within the duration of a lease
 _CLOSING_SECONDS = 2.0
 
 
 class Lead(Generic[T]):
-    """A request's place in the fleet; `found` is what another proxy has stored meanwhile."""
+    """The result of `Fleet.lead`: `found` is the answer another proxy stored, or None: ask now."""
 
     def __init__(self, found: T | None = None, renew: Callable[[], None] = lambda: None) -> None:
         self.found = found
         self._renew = renew
 
     async def watch(self, response: UpstreamResponse) -> AsyncIterator[bytes]:
-        """Return a body as it arrives; the lease lasts as long as there are bytes."""
+        """Yield a body's pieces as they arrive; renew the lease now and then while they do."""
         async for piece in response:
             self._renew()
             yield piece
 
 
 class Fleet:
-    """Decides which proxy asks the upstream. `wait` is in seconds; without leases, every one."""
+    """Decides which proxy asks the upstream; without leases, every proxy does.
+
+    `wait`: seconds to wait for another proxy's answer, and the duration of a lease.
+    """
 
     def __init__(self, leases: Leases | None, wait: float, metrics: Metrics) -> None:
         self._leases = leases
@@ -55,10 +58,10 @@ class Fleet:
         look: Callable[[], Awaitable[T | None]],
         written: Callable[[], Awaitable[None]],
     ) -> AsyncIterator[Lead[T]]:
-        """Take the lease of an answer, or wait for the answer that another proxy is asking for.
+        """Take the lease of an answer, or wait for the answer from the proxy that has it.
 
-        `look` looks for the answer in the store. At the end of the block the lease is given back,
-        as soon as `written` says that the answer is stored: those who wait will find it.
+        `look` looks the answer up in the store. After the block, the lease is released once
+        `written` has returned, which means that the answer is stored and waiting proxies find it.
         """
         if self._leases is None:
             yield Lead()
@@ -72,11 +75,12 @@ class Fleet:
                 self._begin(self._give_back(lease, written))
 
     async def _settle(self, lease: "_Lease", look: Callable[[], Awaitable[T | None]]) -> T | None:
-        """Wait until the answer is stored, the lease is ours, or it is time to ask without a lease.
+        """Wait until the answer is stored, this proxy has the lease, or the time is up.
 
-        With the lease in hand, the store is asked once more: the last holder may have stored the
-        answer meanwhile. A second holder is not waited for: the first one failed, or its answer was
-        not one to be stored, and the next one would be no different.
+        Return the stored answer, or None if this proxy is to ask the upstream. After taking the
+        lease, look the answer up once more: the last holder may have stored it meanwhile. Do not
+        wait for a second holder: the first one failed or its answer must not be stored, and that is
+        likely for the next one, too.
         """
         deadline = lease.now() + self._wait
         pause, first = _FIRST_PAUSE, ""
@@ -112,7 +116,7 @@ class Fleet:
         task.add_done_callback(self._tasks.discard)
 
     async def aclose(self) -> None:
-        """Release the leases that are held, within bounds, then disconnect."""
+        """Release the held leases, for a limited time, then disconnect."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=_CLOSING_SECONDS)
         if self._leases is not None:
@@ -122,7 +126,7 @@ class Fleet:
 
 @dataclass(slots=True)
 class _Lease:
-    """The lease of one answer, as far as this request knows."""
+    """The lease of one answer; `is_ours`: this request had it when it last asked."""
 
     leases: Leases
     name: str

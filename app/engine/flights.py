@@ -1,9 +1,9 @@
-"""One forward request, read once, watched by many.
+"""Flights: one upstream request whose answer is read by several clients.
 
-A *flight* is a task that fetches one answer and keeps it as it arrives. Readers follow at their
-own pace, from the first byte, whenever they came. The task belongs to no reader: the first one
-may leave and the others go on. When the last one leaves, the task is cancelled, which releases
-the upstream, unless it is to be finished for the sake of what it adds up to.
+A *flight* is a task that fetches one answer and keeps it while it arrives. Each reader gets it from
+the first byte, at its own pace, whenever it joined. The task belongs to no reader: the first reader
+may leave while others stay. When the last reader leaves, the task is cancelled, which closes the
+upstream request, unless the answer is to be fetched to its end in order to store it.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from app.core.errors import UpstreamInterrupted, UpstreamUnreachable
 from app.core.inflight import Hold, Inflight
 from app.core.models import SharedAnswer
 
-_PATIENCE = 1.0  # seconds that one reader may hold the others up, in all
+_PATIENCE = 1.0  # total seconds for which one reader may make the others wait
 _CLOSING_SECONDS = 5.0
 _PIECE = 65_536  # bytes that are given to a reader at once, or a whole piece
 _LEAST_WINDOW = 262_144  # bytes, where all that is on its way is too much
@@ -25,21 +25,20 @@ _LEAST_WINDOW = 262_144  # bytes, where all that is on its way is too much
 Fill = Callable[["Flight"], Awaitable[None]]
 """Fetches an answer: calls `begin` once, then `write` for each piece; may raise at any point.
 
-It calls `settle` once the answer is read, for readers who want it in another form.
+It calls `settle` with the complete answer, for readers who want it in another form.
 """
 
 
 class Flight:
-    """One answer on its way.
+    """One answer that is being fetched.
 
-    All of it is kept, up to `window` bytes, so that a reader can join at any time. Beyond that
-    nobody can join, and what every reader has seen is dropped. The slowest reader may lag `window`
-    bytes behind before the upstream has to wait for it, which bounds the memory. If other readers
-    wait as well, those that lag so far behind are soon cut off. Where `inflight` is full, the
-    window is a small one.
+    Up to `window` bytes, the whole answer is kept, so that readers can join at any time. Beyond
+    that nobody can join, and pieces that every reader has seen are dropped. To limit memory, the
+    upstream has to wait while the slowest reader is more than `window` bytes behind. If that makes
+    other readers wait too, the slow readers are soon cut off. While `inflight` is full, the window
+    is a small one.
 
-    `form` is the one that the answer has. With `finish`, the fetch goes on without readers as long
-    as it may add up to something.
+    `form`: the form of the answer. `finish`: go on without readers while the answer may be stored.
     """
 
     def __init__(
@@ -58,7 +57,7 @@ class Flight:
         self._pieces: list[bytes] = []
         self._kept = 0  # bytes in the pieces
         self._hold = Hold(inflight or Inflight())
-        self._dropped = 0  # pieces that are gone from the front
+        self._dropped = 0  # number of pieces dropped from the front
         self._whole = True
         self._ended = False
         self._cancelled = False
@@ -72,22 +71,22 @@ class Flight:
 
     @property
     def joinable(self) -> bool:
-        """Whether the answer is on its way and a new reader would get all of it."""
+        """Whether the answer is still arriving and a new reader would get all of it."""
         return self._whole and not self._ended and not self._cancelled
 
     def join(self, *, collapsed: bool = False) -> "Follower":
-        """Add a reader; `collapsed` marks one that did not start the flight."""
+        """Add and return a reader; `collapsed`: it did not start the flight."""
         reader = Follower(self, collapsed=collapsed)
         self._readers.add(reader)
         return reader
 
     def begin(self, head: Head) -> None:
-        """Begin the answer: every reader gets its head."""
+        """Pass the answer's head on to all readers."""
         self._head = head
         self._wake()
 
     async def write(self, piece: bytes) -> None:
-        """Pass on a piece of the body; waits while the slowest reader lags too far behind."""
+        """Pass a piece of the body on; wait while the slowest reader is too far behind."""
         if not piece:
             return
         self._pieces.append(piece)
@@ -108,7 +107,7 @@ class Flight:
         return self._window
 
     def settle(self, result: SharedAnswer | None) -> None:
-        """Set what the answer adds up to, None if to nothing; only the first call counts."""
+        """Set the complete answer, or None if it cannot be shared; only the first call counts."""
         if not self._settled:
             self._settled = True
             self._result = result
@@ -119,7 +118,7 @@ class Flight:
         end = self._dropped + len(self._pieces)
         slowest = [reader for reader in self._readers if reader.position == self._dropped]
         if all(reader.position < end for reader in self._readers):
-            await self._progress.wait()  # nobody is held up
+            await self._progress.wait()  # no other reader is waiting
             return
         loop = asyncio.get_running_loop()
         begin = loop.time()
@@ -134,15 +133,15 @@ class Flight:
 
     @property
     def task(self) -> "asyncio.Future[None]":
-        """What fetches the answer."""
+        """The task that fetches the answer."""
         return self._task
 
     def on_end(self, callback: Callable[[], None]) -> None:
-        """Call back once the flight is over, however it ended."""
+        """Call `callback` when the flight has ended, whether it succeeded or not."""
         self._task.add_done_callback(lambda _: callback())
 
     async def read(self, reader: "Follower") -> bytes:
-        """Return what a reader has not seen yet; nothing at the end of the body."""
+        """Wait for and return the bytes that a reader has not seen yet; empty at the body's end."""
         while not (unseen := self._unseen_by(reader)):
             if self._ended:
                 if self._error is not None:
@@ -163,7 +162,7 @@ class Flight:
         return self._pieces[reader.position - self._dropped :]
 
     async def head(self, reader: "Follower") -> Head:
-        """Wait for the beginning of the answer; raises what the flight failed with."""
+        """Wait for the head of the answer. Raises the error that the flight failed with."""
         while self._head is None:
             if self._ended:
                 error = self._error or UpstreamUnreachable("The upstream gave no answer.")
@@ -172,7 +171,7 @@ class Flight:
         return self._head
 
     async def result(self, reader: "Follower") -> SharedAnswer | None:
-        """Wait for what the answer adds up to, None if to nothing. The body is skipped."""
+        """Wait for the complete answer; None if it cannot be shared. The reader skips the body."""
         while not (self._settled or self._ended):
             reader.position = self._dropped + len(self._pieces)
             self._progress.set()
@@ -180,14 +179,14 @@ class Flight:
         return self._result
 
     def leave(self, reader: "Follower") -> None:
-        """Remove a reader; the last one takes the flight with it."""
+        """Remove a reader; if it was the last, the flight may be cancelled."""
         self._readers.discard(reader)
         self._progress.set()
         self._cancel_if_in_vain()
         self._let_go_if_over()
 
     def _cancel_if_in_vain(self) -> None:
-        """End a fetch that nobody reads, once nothing is to be gained from it any more."""
+        """Cancel the fetch if it has no readers and its answer will not be stored (any more)."""
         if self._readers or self._ended or self._cancelled:
             return
         if self._settled or not (self._finish and self._whole):
@@ -200,9 +199,9 @@ class Flight:
         except asyncio.CancelledError:
             self._error = UpstreamInterrupted("the flight was cancelled")
             raise
-        except Exception as error:  # noqa: BLE001 - every reader raises it in its own place
+        except Exception as error:  # noqa: BLE001 - raised to every reader
             self._error = error
-            self._trace = error.__traceback__  # else each reader would make it longer
+            self._trace = error.__traceback__  # otherwise each raise would extend it
         finally:
             self._ended = True
             self._wake()
@@ -234,23 +233,23 @@ class Follower:
         self._flight = flight
         self.collapsed = collapsed
         self._changed = asyncio.Event()
-        self.position = 0  # pieces seen
-        self.held_up = 0.0  # seconds that others have waited for this one
+        self.position = 0  # number of pieces seen
+        self.held_up = 0.0  # seconds for which others have waited for this reader
         self.is_cut_off = False
 
     @property
     def form(self) -> Hashable:
-        """The form in which the answer comes."""
+        """The form of the flight's answer."""
         return self._flight.form
 
     async def head(self) -> Head:
-        """Wait for the beginning of the answer; raises what the flight failed with."""
+        """Wait for the head of the answer. Raises the error that the flight failed with."""
         head = await self._flight.head(self)
         if not self.collapsed or head.cache_status.forward is None:
             return head
         return replace(
             head,
-            # Cookies are for the client whose request was forwarded.
+            # Cookies are only for the client whose request was forwarded.
             headers=[header for header in head.headers if header[0] != b"set-cookie"],
             cache_status=replace(head.cache_status, collapsed=True),
         )
@@ -260,7 +259,7 @@ class Follower:
             yield piece
 
     async def result(self) -> SharedAnswer | None:
-        """Skip the body and wait for what the answer adds up to, None if to nothing."""
+        """Skip the body and wait for the complete answer; None if it cannot be shared."""
         return await self._flight.result(self)
 
     async def aclose(self) -> None:
@@ -268,22 +267,22 @@ class Follower:
         self._flight.leave(self)
 
     def cut_off(self) -> None:
-        """End this view: it gives no more of the body."""
+        """End this reader: it gets no more of the body."""
         self.is_cut_off = True
         self.wake()
 
     def wake(self) -> None:
-        """Note that the flight has moved on."""
+        """Wake this reader up, because the flight has changed."""
         self._changed.set()
 
     async def wait(self) -> None:
-        """Wait until the flight moves on."""
+        """Wait until the flight changes."""
         self._changed.clear()
         await self._changed.wait()
 
 
 class Flights:
-    """The flights under way, by what they fetch; see Flight for what else they are given."""
+    """The running flights, by key; see Flight for what else they are given."""
 
     def __init__(
         self, window: int, *, finish: bool = False, inflight: Inflight | None = None
@@ -292,14 +291,14 @@ class Flights:
         self._finish = finish
         self._inflight = inflight
         self._flights: dict[Hashable, Flight] = {}
-        self._started: set[Flight] = set()  # nobody else may hold one that its readers have left
+        self._started: set[Flight] = set()  # keeps flights alive that have no readers
 
     def join(
         self, key: Hashable, fill: Fill, form: Hashable = None, others: Iterable[Hashable] = ()
     ) -> Follower:
-        """Follow the flight of this key, starting it, in this form, if there is none to join.
+        """Join the flight of this key or of a key in `others`; if there is none, start one.
 
-        The flights of `others` would do as well.
+        A new flight has the key `key` and the form `form`.
         """
         for name in (key, *others):
             flight = self._flights.get(name)
@@ -315,7 +314,7 @@ class Flights:
         return self._start(fill, None).join()
 
     async def aclose(self) -> None:
-        """Finish what is under way, within bounds."""
+        """Wait for running flights, for a limited time."""
         await see_out([flight.task for flight in self._started])
 
     def _start(self, fill: Fill, form: Hashable) -> Flight:
@@ -330,7 +329,7 @@ class Flights:
 
 
 async def see_out(tasks: Collection["asyncio.Future[None]"]) -> None:
-    """Wait for tasks that finish something at shutdown, and cancel those that take too long."""
+    """Wait for tasks at shutdown, and cancel those that take longer than five seconds."""
     if not tasks:
         return
     _, late = await asyncio.wait(tasks, timeout=_CLOSING_SECONDS)

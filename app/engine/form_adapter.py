@@ -1,4 +1,4 @@
-"""Readers of a flight who asked for its answer in another form than its leader did."""
+"""Adapts a flight's answer for readers who asked for another form than the flight's first one."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -16,17 +16,17 @@ from app.rules.headers import ALLOW_ORIGIN, value_of
 _OK = 200
 
 Render = Callable[[SharedAnswer, CacheStatus], Awaitable[Replay | None]]
-"""Renders an answer as the request asks for it, or returns None if it cannot be read."""
+"""Renders an answer in the form that a request asks for; returns None if it cannot be read."""
 
 
 class FormAdapter:
-    """One flight's answer in the form that this reader asked for.
+    """A flight's answer in the form that this reader asked for.
 
-    A stream that has more than this reader asked for is filtered as it arrives. A reader who wants
-    a stream of a whole answer, or the reverse, waits for what the answer adds up to. If that is
-    nothing, because it was cut or not understood, or if it lacks what this reader is entitled to,
-    the upstream is asked `again`, in the reader's own form. Errors have no form and reach
-    everybody. Content codings are undone. Async iteration gives the body. Close it.
+    If both forms are streams, the flight's stream is filtered while it arrives. If one is a stream
+    and the other a document, this reader waits for the complete answer. If there is none, because
+    it was cut off or not understood, or if it has less of `usage` than this reader is entitled to,
+    `again` sends this reader's own request to the upstream. Error responses are passed on to every
+    reader. Content codings are decoded. Async iteration gives the body. Close it.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class FormAdapter:
         self._body: AsyncIterable[bytes] = self._source
 
     async def head(self) -> Head:
-        """Wait for the beginning of the answer; raises what the flight failed with."""
+        """Wait for the head of the answer. Raises the error that the flight failed with."""
         head = await self._source.head()
         if head.status_code != _OK:
             return head
@@ -75,10 +75,10 @@ class FormAdapter:
         await self._source.aclose()
 
     def _narrowing(self, head: Head) -> StreamFilter | None:
-        """Return what adapts the leader's stream as it arrives, where that is possible."""
-        if head.cache_status.is_stored:  # all that was stored is here at once
+        """Return a filter for the flight's stream; None if it cannot be filtered as it arrives."""
+        if head.cache_status.is_stored:  # a stored answer is complete at once: no need to filter
             return None
-        if content_coding(head.headers):  # that we do not know
+        if content_coding(head.headers):  # a coding that could not be decoded
             return None
         media_type = (value_of(head.headers, b"content-type") or "").partition(";")[0]
         if media_type.strip().lower() != "text/event-stream":

@@ -1,4 +1,4 @@
-"""Requests that go to the upstream: each attempt is timed, and each failure counted."""
+"""Sends requests to the upstream; each attempt is timed and each failure counted."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -14,7 +14,7 @@ NOT_CACHED = "Nothing stored answers this request."
 
 
 class Forwarder:
-    """The one way to the upstream."""
+    """The only sender of requests to the upstream."""
 
     def __init__(self, upstream: Upstream, metrics: Metrics) -> None:
         self._upstream = upstream
@@ -32,18 +32,18 @@ class Forwarder:
         return _Watched(response, self._failures.inc)
 
     def bypass(self, request: ClientRequest, detail: BypassReason) -> "Forwarding":
-        """Send a request past the cache. Raises NotCached if it has `only-if-cached`."""
+        """Forward a request without using the cache. Raises NotCached with `only-if-cached`."""
         if cache_control(request.headers).only_if_cached:
             raise NotCached(NOT_CACHED)
         return self.forward(outgoing(request), CacheStatus.bypass(detail))
 
     def forward(self, request: ClientRequest, status: CacheStatus) -> "Forwarding":
-        """Forward a request for one client, past the cache."""
+        """Return the upstream's answer to a request, for one client only."""
         return Forwarding(self, request, status)
 
 
 class _Watched:
-    """A response that tells when it breaks off."""
+    """A response that calls `on_break` if its body breaks off."""
 
     def __init__(self, response: UpstreamResponse, on_break: Callable[[], None]) -> None:
         self._response = response
@@ -64,7 +64,7 @@ class _Watched:
 
 
 class Forwarding:
-    """One client's own answer from the upstream; async iteration gives the body. Close it."""
+    """An upstream answer for one client only. Async iteration gives the body. Close it."""
 
     def __init__(self, forwarder: Forwarder, request: ClientRequest, status: CacheStatus) -> None:
         self._forwarder = forwarder
@@ -89,10 +89,10 @@ class Forwarding:
 
 
 def outgoing(request: ClientRequest, *, identity: bool = False) -> ClientRequest:
-    """Return a request without the headers that were meant for this cache.
+    """Return a request without its Cache-Control, which is meant for this cache.
 
-    `identity` asks for an answer without content coding: it may go to readers of a flight who
-    accept different codings.
+    With `identity` it asks for an answer without content coding, because the readers of a flight
+    may accept different codings.
     """
     dropped = {b"cache-control", b"accept-encoding"} if identity else {b"cache-control"}
     headers = [header for header in request.headers if header[0] not in dropped]

@@ -1,4 +1,4 @@
-"""The path of a request, whatever its dialect, from what the client sent to what answers it."""
+"""The path of a request of any dialect but embeddings: from the client's bytes to an answer."""
 
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ Reply = Replay | Decoded | Joined | StaleIfError | Forwarding | EmbeddingsReply
 
 
 class Handler:
-    """Answers requests from the cache, or else from the upstream."""
+    """Answers requests from the cache or, if that cannot, from the upstream."""
 
     def __init__(
         self,
@@ -56,12 +56,13 @@ class Handler:
         self._judged: Recent[tuple[str, int], tuple[bool, TimeBound]] = Recent(_KEYS_KNOWN)
 
     async def handle(self, dialect: Dialect, request: ClientRequest, body: bytes) -> Reply:
-        """Choose what answers a request: a stored response, a flight, or the upstream alone.
+        """Return the answer to a request: a stored response, a flight's answer, or the upstream's.
 
-        1. A body that we cannot interpret, or that must not be cached, goes on as it came.
-        2. The very same request is answered from the store.
-        3. Otherwise the request joins the flight of its key, or starts it. If the upstream fails, a
-           stale response may stand in.
+        1. A request that cannot be interpreted, or must not be cached, is forwarded unchanged.
+        2. If the store has an answer under the exact key, that is served.
+        3. Otherwise the request joins the flight of its key, or starts one, which looks the answer
+           up by meaning and then asks the upstream. If the upstream fails, a stale response may be
+           served.
 
         Raises NotCached.
         """
@@ -90,7 +91,7 @@ class Handler:
     async def admit(
         self, dialect: Dialect, request: ClientRequest, body: bytes
     ) -> Bypass | Plan | EmbeddingsPlan:
-        """Decide whether a request may use the cache; a large one is read beside the loop."""
+        """Decide whether a request may use the cache. A large body is parsed in a thread."""
         plan = await by_size(
             len(body), lambda: decisions.admit(dialect, request, body, self._policy)
         )
@@ -103,9 +104,10 @@ class Handler:
         return decisions.bound_to_time(plan, bound, now)
 
     def _judge(self, plan: Plan, now: float) -> tuple[bool, TimeBound]:
-        """Return whether the answer must be new, and to what it is bound.
+        """Return whether the answer must be new, and whether it is time-bound.
 
-        Both are remembered for each key apart, so that no caller learns of others.
+        Both are cached under the exact key, so that no caller can learn by response times what
+        another has asked.
         """
         name = (plan.key.digest, year_of(now))
         if (known := self._judged.get(name)) is None:
@@ -114,9 +116,9 @@ class Handler:
         return known
 
     def _join(self, plan: Plan, found: Found) -> Joined:
-        """Join the flight of a plan, in whatever form that was first asked for, or start it.
+        """Join the flight of a plan's key, whatever the form of its answer, or start one.
 
-        A flight that has not asked for `usage` is joined only by requests that do not want any.
+        A request that is entitled to `usage` does not join a flight that has not asked for it.
         """
         form = plan.parsed.form
         name = (
@@ -143,7 +145,7 @@ class Handler:
         return Joined(answer, lambda: Decoded(self._flights.alone(fill), accepting))
 
     async def _fill(self, plan: Plan, found: Found, flight: Flight) -> None:
-        """Answer a flight: from the store, from another fetch of the same, or from the upstream."""
+        """Give a flight its answer: from the store, another fetch of the same, or the upstream."""
         found, served = await self._find(plan, found)
         if served:
             await served.give(flight)
@@ -155,19 +157,20 @@ class Handler:
                 await self._fetches.fetch_once(plan, found, status, flight)
 
     async def _find(self, plan: Plan, found: Found) -> tuple[Found, Served | None]:
-        """Look again for the same request, then for one that means the same.
+        """Look up the exact key again, then look up by meaning.
 
-        If the caller wants a new answer, nothing stored serves: only its text is embedded, and the
-        tags of the entry are learnt whose place the new answer will take. A defect costs a hit, not
-        an answer.
+        If the caller wants a new answer, nothing stored is served; then this only embeds the text
+        and finds the entry that the new answer will replace, for its tags. A bug of ours costs a
+        hit, not an answer.
 
-        A second look is needed because a flight collapses only requests that overlap with it:
+        The exact key is looked up a second time because a flight only collapses requests that
+        overlap with it:
 
         - A looks up and finds nothing; B looks up the same and finds nothing.
-        - A starts the flight, the upstream answers, the answer is stored, the flight ends.
-        - B, whose look-up took longer to come back, finds no flight to join and starts one.
+        - A starts a flight, the upstream answers, the answer is stored, the flight ends.
+        - B's look-up took longer; B finds no flight to join and starts one.
 
-        Without it, B asks the upstream for what has just been stored.
+        Without the second look-up, B would ask the upstream for an answer that was just stored.
         """
         try:
             if plan.control.no_cache:
@@ -179,18 +182,21 @@ class Handler:
             decision = decisions.after_search(plan, found, self._clock())
             if isinstance(decision, Serve):
                 return found, await self._fetches.serve(plan, decision)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the upstream can answer
+        except Exception as error:  # noqa: BLE001 - the upstream can still answer
             log_defect(error)
             found = replace(found, failure="defect")
         return found, None
 
     async def _stand_in(self, plan: Plan, failed: int | None) -> Replay | None:
-        """Return what takes the place of a failure of the upstream (RFC 5861 §4), if anything."""
+        """Return a stored response to serve because the upstream failed (RFC 5861 §4), or None.
+
+        `failed` is the upstream's failure status, or None if it sent no response.
+        """
         found = await self._lookup.stand_in(plan, self._lookup.nothing())
         decision = decisions.in_place_of_failure(plan, found, self._clock())
         served = await self._serving.serve(plan, decision) if decision else None
         return served.replay.instead_of(failed) if served else None
 
     async def aclose(self) -> None:
-        """Finish what is being fetched though nobody waits for it."""
+        """Wait for flights without readers that are still being fetched, for a limited time."""
         await self._flights.aclose()

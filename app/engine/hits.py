@@ -1,6 +1,6 @@
-"""How often entries have answered, and from how far away: counted in this process, within bounds.
+"""Counts how often each entry has answered in this process, and at which distances.
 
-Nothing of it goes to the store, so that an exact hit costs no write.
+The counts are not stored, so that an exact hit needs no write.
 """
 
 from collections import deque
@@ -10,49 +10,49 @@ from dataclasses import dataclass, field
 from app.core.models import StoredResponse
 from app.core.recent import Recent
 
-_ENTRIES = 10_000  # the latest that have answered
+_ENTRIES = 10_000  # entries that are counted: those that answered most recently
 _DISTANCES = 10
 
 
 @dataclass(slots=True)
 class HitCount:
-    """How often an entry has answered since it was stored, and its latest cosine `distances`."""
+    """How often an entry has answered since it was stored, and the latest distances of hits."""
 
     stored_at: float
     count: int = 0
     _distances: deque[float] = field(default_factory=lambda: deque(maxlen=_DISTANCES))
 
     def add(self, distance: float | None) -> None:
-        """Count an answer; `distance` is None for an exact match."""
+        """Count a hit; `distance` is None for an exact match."""
         self.count += 1
         if distance is not None:
             self._distances.append(distance)
 
     @property
     def distances(self) -> Sequence[float]:
-        """The latest distances of questions that meant the same, the latest one last."""
+        """The cosine distances of the latest hits by meaning, the latest one last."""
         return list(self._distances)
 
 
 class HitCounts:
-    """The counts of the entries that have answered lately."""
+    """The counts of the entries that have answered recently."""
 
     def __init__(self) -> None:
         self._counts: Recent[str, HitCount] = Recent(_ENTRIES)
 
     def note(self, stored: StoredResponse, distance: float | None) -> None:
-        """Take note that an entry has answered."""
+        """Count a hit of an entry; `distance` is None for an exact match."""
         count = self.of(stored)
         count.add(distance)
         self._counts.keep(stored.id, count)
 
     def forget(self, digests: Iterable[str]) -> None:
-        """Forget how often some entries have answered."""
+        """Remove the counts of some entries."""
         for digest in digests:
             self._counts.forget(digest)
 
     def of(self, stored: StoredResponse) -> HitCount:
-        """Return the count of an entry: a new one if its answer has replaced the one counted."""
+        """Return the count of an entry; a new one if the entry was replaced since."""
         known = self._counts.get(stored.id)
         is_same = known is not None and known.stored_at == stored.stored_at
         return known if known and is_same else HitCount(stored.stored_at)

@@ -1,18 +1,18 @@
-"""Answers to requests that others have made, for as long as these are not refused."""
+"""Shares the answer to another caller's request, unless the upstream refused that request."""
 
 from collections.abc import AsyncIterator, Callable
 
 from app.core.cache_status import Head
 from app.engine.answers import PendingAnswer
 
-_REFUSED, _FAILED = 400, 500  # where the statuses begin that blame the request, or the server
+_REFUSED, _FAILED = 400, 500  # the first status of client errors, and of server errors
 
 
 class Joined:
-    """Another request's answer; if that is a refusal (4xx), the answer to a request of one's own.
+    """Another request's answer; if that is a 4xx, the answer to this caller's own request.
 
-    What the requests differ in may be the reason: a field that takes no part in the key, or a
-    header. Async iteration gives the body. Close it.
+    The reason of the 4xx may be a field or header in which the requests differ, because it is not
+    part of the key. Async iteration gives the body. Close it.
     """
 
     def __init__(self, answer: PendingAnswer, ask: Callable[[], PendingAnswer]) -> None:
@@ -20,7 +20,7 @@ class Joined:
         self._ask = ask
 
     async def head(self) -> Head:
-        """Wait for the head; raises what the answer failed with."""
+        """Wait for the head. Raises the error that the answer failed with."""
         head = await self._answer.head()
         if head.cache_status.collapsed and is_refusal(head.status_code):
             await self._answer.aclose()
@@ -38,5 +38,5 @@ class Joined:
 
 
 def is_refusal(status_code: int) -> bool:
-    """Whether a status says that the request is at fault (RFC 9110 §15.5)."""
+    """Whether a status is a client error, 4xx (RFC 9110 §15.5)."""
     return _REFUSED <= status_code < _FAILED

@@ -1,6 +1,7 @@
-"""Looks stored responses up: the very same request first, then one that means the same.
+"""Looks up stored responses: by exact key first, then by meaning.
 
-Every step returns what is known by then as a new `Found`, and raises nothing if it fails.
+Every step returns a new `Found` with all results so far. A step that fails raises nothing; `Found`
+names the failure.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,14 +22,14 @@ from app.rules.rounds import rounds, standing_in
 _LAST_ATTEMPTS = 3
 
 Rounds = Callable[[Plan, Sequence[Candidate], float], list[list[Candidate]]]
-"""Returns which candidates may answer, in the order in which they are to be judged."""
+"""Returns the candidates that may answer, in lists that are judged one after another."""
 
 
 class Lookup:
-    """Finds and keeps stored responses.
+    """Finds stored responses and stores new ones.
 
-    `reach`, a cosine distance, also returns candidates that are too far away to answer, to show
-    them.
+    With `reach`, a cosine distance, candidates up to there are returned although they are too far
+    away to answer: an explanation shows them.
     """
 
     def __init__(
@@ -49,25 +50,26 @@ class Lookup:
 
     @property
     def epoch(self) -> str:
-        """The present epoch's token: an answer that was asked for in another one is not stored."""
+        """The present epoch's token: an answer requested in another epoch is not stored."""
         return self._store.epoch
 
     def nothing(self) -> Found:
-        """Return what is found before anything was looked up."""
+        """Return an empty `Found`, as before any look-up."""
         return Found(self._limits.store_timeout)
 
     async def exact(self, plan: Plan, found: Found) -> Found:
-        """Find what is stored for the very same request, fresh or stale."""
+        """Look up the response stored under the exact key, fresh or stale."""
         return await self._exact(plan, found, Budget(found.seconds_left))
 
     async def search(self, plan: Plan, found: Found) -> Found:
-        """Find what may answer because it means the same. A stale one only if no fresh one does."""
+        """Look up a response that may answer by meaning; a stale one only if no fresh one may."""
         return await self._search(plan, found, Budget(found.seconds_left), rounds)
 
     async def stand_in(self, plan: Plan, known: Found) -> Found:
-        """Find what may answer because the upstream has failed; the very same request comes first.
+        """Look up a response to serve because the upstream failed: by exact key, then by meaning.
 
-        Nothing else can answer any more, so the store is asked again even if it has been slow.
+        The store is asked even if its circuit breaker is open, and again if it fails, because
+        nothing else can answer.
         """
         found = known
         for _ in range(_LAST_ATTEMPTS):
@@ -81,7 +83,7 @@ class Lookup:
         return found
 
     async def embed(self, plan: Plan, found: Found) -> Found:
-        """Embed the text of a request, once, if it has one and the cache is in order."""
+        """Embed the request's text, unless it has none, is embedded already, or a part failed."""
         if plan.text is None or found.failure or found.embedding is not None:
             return found
         try:
@@ -96,18 +98,18 @@ class Lookup:
         return replace(found, embedding=embedding)
 
     def store(self, decision: Store) -> None:
-        """Begin to store a response, and return at once."""
+        """Start to store a response and return at once."""
         self._store.put(decision.stored, decision.embedding)
 
     def note_served(self, plan: Plan, stored: StoredResponse, distance: float | None) -> None:
-        """Take note that an entry has answered; `distance` is None for an exact match."""
+        """Note that an entry has answered; `distance` is None for an exact match."""
         self.hits.note(stored, distance)
         self._store.use(stored)
         if plan.asker and distance is None:
             self._store.count_asker(stored, plan.asker, self._limits.share_after)
 
     async def written(self, plan: Plan) -> None:
-        """Wait until what is being stored under a key is stored, or has failed to be."""
+        """Wait for the running writes to a plan's keys, whether they succeed or not."""
         await self._store.written(plan.key.digest)
         if plan.open_key:
             await self._store.written(plan.open_key.digest)

@@ -1,6 +1,6 @@
-"""What an operator does to what is stored: look, purge, judge.
+"""Operators' actions on stored entries: list, purge, import, pin, report as wrong.
 
-All of it raises DependencyUnavailable.
+Every method that uses the store or the embedder may raise DependencyUnavailable.
 """
 
 import asyncio
@@ -17,34 +17,34 @@ from app.engine.resilient_store import ResilientStore
 from app.rules.key import caller_name
 from app.rules.plan import Policy
 
-_SCANS = 50  # pages of the store that one page of a filtered list may cost
+_SCANS = 50  # the most pages of the store that are read for one page of a filtered list
 _AT_ONCE = 200  # entries that a purge looks at in one step
-_PASSES = 3  # through the store, at most: while one goes on, entries may move or be stored
-_SHOWN = 10  # entries of a preview
-_NOBODY = ""  # the partition of no caller, for which an operator's texts are embedded
+_PASSES = 3  # the most passes of a purge: during a pass, entries may move or be stored
+_SHOWN = 10  # entries shown in a preview
+_NOBODY = ""  # the partition for embedding operators' texts; no caller has it
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """How much a purge would remove, and some of it."""
+    """How many entries a purge would remove, and some of these."""
 
     count: int
     entries: Sequence[StoredResponse]
 
 
 class Fate(StrEnum):
-    """What became of an entry that was to be stored again."""
+    """The result of importing an entry."""
 
     IMPORTED = "imported"
-    KEPT = "kept"  # as it was: it is there already, or a newer one is
+    KEPT = "kept"  # not imported: the store has it already, or a newer one
     EXPIRED = "expired"
 
 
 class Operations:
-    """Looks after what is stored, on behalf of an operator.
+    """The actions of operators on stored entries.
 
-    `mark` tells this start's cursors from those that an earlier start gave out, for stores that
-    forget these; it has no hyphen.
+    `mark` is part of cursors. If a store does not keep cursors across restarts, it differs in each
+    start of the process, so that older cursors are recognised. It must not contain a hyphen.
     """
 
     def __init__(
@@ -62,26 +62,26 @@ class Operations:
         self._keys = policy.keys
         self._hits = hits
         self._shape = (embedder.dimensions,)
-        self._embedding = asyncio.Lock()  # so that clients do not have to wait in line for long
+        self._embedding = asyncio.Lock()  # one text at a time, so that clients do not wait long
 
     @property
     def embedder(self) -> str:
-        """The name of the model that embeds."""
+        """The name of the embedding model."""
         return self._embedder.name
 
     async def entry(self, digest: str) -> StoredResponse | None:
-        """Return a stored response."""
+        """Return the response stored under an exact key, or None."""
         return await self._store.entry(digest)
 
     async def entries(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
-        """Return up to `limit` stored responses that are selected.
+        """Return a page of up to `limit` stored responses that are selected.
 
-        A page may be short, or empty, and yet not the last: its cursor tells.
+        A page that is short or empty is not necessarily the last: the last one has no cursor.
         """
         found: list[StoredResponse] = []
         for _ in range(_SCANS):
             page = await self._store.scan(cursor, limit - len(found), selector)
-            await asyncio.sleep(0)  # a store in process does not let others in
+            await asyncio.sleep(0)  # a store in memory never yields to the event loop
             found += page.entries
             cursor = page.cursor
             if not cursor or len(found) >= limit:
@@ -89,20 +89,20 @@ class Operations:
         return Page(found, cursor)
 
     async def scan(self, cursor: str, limit: int, selector: Selector) -> Page:
-        """Return what is selected among the next `limit` stored responses."""
+        """Look at the next `limit` stored responses; return those that are selected."""
         return await self._store.scan(cursor, limit, selector)
 
     async def embeddings_of(self, entries: Sequence[StoredResponse]) -> Sequence[Embedding | None]:
-        """Return the embeddings by which some entries are found, or None, in order."""
+        """Return for each entry, in order, the embedding of its question, or None."""
         return await self._store.embeddings_of([stored.id for stored in entries])
 
     async def restore(
         self, stored: StoredResponse, embedding: Embedding | None, embedder: str
     ) -> Fate:
-        """Store a response again, unless one that is as new is there; it counts as pinned.
+        """Import a response as pinned, unless the store has one that is as new or newer.
 
-        One that another model has embedded is embedded anew; where the present model cannot
-        represent the text, it answers the very same question only.
+        If its embedding is of another model, the text is embedded again. If the present model
+        cannot represent the text, only exact matches find the entry.
         """
         known = await self._store.entry(stored.id)
         if known is not None and known.stored_at >= stored.stored_at:
@@ -116,34 +116,37 @@ class Operations:
         return Fate.IMPORTED
 
     async def delete(self, digest: str) -> bool:
-        """Remove a stored response; return whether there was one."""
+        """Remove the response stored under an exact key; return whether there was one."""
         return bool(await self._store.delete(digest))
 
     async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
-        """Take note of what somebody says of an answer; None if nothing is stored under the id."""
+        """Apply a report that an answer is right or wrong; return how far it is trusted now.
+
+        None if no entry has this id.
+        """
         return await self._store.feedback(digest, correct=correct)
 
     def caller(self, credential: str) -> str:
-        """Return the name of who sends a credential, as entries have it."""
+        """Return the caller's name for a credential, as entries contain it."""
         return caller_name(credential.encode(), self._keys)
 
     async def pin(self, digest: str, *, pinned: bool) -> bool:
-        """Let an entry answer by meaning at once, or not; tell whether there is one."""
+        """Pin or unpin an entry; return whether there is one."""
         return await self._store.pin(digest, pinned=pinned)
 
     async def near(self, text: str, max_distance: float) -> Near | None:
-        """Say what means about the same as a text; None if the model cannot represent it."""
+        """Return a condition that selects entries near a text; None if it cannot be embedded."""
         budget = Budget(self._limits.embedder_timeout)
         embedding = await self._embedder.embed(_NOBODY, text, budget)
         return None if embedding is None else Near(embedding, max_distance)
 
     async def distances(self, near: Near, entries: Sequence[StoredResponse]) -> list[float | None]:
-        """Return how far some entries are from a text."""
+        """Return each entry's cosine distance from a text; None if it has no embedding."""
         embeddings = await self.embeddings_of(entries)
         return [None if e is None else near.distance(e) for e in embeddings]
 
     async def preview(self, selector: Selector) -> Preview:
-        """Return what a purge would remove."""
+        """Return how many entries a purge would remove, and some of these."""
         if selector == EVERYTHING:
             counts = await self._store.count(Budget(self._limits.store_timeout))
             page = await self.entries("", _SHOWN)
@@ -158,10 +161,10 @@ class Operations:
         return Preview(count, shown)
 
     async def purge(self, selector: Selector) -> int:
-        """Remove what is selected; return how much that was.
+        """Remove the selected entries; return how many there were.
 
-        Answers that were asked for before are not stored any more, selected or not, since nobody
-        knows yet what they will be.
+        Answers that are being fetched meanwhile are not stored, selected or not: it is not known
+        yet whether they would be selected.
         """
         if selector == EVERYTHING:
             return await self._store.purge()
@@ -183,9 +186,9 @@ class Operations:
         return removed
 
     async def forget_known(self, upstream_id: str) -> bool:
-        """Remove the answer that the upstream kept under an id, if this process has stored it.
+        """Remove the answer that has this id at the upstream, if this process has stored it.
 
-        Return whether it was there.
+        Return whether it was removed.
         """
         if (digest := self._store.known_as(upstream_id)) is None:
             return False
@@ -196,12 +199,12 @@ class Operations:
         return bool(await self._store.delete(digest))
 
     async def forget(self, upstream_ids: Collection[str]) -> None:
-        """Remove the answers that the upstream kept under ids, whoever has stored them."""
+        """Remove the answers that have these ids at the upstream, whichever proxy stored them."""
         async for entries in self._selected(Selector(upstream_ids=frozenset(upstream_ids))):
             await self._store.delete(*(stored.id for stored in entries))
 
     async def _embeddings_of_caller(self, caller: str) -> AsyncIterator[Sequence[str]]:
-        """Return the exact keys of all embeddings that were made for a caller, in slices."""
+        """Yield the exact keys of all embeddings that were made for a caller, in lists."""
         cursor = ""
         while True:
             digests, cursor = await self._store.scan_embeddings(cursor, _AT_ONCE, caller)
@@ -212,7 +215,7 @@ class Operations:
                 return
 
     async def _selected(self, selector: Selector) -> AsyncIterator[Sequence[StoredResponse]]:
-        """Return all that is selected, in slices."""
+        """Yield all selected entries, in lists."""
         cursor = ""
         while True:
             page = await self._store.scan(cursor, _AT_ONCE, selector)

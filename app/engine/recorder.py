@@ -1,6 +1,6 @@
-"""The copy of an upstream answer that runs beside the client's bytes, and what it adds up to.
+"""Records a copy of an upstream answer while its bytes are sent on, and reads it.
 
-Nothing that an upstream sends can make this raise: what is not understood is not stored.
+Nothing that an upstream sends makes this raise: an answer that is not understood is not stored.
 """
 
 import re
@@ -24,12 +24,13 @@ _LENGTH = re.compile("[0-9]{1,15}")
 
 
 class Recorder(Generic[T]):
-    """Feeds a copy of an answer to what reads it.
+    """Feeds a copy of an answer to a reader.
 
-    `is_complete` turns true, once, as soon as the answer is all there: then ask for the `outcome`,
-    before the last bytes go to the client. `reason` says why there is none. `size` is in bytes,
-    without any content coding. What is read is counted by `hold`; where too much is on its way,
-    the copy is given up.
+    `is_complete`: the whole answer was received; then call `outcome`, before the last bytes are
+    sent to the client. `outcome` sets it to False again.
+    `reason`: why the answer will not be stored, or None.
+    `size`: bytes received, after decoding the content coding.
+    `hold` counts the bytes that are kept; when too much is on its way, the copy is given up.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Recorder(Generic[T]):
         media_type = (value_of(headers, b"content-type") or "").partition(";")[0].strip().lower()
         coding = content_coding(headers)
         self._decoder = decoder_for(coding) if coding else None
-        self._received = 0  # bytes as they came
+        self._received = 0  # bytes received, before decoding
         length = value_of(headers, b"content-length") or ""
         self._announced = int(length) if _LENGTH.fullmatch(length) else None
         self._allow_origin = value_of(headers, ALLOW_ORIGIN) or ""
@@ -71,7 +72,7 @@ class Recorder(Generic[T]):
         return self.is_complete or self._settled or self.reason is not None
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes of the body, as they came."""
+        """Take the next bytes of the body, still in their content coding."""
         if self._is_over:
             return
         self._received += len(chunk)
@@ -80,7 +81,8 @@ class Recorder(Generic[T]):
         else:
             self._decode(self._decoder, chunk)
         if self._received == self._announced:
-            # The client knows the end by its length and may ask again before we see it closed.
+            # The client knows by Content-Length that the answer has ended, and may ask again
+            # before we see the end of the body.
             self.end()
 
     def _decode(self, decoder: Decoder, chunk: bytes) -> None:
@@ -109,7 +111,7 @@ class Recorder(Generic[T]):
         self._hold.release()
 
     def end(self) -> None:
-        """Take note of the body's clean end; a body that breaks off must not be ended."""
+        """Note that the body has ended without an error; do not call this if it broke off."""
         if not self._is_over and self._decoder and not self._decoder.is_finished:
             self.reason = "incomplete"
         if not self._is_over and self._reader:
@@ -118,9 +120,9 @@ class Recorder(Generic[T]):
             self.is_complete = True
 
     def outcome(self) -> Recorded[T] | None:
-        """Return what a complete answer adds up to; None if that is nothing that we understand.
+        """Return the complete answer, parsed; None if it is not understood.
 
-        It takes longer for a larger answer, and may run in another thread.
+        A large answer takes long to parse, so this may be called in another thread.
         """
         self.is_complete = False
         self._settled = True

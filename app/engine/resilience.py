@@ -1,7 +1,8 @@
-"""The cache's dependencies, called so that they can only help: store, embedder and verifier.
+"""Calls store, embedder and verifier so that their failures cost a hit, never an answer.
 
-One may raise, hang or answer nonsense. Each call is bounded in time, checked and counted, and the
-circuit breaker of one that keeps failing opens. All of it comes out as DependencyUnavailable.
+A dependency may raise, hang or return an invalid result. Each call has a timeout, its result is
+checked, and failures are counted. If a dependency keeps failing, its circuit breaker opens. Callers
+only see DependencyUnavailable.
 """
 
 import asyncio
@@ -22,24 +23,24 @@ from app.core.recent import Recent
 
 T = TypeVar("T")
 
-_TEXTS_KNOWN = 4096  # 6 KiB each at 1,536 dimensions
-_PAIRS_KNOWN = 16_384
+_TEXTS_KNOWN = 4096  # embeddings kept in memory; 6 KiB each at 1,536 dimensions
+_PAIRS_KNOWN = 16_384  # probabilities kept in memory
 
 _logger = logging.getLogger("reprise.cache")
 
 
 class Observer(Protocol):
-    """What takes durations: a histogram."""
+    """Records durations, as a Prometheus histogram does."""
 
     def observe(self, amount: float) -> None:
-        """Take one duration, in seconds."""
+        """Record one duration, in seconds."""
 
 
 @dataclass(slots=True)
 class Budget:
-    """The time that a dependency may still cost one request, in seconds.
+    """The time in seconds that a dependency may still take for one request.
 
-    With `is_last`, when nothing else can answer, it is called though the circuit breaker is open.
+    With `is_last`, it is called even if its circuit breaker is open, as nothing else can answer.
     """
 
     seconds: float
@@ -47,7 +48,7 @@ class Budget:
 
 
 class Dependency:
-    """One part: its breaker, its counter, its log lines. `clock` never goes back."""
+    """One dependency's circuit breaker, failure counter and log lines. `clock` is monotonic."""
 
     def __init__(self, name: str, detail: Failure, metrics: Metrics, clock: Clock) -> None:
         self._name = name
@@ -64,9 +65,9 @@ class Dependency:
     async def call(
         self, work: Callable[[], Awaitable[T]], budget: Budget, duration: Observer | None = None
     ) -> T:
-        """Do some work of the dependency, charge it to the budget and note its duration.
+        """Return the result of `work`; subtract its duration from the budget and record it.
 
-        Raises DependencyUnavailable, and nothing else.
+        Raises DependencyUnavailable, and no other exception.
         """
         begin = self._clock()
         if budget.seconds <= 0 or not (self._breaker.allows(begin) or budget.is_last):
@@ -90,7 +91,7 @@ class Dependency:
 
     def _failed(self, error: Exception) -> None:
         self._failures.inc()
-        # Else its type alone: a message may carry a prompt or a key.
+        # Of other errors, only the type is logged: the message may contain a prompt or a key.
         told = str(error) if isinstance(error, DependencyFailed) else type(error).__name__
         _logger.warning("the %s failed: %s", self._name, told)
         if self._breaker.failed(self._clock()):
@@ -100,10 +101,10 @@ class Dependency:
 
 
 class ResilientEmbedder:
-    """An embedder whose vectors have been checked.
+    """Calls an embedder, checks its vectors and caches them for each partition.
 
-    With `as_caller` it is asked with the caller's credentials, and what it has embedded with some
-    of them is remembered for these alone.
+    With `as_caller`, the embedder gets the caller's credentials, and cached vectors are only used
+    for the same credentials.
     """
 
     def __init__(
@@ -130,10 +131,10 @@ class ResilientEmbedder:
     async def embed(
         self, partition: str, text: str, budget: Budget, credentials: Sequence[Header] = ()
     ) -> Embedding | None:
-        """Return the unit embedding of a text; None where the model cannot represent it.
+        """Return the unit embedding of a text; None if the model cannot represent it.
 
-        A text that was embedded for the same partition lately is not embedded again, whether the
-        embedder is down or not.
+        If the text was embedded for the same partition recently, the cached vector is returned,
+        even if the embedder is down. Raises DependencyUnavailable.
         """
         name = (partition, text, *(credentials if self._as_caller else ()))
         if (known := self._known.get(name)) is not None:
@@ -149,7 +150,7 @@ class ResilientEmbedder:
         return embedding
 
     def forget(self) -> None:
-        """Forget what was embedded lately, whoever asked."""
+        """Remove all cached vectors."""
         self._known.clear()
 
     def _checked(self, embedding: Embedding) -> Embedding:
@@ -166,7 +167,10 @@ class ResilientEmbedder:
 
 
 class ResilientVerifier:
-    """A verifier whose probabilities have been checked; `timeout` is in seconds a question."""
+    """Calls a verifier, checks its probabilities and caches them for each partition.
+
+    `timeout` is the time limit in seconds for one question with all of its candidates.
+    """
 
     def __init__(
         self,
@@ -189,10 +193,10 @@ class ResilientVerifier:
     async def verify(
         self, partition: str, asked: str, candidates: Sequence[StoredText]
     ) -> Sequence[float]:
-        """Return for each candidate how likely its answer serves the question, from 0 to 1.
+        """Return for each candidate the probability, 0 to 1, that its answer serves the question.
 
-        What was verified for the same partition lately is not verified again, be the verifier down
-        or not. Raises DependencyUnavailable.
+        Pairs that were verified for the same partition recently come from the cache, even if the
+        verifier is down. Raises DependencyUnavailable.
         """
         told = {
             candidate: known

@@ -1,4 +1,4 @@
-"""The store, called so that it can only help; what it answers has been checked."""
+"""Calls the store so that its failures cost a hit, never an answer, and checks its results."""
 
 import asyncio
 import time
@@ -33,30 +33,30 @@ T = TypeVar("T")
 
 _NEIGHBORS = 4  # more than one: the nearest may be refused
 _WRITE_SECONDS = 2.0
-_ADMIN_SECONDS = 30.0  # what an operator waits for
+_ADMIN_SECONDS = 30.0  # time limit of calls for operators
 _CLOSING_SECONDS = 5.0
 _IDS_KNOWN = 16_384
 
 
 class Writes:
-    """Writes under way, by what they write: those of one thing happen in order."""
+    """Writes that run in the background; those to the same key run one after another."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def begin(self, names: Collection[str], write: Callable[[], Awaitable[None]]) -> None:
-        """Begin a write, and return at once. Its failure is noted where it happens."""
+        """Start a write to the keys `names` and return at once. Its failures are ignored here."""
         task = asyncio.ensure_future(self._run(write, self._of(names)))
         self._tasks.update(dict.fromkeys(names, task))
         task.add_done_callback(lambda done: self._forget(names, done))
 
     async def finished(self, names: Collection[str]) -> None:
-        """Wait for the writes of some things."""
+        """Wait for the running writes to some keys."""
         if tasks := self._of(names):
             await asyncio.wait(tasks)
 
     async def drain(self) -> None:
-        """Wait for all writes, within bounds."""
+        """Wait for all running writes, for a limited time."""
         if self._tasks:
             await asyncio.wait(set(self._tasks.values()), timeout=_CLOSING_SECONDS)
 
@@ -64,7 +64,7 @@ class Writes:
         self, write: Callable[[], Awaitable[None]], previous: "set[asyncio.Task[None]]"
     ) -> None:
         if previous:
-            await asyncio.wait(previous)  # the newer answer is to stay
+            await asyncio.wait(previous)  # so that the newer answer stays
         with suppress(DependencyUnavailable):
             await write()
 
@@ -78,9 +78,9 @@ class Writes:
 
 
 class ResilientStore:
-    """A store whose answers have been checked: nobody is served another caller's entry.
+    """Calls a store and checks its results, so that nobody is served another caller's entry.
 
-    `neighbors` is how many of the nearest are looked at.
+    `candidates` is how many of the nearest entries a search asks for.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class ResilientStore:
     ) -> None:
         self._store = store
         self._neighbors = candidates
-        # Apart, so that slow searches or a full disk do not keep exact hits from being served.
+        # Separate breakers, so that slow searches or a full disk do not prevent exact hits.
         self._reading, self._searching, self._writing, self._administering = (
             Dependency("store", "store-unavailable", metrics, clock) for _ in range(4)
         )
@@ -104,19 +104,19 @@ class ResilientStore:
 
     @property
     def epoch(self) -> str:
-        """The store's epoch, as far as is known."""
+        """The store's present epoch, as far as this process knows."""
         return self._store.epoch
 
     @property
     def is_down(self) -> bool:
-        """Whether a circuit breaker of the store is open, for whatever it does."""
+        """Whether any circuit breaker of the store is open."""
         return any(part.is_down for part in (self._reading, self._searching, self._writing))
 
     async def get(self, key: CacheKey, budget: Budget) -> StoredResponse | None:
         """Return the response stored under the exact key.
 
-        A write of that key which is under way is waited for: a client that has read its answer
-        to the end and asks again on the same proxy, hits.
+        Wait for a running write to that key first, so that a client which has read its answer to
+        the end and sends the same request again gets a hit.
         """
 
         async def work() -> StoredResponse | None:
@@ -150,14 +150,14 @@ class ResilientStore:
         return await self._searching.call(work, budget, self._semantic_seconds)
 
     def use(self, stored: StoredResponse) -> None:
-        """Count an entry as used: it has answered."""
+        """Note that an entry has answered a request."""
         try:
             self._store.use(stored.id)
-        except Exception as error:  # noqa: BLE001 - the answer is on its way
+        except Exception as error:  # noqa: BLE001 - it must not affect the answer
             log_defect(error)
 
     def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
-        """Begin to store a response, and return at once."""
+        """Start to store a response and return at once."""
 
         async def write() -> None:
             await self._writing.call(
@@ -170,7 +170,7 @@ class ResilientStore:
         self._writes.begin([stored.id], write)
 
     def count_asker(self, stored: StoredResponse, asker: str, share_after: int) -> None:
-        """Begin to note that one more credential has asked the very same, and return at once."""
+        """Start to add an asker to an entry, and return at once."""
 
         async def count() -> None:
             await self._writing.call(
@@ -186,76 +186,85 @@ class ResilientStore:
             self._writes.begin([stored.id], count)
 
     async def pin(self, digest: str, *, pinned: bool) -> bool:
-        """Let an entry answer by meaning at once, or not; tell whether there is one."""
+        """Pin an entry, so that it may be served by meaning, or unpin it.
+
+        Return whether there is such an entry.
+        """
         await self._writes.finished([digest])
         return await self._administer(
             lambda: amended(self._store, digest, lambda now: replace(now, is_pinned=pinned))
         )
 
     def known_as(self, upstream_id: str) -> str | None:
-        """Return the exact key of what was stored here lately under an id of the upstream's."""
+        """Return the exact key of an answer that this process stored recently, or None.
+
+        `upstream_id` is the id under which the upstream keeps that answer.
+        """
         return self._by_upstream_id.get(upstream_id)
 
     async def written(self, digest: str) -> None:
-        """Wait until a response that is being stored under a key is."""
+        """Wait until a response that is being stored under a key has been stored."""
         await self._writes.finished([digest])
 
     async def count(self, budget: Budget) -> Counts:
-        """Return how much is stored."""
+        """Return how many answers and embeddings are stored."""
         return await self._reading.call(self._store.count, budget)
 
     async def facts(self, budget: Budget) -> Mapping[str, object]:
-        """Return what there is to know of this kind of store."""
+        """Return facts about the store to show to an operator, as JSON values."""
         return await self._reading.call(self._store.facts, budget)
 
     async def entry(self, digest: str) -> StoredResponse | None:
-        """Return a stored response, for an operator."""
+        """Return the response stored under an exact key, for an operator; or None."""
         return await self._administer(lambda: self._store.get(digest))
 
     async def delete(self, *digests: str) -> int:
-        """Remove stored responses; return how many there were."""
+        """Remove the responses stored under these exact keys; return how many were removed."""
         await self._writes.finished(digests)
         return await self._administer(lambda: self._store.delete(*digests))
 
     async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
-        """Apply feedback on an answer; return how far it is trusted now, None if not stored."""
+        """Apply a report on an answer; return how far it is trusted now; None if not stored."""
         await self._writes.finished([digest])
         return await self._administer(lambda: judged(self._store, digest, correct=correct))
 
     async def restore(self, stored: StoredResponse, embedding: Embedding | None) -> None:
-        """Store a response and wait until that is done."""
+        """Store a response and wait until it is stored."""
         await self._writes.finished([stored.id])
         await self._administer(lambda: self._store.put(stored, embedding))
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
-        """Return some stored responses."""
+        """Return a page of stored responses; see `StoreOperations.scan`."""
         return await self._administer(lambda: self._store.scan(cursor, limit, selector))
 
     async def embeddings_of(self, digests: Sequence[str]) -> Sequence[Embedding | None]:
-        """Return the embeddings by which stored responses are found."""
+        """Return for each exact key, in order, the embedding of its question, or None."""
         return await self._administer(lambda: self._store.embeddings_of(digests))
 
     async def scan_embeddings(
         self, cursor: str, limit: int, caller: str
     ) -> tuple[Sequence[str], str]:
-        """Return the exact keys of some of a caller's embeddings."""
+        """Return exact keys of a caller's embeddings, and a cursor; see the port's method."""
         return await self._administer(lambda: self._store.scan_embeddings(cursor, limit, caller))
 
     async def delete_embeddings(self, *digests: str) -> int:
-        """Remove stored embeddings; tell how many there were."""
+        """Remove the embeddings stored under these exact keys; return how many were removed."""
         return await self._administer(lambda: self._store.delete_embeddings(*digests))
 
     async def advance_epoch(self) -> None:
-        """Let nothing be stored that was asked for before, what is being written included."""
+        """Begin a new epoch, so that answers requested before are not stored.
+
+        Return once running writes have ended.
+        """
         await self._administer(self._store.advance_epoch)
         await self._writes.drain()
 
     async def purge(self) -> int:
-        """Remove everything; return how much there was."""
+        """Remove all entries; return how many there were."""
         return await self._administer(self._store.purge)
 
     async def aclose(self) -> None:
-        """Finish what is being written, then close the store."""
+        """Wait for running writes, then close the store."""
         await self._writes.drain()
         await self._store.aclose()
 
@@ -266,7 +275,10 @@ class ResilientStore:
 async def amended(
     store: WholeStore, digest: str, change: Callable[[StoredResponse], StoredResponse]
 ) -> bool:
-    """Change an entry; return whether there is one. Where others change it too, both count."""
+    """Apply `change` to an entry; return whether there is one.
+
+    If the entry was changed by others since it was read, it is read again.
+    """
     while (stored := await store.get(digest)) is not None:
         changed = change(stored)
         if changed == stored or await store.amend(stored, changed):
@@ -275,9 +287,10 @@ async def amended(
 
 
 async def judged(store: WholeStore, digest: str, *, correct: bool) -> Standing | None:
-    """Change how far an answer is trusted, after a caller's feedback; None if it is not stored.
+    """Apply a caller's report; return how far the answer is trusted now; None if not stored.
 
-    Two callers at once both count: if the entry has changed since it was read, it is read again.
+    If the entry was changed by others since it was read, it is read again, so that two reports at
+    once both count.
     """
     while (stored := await store.get(digest)) is not None:
         standing = standing_after(is_disputed=stored.is_disputed, correct=correct)
@@ -287,7 +300,7 @@ async def judged(store: WholeStore, digest: str, *, correct: bool) -> Standing |
 
 
 class ResilientEmbeddingStore:
-    """Calls a store of embeddings and checks what it returns; does not close that store."""
+    """Calls a store of embeddings and checks its results. It does not close the store."""
 
     def __init__(
         self, store: EmbeddingStore, metrics: Metrics, clock: Clock = time.monotonic
@@ -302,7 +315,7 @@ class ResilientEmbeddingStore:
 
     @property
     def epoch(self) -> str:
-        """The store's epoch, as far as is known."""
+        """The store's present epoch, as far as this process knows."""
         return self._store.epoch
 
     @property
@@ -311,7 +324,10 @@ class ResilientEmbeddingStore:
         return self._reading.is_down or self._writing.is_down
 
     async def get(self, digests: Sequence[str], budget: Budget) -> Sequence[StoredEmbedding | None]:
-        """Return the embedding stored under each exact key; writes under way are waited for."""
+        """Return for each exact key, in order, the stored embedding, or None.
+
+        Wait for running writes to these keys first.
+        """
 
         async def work() -> Sequence[StoredEmbedding | None]:
             await self._writes.finished(digests)
@@ -325,7 +341,7 @@ class ResilientEmbeddingStore:
         return await self._reading.call(work, budget, self._seconds)
 
     def put(self, embeddings: Sequence[StoredEmbedding]) -> None:
-        """Begin to store embeddings, and return at once."""
+        """Start to store embeddings and return at once."""
 
         async def write() -> None:
             await self._writing.call(
@@ -336,5 +352,5 @@ class ResilientEmbeddingStore:
         self._writes.begin([stored.id for stored in embeddings], write)
 
     async def aclose(self) -> None:
-        """Finish what is being written."""
+        """Wait for running writes."""
         await self._writes.drain()

@@ -1,8 +1,8 @@
-"""Newer answers fetched behind stale ones that have been served (RFC 5861 §3).
+"""Revalidations: newer answers are fetched in the background after stale ones were served.
 
-For each thing one at a time, for all together no more than a few dozen. After a failure, or where
-nothing newer is stored in the end, that one is not fetched again for a while: the upstream is not
-asked by everyone who is served.
+RFC 5861 §3. Each answer has at most one revalidation at a time, and only a few dozen run at once.
+After a failure, or if no newer answer was stored, that answer is not fetched again for a while, so
+that not every request for it asks the upstream.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from app.rules.freshness import is_failure
 
 _MOST = 64
 _REST = 10.0  # seconds
-_OK = 200  # of other answers another caller, who may be known to the upstream, gets a better one
+_OK = 200  # after another status, another caller's credentials may bring a better answer
 _MOST_RESTING = 4096
 
 _logger = logging.getLogger("reprise.cache")
@@ -35,20 +35,20 @@ class _Refresh:
 
 
 class Revalidations:
-    """Flights that nobody waits for, by what they fetch; others may follow them."""
+    """Background flights, by the name of what they fetch; requests may join them."""
 
     def __init__(self, window: int, clock: Clock, inflight: Inflight) -> None:
         self._window = window
         self._inflight = inflight
         self._clock = clock
         self._under_way: dict[Hashable, _Refresh] = {}
-        self._resting: Recent[Hashable, float] = Recent(_MOST_RESTING)  # and until when
+        self._resting: Recent[Hashable, float] = Recent(_MOST_RESTING)  # names, and until when
 
     def begin(self, name: Hashable, form: Hashable, fill: Fill, is_renewed: IsRenewed) -> None:
-        """Start a fetch in the background, and return at once.
+        """Start a fetch in the background and return at once.
 
-        Nothing happens if one of this name is under way or has just failed, or if too many are
-        under way. When the fetch has ended, `is_renewed` says whether something newer is stored.
+        Do nothing if a fetch of this name is running or has just failed, or if too many are
+        running. After the fetch, `is_renewed` returns whether a newer answer is stored.
         """
         if name in self._under_way or len(self._under_way) >= _MOST:
             return
@@ -59,14 +59,14 @@ class Revalidations:
         self._under_way[name] = _Refresh(flight, task)
 
     def join(self, name: Hashable, form: Hashable) -> Follower | None:
-        """Follow what is being fetched, if it has the form that is wanted."""
+        """Join the running fetch of this name, if it has this form; else return None."""
         refresh = self._under_way.get(name)
         if refresh is None or refresh.flight.form != form or not refresh.flight.joinable:
             return None
         return refresh.flight.join(collapsed=True)
 
     async def aclose(self) -> None:
-        """Finish what is being fetched, within bounds."""
+        """Wait for running fetches, for a limited time."""
         await see_out([refresh.task for refresh in self._under_way.values()])
 
     async def _see_to_its_end(
@@ -81,7 +81,7 @@ class Revalidations:
                 self._failed(name, f"status {head.status_code}")
             elif head.status_code == _OK and not await is_renewed():
                 self._failed(name, "nothing newer is stored")
-        except Exception as error:  # noqa: BLE001 - nobody waits for it
+        except Exception as error:  # noqa: BLE001 - no caller awaits this task
             self._failed(name, type(error).__name__)
         finally:
             del self._under_way[name]
@@ -92,7 +92,7 @@ class Revalidations:
 
 
 async def follow(flight: Flight, reader: Follower) -> None:
-    """Let a flight give what another one gives."""
+    """Pass another flight's answer, read by `reader`, on to the readers of `flight`."""
     async with aclosing(reader):
         flight.begin(await reader.head())
         async for piece in reader:

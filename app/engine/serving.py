@@ -1,4 +1,4 @@
-"""Stored responses rendered as requests ask for them."""
+"""Renders stored responses in the form that a request asks for."""
 
 import random
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from app.rules.plan import Plan
 
 
 def new_request_id() -> str:
-    """Return an id for an answer of our own."""
+    """Return a new value for `x-request-id`, for an answer made by Reprise."""
     return f"req_{random.getrandbits(128):032x}"
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A stored response that answers, rendered."""
+    """A stored response rendered for a request, and the decision to serve it."""
 
     decision: Serve
     replay: Replay
 
     async def give(self, flight: Flight) -> None:
-        """Write this response to a flight, for all its readers."""
+        """Send this response to all readers of a flight."""
         stored = self.decision.stored
         flight.begin(self.replay.head)
         flight.settle(SharedAnswer(stored.content, stored.fullness))
@@ -35,7 +35,7 @@ class Served:
 
 
 class Serving:
-    """Renders what was decided to be served, and counts what each entry has answered."""
+    """Renders stored responses and counts the hits of each entry."""
 
     def __init__(self, lookup: Lookup, context: Context) -> None:
         self._lookup = lookup
@@ -44,14 +44,14 @@ class Serving:
         self._inflight = context.inflight
 
     async def serve(self, plan: Plan, decision: Serve) -> Served | None:
-        """Render a stored response and count it.
+        """Render a stored response and count the hit.
 
-        None if it cannot be read, or there is no room for it: which is a miss.
+        Return None, which is a miss, if it cannot be read or if too much is on its way.
         """
         content = decision.stored.content
         if not self._inflight.has_room_for(len(content)):
             return None
-        with Hold(self._inflight) as hold:  # so that others who come meanwhile see it
+        with Hold(self._inflight) as hold:  # counted, so that requests at the same time see it
             hold.add(len(content))
             replay = await self.render(plan, content, decision.status)
         if replay is None:
@@ -63,7 +63,7 @@ class Serving:
         return Served(decision, replay)
 
     async def render(self, plan: Plan, content: bytes, status: CacheStatus) -> Replay | None:
-        """Render an answer as a request asks for it, or return None if it cannot be read."""
+        """Render an answer in the form that a request asks for; None if it cannot be read."""
         nonce, now = f"{random.getrandbits(128):032x}", self._clock()
         try:
             replay = await by_size(

@@ -1,7 +1,7 @@
-"""What is not stored is fetched once for all who want the same, and stored; stale answers renewed.
+"""Fetches each missing answer once for all who ask for it, stores it, and renews stale answers.
 
-"All" are the callers of this proxy (a revalidation under way is followed) and of its fleet (who
-holds the lease of a key asks, the others wait for what is stored).
+Within this proxy, requests follow a running revalidation of the same answer. Within a fleet, the
+proxy that holds an answer's lease asks the upstream; the others wait until it is stored.
 """
 
 from collections.abc import Hashable
@@ -49,8 +49,8 @@ class SharedFetch:
     async def fetch_once(
         self, plan: Plan, found: Found, status: CacheStatus, flight: Flight
     ) -> None:
-        """Fetch an answer for the readers of a flight, unless somebody else is fetching it."""
-        # What is not stored, nobody else would find.
+        """Fetch an answer for the readers of a flight, or wait for one that is being fetched."""
+        # In these cases the answer will not be stored, so no other proxy could find it.
         if plan.is_alone or found.failure or plan.limits.ttl <= 0:
             await self._fetch(plan, found, status, flight)
             return
@@ -74,7 +74,7 @@ class SharedFetch:
                 await self._fetch(plan, latest, status, flight, lead.watch)
 
     async def serve(self, plan: Plan, decision: Serve) -> Served | None:
-        """Render a stored response; behind a stale one a newer answer is fetched (RFC 5861 §3)."""
+        """Render a stored response; if it is stale, start a revalidation (RFC 5861 §3)."""
         served = await self.serving.serve(plan, decision)
         if served and decision.is_stale and not plan.control.only_if_cached and plan.limits.ttl > 0:
             self._revalidations.begin(
@@ -85,12 +85,12 @@ class SharedFetch:
         return served
 
     def _name(self, plan: Plan) -> tuple[Hashable, Hashable]:
-        """Return a name for what a revalidation fetches, and the form in which its answer comes."""
+        """Return the name of what a revalidation fetches, and a value that identifies its form."""
         kept_as = (plan.asked.ttl, plan.tagging.tags, plan.parsed.treatment)
         return (plan.key.digest, self.lookup.epoch), (plan.parsed.form, *kept_as)
 
     async def _renew(self, plan: Plan, flight: Flight) -> None:
-        """Fetch a newer answer than a stale one, unless the store has one by now."""
+        """Fetch a newer answer in place of a stale one, unless the store has one by now."""
         found = await self._look(plan, self.lookup.nothing())
         if (decision := self._fresh(plan, found)) and (
             served := await self.serving.serve(plan, decision)
@@ -110,7 +110,7 @@ class SharedFetch:
         return decision if isinstance(decision, Serve) and not decision.is_stale else None
 
     async def _look(self, plan: Plan, found: Found) -> Found:
-        """Look up the very same request once more; everything else that was found stays."""
+        """Look up the exact key once more; return `found` with only that replaced."""
         again = await self.lookup.exact(plan, self.lookup.nothing())
         return replace(found, exact=again.exact)
 
@@ -122,9 +122,9 @@ class SharedFetch:
         flight: Flight,
         watch: Watch = watch_nothing,
     ) -> None:
-        """Pass the upstream's answer on as it arrives, and keep a copy that may be stored."""
+        """Pass the upstream's answer on as it arrives, and store a copy if allowed."""
         kept_back = decisions.kept_back(plan, found, self._clock())
-        epoch = self.lookup.epoch  # of now: a purge while the answer is on its way defeats it
+        epoch = self.lookup.epoch  # read now, so that a later purge keeps the answer from the store
 
         async def keep(recorded: Recorded[Answer], ticket: WriteTicket) -> DiscardReason | None:
             if kept_back and not recorded.answer.unfit:
@@ -151,10 +151,10 @@ class SharedFetch:
         epoch: str,
         ticket: WriteTicket,
     ) -> DiscardReason | None:
-        """Store an answer if it may be; return why it was not."""
+        """Store an answer if allowed; return None, or why it was not stored."""
         plan = plan.kept_under(recorded.allow_origin)
         digest, seen = plan.key.digest, 0
-        for _ in range(_MOST_LOOKS):  # those who asked with other tags meanwhile keep them
+        for _ in range(_MOST_LOOKS):  # keep the tags of an answer that was stored meanwhile
             if (latest := ticket.latest_kept(digest)) == seen:
                 break
             seen = latest
@@ -173,6 +173,6 @@ class SharedFetch:
         return None
 
     async def aclose(self) -> None:
-        """Finish what is being fetched and compared behind answers that have been served."""
+        """Wait for running revalidations and comparisons, for a limited time."""
         await self._revalidations.aclose()
         await self._comparisons.aclose()

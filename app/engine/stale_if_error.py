@@ -1,4 +1,4 @@
-"""A stored response that takes the upstream's place if it fails (RFC 5861 §4)."""
+"""Serves a stored response if the upstream fails (RFC 5861 §4)."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -11,14 +11,18 @@ from app.rules.freshness import is_failure
 _Failed = UpstreamInterrupted | UpstreamTimeout | UpstreamUnreachable
 
 StandIn = Callable[[int | None], Awaitable[Replay | None]]
-"""Looks for what may be served instead of a failure, whose status it is told if there is one."""
+"""Returns a stored response to serve instead of a failure, or None.
+
+Its argument is the upstream's failure status, or None if there was no response.
+"""
 
 
 class StaleIfError:
-    """An answer on its way, and a stored one that replaces it as long as nothing has been sent.
+    """An upstream answer that is replaced by a stored one if it fails before anything was sent on.
 
-    `waits` holds the head back until some of the body has come: worth it where a stored response is
-    known that may stand in. Async iteration gives the body. Close it when done.
+    With `waits`, the head is held back until the first piece of the body has arrived, so that a
+    failure up to then can be replaced; useful if a stored response is known. Async iteration gives
+    the body. Close it when done.
     """
 
     def __init__(self, source: PendingAnswer, stand_in: StandIn, *, waits: bool) -> None:
@@ -30,7 +34,7 @@ class StaleIfError:
         self._error: _Failed | None = None
 
     async def head(self) -> Head:
-        """Wait for the head; raises what the source failed with if nothing stands in."""
+        """Wait for the head. Raises the source's error if no stored response replaces it."""
         head = None
         try:
             head = await self._source.head()
@@ -49,7 +53,7 @@ class StaleIfError:
     async def _take_over(self, failed: int | None) -> Head | None:
         try:
             replay = await self._stand_in(failed)
-        except Exception as error:  # noqa: BLE001 - a defect of ours: nothing stands in
+        except Exception as error:  # noqa: BLE001 - a bug of ours: serve the failure itself
             log_defect(error)
             return None
         if replay is None:

@@ -1,4 +1,4 @@
-"""An upstream's answer on its way to the readers of a flight, and the copy beside it."""
+"""Passes an upstream's answer on to the readers of a flight, and records a copy of it."""
 
 from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import TypeVar
@@ -14,7 +14,7 @@ from app.rules.decisions import Recorded
 T = TypeVar("T")
 
 Keep = Callable[[Recorded[T]], Awaitable[SharedAnswer | None]]
-"""Stores an answer if it may be, and returns what others who asked the same may have of it."""
+"""Stores an answer, if allowed; returns it as other readers may share it, or None."""
 
 
 async def tee(
@@ -24,10 +24,10 @@ async def tee(
     recorder: Recorder[T],
     keep: Keep[T],
 ) -> None:
-    """Pass an answer on as it arrives; `keep` is called with what it adds up to, at most once.
+    """Pass an answer on as it arrives; call `keep` with the complete answer, at most once.
 
-    That is before the last bytes go on: who has read them and asks again, hits. A defect of ours
-    ends the copy, and not the answer.
+    `keep` is called before the last bytes are passed on, so that a client which has read them and
+    asks again gets a hit. A bug of ours in recording ends the copy, but not the answer.
     """
     flight.begin(head)
     is_sound = True
@@ -42,7 +42,7 @@ async def tee(
 async def _copy(
     step: Callable[[], None], flight: Flight, recorder: Recorder[T], keep: Keep[T]
 ) -> bool:
-    """Take a step of the copy; return whether it goes on."""
+    """Do one step of recording; return False if recording has failed."""
     try:
         step()
         if recorder.is_complete:
@@ -50,7 +50,7 @@ async def _copy(
             flight.settle(None if recorded is None else await keep(recorded))
         elif recorder.reason:
             flight.settle(None)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the answer is none of it
+    except Exception as error:  # noqa: BLE001 - it must not affect the answer
         log_defect(error)
         flight.settle(None)
         return False

@@ -1,4 +1,4 @@
-"""In what order answers may be stored: never an older one in place of a newer one."""
+"""Keeps an older answer from replacing a newer one in the store."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class _Writes:
-    """How many requests for one key are under way, and the latest whose answer was stored."""
+    """For one key: the number of upstream requests, and the latest whose answer was stored."""
 
     under_way: int = 0
     latest: int = 0
 
 
 class WriteOrder:
-    """Numbers the requests that go upstream, by the keys of what they ask for."""
+    """Numbers the upstream requests in the order in which they are sent."""
 
     def __init__(self) -> None:
         self._writes: dict[str, _Writes] = {}
@@ -22,7 +22,7 @@ class WriteOrder:
 
     @contextmanager
     def take(self, keys: Collection[str]) -> Iterator["WriteTicket"]:
-        """Take a number for a request; it is forgotten with the end of the block."""
+        """Return a ticket for a request that may store answers under `keys`, for one block."""
         self._last += 1
         keys = set(keys)
         for key in keys:
@@ -37,11 +37,11 @@ class WriteOrder:
                     del self._writes[key]
 
     def latest(self, key: str) -> int:
-        """Return the number of the latest request whose answer was stored; 0 if there is none."""
+        """Return the number of the latest request whose answer was stored under a key, or 0."""
         return self._writes[key].latest
 
     def claim(self, key: str, number: int) -> bool:
-        """Note that the answer of a request is stored; False if that of a later one was."""
+        """Allow a request's answer to be stored; False if a later request's answer was stored."""
         writes = self._writes[key]
         if number < writes.latest:
             return False
@@ -51,15 +51,15 @@ class WriteOrder:
 
 @dataclass(frozen=True, slots=True)
 class WriteTicket:
-    """One request on its way upstream."""
+    """One upstream request and its number."""
 
     order: WriteOrder
     number: int
 
     def claim(self, key: str) -> bool:
-        """Note that this request's answer is stored; False, and nothing, if a later one's was."""
+        """Allow this answer to be stored; False if a later request's answer was stored."""
         return self.order.claim(key, self.number)
 
     def latest_kept(self, key: str) -> int:
-        """Return the number of the latest request whose answer was stored meanwhile; 0: none."""
+        """Return the number of the latest request whose answer was stored under a key, or 0."""
         return self.order.latest(key)

@@ -28,7 +28,7 @@ RETIRED = MappingProxyType(
         "REPLAY_CHUNK_DELAY_MS": "streams from the store are sent as fast as the client reads",
     }
 )
-"""Settings of earlier versions, and what holds without them."""
+"""Settings of earlier versions, and what applies instead."""
 
 _SQLITE = re.compile(r"sqlite:///[^?#\x00-\x1f\x7f]*[^?#/\x00-\x1f\x7f]")
 
@@ -64,7 +64,7 @@ _StoreUrl = Annotated[str, BeforeValidator(_store_url)]
 
 
 class Settings(BaseSettings):
-    """Everything that a deployment can decide; `scripts/docs-settings` makes a page of it."""
+    """All settings of a deployment; `scripts/docs-settings` writes docs/settings.md from them."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
@@ -75,148 +75,162 @@ class Settings(BaseSettings):
     port: int = _setting(8000, "a whole number from 0 to 65535", ge=0, le=65_535)
     """The port to listen on; 0 picks a free one."""
     workers: int = _setting(1, "a whole number from 1 to 256", ge=1, le=256)
-    """Processes on one port, each with its own `/metrics`. More than one needs a store that they
-    can share: a Valkey."""
+    """The number of processes that serve the port, each with its own `/metrics`. More than one
+    needs a store that they can share: a Valkey."""
 
     upstream_url: _UpstreamUrl = _setting(
         "https://api.openai.com/v1",
         "an http:// or https:// base URL without query, or simulated://?delay_ms=200",
     )
-    """The OpenAI-compatible base URL; `simulated://?delay_ms=200` answers in process."""
+    """The base URL of an OpenAI-compatible server; `simulated://?delay_ms=200` makes answers up in
+    this process."""
     upstream_api_key: _Key = _setting(SecretStr(""), "a key of visible ASCII characters")
-    """Sent to the upstream in place of the client's credential."""
+    """The key that is sent to the upstream in place of the client's credential."""
     upstream_api_key_file: str = _setting("", "a file that can be read, with one key")
-    """A file with that key, in its place; read anew when it changes."""
+    """A file with the upstream's key, instead of `REPRISE_UPSTREAM_API_KEY`; read again when it
+    changes."""
     anthropic_url: _OptionalUrl = _setting(
         "", "an http:// or https:// base URL without query, with /v1 or without"
     )
-    """Where `/v1/messages` and whatever else carries `anthropic-version` goes, such as
-    `https://api.anthropic.com`; `/v1` is added where it is not there. Empty: to the upstream."""
+    """The server for `/v1/messages` and for other requests with the header `anthropic-version`,
+    such as `https://api.anthropic.com`; `/v1` is added if it is missing. Empty: the upstream."""
     anthropic_api_key: _Key = _setting(SecretStr(""), "a key of visible ASCII characters")
-    """Sent there as `x-api-key` in place of the client's credential; the upstream's key never is.
-    """
+    """The key that is sent to Anthropic's server as `x-api-key`, in place of the client's
+    credential. The upstream's key is never sent there."""
     api_keys: _Keys = _setting((), "keys of visible ASCII characters, separated by commas")
-    """Comma-separated keys that clients must present; with them the client's credential never goes
-    upstream."""
+    """Comma-separated keys, of which clients must send one. If set, clients' credentials are never
+    sent to the upstream."""
     api_keys_file: str = _setting("", "a file that can be read, with one key a line")
-    """A file with these keys, in their place: one a line, but for empty lines and such as begin
-    with `#`; read anew when it changes."""
+    """A file with the clients' keys, one per line, instead of `REPRISE_API_KEYS`. Empty lines and
+    lines that begin with `#` are ignored; read again when it changes."""
     passthrough: Literal["auto", "on", "off"] = _setting("auto", "auto, on or off")
-    """Other `/v1/*` routes: `on`, `off`, or `auto`: on while the client's own credential is
-    forwarded, else only reading `/v1/models` and counting the tokens of messages."""
+    """Whether other `/v1/*` routes are forwarded: `on`, `off` or `auto`. `auto` means `on` while
+    clients' own credentials are forwarded; otherwise only reading `/v1/models` and counting the
+    tokens of messages."""
     upstream_connect_timeout: float = _setting(5.0, "seconds, more than 0", gt=0)
-    """Seconds to connect to the upstream."""
+    """The longest time to connect to the upstream, in seconds."""
     upstream_timeout: float = _setting(600.0, "seconds, more than 0", gt=0)
-    """Seconds of silence between the upstream's bytes."""
+    """The longest time without any byte from the upstream, in seconds."""
 
     store: _StoreUrl = _setting(
         "memory://",
         "memory://, sqlite:///relative.db, sqlite:////absolute.db, valkey://host:6379/0, "
         "valkeys:// (TLS, ?ca=file), unix:///path?db=0, or a cluster: valkey+cluster://host:6379, "
         "valkeys+cluster:// (?reads=replicas)",
-        repr=False,  # it may hold a password
+        repr=False,  # it may contain a password
     )
-    """Where answers are kept: `memory://`, in this process; `sqlite:///relative.db` or
-    `sqlite:////absolute.db`, in a file as well; `valkey://user:password@host:6379/0`,
-    `valkeys://…?ca=file` (TLS) or `unix:///path?db=0`, in a Valkey that many share;
-    `valkey+cluster://…` or `valkeys+cluster://…?ca=file` (`?reads=replicas`), in a cluster. A
-    Valkey's URL may have `password_file=path` in place of a password."""
+    """Where answers are kept. `memory://`: in this process. `sqlite:///relative.db` or
+    `sqlite:////absolute.db`: in this process and in a file. `valkey://user:password@host:6379/0`,
+    `valkeys://…?ca=file` (TLS) or `unix:///path?db=0`: in a Valkey that many proxies can share.
+    `valkey+cluster://…` or `valkeys+cluster://…?ca=file` (`?reads=replicas`): in a cluster. A
+    Valkey's URL may have `password_file=path` instead of a password."""
     store_timeout: float = _setting(0.25, "seconds, more than 0", gt=0)
-    """Seconds that the store may cost one request."""
+    """The longest time that the store may take for one request, in seconds."""
     store_secret: SecretStr = _setting(SecretStr(""), "a secret")
-    """Makes partitions, entry ids and the seals of entries HMACs: what others have written to the
-    store answers nobody."""
+    """A secret by which partitions, ids and seals of entries become HMACs: entries that others have
+    written to the store are never served."""
     embedder: _Embedder = _setting(
         "local", "local, upstream, or an http:// or https:// base URL without query"
     )
-    """`local` (the model that ships with Reprise), `upstream` (its `/embeddings`), or an
-    OpenAI-compatible base URL."""
+    """The model that makes embeddings: `local` (it ships with Reprise), `upstream` (the upstream's
+    `/embeddings`), or the base URL of an OpenAI-compatible server."""
     embedder_api_key: _Key = _setting(SecretStr(""), "a key of visible ASCII characters")
-    """Sent to a remote embedder."""
+    """The key that is sent to a remote embedder."""
     embedding_model: str = _setting("text-embedding-3-small", "a model's name", min_length=1)
-    """The model of a remote embedder."""
+    """The name of a remote embedder's model."""
     embedding_dimensions: int = _setting(1536, "a whole number from 1 to 16384", ge=1, le=16_384)
-    """How many dimensions a remote embedder's embeddings have."""
+    """The number of dimensions of a remote embedder's embeddings."""
     embedder_timeout: float = _setting(2.0, "seconds, more than 0", gt=0)
-    """Seconds that the embedder may take."""
+    """The longest time that the embedder may take for one text, in seconds."""
     guards: Literal["on", "off"] = _setting("on", "on or off")
-    """`on`: neighbours that can be shown to ask something else do not answer."""
+    """`on`: a near question does not answer if a rule proves that it asks something else."""
     verifier: Literal["on", "off"] = _setting("on", "on or off")
-    """`on`: a model reads both questions before a neighbour answers."""
+    """`on`: a near question answers only if a model that reads both questions agrees."""
     verifier_model: str = _setting(
         "", "a folder with what training/ makes; with VERIFIER_URL, a model's name there"
     )
-    """The folder of another model than the one that ships, made by `training/`. With
-    `REPRISE_VERIFIER_URL`, the model's name: a server is then asked as Cohere's and Jina's are,
-    without it as Text Embeddings Inference."""
+    """A folder with a model made by `training/`, to use instead of the one that ships. With
+    `REPRISE_VERIFIER_URL`, it is the model's name on that server instead: if it is set, the server
+    is called by Cohere's and Jina's API, otherwise by that of Text Embeddings Inference."""
     verifier_url: _OptionalUrl = _setting("", "the http:// or https:// URL of a rerank endpoint")
-    """A rerank endpoint in place of the model that ships, such as `http://127.0.0.1:8080/rerank`;
-    it needs `REPRISE_VERIFIER_CALIBRATION`."""
+    """The URL of a rerank endpoint to use instead of the model that ships, such as
+    `http://127.0.0.1:8080/rerank`; it needs `REPRISE_VERIFIER_CALIBRATION`."""
     verifier_api_key: _Key = _setting(SecretStr(""), "a key of visible ASCII characters")
-    """Sent to the rerank endpoint."""
+    """The key that is sent to the rerank endpoint."""
     verifier_calibration: str = _setting("", "a file that `reprise calibrate` makes")
-    """The file that says what the verifier's scores are worth with this embedder; empty: what
-    ships with the model."""
+    """A file, made by `reprise calibrate`, that turns the verifier's scores into probabilities for
+    this embedder. Empty: the calibration that ships with the model."""
     verifier_timeout: float = _setting(0.5, "seconds, more than 0", gt=0)
-    """Seconds that the verifier may take."""
+    """The longest time that the verifier may take for one question, in seconds."""
 
     max_distance: float | None = _setting(None, "a cosine distance from 0 to 2", ge=0, le=2)
-    """The cosine distance beyond which a neighbour never answers; unset: as far as the verifier was
-    measured, or 0.15 without it."""
+    """The greatest cosine distance at which a near question may answer. Unset: the distance up to
+    which the verifier was calibrated; 0.15 without a verifier."""
     max_error_rate: float = _setting(0.01, "a share, more than 0 and less than 1", gt=0, lt=1)
-    """The share of hits by meaning that may be wrong, by what was measured of the verifier."""
+    """The share of hits by meaning that may be wrong, as measured when the verifier was calibrated.
+    """
     mode: Mode = _setting(Mode.SERVE, "serve, serve-exact or shadow")
+<<<<<<< HEAD
     """What answers: all that is found (`serve`), exact matches (`serve-exact`), nothing (`shadow`);
     what is kept back is looked up and stored as always, and `x-cache-shadow` tells of it."""
     policy: str = _setting("", "a TOML file of rules that can be read")
     """A TOML file of rules by model, namespace or path: tier, lifetimes, dial; the first that a
     request meets holds for it. Read at the start."""
+=======
+    """Which hits are served: all (`serve`), exact matches only (`serve-exact`) or none (`shadow`).
+    Answers are looked up and stored in every mode; `x-cache-shadow` reports hits not served."""
+>>>>>>> 296e0de (Reword the docstrings of the settings)
     ttl: float = _setting(3600.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
     """The freshness lifetime of an answer, in seconds."""
     min_ttl: float = _setting(0.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
-    """The least that `x-cache-ttl` can ask for, in seconds."""
+    """The shortest freshness lifetime that `x-cache-ttl` can ask for, in seconds."""
     max_ttl: float = _setting(2_592_000.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
-    """The most that `x-cache-ttl` can ask for, in seconds; with `REPRISE_ISOLATION=shared` no more
-    than `REPRISE_TTL`."""
+    """The longest freshness lifetime that `x-cache-ttl` can ask for, in seconds; with
+    `REPRISE_ISOLATION=shared` at most `REPRISE_TTL`."""
     volatile_ttl: float = _setting(60.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
-    """The longest freshness lifetime of answers to time-bound questions, in seconds; 0: they are
+    """The longest freshness lifetime of answers to time-bound questions, in seconds. 0: they are
     not stored."""
     stale_while_revalidate: float = _setting(0.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
-    """Seconds past its freshness in which an answer still serves, while a newer one is fetched."""
+    """For how many seconds a stale answer may still be served while a newer one is fetched."""
     stale_if_error: float = _setting(0.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
-    """Seconds past its freshness in which an answer serves if the upstream fails."""
+    """For how many seconds a stale answer may still be served if the upstream fails."""
     isolation: Isolation = _setting(Isolation.CREDENTIAL, "user, credential or shared")
-    """Who shares answers: `user`, `credential` or `shared`."""
+    """Who shares answers: only requests of the same end user (`user`), of the same credential
+    (`credential`), or all callers (`shared`)."""
     share_after: int = _setting(2, "a whole number from 1 to 16", ge=1, le=16)
-    """With `shared`: how many credentials must ask the same before it answers by meaning."""
+    """With `REPRISE_ISOLATION=shared`: how many credentials must have sent the same request before
+    its answer is served by meaning."""
     ignored_headers: _HeaderNames = _setting((), "names of end-to-end headers, separated by commas")
-    """Comma-separated further request headers that take no part in the key; credentials always do.
-    """
+    """Comma-separated names of further request headers that are not part of the key. Credentials
+    always are."""
     key_headers: _HeaderNames = _setting((), "names of end-to-end headers, separated by commas")
-    """Comma-separated request headers that take part in the key, whatever else is said of them."""
+    """Comma-separated names of request headers that are always part of the key."""
     ignored_cookies: _CookieNames = _setting((), "names of cookies, separated by commas")
-    """Comma-separated cookies that are no identity, beside the load balancers' known ones."""
+    """Comma-separated names of further cookies that do not identify a caller, in addition to the
+    known cookies of load balancers."""
     key_cookies: _CookieNames = _setting((), "names of cookies, separated by commas")
-    """Comma-separated cookies that take part in the key though a load balancer's."""
+    """Comma-separated names of cookies that are always part of the key, even if they are known
+    cookies of load balancers."""
     cors_origins: _Origins = _setting(
         (), "origins such as https://app.example.com, in lower case, separated by commas, or *"
     )
-    """Comma-separated origins whose web pages may call, `*` for all: preflights need no key, and
-    answers of any kind say that these pages may read them. Empty: as the upstream says, hits too.
-    """
+    """Comma-separated origins whose web pages may call the proxy, or `*` for all. Their preflights
+    need no key, and all answers allow these pages to read them. Empty: the upstream decides, for
+    hits too."""
     max_temperature: float = _setting(1.0, "a number, 0 or more", ge=0)
     """Requests above this temperature bypass the cache."""
     responses_by_meaning: bool = _setting(False, "true or false")
-    """`true`: Responses requests that the upstream stores (`store` absent or true) are answered by
-    meaning as well, with the original id, and so are those that go on from one: a continuation then
-    builds on the stored question."""
+    """`true`: Responses requests are answered by meaning even if the upstream stores the answer
+    (`store` absent or true) or they continue a stored one. The hit has the id of the stored answer,
+    so a continuation builds on the question that was stored."""
     finish_abandoned: bool = _setting(False, "true or false")
-    """`true`: an answer that all its clients have left is fetched to its end, and stored."""
+    """`true`: an answer is fetched to its end and stored even if all of its clients have left."""
     fleet_collapse_wait: float = _setting(0.0, "seconds from 0 to 600", ge=0, le=600)
-    """Seconds that a proxy on a Valkey waits for an answer that another one is asking for; 0: not
-    at all."""
+    """With a Valkey: for how many seconds a proxy waits for an answer that another proxy is
+    fetching. 0: not at all."""
 
     max_entries: int = _setting(100_000, "a whole number, 1 or more", ge=1)
+<<<<<<< HEAD
     """Entries of a store in this process; beyond it the least recently used are evicted."""
     max_bytes: int | None = _setting(None, "a whole number, 1048576 or more", ge=1_048_576)
     """Bytes of memory that a store in this process may take; beyond it the least recently used are
@@ -228,10 +242,18 @@ class Settings(BaseSettings):
     """Bytes of bodies and replays on their way, over all connections: beyond it nothing more is
     cached and the upstream is read as fast as clients read; at twice that, 503 with `Retry-After`.
     """
+=======
+    """The greatest number of entries of a store in this process; beyond it, the least recently used
+    are evicted."""
+    max_body_bytes: int = _setting(10_485_760, "a whole number, 1024 or more", ge=1024)
+    """The largest body that is cached, in bytes. Larger requests are forwarded without the cache;
+    larger answers are not stored."""
+>>>>>>> 296e0de (Reword the docstrings of the settings)
     max_concurrent: int = _setting(0, "a whole number, 0 or more", ge=0)
-    """Requests of the API that one process answers at once; beyond it 503 with `Retry-After`. 0: no
-    limit."""
+    """How many requests of the API one process answers at once; further ones get 503 with
+    `Retry-After`. 0: no limit."""
     max_connections: int = _setting(0, "a whole number, 0 or more", ge=0)
+<<<<<<< HEAD
     """Connections that one address may have open to one process; one more is answered 503 with
     `Retry-After`, and closed. 0: no limit."""
     head_timeout: float = _setting(30.0, "seconds, more than 0", gt=0)
@@ -242,30 +264,36 @@ class Settings(BaseSettings):
     idle_timeout: float = _setting(75.0, "seconds, more than 0", gt=0)
     """Seconds that a connection may be open without a request: longer than clients keep theirs, so
     that it is they who close."""
+=======
+    """How many connections one client address may have open to one process; a further one gets 503
+    with `Retry-After` and is closed. 0: no limit."""
+>>>>>>> 296e0de (Reword the docstrings of the settings)
 
     index_algorithm: Literal["hnsw", "flat"] = _setting("hnsw", "hnsw or flat")
     """The algorithm of a Valkey's vector indexes: `hnsw` or `flat`."""
     index_ef_runtime: int = _setting(100, "a whole number from 1 to 4096", ge=1, le=4096)
-    """Vectors that a search of an `hnsw` index examines; fewer miss more of what is there."""
+    """How many vectors a search of an `hnsw` index examines; fewer are faster but find less."""
     index_max_inserts: int = _setting(10_000, "a whole number, 100 or more", ge=100)
-    """Inserts after which the next index is begun, or twice what is alive if that is more."""
+    """After how many inserts a new index is begun; or twice the number of living entries, if that
+    is more."""
 
     admin_token: _Key = _setting(SecretStr(""), "a token of visible ASCII characters")
-    """The bearer token of `/cache/*`. None: drawn at start and printed if standard error is a
-    terminal; else these routes answer 404."""
+    """The bearer token of `/cache/*`. Unset: if standard error is a terminal, a random token is
+    made at the start and printed; otherwise these routes answer 404."""
     admin_host: str = _setting("", "a host name or address; with ADMIN_PORT")
-    """The address of the listener for operators; empty: 127.0.0.1."""
+    """The address of the operators' listener (see `REPRISE_ADMIN_PORT`); empty: 127.0.0.1."""
     admin_port: int | None = _setting(None, "a whole number from 1 to 65535", ge=1, le=65_535)
-    """The port of a listener of its own for `/metrics` and `/cache/*`, which then answer there
-    alone. Unset: they answer where all else does."""
+    """The port of a separate listener for operators: `/metrics` and `/cache/*` are then served only
+    there. Unset: they are served on the same port as the API."""
 
     log_level: LogLevel = _setting(LogLevel.INFO, "debug, info, warning or error")
-    """`debug`, `info`, `warning` or `error`; requests are logged at `info`, without content."""
+    """The least severe log lines that are written: `debug`, `info`, `warning` or `error`. Requests
+    are logged at `info`, without their content."""
     log_format: Literal["text", "json"] = _setting("text", "text or json")
-    """`text` or `json`."""
+    """The format of log lines: `text` or `json`."""
     shutdown_timeout: int = _setting(25, "seconds, a whole number, 1 or more", ge=1)
-    """Seconds that requests in flight have to finish after SIGTERM. What still arrives on open
-    connections is answered, and they are closed."""
+    """How many seconds running requests have to finish after SIGTERM. Requests that still arrive on
+    open connections are answered, and the connections are closed after that."""
 
     @property
     def is_shared(self) -> bool:
@@ -279,7 +307,7 @@ class Settings(BaseSettings):
 
     @property
     def is_simulated(self) -> bool:
-        """Whether answers are made up in process."""
+        """Whether the upstream is the simulated one."""
         return values.SIMULATED.fullmatch(self.upstream_url) is not None
 
     @property
@@ -290,23 +318,23 @@ class Settings(BaseSettings):
 
     @property
     def operators_host(self) -> str:
-        """The address of the listener for operators, if there is one."""
+        """The address of the operators' listener, if there is one."""
         return self.admin_host or "127.0.0.1"
 
     @property
     def asks_for_keys(self) -> bool:
-        """Whether clients must present a key of ours."""
+        """Whether clients must send one of the keys in `api_keys` or `api_keys_file`."""
         return bool(self.api_keys or self.api_keys_file)
 
     @property
     def keeps_credentials(self) -> bool:
-        """Whether the client's own credential goes upstream."""
+        """Whether the client's own credential is sent to the upstream."""
         has_key = self.upstream_api_key.get_secret_value() or self.upstream_api_key_file
         return not self.asks_for_keys and not has_key
 
     @property
     def anthropic_upstream(self) -> str:
-        """The base URL of Anthropic's API; empty where it is the upstream's, with its key."""
+        """The base URL for Anthropic's API; empty if the upstream serves it, with the same key."""
         if self.anthropic_url:
             return f"{self.anthropic_url.removesuffix('/v1')}/v1"
         has_key = bool(self.anthropic_api_key.get_secret_value())
@@ -314,13 +342,13 @@ class Settings(BaseSettings):
 
     @property
     def is_anthropic_elsewhere(self) -> bool:
-        """Whether messages go to another server than the upstream."""
+        """Whether requests for Anthropic's API go to another server than the upstream."""
         url = self.anthropic_upstream
         return bool(url) and values.origin_of(url) != values.origin_of(self.upstream_url)
 
     @property
     def keeps_anthropic_credentials(self) -> bool:
-        """Whether the client's own credential goes where messages go."""
+        """Whether the client's own credential is sent with requests for Anthropic's API."""
         if not self.anthropic_upstream:
             return self.keeps_credentials
         return not self.asks_for_keys and not self.anthropic_api_key.get_secret_value()
@@ -332,9 +360,9 @@ class Settings(BaseSettings):
 
     @property
     def embeds_upstream(self) -> bool:
-        """Whether the embedder is the upstream's server, with no key of its own.
+        """Whether the embedder is on the upstream's server and has no key of its own.
 
-        Only then may it be sent what the upstream is sent: our key, or the client's credential.
+        Only then may it be sent the same credential as the upstream: our key or the client's.
         """
         if self.embedder == "local" or self.embedder_api_key.get_secret_value():
             return False
@@ -342,23 +370,23 @@ class Settings(BaseSettings):
 
     @property
     def lets_strangers_in(self) -> bool:
-        """Whether others than this machine may come without a key."""
+        """Whether clients on other machines can use the proxy without a key."""
         return not self.asks_for_keys and not is_loopback(self.host)
 
     @property
     def embeds_as_caller(self) -> bool:
-        """Whether the embedder is sent the client's own credential."""
+        """Whether the client's own credential is sent to the embedder."""
         return self.embeds_upstream and self.keeps_credentials
 
     @property
     def guards_origin(self) -> bool:
-        """Whether web pages are to be kept out, from our key or from everyone's answers."""
+        """Whether web pages must be refused: they could use our key or all callers' answers."""
         is_valuable = bool(self.our_key) or self.isolation is Isolation.SHARED
         return is_valuable and not self.asks_for_keys
 
     @property
     def our_key(self) -> str | None:
-        """The name of a setting by which we send a key of ours in place of the client's, if any."""
+        """The name of the setting with a key that is sent in place of the client's, or None."""
         named = {
             "UPSTREAM_API_KEY": self.upstream_api_key.get_secret_value(),
             "UPSTREAM_API_KEY_FILE": self.upstream_api_key_file,
@@ -368,7 +396,7 @@ class Settings(BaseSettings):
 
 
 class FixedSettings(Settings):
-    """Settings from code alone: neither the environment nor a file is read."""
+    """Settings given by code only: neither the environment nor a file is read."""
 
     @classmethod
     def settings_customise_sources(
@@ -379,5 +407,5 @@ class FixedSettings(Settings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read neither the environment nor a file."""
+        """Use only the arguments of the constructor."""
         return (init_settings,)

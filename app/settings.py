@@ -170,16 +170,11 @@ class Settings(BaseSettings):
     """The share of hits by meaning that may be wrong, as measured when the verifier was calibrated.
     """
     mode: Mode = _setting(Mode.SERVE, "serve, serve-exact or shadow")
-<<<<<<< HEAD
-    """What answers: all that is found (`serve`), exact matches (`serve-exact`), nothing (`shadow`);
-    what is kept back is looked up and stored as always, and `x-cache-shadow` tells of it."""
-    policy: str = _setting("", "a TOML file of rules that can be read")
-    """A TOML file of rules by model, namespace or path: tier, lifetimes, dial; the first that a
-    request meets holds for it. Read at the start."""
-=======
     """Which hits are served: all (`serve`), exact matches only (`serve-exact`) or none (`shadow`).
     Answers are looked up and stored in every mode; `x-cache-shadow` reports hits not served."""
->>>>>>> 296e0de (Reword the docstrings of the settings)
+    policy: str = _setting("", "a TOML file of rules that can be read")
+    """A TOML file of rules by model, namespace or path, which set tier, lifetimes and dial; the
+    first rule that a request meets applies. Read at the start."""
     ttl: float = _setting(3600.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
     """The freshness lifetime of an answer, in seconds."""
     min_ttl: float = _setting(0.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
@@ -230,44 +225,32 @@ class Settings(BaseSettings):
     fetching. 0: not at all."""
 
     max_entries: int = _setting(100_000, "a whole number, 1 or more", ge=1)
-<<<<<<< HEAD
-    """Entries of a store in this process; beyond it the least recently used are evicted."""
-    max_bytes: int | None = _setting(None, "a whole number, 1048576 or more", ge=1_048_576)
-    """Bytes of memory that a store in this process may take; beyond it the least recently used are
-    evicted. Unset: 1 GiB, or a quarter of the memory that this process may have, whichever is less.
-    """
-    max_body_bytes: int = _setting(10_485_760, "a whole number, 1024 or more", ge=1024)
-    """Larger requests stream past the cache; larger answers are not stored."""
-    max_inflight_bytes: int = _setting(268_435_456, "a whole number, 1048576 or more", ge=1_048_576)
-    """Bytes of bodies and replays on their way, over all connections: beyond it nothing more is
-    cached and the upstream is read as fast as clients read; at twice that, 503 with `Retry-After`.
-    """
-=======
     """The greatest number of entries of a store in this process; beyond it, the least recently used
     are evicted."""
+    max_bytes: int | None = _setting(None, "a whole number, 1048576 or more", ge=1_048_576)
+    """How many bytes of memory a store in this process may take; beyond it, the least recently used
+    are evicted. Unset: a quarter of the memory that this process may have, at most 1 GiB."""
     max_body_bytes: int = _setting(10_485_760, "a whole number, 1024 or more", ge=1024)
     """The largest body that is cached, in bytes. Larger requests are forwarded without the cache;
     larger answers are not stored."""
->>>>>>> 296e0de (Reword the docstrings of the settings)
+    max_inflight_bytes: int = _setting(268_435_456, "a whole number, 1048576 or more", ge=1_048_576)
+    """How many bytes of bodies and replays may be on their way, over all connections. Beyond it,
+    nothing more is cached and the upstream is read as fast as clients read. Beyond twice as many,
+    requests get 503 with `Retry-After`."""
     max_concurrent: int = _setting(0, "a whole number, 0 or more", ge=0)
     """How many requests of the API one process answers at once; further ones get 503 with
     `Retry-After`. 0: no limit."""
     max_connections: int = _setting(0, "a whole number, 0 or more", ge=0)
-<<<<<<< HEAD
-    """Connections that one address may have open to one process; one more is answered 503 with
-    `Retry-After`, and closed. 0: no limit."""
-    head_timeout: float = _setting(30.0, "seconds, more than 0", gt=0)
-    """Seconds that a client may take for the head of a request, from its first byte on."""
-    client_timeout: float = _setting(60.0, "seconds, more than 0", gt=0)
-    """Seconds that a client may be silent in the body of a request, or may leave unread what it was
-    sent."""
-    idle_timeout: float = _setting(75.0, "seconds, more than 0", gt=0)
-    """Seconds that a connection may be open without a request: longer than clients keep theirs, so
-    that it is they who close."""
-=======
     """How many connections one client address may have open to one process; a further one gets 503
     with `Retry-After` and is closed. 0: no limit."""
->>>>>>> 296e0de (Reword the docstrings of the settings)
+    head_timeout: float = _setting(30.0, "seconds, more than 0", gt=0)
+    """The longest time from the first to the last byte of a request's head, in seconds."""
+    client_timeout: float = _setting(60.0, "seconds, more than 0", gt=0)
+    """For how many seconds a client may send nothing of an unfinished body, or read nothing of what
+    it is sent."""
+    idle_timeout: float = _setting(75.0, "seconds, more than 0", gt=0)
+    """For how many seconds a connection may stay open without a request. Longer than clients keep
+    theirs, so that clients are the ones that close."""
 
     index_algorithm: Literal["hnsw", "flat"] = _setting("hnsw", "hnsw or flat")
     """The algorithm of a Valkey's vector indexes: `hnsw` or `flat`."""

@@ -1,4 +1,4 @@
-"""The HTTP face, ASGI in and ASGI out: routes, middleware, authentication.
+"""The HTTP interface, as an ASGI application: routes, middleware, authentication.
 
 May import: `core`, `dialects`, `rules`, `stores`, `engine`.
 """

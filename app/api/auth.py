@@ -1,4 +1,4 @@
-"""Keys that callers must present, compared in constant time."""
+"""Checks the keys that callers must send, in constant time."""
 
 import hashlib
 import hmac
@@ -9,7 +9,7 @@ from app.rules.sharing import presented_keys
 
 
 class ApiKeys:
-    """Some keys; true if there are any."""
+    """A set of keys; true in a boolean context if there are any."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._keys = [_digest(key.encode()) for key in keys]
@@ -18,11 +18,11 @@ class ApiKeys:
         return bool(self._keys)
 
     def knows(self, headers: Sequence[Header]) -> bool:
-        """Whether a request presents one of the keys."""
+        """Whether a request's headers contain one of the keys."""
         known = False
         for presented in presented_keys(headers):
             digest = _digest(presented)
-            # Every key is compared, in constant time, whether one has matched or not.
+            # Compare with every key, even after a match, so that the time reveals nothing.
             for key in self._keys:
                 known |= hmac.compare_digest(digest, key)
         return known

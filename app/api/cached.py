@@ -1,4 +1,4 @@
-"""The cached routes: each is a path and the dialect that is spoken there."""
+"""The endpoint of a cached route, for one dialect."""
 
 from typing import Protocol
 
@@ -17,21 +17,20 @@ from app.engine.forwarder import Forwarder
 
 
 class Handler(Protocol):
-    """What chooses the answer to a request that has been read."""
+    """Answers requests whose body has been read; see `engine/handler.py`."""
 
     async def handle(
         self, dialect: Dialect, request: ClientRequest, body: bytes
     ) -> Replay | PendingAnswer:
-        """Choose what answers a request."""
+        """Return the answer to a request."""
 
 
 class CachedRoute:
-    """Answers requests of one route. A body of more than `max_bytes` streams past the cache.
+    """Answers the requests of one route.
 
-    So does a large one while too much is on its way.
-
-    A defect of ours costs no answer either: as long as nothing of one has been sent, the request
-    goes past the cache.
+    A request with a body of more than `max_bytes` is forwarded without the cache. So is a large one
+    while too much is on its way, and one during which a bug of ours raises an error, if no part of
+    an answer has been sent yet.
     """
 
     def __init__(
@@ -66,7 +65,7 @@ class CachedRoute:
         except (Refusal, ClientDisconnected, UpstreamInterrupted):
             raise
         except Exception as error:
-            if "cache_status" in scope["state"]:  # an answer has begun
+            if "cache_status" in scope["state"]:  # a part of an answer has been sent
                 raise
             log_defect(error)
             await respond(self._forwarder.bypass(request, "defect"), scope, incoming, send)

@@ -1,4 +1,4 @@
-"""What is cached, by path: the dialect that is spoken there."""
+"""The dialect of each cached path."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -18,7 +18,7 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
         EMBEDDINGS: Embeddings(),
     }
 )
-"""What is cached, by path, whatever the settings."""
+"""The dialects by path, as far as they do not depend on the settings."""
 
 DEPLOYED: Mapping[str, Dialect] = MappingProxyType(
     {
@@ -27,11 +27,11 @@ DEPLOYED: Mapping[str, Dialect] = MappingProxyType(
         EMBEDDINGS: Embeddings(needs_model=False),
     }
 )
-"""What is cached where the path names a deployment, and so the model."""
+"""The dialects for Azure's paths, in which the deployment names the model."""
 
 
 def dialects_of(*, responses_by_meaning: bool, messages_exact_only: bool) -> Mapping[str, Dialect]:
-    """Return all that is cached, by path."""
+    """Return the dialect of each cached path."""
     return {
         **DIALECTS,
         MESSAGES: Messages(exact_only=messages_exact_only),

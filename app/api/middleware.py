@@ -1,4 +1,4 @@
-"""Pure ASGI middleware: what every request passes on its way in and out."""
+"""ASGI middleware that every request and response passes through."""
 
 import asyncio
 import functools
@@ -42,9 +42,9 @@ _access = logging.getLogger("reprise.access")
 
 
 class ExchangeMiddleware:
-    """Follows every exchange to its end: turns errors into answers, counts and logs the outcome.
+    """Turns exceptions into error responses, and counts and logs how each request ended.
 
-    Only requests to the API are counted and logged, and never their content.
+    Only requests to the API are counted and logged. Their content is never logged.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -73,7 +73,7 @@ class ExchangeMiddleware:
             self._note(scope, status_code, time.perf_counter() - begin)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> Refusal | None:
-        """Run the application; return the answer that what it raised amounts to, if any."""
+        """Run the application; return the error response for what it raised, or None."""
         try:
             await self._app(scope, receive, send)
         except ClientDisconnected:
@@ -82,7 +82,7 @@ class ExchangeMiddleware:
             return ShuttingDown("Reprise is shutting down.")
         except Refusal as refusal:
             return refusal
-        except Exception as error:  # noqa: BLE001 - the last place that can
+        except Exception as error:  # noqa: BLE001 - no other code would catch it
             log_defect(error)
             return InternalError("Reprise failed; please report it.")
         return None
@@ -110,10 +110,10 @@ class ExchangeMiddleware:
 
 
 class CorsMiddleware:
-    """Lets pages of some origins, or of all (`*`), call the API (CORS).
+    """Allows web pages of some origins, or of all (`*`), to call the API (CORS).
 
-    Preflights are answered here, since browsers send no key with them. CORS headers of the upstream
-    are replaced: the operator of this proxy decides who may read its answers.
+    Preflight requests are answered here, since browsers send no key with them. CORS headers of the
+    upstream are replaced: the operator of this proxy decides which pages may read its answers.
     """
 
     def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
@@ -143,12 +143,12 @@ class CorsMiddleware:
 
 
 class GateMiddleware:
-    """Lets a request of the API in, or refuses it before anything else happens.
+    """Refuses requests to the API that lack a key or come from a web page that is not allowed.
 
-    `keys`, or those of a `key_file`, are what clients must present one of; none means that anyone
-    may come. `guard_origin`
-    keeps web pages away from a proxy on this machine that holds a key: no Origin but those of
-    `origins`, and a loopback name in Host, which a page that rebinds its DNS name cannot forge.
+    `keys`, or the keys in `key_file`: clients must send one of them; if there are none, no key is
+    needed. `guard_origin`: protect a proxy on this machine that uses our own key from web pages.
+    Then `Origin` must be absent or one of `origins`, and `Host` must be a loopback name: a page
+    that rebinds its DNS name to this machine cannot forge that.
     """
 
     def __init__(
@@ -186,9 +186,9 @@ class GateMiddleware:
 
 
 class CrowdMiddleware:
-    """Refuses requests of the API while as many as may be, or too many bytes, are on their way.
+    """Refuses requests to the API while `most` others, or too many bytes, are on their way.
 
-    Health, metrics and operators' routes are not counted: they are wanted most when it is crowded.
+    Health, metrics and operators' routes are never refused: they are needed most under load.
     """
 
     def __init__(self, app: ASGIApp, most: int, inflight: Inflight) -> None:
@@ -213,7 +213,7 @@ class CrowdMiddleware:
 
 
 class StrangersMiddleware:
-    """Warns, once, of callers without any credential: all of them share answers."""
+    """Logs a warning, once, if a caller sends no credential: all such callers share answers."""
 
     def __init__(self, app: ASGIApp, rules: KeyRules) -> None:
         self._app = app
@@ -245,13 +245,13 @@ def _check_origin(headers: Sequence[Header], origins: frozenset[str]) -> None:
 
 
 def _host_name(authority: str) -> str:
-    """Return the host of an authority (RFC 9110 §4.2.1), or nothing if it is not one."""
+    """Return the host in an authority (RFC 9110 §4.2.1); empty if it is not a valid authority."""
     match = _AUTHORITY.fullmatch(authority)
     return (match[1] or match[2]) if match else ""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this machine alone."""
+    """Whether a host name or address is a loopback one: `localhost`, 127.0.0.0/8 or ::1."""
     if host.rstrip(".").lower() == "localhost":
         return True
     try:

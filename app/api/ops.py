@@ -9,17 +9,17 @@ from app.engine.lookup import Lookup
 
 
 def ops_routes(cache: Lookup, metrics: Metrics) -> APIRouter:
-    """Make the routes that operators and orchestrators ask."""
+    """Return the routes for health, readiness and metrics."""
     router = APIRouter()
 
     @router.api_route("/healthz", methods=["GET", "HEAD"])
     async def healthz() -> dict[str, str]:
-        """Say that the process lives."""
+        """Report that the process is running."""
         return {"status": "ok"}
 
     @router.api_route("/readyz", methods=["GET", "HEAD"])
     async def readyz(request: Request) -> JSONResponse:
-        """Say whether requests are welcome, and which parts of the cache are down."""
+        """Report whether the proxy accepts requests, and which parts of the cache are down."""
         if not request.app.state.ready:
             return JSONResponse({"status": "unavailable"}, status_code=503)
         return JSONResponse({"status": "ok", "degraded": await cache.degraded()})
@@ -28,7 +28,7 @@ def ops_routes(cache: Lookup, metrics: Metrics) -> APIRouter:
     async def exposition() -> Response:
         """Return all metrics in Prometheus's text format."""
         if (counts := await cache.count()) is not None:
-            metrics.entries.clear()  # of a dialect that has no more
+            metrics.entries.clear()  # removes dialects that have no entries any more
             for kind, count in counts.by_kind.items():
                 metrics.entries.labels(kind).set(count)
         return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""Every other route of the API: forwarded as it is, streamed both ways."""
+"""The other routes of the API: requests are forwarded unchanged, streamed both ways."""
 
 import re
 from dataclasses import replace
@@ -15,15 +15,15 @@ from app.core.models import ClientRequest
 from app.engine.deletions import Deletions
 from app.rules.providers import is_anthropics
 
-# Nothing that an upstream could take for another path once it has decoded it.
+# Only characters that an upstream cannot decode into another path.
 _MODELS = re.compile(rb"/models(/[\w.:@+~-]+)*", re.ASCII)
 _COUNTING = b"/messages/count_tokens"
 
 
 class Passthrough(StrEnum):
-    """Which other routes are open: all, none, or those that are safe to open to any caller.
+    """Which other routes are forwarded: all, none, or those that are safe for any caller.
 
-    Those are reading `/models` and `/models/{id}`, and counting the tokens of a message.
+    Safe are reading `/models` and `/models/{id}`, and counting the tokens of a message.
     """
 
     ON = "on"
@@ -32,14 +32,14 @@ class Passthrough(StrEnum):
 
     @classmethod
     def of(cls, setting: str, *, is_own: bool) -> "Passthrough":
-        """Return what a setting says; `is_own`: requests carry the client's own credential."""
+        """Return the value for a setting; `is_own`: the client's own credential is forwarded."""
         if setting == "auto":
             return cls.ON if is_own else cls.MODELS
         return cls(setting)
 
 
 class OtherRoutes(BaseRoute):
-    """Matches every request, whatever its method and path: put it last."""
+    """A route that matches every method and path, so it must be the last one."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -52,9 +52,9 @@ class OtherRoutes(BaseRoute):
 
 
 class PassthroughRoutes:
-    """Forwards a request without looking into it. Raises RouteNotFound outside the API.
+    """Forwards requests without interpreting them. Raises RouteNotFound for paths outside the API.
 
-    `anthropics` says which routes of Anthropic's API are open, `passthrough` those of all others.
+    `anthropics` says which routes of Anthropic's API are forwarded, `passthrough` which others.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class PassthroughRoutes:
 
 
 def is_open(request: ClientRequest, passthrough: Passthrough) -> bool:
-    """Whether a route may be forwarded."""
+    """Whether a request may be forwarded."""
     if passthrough is Passthrough.ON:
         return True
     if passthrough is Passthrough.OFF:

@@ -1,8 +1,8 @@
-"""Where the API is found: the prefixes that clients put before its paths.
+"""The paths of the API and the prefixes that clients put before them.
 
-`/v1` is the usual one. Base URLs without it, and Azure's `/openai/v1`, mean the same API. Azure's
-older routes name a deployment: `/openai/deployments/{name}/chat/completions?api-version=…`, but for
-`/openai/responses?api-version=…`.
+`/v1` is the usual prefix. Paths without it, and with Azure's `/openai/v1`, mean the same. Azure's
+older routes name a deployment, as in `/openai/deployments/{name}/chat/completions?api-version=…`;
+only `/openai/responses?api-version=…` does not.
 https://learn.microsoft.com/en-us/azure/ai-foundry/openai/reference
 """
 
@@ -28,12 +28,12 @@ CACHED: Mapping[str, str] = MappingProxyType(
         RESPONSES: "responses",
     }
 )
-"""What metrics call the cached routes."""
+"""The cached paths, and the name of each in metrics."""
 
 _PREFIX = re.compile(r"|(?:/openai)?/v1|/openai/deployments/[^/]+")
 _PREFIX_OF_RESPONSES = re.compile(r"(?:/openai)?(?:/v1)?")
 _LONGEST_FIRST = (V1, AZURE + V1, AZURE)
-# The first segments of the API's paths, which a base URL may name without any prefix.
+# The first segments of the API's paths. A path without prefix must begin with one of them.
 _ROOTS = frozenset(
     {
         *("assistants", "audio", "batches", "chat", "completions", "containers", "conversations"),
@@ -44,14 +44,14 @@ _ROOTS = frozenset(
 
 
 class ApiPath(NamedTuple):
-    """A path of the API, percent-encoded as it came: a prefix, and what follows."""
+    """A path of the API, still percent-encoded, split into its prefix and the rest."""
 
     prefix: bytes
     path: bytes
 
 
 def api_path(raw_path: bytes) -> ApiPath | None:
-    """Read a path of the API; None for any other."""
+    """Return a path of the API, split; None if the path is not one of the API."""
     for prefix in _LONGEST_FIRST:
         if raw_path.startswith(prefix + b"/"):
             return ApiPath(prefix, raw_path.removeprefix(prefix))
@@ -60,12 +60,15 @@ def api_path(raw_path: bytes) -> ApiPath | None:
 
 
 def is_api(path: str) -> bool:
-    """Whether a decoded path may be one of the API, however it was encoded."""
+    """Whether a percent-decoded path may be one of the API."""
     return path.startswith((V1.decode(), AZURE.decode())) or path[1:].partition("/")[0] in _ROOTS
 
 
 def forms_of(path: str) -> Iterator[tuple[str, bool]]:
-    """Yield the path patterns that mean a path of `/v1`, each with whether it names the model."""
+    """Yield the path patterns that mean the same as a path of `/v1`.
+
+    Each comes with whether it names the model (Azure's deployments do).
+    """
     rest = path.removeprefix(V1.decode())
     yield path, False
     yield f"{AZURE.decode()}{path}", False
@@ -77,7 +80,7 @@ def forms_of(path: str) -> Iterator[tuple[str, bool]]:
 
 
 def route_of(path: str) -> str | None:
-    """Return the path of `/v1` that a decoded path of a cached route means, or None."""
+    """Return the cached path of `/v1` that a percent-decoded path means, or None."""
     for route in CACHED:
         rest = route.removeprefix(V1.decode())
         prefix = _PREFIX_OF_RESPONSES if route == RESPONSES else _PREFIX

@@ -1,4 +1,4 @@
-"""The client's side of a request: what it sent, and later its absence."""
+"""Reads a client's request, and notices when the client disconnects."""
 
 import asyncio
 import re
@@ -14,19 +14,19 @@ from app.core.inflight import Hold, Inflight
 from app.core.models import ClientRequest
 from app.rules.headers import end_to_end
 
-_DOTS = frozenset({b".", b".."})  # segments that lead elsewhere (RFC 3986 §5.2.4)
+_DOTS = frozenset({b".", b".."})  # segments that change the path (RFC 3986 §5.2.4)
 _SLASHES = re.compile(rb"[/\\]")
-_ENDS = re.compile(rb"[;?#]")  # of a segment, to whoever decodes a path before parsing it
-# Control characters, and what is a dot or a slash to lax readers of UTF-8 (RFC 3629 §3, §10).
+_ENDS = re.compile(rb"[;?#]")  # end a segment for servers that decode a path before parsing it
+# Control characters, and what lax UTF-8 decoders take for a dot or a slash (RFC 3629 §3, §10).
 _NO_NAME = re.compile(rb"[\x00-\x1f\x7f\xc0\xc1]|\xe0[\x80-\x9f]|\xf0[\x80-\x8f]")
-_DECODINGS = 3  # by whoever stands between us and what serves a path; more is no name
+_DECODINGS = 3  # how often servers behind us may decode a path; more encoding is refused
 
 
 def client_request(scope: Scope, body: bytes | AsyncIterator[bytes]) -> ClientRequest:
-    """Read the request line and the headers as they came.
+    """Return a request with its line and headers as the client sent them.
 
-    Raises RouteNotFound outside the API, and PassthroughDisabled for a path that would leave the
-    upstream's base path.
+    Raises RouteNotFound for a path outside the API, and PassthroughDisabled for a path that would
+    leave the upstream's base path.
     """
     known = api_path(scope["raw_path"])
     if known is None:
@@ -44,10 +44,10 @@ def client_request(scope: Scope, body: bytes | AsyncIterator[bytes]) -> ClientRe
 
 
 def _leads_elsewhere(path: bytes) -> bool:
-    """Whether somebody could read a path as one with `.` or `..` in it.
+    """Whether a server could read a path as one with a segment `.` or `..`.
 
-    Some decode it twice, take a backslash for a slash, drop what follows a semicolon or a NUL, or
-    read a dot in more bytes than it has.
+    Some servers decode a path twice, take a backslash for a slash, drop the part of a segment after
+    a semicolon or a NUL, or accept overlong UTF-8.
     """
     for _ in range(_DECODINGS):
         path, before = unquote_to_bytes(path), path
@@ -62,7 +62,7 @@ def _leads_elsewhere(path: bytes) -> bool:
 
 
 class RequestReader:
-    """Reads a request's body, whole or as it arrives, and notices when the client leaves.
+    """Reads a request's body, whole or as a stream, and notices when the client disconnects.
 
     `hold` counts what is held of it, and what else is held for this request.
     """
@@ -75,10 +75,10 @@ class RequestReader:
         self._gone = False
 
     async def body(self, limit: int) -> bytes | None:
-        """Read the whole body, or return None once it turns out longer than `limit` bytes.
+        """Return the whole body; None if it is longer than `limit` bytes.
 
-        None as well once there is no room for what has come of it. What has been read by then is
-        not lost: `stream` yields it first.
+        None as well if there is no room for its bytes. Bytes read before are not lost: `stream`
+        yields them first.
         """
         size = 0
         while not self._ended.is_set():
@@ -99,7 +99,7 @@ class RequestReader:
                 self.hold.drop(len(piece))
 
     async def disconnected(self) -> None:
-        """Wait for the client to leave. It cannot be noticed before the body is read."""
+        """Wait until the client disconnects. That cannot be noticed before the body is read."""
         await self._ended.wait()
         while not self._gone:
             self._gone = (await self._receive())["type"] == "http.disconnect"

@@ -1,4 +1,4 @@
-"""Answers on their way to the client. Whatever happens, their source is closed."""
+"""Sends answers to the client, and closes their source in every case."""
 
 import asyncio
 import functools
@@ -28,15 +28,15 @@ _logger = logging.getLogger("reprise.http")
 
 _REPLACED = frozenset({b"x-cache", b"x-cache-distance", b"x-cache-entry", b"x-cache-shadow"})
 _WITHOUT_BODY = frozenset({204, 304})
-_PIECE = 65_536  # bytes; the server takes no more while the client has not read the one before
-# Legal in a 304 (RFC 9110 §8.6), but the server would wait for the body.
+_PIECE = 65_536  # bytes; the server takes no more while the client has not read the piece before
+# A 304 may have a Content-Length (RFC 9110 §8.6), but uvicorn would then wait for a body.
 _REPLACED_WITHOUT_BODY = _REPLACED | {b"content-length"}
 
 
 async def respond(
     answer: Replay | PendingAnswer, scope: Scope, incoming: RequestReader, send: Send
 ) -> None:
-    """Send an answer; give up as soon as the client leaves."""
+    """Send an answer; stop as soon as the client disconnects."""
     if isinstance(answer, Replay):
         incoming.hold.add(len(answer.body))
         await _start(answer.head, scope, send)
@@ -47,7 +47,7 @@ async def respond(
 
 
 async def refuse(refusal: Refusal, scope: Scope, send: Send) -> None:
-    """Send an answer of our own, in the shape of the API that the request speaks."""
+    """Send an error response in the format of the API that the request is for."""
     known = api_path(scope["raw_path"])
     is_anthropics = known is not None and speaks_anthropic(*known, scope["headers"])
     headers, body = rendered(refusal, is_anthropics=is_anthropics)
@@ -56,7 +56,7 @@ async def refuse(refusal: Refusal, scope: Scope, send: Send) -> None:
 
 
 def rendered(refusal: Refusal, *, is_anthropics: bool = False) -> tuple[list[Header], bytes]:
-    """Return the headers and the body of an answer of our own, in OpenAI's or Anthropic's shape."""
+    """Return headers and body of an error response in OpenAI's or Anthropic's format."""
     document: Mapping[str, Any] = refusal.body()
     named: list[Header] = []
     if is_anthropics:
@@ -76,7 +76,7 @@ def rendered(refusal: Refusal, *, is_anthropics: bool = False) -> tuple[list[Hea
 
 @functools.lru_cache(maxsize=1)
 def _date(now: int) -> bytes:
-    """Return the value of Date (RFC 9110 §6.6.1); made once a second."""
+    """Return the value of the Date header (RFC 9110 §6.6.1); cached for a second."""
     return formatdate(now, usegmt=True).encode()
 
 
@@ -109,8 +109,8 @@ async def _relay(answer: PendingAnswer, scope: Scope, hold: Hold, send: Send) ->
             await _write(piece, send, is_last=False)
             hold.drop(len(piece))
     except UpstreamInterrupted as interrupted:
-        # The response is left unfinished, so that the server cuts the connection: the client
-        # must not take what it has for the whole answer.
+        # The response is left unfinished, so that uvicorn closes the connection: otherwise the
+        # client would take the part that it has for the whole answer.
         _logger.warning("%s", interrupted)
         return
     await send({"type": "http.response.body", "body": b""})

@@ -1,4 +1,4 @@
-"""What operators send and are shown: JSON documents."""
+"""Reads and writes the JSON documents of the operators' routes."""
 
 from collections.abc import Awaitable, Mapping
 from typing import Any, TypeVar
@@ -25,7 +25,7 @@ _MOST_BODY = 65_536
 
 
 async def asked(work: Awaitable[T]) -> T:
-    """Await work for an operator. Raises StoreUnavailable or EmbedderUnavailable if it fails."""
+    """Return the result of `work`. Raises StoreUnavailable or EmbedderUnavailable if it fails."""
     try:
         return await work
     except DependencyUnavailable as unavailable:
@@ -35,7 +35,7 @@ async def asked(work: Awaitable[T]) -> T:
 
 
 async def document_of(request: Request) -> Mapping[str, Any]:
-    """Read the body of a request, a JSON object. Raises InvalidRequest or BodyTooLarge."""
+    """Return a request's body, which must be a JSON object. Raises InvalidRequest, BodyTooLarge."""
     body = await RequestReader(request.receive).body(_MOST_BODY)
     if body is None:
         raise BodyTooLarge(f"The body is longer than {_MOST_BODY} bytes.")
@@ -49,19 +49,22 @@ async def document_of(request: Request) -> Mapping[str, Any]:
 
 
 def selector_in(query: Mapping[str, str], *others: str) -> Selector:
-    """Read what a query selects by, `others` being what else it may hold. Raises InvalidRequest."""
+    """Return the selector in a query string. Raises InvalidRequest for unknown parameters.
+
+    `others` are further parameters that it may have.
+    """
     refuse_unknown(query, *others, "tag", "model", "namespace")
     return Selector(query.get("tag"), query.get("model"), query.get("namespace"))
 
 
 def refuse_unknown(names: Mapping[str, object], *known: str) -> None:
-    """Raise InvalidRequest for an unknown name: misspelt, it may have been meant to select less."""
+    """Raise InvalidRequest for an unknown name. Ignoring a misspelt one would select too much."""
     if unknown := sorted(set(names) - set(known)):
         raise InvalidRequest(f"{', '.join(unknown)}: {', '.join(known)} are known.")
 
 
 def listed(stored: StoredResponse, now: float) -> JsonObject:
-    """Describe a stored response in a line of a list."""
+    """Return a stored response as a JSON object for a list, without its answer."""
     return {
         "id": stored.id,
         "dialect": stored.dialect,

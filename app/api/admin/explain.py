@@ -1,4 +1,4 @@
-"""POST /cache/explain: why a request of a cached route is answered as it is."""
+"""POST /cache/explain: how a request would be answered, and why."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from app.dialects.strict_json import JsonObject, load_json
 from app.engine.explain import Explainer, Explanation, Judged
 from app.rules.headers import cache_status_value, end_to_end
 
-_MOST_AROUND = 65_536  # bytes beside the request: its headers, and what encloses both
+_MOST_AROUND = 65_536  # bytes in addition to the explained request's body, for its headers
 _USUAL = CHAT_COMPLETIONS
 _SHOWN = ("id", "model", "prompt", "age", "ttl")
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~\w]+", re.ASCII)
@@ -30,11 +30,12 @@ _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 def explain_route(
     explainer: Explainer, dialects: Mapping[str, Dialect], token: str
 ) -> Callable[[Request], Awaitable[JSONResponse]]:
-    """Make the endpoint. The line that carries the token is the operator's, all else the caller's.
+    """Return the endpoint.
 
-    The body is that of the caller's request, or `{"request": …, "headers": …, "route": …}`, and
-    then these are all of the caller's headers. `dialects` are those spoken, by route; without one
-    it is chat completions.
+    The body is the body of the request to explain, or `{"request": …, "headers": …, "route": …}`
+    with its headers and route. Without `headers`, the headers of this request are used, except the
+    one with the operator's token. Without `route`, it is a chat completion. `dialects` are the
+    dialects by route.
     """
     api_keys = ApiKeys([token] if token else [])
     most = explainer.limits.max_bytes
@@ -62,11 +63,11 @@ def explain_route(
 
 
 def _asked(body: bytes, headers: list[Header]) -> tuple[bytes, list[Header], str]:
-    """Return the caller's body and headers, and the route. Raises InvalidRequest."""
+    """Return body, headers and route of the request to explain. Raises InvalidRequest."""
     try:
         document = load_json(body)
     except NotUnderstood:
-        return body, headers, _USUAL  # which is for the explanation to say
+        return body, headers, _USUAL  # the explanation will say that it is not JSON
     if not isinstance(document, dict) or "request" not in document or "messages" in document:
         return body, headers, _USUAL
     if set(document) - {"request", "headers", "route"}:
@@ -79,7 +80,7 @@ def _asked(body: bytes, headers: list[Header]) -> tuple[bytes, list[Header], str
 
 
 def _lines(headers: Any) -> list[Header]:
-    """Read an object of header values by name; a list of values makes several lines."""
+    """Return the headers in an object of values by name; a list of values gives several headers."""
     if not isinstance(headers, dict):
         raise InvalidRequest("headers must be an object of values by name.")
     lines = []

@@ -1,4 +1,4 @@
-"""POST /cache/purge: by what entries are called, by what they mean, or all of them."""
+"""POST /cache/purge: removes entries selected by labels, by meaning, or all of them."""
 
 import logging
 from collections.abc import Mapping
@@ -22,14 +22,14 @@ _logger = logging.getLogger("reprise.admin")
 
 
 class PurgeEndpoint:
-    """Removes what an operator selects, or says what that would be."""
+    """Removes the entries that an operator selects, or previews that."""
 
     def __init__(self, operations: Operations, clock: Clock) -> None:
         self._curator = operations
         self._clock = clock
 
     async def __call__(self, request: Request) -> JSONResponse:
-        """Purge, or with `dry_run` count and show some of what would go."""
+        """Purge; with `dry_run`, only count the entries and show some of them."""
         document = await document_of(request)
         refuse_unknown(document, *_SELECTORS, "max_distance", "dry_run")
         dry_run = document.get("dry_run", False)

@@ -1,6 +1,6 @@
-"""What an operator may ask and do: /cache/*, behind a token.
+"""The operators' routes below /cache, which need a token.
 
-Every act is logged: what and how many, never of whom or about what.
+Every action is logged with its kind and the number of entries, never with callers or content.
 """
 
 import json
@@ -36,7 +36,7 @@ _logger = logging.getLogger("reprise.admin")
 def admin_routes(
     cache: Lookup, operations: Operations, metrics: Metrics, clock: Clock, token: str
 ) -> APIRouter:
-    """Make the routes of operators that speak no dialect. Without a token none answers."""
+    """Return the operators' routes, except those that need dialects. Without `token`: all 404."""
     api_keys = ApiKeys([token] if token else [])
 
     def check(request: Request) -> None:
@@ -70,7 +70,7 @@ class _Admin:
         self._started = time.monotonic()
 
     async def stats(self) -> JSONResponse:
-        """Say what is stored and what became of the requests so far."""
+        """Return counts of stored entries and of requests by outcome, and facts about the proxy."""
         counts = await self._cache.count()
         return JSONResponse(
             {
@@ -86,14 +86,14 @@ class _Admin:
         )
 
     async def entries(self, request: Request) -> JSONResponse:
-        """List what is stored, page by page."""
+        """Return a page of stored entries."""
         page = await asked(self._curator.entries(*_page(request.query_params)))
         shown = [self._listed(stored) for stored in page.entries]
         _logger.info("listed %d entries", len(shown))
         return JSONResponse({"entries": shown, "cursor": page.cursor or None})
 
     async def entry(self, digest: str) -> JSONResponse:
-        """Show one stored response, its question and answer included."""
+        """Return one stored response with its question and answer."""
         stored = await asked(self._curator.entry(digest))
         if stored is None:
             raise EntryNotFound(_NOTHING)
@@ -110,7 +110,7 @@ class _Admin:
         return JSONResponse({"deleted": 1})
 
     async def feedback(self, request: Request) -> JSONResponse:
-        """Take note of whether an answer was right."""
+        """Apply a report that an answer was right or wrong."""
         document = await document_of(request)
         refuse_unknown(document, "id", "correct")
         digest, correct = document.get("id"), document.get("correct")
@@ -123,7 +123,7 @@ class _Admin:
         return JSONResponse({"id": digest, "standing": standing.value})
 
     async def pin(self, request: Request) -> JSONResponse:
-        """Let an entry answer by meaning, whoever has asked for it, or no longer."""
+        """Pin an entry, so that it may be served by meaning however few have asked; or unpin it."""
         document = await document_of(request)
         refuse_unknown(document, "id", "pinned")
         digest, pinned = document.get("id"), document.get("pinned", True)
@@ -139,7 +139,7 @@ class _Admin:
 
 
 def _outcomes(metrics: Metrics) -> dict[str, int]:
-    """Add up the cached routes' requests by outcome."""
+    """Return the number of requests to cached routes for each outcome."""
     outcomes = dict.fromkeys([outcome.value for outcome in Outcome], 0)
     for family in metrics.requests.collect():
         for sample in family.samples:

@@ -1,4 +1,4 @@
-"""GET /cache/export and POST /cache/import: entries as JSON lines, streamed, of any number."""
+"""GET /cache/export and POST /cache/import: any number of entries, streamed as lines of JSON."""
 
 import asyncio
 import logging
@@ -29,7 +29,7 @@ from app.engine.operations import Fate, Operations
 from app.stores.portable import Portable, cursor_line, line_of, portable_of
 
 _PAGE = 100  # entries
-_AT_ONCE = 64  # lines that are read before they are stored
+_AT_ONCE = 64  # lines that are read and then stored together
 _BYTES_AT_ONCE = 4_194_304
 _LONGEST_LINE = 67_108_864  # bytes
 _TASKS = 4
@@ -39,7 +39,7 @@ _logger = logging.getLogger("reprise.admin")
 
 @dataclass(slots=True)
 class _Report:
-    """What became of the lines of an import so far."""
+    """The results of an import's lines so far."""
 
     lines: int = 0
     fates: Counter[Fate] = field(default_factory=Counter)
@@ -56,7 +56,7 @@ class _Report:
 
 
 class Transfer:
-    """The endpoints; `dialects` are those whose answers are taken, by name."""
+    """The endpoints; `dialects` are those whose answers may be imported, by name."""
 
     def __init__(
         self, operations: Operations, clock: Clock, dialects: Mapping[str, Dialect]
@@ -67,7 +67,7 @@ class Transfer:
         self._clock = clock
 
     async def export(self, request: Request) -> StreamingResponse:
-        """Return all entries, or those that are selected, from a cursor on."""
+        """Stream all entries, or those that are selected, beginning at a cursor."""
         query = request.query_params
         selector = selector_in(query, "cursor")
         mark, is_marked, cursor = query.get("cursor", f"{self._mark}-").partition("-")
@@ -95,7 +95,7 @@ class Transfer:
             _logger.info("exported %d entries", exported)
 
     async def import_(self, request: Request) -> JSONResponse:
-        """Store entries, unless newer ones are there already; return what became of them."""
+        """Store entries, unless the store has newer ones; return how many were stored or not."""
         report = _Report()
         try:
             async for lines in _batches(request):
@@ -112,7 +112,7 @@ class Transfer:
         return JSONResponse(report.document())
 
     async def _store(self, lines: Sequence[bytes], report: _Report) -> None:
-        """Store some entries, several at once; of duplicates, only the newest."""
+        """Store the entries in some lines, several at once; of duplicates, only the newest."""
         newest: dict[str, Portable] = {}
         for number, line in enumerate(lines, report.lines + 1):
             if (portable := await self._read(number, line, report)) is None:
@@ -138,10 +138,10 @@ class Transfer:
         report.lines += len(lines)
 
     async def _read(self, number: int, line: bytes, report: _Report) -> Portable | None:
-        """Read a line; None, and noted why, if there is nothing to be stored in it."""
+        """Return the entry in a line; None if there is none to store (noted in the report)."""
         if not line.strip():
             return None
-        await asyncio.sleep(0)  # lets requests in
+        await asyncio.sleep(0)  # lets other requests run
         now = self._clock()
         try:
             portable = await by_size(len(line), partial(portable_of, line, now, self._dialects))
@@ -159,10 +159,10 @@ def _stored_at(portable: Portable) -> float:
 
 
 class _Lines(StreamingResponse):
-    """Streamed lines; if they break off, the end is left out and the server cuts the connection."""
+    """Streamed lines. If they break off, the response is unfinished and the connection closed."""
 
     async def stream_response(self, send: Send) -> None:
-        """Send the lines."""
+        """Send the lines; log it if the store fails."""
         try:
             await super().stream_response(send)
         except DependencyUnavailable:
@@ -172,7 +172,7 @@ class _Lines(StreamingResponse):
 
 
 async def _batches(request: Request) -> AsyncIterator[Sequence[bytes]]:
-    """Yield the lines of a body, some at a time. Raises InvalidRequest for too long a line."""
+    """Yield the lines of a body, some at a time. Raises InvalidRequest if a line is too long."""
     lines: list[bytes] = []
     size, rest = 0, [b""]
     async for piece in request.stream():

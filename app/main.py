@@ -49,6 +49,7 @@ from app.rules.plan import Policy
 from app.rules.routing import Rule
 from app.rules.sharing import digest_of_key
 from app.settings import Settings
+from app.tracing.port import NoTracing, Tracing, open_telemetry
 
 
 def _api_key_file(settings: Settings, clock: Clock) -> KeyFile | None:
@@ -58,15 +59,17 @@ def _api_key_file(settings: Settings, clock: Clock) -> KeyFile | None:
 
 def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     """Return the proxy as a FastAPI application; `adapters` replaces those of the settings."""
-    parts = adapters or adapters_for(settings)
+    tracing = _tracing(settings)
+    parts = _traced(adapters or adapters_for(settings), tracing)
     policy = policy_for(settings, parts.verifier)
     inflight = Inflight(settings.max_inflight_bytes)
     parts.metrics.inflight.set_function(lambda: inflight.held)
-    engine = Engine(replace(_dependencies(settings, parts, policy), inflight=inflight), policy)
+    dependencies = _dependencies(settings, parts, policy, tracing.guards())
+    engine = Engine(replace(dependencies, inflight=inflight), policy)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with aclosing(engine):
+        async with aclosing(tracing), aclosing(engine):
             app.state.ready = True
             yield
             app.state.ready = False
@@ -81,6 +84,7 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
         redirect_slashes=False,
         lifespan=lifespan,
         middleware=[
+            Middleware(tracing.app),
             *(cors if settings.cors_origins else []),
             Middleware(ExchangeMiddleware, metrics=parts.metrics),
             Middleware(
@@ -117,6 +121,22 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     return app
 
 
+def _tracing(settings: Settings) -> Tracing:
+    if settings.traces == "off":
+        return NoTracing()
+    return open_telemetry(with_content=settings.trace_content)
+
+
+def _traced(parts: Adapters, tracing: Tracing) -> Adapters:
+    return replace(
+        parts,
+        store=tracing.store(parts.store),
+        embedder=tracing.embedder(parts.embedder),
+        verifier=tracing.verifier(parts.verifier) if parts.verifier else None,
+        upstream=tracing.upstream(parts.upstream),
+    )
+
+
 def dialects_for(settings: Settings) -> Mapping[str, Dialect]:
     """Return the dialects by the paths that are cached.
 
@@ -142,9 +162,11 @@ def _cached_routes(
                 yield Route(pattern, endpoint, methods=["POST"])
 
 
-def _dependencies(settings: Settings, parts: Adapters, policy: Policy) -> Dependencies:
+def _dependencies(
+    settings: Settings, parts: Adapters, policy: Policy, judging: Guards
+) -> Dependencies:
     metrics = parts.metrics
-    guards = Guards() if settings.guards == "on" else None
+    guards = judging if settings.guards == "on" else None
     threshold = explained = None
     if parts.verifier is not None:
         verifier = ResilientVerifier(parts.verifier, settings.verifier_timeout, metrics)

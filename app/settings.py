@@ -274,6 +274,11 @@ class Settings(BaseSettings):
     are logged at `info`, without their content."""
     log_format: Literal["text", "json"] = _setting("text", "text or json")
     """The format of log lines: `text` or `json`."""
+    traces: Literal["off", "otlp"] = _setting("off", "off or otlp")
+    """`otlp`: each request is a trace, sent as `OTEL_EXPORTER_OTLP_ENDPOINT` and related variables
+    say; it needs `reprise-proxy[otel]`."""
+    trace_content: bool = _setting(False, "true or false")
+    """`true`: traces contain questions and answers as well."""
     shutdown_timeout: int = _setting(25, "seconds, a whole number, 1 or more", ge=1)
     """How many seconds running requests have to finish after SIGTERM. Requests that still arrive on
     open connections are answered, and the connections are closed after that."""

@@ -21,6 +21,7 @@ ROOMS = {
     "upstream": {"core", "dialects", "rules"},
     "engine": {"core", "dialects", "matching", "rules"},
     "api": {"core", "dialects", "rules", "stores", "engine"},
+    "tracing": {"core", "dialects", "rules", "engine", "api"},
     "settings": {"core", "rules", "stores", "api"},
     "configuration": {"core", "rules", "stores", "api", "settings"},
     "adapters": {
@@ -29,6 +30,7 @@ ROOMS = {
     "main": {
         *("core", "dialects", "rules", "inference", "engine", "api", "settings", "configuration"),
         "adapters",
+        "tracing",
     },
     "server": {"core", "api", "settings", "main"},
     "tools": {
@@ -56,12 +58,13 @@ LIBRARIES = {
     "brotli": {"core.content_codings"},
     "fastapi": {"api", "main", "server"},
     "httpx": {"upstream"},
+    "opentelemetry": {"tracing.otel"},
     "onnxruntime": {"inference.onnx"},
     "prometheus_client": {"core.metrics", "api.ops"},
     "pydantic": {"settings", "configuration", "cli"},
     "pydantic_settings": {"settings"},
     "sqlite3": {"stores.sqlite"},
-    "starlette": {"api", "main", "server.listeners"},
+    "starlette": {"api", "main", "server.listeners", "tracing"},
     "tokenizers": {"inference.onnx"},
     "typer": {"cli"},
     "uvicorn": {"server"},

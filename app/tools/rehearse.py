@@ -185,6 +185,7 @@ class Rehearsal:
                 *("host", "port", "workers", "upstream_api_key", "upstream_api_key_file"),
                 *("anthropic_url", "anthropic_api_key", "api_keys", "api_keys_file", "store"),
                 *("max_concurrent", "max_connections", "fleet_collapse_wait", "cors_origins"),
+                "traces",
             )
         }
         changes |= {

@@ -1,0 +1,152 @@
+"""What OpenTelemetry's conventions for generative AI want to know of a request and its answer.
+
+https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from app.api.paths import CHAT_COMPLETIONS, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, route_of
+from app.core.models import ClientRequest
+from app.dialects.said import said_in
+from app.rules.providers import is_anthropics
+
+Attributes = dict[str, str | int | float | bool | Sequence[str]]
+
+_OPERATIONS = MappingProxyType(
+    {
+        CHAT_COMPLETIONS: "chat",
+        COMPLETIONS: "text_completion",
+        EMBEDDINGS: "embeddings",
+        MESSAGES: "chat",
+        RESPONSES: "chat",
+    }
+)
+_PARAMETERS = MappingProxyType(
+    {
+        "model": "gen_ai.request.model",
+        "temperature": "gen_ai.request.temperature",
+        "top_p": "gen_ai.request.top_p",
+        "max_tokens": "gen_ai.request.max_tokens",
+        "max_completion_tokens": "gen_ai.request.max_tokens",
+        "max_output_tokens": "gen_ai.request.max_tokens",
+        "seed": "gen_ai.request.seed",
+    }
+)
+_LARGEST = 262_144  # bytes of a body that is read on the event loop
+_TAIL = 65_536  # bytes of a stream's end, where its usage stands
+_DATA = b"data:"
+
+
+def asked(request: ClientRequest, *, with_content: bool) -> Attributes:
+    """Return the attributes of a request to a model; none for requests of other kinds."""
+    path = (request.prefix + request.path).decode("latin-1")
+    operation = _OPERATIONS.get(route_of(path) or "")
+    if operation is None or request.method != "POST":
+        return {}
+    told: Attributes = {
+        "gen_ai.operation.name": operation,
+        "gen_ai.provider.name": "anthropic" if is_anthropics(request) else "openai",
+    }
+    body = _object(request.body) if isinstance(request.body, bytes) else {}
+    for name, attribute in _PARAMETERS.items():
+        value = body.get(name)
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            told[attribute] = value
+    if with_content and (content := body.get("messages", body.get("input", body.get("prompt")))):
+        told["gen_ai.input.messages"] = json.dumps(_messages(content), ensure_ascii=False)
+    return told
+
+
+def span_name(attributes: Attributes, otherwise: str) -> str:
+    """Return the name of a request's span."""
+    operation = attributes.get("gen_ai.operation.name")
+    model = attributes.get("gen_ai.request.model", "")
+    return f"{operation} {model}".rstrip() if operation else otherwise
+
+
+class AnswerNotes:
+    """Takes note of what an answer says of itself, as its bytes pass by."""
+
+    def __init__(self, *, is_stream: bool, with_content: bool) -> None:
+        self._is_stream = is_stream
+        self._with_content = with_content
+        self._kept = b""
+        self._size = 0
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next bytes: of a stream its end is kept, of a document all that is not large."""
+        self._size += len(piece)
+        if self._is_stream:
+            self._kept = (self._kept + piece)[-_TAIL:]
+        elif self._size <= _LARGEST:
+            self._kept += piece
+
+    def attributes(self) -> Attributes:
+        """Return what the answer said: its model, its usage, and its text if that is wanted."""
+        if self._is_stream:
+            told = [_object(line) for line in self._lines()]
+            document = next((d for d in told if d.get("usage") or d.get("response")), {})
+            document = document.get("response", document)
+        else:
+            document = _object(self._kept) if self._size <= _LARGEST else {}
+        attributes = _answered(document)
+        if self._with_content and document and not self._is_stream:
+            attributes["gen_ai.output.messages"] = json.dumps(
+                [_message("assistant", said_in(self._kept))], ensure_ascii=False
+            )
+        return attributes
+
+    def _lines(self) -> Sequence[bytes]:
+        lines = self._kept.splitlines()
+        return [line.removeprefix(_DATA) for line in reversed(lines) if line.startswith(_DATA)]
+
+
+def _answered(document: Mapping[str, Any]) -> Attributes:
+    told: Attributes = {}
+    if isinstance(model := document.get("model"), str):
+        told["gen_ai.response.model"] = model
+    usage = document.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    for attribute, *names in (
+        ("gen_ai.usage.input_tokens", "prompt_tokens", "input_tokens"),
+        ("gen_ai.usage.output_tokens", "completion_tokens", "output_tokens"),
+    ):
+        count = next((usage[name] for name in names if name in usage), None)
+        if isinstance(count, int):
+            told[attribute] = count
+    choices = document.get("choices")
+    ends = [c.get("finish_reason") for c in choices or [] if isinstance(c, dict)]
+    if reasons := [reason for reason in ends if isinstance(reason, str)]:
+        told["gen_ai.response.finish_reasons"] = reasons
+    return told
+
+
+def _messages(content: Any) -> list[dict[str, Any]]:
+    """Return what was asked as the conventions write it: roles and parts."""
+    if not isinstance(content, list):
+        return [_message("user", str(content))]
+    return [
+        _message(str(item.get("role", "user")), item.get("content"))
+        if isinstance(item, dict)
+        else _message("user", str(item))
+        for item in content
+    ]
+
+
+def _message(role: str, content: Any) -> dict[str, Any]:
+    text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+    return {"role": role, "parts": [{"type": "text", "content": text}]}
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    """Return a JSON object; an empty one for anything else, and for what is large."""
+    if len(body) > _LARGEST:
+        return {}
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}

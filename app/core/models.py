@@ -150,6 +150,16 @@ class StoredResponse(Aging):
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that an answer took; `cached` and `written` (to a prompt cache) are part of `input`."""
+
+    input: int
+    output: int = 0
+    cached: int = 0
+    written: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class SharedAnswer:
     """The `content` and `fullness` of an answer, as in StoredResponse, to share among requests."""
 

@@ -6,7 +6,7 @@ because it is overloaded, and DependencyFailed with a text that may be logged if
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from app.core.calibration import Calibration
 from app.core.feedback import Standing
@@ -20,8 +20,12 @@ from app.core.models import (
     StoredEmbedding,
     StoredResponse,
     StoredText,
+    Usage,
 )
 from app.core.selectors import EVERYTHING, Selector
+
+Keeping = Literal["process", "file", "fleet"]
+"""Where sums are kept: until the process ends, in a file, or in a server that many share."""
 
 
 class Store(Protocol):
@@ -130,8 +134,29 @@ class EmbeddingStore(Protocol):
         """Remove the embeddings stored under these exact keys; return how many were removed."""
 
 
-class WholeStore(Store, StoreOperations, EmbeddingStore, Protocol):
-    """A store of responses and of embeddings, with one epoch for both."""
+class Totals(Protocol):
+    """Keeps sums of whole numbers by name; a purge leaves them."""
+
+    @property
+    def totals_last(self) -> Keeping:
+        """How long they last, and for whom."""
+
+    async def add_totals(self, amounts: Mapping[str, int]) -> None:
+        """Add to sums; one that is new begins at 0."""
+
+    async def totals(self) -> Mapping[str, int]:
+        """Return all sums."""
+
+
+class WholeStore(Store, StoreOperations, EmbeddingStore, Totals, Protocol):
+    """A store of responses and of embeddings, with one epoch for both, and of sums."""
+
+
+class Prices(Protocol):
+    """What the upstream asks for its answers."""
+
+    def nanodollars(self, model: str, usage: Usage) -> int | None:
+        """Return the price of an answer in thousand-millionths of a dollar; None if unknown."""
 
 
 class Leases(Protocol):

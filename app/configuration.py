@@ -71,6 +71,13 @@ def check(settings: Settings) -> None:
             f"{PREFIX}HOST={settings.host} is not allowed with {PREFIX}{settings.our_key} and no "
             f"{PREFIX}API_KEYS: anyone could use the key, so 127.0.0.1, ::1 or localhost"
         )
+    if settings.audit_rate and not (
+        settings.upstream_api_key.get_secret_value() or settings.upstream_api_key_file
+    ):
+        raise ConfigurationError(
+            f"{PREFIX}AUDIT_RATE={settings.audit_rate:g} is not allowed without {PREFIX}"
+            "UPSTREAM_API_KEY: no client's credential is used for what it did not ask, so 0"
+        )
     check_verifier(settings)
     load_rules(settings)
     _check_key_files(settings)

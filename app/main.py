@@ -36,6 +36,7 @@ from app.core.ports import Verifier
 from app.dialects.dialect import Dialect
 from app.dialects.responses.deletion import deleted_response
 from app.engine.assembly import Dependencies, Engine
+from app.engine.audits import AuditTerms
 from app.engine.deletions import Deletions
 from app.engine.fleet import Fleet
 from app.engine.matcher import Guards, Matcher, VerifierThreshold
@@ -47,6 +48,7 @@ from app.rules.key import Isolation, KeyRules
 from app.rules.limits import Limits
 from app.rules.plan import Policy
 from app.rules.routing import Rule
+from app.rules.providers import is_anthropics
 from app.rules.sharing import digest_of_key
 from app.settings import Settings
 from app.tracing.port import NoTracing, Tracing, open_telemetry
@@ -103,7 +105,7 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     app.router.routes += _cached_routes(engine, dialects, settings.max_body_bytes, inflight)
     app.include_router(ops_routes(engine.lookup, parts.metrics))
     token = settings.admin_token.get_secret_value()
-    admin = admin_routes(engine.lookup, engine.operations, parts.metrics, parts.clock, token)
+    admin = admin_routes(engine, parts.metrics, parts.clock, token)
     explain = explain_route(engine.explainer, dialects, token)
     admin.add_api_route("/explain", explain, methods=["POST"])
     transfer = Transfer(engine.operations, parts.clock, {d.name: d for d in dialects.values()})
@@ -178,6 +180,7 @@ def _dependencies(
         if parts.embedder.name == LocalEmbedder.name:
             threshold = VerifierThreshold(verifier, least, calibration.highest)
     as_caller = settings.embeds_as_caller
+    is_ours_to_ask = not settings.keeps_anthropic_credentials
     return Dependencies(
         store=ResilientStore(parts.store, metrics, candidates=policy.candidates),
         embeddings=ResilientEmbeddingStore(parts.store, metrics),
@@ -189,6 +192,12 @@ def _dependencies(
         metrics=metrics,
         clock=parts.clock,
         mark="" if settings.is_shared else secrets.token_hex(4),
+        audit=AuditTerms(
+            rate=settings.audit_rate,
+            dial=settings.max_error_rate,
+            least=explained.least if explained else None,
+            may_ask=lambda request: is_ours_to_ask or not is_anthropics(request),
+        ),
     )
 
 

@@ -175,6 +175,10 @@ class Settings(BaseSettings):
     policy: str = _setting("", "a TOML file of rules that can be read")
     """A TOML file of rules by model, namespace or path, which set tier, lifetimes and dial; the
     first rule that a request meets applies. Read at the start."""
+    audit_rate: float = _setting(0.0, "a share from 0 to 1", ge=0, le=1)
+    """The share of hits after which the upstream is asked the same question, behind the client and
+    with `REPRISE_UPSTREAM_API_KEY`, to count which are wrong; if too many are, hits by meaning
+    become stricter. 0: none."""
     ttl: float = _setting(3600.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
     """The freshness lifetime of an answer, in seconds."""
     min_ttl: float = _setting(0.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)

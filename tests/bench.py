@@ -12,6 +12,7 @@ from app.core.models import ClientRequest, Clock, Header
 from app.dialects.chat_completions.request import ChatCompletions
 from app.engine.answers import PendingAnswer
 from app.engine.assembly import Dependencies, Engine
+from app.engine.audits import AuditTerms
 from app.engine.explain import Explanation
 from app.engine.fleet import Fleet
 from app.engine.matcher import Guards, Matcher, VerifierThreshold
@@ -32,6 +33,7 @@ from tests.fakes import (
 )
 
 CHAT = ChatCompletions()
+NO_AUDITS = AuditTerms()
 
 
 class Bench:
@@ -47,6 +49,7 @@ class Bench:
         part_clock: Clock = time.monotonic,
         leases: FakeLeases | None = None,
         mode: Mode = Mode.SERVE,
+        audit: AuditTerms = NO_AUDITS,
         **limits: Any,
     ) -> None:
         self.clock = ManualClock()
@@ -71,6 +74,7 @@ class Bench:
             fleet=Fleet(leases, 60.0, self.metrics),
             metrics=self.metrics,
             clock=self.clock,
+            audit=audit,
         )
         self.engine = engine = Engine(parts, policy)
         self.lookup, self.handler = engine.lookup, engine.handler

@@ -23,6 +23,7 @@ from app.core.models import (
     StoredResponse,
     StoredText,
 )
+from app.core.ports import Keeping
 from app.core.selectors import EVERYTHING, Selector
 from app.stores.memory.store import MemoryStore
 
@@ -202,6 +203,16 @@ class FakeStore:
     async def facts(self) -> Mapping[str, object]:
         await self._enter("facts")
         return {"kind": "fake"}
+
+    @property
+    def totals_last(self) -> Keeping:
+        return self.memory.totals_last
+
+    async def add_totals(self, amounts: Mapping[str, int]) -> None:
+        await self.memory.add_totals(amounts)
+
+    async def totals(self) -> Mapping[str, int]:
+        return await self.memory.totals()
 
     async def aclose(self) -> None:
         await self.memory.aclose()

@@ -15,19 +15,23 @@ from prometheus_client import (
     generate_latest,
 )
 
+from app.core.tally import Tally
+
 _FAST = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 600.0)
 
 
 class Metrics:
-    """The metrics of one proxy, in their own Prometheus registry."""
+    """The metrics of one proxy, in their own registry; sums that are to last, in a `tally`."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.tally = Tally()
         counter = partial(Counter, registry=self.registry)
         histogram = partial(Histogram, registry=self.registry)
         ProcessCollector(registry=self.registry)
         self._count_what_is_kept_back(counter)
+        self._count_audits(counter)
         # When a request has ended: answered, cut short or abandoned by its client.
         self.requests = counter(
             "reprise_requests",
@@ -94,6 +98,31 @@ class Metrics:
             "reprise_compared",
             "Answers kept back that were compared with the upstream's, by tier and agreement.",
             ["tier", "agreement"],
+        )
+
+    def _count_audits(self, counter: Callable[..., Counter]) -> None:
+        # A served hit has been compared with the upstream's answer.
+        self.audited = counter(
+            "reprise_audited",
+            "Served hits compared with the upstream's answer, by tier, distance and agreement.",
+            ["tier", "distance", "agreement"],
+        )
+        # A hit was drawn to be audited, and could not be.
+        self.not_audited = counter(
+            "reprise_not_audited", "Hits that were to be audited and were not.", ["reason"]
+        )
+        # A hit was audited.
+        self.audit_wrong = Gauge(
+            "reprise_audit_wrong",
+            "Share of audited hits found wrong, and its 95 % interval: value, low, high.",
+            ["tier", "bound"],
+            registry=self.registry,
+        )
+        # Evidence has made hits by meaning stricter, or taken that back.
+        self.caution = Gauge(
+            "reprise_caution",
+            "How much stricter than the settings hits by meaning are: 0 to 3, exact only.",
+            registry=self.registry,
         )
 
     def exposition(self) -> bytes:

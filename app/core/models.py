@@ -151,7 +151,7 @@ class StoredResponse(Aging):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that an answer took; `cached` and `written` (to a prompt cache) are part of `input`."""
+    """Tokens of an answer; `cached` and `written`, to a prompt cache, are part of `input`."""
 
     input: int
     output: int = 0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 NORMAL_95 = 1.959963984540054
 """95 % of a normal distribution lies within this many standard deviations of its mean."""
-_COVERING = 2.2414027276049473  # 97.5 %: normal intervals of rare things hold less than they say
+_COVERING = 2.2414027276049473  # 97.5 %: intervals of rare things hold less than they say
 _HALVINGS = 30
 
 
@@ -60,9 +60,8 @@ def excess(
     W. S. Abbott, "A Method of Computing the Effectiveness of an Insecticide", 1925: what is wrong
     by itself cannot be told from what a cause makes wrong, so `1 - (1 - share) / (1 - rate)`. The
     interval is that of the ratio, from Wilson's: G. Y. Zou and A. Donner, "Construction of
-    Confidence Limits About Effect Measures", 2008; by default it holds the true share in at least 95
-    of 100 cases. None where either has been counted of none, or
-    everything is wrong by itself.
+    Confidence Limits About Effect Measures", 2008; by default it holds the true share in at least
+    95 of 100 cases. None where either has been counted of none, or everything is wrong by itself.
     """
     if not of or base >= base_of:
         return None

@@ -31,6 +31,11 @@ class Tally:
         self.on_add()
 
     @property
+    def is_pending(self) -> bool:
+        """Whether there is anything to take."""
+        return bool(self._pending)
+
+    @property
     def own(self) -> Mapping[str, int]:
         """All that this process has added, taken or not."""
         return self._own

@@ -7,16 +7,20 @@ from app.core.inflight import Inflight
 from app.core.metrics import Metrics
 from app.core.models import Clock
 from app.core.ports import Upstream
+from app.engine.audits import Audits, AuditTerms
 from app.engine.context import Context
 from app.engine.embeddings import EmbeddingsAnswerer
 from app.engine.explain import Explainer
 from app.engine.fetcher import Fetcher
+from app.engine.findings import Findings
 from app.engine.fleet import Fleet
 from app.engine.forwarder import Forwarder
 from app.engine.handler import Handler
+from app.engine.ledger import Ledger
 from app.engine.lookup import Lookup
 from app.engine.matcher import Matcher
-from app.engine.operations import Operations
+from app.engine.operations import Operations, Seen
+from app.engine.pairs import Pairs
 from app.engine.resilience import ResilientEmbedder
 from app.engine.resilient_store import ResilientEmbeddingStore, ResilientStore
 from app.engine.serving import Serving
@@ -45,6 +49,7 @@ class Dependencies:
     clock: Clock
     mark: str = ""
     inflight: Inflight = field(default_factory=Inflight)
+    audit: AuditTerms = field(default_factory=AuditTerms)
 
 
 class Engine:
@@ -55,12 +60,15 @@ class Engine:
         self._parts = parts
         self.lookup = Lookup(parts.store, parts.embedder, parts.matcher, context)
         self.forwarder = Forwarder(parts.upstream, parts.metrics)
-        self.operations = Operations(
-            parts.store, parts.embedder, policy, self.lookup.hits, parts.mark
-        )
+        self.pairs = Pairs(parts.clock)
+        seen = Seen(self.lookup.hits, self.pairs)
+        self.operations = Operations(parts.store, parts.embedder, policy, seen, parts.mark)
+        self.ledger = Ledger(parts.store, parts.metrics.tally)
+        self.audits = Audits(self.forwarder, self.pairs, context, parts.audit)
+        self.findings = Findings(self.ledger, self.audits)
         serving = Serving(self.lookup, context)
         fetcher = Fetcher(self.forwarder, parts.metrics, parts.inflight)
-        self._fetches = SharedFetch(self.lookup, serving, fetcher, parts.fleet, context)
+        self._fetches = SharedFetch(serving, fetcher, parts.fleet, self.audits, context)
         self._embeddings = EmbeddingsAnswerer(parts.embeddings, fetcher, self.forwarder, context)
         self.handler = Handler(self._fetches, self._embeddings, self.forwarder, context)
         inspecting = Lookup(parts.store, parts.embedder, parts.inspector, context, _FARTHEST)
@@ -71,6 +79,6 @@ class Engine:
         async with AsyncExitStack() as stack:
             for closing in (
                 *(self._parts.upstream, self.lookup, self._parts.embeddings, self._parts.fleet),
-                *(self._fetches, self._embeddings, self.handler),
+                *(self.ledger, self._fetches, self._embeddings, self.handler),
             ):
                 stack.push_async_callback(closing.aclose)

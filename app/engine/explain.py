@@ -34,7 +34,7 @@ _SECONDS = 2.0  # time limit of that search
 
 Obstacle = (
     Literal["tags", "usage", "disputed", "stale", "directives", "distance", "rank"]
-    | Literal["verifier", "mode", "not-shared"]
+    | Literal["verifier", "mode", "not-shared", "caution"]
     | Guard
 )
 """Why a stored response does not answer. docs/explain.md explains each value."""
@@ -213,13 +213,18 @@ class Explainer:
             else:
                 # Candidates after the one that answers have not been judged by the verifier.
                 refused_by = verdict.refused_by if verdict else next(iter(guards), None)
+            distance = max(0.0, candidate.distance)
+            probability = verdict.probability if verdict else None
+            is_doubtful = not plan.caution.serves(distance, probability)
             yield Judged(
                 stored,
                 _answers(stored, told.status, Tier.SEMANTIC),
-                refused_by or self._kept_back(Tier.SEMANTIC),
-                max(0.0, candidate.distance),
+                refused_by
+                or self._kept_back(Tier.SEMANTIC)
+                or ("caution" if is_doubtful else None),
+                distance,
                 guards,
-                verdict.probability if verdict else None,
+                probability,
             )
 
     def _kept_out(self, candidate: Candidate, plan: Plan, now: float) -> Obstacle:

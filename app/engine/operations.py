@@ -12,6 +12,7 @@ from app.core.feedback import Standing
 from app.core.models import Embedding, Page, StoredResponse
 from app.core.selectors import EVERYTHING, Near, Selector
 from app.engine.hits import HitCounts
+from app.engine.pairs import Pairs
 from app.engine.resilience import Budget, ResilientEmbedder
 from app.engine.resilient_store import ResilientStore
 from app.rules.key import caller_name
@@ -40,6 +41,14 @@ class Fate(StrEnum):
     EXPIRED = "expired"
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What this process remembers of entries beside the store."""
+
+    hits: HitCounts
+    pairs: Pairs
+
+
 class Operations:
     """The actions of operators on stored entries.
 
@@ -52,7 +61,7 @@ class Operations:
         store: ResilientStore,
         embedder: ResilientEmbedder,
         policy: Policy,
-        hits: HitCounts,
+        seen: Seen,
         mark: str,
     ) -> None:
         self.mark = mark
@@ -60,7 +69,7 @@ class Operations:
         self._embedder = embedder
         self._limits = policy.limits
         self._keys = policy.keys
-        self._hits = hits
+        self._seen = seen
         self._shape = (embedder.dimensions,)
         self._embedding = asyncio.Lock()  # one text at a time, so that clients do not wait long
 
@@ -116,7 +125,8 @@ class Operations:
         return Fate.IMPORTED
 
     async def delete(self, digest: str) -> bool:
-        """Remove the response stored under an exact key; return whether there was one."""
+        """Remove a stored response; return whether there was one."""
+        self._seen.pairs.forget([digest])
         return bool(await self._store.delete(digest))
 
     async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
@@ -166,6 +176,8 @@ class Operations:
         Answers that are being fetched meanwhile are not stored, selected or not: it is not known
         yet whether they would be selected.
         """
+        # Whom a question is of, whose words are remembered beside an answer, is not known.
+        self._seen.pairs.clear()
         if selector == EVERYTHING:
             return await self._store.purge()
         await self._store.advance_epoch()
@@ -175,7 +187,7 @@ class Operations:
             async for entries in self._selected(selector):
                 ids = [stored.id for stored in entries]
                 removed += await self._store.delete(*ids)
-                self._hits.forget(ids)
+                self._seen.hits.forget(ids)
             if selector == Selector(caller=selector.caller):
                 async for digests in self._embeddings_of_caller(selector.caller or ""):
                     removed += await self._store.delete_embeddings(*digests)

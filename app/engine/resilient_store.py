@@ -23,7 +23,7 @@ from app.core.models import (
     StoredEmbedding,
     StoredResponse,
 )
-from app.core.ports import EmbeddingStore, WholeStore
+from app.core.ports import EmbeddingStore, Keeping, WholeStore
 from app.core.recent import Recent
 from app.core.selectors import EVERYTHING, Selector
 from app.engine.resilience import Budget, Dependency
@@ -93,9 +93,8 @@ class ResilientStore:
         self._store = store
         self._neighbors = candidates
         # Separate breakers, so that slow searches or a full disk do not prevent exact hits.
-        self._reading, self._searching, self._writing, self._administering = (
-            Dependency("store", "store-unavailable", metrics, clock) for _ in range(4)
-        )
+        parts = [Dependency("store", "store-unavailable", metrics, clock) for _ in range(5)]
+        self._reading, self._searching, self._writing, self._administering, self._totalling = parts
         self._exact_seconds = metrics.lookup_seconds.labels(Tier.EXACT.value)
         self._semantic_seconds = metrics.lookup_seconds.labels(Tier.SEMANTIC.value)
         self._stored = metrics.stored
@@ -213,6 +212,19 @@ class ResilientStore:
     async def facts(self, budget: Budget) -> Mapping[str, object]:
         """Return facts about the store to show to an operator, as JSON values."""
         return await self._reading.call(self._store.facts, budget)
+
+    @property
+    def totals_last(self) -> Keeping:
+        """How long sums last, and for whom."""
+        return self._store.totals_last
+
+    async def add_totals(self, amounts: Mapping[str, int]) -> None:
+        """Add to sums that outlive this process."""
+        await self._totalling.call(lambda: self._store.add_totals(amounts), Budget(_WRITE_SECONDS))
+
+    async def totals(self) -> Mapping[str, int]:
+        """Return all sums."""
+        return await self._totalling.call(self._store.totals, Budget(_WRITE_SECONDS))
 
     async def entry(self, digest: str) -> StoredResponse | None:
         """Return the response stored under an exact key, for an operator; or None."""

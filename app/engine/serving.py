@@ -38,7 +38,7 @@ class Serving:
     """Renders stored responses and counts the hits of each entry."""
 
     def __init__(self, lookup: Lookup, context: Context) -> None:
-        self._lookup = lookup
+        self.lookup = lookup
         self._failures = context.metrics.failures.labels("store")
         self._clock = context.clock
         self._inflight = context.inflight
@@ -59,7 +59,7 @@ class Serving:
             return None
         if allowed := decision.stored.allow_origin:
             replay = replay.readable_by(allowed)
-        self._lookup.note_served(plan, decision.stored, decision.status.distance)
+        self.lookup.note_served(plan, decision.stored, decision.status.distance)
         return Served(decision, replay)
 
     async def render(self, plan: Plan, content: bytes, status: CacheStatus) -> Replay | None:

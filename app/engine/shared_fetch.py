@@ -10,12 +10,12 @@ from dataclasses import replace
 from app.core.cache_status import CacheStatus, DiscardReason
 from app.core.offload import by_size
 from app.dialects.dialect import Answer
+from app.engine.audits import Audits
 from app.engine.comparisons import Comparisons
 from app.engine.context import Context
 from app.engine.fetcher import Fetcher, Wanted, Watch, watch_nothing
 from app.engine.fleet import Fleet
 from app.engine.flights import Flight
-from app.engine.lookup import Lookup
 from app.engine.revalidation import Revalidations, follow
 from app.engine.serving import Served, Serving
 from app.engine.write_order import WriteTicket
@@ -32,19 +32,20 @@ class SharedFetch:
     """Fetches each answer once for this proxy and its fleet, stores it, and renews stale ones."""
 
     def __init__(
-        self, lookup: Lookup, serving: Serving, fetcher: Fetcher, fleet: Fleet, context: Context
+        self, serving: Serving, fetcher: Fetcher, fleet: Fleet, audits: Audits, context: Context
     ) -> None:
-        self.lookup = lookup
+        self.lookup = serving.lookup
         self.serving = serving
+        self.audits = audits
         self._fetcher = fetcher
         self._fleet = fleet
         self._keys = context.policy.keys
         self._collapsed = context.metrics.collapsed
         self._clock = context.clock
-        self._comparisons = Comparisons(context.metrics)
         self._revalidations = Revalidations(
             context.limits.max_bytes, context.clock, context.inflight
         )
+        self._comparisons = Comparisons()
 
     async def fetch_once(
         self, plan: Plan, found: Found, status: CacheStatus, flight: Flight
@@ -76,6 +77,8 @@ class SharedFetch:
     async def serve(self, plan: Plan, decision: Serve) -> Served | None:
         """Render a stored response; if it is stale, start a revalidation (RFC 5861 §3)."""
         served = await self.serving.serve(plan, decision)
+        if served:
+            self.audits.begin(plan, decision)
         if served and decision.is_stale and not plan.control.only_if_cached and plan.limits.ttl > 0:
             self._revalidations.begin(
                 *self._name(plan),
@@ -127,8 +130,9 @@ class SharedFetch:
         epoch = self.lookup.epoch  # read now, so that a later purge keeps the answer from the store
 
         async def keep(recorded: Recorded[Answer], ticket: WriteTicket) -> DiscardReason | None:
-            if kept_back and not recorded.answer.unfit:
-                self._comparisons.begin(kept_back, recorded.answer.content)
+            if kept_back and not kept_back.is_stale and not recorded.answer.unfit:
+                note = self.audits.noting(plan, found, kept_back, recorded.answer.content)
+                self._comparisons.begin(kept_back.stored.content, recorded.answer.content, note)
             return await self._keep(plan, found, recorded, epoch, ticket)
 
         opened = [plan.open_key.digest] if plan.open_key else []
@@ -173,6 +177,7 @@ class SharedFetch:
         return None
 
     async def aclose(self) -> None:
-        """Wait for running revalidations and comparisons, for a limited time."""
+        """Finish what goes on behind answers that have been served."""
         await self._revalidations.aclose()
         await self._comparisons.aclose()
+        await self.audits.aclose()

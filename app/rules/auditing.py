@@ -54,14 +54,16 @@ _NOTHING = Window()
 class Evidence:
     """What is known at a level of caution.
 
-    `exact` and `served` are hits that were audited; `held` would be served one level down. `looks`
-    counts audits by meaning since the last look.
+    `exact` and `served` are hits that were audited; `held` are those that caution keeps back, and
+    `next` those of them that the next lower level would serve. `looks` counts audits by meaning
+    since the last look.
     """
 
     level: int = 0
     exact: Window = _NOTHING
     served: Window = _NOTHING
     held: Window = _NOTHING
+    next: Window = _NOTHING
     looks: int = 0
 
     def audited(self, tier: Tier, dial: float, *, is_wrong: bool) -> "Evidence":
@@ -71,39 +73,25 @@ class Evidence:
         known = replace(self, served=self.served.add(is_wrong=is_wrong), looks=self.looks + 1)
         if known.looks < _STEP or known.level >= EXACT_ONLY:
             return known
-        worst = known._surely_wrong()
+        worst = _surely_wrong(known)
         if worst <= dial:
             return replace(known, looks=0)
         steps = max(1, ceil(log2(worst / dial)))
         return Evidence(min(EXACT_ONLY, known.level + steps), known.exact)
 
-    def kept_back(self, dial: float, *, is_wrong: bool) -> "Evidence":
+    def kept_back(self, dial: float, *, is_wrong: bool, is_next: bool) -> "Evidence":
         """Return what is known, and the level, after one more that caution kept back was compared.
 
-        Only what the next lower level would serve is to be told of here.
+        `is_next`: the next lower level would serve it.
         """
         if not self.level:
             return self
         known = replace(self, held=self.held.add(is_wrong=is_wrong))
-        held, exact = known.held, known.exact
-        if held.length < _ENOUGH:
-            return known
-        found = excess(held.wrong(), held.length, exact.wrong(), exact.length, _RECOVERED)
-        if found is None or found.high > dial:
-            return known
-        return Evidence(known.level - 1, known.exact)
-
-    def _surely_wrong(self) -> float:
-        """Return the lower bound of the share that is wrong beyond the control's."""
-        rate = most_share(self.exact.wrong(), self.exact.length, _DOUBT)
-        if rate >= 1:
-            return 0.0
-        shares = [
-            least_share(self.served.wrong(length), length, _DOUBT)
-            for length in _LENGTHS
-            if length <= self.served.length and self.served.wrong(length) > rate * length
-        ]
-        return max(0.0, (max(shares, default=0.0) - rate) / (1 - rate))
+        if is_next:
+            known = replace(known, next=self.next.add(is_wrong=is_wrong))
+        if _is_within(known.next, known.exact, dial) or _is_within(known.held, known.exact, dial):
+            return Evidence(known.level - 1, known.exact)
+        return known
 
 
 def suggested_dial(dial: float, low: float, high: float) -> float:
@@ -116,3 +104,24 @@ def suggested_dial(dial: float, low: float, high: float) -> float:
     if low <= dial:
         return dial
     return float(f"{dial * dial / ((low + high) / 2):.1g}")
+
+
+def _surely_wrong(known: Evidence) -> float:
+    """Return the lower bound of the share that is wrong beyond the control's."""
+    rate = most_share(known.exact.wrong(), known.exact.length, _DOUBT)
+    if rate >= 1:
+        return 0.0
+    shares = [
+        least_share(known.served.wrong(length), length, _DOUBT)
+        for length in _LENGTHS
+        if length <= known.served.length and known.served.wrong(length) > rate * length
+    ]
+    return max(0.0, (max(shares, default=0.0) - rate) / (1 - rate))
+
+
+def _is_within(held: Window, exact: Window, dial: float) -> bool:
+    """Whether hits are shown to be wrong no more often than the dial allows."""
+    if held.length < _ENOUGH:
+        return False
+    found = excess(held.wrong(), held.length, exact.wrong(), exact.length, _RECOVERED)
+    return found is not None and found.high <= dial

@@ -28,3 +28,7 @@ class Caution:
         if self.least is None or probability is None:
             return distance <= self.max_distance * part
         return probability >= 1 - (1 - self.least) * part
+
+
+NO_CAUTION = Caution()
+"""What the operator asks, and no more."""

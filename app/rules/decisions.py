@@ -167,9 +167,17 @@ def is_settled(plan: Plan, found: Found, now: float) -> bool:
 def after_search(plan: Plan, found: Found, now: float) -> Serve | Refuse | Fetch:
     """Decide what happens after the look-ups by exact key and by meaning."""
     answer = _answer(plan, found, now)
-    if answer and plan.mode.serves(answer.status.tier):
+    if answer and _may_be_served(plan, found, answer):
         return answer
     return unanswered(plan, found, now)
+
+
+def _may_be_served(plan: Plan, found: Found, answer: Serve) -> bool:
+    """Whether neither the mode nor caution keeps an answer back."""
+    if not plan.mode.serves(answer.status.tier):
+        return False
+    distance = answer.status.distance
+    return distance is None or plan.caution.serves(distance, found.probability)
 
 
 def _answer(plan: Plan, found: Found, now: float) -> Serve | None:
@@ -191,16 +199,16 @@ def unanswered(plan: Plan, found: Found, now: float) -> Refuse | Fetch:
     if control.no_cache:
         forward = "request"
     status = CacheStatus.miss(plan.key.digest, forward=forward, detail=found.failure)
-    if plan.mode is Mode.SERVE:
-        return Fetch(status)
     kept = kept_back(plan, found, now)
+    if plan.mode is Mode.SERVE and not kept:
+        return Fetch(status)
     return Fetch(replace(status, shadow=kept.status if kept else status))
 
 
 def kept_back(plan: Plan, found: Found, now: float) -> Serve | None:
-    """Return the stored answer that would be served but is held back by the mode; or None."""
+    """Return what would answer in another mode, or with less caution, and does not."""
     answer = _answer(plan, found, now)
-    return answer if answer and not plan.mode.serves(answer.status.tier) else None
+    return answer if answer and not _may_be_served(plan, found, answer) else None
 
 
 def in_place_of_failure(plan: Plan, found: Found, now: float) -> Serve | None:
@@ -209,10 +217,11 @@ def in_place_of_failure(plan: Plan, found: Found, now: float) -> Serve | None:
     if stored is None or not (
         is_for(plan, stored) and freshness.may_stand_in(stored, plan.control, plan.limits, now)
     ):
-        if found.chosen is None or not plan.mode.serves(Tier.SEMANTIC):
+        if found.chosen is None:
             return None
         stored, distance = found.chosen.stored, max(0.0, found.chosen.distance)
-    return Serve(stored, CacheStatus.hit(stored, now, distance))
+    answer = Serve(stored, CacheStatus.hit(stored, now, distance))
+    return answer if distance is None or _may_be_served(plan, found, answer) else None
 
 
 def _exact(plan: Plan, found: Found, now: float) -> Serve | None:

@@ -18,6 +18,7 @@ from app.core.models import (
 from app.core.tags import UNTAGGED, Tagging
 from app.dialects.dialect import ParsedRequest
 from app.dialects.embeddings import EmbeddingsRequest
+from app.rules.caution import NO_CAUTION, Caution
 from app.rules.directives import Directives
 from app.rules.headers import CacheControl, credentials
 from app.rules.key import KeyRules, without_origin
@@ -62,6 +63,7 @@ class Plan:
     `open_key`: for a web page's request, the key of answers that pages of any origin may read.
     `rule`: the name of the rule of the policy that it meets, or empty.
     `asker`: a digest of its credentials if all callers share answers; else empty.
+    `caution`: what is too doubtful to be served by meaning now.
     """
 
     request: ClientRequest
@@ -79,6 +81,7 @@ class Plan:
     mode: Mode = Mode.SERVE
     asker: str = ""
     rule: str = ""
+    caution: Caution = NO_CAUTION
 
     @property
     def is_alone(self) -> bool:
@@ -153,6 +156,12 @@ class Found:
     verdicts: Sequence[Verdict] = ()
     chosen: Candidate | None = None
     failure: Failure | None = None
+
+    @property
+    def probability(self) -> float | None:
+        """How probably the chosen one serves, by the verifier; None where none was asked."""
+        told = (v.probability for v in self.verdicts if v.candidate is self.chosen)
+        return next(told, None)
 
     @property
     def carried(self) -> Tagging:

@@ -22,9 +22,7 @@ from app.core.metrics import Metrics
 from app.core.models import Clock, StoredResponse
 from app.core.selectors import Selector
 from app.dialects.strict_json import JsonObject
-from app.engine.compared import compared
-from app.engine.lookup import Lookup
-from app.engine.operations import Operations
+from app.engine.assembly import Engine
 
 _USUAL_PAGE, _LARGEST_PAGE = 50, 1000
 _LIMIT = re.compile("[0-9]{1,4}")
@@ -33,9 +31,7 @@ _NOTHING = "Nothing is stored under this id."
 _logger = logging.getLogger("reprise.admin")
 
 
-def admin_routes(
-    cache: Lookup, operations: Operations, metrics: Metrics, clock: Clock, token: str
-) -> APIRouter:
+def admin_routes(engine: Engine, metrics: Metrics, clock: Clock, token: str) -> APIRouter:
     """Return the operators' routes, except those that need dialects. Without `token`: all 404."""
     api_keys = ApiKeys([token] if token else [])
 
@@ -45,7 +41,7 @@ def admin_routes(
         if not api_keys.knows(request.scope["headers"]):
             raise InvalidAdminToken("Incorrect admin token provided.")
 
-    admin = _Admin(cache, operations, metrics, clock)
+    admin = _Admin(engine, metrics, clock)
     router = APIRouter(prefix="/cache", dependencies=[Depends(check)])
     router.add_api_route("/stats", admin.stats, methods=["GET"])
     router.add_api_route("/entries", admin.entries, methods=["GET"])
@@ -53,18 +49,19 @@ def admin_routes(
     router.add_api_route("/entries/{digest}", admin.delete, methods=["DELETE"])
     router.add_api_route("/feedback", admin.feedback, methods=["POST"])
     router.add_api_route("/pin", admin.pin, methods=["POST"])
-    router.add_api_route("/purge", PurgeEndpoint(operations, clock).__call__, methods=["POST"])
+    router.add_api_route(
+        "/purge", PurgeEndpoint(engine.operations, clock).__call__, methods=["POST"]
+    )
     return router
 
 
 class _Admin:
     """The endpoints."""
 
-    def __init__(
-        self, cache: Lookup, operations: Operations, metrics: Metrics, clock: Clock
-    ) -> None:
-        self._cache = cache
-        self._curator = operations
+    def __init__(self, engine: Engine, metrics: Metrics, clock: Clock) -> None:
+        self._cache = engine.lookup
+        self._curator = engine.operations
+        self._findings = engine.findings
         self._metrics = metrics
         self._clock = clock
         self._started = time.monotonic()
@@ -78,7 +75,7 @@ class _Admin:
                 "uptime": round(time.monotonic() - self._started),
                 "entries": counts and dict(counts.by_kind),
                 "requests": _outcomes(self._metrics),
-                "compared": compared(self._metrics),
+                **await self._findings.document(),
                 "embedder": self._cache.embedder,
                 "store": await self._cache.facts(),
                 "degraded": await self._cache.degraded(),

@@ -20,6 +20,7 @@ from app.core.models import (
     StoredResponse,
 )
 from app.core.offload import Threads
+from app.core.ports import Keeping
 from app.core.selectors import EVERYTHING, Selector
 from app.stores.memory.expiring import Expiring
 from app.stores.memory.partition import Partition
@@ -59,6 +60,7 @@ class MemoryStore:
         self._embeddings: Expiring[StoredEmbedding] = Expiring(
             max_entries, clock, self._embedding_evicted, room=self._room
         )
+        self._totals = Counter[str]()
         self.epoch = secrets.token_hex(8)
 
     async def get(self, digest: str) -> StoredResponse | None:
@@ -208,6 +210,23 @@ class MemoryStore:
     async def facts(self) -> Mapping[str, object]:
         """Return an empty mapping: there is nothing to add."""
         return {}
+
+    @property
+    def totals_last(self) -> Keeping:
+        """Return that they go with the process."""
+        return "process"
+
+    async def add_totals(self, amounts: Mapping[str, int]) -> None:
+        """Add to sums."""
+        self.keep_totals(amounts)
+
+    def keep_totals(self, amounts: Mapping[str, int]) -> None:
+        """Do what `add_totals` does, without being a coroutine."""
+        self._totals.update(amounts)
+
+    async def totals(self) -> Mapping[str, int]:
+        """Return all sums."""
+        return dict(self._totals)
 
     async def aclose(self) -> None:
         """Stop the threads. The entries are lost when the process ends."""

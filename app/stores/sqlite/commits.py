@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from app.core.errors import Overloaded
 from app.core.models import Kind
 from app.core.offload import Threads
-from app.stores.sqlite.journal import Amend, Append, Change, Journal, Remove
+from app.stores.sqlite.journal import Add, Amend, Append, Change, Journal, Remove
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ class Commits:
     async def _after(self, one: _Waiting, error: Exception) -> None:
         """Handle a change whose commit failed: writes fail, removals are made by all means."""
         change = one.change
-        if isinstance(change, Append | Amend):
+        if isinstance(change, Append | Amend | Add):
             _fail(one.done, error)
             return
         try:

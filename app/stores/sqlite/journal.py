@@ -12,7 +12,7 @@ All functions block, and a journal must be used by one thread at a time.
 import logging
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +41,9 @@ CREATE TABLE entries (
     PRIMARY KEY (kind, digest)
 )
 """
+# Versions that know no sums leave them alone.
+_TOTALS = "CREATE TABLE IF NOT EXISTS totals (name TEXT PRIMARY KEY, value INTEGER NOT NULL)"
+_ADD = "INSERT INTO totals VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = value + ?2"
 _META = "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)"
 _SELECT = "SELECT kind, digest, expires, epoch, fields, vector, embedder FROM entries"
 # An answer requested before a purge must not be stored after it.
@@ -107,7 +110,14 @@ class Purge:
     epoch: str
 
 
-Change = Append | Amend | Remove | Turn | Purge
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Amounts to add to sums, by name."""
+
+    amounts: Mapping[str, int]
+
+
+Change = Append | Amend | Remove | Turn | Purge | Add
 
 
 class _Unusable(Exception):
@@ -148,6 +158,11 @@ class Journal:
         """Yield all rows, in the order in which they were written."""
         for kind, *rest in self._opened().execute(f"{_SELECT} ORDER BY rowid"):
             yield Row(Kind(kind), *rest)
+
+    def totals(self) -> dict[str, int]:
+        """Return all sums; one that is no whole number is left out."""
+        rows = self._opened().execute("SELECT name, value FROM totals")
+        return {name: value for name, value in rows if isinstance(value, int)}
 
     def write(self, changes: Iterable[Change]) -> None:
         """Make changes in order, in one transaction: if one fails, none is made."""
@@ -209,6 +224,8 @@ def _make(connection: sqlite3.Connection, change: Change) -> None:
             connection.executemany(_PUT, rows)
         case Amend(row):
             connection.execute(_AMEND, (row.fields, row.kind, row.digest, row.expires))
+        case Add(amounts):
+            connection.executemany(_ADD, amounts.items())
         case Turn(epoch):
             connection.execute(_SET_EPOCH, (epoch,))
         case Remove(keys):
@@ -257,6 +274,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             raise _refusal(path, "is another program's database")
         elif version != _FORMAT:
             raise _Unusable("newer" if version > _FORMAT else "corrupt")
+        connection.execute(_TOTALS)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"{_SELECT} LIMIT 0")
     if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):

@@ -27,12 +27,13 @@ from app.core.models import (
     StoredResponse,
 )
 from app.core.offload import by_size
+from app.core.ports import Keeping
 from app.core.selectors import EVERYTHING, Selector
 from app.stores import codec
 from app.stores.memory.store import MemoryStore
 from app.stores.seal import Seal
 from app.stores.sqlite.commits import Commits
-from app.stores.sqlite.journal import Amend, Append, Journal, Purge, Remove, Row, Turn
+from app.stores.sqlite.journal import Add, Amend, Append, Journal, Purge, Remove, Row, Turn
 
 _logger = logging.getLogger("reprise.store")
 
@@ -58,6 +59,7 @@ class SqliteStore:
         self._model = model
         self._memory = MemoryStore(max_entries, clock, on_evict, self._drop, max_bytes)
         self._memory.epoch = journal.epoch
+        self._memory.keep_totals(journal.totals())
         self._commits = Commits(journal, self._memory.holds)
         self._marking = asyncio.Lock()
         self._load(journal, path, clock())
@@ -192,6 +194,19 @@ class SqliteStore:
     async def facts(self) -> Mapping[str, object]:
         """Return an empty mapping: there is nothing to add."""
         return await self._memory.facts()
+
+    @property
+    def totals_last(self) -> Keeping:
+        """Return that the file keeps them."""
+        return "file"
+
+    async def add_totals(self, amounts: Mapping[str, int]) -> None:
+        """Add to sums. Returns once that is committed. Raises Overloaded or sqlite3.Error."""
+        await self._commits.commit(Add(amounts), lambda: self._memory.add_totals(amounts))
+
+    async def totals(self) -> Mapping[str, int]:
+        """Return all sums."""
+        return await self._memory.totals()
 
     async def aclose(self) -> None:
         """Commit pending changes and close the file."""

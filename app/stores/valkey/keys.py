@@ -1,6 +1,7 @@
 """The names of all keys and indexes that the cache uses in Valkey. Pure.
 
     cache:epoch                                the present epoch, replaced by each purge
+    cache:totals                               a hash: sums by name
     cache:<model>:generations                  the living generations' numbers, newest first
     cache:<model>:inserts                      a hash: the number of inserts by generation
     cache:<model>:lease                        the lease of the proxy that does the upkeep
@@ -22,6 +23,7 @@ from app.stores.codec import VERSION
 
 EPOCH = "cache:epoch"
 ALL_ENTRIES = "cache:????????????:*:*"  # the entries of all models
+TOTALS = "cache:totals"
 ALL_EMBEDDINGS = "embedding:*"
 
 _EMBEDDING = "embedding:"

@@ -25,6 +25,7 @@ from app.core.models import (
     StoredResponse,
 )
 from app.core.offload import by_size
+from app.core.ports import Keeping
 from app.core.selectors import EVERYTHING, Selector
 from app.stores.codec import vector_bytes
 from app.stores.seal import Seal
@@ -53,6 +54,7 @@ from app.stores.valkey.search import (
     search_index,
 )
 from app.stores.valkey.survey import Survey
+from app.stores.valkey.totals import add_totals, read_totals
 from app.stores.valkey.upkeep import Upkeep
 from app.stores.valkey.url import Address
 
@@ -283,6 +285,19 @@ class ValkeyStore:
     async def facts(self) -> Mapping[str, object]:
         """Return facts about the generations, and about indexes of other models."""
         return await self._survey.facts()
+
+    @property
+    def totals_last(self) -> Keeping:
+        """Return that all who use this server share them."""
+        return "fleet"
+
+    async def add_totals(self, amounts: Mapping[str, int]) -> None:
+        """Add to sums: one round trip."""
+        await add_totals(self._writes, amounts)
+
+    async def totals(self) -> Mapping[str, int]:
+        """Return all sums: one round trip."""
+        return await read_totals(self._writes)
 
     async def aclose(self) -> None:
         """Stop background work and disconnect. Another proxy finishes the work."""

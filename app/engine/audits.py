@@ -1,0 +1,242 @@
+"""Served hits checked against the upstream, behind the client and with a key of the operator's.
+
+An audit fails silently and is counted; no client waits for one. What is found makes hits by meaning
+stricter where they are wrong too often: `rules/auditing.py` decides.
+"""
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from app.core.cache_status import CacheStatus, Head, Tier
+from app.core.defects import log_defect
+from app.core.errors import RepriseError
+from app.core.models import ClientRequest
+from app.core.shares import wilson
+from app.dialects.dialect import Answer
+from app.dialects.said import said_in
+from app.engine.comparisons import agreement_of
+from app.engine.context import Context
+from app.engine.flights import see_out
+from app.engine.forwarder import Forwarder, outgoing
+from app.engine.pairs import Pair, Pairs, shown
+from app.engine.recorder import Recorder
+from app.matching.comparison import Agreement
+from app.rules.auditing import Evidence, band_of
+from app.rules.caution import EXACT_ONLY, Caution
+from app.rules.decisions import Serve
+from app.rules.headers import CREDENTIALS
+from app.rules.plan import Found, Plan
+
+_PATIENCE = 120.0  # seconds that the upstream may take
+
+_logger = logging.getLogger("reprise.audit")
+
+
+@dataclass(frozen=True, slots=True)
+class AuditTerms:
+    """How much is audited: a share of the hits, at most so many `at_once` and `a_second`.
+
+    `dial` is the share of hits by meaning that may be wrong, `least` the probability that the
+    verifier must give. `may_ask` says whether the upstream takes a key of ours for a request.
+    """
+
+    rate: float = 0.0
+    dial: float = 0.01
+    least: float | None = None
+    may_ask: Callable[[ClientRequest], bool] = lambda _: True
+    at_once: int = 4
+    a_second: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A hit, served or kept back, and what the upstream says to the same request."""
+
+    plan: Plan
+    decision: Serve
+    answer: bytes
+    asked_at: float
+    is_served: bool
+
+    @property
+    def pair(self) -> Pair:
+        stored = self.decision.stored
+        return Pair(
+            distance=self.decision.status.distance or 0.0,
+            entry=stored.id,
+            asked_at=self.asked_at,
+            ends_at=stored.stored_at + stored.lifetime,
+            is_served=self.is_served,
+            asked=shown(self.plan.key.text),
+            stored=shown(stored.key.text),
+            answer=shown(said_in(stored.content)),
+            upstreams_answer=shown(said_in(self.answer)),
+        )
+
+
+class Audits:
+    """Draws hits, asks the upstream the same, compares, and keeps the evidence of this process."""
+
+    def __init__(
+        self,
+        forwarder: Forwarder,
+        pairs: Pairs,
+        context: Context,
+        terms: AuditTerms,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self.terms = terms
+        self._forwarder = forwarder
+        self._pairs = pairs
+        self._metrics = context.metrics
+        self._clock = context.clock
+        self._max_distance = context.limits.max_distance
+        self._draw = draw
+        self._evidence = Evidence()
+        self._counts = {tier: {True: 0, False: 0} for tier in Tier}
+        self._begun = deque[float](maxlen=max(1, terms.a_second))
+        self._under_way = set[asyncio.Task[None]]()
+
+    @property
+    def caution(self) -> Caution:
+        """How doubtful a hit by meaning may be now."""
+        return self._caution(self._evidence.level)
+
+    def begin(self, plan: Plan, served: Serve) -> None:
+        """Begin to audit a hit that was served, if it is drawn, and return at once.
+
+        Stale ones prove nothing. Who asked for stored responses only wants nothing sent, and what
+        the upstream keeps it would keep twice.
+        """
+        terms = self.terms
+        if not terms.rate or self._draw() >= terms.rate or served.is_stale:
+            return
+        if plan.control.only_if_cached or served.stored.upstream_id:
+            return
+        if not terms.may_ask(plan.request):
+            return
+        now = asyncio.get_running_loop().time()
+        is_full = len(self._begun) == self._begun.maxlen and now - self._begun[0] < 1
+        if is_full or len(self._under_way) >= terms.at_once:
+            self._left_out("busy")
+            return
+        self._begun.append(now)
+        task = asyncio.create_task(self._audit(plan, served))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _audit(self, plan: Plan, served: Serve) -> None:
+        asked_at = self._clock()
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                answer = await self._ask(plan)
+            if answer is None or answer.unfit:
+                self._left_out("unfit")
+                return
+            found = await agreement_of(served.stored.content, answer.content)
+        except (RepriseError, TimeoutError):
+            self._left_out("upstream")
+        except Exception as error:  # noqa: BLE001 - nobody waits for it
+            log_defect(error)
+            self._left_out("defect")
+        else:
+            self._note(_Case(plan, served, answer.content, asked_at, is_served=True), found)
+
+    async def _ask(self, plan: Plan) -> Answer | None:
+        """Ask the upstream what a client has asked, with no credential of that client's."""
+        request = outgoing(plan.request, identity=True)
+        headers = [header for header in request.headers if header[0] not in CREDENTIALS]
+        sent = replace(request, headers=headers)
+        async with aclosing(await self._forwarder.send(sent)) as response:
+            status = CacheStatus.miss(plan.key.digest)
+            head = Head(response.status_code, response.headers, status)
+            recorder = Recorder(
+                head, plan.limits, lambda is_stream: plan.parsed.reader(is_stream=is_stream)
+            )
+            async for piece in response:
+                recorder.feed(piece)
+                if recorder.reason:
+                    return None
+            recorder.end()
+        recorded = recorder.outcome()
+        return recorded.answer if recorded and not recorder.reason else None
+
+    def _note(self, case: "_Case", found: Agreement) -> None:
+        """Count an audit, and draw the conclusion."""
+        status = case.decision.status
+        tier, is_wrong = status.tier or Tier.EXACT, found is Agreement.WRONG
+        band = band_of(status.distance)
+        self._metrics.audited.labels(tier.value, band, found.value).inc()
+        what = f"audited.{tier.value}.{band}.{found.value}"
+        self._metrics.tally.add(what, of=case.plan.tagging.namespace)
+        self._tell_share(tier, is_wrong=is_wrong)
+        if is_wrong and status.distance is not None:
+            self._pairs.note(case.pair)
+        self._conclude(self._evidence.audited(tier, self.terms.dial, is_wrong=is_wrong))
+
+    def noting(
+        self, plan: Plan, found: Found, kept_back: Serve, answer: bytes
+    ) -> Callable[[Agreement], None]:
+        """Return what takes note of what comparing a hit that was kept back has shown.
+
+        It is evidence for a level of caution if that alone kept it back.
+        """
+        tier, level = kept_back.status.tier or Tier.EXACT, self._evidence.level
+        distance, probability = kept_back.status.distance, found.probability
+        is_evidence = level > 0 and distance is not None and plan.mode.serves(tier)
+        is_next = is_evidence and self._caution(level - 1).serves(distance or 0.0, probability)
+
+        case = _Case(plan, kept_back, answer, self._clock(), is_served=False)
+
+        def note(agreement: Agreement) -> None:
+            is_wrong = agreement is Agreement.WRONG
+            self._metrics.compared.labels(tier.value, agreement.value).inc()
+            self._metrics.tally.add(f"compared.{tier.value}.{agreement.value}")
+            if is_wrong and distance is not None:
+                self._pairs.note(case.pair)
+            if is_evidence and level == self._evidence.level:
+                known, dial = self._evidence, self.terms.dial
+                self._conclude(known.kept_back(dial, is_wrong=is_wrong, is_next=is_next))
+
+        return note
+
+    def _conclude(self, evidence: Evidence) -> None:
+        before, self._evidence = self._evidence.level, evidence
+        if (level := evidence.level) == before:
+            return
+        self._metrics.caution.set(level)
+        told = {0: "as the settings say", EXACT_ONLY: "off: only the very same request is answered"}
+        how = told.get(level, f"stricter than the settings, at level {level} of {EXACT_ONLY}")
+        if level > before:
+            _logger.error(
+                "audits found more hits by meaning wrong than REPRISE_MAX_ERROR_RATE=%g allows: "
+                "meaning is now %s",
+                self.terms.dial,
+                how,
+            )
+        else:
+            _logger.warning("hits by meaning were found right again: meaning is now %s", how)
+
+    def _caution(self, level: int) -> Caution:
+        return Caution(level, self._max_distance, self.terms.least)
+
+    def _tell_share(self, tier: Tier, *, is_wrong: bool) -> None:
+        counts = self._counts[tier]
+        counts[is_wrong] += 1
+        of = sum(counts.values())
+        bounds = ("low", "high"), wilson(counts[True], of)
+        self._metrics.audit_wrong.labels(tier.value, "value").set(counts[True] / of)
+        for name, bound in zip(*bounds, strict=True):
+            self._metrics.audit_wrong.labels(tier.value, name).set(bound)
+
+    def _left_out(self, reason: str) -> None:
+        self._metrics.not_audited.labels(reason).inc()
+
+    async def aclose(self) -> None:
+        """Finish what is being audited, within bounds."""
+        await see_out(list(self._under_way))

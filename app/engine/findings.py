@@ -1,0 +1,114 @@
+"""What comparing and auditing have shown so far, ready for JSON."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from app.core.cache_status import Tier
+from app.core.shares import Difference, difference, excess, wilson
+from app.core.tally import sums
+from app.dialects.strict_json import JsonObject
+from app.engine.audits import Audits
+from app.engine.ledger import Ledger
+from app.matching.comparison import Agreement
+
+_AUDITED = "audited"
+_DIGITS = 4
+
+
+class Findings:
+    """Tells what this process, or all who share its store, have found out."""
+
+    def __init__(self, ledger: Ledger, audits: Audits) -> None:
+        self._ledger = ledger
+        self._audits = audits
+
+    async def document(self) -> JsonObject:
+        """Return all that is known, of this process where the store does not answer."""
+        found = await self._ledger.sums()
+        terms, level = self._audits.terms, self._audits.caution.level
+        return {
+            "kept_in": found.kept_in,
+            "compared": compared(found.amounts),
+            "audit": {"rate": terms.rate, "caution": level, **audited(found.amounts)},
+        }
+
+
+def compared(totals: Mapping[str, int]) -> JsonObject:
+    """Return what was kept back by tier, and how much more often that by meaning is found wrong.
+
+    What answers to the very same request differ in is no fault of the cache: their share is the
+    base rate.
+    """
+    counts = {
+        tier: {a: sum(sums(totals, f"compared.{tier.value}.{a.value}").values()) for a in Agreement}
+        for tier in Tier
+    }
+    (wrong, of), (base, base_of) = (
+        (counts[tier][Agreement.WRONG], sum(counts[tier].values()))
+        for tier in (Tier.SEMANTIC, Tier.EXACT)
+    )
+    shown = {tier.value: {a.value: n for a, n in counts[tier].items()} for tier in Tier}
+    return shown | {"excess_wrong": _rounded(difference(wrong, of, base, base_of))}
+
+
+def audited(totals: Mapping[str, int]) -> JsonObject:
+    """Return which share of the audited hits was wrong, by tier, distance and namespace.
+
+    `excess_wrong` is the share of those by meaning beyond what the control is wrong by.
+    """
+    by_tier, by_distance = _Counts(), _Counts()
+    by_namespace: dict[str, _Counts] = {}
+    for name, count in totals.items():
+        what, _, namespace = name.partition(":")
+        kind, _, rest = what.partition(".")
+        if kind != _AUDITED:
+            continue
+        tier, _, rest = rest.partition(".")
+        band, _, agreement = rest.rpartition(".")
+        by_tier.add(tier, agreement, count)
+        by_namespace.setdefault(namespace, _Counts()).add(tier, agreement, count)
+        if band:
+            by_distance.add(band, agreement, count)
+    semantic, control = by_tier.of(Tier.SEMANTIC.value), by_tier.of(Tier.EXACT.value)
+    return {
+        **{tier.value: by_tier.share(tier.value) for tier in Tier},
+        "by_distance": {b: by_distance.share(b) for b in sorted(by_distance.names, key=float)},
+        "by_namespace": {
+            namespace: {tier.value: counts.share(tier.value) for tier in Tier}
+            for namespace, counts in sorted(by_namespace.items())
+        },
+        "excess_wrong": _rounded(excess(*semantic, *control)),
+    }
+
+
+class _Counts:
+    """How many were found wrong, of how many, by name."""
+
+    def __init__(self) -> None:
+        self._wrong, self._of = Counter[str](), Counter[str]()
+
+    def add(self, name: str, agreement: str, count: int) -> None:
+        self._of[name] += count
+        if agreement == Agreement.WRONG:
+            self._wrong[name] += count
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._of)
+
+    def of(self, name: str) -> tuple[int, int]:
+        return self._wrong[name], self._of[name]
+
+    def share(self, name: str) -> JsonObject:
+        wrong, of = self.of(name)
+        low, high = wilson(wrong, of)
+        share = round(wrong / of, _DIGITS) if of else None
+        bounds = {"low": round(low, _DIGITS), "high": round(high, _DIGITS)}
+        return {"wrong": wrong, "of": of, "share": share, **bounds}
+
+
+def _rounded(found: Difference | None) -> JsonObject | None:
+    if found is None:
+        return None
+    return {name: round(value, _DIGITS) for name, value in asdict(found).items()}

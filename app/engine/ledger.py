@@ -1,0 +1,77 @@
+"""Writes what was added up to the store, behind requests, and reads all that was ever added up."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from app.core.errors import DependencyUnavailable
+from app.core.ports import Keeping
+from app.core.tally import Tally
+from app.engine.resilient_store import ResilientStore
+
+_PAUSE = 1.0  # seconds that sums are gathered for
+_LONGEST_PAUSE = 60.0  # while the store does not take them
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Sums by name, and where they are kept; "process" also where the store does not answer."""
+
+    amounts: Mapping[str, int]
+    kept_in: Keeping
+
+
+class Ledger:
+    """Carries sums to the store, at most once a second.
+
+    What cannot be written is written later. A write whose outcome is unknown is made again, so that
+    sums may count a second twice; nothing is lost while the process lives.
+    """
+
+    def __init__(self, store: ResilientStore, tally: Tally) -> None:
+        self._store = store
+        self._tally = tally
+        self._writing: asyncio.Task[None] | None = None
+        tally.on_add = self._begin
+
+    async def sums(self) -> Sums:
+        """Return all sums: those of the store, or of this process where it does not answer."""
+        try:
+            await self._write()
+            return Sums(await self._store.totals(), self._store.totals_last)
+        except DependencyUnavailable:
+            return Sums(self._tally.own, "process")
+
+    def _begin(self) -> None:
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write_soon())
+
+    async def _write_soon(self) -> None:
+        pause = _PAUSE
+        try:
+            while self._tally.is_pending:
+                await asyncio.sleep(pause)
+                try:
+                    await self._write()
+                except DependencyUnavailable:
+                    pause = min(2 * pause, _LONGEST_PAUSE)
+        finally:
+            self._writing = None
+
+    async def _write(self) -> None:
+        if not (taken := self._tally.take()):
+            return
+        try:
+            await self._store.add_totals(taken)
+        except BaseException:
+            self._tally.put_back(taken)
+            raise
+
+    async def aclose(self) -> None:
+        """Write what is left."""
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.wait([self._writing])
+        with suppress(DependencyUnavailable):
+            await self._write()

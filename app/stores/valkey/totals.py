@@ -1,0 +1,21 @@
+"""Sums that all proxies on a Valkey share: one hash, whose fields the server adds to."""
+
+from collections.abc import Mapping
+
+from app.stores.valkey.client import Server, checked
+from app.stores.valkey.keys import TOTALS
+
+
+async def add_totals(server: Server, amounts: Mapping[str, int]) -> None:
+    """Add to sums. Raises what the server refuses with."""
+    replies = await server.call(*(("HINCRBY", TOTALS, name, n) for name, n in amounts.items()))
+    for reply in replies:
+        checked(reply)
+
+
+async def read_totals(server: Server) -> dict[str, int]:
+    """Return all sums."""
+    (told,) = await server.call(("HGETALL", TOTALS))
+    flat = checked(told)
+    pairs = zip(flat[::2], flat[1::2], strict=True)
+    return {name.decode(errors="replace"): int(value) for name, value in pairs}

@@ -1,17 +1,18 @@
 """Creates the adapters that the settings name, one for each port."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.configuration import check_verifier
+from app.core.accounts import Accounts, NoPrices
 from app.core.calibration import Calibration
 from app.core.errors import ConfigurationError
 from app.core.key_file import KeyFile
 from app.core.memory_limit import memory_limit
 from app.core.metrics import Metrics
-from app.core.models import Clock, EmbeddingModel
-from app.core.ports import Embedder, Leases, Upstream, Verifier, WholeStore
+from app.core.models import Clock, EmbeddingModel, Usage
+from app.core.ports import Embedder, Leases, Prices, Upstream, Verifier, WholeStore
 from app.inference.calibration_file import calibration_for
 from app.inference.local_embedder import LocalEmbedder
 from app.inference.remote_embedder import RemoteEmbedder
@@ -28,6 +29,7 @@ from app.stores.valkey.search import IndexOptions
 from app.stores.valkey.store import ValkeyStore
 from app.stores.valkey.url import address_of
 from app.upstream.http import HttpUpstream, Target
+from app.upstream.prices import ListPrices, read_prices
 from app.upstream.providers import UpstreamByProvider
 from app.upstream.simulator import SimulatedUpstream
 
@@ -46,6 +48,7 @@ class Adapters:
     clock: Clock
     verifier: Verifier | None = None
     leases: Leases | None = None
+    prices: Prices = field(default_factory=NoPrices)
 
 
 def adapters_for(
@@ -57,7 +60,9 @@ def adapters_for(
 ) -> Adapters:
     """Return the adapters that the settings name; `embedder` and `verifier` replace these."""
     metrics = Metrics()
-    embedder = embedder or embedder_for(settings, clock)
+    own = read_prices(settings.prices)
+    paid = Accounts(metrics, ListPrices(settings.embedder_url, own))
+    embedder = embedder or embedder_for(settings, clock, paid)
     upstream = _upstream(settings, clock)
     store = _store(settings, embedder, metrics, clock)
     if settings.verifier == "off":
@@ -65,7 +70,8 @@ def adapters_for(
     elif verifier is None:
         verifier = verifier_for(settings, embedder.name)
     leases = _leases(settings, embedder)
-    return Adapters(store, embedder, upstream, metrics, clock, verifier, leases)
+    prices = ListPrices(settings.upstream_url, own)
+    return Adapters(store, embedder, upstream, metrics, clock, verifier, leases, prices)
 
 
 def _store(settings: Settings, embedder: Embedder, metrics: Metrics, clock: Clock) -> WholeStore:
@@ -164,8 +170,10 @@ def _upstream_key_file(settings: Settings, clock: Clock) -> KeyFile | None:
     return KeyFile(Path(path), name, clock, most=1) if path else None
 
 
-def embedder_for(settings: Settings, clock: Clock = time.time) -> Embedder:
-    """Return the embedder that the settings name."""
+def embedder_for(
+    settings: Settings, clock: Clock = time.time, paid: Accounts | None = None
+) -> Embedder:
+    """Return the embedder that the settings name; `paid` counts what a remote one costs."""
     if settings.embedder == "local":
         return LocalEmbedder()
     key = settings.upstream_api_key if settings.embeds_upstream else settings.embedder_api_key
@@ -178,12 +186,19 @@ def embedder_for(settings: Settings, clock: Clock = time.time) -> Embedder:
         setting="REPRISE_EMBEDDER",
         key_file=_upstream_key_file(settings, clock) if settings.embeds_upstream else None,
     )
+    model = settings.embedding_model
+
+    def count(tokens: int) -> None:
+        if paid is not None:
+            paid.spent("embedding", model, Usage(tokens))
+
     simulated = settings.embedder == "upstream" and settings.is_simulated
     return RemoteEmbedder(
         SimulatedUpstream(settings.simulated_delay) if simulated else HttpUpstream(target),
-        settings.embedding_model,
+        model,
         settings.embedding_dimensions,
         as_caller=settings.embeds_as_caller,
+        on_tokens=count,
     )
 
 

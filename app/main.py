@@ -47,8 +47,8 @@ from app.rules.headers import ORIGIN
 from app.rules.key import Isolation, KeyRules
 from app.rules.limits import Limits
 from app.rules.plan import Policy
-from app.rules.routing import Rule
 from app.rules.providers import is_anthropics
+from app.rules.routing import Rule
 from app.rules.sharing import digest_of_key
 from app.settings import Settings
 from app.tracing.port import NoTracing, Tracing, open_telemetry
@@ -192,6 +192,7 @@ def _dependencies(
         metrics=metrics,
         clock=parts.clock,
         mark="" if settings.is_shared else secrets.token_hex(4),
+        prices=parts.prices,
         audit=AuditTerms(
             rate=settings.audit_rate,
             dial=settings.max_error_rate,

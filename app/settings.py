@@ -175,6 +175,9 @@ class Settings(BaseSettings):
     policy: str = _setting("", "a TOML file of rules that can be read")
     """A TOML file of rules by model, namespace or path, which set tier, lifetimes and dial; the
     first rule that a request meets applies. Read at the start."""
+    prices: str = _setting("", "a TOML file of dollars for a million tokens, by model")
+    """A TOML file of what models cost, used before the list that ships; see
+    [savings](savings.md)."""
     audit_rate: float = _setting(0.0, "a share from 0 to 1", ge=0, le=1)
     """The share of hits after which the upstream is asked the same question, behind the client and
     with `REPRISE_UPSTREAM_API_KEY`, to count which are wrong; if too many are, hits by meaning

@@ -6,9 +6,11 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from app.core.accounts import NoPrices
 from app.core.cache_status import Head, Replay
 from app.core.metrics import Metrics
 from app.core.models import ClientRequest, Clock, Header
+from app.core.ports import Prices
 from app.dialects.chat_completions.request import ChatCompletions
 from app.engine.answers import PendingAnswer
 from app.engine.assembly import Dependencies, Engine
@@ -33,7 +35,7 @@ from tests.fakes import (
 )
 
 CHAT = ChatCompletions()
-NO_AUDITS = AuditTerms()
+NO_AUDITS, NO_PRICES = AuditTerms(), NoPrices()
 
 
 class Bench:
@@ -42,7 +44,7 @@ class Bench:
     With `leases` it is one of a fleet.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is another thing that a test may decide
         self,
         *,
         verifier: FakeVerifier | None = None,
@@ -50,6 +52,7 @@ class Bench:
         leases: FakeLeases | None = None,
         mode: Mode = Mode.SERVE,
         audit: AuditTerms = NO_AUDITS,
+        prices: Prices = NO_PRICES,
         **limits: Any,
     ) -> None:
         self.clock = ManualClock()
@@ -75,6 +78,7 @@ class Bench:
             metrics=self.metrics,
             clock=self.clock,
             audit=audit,
+            prices=prices,
         )
         self.engine = engine = Engine(parts, policy)
         self.lookup, self.handler = engine.lookup, engine.handler

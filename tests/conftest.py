@@ -35,6 +35,7 @@ MARKERS = {
     "behaviour/": {"process"},
     "behaviour/test_fleet": {"valkey"},
     "behaviour/test_rolling_restart": {"valkey"},
+    "behaviour/test_savings": {"valkey"},
     "behaviour/test_usage": {"valkey"},
     "behaviour/test_valkey": {"valkey"},
     "inference/test_local_embedder": {"model"},

@@ -110,6 +110,7 @@ class FakeStore:
         self.memory = MemoryStore(1000, clock, lambda _kind, _reason: None)
         self.before: Callable[[], Awaitable[None]] | None = None
         self.before_put: Callable[[], Awaitable[None]] | None = None
+        self.before_totals: Callable[[], Awaitable[None]] | None = None
         self.got: StoredResponse | None = None
         self.found: Sequence[Candidate] | None = None
         self.given: Sequence[StoredEmbedding | None] | None = None
@@ -209,6 +210,8 @@ class FakeStore:
         return self.memory.totals_last
 
     async def add_totals(self, amounts: Mapping[str, int]) -> None:
+        if self.before_totals is not None:
+            await self.before_totals()
         await self.memory.add_totals(amounts)
 
     async def totals(self) -> Mapping[str, int]:

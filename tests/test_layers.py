@@ -57,6 +57,7 @@ LIBRARIES = {
     "backports": {"core.content_codings"},
     "brotli": {"core.content_codings"},
     "fastapi": {"api", "main", "server"},
+    "genai_prices": {"upstream.prices"},
     "httpx": {"upstream"},
     "opentelemetry": {"tracing.otel"},
     "onnxruntime": {"inference.onnx"},

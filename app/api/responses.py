@@ -26,7 +26,12 @@ from app.rules.providers import speaks_anthropic
 
 _logger = logging.getLogger("reprise.http")
 
-_REPLACED = frozenset({b"x-cache", b"x-cache-distance", b"x-cache-entry", b"x-cache-shadow"})
+_REPLACED = frozenset(
+    {
+        *(b"x-cache", b"x-cache-distance", b"x-cache-entry", b"x-cache-shadow"),
+        *(b"x-cache-saved-tokens", b"x-cache-saved-usd", b"x-cache-saved-seconds"),
+    }
+)
 _WITHOUT_BODY = frozenset({204, 304})
 _PIECE = 65_536  # bytes; the server takes no more while the client has not read the piece before
 # A 304 may have a Content-Length (RFC 9110 §8.6), but uvicorn would then wait for a body.

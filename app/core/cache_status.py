@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Literal
 
 from app.core.errors import Failure, Misread
-from app.core.models import Aging, Header, StoredResponse
+from app.core.models import Aging, Header, StoredResponse, Usage
 
 Forward = Literal["miss", "stale", "partial", "request", "bypass"]
 """Why a request was forwarded to the upstream (RFC 9211 §2.2)."""
@@ -50,13 +50,26 @@ class Tier(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Saved:
+    """What a hit has saved: the tokens and the price of its answer, and the upstream's time.
+
+    None where that is not known. A stale hit saves time alone: the upstream is asked behind it.
+    """
+
+    usage: Usage | None = None
+    nanodollars: int | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class CacheStatus:
     """The parameters of RFC 9211. Headers, the log line and metric labels are made from these.
 
     `age` and `ttl` are in seconds, `distance` is the cosine distance of a hit by meaning.
     `forward_status`: the upstream's failure status, if a stored response was served instead.
     `entry`: the id of the stored response.
-    `shadow`: in shadow mode, the status of the answer that was found but held back; else None.
+    `shadow`: the status of the answer that was found but held back; else None.
+    `saved`: what a hit did not cost.
     """
 
     outcome: Outcome
@@ -70,6 +83,7 @@ class CacheStatus:
     collapsed: bool = False
     entry: str = ""
     shadow: "CacheStatus | None" = None
+    saved: Saved | None = None
 
     @property
     def is_stored(self) -> bool:

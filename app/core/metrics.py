@@ -32,6 +32,7 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self._count_what_is_kept_back(counter)
         self._count_audits(counter)
+        self._count_savings(counter)
         # When a request has ended: answered, cut short or abandoned by its client.
         self.requests = counter(
             "reprise_requests",
@@ -123,6 +124,25 @@ class Metrics:
             "reprise_caution",
             "How much stricter than the settings hits by meaning are: 0 to 3, exact only.",
             registry=self.registry,
+        )
+
+    def _count_savings(self, counter: Callable[..., Counter]) -> None:
+        # A hit has been served whose usage, price or time is known.
+        self.saved_tokens = counter(
+            "reprise_saved_tokens", "Tokens of answers that were served again.", ["model", "kind"]
+        )
+        self.saved_dollars = counter(
+            "reprise_saved_dollars", "Price of answers that were served again.", ["model"]
+        )
+        self.saved_seconds = counter(
+            "reprise_saved_seconds", "Time that the upstream took for them.", ["model"]
+        )
+        # A text has been embedded elsewhere, or a hit audited.
+        self.spent_tokens = counter(
+            "reprise_spent_tokens", "Tokens for embedding and audits.", ["purpose", "model"]
+        )
+        self.spent_dollars = counter(
+            "reprise_spent_dollars", "Price of embedding and audits.", ["purpose", "model"]
         )
 
     def exposition(self) -> bytes:

@@ -122,6 +122,7 @@ class StoredResponse(Aging):
     `vector_digest`: the store's checksum of its vector.
     `askers`: digests of a few credentials that have asked this, if callers share answers.
     `is_pinned`: an operator lets it be served by meaning, however few have asked.
+    `seconds`: how long the upstream took to give all of it; 0 if that is not known.
     """
 
     key: CacheKey
@@ -142,6 +143,7 @@ class StoredResponse(Aging):
     vector_digest: str = field(default="", compare=False, repr=False)
     askers: frozenset[str] = frozenset()
     is_pinned: bool = False
+    seconds: float = field(default=0.0, compare=False)
 
     @property
     def id(self) -> str:

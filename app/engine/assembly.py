@@ -3,10 +3,11 @@
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
+from app.core.accounts import Accounts, NoPrices
 from app.core.inflight import Inflight
 from app.core.metrics import Metrics
 from app.core.models import Clock
-from app.core.ports import Upstream
+from app.core.ports import Prices, Upstream
 from app.engine.audits import Audits, AuditTerms
 from app.engine.context import Context
 from app.engine.embeddings import EmbeddingsAnswerer
@@ -23,6 +24,7 @@ from app.engine.operations import Operations, Seen
 from app.engine.pairs import Pairs
 from app.engine.resilience import ResilientEmbedder
 from app.engine.resilient_store import ResilientEmbeddingStore, ResilientStore
+from app.engine.savings import Savings
 from app.engine.serving import Serving
 from app.engine.shared_fetch import SharedFetch
 from app.rules.plan import Policy
@@ -50,6 +52,7 @@ class Dependencies:
     mark: str = ""
     inflight: Inflight = field(default_factory=Inflight)
     audit: AuditTerms = field(default_factory=AuditTerms)
+    prices: Prices = field(default_factory=NoPrices)
 
 
 class Engine:
@@ -64,12 +67,15 @@ class Engine:
         seen = Seen(self.lookup.hits, self.pairs)
         self.operations = Operations(parts.store, parts.embedder, policy, seen, parts.mark)
         self.ledger = Ledger(parts.store, parts.metrics.tally)
-        self.audits = Audits(self.forwarder, self.pairs, context, parts.audit)
+        savings = Savings(Accounts(parts.metrics, parts.prices))
+        self.audits = Audits(self.forwarder, self.pairs, savings, context, parts.audit)
         self.findings = Findings(self.ledger, self.audits)
-        serving = Serving(self.lookup, context)
-        fetcher = Fetcher(self.forwarder, parts.metrics, parts.inflight)
+        serving = Serving(self.lookup, savings, context)
+        fetcher = Fetcher(self.forwarder, context)
         self._fetches = SharedFetch(serving, fetcher, parts.fleet, self.audits, context)
-        self._embeddings = EmbeddingsAnswerer(parts.embeddings, fetcher, self.forwarder, context)
+        self._embeddings = EmbeddingsAnswerer(
+            parts.embeddings, fetcher, self.forwarder, savings, context
+        )
         self.handler = Handler(self._fetches, self._embeddings, self.forwarder, context)
         inspecting = Lookup(parts.store, parts.embedder, parts.inspector, context, _FARTHEST)
         self.explainer = Explainer(self.handler, inspecting, serving, self.operations, context)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from app.core.cache_status import CacheStatus, Head, Tier
 from app.core.defects import log_defect
 from app.core.errors import RepriseError
+from app.core.inflight import Hold
 from app.core.models import ClientRequest
 from app.core.shares import wilson
 from app.dialects.dialect import Answer
@@ -25,6 +26,7 @@ from app.engine.flights import see_out
 from app.engine.forwarder import Forwarder, outgoing
 from app.engine.pairs import Pair, Pairs, shown
 from app.engine.recorder import Recorder
+from app.engine.savings import Savings
 from app.matching.comparison import Agreement
 from app.rules.auditing import Evidence, band_of
 from app.rules.caution import EXACT_ONLY, Caution
@@ -42,13 +44,15 @@ class AuditTerms:
     """How much is audited: a share of the hits, at most so many `at_once` and `a_second`.
 
     `dial` is the share of hits by meaning that may be wrong, `least` the probability that the
-    verifier must give. `may_ask` says whether the upstream takes a key of ours for a request.
+    verifier must give. `may_ask` says whether the upstream takes a key of ours for a request;
+    `draw` gives a number from 0 to 1.
     """
 
     rate: float = 0.0
     dial: float = 0.01
     least: float | None = None
     may_ask: Callable[[ClientRequest], bool] = lambda _: True
+    draw: Callable[[], float] = random.random
     at_once: int = 4
     a_second: int = 5
 
@@ -86,17 +90,18 @@ class Audits:
         self,
         forwarder: Forwarder,
         pairs: Pairs,
+        savings: Savings,
         context: Context,
         terms: AuditTerms,
-        draw: Callable[[], float] = random.random,
     ) -> None:
         self.terms = terms
         self._forwarder = forwarder
         self._pairs = pairs
         self._metrics = context.metrics
         self._clock = context.clock
+        self._inflight = context.inflight
         self._max_distance = context.limits.max_distance
-        self._draw = draw
+        self._savings = savings
         self._evidence = Evidence()
         self._counts = {tier: {True: 0, False: 0} for tier in Tier}
         self._begun = deque[float](maxlen=max(1, terms.a_second))
@@ -114,7 +119,7 @@ class Audits:
         the upstream keeps it would keep twice.
         """
         terms = self.terms
-        if not terms.rate or self._draw() >= terms.rate or served.is_stale:
+        if not terms.rate or terms.draw() >= terms.rate or served.is_stale:
             return
         if plan.control.only_if_cached or served.stored.upstream_id:
             return
@@ -135,6 +140,8 @@ class Audits:
         try:
             async with asyncio.timeout(_PATIENCE):
                 answer = await self._ask(plan)
+            if answer is not None:
+                self._savings.note_audit(served.stored.model, answer.content)
             if answer is None or answer.unfit:
                 self._left_out("unfit")
                 return
@@ -155,15 +162,19 @@ class Audits:
         async with aclosing(await self._forwarder.send(sent)) as response:
             status = CacheStatus.miss(plan.key.digest)
             head = Head(response.status_code, response.headers, status)
-            recorder = Recorder(
-                head, plan.limits, lambda is_stream: plan.parsed.reader(is_stream=is_stream)
-            )
-            async for piece in response:
-                recorder.feed(piece)
-                if recorder.reason:
-                    return None
-            recorder.end()
-        recorded = recorder.outcome()
+            with Hold(self._inflight) as hold:
+                recorder = Recorder(
+                    head,
+                    plan.limits,
+                    lambda is_stream: plan.parsed.reader(is_stream=is_stream),
+                    hold,
+                )
+                async for piece in response:
+                    recorder.feed(piece)
+                    if recorder.reason:
+                        return None
+                recorder.end()
+                recorded = recorder.outcome()
         return recorded.answer if recorded and not recorder.reason else None
 
     def _note(self, case: "_Case", found: Agreement) -> None:

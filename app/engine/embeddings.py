@@ -19,6 +19,7 @@ from app.engine.joined import Joined
 from app.engine.resilience import Budget
 from app.engine.resilient_store import ResilientEmbeddingStore
 from app.engine.revalidation import Revalidations
+from app.engine.savings import Savings
 from app.engine.serving import new_request_id
 from app.engine.stale_if_error import StaleIfError
 from app.engine.write_order import WriteTicket
@@ -47,11 +48,13 @@ class EmbeddingsAnswerer:
         store: ResilientEmbeddingStore,
         fetcher: Fetcher,
         forwarder: Forwarder,
+        savings: Savings,
         context: Context,
     ) -> None:
         self._store = store
         self._fetcher = fetcher
         self._forwarder = forwarder
+        self._savings = savings
         self._limits = context.limits
         self._keys = context.policy.keys
         self._collapsed = context.metrics.collapsed
@@ -95,6 +98,7 @@ class EmbeddingsAnswerer:
         Stale embeddings are served only if no input has to be fetched.
         """
         replay, now = await self._replay(batch), self._clock()
+        replay = self._saving(batch, replay)
         stale = [e.id for e in batch.found.values() if not e.is_fresh(now)]
         if stale and not batch.control.only_if_cached and batch.limits.ttl > 0:
             fresh_only = replace(batch.control, max_stale=None, min_fresh=0)
@@ -107,6 +111,16 @@ class EmbeddingsAnswerer:
                 lambda: self._is_renewed(part),
             )
         return replay
+
+    def _saving(self, batch: Batch, replay: Replay) -> Replay:
+        """Return a fresh answer that tells what it saves, and add that up."""
+        status = replay.head.cache_status
+        if status.outcome is not Outcome.HIT:
+            return replay
+        found = [batch.found[digest] for digest in batch.digests]
+        saved = self._savings.of_embeddings(found[0].model, [e.tokens for e in found])
+        self._savings.note(found[0].model, saved)
+        return replace(replay, head=replace(replay.head, cache_status=replace(status, saved=saved)))
 
     async def _stand_in(self, batch: Batch, failed: int | None) -> Replay | None:
         """Render a batch from the store if the upstream failed; None if an input is missing."""

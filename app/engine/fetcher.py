@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from app.core.cache_status import CacheStatus, DiscardReason, Head
-from app.core.inflight import Hold, Inflight
-from app.core.metrics import Metrics
+from app.core.inflight import Hold
 from app.core.models import ClientRequest, SharedAnswer
 from app.core.ports import UpstreamResponse
 from app.dialects.dialect import AnswerReader
+from app.engine.context import Context
 from app.engine.flights import Flight
 from app.engine.forwarder import Forwarder, outgoing
 from app.engine.recorder import Recorder
@@ -63,10 +63,11 @@ class Wanted(Generic[T]):
 class Fetcher:
     """Passes answers from the upstream to the readers of flights and into the store."""
 
-    def __init__(self, forwarder: Forwarder, metrics: Metrics, inflight: Inflight) -> None:
+    def __init__(self, forwarder: Forwarder, context: Context) -> None:
         self._forwarder = forwarder
-        self._inflight = inflight
-        self._not_stored = metrics.not_stored
+        self._not_stored = context.metrics.not_stored
+        self._clock = context.clock
+        self._inflight = context.inflight
         self._order = WriteOrder()
 
     async def fetch(self, wanted: Wanted[T], flight: Flight, watch: Watch = watch_nothing) -> None:
@@ -74,7 +75,7 @@ class Fetcher:
 
         Raises UpstreamUnreachable, UpstreamTimeout or UpstreamInterrupted.
         """
-        request = outgoing(wanted.request, identity=True)
+        request, begin = outgoing(wanted.request, identity=True), self._clock()
         with self._order.take(wanted.names) as ticket, Hold(self._inflight) as hold:
             async with aclosing(await self._forwarder.send(request)) as response:
                 allow_origin = value_of(response.headers, ALLOW_ORIGIN) or ""
@@ -83,6 +84,7 @@ class Fetcher:
                 recorder = Recorder(head, wanted.limits, wanted.reader, hold)
 
                 async def keep(recorded: Recorded[T]) -> SharedAnswer | None:
+                    recorded = replace(recorded, seconds=max(0.0, self._clock() - begin))
                     if reason := await wanted.keep(recorded, ticket):
                         self._not_stored.labels(reason).inc()
                     return recorded.answer.whole

@@ -14,6 +14,7 @@ from app.matching.comparison import Agreement
 
 _AUDITED = "audited"
 _DIGITS = 4
+_A_DOLLAR, _MILLIONTHS = 1_000_000_000, 6
 
 
 class Findings:
@@ -31,6 +32,7 @@ class Findings:
             "kept_in": found.kept_in,
             "compared": compared(found.amounts),
             "audit": {"rate": terms.rate, "caution": level, **audited(found.amounts)},
+            "savings": saved(found.amounts),
         }
 
 
@@ -80,6 +82,44 @@ def audited(totals: Mapping[str, int]) -> JsonObject:
         },
         "excess_wrong": _rounded(excess(*semantic, *control)),
     }
+
+
+def saved(totals: Mapping[str, int]) -> JsonObject:
+    """Return what hits have saved, by model, and less what embedding and audits have cost.
+
+    Dollars are those of the hits whose price is known; `unpriced_hits` are the others.
+    """
+    kinds = ("hits", "priced", "input", "output", "nanodollars", "milliseconds")
+    by_kind = {kind: sums(totals, f"saved.{kind}") for kind in kinds}
+    models = {
+        model: _saved(Counter({kind: by_kind[kind].get(model, 0) for kind in kinds}))
+        for model in sorted(by_kind["hits"])
+    }
+    whole = Counter({kind: sum(by_kind[kind].values()) for kind in kinds})
+    spent = {purpose: _spent(totals, purpose) for purpose in ("embedding", "audit")}
+    cost = sum(s["usd"] for s in spent.values())
+    net = round(whole["nanodollars"] / _A_DOLLAR - cost, _MILLIONTHS)
+    return {**_saved(whole), "spent": spent, "net_usd": net, "models": models}
+
+
+def _saved(counts: Mapping[str, int]) -> JsonObject:
+    return {
+        "hits": counts["hits"],
+        "unpriced_hits": counts["hits"] - counts["priced"],
+        "input_tokens": counts["input"],
+        "output_tokens": counts["output"],
+        "usd": round(counts["nanodollars"] / _A_DOLLAR, _MILLIONTHS),
+        "seconds": round(counts["milliseconds"] / 1000, 1),
+    }
+
+
+def _spent(totals: Mapping[str, int], purpose: str) -> JsonObject:
+    requests, tokens, unpriced, price = (
+        sum(sums(totals, f"spent.{purpose}.{kind}").values())
+        for kind in ("requests", "tokens", "unpriced", "nanodollars")
+    )
+    usd = round(price / _A_DOLLAR, _MILLIONTHS)
+    return {"requests": requests, "unpriced": unpriced, "tokens": tokens, "usd": usd}
 
 
 class _Counts:

@@ -10,6 +10,7 @@ from app.core.offload import by_size
 from app.engine.context import Context
 from app.engine.flights import Flight
 from app.engine.lookup import Lookup
+from app.engine.savings import Savings
 from app.rules.decisions import Serve
 from app.rules.plan import Plan
 
@@ -37,8 +38,9 @@ class Served:
 class Serving:
     """Renders stored responses and counts the hits of each entry."""
 
-    def __init__(self, lookup: Lookup, context: Context) -> None:
+    def __init__(self, lookup: Lookup, savings: Savings, context: Context) -> None:
         self.lookup = lookup
+        self.savings = savings
         self._failures = context.metrics.failures.labels("store")
         self._clock = context.clock
         self._inflight = context.inflight

@@ -76,8 +76,12 @@ class SharedFetch:
 
     async def serve(self, plan: Plan, decision: Serve) -> Served | None:
         """Render a stored response; if it is stale, start a revalidation (RFC 5861 §3)."""
+        stored, savings = decision.stored, self.serving.savings
+        saved = savings.of(stored, decision.status)
+        decision = replace(decision, status=replace(decision.status, saved=saved))
         served = await self.serving.serve(plan, decision)
         if served:
+            savings.note(stored.model, saved)
             self.audits.begin(plan, decision)
         if served and decision.is_stale and not plan.control.only_if_cached and plan.limits.ttl > 0:
             self._revalidations.begin(

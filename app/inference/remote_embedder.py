@@ -6,7 +6,7 @@ https://platform.openai.com/docs/api-reference/embeddings/create
 import base64
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 
 import numpy as np
@@ -16,6 +16,7 @@ from app.core.errors import Declined, DependencyFailed, NotUnderstood
 from app.core.models import ClientRequest, Embedding, Header
 from app.core.ports import Upstream
 from app.dialects.strict_json import load_json
+from app.dialects.usage import usage_of
 from app.inference.answers import (
     JSON_HEADERS,
     LIKELY_WINDOW,
@@ -39,16 +40,24 @@ class RemoteEmbedder:
     """Embeds texts by asking a server, with one request for each text.
 
     With `as_caller` the server is the upstream and gets the caller's own credentials. If it then
-    refuses one caller, that is not counted as a failure of the server (Declined).
+    refuses one caller, that is not counted as a failure of the server (Declined). `on_tokens` is
+    called with the tokens that the server counts for each text; 0 if it does not say.
     """
 
     def __init__(
-        self, upstream: Upstream, model: str, dimensions: int, *, as_caller: bool = False
+        self,
+        upstream: Upstream,
+        model: str,
+        dimensions: int,
+        *,
+        as_caller: bool = False,
+        on_tokens: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.name = f"{model}/{dimensions}"
         self.dimensions = dimensions
         self._upstream = upstream
         self._as_caller = as_caller
+        self._on_tokens = on_tokens
         family = model.rpartition("/")[2]  # gateways put the vendor before the model's name
         self._window = _OPENAI_WINDOW if family.startswith(_OPENAI) else LIKELY_WINDOW
         self._options: dict[str, object] = {"model": model, "encoding_format": "base64"}
@@ -73,7 +82,9 @@ class RemoteEmbedder:
         )
         async with aclosing(await self._upstream.send(request)) as response:
             if response.status_code == _OK:
-                return self._checked(_numbers(await read_answer(response)))
+                numbers, tokens = _read(await read_answer(response))
+                self._on_tokens(tokens)
+                return self._checked(numbers)
         if response.status_code in TOO_LONG and size > SHORTEST_WINDOW:
             return None
         if response.status_code in _CALLERS_FAULT and self._as_caller:
@@ -96,10 +107,15 @@ class RemoteEmbedder:
         await self._upstream.aclose()
 
 
-def _numbers(answer: bytes) -> NDArray[np.float64]:
-    """Return the only embedding in an answer, unchecked. Raises DependencyFailed."""
+def _read(answer: bytes) -> tuple[NDArray[np.float64], int]:
+    """Return the only embedding in an answer, unchecked, and its tokens, 0 if unknown.
+
+    Raises DependencyFailed.
+    """
     try:
-        (item,) = load_json(answer)["data"]
+        document = load_json(answer)
+        (item,) = document["data"]
+        usage = usage_of(document.get("usage"))
         told = item["embedding"]
         if isinstance(told, str):
             told = np.frombuffer(base64.b64decode(told, validate=True), "<f4")
@@ -108,4 +124,4 @@ def _numbers(answer: bytes) -> NDArray[np.float64]:
         raise DependencyFailed("its answer holds no embedding") from error
     if numbers.ndim != 1:
         raise DependencyFailed("its answer holds no embedding")
-    return numbers
+    return numbers, usage.input if usage else 0

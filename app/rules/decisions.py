@@ -85,12 +85,16 @@ class Discard:
 
 @dataclass(frozen=True, slots=True)
 class Recorded(Generic[T]):
-    """A completely read answer, its lifetimes in seconds, and its Access-Control-Allow-Origin."""
+    """A completely read answer, its lifetimes in seconds, and its Access-Control-Allow-Origin.
+
+    `seconds` is how long the upstream took, from the request to the last byte.
+    """
 
     answer: T
     freshness_lifetime: float
     stale_lifetime: float
     allow_origin: str = ""
+    seconds: float = 0.0
 
 
 def admit(
@@ -282,5 +286,6 @@ def after_upstream(
         dialect=plan.dialect,
         upstream_id=answer.upstream_id,
         askers=askers_with(found.exact, plan.asker, plan.limits.share_after),
+        seconds=recorded.seconds,
     )
     return Store(stored, None if answer.exact_only else found.embedding)

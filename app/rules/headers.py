@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from app.core.cache_status import CacheStatus, Tier
+from app.core.cache_status import CacheStatus, Saved, Tier
 from app.core.models import Header
 
 CACHE_NAME = "reprise"
@@ -174,6 +174,20 @@ def cache_headers(status: CacheStatus) -> list[Header]:
         headers.append((b"x-cache-distance", b"%.4f" % status.distance))
     if status.entry:
         headers.append((b"x-cache-entry", status.entry.encode()))
+    if status.saved:
+        headers += _saved_headers(status.saved)
     if status.shadow:
         headers.append((b"x-cache-shadow", status.shadow.outcome.value.encode()))
+    return headers
+
+
+def _saved_headers(saved: Saved) -> list[Header]:
+    headers = []
+    if saved.usage:
+        tokens = saved.usage.input + saved.usage.output
+        headers.append((b"x-cache-saved-tokens", b"%d" % tokens))
+    if saved.nanodollars is not None:
+        headers.append((b"x-cache-saved-usd", b"%.6f" % (saved.nanodollars / 1e9)))
+    if saved.seconds:
+        headers.append((b"x-cache-saved-seconds", b"%.3f" % saved.seconds))
     return headers

@@ -26,6 +26,7 @@ VERSION = b"1"
 
 _WORTH_PACKING = 1024  # bytes; smaller answers are not compressed: it would gain little
 _MOST_UNPACKED = 268_435_456  # bytes; damaged data may claim to expand to more
+_DAY = 86_400.0  # seconds
 _PLAIN, _DEFLATE = b"", b"deflate"
 _LENGTHS = struct.Struct("<HI")  # of a field's name and of its value, in bytes
 
@@ -59,6 +60,8 @@ def response_fields(stored: StoredResponse) -> dict[str, bytes]:
         fields["upstream_id"] = stored.upstream_id.encode()
     if stored.caller:
         fields["caller"] = stored.caller.encode()
+    if stored.seconds:
+        fields["seconds"] = repr(stored.seconds).encode()
     if stored.vector_digest:
         fields["vector"] = stored.vector_digest.encode()
     return fields | _label_fields(stored.tagging) | _sharing_fields(stored)
@@ -92,6 +95,8 @@ def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
         askers=frozenset(fields.get("askers", b"").decode().split()),
         is_pinned=bool(fields.get("pinned")),
         vector_digest=fields.get("vector", b"").decode(),
+        # Older entries do not say, and what others say is bounded.
+        seconds=min(max(_number(fields, "seconds"), 0.0), _DAY) if "seconds" in fields else 0.0,
     )
 
 

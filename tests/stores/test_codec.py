@@ -69,6 +69,15 @@ def test_what_an_older_version_has_written_has_no_labels_and_is_not_disputed() -
     assert codec.response_of("d", fields) == STORED
 
 
+@pytest.mark.parametrize(
+    ("written", "read"), [(2.5, 2.5), (0.0, 0.0), (-3.0, 0.0), (1e300, 86_400.0)]
+)
+def test_how_long_the_upstream_took_is_kept_within_bounds(written: float, read: float) -> None:
+    fields = codec.response_fields(replace(STORED, seconds=written))
+    assert codec.response_of(STORED.id, fields).seconds == read
+    assert ("seconds" in fields) is bool(written)
+
+
 @given(EMBEDDINGS)
 def test_a_stored_embedding_comes_back_as_it_was(stored: StoredEmbedding) -> None:
     read = codec.embedding_of(stored.id, codec.embedding_fields(stored))
@@ -77,7 +86,7 @@ def test_a_stored_embedding_comes_back_as_it_was(stored: StoredEmbedding) -> Non
 
 # What an entry may lack: in its place, none of these is a newer version's.
 OPTIONAL = {"prompt", "parts", "disputed", "namespace", "tags", "allow_origin"}
-OPTIONAL |= {"dialect", "upstream_id", "fullness", "vector", "askers", "pinned"}
+OPTIONAL |= {"dialect", "upstream_id", "fullness", "vector", "askers", "pinned", "seconds"}
 UNKNOWN = TEXTS.filter(lambda name: name not in OPTIONAL)
 
 

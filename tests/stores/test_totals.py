@@ -6,7 +6,6 @@ from app.core.ports import WholeStore
 from app.stores.sqlite.store import SqliteStore
 from tests.fakes import ManualClock
 from tests.stores.every_store import EAST, MODEL, entry, ignore
-from tests.stores.valkey_fleet import fleet_on
 
 
 async def test_what_is_added_is_summed_by_name(store: WholeStore) -> None:
@@ -33,11 +32,3 @@ async def test_a_file_keeps_them_and_so_does_one_of_an_earlier_version(tmp_path:
         assert await store.totals() == expected
         await store.add_totals({"hits:": 1})
         await store.aclose()
-
-
-async def test_a_fleet_adds_to_the_same_sums() -> None:
-    async with fleet_on() as fleet:
-        one, other = await fleet.store(), await fleet.store()
-        await one.add_totals({"hits:": 1})
-        await other.add_totals({"hits:": 2})
-        assert await one.totals() == await other.totals() == {"hits:": 3}

@@ -437,3 +437,11 @@ async def test_a_look_up_by_key_costs_one_round_trip_and_one_by_meaning_two(
     assert counted.trips == 3
     assert await store.nearest("p1", towards(0, 1), 4, 0.1) == []
     assert (counted.trips, writes.trips) == (4, 1)
+
+
+async def test_a_fleet_adds_to_the_same_sums() -> None:
+    async with fleet_on() as fleet:
+        one, other = await fleet.store(), await fleet.store()
+        await one.add_totals({"hits:": 1})
+        await other.add_totals({"hits:": 2})
+        assert await one.totals() == await other.totals() == {"hits:": 3}

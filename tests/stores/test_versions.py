@@ -48,7 +48,7 @@ READ_EMBEDDING = StoredEmbedding("e", "text-test", bytes(range(8)), 4, NOW, LIFE
 @pytest.mark.parametrize("more", [{}, MORE])
 def test_what_the_first_version_wrote_is_read(more: Mapping[str, bytes]) -> None:
     read = codec.response_of("a", {**RESPONSE, **more})
-    assert (read, read.epoch) == (READ, EPOCH_THEN)
+    assert (read, read.epoch, read.seconds) == (READ, EPOCH_THEN, 0)
     vector = codec.embedding_of("e", {**EMBEDDING, **more})
     assert (vector, vector.epoch) == (READ_EMBEDDING, EPOCH_THEN)
 

@@ -1,0 +1,74 @@
+"""What hits have saved and what the cache has cost, in metrics and in sums that last.
+
+Sums are whole numbers: tokens, milliseconds, and thousand-millionths of a dollar.
+"""
+
+from typing import Literal
+
+from app.core.cache_status import Saved
+from app.core.metrics import Metrics
+from app.core.models import Usage
+from app.core.ports import Prices
+
+Purpose = Literal["embedding", "audit"]
+
+_MOST_MODELS = 200  # told apart in metrics
+_OTHERS = "(other)"
+_A_DOLLAR = 1_000_000_000
+
+
+class Accounts:
+    """Adds up, by model. `prices` are those of whoever is paid."""
+
+    def __init__(self, metrics: Metrics, prices: Prices) -> None:
+        self._metrics = metrics
+        self._tally = metrics.tally
+        self._prices = prices
+        self._models = set[str]()
+
+    def price(self, model: str, usage: Usage) -> int | None:
+        """Return a price in thousand-millionths of a dollar; None if it is not known."""
+        return self._prices.nanodollars(model, usage)
+
+    def saved(self, model: str, saved: Saved) -> None:
+        """Add what a hit has saved."""
+        metrics, tally, label = self._metrics, self._tally, self._label(model)
+        tally.add("saved.hits", of=model)
+        if (usage := saved.usage) is not None:
+            for kind, tokens in (("input", usage.input), ("output", usage.output)):
+                metrics.saved_tokens.labels(label, kind).inc(tokens)
+                tally.add(f"saved.{kind}", tokens, model)
+        if (price := saved.nanodollars) is not None:
+            metrics.saved_dollars.labels(label).inc(price / _A_DOLLAR)
+            tally.add("saved.priced", of=model)
+            tally.add("saved.nanodollars", price, model)
+        if saved.seconds:
+            metrics.saved_seconds.labels(label).inc(saved.seconds)
+            tally.add("saved.milliseconds", round(1000 * saved.seconds), model)
+
+    def spent(self, purpose: Purpose, model: str, usage: Usage) -> None:
+        """Add what a request of the cache's own has cost."""
+        metrics, tally, label = self._metrics, self._tally, self._label(model)
+        tokens = usage.input + usage.output
+        metrics.spent_tokens.labels(purpose, label).inc(tokens)
+        tally.add(f"spent.{purpose}.requests", of=model)
+        tally.add(f"spent.{purpose}.tokens", tokens, model)
+        if (price := self.price(model, usage)) is not None:
+            metrics.spent_dollars.labels(purpose, label).inc(price / _A_DOLLAR)
+            tally.add(f"spent.{purpose}.nanodollars", price, model)
+        else:
+            tally.add(f"spent.{purpose}.unpriced", of=model)
+
+    def _label(self, model: str) -> str:
+        """Return a model's label; of what clients may call it, the first two hundred are kept."""
+        if model not in self._models and len(self._models) >= _MOST_MODELS:
+            return _OTHERS
+        self._models.add(model)
+        return model
+
+
+class NoPrices:
+    """Knows no price."""
+
+    def nanodollars(self, model: str, usage: Usage) -> int | None:
+        """Return None."""

@@ -1,0 +1,56 @@
+"""How many tokens an answer took, whatever its dialect.
+
+https://platform.openai.com/docs/api-reference/chat/object, …/responses/object,
+https://platform.claude.com/docs/en/api/messages
+"""
+
+import json
+from typing import Any
+
+from app.core.models import Usage
+
+_FIELD = b'"usage":'
+_MOST = 16_384  # bytes of it that are read
+_TOO_MANY = 1_000_000_000_000
+_DECODER = json.JSONDecoder()
+
+
+def usage_in(content: bytes) -> Usage | None:
+    """Return the tokens of an answer, stored as any dialect stores it; None if it does not say.
+
+    Answers are stored as compact JSON, whose texts escape quotes: only the field is read, so that a
+    long answer costs no more than a short one.
+    """
+    at = content.rfind(_FIELD)
+    if at < 0:
+        return None
+    begin = at + len(_FIELD)
+    try:
+        told, _ = _DECODER.raw_decode(content[begin : begin + _MOST].decode(errors="replace"))
+    except (ValueError, RecursionError):
+        return None
+    return usage_of(told)
+
+
+def usage_of(told: Any) -> Usage | None:
+    """Return the tokens that the field of an answer tells; None if it tells nothing."""
+    if not isinstance(told, dict):
+        return None
+    given = told.get("prompt_tokens", told.get("input_tokens"))
+    taken = told.get("completion_tokens", told.get("output_tokens"))
+    if given is None and taken is None:
+        return None
+    details = told.get("prompt_tokens_details", told.get("input_tokens_details"))
+    cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else 0
+    # Anthropic's input is without what a prompt cache gave or took.
+    read, written = (
+        _count(told.get(name))
+        for name in ("cache_read_input_tokens", "cache_creation_input_tokens")
+    )
+    whole = _count(given) + read + written
+    return Usage(whole, _count(taken), min(whole, cached + read), written)
+
+
+def _count(value: object) -> int:
+    is_count = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_count and 0 <= value < _TOO_MANY else 0  # type: ignore[operator,return-value]

@@ -1,0 +1,118 @@
+"""What answers cost: by the operator's own file first, then by the list that ships.
+
+https://github.com/pydantic/genai-prices, whose list is read from the package; nothing is fetched.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from genai_prices import Usage as PricedUsage
+from genai_prices import calc_price
+
+from app.core.errors import ConfigurationError
+from app.core.models import Usage
+from app.core.recent import Recent
+
+_KNOWN = 1000
+_A_DOLLAR = 1_000_000_000
+_A_MILLION = 1_000_000
+_FIELDS = frozenset({"input", "output", "cached", "written"})
+_SETTING = "REPRISE_PRICES"
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Dollars for a million tokens; what is `cached` or `written` costs as all `input` if unset."""
+
+    input: float
+    output: float = 0.0
+    cached: float | None = None
+    written: float | None = None
+
+    def nanodollars(self, usage: Usage) -> int:
+        """Return the price of an answer."""
+        cached = self.input if self.cached is None else self.cached
+        written = self.input if self.written is None else self.written
+        fresh = max(0, usage.input - usage.cached - usage.written)
+        dollars = fresh * self.input + usage.cached * cached + usage.written * written
+        return round((dollars + usage.output * self.output) * _A_DOLLAR / _A_MILLION)
+
+
+class ListPrices:
+    """Prices of models as the server at `url` sells them; `own` are the operator's.
+
+    A name of `own` that ends in `*` is the beginning of one. A model that the server is not known
+    to sell, such as behind a gateway, is priced as its maker sells it.
+    """
+
+    def __init__(self, url: str, own: Mapping[str, Rates]) -> None:
+        self._url = url
+        self._own = own
+        self._unknown: Recent[str, bool] = Recent(_KNOWN)
+
+    def nanodollars(self, model: str, usage: Usage) -> int | None:
+        """Return the price of an answer; None if it is not known."""
+        if (rates := self._rates(model)) is not None:
+            return rates.nanodollars(usage)
+        if self._unknown.get(model):
+            return None
+        priced = PricedUsage(
+            input_tokens=usage.input,
+            output_tokens=usage.output,
+            cache_read_tokens=usage.cached,
+            cache_write_tokens=usage.written,
+        )
+        maker, _, name = model.rpartition("/")
+        seller: dict[str, str]
+        for asked, seller in (
+            (model, {"provider_api_url": self._url}),
+            (model, {}),
+            (name, {"provider_id": maker} if maker else {}),
+        ):
+            try:
+                found = calc_price(priced, asked, **seller)  # type: ignore[call-overload]
+            except (LookupError, ValueError):
+                continue
+            return int(found.total_price * _A_DOLLAR)
+        self._unknown.keep(model, value=True)
+        return None
+
+    def _rates(self, model: str) -> Rates | None:
+        if (rates := self._own.get(model)) is not None:
+            return rates
+        begins = [n for n in self._own if n.endswith("*") and model.startswith(n[:-1])]
+        return self._own[max(begins, key=len)] if begins else None
+
+
+def read_prices(path: str) -> dict[str, Rates]:
+    """Read an operator's file; nothing where none is named. Raises ConfigurationError."""
+    if not path:
+        return {}
+    try:
+        document = tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{_SETTING}={path}: {error.strerror}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{_SETTING}={path} is not TOML: {error}") from None
+    models = document.get("models")
+    if document.keys() != {"models"} or not isinstance(models, dict):
+        raise ConfigurationError(f'{_SETTING}={path} must have tables such as [models."gpt-4o"]')
+    return {model: _read_rates(path, model, told) for model, told in models.items()}
+
+
+def _read_rates(path: str, model: str, told: Any) -> Rates:
+    is_table = isinstance(told, dict) and "input" in told and told.keys() <= _FIELDS
+    if not is_table or not all(_is_price(value) for value in told.values()):
+        raise ConfigurationError(
+            f"{_SETTING}={path}: {model} must have input, and may have output, cached and written, "
+            "in dollars for a million tokens"
+        )
+    return Rates(**told)
+
+
+def _is_price(value: object) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 <= value <= _A_MILLION  # type: ignore[operator]

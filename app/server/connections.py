@@ -1,4 +1,4 @@
-"""How many connections each client has open, and what becomes of one more."""
+"""Limits the number of connections that each client address may have open."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -23,17 +23,18 @@ class ConnectionLimits:
 
 
 class Admission(Enum):
-    """What becomes of a new connection."""
+    """What happens to a new connection: served, refused with an answer, or closed at once."""
 
     OPEN = auto()
-    REFUSED = auto()  # it is told why, and stays until it has read that
+    REFUSED = auto()  # it gets an error response, and stays open until that was read
     CUT = auto()
 
 
 class Connections:
-    """The connections by address, of which each may have `most` open; 0: any number.
+    """Counts the connections of each address, which may have `most` open; 0: any number.
 
-    As many more may be reading why they are refused; they keep nobody out.
+    As many more may be open in order to read why they were refused. Those do not count against
+    `most`.
     """
 
     def __init__(self, most: int = 0) -> None:
@@ -41,7 +42,7 @@ class Connections:
         self._known = Counter[tuple[str, Admission]]()
 
     def enter(self, address: str) -> Admission:
-        """Count a new connection, and say what becomes of it; `leave` must follow."""
+        """Count a new connection and return what happens to it; call `leave` at its end."""
         kinds = (Admission.OPEN, Admission.REFUSED) if self._most else ()
         default = Admission.CUT if self._most else Admission.OPEN
         free = (kind for kind in kinds if self._known[address, kind] < self._most)
@@ -50,7 +51,7 @@ class Connections:
         return admission
 
     def leave(self, address: str, admission: Admission) -> None:
-        """Take note of the end of a connection that was let in so."""
+        """Note the end of a connection; `admission` is what `enter` returned for it."""
         self._known[address, admission] -= 1
         if not self._known[address, admission]:
             del self._known[address, admission]

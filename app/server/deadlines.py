@@ -1,4 +1,4 @@
-"""How long a connection waits for its client, which may be slow, or not there any more."""
+"""Deadlines by which a connection does not wait for ever for a slow or vanished client."""
 
 import asyncio
 import math
@@ -6,15 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-_LEAST_RATE = 500  # bytes of a body a second, over all of it
+_LEAST_RATE = 500  # bytes per second of a body, on average from its beginning
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How many seconds a client may take.
 
-    `head` for the head of a request, from its first byte on; `idle` to begin one; `client` between
-    two pieces of a body, or to read most of what it was sent.
+    `head`: to send the head of a request, from its first byte on.
+    `client`: between two pieces of a body, or to read most of what it was sent.
+    `idle`: to begin the next request.
     """
 
     head: float = 30.0
@@ -23,9 +24,9 @@ class Patience:
 
 
 class Awaited(Enum):
-    """What is to come from the client next."""
+    """What the client has to send next."""
 
-    NOTHING = auto()  # but to read what it is sent
+    NOTHING = auto()  # it only has to read its answer
     REQUEST = auto()
     HEAD = auto()
     BODY = auto()
@@ -34,11 +35,11 @@ class Awaited(Enum):
 class Deadlines:
     """The deadlines of one connection.
 
-    `on_late` is called when what is awaited has not come in time. A client that does not read, for
-    too long, is cut off: whatever it might be told would not be read either.
+    `on_late` is called if the client has not sent in time what is awaited. If the client does not
+    read for too long, the connection is closed at once: it would not read an error either.
 
-    A timer is set anew only where a deadline is earlier than all before; else it looks when it goes
-    off, so that a request costs next to nothing.
+    A new timer is only set if a deadline is earlier than the present timer. Otherwise the present
+    timer checks the deadlines when it fires. So a request needs almost no work for timers.
     """
 
     def __init__(
@@ -54,12 +55,12 @@ class Deadlines:
         self._awaited = Awaited.NOTHING
         self._since = 0.0
         self._received = 0  # bytes of the body
-        self._due = math.inf  # what is awaited
-        self._unread_until = math.inf  # what was sent
+        self._due = math.inf  # deadline for what is awaited
+        self._unread_until = math.inf  # deadline for reading what was sent
         self._timer = self._loop.call_later(patience.idle, self._look)
 
     def expect(self, awaited: Awaited, received: int = 0) -> None:
-        """Take note of what is awaited from now on, and of how many bytes have just come."""
+        """Note what is awaited from now on, and that `received` bytes have just arrived."""
         now = self._loop.time()
         if awaited is not self._awaited:
             self._awaited, self._since, self._received = awaited, now, 0
@@ -71,22 +72,22 @@ class Deadlines:
         self._look_by(self._due)
 
     def excuse(self) -> None:
-        """Take note that until now it was not for the client to send."""
+        """Let the deadline for a body begin now, since the client could not send before."""
         if self._awaited is Awaited.BODY:
             self._since, self._received = self._loop.time(), 0
             self._due = self._due_after(self._since)
 
     def await_reader(self) -> None:
-        """Take note that the client has much to read."""
+        """Set the deadline for reading: the client has much to read."""
         self._unread_until = self._loop.time() + self._patience.client
         self._look_by(self._unread_until)
 
     def reader_is_back(self) -> None:
-        """Take note that the client has read most of what it was sent."""
+        """Remove the deadline for reading: the client has read most of what it was sent."""
         self._unread_until = math.inf
 
     def end(self) -> None:
-        """Wait no longer: the connection is gone."""
+        """Remove all deadlines, because the connection has ended."""
         self._timer.cancel()
 
     def _due_after(self, now: float) -> float:
@@ -112,7 +113,7 @@ class Deadlines:
             self._due = math.inf
             self._on_late(self._awaited)
         if self._transport.is_closing() and self._unread_until == math.inf:
-            self._unread_until = now + self._patience.client  # to close waits until all is read
+            self._unread_until = now + self._patience.client  # closing waits until all was read
         if self._unread_until <= now:
             self._transport.abort()
             return

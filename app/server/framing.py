@@ -1,28 +1,28 @@
-"""Where the parts of an HTTP/1.1 message end (RFC 9112), in bytes that may come in any pieces."""
+"""Finds the ends of the parts of an HTTP/1.1 message (RFC 9112) in data that arrive in pieces."""
 
 import re
 
 END_OF_HEAD = b"\r\n\r\n"
-"""Ends a head, and a chunked body."""
+"""The bytes that end a head, and a chunked body."""
 
 _OFFER = re.compile(rb"(?i)\r\nupgrade[ \t]*:[^\r\n]*")
 _OFFER_BUT_WEBSOCKET = re.compile(rb"(?i)\r\nupgrade[ \t]*:(?![^\r\n]*websocket)[^\r\n]*")
 
 
 def without_offer(head: bytes) -> bytes:
-    """Return a head without the offer to speak another protocol, but for a WebSocket's."""
+    """Return a head without its `Upgrade` field, unless that asks for a WebSocket in a GET."""
     offer = _OFFER_BUT_WEBSOCKET if head.startswith(b"GET ") else _OFFER
     return offer.sub(b"", head)
 
 
 def empty_lines(data: bytes, at: int) -> int:
-    """Return how many bytes of empty lines there are from `at` on."""
+    """Return the number of bytes of empty lines from `at` on."""
     rest = data[at:]
     return len(rest) - len(rest.lstrip(b"\r\n"))
 
 
 def end_of_head(data: bytes, at: int) -> int:
-    """Return the index after a head, or after what cannot be one; `at` if more must come first."""
+    """Return the index after a head, or after invalid data; `at` if more data must arrive first."""
     end = data.find(END_OF_HEAD, at)
     if end >= 0:
         return end + len(END_OF_HEAD)
@@ -30,15 +30,15 @@ def end_of_head(data: bytes, at: int) -> int:
 
 
 def _may_begin_a_head(data: bytes) -> bool:
-    """Whether data may become a head with more bytes; the parser refuses what cannot."""
+    """Whether data may be the beginning of a head; the parser refuses other data."""
     return data[:1].isupper() and b"\n\n" not in data
 
 
 def end_of_chunks(data: bytes, at: int, least: int) -> int:
-    """Return where a chunked body may end: behind an empty line, `least` bytes on or later.
+    """Return an index at which a chunked body may end: after the first empty line.
 
-    Without such a line that is the end of the data or, if `least` is 0, where a line that is not
-    there yet may have begun.
+    Lines in the first `least` bytes are skipped. Without an empty line, it is the end of the data
+    or, if `least` is 0, the place where an incomplete empty line begins.
     """
     end = data.find(END_OF_HEAD, at + least)
     if end >= 0:

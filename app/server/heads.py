@@ -1,4 +1,4 @@
-"""Heads of requests that go no further, because others could take them for something else."""
+"""Refuses requests whose head other servers could understand in another way."""
 
 import re
 from collections.abc import Sequence
@@ -8,16 +8,16 @@ from app.core.models import Header
 
 _METHODS_UNSUPPORTED = frozenset({b"CONNECT", b"TRACE"})
 _VERSIONS = frozenset({"1.0", "1.1"})
-# uri-host [ ":" port ] (RFC 9110 §7.2, RFC 3986 §3.2.2); empty is one, too.
+# uri-host [ ":" port ] (RFC 9110 §7.2, RFC 3986 §3.2.2); an empty value is valid, too.
 _HOST = re.compile(rb"(?:\[[0-9A-Za-z:.%_~-]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
 
 
 def why_refused(method: bytes, version: str, headers: Sequence[Header]) -> Refusal | None:
-    """Return why a whole head goes no further, if it does not.
+    """Return why a request with this head is refused, or None.
 
-    A tunnel would lead past the cache, and TRACE would show the caller's credentials (RFC 9110
-    §9.3.6, §9.3.8). Who reads another Host than we do takes the request for another one (RFC 9112
-    §3.2); of transfer codings we read `chunked` alone, which HTTP/1.0 does not know (§6.1).
+    CONNECT would open a tunnel past the cache, and TRACE would reveal the caller's credentials (RFC
+    9110 §9.3.6, §9.3.8). With several Hosts, servers could understand different requests (RFC 9112
+    §3.2). The only supported transfer coding is `chunked`, which HTTP/1.0 does not have (§6.1).
     """
     if version not in _VERSIONS:
         return HttpUnsupported("Of HTTP, versions 1.0 and 1.1 are supported.")

@@ -1,6 +1,6 @@
-"""HTTP/1.1 as clients may write it, within bounds, for an ASGI application.
+"""HTTP/1.1 for an ASGI application, with limits on what a client can make it hold.
 
-Whatever a client sends, what a connection holds of it is bounded before anybody asks for a key.
+The memory of a connection is limited, whatever a client sends, even before its key is checked.
 """
 
 import asyncio
@@ -28,23 +28,23 @@ from app.server.framing import (
 )
 from app.server.heads import why_refused
 
-_LAST_REQUEST_SECONDS = 0.5  # for a request that was on its way when the end began
-_REFUSED_SECONDS = 1.0  # for a client that is still sending to read why it was refused
-_LONGEST_HEAD = 65_536
-_MOST_FIELDS = 1000  # each of which takes more memory than its bytes
-_EARNED = 1 + 16  # by each byte of a body: itself, and chunk sizes and extensions
-_CUTS, _COARSE = 100, 4096  # a body full of empty lines is not cut at each
+_LAST_REQUEST_SECONDS = 0.5  # how long a shutdown waits for a request that is arriving
+_REFUSED_SECONDS = 1.0  # time to read a refusal for a client that is still sending
+_LONGEST_HEAD = 65_536  # bytes
+_MOST_FIELDS = 1000  # a limit of its own, since a field takes more memory than its bytes
+_EARNED = 1 + 16  # allowance for each byte of a body: the byte, chunk sizes and extensions
+_CUTS, _COARSE = 100, 4096  # a body is split at its first 100 empty lines, then every 4096 bytes
 _TOO_LARGE = "The request's head, trailers or chunk extensions are too large."
 _TOO_MANY = "This client has too many connections open."
 _TOO_SLOW = "The request did not come in time."
 _PROBE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_PROBE_SECONDS = 0.5  # most answers have begun by then
+_PROBE_SECONDS = 0.5  # most answers have begun within this time
 
 
 class _Flow(FlowControl):
-    """Uvicorn's flow control, which the application does not turn on again while it is held.
+    """Uvicorn's flow control; while `is_held`, the application cannot resume reading.
 
-    `on_resume` is called where a client may send again that could not before.
+    `on_resume` is called when reading is resumed, so that the client can send again.
     """
 
     is_held = False
@@ -60,40 +60,37 @@ class _Flow(FlowControl):
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """Uvicorn's HTTP, which loses no body and no request, and is not made to hold much.
+    """Uvicorn's HTTP protocol, changed in the following points.
 
-    Messages are parsed one at a time: a head once it is whole, the next one when this one has been
-    answered. What has come by then stays bytes, and is read no further beyond 64 kB.
+    Limits. Requests are parsed one at a time: a head when all of it has arrived, the next request
+    when this one was answered. Data that arrive before that are kept unparsed; beyond 64 kB,
+    reading stops. A request may have 64 kB besides its body: empty lines, its head, the framing of
+    chunks, and trailers, which are dropped (RFC 9110 §6.5.1).
 
-    A message may have 64 kB that are no body: its head with the empty lines before it, the framing
-    of its chunks, and its trailers, which are dropped (RFC 9110 §6.5.1).
+    Upgrades. Java's client sends `Upgrade: h2c` with every request. A server may ignore it (RFC
+    9110 §7.8), but httptools would not parse the body then. So the field is removed before parsing.
+    An upgrade to a WebSocket stays in a GET (RFC 6455 §4.1): the application refuses it.
 
-    Java's client sends `Upgrade: h2c` with everything. A server may ignore that (RFC 9110 §7.8),
-    but httptools takes all that follows the head for the other protocol. So the offer is taken
-    out of the head before it is parsed. WebSockets stay where they are possible, in a GET (RFC 6455
-    §4.1): the application refuses them.
+    Half-closed connections. A client may close its side after its request (RFC 9112 §9.6) and still
+    gets the answer. A client that has gone looks the same until something is written to it. So an
+    interim response is sent, which every client of HTTP/1.1 ignores (RFC 9110 §15.2).
 
-    A client may close its side once it has asked (RFC 9112 §9.6). It gets its answer; one that has
-    left altogether looks the same, until something is written to it. An interim response, which
-    every client of HTTP/1.1 ignores (RFC 9110 §15.2), tells.
+    HTTP/1.0. Such clients do not know chunks: the end of the connection ends the body.
 
-    Clients of HTTP/1.0 know no chunks: the end of the connection is the end of the body.
+    Deadlines. A client that does not send the rest of its request gets 408 (RFC 9110 §15.5.9).
 
-    A client that does not send what it has begun gets 408 (RFC 9110 §15.5.9), if it can be told.
-
-    At the end, a connection that waits for a request is not closed at once: one may be on its way,
-    and a client that cannot know whether it was acted on may not send it again. It is answered, and
-    its head says that the connection ends (RFC 9112 §9.6).
+    Shutdown. An idle connection is not closed at once: a request may be arriving, which the client
+    may be unable to repeat. It is answered, with `Connection: close` (RFC 9112 §9.6).
     """
 
     flow: _Flow
     _deadlines: Deadlines
     _unparsed = b""
-    _is_between = True  # nothing of the next message has been parsed
+    _is_between = True  # no part of the next message has been parsed
     _is_in_head = False
-    _body_left = 0  # bytes, if the head says so
-    _cuts = 0  # that were made where the body might have ended
-    _allowance = _LONGEST_HEAD  # bytes that this message may yet have beside its body
+    _body_left = 0  # remaining bytes of the body, if the head has a Content-Length
+    _cuts = 0  # number of splits at empty lines in the body
+    _allowance = _LONGEST_HEAD  # bytes that this message may still have besides its body
     _refusal: Refusal | None = None
     _is_refused = False
     _is_ending = False
@@ -103,7 +100,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._clients = clients
         self._patience = patience
-        self._admitted: tuple[str, Admission] | None = None  # a Unix socket has no addresses
+        self._admitted: tuple[str, Admission] | None = None  # None for a Unix socket: no address
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -128,7 +125,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Return whether to leave our side open, because a whole request has no answer yet."""
+        """Return whether to keep our side open, because a complete request has no answer yet."""
         if self.scheme == "https" or self._is_idle() or not self._may_be_answered():
             return False
         self._is_half_closed = True
@@ -139,7 +136,7 @@ class HttpProtocol(HttpToolsProtocol):
         return not self.cycle.more_body and not self.cycle.response_started
 
     def _probe(self, cycle: RequestResponseCycle, interim: bytes = b"") -> None:
-        """Find out whether anybody still waits for an answer."""
+        """Check again and again, until the answer begins, whether the client is still there."""
         if cycle.response_started or cycle.disconnected or self.transport.is_closing():
             return
         if _has_hung_up(self.transport):
@@ -156,7 +153,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._deadlines.expect(self._awaited(), len(data))
 
     def _awaited(self) -> Awaited:
-        """Return what is to come from the client next."""
+        """Return what the client has to send next."""
         if self._is_refused:
             return Awaited.NOTHING
         if self._is_between and self._is_idle():
@@ -184,7 +181,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._deadlines.reader_is_back()
 
     def _parse(self) -> None:
-        """Parse what has come, up to the end of the message whose turn it is."""
+        """Parse the received data, up to the end of the current message."""
         data, at = self._unparsed, 0
         while at < len(data):
             if self._is_between:
@@ -209,7 +206,10 @@ class HttpProtocol(HttpToolsProtocol):
         self._keep(data[at:])
 
     def _end_in_body(self, data: bytes, at: int) -> int:
-        """Return an end that this message does not pass; `at` if more must come first."""
+        """Return an index up to which the data surely belong to this message.
+
+        `at` means that more data must arrive first.
+        """
         if self._body_left:
             return min(at + self._body_left, len(data))
         end = end_of_chunks(data, at, 0 if self._cuts < _CUTS else _COARSE)
@@ -217,7 +217,7 @@ class HttpProtocol(HttpToolsProtocol):
         return end
 
     def _keep(self, data: bytes) -> None:
-        """Keep bytes for later, and read no further while they are many."""
+        """Keep unparsed data for later; stop reading while there are more than 64 kB."""
         self._unparsed = data
         if not data and not self.flow.is_held:
             return
@@ -237,7 +237,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field of the head or of the trailers; uvicorn's code with a limit, for speed."""
+        """Add a field of the head or trailers. A copy of uvicorn's code, plus a limit."""
         headers = self.headers
         if len(headers) >= _MOST_FIELDS:
             self._fail()
@@ -259,13 +259,13 @@ class HttpProtocol(HttpToolsProtocol):
             self.cycle.send = _Unchunked(self.cycle)  # type: ignore[method-assign]
         self._is_in_head = False
         self._body_left = int(dict(self.headers).get(b"content-length", 0))
-        self.headers = []  # of the trailers, for nobody
-        # What follows an upgrade that is not made would be taken for requests.
+        self.headers = []  # takes the trailers, which are dropped
+        # Otherwise, data after a refused upgrade would be taken for further requests.
         if self._is_ending or self.parser.should_upgrade():
             self.cycle.keep_alive = False
 
     def _fail(self) -> NoReturn:
-        """Make the parser stop where it is."""
+        """Stop the parser by an exception."""
         self._refusal = HeadTooLarge(_TOO_LARGE)
         raise self._refusal
 
@@ -297,7 +297,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._refuse(self._refusal or InvalidRequest(msg))
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer, unless in the middle of an answer, and close."""
+        """Send an error response, unless an answer has begun, and close the connection."""
         if self._is_refused:
             return
         self._is_refused = True
@@ -312,14 +312,14 @@ class HttpProtocol(HttpToolsProtocol):
         elif not self._is_idle():
             self.transport.close()
             return
-        # To close with bytes unread would break off the answer, too (RFC 9112 §9.6).
+        # Closing with unread data would reset the connection and lose the answer (RFC 9112 §9.6).
         self.transport.write_eof()
         self.flow.is_held = False
         self.flow.resume_reading()
         self.loop.call_later(_REFUSED_SECONDS, self.transport.close)
 
     def _may_answer(self) -> bool:
-        """Whether a refusal may be sent: this message has no answer yet, all before it have."""
+        """Whether an error response may be sent: only this message has no answer yet."""
         if self._is_between or self._is_in_head:
             return self._is_idle()
         return not self.cycle.response_started
@@ -343,7 +343,7 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class _Unchunked:
-    """Sends the answers of a cycle without chunks, whether their length is known or not."""
+    """Sends an answer without chunks, whether its length is known or not."""
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle = cycle
@@ -362,7 +362,7 @@ class _Unchunked:
 
 
 def _has_hung_up(transport: asyncio.Transport) -> bool:
-    """Whether a connection was reset, which the loop does not notice while nobody reads from it."""
+    """Whether a connection was reset; the event loop does not notice that while not reading."""
     sock = transport.get_extra_info("socket")
     if not sock:
         return False

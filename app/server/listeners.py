@@ -1,4 +1,4 @@
-"""A listener for operators alone, beside the one for everybody."""
+"""A separate listener for operators, in addition to the one for the API."""
 
 import re
 
@@ -12,9 +12,9 @@ _OPERATORS = re.compile(r"/(?:metrics|(?:cache|dashboard)(?:/.*)?)", re.DOTALL)
 
 
 class OperatorsListener:
-    """Answers metrics and operators' routes on one port alone, and nothing else but health there.
+    """Serves metrics and operators' routes only on the operators' port, and health on every port.
 
-    What tells is the port at which a connection has arrived, not what a client writes.
+    The port is that on which the connection arrived, not one that the client names.
     """
 
     def __init__(self, app: ASGIApp, port: int) -> None:

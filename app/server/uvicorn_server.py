@@ -1,4 +1,4 @@
-"""Running the application: a listening socket, uvicorn on it, and an orderly end."""
+"""Runs the application with uvicorn on a listening socket, and shuts it down in good order."""
 
 import asyncio
 import gc
@@ -22,11 +22,14 @@ from app.server.listeners import OperatorsListener
 from app.settings import Settings
 
 _BACKLOG = 2048
-_BACKGROUND_SHUTDOWN = 5  # seconds
+_BACKGROUND_SHUTDOWN = 5  # shutdown timeout in seconds of a server in a thread
 
 
 class Server(uvicorn.Server):
-    """Uvicorn, quiet, saying when it listens, and not ready from the moment it is told to stop."""
+    """Uvicorn with our HTTP protocol. `/readyz` reports 503 as soon as it is told to stop.
+
+    It calls `on_listening` once it listens.
+    """
 
     def __init__(
         self,
@@ -49,7 +52,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 log_config=None,
                 proxy_headers=False,
-                # The upstream's own Server and Date pass through.
+                # The upstream's own Server and Date headers are passed on.
                 server_header=False,
                 date_header=False,
                 timeout_keep_alive=math.ceil(limits.patience.idle),
@@ -60,21 +63,20 @@ class Server(uvicorn.Server):
         self._on_listening = on_listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start serving, then say so."""
+        """Start serving, then call `on_listening`."""
         await super().startup(sockets)
         if self.started:
             self._on_listening()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop listening, then finish what is in flight.
+        """Stop listening, then finish the running requests.
 
-        Connections in the socket's queue are accepted first: closing the socket would break them
-        off.
+        Connections in the socket's queue are accepted first: closing the socket would reset them.
         """
         taken = [
             self._serve_last(connection) for sock in sockets or [] for connection in _all(sock)
         ]
-        serving = asyncio.gather(*taken, return_exceptions=True)  # some have left meanwhile
+        serving = asyncio.gather(*taken, return_exceptions=True)  # some clients may have left
         await super().shutdown(sockets)
         await serving
 
@@ -85,13 +87,13 @@ class Server(uvicorn.Server):
         protocol.shutdown()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop: the server finishes what is in flight."""
+        """Start the shutdown after a signal; running requests are finished."""
         self._state.ready = False
         super().handle_exit(sig, frame)
 
 
 def listeners_of(settings: Settings) -> list[socket.socket]:
-    """Open the listening sockets, that for everybody first. Raises ConfigurationError."""
+    """Open the listening sockets: the API's, then the operators'. Raises ConfigurationError."""
     sockets = [listen(settings.host, settings.port)]
     if settings.admin_port:
         sockets.append(listen(settings.operators_host, settings.admin_port, "ADMIN_"))
@@ -102,7 +104,7 @@ def listen(host: str, port: int, kind: str = "") -> socket.socket:
     """Open a listening socket; port 0 picks a free one. Raises ConfigurationError."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        # Where a name has both, as localhost does, IPv4 is what most clients try.
+        # If a name has both, as localhost does, most clients try IPv4.
         family, _, _, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
@@ -113,9 +115,9 @@ def listen(host: str, port: int, kind: str = "") -> socket.socket:
 
 
 def _all(sock: socket.socket) -> list[socket.socket]:
-    """Return the connections that a listening socket has in its queue."""
+    """Accept and return the connections in a listening socket's queue."""
     found = []
-    with suppress(OSError):  # there is none left, or the socket is closed
+    with suppress(OSError):  # the queue is empty, or the socket is closed
         sock.setblocking(False)
         while True:
             found.append(sock.accept()[0])
@@ -129,11 +131,11 @@ def url_of(sock: socket.socket) -> str:
 
 
 def run_server(server: Server, *sockets: socket.socket) -> None:
-    """Serve on some sockets until a signal ends it, and exit with 0."""
-    # Uvicorn raises the signal again once it has shut down in good order.
+    """Serve on some sockets until a signal arrives, then exit with status 0."""
+    # Uvicorn raises the signal again after its shutdown; exit with 0 then.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _exit)
-    # What is there by now stays: not to look through it again shortens the longest pauses.
+    # Objects created so far live to the end: excluding them shortens the collector's pauses.
     gc.collect()
     gc.freeze()
     server.run(sockets=[*sockets])
@@ -145,7 +147,7 @@ def _exit(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 @contextmanager
 def serving(app: FastAPI) -> Iterator[str]:
-    """Serve on a free port of this machine, in a thread, while the block runs; yield the URL."""
+    """Serve on a free port of 127.0.0.1, in a thread, during the block; yield the URL."""
     with listen("127.0.0.1", 0) as sock:
         server = Server(app, _BACKGROUND_SHUTDOWN, lambda: None)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)

@@ -1,4 +1,4 @@
-"""Several processes that serve on one listening socket: started, replaced, told to stop."""
+"""Starts, replaces and stops several worker processes that serve one listening socket."""
 
 import logging
 import multiprocessing
@@ -20,14 +20,14 @@ from app.server.connections import ConnectionLimits
 from app.server.uvicorn_server import Server, run_server
 from app.settings import Settings
 
-_PAUSE = 1.0  # seconds before one that died is replaced
-_REFUSED = 2  # the exit code of a start that is refused, and would be again
+_PAUSE = 1.0  # seconds before a worker that died is replaced
+_REFUSED = 2  # the exit code of a worker with wrong settings, for which a restart is useless
 
 _logger = logging.getLogger("reprise")
 
 
 class Workers:
-    """Runs `settings.workers` processes until it is told to stop, or none can start."""
+    """Runs `settings.workers` processes until a signal arrives, or until one refuses to start."""
 
     def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
         self._settings = settings
@@ -37,7 +37,7 @@ class Workers:
         self._exit_code = 0
 
     def run(self) -> int:
-        """Run them, and return the exit code of the whole."""
+        """Run the workers; return the exit code once all have ended."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
         for _ in range(self._settings.workers):
@@ -50,12 +50,12 @@ class Workers:
         return self._exit_code
 
     def _start(self) -> None:
-        # Not forked: the threads of this process would be missing in the other.
+        # Spawned, not forked: a forked process would lack the threads of this one.
         context = multiprocessing.get_context("spawn")
         process = context.Process(target=_work, args=(self._settings, self._sockets))
         process.start()
         self._processes.append(process)
-        if self._is_stopping:  # it was told to while this one started
+        if self._is_stopping:  # a signal arrived while this worker started
             process.terminate()
 
     def _replace(self, process: SpawnProcess) -> None:
@@ -91,7 +91,7 @@ def _work(settings: Settings, sockets: Sequence[socket.socket]) -> None:
 
 
 def _end_with_parent() -> None:
-    """End in good order if the process that started this one is gone."""
+    """Shut this worker down in good order when its parent process has ended."""
     if (parent := multiprocessing.parent_process()) is not None:
         parent.join()
         os.kill(os.getpid(), signal.SIGTERM)

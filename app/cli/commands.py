@@ -1,4 +1,4 @@
-"""The commands."""
+"""The commands of `reprise`."""
 
 import asyncio
 import json
@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 _DISTANCES = (0.05, 0.10, 0.15, 0.20, 0.25, 0.30)
 _FARTHEST = 2.0
-_SHOWN = 60  # characters of a question in a list
+_SHOWN = 60  # characters of a question that are shown in a list
 _ERROR_RATES = (0.01, 0.02, 0.05)
 _BENCHMARK_RATES = (0.01, 0.02, 0.05, 0.1)
 
@@ -109,7 +109,7 @@ def serve(
 
 @commands.command()
 def demo() -> None:
-    """Ask three questions through a proxy on this machine: no key, no server, no network."""
+    """Ask three questions through a proxy on this machine; needs no key and no network."""
     run_demo()
 
 
@@ -134,7 +134,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the options of a command
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Count which labelled pairs, {"a", "b", "same"}, would share an answer."""
+    """Count how many labelled pairs, {"a", "b", "same"}, would share an answer."""
     measure = partial(evaluate_pairs, show=show)
     with reported():
         scale = _scale(distance, error_rate)
@@ -166,11 +166,11 @@ def calibrate(
     ] = 3,
     as_json: Json = False,
 ) -> None:
-    """Measure what the verifier of these settings is worth, on labelled pairs or groups."""
+    """Measure the verifier of these settings on labelled pairs or groups; write its calibration."""
     with reported():
         if max_distance is not None and not 0 < max_distance <= _FARTHEST:
             raise BadInput(f"--max-distance {max_distance} is not allowed: more than 0, at most 2")
-        if not output.parent.is_dir():  # that is found out before the work is done
+        if not output.parent.is_dir():  # checked first, because the work takes long
             raise BadInput(f"{output}: No such file or directory")
         labelled = read_labelled(files, shuffles)
         settings = load_settings(verifier_calibration=str(output))
@@ -189,7 +189,7 @@ def replay(
     verifier: _Verifier = None,
     as_json: Json = False,
 ) -> None:
-    """Send a stream of {"prompt", "answer_id"} through a proxy on this machine, count its hits."""
+    """Send requests, {"prompt", "answer_id"}, through a proxy on this machine; count its hits."""
     with reported():
         scale = _scale(distance, error_rate)
     _measure(files, scale, (read_stream, replay_stream), verifier, as_json=as_json)
@@ -197,7 +197,7 @@ def replay(
 
 @commands.command()
 def stats(url: _Url = None, as_json: Json = False) -> None:
-    """Say what a running proxy has stored and what became of its requests."""
+    """Show what a running proxy has stored, and its requests by outcome."""
     with reported():
         told = _admin_client(url).stats()
     if as_json:
@@ -228,7 +228,7 @@ def purge(  # noqa: PLR0913, PLR0917 - the options of a command
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     url: _Url = None,
 ) -> None:
-    """Remove what a running proxy has stored; of several options, all must hold."""
+    """Remove stored entries from a running proxy; with several options, those that meet all."""
     given: dict[str, object] = {
         "all": everything or None,
         "tag": tag,
@@ -253,7 +253,7 @@ def export_file(
     file: Annotated[Path, typer.Argument(help="Where to write; a part of one is gone on with.")],
     url: _Url = None,
 ) -> None:
-    """Write what a running proxy has stored to a file: questions, answers and embeddings."""
+    """Write a running proxy's entries to a file: questions, answers and embeddings."""
     with reported():
         exported = export_entries(_admin_client(url), file, bar)
     typer.echo(f"exported {exported} entries")
@@ -265,7 +265,7 @@ def import_file(
     from_line: Annotated[int, typer.Option(help="Begin with this line.", min=1)] = 1,
     url: _Url = None,
 ) -> None:
-    """Store what a file holds in a running proxy, unless newer answers are there."""
+    """Store the entries of a file in a running proxy, unless it has newer ones."""
     with reported():
         taken = import_entries(_admin_client(url), file, from_line, bar)
     typer.echo(str(taken))
@@ -279,7 +279,7 @@ def main() -> None:
 
 
 def _admin_client(url: str | None) -> AdminClient:
-    """Return a client of the proxy at a URL, or else of the one that these settings would start."""
+    """Return a client for the proxy at a URL; without one, for the proxy that these settings start."""
     settings = load_settings()
     name = settings.operators_host if settings.admin_port else settings.host
     host = f"[{name}]" if ":" in name else name
@@ -295,7 +295,10 @@ def _measure(
     *,
     as_json: bool,
 ) -> Sequence[Report]:
-    """Read all the files, then measure and report one after the other."""
+    """Read all files, then measure them one after another; print and return the reports.
+
+    `work`: a function that reads a file, and one that measures its content.
+    """
     read, measure = work
     with reported():
         read_files = [read(file) for file in files]
@@ -318,7 +321,7 @@ def _measure(
 
 
 def _run_benchmark(rates: Sequence[float], sample: int | None, show: int, *, as_json: bool) -> None:
-    """Measure what these settings do on the groups that ship."""
+    """Measure these settings on the groups that ship, and print the results."""
     with reported():
         groups = read_groups(BENCHMARK)
         groups = groups if sample is None else sampled(groups, sample)

@@ -14,7 +14,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """End the command with one line on standard error if it fails for a known reason."""
+    """Turn a known error into one line on standard error and an exit status of 1 or 2."""
     try:
         yield
     except (BadInput, CallFailed, ConfigurationError) as error:
@@ -24,7 +24,7 @@ def reported() -> Iterator[None]:
 
 @contextmanager
 def bar(label: str, steps: int) -> Iterator[Callable[[], None]]:
-    """Show how far some work has come, on a terminal only."""
+    """Show a progress bar, on a terminal only; yield the function that advances it by one step."""
     hidden = not sys.stderr.isatty()
     with typer.progressbar(length=steps, label=label, file=sys.stderr, hidden=hidden) as shown:
         yield lambda: shown.update(1)

@@ -1,4 +1,4 @@
-"""What the command line offers beside serving: evaluate, replay, export, import, demo.
+"""The commands other than `serve`: evaluate, calibrate, replay, export, import, demo.
 
 May import: every room but `configuration`, `inference`, `stores`, `engine`, `tracing` and
 `cli`.

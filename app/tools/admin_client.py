@@ -1,4 +1,4 @@
-"""An operator's calls to a running proxy, for the commands that make them."""
+"""A client of a running proxy's operators' routes."""
 
 import json
 import urllib.error
@@ -16,30 +16,31 @@ _PATIENCE = 60.0  # seconds
 
 
 class AdminClient:
-    """Calls the admin routes of the proxy at `base_url`. Raises BadInput for what is no URL."""
+    """Calls the operators' routes of the proxy at `base_url`. Raises BadInput if it is no URL."""
 
     def __init__(self, base_url: str, token: str) -> None:
         if not base_url.startswith(("http://", "https://")):
             raise BadInput(f"--url {base_url} is not allowed: an http:// or https:// URL")
         self._base_url = base_url.rstrip("/").removesuffix("/v1")
-        # A proxy that the environment names would be told the token, or cannot reach this machine.
+        # For this machine, HTTP_PROXY is ignored: that proxy would see the token, or could not
+        # reach this machine.
         own = is_loopback(urlsplit(base_url).hostname or "")
         direct = [urllib.request.ProxyHandler({})] if own else []
         self._opener = urllib.request.build_opener(*direct)
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
     def stats(self) -> dict[str, Any]:
-        """Ask what is stored and what became of the requests. Raises CallFailed."""
+        """Return counts of entries and requests. Raises CallFailed."""
         return self._call("GET", "/cache/stats")
 
     def purge(self, selector: Mapping[str, object], *, dry_run: bool) -> dict[str, Any]:
-        """Remove what is selected, or return what that would be. Raises CallFailed."""
+        """Remove the selected entries, or with `dry_run` preview that. Raises CallFailed."""
         return self._call("POST", "/cache/purge", {**selector, "dry_run": dry_run})
 
     def export(self, cursor: str | None) -> Iterator[bytes]:
-        """Return the lines of an export, from an earlier one's cursor on. Raises CallFailed.
+        """Yield the lines of an export, beginning at an earlier export's cursor. Raises CallFailed.
 
-        They end early where the proxy breaks them off.
+        If the connection breaks off, the lines just end.
         """
         query = "" if cursor is None else f"?{urlencode({'cursor': cursor})}"
         with self._answer("GET", f"/cache/export{query}") as response:
@@ -49,7 +50,7 @@ class AdminClient:
                 return
 
     def import_lines(self, lines: bytes) -> dict[str, Any]:
-        """Send lines of an export; return what became of them. Raises CallFailed."""
+        """Import lines of an export; return how many were stored or not. Raises CallFailed."""
         return self._read("POST", "/cache/import", lines)
 
     def _call(self, method: str, path: str, document: object = None) -> dict[str, Any]:

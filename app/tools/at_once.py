@@ -1,4 +1,4 @@
-"""Many pieces of work, as many at once as there are processors."""
+"""Runs many pieces of work, as many at once as there are processors."""
 
 import asyncio
 import os
@@ -12,9 +12,9 @@ R = TypeVar("R")
 async def each(
     items: Iterable[T], work: Callable[[T], Awaitable[R]], advance: Callable[[], None]
 ) -> Sequence[R]:
-    """Do work on each item; return the results in the order of the items.
+    """Return the results of `work` on each item, in the order of the items.
 
-    `advance` is called after each. If work fails, its error is raised: the first, if several do.
+    `advance` is called after each item. If work fails, the first error is raised.
     """
     ahead = iter(enumerate(items))
     done: dict[int, R] = {}

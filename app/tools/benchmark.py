@@ -1,4 +1,7 @@
-"""`reprise evaluate --benchmark`: rewordings against near misses, by our rules and by others'."""
+"""`reprise evaluate --benchmark`: how well our rules and other caches' rules tell questions apart.
+
+Rewordings of a question should hit; near misses, which ask something else, should not.
+"""
 
 import asyncio
 import functools
@@ -22,8 +25,8 @@ from app.tools.progress import Progress
 from app.tools.replay import MayServe, Plan, Switch, ask, proxied
 from app.tools.statistics import Flags, Floats, Groups, Ints, Row, Table
 
-# The greatest cosine distances at which others serve the nearest question, by default:
-# - most tutorials, as `VERIFIER=off` and `GUARDS=off` do here;
+# The default greatest cosine distances at which other caches serve the nearest question:
+# - most tutorials; the same as `VERIFIER=off` and `GUARDS=off` here;
 # - langchain_redis.RedisSemanticCache(distance_threshold=0.2), and `score_threshold=0.2` of
 #   langchain_community.cache.RedisSemanticCache: a cosine distance both;
 # - GPTCache: Config(similarity_threshold=0.8) of what SearchDistanceEvaluation(max_distance=4.0)
@@ -41,15 +44,15 @@ _RULE_COLUMNS = (
 )
 _PART_COLUMNS = ("figure", "value")
 _GUARD_COLUMNS = ("guard", "rewordings_refused_alone", "near_misses_refused_alone")
-_OPEN = 0.5  # a dial; with that verifier any value serves the same
+_OPEN = 0.5  # a dial; any value gives the same result with a verifier that accepts everything
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The settings by which the proxy serves.
+    """The settings with which the proxy is measured.
 
     `error_rates` are the dials to measure; without a verifier they have no effect. `show` is how
-    many wrong hits to list for each of them.
+    many wrong hits to list for each dial.
     """
 
     guards: Switch
@@ -65,9 +68,9 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """What was measured: tables of the rules, of the parts by themselves, and of the guards.
+    """The results: tables for the rules, for single parts, and for single guards.
 
-    Of a guard, only pairs count that no other guard refuses.
+    The row of a guard counts only the pairs that no other guard refuses.
     """
 
     file: str
@@ -78,7 +81,7 @@ class Benchmark:
     examples: Sequence[str] = ()
 
     def document(self) -> JsonObject:
-        """Return every figure as a JSON-ready mapping."""
+        """Return all figures as JSON values."""
         tables = {"rules": self.rules, "parts": self.parts, "guards": self.guards}
         figures = {name: table.document() for name, table in tables.items()}
         examples = {"examples": [*self.examples]} if self.examples else {}
@@ -95,8 +98,9 @@ class Benchmark:
 class _Pairs:
     """Pairs of questions, as arrays with an entry for each pair.
 
-    `same`: they are rewordings of each other. `distance` is their cosine distance, and `told` the
-    verifier's probability, which is asked for at any distance.
+    `same`: whether they are rewordings of each other.
+    `distance`: their cosine distance.
+    `told`: the verifier's probability, measured at any distance.
     """
 
     groups: Groups
@@ -109,8 +113,8 @@ class _Pairs:
 class _Answered:
     """Pairs that were sent to a proxy; in each group, half of them are rewordings.
 
-    `open` are those served if the verifier accepts any probability. `exact` are those of them that
-    are served by exact match, and so whatever the dial.
+    `open`: whether the answer is served if the verifier accepts every probability.
+    `exact`: whether it is served by exact match, which does not depend on the dial.
     """
 
     pairs: _Pairs
@@ -118,7 +122,7 @@ class _Answered:
     exact: Flags
 
     def served(self, least: float) -> Flags:
-        """Return which pairs are served if the verifier accepts probabilities from `least` on."""
+        """Return which pairs are served if the verifier's probability must be at least `least`."""
         return self.open & ((self.pairs.told >= least) | self.exact)
 
 
@@ -126,7 +130,7 @@ class _Answered:
 class _Hits:
     """The outcome of each question of a stream, as arrays with an entry for each question.
 
-    `sources` are the indices of the questions whose answers were served, -1 for a miss.
+    `sources` has the index of the question whose answer was served; -1 for a miss.
     """
 
     right: Flags
@@ -134,7 +138,7 @@ class _Hits:
     sources: Ints
 
     def mistakes(self, stream: Sequence[Question]) -> Iterator[str]:
-        """Yield each wrong hit: what was asked, and what the answer was for."""
+        """Yield a line for each wrong hit: the question asked, and the one that was answered."""
         for place in np.flatnonzero(self.wrong).tolist():
             asked, stored = stream[place], stream[self.sources[place]]
             yield f"{asked.text!r} got the answer to {stored.text!r}"
@@ -152,9 +156,9 @@ def _hits(stream: Sequence[Question], sources: Sequence[int]) -> _Hits:
 def run_benchmark(
     file: str, groups: Sequence[Group], models: Models, terms: Terms, progress: Progress
 ) -> Benchmark:
-    """Measure the proxy on groups, and the rules of others on the same pairs and the same stream.
+    """Measure the proxy on groups, and other caches' rules on the same pairs and the same stream.
 
-    The verifier reads each two texts only once; its probabilities are remembered.
+    The verifier reads each pair of texts only once; its probabilities are cached.
     """
     verifier = Remembered(models.verifier) if models.verifier else None
     models = Models(Memo(models.embedder), verifier)
@@ -230,7 +234,7 @@ def _refusing(pairs: Sequence[Two]) -> Sequence[Sequence[Guard]]:
 
 
 def _parts(judged: _Pairs, refusing: Sequence[Sequence[Guard]], *, verified: bool) -> Iterator[Row]:
-    """Yield how well verifier, distance and guards do by themselves, on all pairs inside groups."""
+    """Yield figures for verifier, distance and guards, each alone, on all pairs inside groups."""
     if verified:
         area = judged.groups.auc(judged.told, judged.same)
         yield {"figure": "AUC of the verifier", "value": area}
@@ -245,7 +249,7 @@ def _parts(judged: _Pairs, refusing: Sequence[Sequence[Guard]], *, verified: boo
 
 
 def _guard_rows(judged: _Pairs, refusing: Sequence[Sequence[Guard]]) -> Iterator[Row]:
-    """Yield, for each guard, the shares of pairs inside groups that it alone refuses."""
+    """Yield for each guard the shares of pairs inside groups that only this guard refuses."""
     for guard in sorted(set(itertools.chain.from_iterable(refusing))):
         alone = np.array([[*told] == [guard] for told in refusing], bool)
         rewordings, near = (judged.groups.share(alone, k) for k in (judged.same, ~judged.same))
@@ -266,7 +270,7 @@ def _judge(pairs: Sequence[Two], groups: int, models: Models, progress: Progress
 
 
 async def _judged(models: Models, pair: Pair) -> tuple[float, float]:
-    """Return a pair's cosine distance and the verifier's probability, which is 0 without either."""
+    """Return a pair's cosine distance and the verifier's probability; 0 if that cannot be asked."""
     distance = await distance_of(pair, models.embedder)
     stored, asked = pair.stored.text, pair.asked.text
     if models.verifier is None or stored is None or asked is None or math.isinf(distance):
@@ -278,9 +282,9 @@ async def _judged(models: Models, pair: Pair) -> tuple[float, float]:
 def _ask(
     pairs: Sequence[Two], groups: int, models: Models, terms: Terms, progress: Progress
 ) -> _Answered:
-    """Send both questions of each pair to a proxy whose verifier accepts any probability.
+    """Send both questions of each pair to a proxy whose verifier accepts every probability.
 
-    Each pair has a namespace of its own, so that no other pair answers it.
+    Each pair has its own namespace, so that pairs do not answer each other.
     """
     judged = _judge(pairs, groups, models, progress)
     verifier = models.verifier
@@ -310,7 +314,7 @@ def _is_by_meaning(reply: Reply) -> bool:
 
 
 def _ideal(stream: Sequence[Question]) -> Flags:
-    """Return which questions have been asked before in other words."""
+    """Return which questions of a stream were asked before, in other words."""
     seen: set[Meaning] = set()
     flags = []
     for question in stream:
@@ -338,7 +342,7 @@ def _replay(
 
 
 def _vectors(stream: Sequence[Question], models: Models, progress: Progress) -> Floats:
-    """Return the unit vectors of questions, one a row; NaN, which is near to nothing, for none."""
+    """Return the unit vectors of questions, one per row; a row of NaN if there is no embedding."""
     rows = np.full((len(stream), models.embedder.dimensions), np.nan)
     with progress("embedding", len(stream)) as advance:
 
@@ -353,7 +357,7 @@ def _vectors(stream: Sequence[Question], models: Models, progress: Progress) -> 
 
 
 def _nearest_answers(stream: Sequence[Question], vectors: Floats, farthest: float) -> _Hits:
-    """Return the hits of a stream if the nearest stored question answers, up to a distance."""
+    """Return the hits of a stream if the nearest stored question within a distance answers."""
     sources = []
     stored: list[int] = []
     for place in range(len(stream)):

@@ -1,16 +1,17 @@
-"""From a verifier's scores to probabilities, and to the least one to serve from, for each dial.
+"""Calibration: turns a verifier's scores into probabilities, and finds the line for each dial.
 
-A stream is replayed as the proxy would store it: a question that hits is not stored, so it answers
-nobody later. A *line* is a least probability to serve from. It keeps a dial if
+A *dial* is the share of hits that may be wrong. A *line* is the least probability that may be
+served. A stream is replayed as the proxy would store it: a question that hits is not stored, so it
+cannot answer later questions. A line is allowed for a dial if
 
-- over all streams together, the share of wrong hits is at most the dial, by the upper end of its
-  one-sided 95 % interval (Wilson's), and
-- in no domain with at least fifty hits that share is above the dial, by the lower end of its
+- over all streams together, the share of wrong hits is at most the dial, judged by the upper end of
+  its one-sided 95 % interval (Wilson's), and
+- in no domain with at least fifty hits that share is above the dial, judged by the lower end of its
   one-sided 80 % interval.
 
-Of the lines that keep a dial, the one with the most right hits is drawn. A dial that no line keeps,
-because there are too few hits, is left out. Hits are counted as independent of each other, which
-those of one group are not quite.
+Of the allowed lines, the one with the most right hits is chosen. If no line is allowed for a dial,
+because there are too few hits, the dial is left out. Hits are counted as independent of each other,
+although hits of one group are not quite independent.
 """
 
 import math
@@ -28,10 +29,10 @@ from app.tools.statistics import table
 
 RATES = (0.005, 0.01, 0.02, 0.05, 0.1)
 
-_UPPER_95 = 1.6448536269514722  # standard deviations, one side of a normal distribution
+_UPPER_95 = 1.6448536269514722  # standard deviations, for one side of a normal distribution
 _LOWER_80 = 0.8416212335729143
-_LINES = 250  # to try
-_PARTS = 10  # of the domains
+_LINES = 250  # lines that are tried
+_PARTS = 10  # parts of the domains for cross-validation
 _HEAD = (
     "dial",
     "least probability",
@@ -42,18 +43,21 @@ _HEAD = (
 )
 _RIDGE = 1e-3
 _ROUNDS = 50
-_ENOUGH = 50  # hits of a domain; with fewer, a single wrong one proves nothing
+_ENOUGH = 50  # hits of a domain; with fewer hits, a single wrong one proves nothing
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Rated:
-    """A candidate: one of the nearest questions among those asked before the one that is asked.
+    """A candidate for a question: one of the nearest questions asked before it.
 
-    `score` is the verifier's; None where it must not answer, because a guard refuses it or the
-    verifier does not see it whole. `same`: its answer serves. `at` is its index in the stream,
-    where it is stored only if it missed; None if it is stored in any case.
+    `score`: the verifier's score; None if it must not answer, because a guard refuses it or the
+    verifier cannot see it whole.
+    `distance`: its cosine distance.
+    `same`: whether its answer serves the question.
+    `at`: its index in the stream, in which it is stored only if it missed; None if it is always
+    stored.
     """
 
     score: float | None
@@ -76,12 +80,14 @@ Stream = Sequence[Asked]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The least probability to serve from for the dial `rate`, and the hits that come of it.
+    """The line for a dial, and its hits.
 
-    `right` and `wrong` count hits; `highest` is the upper end of the interval of the wrong ones'
-    share. `elsewhere` is a cross-validation: right and wrong hits of each tenth of the domains by a
-    line that the other domains draw; None with fewer than two domains. If no line keeps the dial,
-    `least` is None and there are 0 hits.
+    `rate`: the dial.
+    `least`: the least probability; None if no line is allowed, and then there are 0 hits.
+    `right`, `wrong`: the numbers of hits.
+    `highest`: the upper end of the interval of the share of wrong hits.
+    `elsewhere`: a cross-validation: right and wrong hits if each tenth of the domains is served by
+    a line chosen from the other domains; None with fewer than two domains.
     """
 
     rate: float
@@ -109,7 +115,7 @@ class Calibrated:
     reachable: float
 
     def document(self) -> JsonObject:
-        """Return every figure as a JSON-ready mapping."""
+        """Return all figures as JSON values."""
         lines = [asdict(line) for line in self.lines]
         far = self.calibration.max_distance
         return {"max_distance": far, "reachable": self.reachable, "lines": lines}
@@ -134,11 +140,11 @@ def calibrate(
     repeats: int = 1,
     sure: float | None = None,
 ) -> Calibrated:
-    """Fit probabilities to scores, and draw the line for each of the dials `rates`.
+    """Fit probabilities to scores, and choose the line for each of the dials `rates`.
 
-    `repeats` is how often the streams, together, ask each question. Counts are divided by it:
-    shuffling the same questions again makes figures steadier, not surer. `sure` is the greatest
-    log-odds that count, by default the greatest that occur.
+    `repeats` is how often all streams together ask each question. Counts are divided by it, since
+    repeating the same questions in another order gives no further evidence. `sure` is the greatest
+    log-odds that count; by default the greatest that occur.
     """
     rated = [r for stream in streams for asked in stream for r in asked.candidates]
     scores = np.array([r.score for r in rated if r.score is not None])
@@ -171,7 +177,7 @@ def _weights(rated: Sequence[Rated], scale: Scale, sure: float) -> Sequence[floa
         told = 0.5 + 0.5 * np.tanh(used @ found / 2)
         curvature = (used.T * (told * (1 - told))) @ used + _RIDGE * np.eye(4)
         step = np.linalg.solve(curvature, used.T @ (same - told) - _RIDGE * found)
-        # Where the two classes are separable, a whole step may overshoot.
+        # If the two classes are separable, a whole step may overshoot.
         while (after := _loss(used, same, found + step)) > loss and np.abs(step).max() > _RIDGE**2:
             step = step / 2
         if after >= loss:
@@ -192,15 +198,15 @@ def draw_lines(
     rates: Sequence[float] = RATES,
     repeats: int = 1,
 ) -> Sequence[Line]:
-    """Return the line for each dial, dials rising, where `told` gives a candidate's probability.
+    """Return the line for each dial, by rising dials.
 
-    A candidate whose probability is 0 never answers.
+    `told` returns a candidate's probability; a candidate with probability 0 never answers.
     """
     ranked = [[_ranked(asked, told) for asked in stream] for stream in streams]
     tried = _levels([order[0][0] for stream in ranked for _, order in stream if order])
     levels = [(least, _replayed(ranked, least, repeats)) for least in tried]
     drawn: list[Line] = []
-    for rate in sorted(rates):  # a bolder dial draws no higher line
+    for rate in sorted(rates):  # a greater dial must not get a higher line
         known = [line.least for line in drawn if line.least is not None]
         drawn.append(_line(levels, rate, min(known, default=math.inf)))
     domains = sorted({domain for _, hits in levels for domain in hits})
@@ -216,9 +222,9 @@ _Level = tuple[float, _Hits]
 
 
 def _line(levels: Sequence[_Level], rate: float, highest: float = math.inf) -> Line:
-    """Return the line with the most right hits of those that keep a dial and are at most `highest`.
+    """Return the line with the most right hits among those allowed for a dial, up to `highest`.
 
-    `levels` fall, so of lines with equally many the highest is returned.
+    Among equals, the highest line is returned, since `levels` are sorted in falling order.
     """
     best = Line(rate, None, 0, 0, 1.0)
     for least, hits in levels:
@@ -233,7 +239,7 @@ def _line(levels: Sequence[_Level], rate: float, highest: float = math.inf) -> L
 def _elsewhere(
     levels: Sequence[_Level], rate: float, parts: Sequence[Collection[str]]
 ) -> tuple[float, float]:
-    """Return right and wrong hits of all domains, each part by the line that the others draw."""
+    """Return right and wrong hits if each part is served by the line chosen from all others."""
     found = []
     for part in parts:
         others = [
@@ -262,7 +268,7 @@ def _ranked(asked: Asked, told: Callable[[Rated], float]) -> tuple[str, _Order]:
 
 
 def _levels(likeliest: Sequence[float]) -> Sequence[float]:
-    """Return up to 250 probabilities to try as lines, falling, spread evenly over their ranks."""
+    """Return up to 250 probabilities to try as lines, in falling order, evenly spread by rank."""
     distinct = sorted(set(likeliest), reverse=True)
     if len(distinct) <= _LINES:
         return distinct
@@ -292,5 +298,5 @@ def _is_worse(of: tuple[float, float], rate: float) -> bool:
 
 
 def hits_needed(rate: float) -> int:
-    """Return how many hits, none of them wrong, it takes for a line to keep a dial."""
+    """Return how many hits without a wrong one are needed until a line is allowed for a dial."""
     return math.ceil(_UPPER_95**2 * (1 - rate) / rate)

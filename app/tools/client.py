@@ -1,4 +1,4 @@
-"""A client of a proxy on this machine: one connection that stays open, one question at a time."""
+"""A client for a proxy on this machine, with one persistent connection."""
 
 import http.client
 import json
@@ -16,10 +16,10 @@ _OK = 200
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer and how it came.
+    """An answer, and how it was served.
 
-    `distance` and `cache_status` are the headers' values; `seconds` is the time from the request
-    to the last byte.
+    `distance`, `cache_status`: the values of the headers `x-cache-distance` and `cache-status`.
+    `seconds`: the time from the request to the last byte.
     """
 
     answer: str = field(repr=False)
@@ -30,7 +30,7 @@ class Reply:
 
 
 class Client:
-    """Asks questions of a proxy on this machine; HTTP proxies of the environment are not used."""
+    """Sends questions to a proxy on this machine. HTTP_PROXY and the like are ignored."""
 
     def __init__(self, base_url: str) -> None:
         self._connection = http.client.HTTPConnection(urlsplit(base_url).netloc, timeout=_PATIENCE)

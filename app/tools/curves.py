@@ -1,4 +1,4 @@
-"""What each stage can reach: the greatest recall at no more than a share of wrong answers."""
+"""Curves of each stage: the greatest recall for each allowed share of wrong answers."""
 
 import csv
 import io
@@ -9,16 +9,17 @@ from itertools import groupby
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The greatest recall at no more than a share of wrong answers: points of both, rising."""
+    """Points (share of wrong answers, greatest recall at no more than that), both rising."""
 
     name: str
     points: Sequence[tuple[float, float]]
 
 
 def curve(name: str, ranked: Iterable[tuple[float, bool]], positives: int) -> Curve:
-    """Return the curve of serving all items up to a rank; an item is a rank, and whether right.
+    """Return the curve of serving all items up to a rank.
 
-    Items of the same rank are served together. `positives` is how many could be right.
+    An item is (rank, whether it is right). Items of the same rank are served together. `positives`
+    is the number of right answers that are possible.
     """
     reached: list[tuple[float, float]] = []
     right = wrong = 0

@@ -1,4 +1,4 @@
-"""`reprise demo`: three questions to a proxy on this machine, over real HTTP."""
+"""`reprise demo`: asks a proxy on this machine three questions over HTTP."""
 
 from app.main import create_app
 from app.server.uvicorn_server import serving
@@ -11,7 +11,7 @@ _ROW = "{:<34}{:<17}{:>9}{:>12}"
 
 
 def run_demo() -> None:
-    """Start a proxy in front of the simulated upstream, ask, and print a table."""
+    """Start a proxy with the simulated upstream, ask three questions, and print a table."""
     app = create_app(FixedSettings(upstream_url=_UPSTREAM))
     with serving(app) as url, Client(url) as client:
         replies = [client.ask(question, {}) for question in QUESTIONS]

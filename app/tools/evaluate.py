@@ -1,4 +1,4 @@
-"""`reprise evaluate`: how well each stage tells questions that mean the same from others."""
+"""`reprise evaluate`: how well each stage distinguishes equal questions from different ones."""
 
 import asyncio
 import functools
@@ -39,7 +39,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """What is measured: an embedder, and the verifier if there is one."""
+    """The models to measure: an embedder, and a verifier if there is one."""
 
     embedder: Embedder
     verifier: Verifier | None = None
@@ -47,7 +47,7 @@ class Models:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Where to measure: greatest distances, and shares of hits that may be wrong."""
+    """The thresholds to measure: greatest distances, and shares of hits that may be wrong."""
 
     distances: Sequence[float]
     error_rates: Sequence[float] = ()
@@ -55,7 +55,7 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A question whose answer is stored, one that is asked, and whether they mean the same."""
+    """A stored question, an asked one, and whether they mean the same."""
 
     stored: CacheKey
     asked: CacheKey
@@ -72,10 +72,11 @@ class PairSet:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A pair, its cosine distance, the guards that refuse it, and how likely it serves.
+    """A pair with the results of each stage.
 
-    The distance is infinite where the one can never answer the other, the probability 0 where
-    nobody asks the verifier.
+    `distance`: cosine; infinite if the one can never answer the other.
+    `guards`: those that refuse it.
+    `probability`: the verifier's; 0 if it was not asked.
     """
 
     pair: Pair
@@ -86,10 +87,10 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class MayServe:
-    """The rule by which a stored answer may be given.
+    """A rule for serving a stored answer.
 
-    `least` is the least probability, for a share of wrong hits of `error_rate`; without
-    `error_rate` the verifier is not asked.
+    `distance`: the greatest cosine distance. `guarded`: guards may refuse it. `least`: the least
+    probability, for the share of wrong hits `error_rate`; without that, the verifier is not asked.
     """
 
     stage: str
@@ -99,7 +100,7 @@ class MayServe:
     error_rate: float | None = None
 
     def allows(self, comparison: Comparison) -> bool:
-        """Whether the stored answer may be given."""
+        """Whether the stored answer may be served."""
         if comparison.distance > self.distance or (self.guarded and comparison.guards):
             return False
         return comparison.probability >= self.least
@@ -117,7 +118,7 @@ def _rules(scale: Scale, verifier: Verifier | None) -> Iterator[MayServe]:
 
 
 def read_pairs(path: Path) -> PairSet:
-    """Read labelled pairs: `{"a", "b", "same"}`, a question being a text or a list of messages.
+    """Read labelled pairs: `{"a", "b", "same"}`. A question is a text or a list of messages.
 
     Raises BadInput.
     """
@@ -140,7 +141,7 @@ def _key(line: Line, name: str) -> CacheKey:
 
 
 def key_of(question: object) -> CacheKey:
-    """Build the key that the proxy would, of a text or a list of messages. Raises NotUnderstood."""
+    """Return the proxy's key for a text or a list of messages. Raises NotUnderstood."""
     if isinstance(question, str):
         question = [{"role": "user", "content": question}]
     body = json.dumps({"model": "simulated", "messages": question}).encode()
@@ -156,10 +157,10 @@ def evaluate_pairs(
     *,
     show: int = 0,
 ) -> Report:
-    """Compare the pairs and count, for every stage and threshold, what would be served.
+    """Compare the pairs, and count for each stage and threshold which would be served.
 
-    Guards are reported on the pairs within the greatest distance; `show` is how many of the pairs
-    that each refuses wrongly are to be listed.
+    Guards are reported for the pairs within the greatest distance. `show` is how many of the pairs
+    wrongly refused by each guard are listed.
     """
     comparisons = asyncio.run(_compare(pair_set, models, progress))
     positives = sum(pair.same for pair in pair_set.pairs)
@@ -177,7 +178,7 @@ def evaluate_pairs(
 
 
 def _curves(comparisons: Sequence[Comparison], verifier: Verifier | None) -> Iterator[Curve]:
-    """Trace each stage over every threshold that it could have."""
+    """Yield the curve of each stage over all possible thresholds."""
     positives = sum(comparison.pair.same for comparison in comparisons)
     unrefused = [comparison for comparison in comparisons if not comparison.guards]
     for stage, left in (("distance", comparisons), ("guards", unrefused)):
@@ -242,7 +243,7 @@ async def _compare(pair_set: PairSet, models: Models, progress: Progress) -> lis
 async def _probability(pair: Pair, distance: float, verifier: Verifier | None) -> float:
     stored, asked = pair.stored, pair.asked
     if stored.digest == asked.digest:
-        return math.inf  # no matter how sure the verifier must be
+        return math.inf  # an exact match is served whatever the least probability
     if verifier is None or stored.text is None or asked.text is None:
         return 0.0
     if distance > verifier.calibration.max_distance:
@@ -260,7 +261,7 @@ def guards_of(pair: Pair, examined: Callable[[str], Evidence]) -> Sequence[Guard
 
 
 async def distance_of(pair: Pair, embedder: Embedder) -> float:
-    """Return a pair's cosine distance; infinite where the one can never answer the other."""
+    """Return a pair's cosine distance; infinite if the one can never answer the other."""
     stored, asked = pair.stored, pair.asked
     if stored.digest == asked.digest:
         return 0.0

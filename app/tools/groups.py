@@ -1,4 +1,4 @@
-"""Groups of wordings of one question, and the near misses beside them."""
+"""Groups of texts: wordings of one question, and near misses that ask something else."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -16,12 +16,12 @@ BENCHMARK = Path(__file__).parent.parent / "data" / "benchmark" / "dev.jsonl.gz"
 _SEED = 0
 
 Meaning = tuple[int, int]
-"""What a text asks: the index of its group, and its own among the near misses, or -1."""
+"""What a text asks: the index of its group, and its index among the near misses, or -1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Wordings that one good answer serves, near misses that it does not serve, and a domain."""
+    """Wordings of one question; near misses, which the same answer does not serve; a domain."""
 
     wordings: Sequence[str]
     near: Sequence[str]
@@ -30,7 +30,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A text of a group, the key that the proxy makes of it, and its meaning by the labels."""
+    """A text of a group, the key that the proxy makes for it, and its labelled meaning."""
 
     text: str
     key: CacheKey
@@ -44,9 +44,9 @@ class Question:
 
 
 def read_groups(path: Path) -> Sequence[Group]:
-    """Read groups, a line each: `{"questions": [text], "near": [{"q": text}], "domain": text}`.
+    """Read groups, one per line: `{"questions": [text], "near": [{"q": text}], "domain": text}`.
 
-    A near miss may be a text itself; near misses and domain may be left out. Raises BadInput.
+    A near miss may also be just a text. `near` and `domain` may be left out. Raises BadInput.
     """
     return [_group(line) for line in read_lines(path)]
 
@@ -76,7 +76,7 @@ def sampled(groups: Sequence[Group], size: int) -> Sequence[Group]:
 
 
 def questions_of(groups: Sequence[Group]) -> Iterator[Question]:
-    """Yield every text of groups; a repeated one only once."""
+    """Yield every text of some groups, without duplicates."""
     seen: set[str] = set()
     for number, group in enumerate(groups):
         texts = [(text, -1) for text in group.wordings]
@@ -89,7 +89,7 @@ def questions_of(groups: Sequence[Group]) -> Iterator[Question]:
 
 
 def shuffled(questions: Sequence[Question], seed: int = _SEED) -> Sequence[Question]:
-    """Return questions in an order that depends on the seed alone."""
+    """Return questions in a random order that depends only on the seed."""
     order = [*questions]
     random.Random(seed).shuffle(order)  # noqa: S311
     return order

@@ -1,4 +1,4 @@
-"""Models whose connections belong to one event loop, called from any other."""
+"""Lets code in any event loop call models whose connections belong to one particular loop."""
 
 import asyncio
 import threading
@@ -14,23 +14,23 @@ T = TypeVar("T")
 
 
 class HomeLoop:
-    """An event loop in a thread of its own."""
+    """An event loop that runs in its own thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in this loop, and wait for its result in the caller's loop."""
+        """Run a coroutine in this loop; await and return its result in the caller's loop."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in this loop, and block until its result; for callers without a loop."""
+        """Run a coroutine in this loop; block and return its result, for callers without a loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
 @contextmanager
 def home_loop() -> Iterator[HomeLoop]:
-    """Run an event loop in a thread of its own, and stop it in the end."""
+    """Run an event loop in its own thread during the block."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="home", daemon=True)
     thread.start()
@@ -43,7 +43,7 @@ def home_loop() -> Iterator[HomeLoop]:
 
 
 class EmbedderAtHome:
-    """Calls an embedder in its home loop. Whoever made that embedder closes it."""
+    """Calls an embedder in its home loop. The creator of that embedder closes it."""
 
     def __init__(self, embedder: Embedder, home: HomeLoop) -> None:
         self._embedder = embedder
@@ -59,11 +59,11 @@ class EmbedderAtHome:
             raise CallFailed(f"the embedder failed: {error}") from error
 
     async def aclose(self) -> None:
-        """Do nothing: whoever made the embedder closes it."""
+        """Do nothing: the creator of the embedder closes it."""
 
 
 class VerifierAtHome:
-    """Calls a verifier in its home loop. Whoever made that verifier closes it."""
+    """Calls a verifier in its home loop. The creator of that verifier closes it."""
 
     def __init__(self, verifier: Verifier, home: HomeLoop) -> None:
         self._verifier = verifier
@@ -71,14 +71,14 @@ class VerifierAtHome:
         self.calibration = verifier.calibration
 
     async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
-        """Return each candidate's probability of serving. Raises CallFailed if that fails."""
+        """Return each candidate's probability. Raises CallFailed if the verifier fails."""
         try:
             return await self._home.run(_verify(self._verifier, asked, candidates))
         except RepriseError as error:
             raise CallFailed(f"the verifier failed: {error}") from error
 
     async def aclose(self) -> None:
-        """Do nothing: whoever made the verifier closes it."""
+        """Do nothing: the creator of the verifier closes it."""
 
 
 async def _embed(embedder: Embedder, text: str, credentials: Sequence[Header]) -> Embedding | None:

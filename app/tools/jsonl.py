@@ -1,4 +1,4 @@
-"""Files of JSON lines that a command was given, as they are or gzipped."""
+"""Reads a command's input files: lines of JSON, plain or gzipped."""
 
 import gzip
 import zlib
@@ -13,7 +13,7 @@ from app.dialects.strict_json import JsonObject, load_json
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of a file, and where it stands."""
+    """A line of a file, with its file and line number."""
 
     path: Path
     number: int
@@ -25,15 +25,14 @@ class Line:
         return value if isinstance(value, str) else self.refuse(f'"{name}" must be a text')
 
     def refuse(self, reason: str) -> NoReturn:
-        """Raise BadInput, saying where and why."""
+        """Raise BadInput with the file, the line number and the reason."""
         raise BadInput(f"{self.path}: line {self.number}: {reason}")
 
 
 def read_lines(path: Path) -> Iterator[Line]:
-    """Read a file's lines but blank ones, unpacking what is named `.gz`.
+    """Yield a file's lines, except blank ones; a file named `.gz` is unpacked.
 
-    Raises BadInput for a file that cannot be read or has no lines, and for a line that is not a
-    JSON object.
+    Raises BadInput if the file cannot be read or has no lines, or if a line is not a JSON object.
     """
     empty = True
     try:

@@ -1,4 +1,4 @@
-"""Models that several proxies take turns with, and that are asked each thing once."""
+"""Wrappers of models: they cache results, and may be used by several proxies in turn."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -9,7 +9,7 @@ from app.tools.at_once import each
 
 
 class Memo:
-    """Remembers an embedder's result for each text. Whoever made that embedder closes it."""
+    """Caches an embedder's result for each text. The creator of that embedder closes it."""
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
@@ -18,13 +18,13 @@ class Memo:
         self.dimensions = embedder.dimensions
 
     async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
-        """Return the embedding of a text, remembered if it was asked for before."""
+        """Return the embedding of a text, from the cache if it was embedded before."""
         if text not in self._known:
             self._known[text] = await self._embedder.embed(text, credentials)
         return self._known[text]
 
     async def learn(self, texts: Iterable[str], advance: Callable[[], None]) -> None:
-        """Embed texts, as many at once as there are processors; `advance` is called for each."""
+        """Embed texts into the cache; `advance` is called after each."""
         await each(texts, self.embed, advance)
 
     async def aclose(self) -> None:
@@ -32,14 +32,14 @@ class Memo:
 
 
 class Lent:
-    """A verifier with another `calibration`. Whoever made that verifier closes it."""
+    """A verifier with another `calibration`. The creator of that verifier closes it."""
 
     def __init__(self, verifier: Verifier, calibration: Calibration | None = None) -> None:
         self._verifier = verifier
         self.calibration = calibration or verifier.calibration
 
     async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
-        """Ask the verifier."""
+        """Return the verifier's probability for each candidate."""
         return await self._verifier.verify(asked, candidates)
 
     async def aclose(self) -> None:
@@ -47,9 +47,9 @@ class Lent:
 
 
 class Remembered:
-    """Remembers a verifier's probability for each two texts. Whoever made that verifier closes it.
+    """Caches a verifier's probability for each pair of texts. The verifier's creator closes it.
 
-    The same two texts always have the same distance, so that is not part of what is remembered.
+    The cache's key does not contain the distance, because it depends only on the two texts.
     """
 
     def __init__(self, verifier: Verifier) -> None:
@@ -58,7 +58,7 @@ class Remembered:
         self.calibration = verifier.calibration
 
     async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
-        """Verify what is new, all at once, and remember it."""
+        """Return each candidate's probability; those not in the cache are verified together."""
         if new := [c for c in candidates if (asked, c.text) not in self._known]:
             told = await self._verifier.verify(asked, new)
             for candidate, probability in zip(new, told, strict=True):

@@ -1,4 +1,4 @@
-"""The models that an operator's settings name, for commands that measure them."""
+"""Creates the models that the settings name, for commands that measure them."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,10 +23,10 @@ _PATIENT = 30.0  # seconds; a busy server must not change the figures
 def operators_models(
     settings: Settings, calibration: Calibration | None = None
 ) -> Iterator[Models]:
-    """Yield the models that the settings name, and close them in the end.
+    """Yield the models that the settings name; close them after the block.
 
-    `calibration`, if given, takes the place of the verifier's own. Raises ConfigurationError, or
-    BadInput for an embedder that needs each client's credential.
+    `calibration`, if given, replaces the verifier's own. Raises ConfigurationError, or BadInput if
+    the embedder needs each client's credential.
     """
     if settings.embeds_as_caller:
         raise BadInput(
@@ -50,7 +50,7 @@ def operators_models(
 
 
 def terms_of(settings: Settings, models: Models, error_rates: Sequence[float]) -> Terms:
-    """Return the terms on which a proxy with these settings serves, its own dial included."""
+    """Return the terms for measuring a proxy with these settings, its own dial included."""
     rates = sorted({*error_rates, settings.max_error_rate})
     return Terms(settings.guards, max_distance_for(settings, models.verifier), rates)
 
@@ -58,9 +58,9 @@ def terms_of(settings: Settings, models: Models, error_rates: Sequence[float]) -
 def calibrate_for(
     settings: Settings, labelled: Labelled, max_distance: float | None, progress: Progress
 ) -> tuple[Calibrated, str]:
-    """Calibrate the verifier of the settings; return that and the name of their embedder.
+    """Calibrate the verifier of the settings; return the result and the embedder's name.
 
-    Raises BadInput if the verifier is off, ConfigurationError if a model cannot be made.
+    Raises BadInput if the verifier is off, ConfigurationError if a model cannot be created.
     """
     with operators_models(settings, uncalibrated(_FARTHEST)) as models:
         if models.verifier is None:

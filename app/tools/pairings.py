@@ -1,4 +1,4 @@
-"""Which texts of groups are compared with each other."""
+"""Chooses the pairs of texts in groups that are compared with each other."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,13 +10,13 @@ from app.tools.groups import Question
 from app.tools.statistics import Floats
 
 Two = tuple[Question, Question]
-"""What is stored, and what is asked."""
+"""A pair: the stored question, and the asked one."""
 
 
 def pairs_inside(stream: Sequence[Question]) -> Iterator[Two]:
-    """Yield each wording with each other text of its group, as stored and asked.
+    """Yield each wording with each other text of its group, as pairs (stored, asked).
 
-    The one that comes first in the stream is stored, so that hardly any two texts are verified in
+    The text that comes first in the stream is the stored one, so that few pairs are verified in
     both orders.
     """
     for members in _members(stream):
@@ -26,9 +26,10 @@ def pairs_inside(stream: Sequence[Question]) -> Iterator[Two]:
 
 
 def nearest_pairs(stream: Sequence[Question], vectors: Floats) -> Iterator[Two]:
-    """Yield a pair for each text that is asked: the nearest other wording of its group is stored.
+    """Yield for each asked text a pair with the nearest other wording of its group as stored.
 
-    Each group gives as many rewordings as near misses; what either has more is left out.
+    Each group gives equally many rewordings and near misses; the rest of the more frequent kind is
+    left out.
     """
     rows = {question.text: row for question, row in zip(stream, vectors, strict=True)}
 

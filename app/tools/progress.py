@@ -4,4 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
-"""Begins to show work by its label and number of steps; what it yields is called after each."""
+"""Shows the progress of work with a label and a number of steps.
+
+It yields a function, which must be called after each step.
+"""

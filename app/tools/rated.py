@@ -1,4 +1,4 @@
-"""What embedder, guards and verifier say of labelled questions: what a calibration is made of."""
+"""Rates labelled questions by embedder, guards and verifier: the input of a calibration."""
 
 import asyncio
 import functools
@@ -26,27 +26,27 @@ from app.tools.memo import Memo, Remembered
 from app.tools.progress import Progress
 from app.tools.statistics import Floats
 
-_REACH = 0.98  # of the same questions lie within the greatest distance, unless it is given
+_REACH = 0.98  # share of equal questions within the greatest distance, unless that is given
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Labelled questions: streams of the questions of groups, and single pairs."""
+    """Labelled questions: the questions of groups as streams, and single pairs."""
 
     streams: Sequence[Sequence[Question]]
     pairs: Sequence[Pair]
 
     @property
     def repeats(self) -> int:
-        """How many streams ask each question; 1 where there are only pairs."""
+        """The number of streams, each of which asks every question; 1 if there are only pairs."""
         return max(1, len(self.streams))
 
 
 @dataclass(frozen=True, slots=True)
 class Raters:
-    """What rates questions: models, and guards if `guarded`.
+    """The models that rate questions; `guarded`: guards are applied, too.
 
-    The verifier is not calibrated: its probabilities stand for its raw scores.
+    The verifier must be `uncalibrated`, so that its raw scores can be recovered.
     """
 
     embedder: Embedder
@@ -56,9 +56,9 @@ class Raters:
 
 @dataclass(frozen=True, slots=True)
 class _Near:
-    """A question that is asked, and its candidates: texts, whether each is right, and indices.
+    """An asked question and its candidates; the lists have an entry for each candidate.
 
-    `at` has the candidates' indices in the stream, None for those stored in any case.
+    `same`: whether it means the same. `at`: its index in the stream; None if it is always stored.
     """
 
     asked: str
@@ -69,10 +69,10 @@ class _Near:
 
 
 def read_labelled(files: Sequence[Path], shuffles: int) -> Labelled:
-    """Read groups or pairs, whichever each file holds; with several files, each is a domain.
+    """Read files of groups or of pairs. With several files, each is a domain.
 
-    The questions of all groups make one stream, in as many orders as `shuffles` says. Raises
-    BadInput.
+    The questions of all groups form a stream, which is shuffled into `shuffles` different orders.
+    Raises BadInput.
     """
     questions: list[Question] = []
     pairs: list[Pair] = []
@@ -95,11 +95,11 @@ def read_labelled(files: Sequence[Path], shuffles: int) -> Labelled:
 def rate_labelled(
     labelled: Labelled, raters: Raters, max_distance: float | None, progress: Progress
 ) -> tuple[Sequence[Stream], float]:
-    """Rate the nearest earlier questions of each; return the streams and the greatest distance.
+    """Rate each question's nearest earlier questions; return the streams and the greatest distance.
 
-    That is `max_distance` or, if it is None, a distance within which most questions find another
-    one that means the same. Pairs make a stream for each shuffling, so that they count as often as
-    groups do. Raises BadInput if no two questions are the same.
+    The greatest distance is `max_distance`; if that is None, a cosine distance within which most
+    questions find another that means the same. Pairs are added once for each stream, so that they
+    count as often as groups. Raises BadInput if no two questions are the same.
     """
     return asyncio.run(_rate(labelled, raters, max_distance, progress))
 
@@ -132,7 +132,7 @@ async def _rate(
 
 
 async def _vectors(stream: Sequence[Question], memo: Memo) -> Floats:
-    """Return the unit vectors of questions, one a row; NaN, which is near to nothing, for none."""
+    """Return the unit vectors of questions, one per row; a row of NaN if there is no embedding."""
     rows = np.full((len(stream), memo.dimensions), np.nan)
     for place, question in enumerate(stream):
         text = question.key.text
@@ -142,7 +142,7 @@ async def _vectors(stream: Sequence[Question], memo: Memo) -> Floats:
 
 
 def _reach(labelled: Labelled, vectors: Sequence[Floats], distances: Sequence[float]) -> float:
-    """Return a distance in which 98 % of questions find one that is the same, to the next 0.01.
+    """Return the cosine distance within which 98 % of questions find an equal one, up to 0.01.
 
     Raises BadInput if no two questions are the same.
     """
@@ -162,7 +162,7 @@ def _nearest(stream: Sequence[Question], rows: Floats, farthest: float) -> Itera
         distances = 1 - rows[:place] @ rows[place]
         elsewhere = [e.key.partition != question.key.partition for e in stream[:place]]
         distances[np.array(elsewhere, bool)] = np.nan
-        order = np.argsort(distances)[: Limits().candidates]  # what is not a number comes last
+        order = np.argsort(distances)[: Limits().candidates]  # NaN comes last
         at = [int(earlier) for earlier in order if distances[earlier] <= farthest]
         yield _Near(
             question.key.text or "",

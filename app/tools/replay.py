@@ -1,4 +1,4 @@
-"""`reprise replay`: a stream of requests through the whole proxy, and what its hits are worth."""
+"""`reprise replay`: sends a stream of requests through a proxy, and counts right and wrong hits."""
 
 import asyncio
 import sys
@@ -23,7 +23,7 @@ from app.tools.progress import Progress
 from app.tools.statistics import Report, Row, Share, Table
 from app.upstream.simulator import SimulatedUpstream
 
-_ANY = 0.5  # where no share is asked for
+_ANY = 0.5  # the dial if none is given; it has no effect without a verifier
 _PATIENT = 30.0  # seconds; a busy machine must not change the figures
 Switch = Literal["on", "off"]
 _STAGES: tuple[tuple[str, Switch], ...] = (("distance", "off"), ("guards", "on"))
@@ -41,7 +41,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One request of a stream, its right answer, and whether an ideal cache would have that."""
+    """One request of a stream, its right answer, and whether an ideal cache would have a hit."""
 
     prompt: str
     answer_id: str
@@ -60,9 +60,9 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class MayServe:
-    """What decides which neighbour answers: a stage, and its greatest cosine distance.
+    """A rule for hits by meaning: a stage, the guards, and the greatest cosine distance.
 
-    `error_rate` is the share of hits that may be wrong; without it, nothing is verified.
+    `error_rate` is the share of hits that may be wrong; if None, the verifier is not asked.
     """
 
     stage: str
@@ -73,18 +73,18 @@ class MayServe:
 
 @dataclass(slots=True)
 class Desk:
-    """Where the simulated upstream finds the answer to the request that is under way."""
+    """Gives the simulated upstream the answer to the present request."""
 
     answer_id: str = ""
 
     def answer(self, _: str) -> str:
-        """Return the answer."""
+        """Return the answer set before the request."""
         return self.answer_id
 
 
 @dataclass(slots=True)
 class _Tally:
-    """The outcomes of the requests that count: `hits` and `misses` are latencies in seconds."""
+    """The outcomes of the counted requests; `hits` and `misses` are latencies in seconds."""
 
     right: int = 0
     taken: int = 0
@@ -104,9 +104,9 @@ class _Tally:
 def read_stream(path: Path) -> Stream:
     """Read requests: `{"prompt", "answer_id"}`, or GPTCache's `{"origin", "similar", "answer_id"}`.
 
-    Of the latter every `origin` fills the cache before any `similar` is asked. A line may name
-    its tenant (`ns`), and what an ideal cache would do (`expect`: `hit` or anything else); without,
-    that is a hit if the tenant has had the answer before. Raises BadInput.
+    In the latter format, all `origin` texts fill the cache before any `similar` text is asked. A
+    line may have `ns`, the name of its tenant, and `expect`: whether an ideal cache has a `hit`. By
+    default it has one if the tenant got the same answer before. Raises BadInput.
     """
     filling: list[Plan] = []
     counted: list[Plan] = []
@@ -131,9 +131,9 @@ def _expects_hit(line: Line, had: bool) -> bool:
 
 
 def replay_stream(stream: Stream, scale: Scale, models: Models, progress: Progress) -> Report:
-    """Send a stream through one empty proxy for each stage and threshold, and count its hits.
+    """Send a stream through an empty proxy for each stage and threshold, and count the hits.
 
-    Each text is embedded once, beforehand: latencies are without that.
+    Each text is embedded only once, before that, so latencies do not include embedding.
     """
     memo = Memo(models.embedder)
     shared = replace(models, embedder=memo)
@@ -171,7 +171,7 @@ def _row(stream: Stream, rule: MayServe, models: Models, progress: Progress) -> 
         proxied(steps, rule, models) as (client, desk),
     ):
         for question in stream.filling:
-            # Stored, whatever is in the cache already: it is filled, not asked.
+            # no-cache, so that the answer is stored whatever is in the cache already.
             ask(client, desk, question, {"Cache-Control": "no-cache"})
             advance()
         for question in stream.counted:
@@ -198,7 +198,7 @@ def _threshold(rule: MayServe) -> float:
 
 @contextmanager
 def proxied(entries: int, rule: MayServe, models: Models) -> Iterator[tuple[Client, Desk]]:
-    """Run an empty proxy that forgets nothing: its time stands still."""
+    """Run an empty proxy in which nothing expires, because its clock stands still."""
     now = time.time()
     settings = FixedSettings(
         upstream_url="simulated://",
@@ -223,7 +223,7 @@ def proxied(entries: int, rule: MayServe, models: Models) -> Iterator[tuple[Clie
 
 
 def ask(client: Client, desk: Desk, question: Plan, headers: dict[str, str]) -> Reply:
-    """Ask a question of a stream. Raises RuntimeError if the proxy or a part of it fails."""
+    """Send a question to the proxy. Raises RuntimeError if the proxy or a part of it fails."""
     desk.answer_id = question.answer_id
     if question.namespace:
         headers = {**headers, "Authorization": f"Bearer {quote(question.namespace)}"}

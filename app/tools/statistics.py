@@ -1,4 +1,4 @@
-"""Figures of what was counted: shares, how far each can be trusted, reports of them."""
+"""Shares and areas under curves with confidence intervals, and tables and reports of them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -29,20 +29,20 @@ class Share:
 
     @property
     def value(self) -> float | None:
-        """The share, from 0 to 1; None where there is nothing to share."""
+        """The share, from 0 to 1; None if `of` is 0."""
         return self.count / self.of if self.of else None
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval: which shares make what was counted no surprise."""
+        """Wilson's 95 % confidence interval of the share."""
         return self.within(NORMAL_95)
 
     def within(self, deviations: float) -> tuple[float, float]:
-        """Wilson's interval of so many standard deviations to either side."""
+        """Wilson's interval with this many standard deviations to either side."""
         return wilson(self.count, self.of, deviations)
 
     def document(self) -> JsonObject:
-        """Return every figure as a JSON-ready mapping."""
+        """Return all figures as JSON values."""
         low, high = self.interval
         return {"count": self.count, "of": self.of, "share": self.value, "low": low, "high": high}
 
@@ -55,7 +55,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class GroupedShare(Share):
-    """A share of what comes in groups that are alike inside; `reach` is its 95 % interval."""
+    """A share of items in groups of similar items; `reach` is its 95 % interval."""
 
     reach: tuple[float, float]
 
@@ -75,14 +75,14 @@ class GroupedShare(Share):
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """The area under a ROC curve and its 95 % interval; no value where all are of one kind."""
+    """The area under a ROC curve and its 95 % interval; None if all items are of one kind."""
 
     value: float | None
     low: float
     high: float
 
     def document(self) -> JsonObject:
-        """Return every figure as a JSON-ready mapping."""
+        """Return all figures as JSON values."""
         return {"value": self.value, "low": self.low, "high": self.high}
 
     def __str__(self) -> str:
@@ -92,10 +92,11 @@ class Area:
 
 
 class Groups:
-    """Draws whole groups of items, with replacement, for intervals; the draws never change.
+    """Computes intervals by the bootstrap: groups of items are drawn with replacement.
 
-    B. Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979, with groups for items.
-    `of_items` gives the number of each item's group.
+    Source: B. Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979, with groups in place
+    of single items. `of_items` has the number of each item's group. The draws are the same in each
+    run.
     """
 
     def __init__(self, of_items: Ints, groups: int) -> None:
@@ -105,10 +106,10 @@ class Groups:
         self._weights = draw.multinomial(groups, np.full(groups, 1 / groups), size=_ROUNDS)
 
     def share(self, counted: Flags, among: Flags) -> GroupedShare:
-        """Return how many items are counted, of those among which they are.
+        """Return the share of the items in `among` that are also in `counted`.
 
-        The interval is never narrower than Wilson's: where none or all are counted, each draw is
-        like the other.
+        The interval is at least as wide as Wilson's: if the share is 0 or 1, all draws are equal
+        and would give no width.
         """
         counts, ofs = (
             np.bincount(self._of_items[chosen], minlength=self._groups)
@@ -124,7 +125,7 @@ class Groups:
         return GroupedShare(plain.count, plain.of, (low, high))
 
     def auc(self, ranks: Floats, positive: Flags) -> Area:
-        """Return how often a positive item ranks above a negative one: ties count half."""
+        """Return how often a positive item ranks above a negative one; ties count half."""
         values, places = np.unique(ranks, return_inverse=True)
         ones = np.ones(self._groups)
         area = self._area(places, len(values), positive, ones)
@@ -157,7 +158,7 @@ class Table:
     rows: Sequence[Row]
 
     def document(self) -> list[JsonObject]:
-        """Return every figure as a JSON-ready mapping."""
+        """Return all figures as JSON values."""
         return [
             {n: v.document() if isinstance(v, Share | Area) else v for n, v in row.items()}
             for row in self.rows
@@ -170,10 +171,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was measured on one file.
+    """The results for one file.
 
-    `counts` hold for the whole of it, each row of `figures` for one stage and threshold; `guards`
-    tells of each guard. `examples` are lines to be read, `curves` what each stage can reach.
+    `counts`: figures of the whole file. `figures`: a row for each stage and threshold. `guards`: a
+    row for each guard. `examples`: lines of text to print. `curves`: the curve of each stage.
     """
 
     file: str
@@ -184,7 +185,7 @@ class Report:
     curves: Sequence[Curve] = ()
 
     def document(self) -> JsonObject:
-        """Return every figure as a JSON-ready mapping."""
+        """Return all figures as JSON values."""
         guards = {"guards": self.guards.document()} if self.guards else {}
         examples = {"examples": [*self.examples]} if self.examples else {}
         rows = {"rows": self.figures.document()}
@@ -201,7 +202,7 @@ class Report:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a table whose columns are as wide as they must be, flush right."""
+    """Return a table as text, with right-aligned columns of minimal width."""
     lines = [head, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(

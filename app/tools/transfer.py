@@ -1,4 +1,4 @@
-"""Entries carried between a running proxy and a file, which may be gone on with where it ended."""
+"""Exports entries of a running proxy to a file, and imports them; both can be resumed."""
 
 import gzip
 import os
@@ -21,7 +21,7 @@ _CURSOR = b'{"cursor":'
 
 @dataclass(slots=True)
 class Taken:
-    """What became of the lines of a file; `problem` says why the first was refused, and where."""
+    """The results of an import; `problem` says which line was the first refused, and why."""
 
     counts: Counter[str] = field(default_factory=Counter)
     problem: str = ""
@@ -32,9 +32,10 @@ class Taken:
 
 
 def export_entries(client: AdminClient, path: Path, progress: Progress) -> int:
-    """Write all entries to a file, or go on with a file that has not come to its end.
+    """Write all entries to a file, or continue a file whose export broke off.
 
-    Returns how many were written. Raises CallFailed, or BadInput for a file of another kind.
+    Return how many entries were written. Raises CallFailed, or BadInput if the file is not an
+    export.
     """
     stored = client.stats()["entries"] or {}
     written, is_whole = 0, False
@@ -54,7 +55,10 @@ def export_entries(client: AdminClient, path: Path, progress: Progress) -> int:
 
 
 def import_entries(client: AdminClient, path: Path, first: int, progress: Progress) -> Taken:
-    """Send the entries of a file, from a line on. Raises CallFailed, which says where to go on."""
+    """Import the entries of a file, beginning at the line `first`.
+
+    Raises CallFailed, whose text says at which line to continue.
+    """
     taken = Taken()
     with progress(path.name, sum(1 for _ in _lines(path))) as step:
         number = 1
@@ -81,14 +85,14 @@ def _send(client: AdminClient, lines: list[bytes], number: int, taken: Taken) ->
 
 def _opened(path: Path) -> BinaryIO:
     try:
-        # It holds prompts and answers.
+        # Only for the owner, because it contains prompts and answers.
         return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror}") from None
 
 
 def _continued(file: BinaryIO, path: Path) -> str | None:
-    """Cut a file off where its export can go on, and return the cursor; None for an empty one."""
+    """Cut a file off after its last cursor; return that cursor, or None for an empty file."""
     end, last, is_empty = 0, b"", True
     for line in file:
         is_empty = False

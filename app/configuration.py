@@ -19,8 +19,9 @@ from app.core.errors import ConfigurationError
 from app.rules.key import Isolation
 from app.rules.routing import Rule
 from app.rules.rule_file import rules_of
-from app.settings import PREFIX, RETIRED, Settings
+from app.settings import Settings
 from app.stores.valkey.url import masked
+from app.variables import PREFIX, RETIRED
 
 _logger = logging.getLogger("reprise")
 _OPENAIS = re.compile(r"(?:.*\.)?openai\.(?:azure\.)?com")

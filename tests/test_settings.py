@@ -4,7 +4,8 @@ import pytest
 
 from app.configuration import load_settings
 from app.core.errors import ConfigurationError
-from app.settings import PREFIX, Settings
+from app.settings import Settings
+from app.variables import PREFIX
 
 
 @pytest.fixture(autouse=True)

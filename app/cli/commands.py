@@ -28,7 +28,7 @@ from app.main import create_app
 from app.server.connections import ConnectionLimits
 from app.server.uvicorn_server import Server, listeners_of, run_server, url_of
 from app.server.workers import Workers
-from app.settings import PREFIX, Settings
+from app.settings import Settings
 from app.tools.admin_client import AdminClient
 from app.tools.benchmark import Benchmark, run_benchmark
 from app.tools.calibrate import Calibrated
@@ -42,6 +42,7 @@ from app.tools.rated import read_labelled
 from app.tools.replay import read_stream, replay_stream
 from app.tools.statistics import Report
 from app.tools.transfer import export_entries, import_entries
+from app.variables import PREFIX
 
 T = TypeVar("T")
 
@@ -279,7 +280,7 @@ def main() -> None:
 
 
 def _admin_client(url: str | None) -> AdminClient:
-    """Return a client for the proxy at a URL; without one, for the proxy that these settings start."""
+    """Return a client for the proxy at a URL, or without one for that of these settings."""
     settings = load_settings()
     name = settings.operators_host if settings.admin_port else settings.host
     host = f"[{name}]" if ":" in name else name

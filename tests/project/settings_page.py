@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from app import settings
-from app.settings import PREFIX, Settings
+from app import variables
+from app.settings import Settings
+from app.variables import PREFIX
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "settings.md"
 
@@ -54,8 +55,8 @@ def meanings() -> Mapping[str, str]:
     """Return the docstring that follows each setting in the source."""
     (of_settings,) = (
         node
-        for node in ast.parse(inspect.getsource(settings)).body
-        if isinstance(node, ast.ClassDef) and node.name == Settings.__name__
+        for node in ast.parse(inspect.getsource(variables)).body
+        if isinstance(node, ast.ClassDef) and node.name == variables.Variables.__name__
     )
     told = {}
     for node, after in zip(of_settings.body, of_settings.body[1:], strict=False):

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from app.configuration import load_settings
-from app.settings import PREFIX, Settings
+from app.settings import Settings
+from app.variables import PREFIX
 from tests.dockerfile import ROOT, Stage, read_stages
 
 BUILD, FINAL = read_stages()

@@ -10,8 +10,9 @@ import yaml
 from kubernetes_validate import validate
 
 from app.configuration import check
-from app.settings import PREFIX, FixedSettings
+from app.settings import FixedSettings
 from app.stores.valkey.url import address_of
+from app.variables import PREFIX
 from tests.stores.valkey_fleet import RIGHTS
 
 ROOT = Path(__file__).parent.parent.parent

@@ -21,7 +21,8 @@ from app.engine.explain import Obstacle
 from app.main import create_app
 from app.rules.directives import MAX_DISTANCE, TIER, TTL
 from app.rules.headers import CacheControl
-from app.settings import PREFIX, RETIRED, FixedSettings, Settings
+from app.settings import FixedSettings, Settings
+from app.variables import PREFIX, RETIRED
 from tests.fakes import ManualClock
 from tests.project import headers_page
 from tests.project.settings_page import PAGE, default_of, meanings, page_of

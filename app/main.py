@@ -76,9 +76,6 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
             yield
             app.state.ready = False
 
-    keys = [key.get_secret_value() for key in settings.api_keys]
-    cors = [Middleware(CorsMiddleware, origins=settings.cors_origins)]
-    strangers = [Middleware(StrangersMiddleware, rules=policy.keys)]
     app = FastAPI(
         title="Reprise",
         version=__version__,
@@ -87,17 +84,7 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
         lifespan=lifespan,
         middleware=[
             Middleware(tracing.app),
-            *(cors if settings.cors_origins else []),
-            Middleware(ExchangeMiddleware, metrics=parts.metrics),
-            Middleware(
-                GateMiddleware,
-                keys=keys,
-                guard_origin=settings.guards_origin,
-                origins=settings.cors_origins,
-                key_file=_api_key_file(settings, parts.clock),
-            ),
-            Middleware(CrowdMiddleware, most=settings.max_concurrent, inflight=inflight),
-            *(strangers if settings.lets_strangers_in else []),
+            *_middleware(settings, parts, policy.keys, inflight),
         ],
     )
     app.state.ready = False
@@ -121,6 +108,25 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     )
     app.router.routes.append(OtherRoutes(other))
     return app
+
+
+def _middleware(
+    settings: Settings, parts: Adapters, keys: KeyRules, inflight: Inflight
+) -> Iterator[Middleware]:
+    """Yield the middleware, outermost first."""
+    if settings.cors_origins:
+        yield Middleware(CorsMiddleware, origins=settings.cors_origins)
+    yield Middleware(ExchangeMiddleware, metrics=parts.metrics)
+    yield Middleware(
+        GateMiddleware,
+        keys=[key.get_secret_value() for key in settings.api_keys],
+        guard_origin=settings.guards_origin,
+        origins=settings.cors_origins,
+        key_file=_api_key_file(settings, parts.clock),
+    )
+    yield Middleware(CrowdMiddleware, most=settings.max_concurrent, inflight=inflight)
+    if settings.lets_strangers_in:
+        yield Middleware(StrangersMiddleware, rules=keys)
 
 
 def _tracing(settings: Settings) -> Tracing:

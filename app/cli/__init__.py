@@ -1,6 +1,7 @@
 """The commands.
 
-May import: `core`, `inference`, `settings`, `configuration`, `adapters`, `main`, `server`, `tools`.
+May import: `core`, `inference`, `variables`, `settings`, `configuration`, `adapters`, `main`,
+`server`, `tools`.
 """
 
 from app.cli.commands import main as main

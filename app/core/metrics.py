@@ -28,8 +28,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.tally = Tally()
         counter = partial(Counter, registry=self.registry)
-        histogram = partial(Histogram, registry=self.registry)
         ProcessCollector(registry=self.registry)
+        self._measure_times(partial(Histogram, registry=self.registry))
         self._count_what_is_kept_back(counter)
         self._count_audits(counter)
         self._count_savings(counter)
@@ -42,26 +42,6 @@ class Metrics:
         # When a request has joined an identical one that is already at the upstream.
         self.collapsed = counter(
             "reprise_collapsed_requests", "Requests that joined an identical one on its way."
-        )
-        # When a look-up in the store has returned or failed.
-        self.lookup_seconds = histogram(
-            "reprise_lookup_seconds", "Time spent in the store, by tier.", ["tier"], buckets=_FAST
-        )
-        # When the embedder has returned or failed.
-        self.embedding_seconds = histogram(
-            "reprise_embedding_seconds", "Time spent embedding a text.", buckets=_FAST
-        )
-        # When the verifier has returned or failed. Results that it remembers are not counted.
-        self.verification_seconds = histogram(
-            "reprise_verification_seconds",
-            "Time spent verifying the candidates of a question.",
-            buckets=_FAST,
-        )
-        # When the head of the upstream's response has arrived or the attempt has failed.
-        self.upstream_seconds = histogram(
-            "reprise_upstream_seconds",
-            "Time from forwarding a request to the head of its answer.",
-            buckets=_SLOW,
         )
         # When a guard or the verifier has refused a candidate.
         self.refusals = counter("reprise_refusals", "Neighbours refused, by guard.", ["guard"])
@@ -85,6 +65,28 @@ class Metrics:
         )
         self.entries = Gauge(
             "reprise_entries", "What is stored, by kind.", ["kind"], registry=self.registry
+        )
+
+    def _measure_times(self, histogram: Callable[..., Histogram]) -> None:
+        # When a look-up in the store has returned or failed.
+        self.lookup_seconds = histogram(
+            "reprise_lookup_seconds", "Time spent in the store, by tier.", ["tier"], buckets=_FAST
+        )
+        # When the embedder has returned or failed.
+        self.embedding_seconds = histogram(
+            "reprise_embedding_seconds", "Time spent embedding a text.", buckets=_FAST
+        )
+        # When the verifier has returned or failed. Results that it remembers are not counted.
+        self.verification_seconds = histogram(
+            "reprise_verification_seconds",
+            "Time spent verifying the candidates of a question.",
+            buckets=_FAST,
+        )
+        # When the head of the upstream's response has arrived or the attempt has failed.
+        self.upstream_seconds = histogram(
+            "reprise_upstream_seconds",
+            "Time from forwarding a request to the head of its answer.",
+            buckets=_SLOW,
         )
 
     def _count_what_is_kept_back(self, counter: Callable[..., Counter]) -> None:

@@ -1,5 +1,5 @@
 """The commands other than `serve`: evaluate, calibrate, replay, export, import, demo.
 
-May import: every room but `configuration`, `inference`, `stores`, `engine`, `tracing` and
-`cli`.
+May import: every room but `variables`, `configuration`, `inference`, `stores`, `engine`, `tracing`
+and `cli`.
 """

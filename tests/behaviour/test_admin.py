@@ -177,7 +177,6 @@ async def test_the_stats_add_up(client: httpx.AsyncClient) -> None:
         b'{"about": "valkey what", "max_distance": -0.1}',
         b'{"about": "", "max_distance": 2}',
         b'{"model": "m", "model": "m"}',
-        b" " * 70_000 + b'{"all": true}',
     ],
 )
 async def test_a_purge_that_is_not_understood_removes_nothing(
@@ -186,6 +185,13 @@ async def test_a_purge_that_is_not_understood_removes_nothing(
     await ask(client, "valkey what")
     refused = await client.post("/cache/purge", content=body)
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_request")
+    assert (await ask(client, "valkey what")).headers["x-cache"] == "HIT"
+
+
+async def test_a_purge_that_is_too_long_removes_nothing(client: httpx.AsyncClient) -> None:
+    await ask(client, "valkey what")
+    refused = await client.post("/cache/purge", content=b" " * 70_000 + b'{"all": true}')
+    assert (refused.status_code, refused.json()["error"]["code"]) == (413, "body_too_large")
     assert (await ask(client, "valkey what")).headers["x-cache"] == "HIT"
 
 

@@ -12,11 +12,12 @@ import httpx
 import pytest
 
 from tests.fakes import completion
-from tests.servers import Exchange, Setup
+from tests.servers import Exchange, Setup, UpstreamApp
 
 MEGABYTE = 1_048_576
 LARGE = 5 * MEGABYTE  # more than the kernel takes of an answer that nobody reads
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+HIT = "reprise; hit; ttl=3600; detail=exact"
 BUFFERED = 1_000_000  # bytes in the buffers of one connection, the client's and upstream's included
 
 
@@ -46,13 +47,21 @@ async def answer(exchange: Exchange) -> None:
 class Proxy:
     """A running proxy, an honest client, and others that stall."""
 
-    def __init__(self, client: httpx.AsyncClient, stack: AsyncExitStack) -> None:
+    def __init__(
+        self, upstream: UpstreamApp, client: httpx.AsyncClient, stack: AsyncExitStack
+    ) -> None:
+        self.upstream = upstream
         self.client = client
         self._stack = stack
         self._stalled: list[socket.socket] = []
 
     async def ask(self, text: str) -> httpx.Response:
         return await self.client.post("chat/completions", json=asking(text))
+
+    async def embed(self, inputs: list[str]) -> str:
+        answer = await self.client.post("embeddings", json={"model": "m", "input": inputs})
+        assert answer.status_code == 200
+        return answer.headers["cache-status"]
 
     async def outcome(self, text: str) -> str:
         answer = await self.ask(text)
@@ -97,7 +106,7 @@ async def proxy_with(**settings: Any) -> AsyncIterator[Proxy]:
         httpx.AsyncClient(base_url=url, timeout=30) as client,
         AsyncExitStack() as stack,
     ):
-        yield Proxy(client, stack)
+        yield Proxy(setup.upstream, client, stack)
 
 
 async def test_what_is_read_and_answered_is_held_no_longer() -> None:
@@ -165,6 +174,28 @@ async def test_who_reads_slowly_gets_everything() -> None:
             await asyncio.sleep(0.01)
         writer.close()
         assert b"x" * LARGE in got
+
+
+async def test_many_stored_embeddings_are_asked_for_anew_where_there_is_no_room() -> None:
+    many = [f"input {number}" for number in range(500)]
+
+    async def embed(exchange: Exchange) -> None:
+        await exchange.read()
+        data = [
+            {"object": "embedding", "index": index, "embedding": [0.5] * 64}
+            for index in range(len(exchange.document["input"]))
+        ]
+        usage = {"prompt_tokens": 1, "total_tokens": 1}
+        await exchange.answer({"object": "list", "data": data, "model": "m", "usage": usage})
+
+    async with proxy_with(max_inflight_bytes=MEGABYTE) as proxy:
+        proxy.upstream.handler = embed
+        assert [await proxy.embed(many) for _ in range(2)] == ["reprise; fwd=miss", HIT]
+        assert await proxy.embed(many[:1]) == HIT
+        await proxy.stall(20, HEAD % 65_536 + b" " * 60_000)
+        await proxy.until_held(MEGABYTE, 2 * MEGABYTE)
+        assert await proxy.embed(many) == "reprise; fwd=bypass; detail=no-room"
+        assert await proxy.embed(many[:1]) == HIT
 
 
 @pytest.mark.parametrize("path", ["chat/completions", "files"])

@@ -33,6 +33,7 @@ os.environ["SSL_CERT_FILE"] = str(TESTS / "nobody.pem")
 # The markers of tests by where they are: a folder, a module, or the modules that begin alike.
 MARKERS = {
     "behaviour/": {"process"},
+    "behaviour/test_attacks": {"model"},
     "behaviour/test_fleet": {"valkey"},
     "behaviour/test_rolling_restart": {"valkey"},
     "behaviour/test_savings": {"valkey"},

@@ -181,7 +181,7 @@ async def ask_beside(replies: list[bytes]) -> list[int]:
     return statuses
 
 
-@settings(FEW, max_examples=settings().max_examples // 20)
+@settings(FEW, max_examples=settings().max_examples // 8)
 @given(SAID)
 def test_whatever_a_store_says_the_client_gets_the_upstreams_answer(replies: list[bytes]) -> None:
     assert asyncio.run(asyncio.wait_for(ask_beside(replies), 20)) == [200, 200, 200]

@@ -51,6 +51,7 @@ class ExchangeMiddleware:
         self._app = app
         self._counter_of = functools.cache(metrics.requests.labels)
         self._shadow_of = functools.cache(metrics.shadow.labels)
+        self._tally = metrics.tally
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -94,8 +95,12 @@ class ExchangeMiddleware:
         detail = (status.detail if status else None) or ""
         route = CACHED.get(route_of(scope["path"]) or "", "other")
         self._counter_of(route, outcome, tier).inc()
+        if route != "other":
+            self._tally.add(f"requests.{outcome}.{tier}")
         if status and (shadow := status.shadow):
-            self._shadow_of(shadow.outcome.value, shadow.tier.value if shadow.tier else "").inc()
+            shadow_tier = shadow.tier.value if shadow.tier else ""
+            self._shadow_of(shadow.outcome.value, shadow_tier).inc()
+            self._tally.add(f"shadow.{shadow.outcome.value}.{shadow_tier}")
         if _access.isEnabledFor(logging.INFO):
             fields = {
                 "method": scope["method"],

@@ -17,7 +17,8 @@ from pydantic import SecretStr
 from app import __version__
 from app.cli.policy import policy
 from app.cli.rehearse import rehearse_log
-from app.cli.shared import Json, bar, reported
+from app.cli.report import report
+from app.cli.shared import Json, Url, admin_client, bar, reported
 from app.configuration import load_settings, warn_of_unknown_settings
 from app.core.errors import BadInput
 from app.core.logs import configure_logging
@@ -29,7 +30,6 @@ from app.server.connections import ConnectionLimits
 from app.server.uvicorn_server import Server, listeners_of, run_server, url_of
 from app.server.workers import Workers
 from app.settings import Settings
-from app.tools.admin_client import AdminClient
 from app.tools.benchmark import Benchmark, run_benchmark
 from app.tools.calibrate import Calibrated
 from app.tools.curves import csv_of
@@ -68,10 +68,6 @@ _Verifier = Annotated[
     Path | None,
     typer.Option(help="Folder of a verifier, made by training/. [default: the one that ships]"),
 ]
-_Url = Annotated[
-    str | None, typer.Option(help="Where the proxy listens. [default: as these settings say]")
-]
-
 commands = typer.Typer(
     help="A semantic-cache reverse proxy that speaks the OpenAI API.",
     no_args_is_help=True,
@@ -80,6 +76,7 @@ commands = typer.Typer(
 )
 commands.add_typer(policy, name="policy")
 commands.command("rehearse")(rehearse_log)
+commands.command()(report)
 
 
 @commands.command()
@@ -197,10 +194,10 @@ def replay(
 
 
 @commands.command()
-def stats(url: _Url = None, as_json: Json = False) -> None:
+def stats(url: Url = None, as_json: Json = False) -> None:
     """Show what a running proxy has stored, and its requests by outcome."""
     with reported():
-        told = _admin_client(url).stats()
+        told = admin_client(url).stats()
     if as_json:
         typer.echo(json.dumps(told, indent=2))
         return
@@ -227,7 +224,7 @@ def purge(  # noqa: PLR0913, PLR0917 - the options of a command
         float | None, typer.Option(help="How far from --about, as cosine distance.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-    url: _Url = None,
+    url: Url = None,
 ) -> None:
     """Remove stored entries from a running proxy; with several options, those that meet all."""
     given: dict[str, object] = {
@@ -242,7 +239,7 @@ def purge(  # noqa: PLR0913, PLR0917 - the options of a command
     with reported():
         if not selector:
             raise BadInput("say what to purge: --all, --tag, --model, --namespace or --about")
-        purged = _admin_client(url).purge(selector, dry_run=dry_run)
+        purged = admin_client(url).purge(selector, dry_run=dry_run)
     typer.echo(f"{'would purge' if dry_run else 'purged'} {purged['purged']} entries")
     for entry in purged.get("entries", []):
         prompt = " ".join((entry["prompt"] or "").split())
@@ -252,11 +249,11 @@ def purge(  # noqa: PLR0913, PLR0917 - the options of a command
 @commands.command("export")
 def export_file(
     file: Annotated[Path, typer.Argument(help="Where to write; a part of one is gone on with.")],
-    url: _Url = None,
+    url: Url = None,
 ) -> None:
     """Write a running proxy's entries to a file: questions, answers and embeddings."""
     with reported():
-        exported = export_entries(_admin_client(url), file, bar)
+        exported = export_entries(admin_client(url), file, bar)
     typer.echo(f"exported {exported} entries")
 
 
@@ -264,11 +261,11 @@ def export_file(
 def import_file(
     file: Annotated[Path, typer.Argument(help="What was exported; gzipped if named .gz.")],
     from_line: Annotated[int, typer.Option(help="Begin with this line.", min=1)] = 1,
-    url: _Url = None,
+    url: Url = None,
 ) -> None:
     """Store the entries of a file in a running proxy, unless it has newer ones."""
     with reported():
-        taken = import_entries(_admin_client(url), file, from_line, bar)
+        taken = import_entries(admin_client(url), file, from_line, bar)
     typer.echo(str(taken))
     if taken.problem:
         raise typer.Exit(1)
@@ -277,15 +274,6 @@ def import_file(
 def main() -> None:
     """Run the command line."""
     commands()
-
-
-def _admin_client(url: str | None) -> AdminClient:
-    """Return a client for the proxy at a URL, or without one for that of these settings."""
-    settings = load_settings()
-    name = settings.operators_host if settings.admin_port else settings.host
-    host = f"[{name}]" if ":" in name else name
-    token = settings.admin_token.get_secret_value()
-    return AdminClient(url or f"http://{host}:{settings.admin_port or settings.port}", token)
 
 
 def _measure(

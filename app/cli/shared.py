@@ -7,9 +7,14 @@ from typing import Annotated
 
 import typer
 
+from app.configuration import load_settings
 from app.core.errors import BadInput, CallFailed, ConfigurationError
+from app.tools.admin_client import AdminClient
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Url = Annotated[
+    str | None, typer.Option(help="Where the proxy listens. [default: as these settings say]")
+]
 
 
 @contextmanager
@@ -28,3 +33,12 @@ def bar(label: str, steps: int) -> Iterator[Callable[[], None]]:
     hidden = not sys.stderr.isatty()
     with typer.progressbar(length=steps, label=label, file=sys.stderr, hidden=hidden) as shown:
         yield lambda: shown.update(1)
+
+
+def admin_client(url: str | None) -> AdminClient:
+    """Return a client of the proxy at a URL, or else of the one that these settings would start."""
+    settings = load_settings()
+    name = settings.operators_host if settings.admin_port else settings.host
+    host = f"[{name}]" if ":" in name else name
+    token = settings.admin_token.get_secret_value()
+    return AdminClient(url or f"http://{host}:{settings.admin_port or settings.port}", token)

@@ -32,19 +32,31 @@ class Accounts:
 
     def saved(self, model: str, saved: Saved) -> None:
         """Add what a hit has saved."""
-        metrics, tally, label = self._metrics, self._tally, self._label(model)
-        tally.add("saved.hits", of=model)
+        metrics, label = self._metrics, self._label(model)
         if (usage := saved.usage) is not None:
             for kind, tokens in (("input", usage.input), ("output", usage.output)):
                 metrics.saved_tokens.labels(label, kind).inc(tokens)
-                tally.add(f"saved.{kind}", tokens, model)
         if (price := saved.nanodollars) is not None:
             metrics.saved_dollars.labels(label).inc(price / _A_DOLLAR)
-            tally.add("saved.priced", of=model)
-            tally.add("saved.nanodollars", price, model)
         if saved.seconds:
             metrics.saved_seconds.labels(label).inc(saved.seconds)
-            tally.add("saved.milliseconds", round(1000 * saved.seconds), model)
+        self._add("saved", model, saved)
+
+    def would_save(self, model: str, saved: Saved) -> None:
+        """Add what a hit would have saved that was kept back."""
+        self._add("unsaved", model, saved)
+
+    def _add(self, what: str, model: str, saved: Saved) -> None:
+        add = self._tally.add
+        add(f"{what}.hits", of=model)
+        if (usage := saved.usage) is not None:
+            add(f"{what}.input", usage.input, model)
+            add(f"{what}.output", usage.output, model)
+        if (price := saved.nanodollars) is not None:
+            add(f"{what}.priced", of=model)
+            add(f"{what}.nanodollars", price, model)
+        if saved.seconds:
+            add(f"{what}.milliseconds", round(1000 * saved.seconds), model)
 
     def spent(self, purpose: Purpose, model: str, usage: Usage) -> None:
         """Add what a request of the cache's own has cost."""

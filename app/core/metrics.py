@@ -30,6 +30,7 @@ class Metrics:
         counter = partial(Counter, registry=self.registry)
         ProcessCollector(registry=self.registry)
         self._measure_times(partial(Histogram, registry=self.registry))
+        self._count_what_is_stored(counter)
         self._count_what_is_kept_back(counter)
         self._count_audits(counter)
         self._count_savings(counter)
@@ -43,6 +44,8 @@ class Metrics:
         self.collapsed = counter(
             "reprise_collapsed_requests", "Requests that joined an identical one on its way."
         )
+
+    def _count_what_is_stored(self, counter: Callable[..., Counter]) -> None:
         # When a guard or the verifier has refused a candidate.
         self.refusals = counter("reprise_refusals", "Neighbours refused, by guard.", ["guard"])
         # When the store has accepted an answer.

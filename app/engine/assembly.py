@@ -22,6 +22,7 @@ from app.engine.lookup import Lookup
 from app.engine.matcher import Matcher
 from app.engine.operations import Operations, Seen
 from app.engine.pairs import Pairs
+from app.engine.report import Report
 from app.engine.resilience import ResilientEmbedder
 from app.engine.resilient_store import ResilientEmbeddingStore, ResilientStore
 from app.engine.savings import Savings
@@ -70,6 +71,7 @@ class Engine:
         savings = Savings(Accounts(parts.metrics, parts.prices))
         self.audits = Audits(self.forwarder, self.pairs, savings, context, parts.audit)
         self.findings = Findings(self.ledger, self.audits)
+        self.report = Report(self.findings, self.pairs, policy, parts.audit)
         serving = Serving(self.lookup, savings, context)
         fetcher = Fetcher(self.forwarder, context)
         self._fetches = SharedFetch(serving, fetcher, parts.fleet, self.audits, context)

@@ -9,11 +9,12 @@ from app.core.shares import Difference, difference, excess, wilson
 from app.core.tally import sums
 from app.dialects.strict_json import JsonObject
 from app.engine.audits import Audits
-from app.engine.ledger import Ledger
+from app.engine.ledger import Ledger, Sums
 from app.matching.comparison import Agreement
 
 _AUDITED = "audited"
 _DIGITS = 4
+_KINDS = ("hits", "priced", "input", "output", "nanodollars", "milliseconds")
 _A_DOLLAR, _MILLIONTHS = 1_000_000_000, 6
 
 
@@ -24,9 +25,16 @@ class Findings:
         self._ledger = ledger
         self._audits = audits
 
+    async def sums(self) -> Sums:
+        """Return all sums, of this process where the store does not answer."""
+        return await self._ledger.sums()
+
     async def document(self) -> JsonObject:
-        """Return all that is known, of this process where the store does not answer."""
-        found = await self._ledger.sums()
+        """Return all that is known."""
+        return self.told(await self.sums())
+
+    def told(self, found: Sums) -> JsonObject:
+        """Return what sums tell."""
         terms, level = self._audits.terms, self._audits.caution.level
         return {
             "kept_in": found.kept_in,
@@ -89,17 +97,25 @@ def saved(totals: Mapping[str, int]) -> JsonObject:
 
     Dollars are those of the hits whose price is known; `unpriced_hits` are the others.
     """
-    kinds = ("hits", "priced", "input", "output", "nanodollars", "milliseconds")
-    by_kind = {kind: sums(totals, f"saved.{kind}") for kind in kinds}
+    by_kind = {kind: sums(totals, f"saved.{kind}") for kind in _KINDS}
     models = {
-        model: _saved(Counter({kind: by_kind[kind].get(model, 0) for kind in kinds}))
+        model: _saved({kind: by_kind[kind].get(model, 0) for kind in _KINDS})
         for model in sorted(by_kind["hits"])
     }
-    whole = Counter({kind: sum(by_kind[kind].values()) for kind in kinds})
+    whole = _whole(totals, "saved")
     spent = {purpose: _spent(totals, purpose) for purpose in ("embedding", "audit")}
     cost = sum(s["usd"] for s in spent.values())
     net = round(whole["nanodollars"] / _A_DOLLAR - cost, _MILLIONTHS)
     return {**_saved(whole), "spent": spent, "net_usd": net, "models": models}
+
+
+def unsaved(totals: Mapping[str, int]) -> JsonObject:
+    """Return what hits would have saved that were kept back."""
+    return _saved(_whole(totals, "unsaved"))
+
+
+def _whole(totals: Mapping[str, int], what: str) -> dict[str, int]:
+    return {kind: sum(sums(totals, f"{what}.{kind}").values()) for kind in _KINDS}
 
 
 def _saved(counts: Mapping[str, int]) -> JsonObject:

@@ -42,6 +42,10 @@ class Savings:
         """Add what a hit has saved that was served."""
         self.accounts.saved(model, saved)
 
+    def note_kept_back(self, stored: StoredResponse, status: CacheStatus) -> None:
+        """Add what a hit would have saved that was kept back."""
+        self.accounts.would_save(stored.model, self.of(stored, status))
+
     def note_audit(self, model: str, answer: bytes) -> None:
         """Add what an audit has cost; without the answer's usage nothing is known of it."""
         self.accounts.spent("audit", model, usage_in(answer) or Usage(0))

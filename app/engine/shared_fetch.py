@@ -131,6 +131,8 @@ class SharedFetch:
     ) -> None:
         """Pass the upstream's answer on as it arrives, and store a copy if allowed."""
         kept_back = decisions.kept_back(plan, found, self._clock())
+        if kept_back:
+            self.serving.savings.note_kept_back(kept_back.stored, kept_back.status)
         epoch = self.lookup.epoch  # read now, so that a later purge keeps the answer from the store
 
         async def keep(recorded: Recorded[Answer], ticket: WriteTicket) -> DiscardReason | None:

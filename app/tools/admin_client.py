@@ -33,6 +33,10 @@ class AdminClient:
         """Return counts of entries and requests. Raises CallFailed."""
         return self._call("GET", "/cache/stats")
 
+    def report(self) -> dict[str, Any]:
+        """Ask what shadow mode or traffic has shown. Raises CallFailed."""
+        return self._call("GET", "/cache/report")
+
     def purge(self, selector: Mapping[str, object], *, dry_run: bool) -> dict[str, Any]:
         """Remove the selected entries, or with `dry_run` preview that. Raises CallFailed."""
         return self._call("POST", "/cache/purge", {**selector, "dry_run": dry_run})

@@ -37,6 +37,7 @@ async def ask(client: httpx.AsyncClient, text: str, **fields: Any) -> httpx.Resp
 
 ROUTES = [
     ("GET", "/cache/stats"),
+    ("GET", "/cache/report"),
     ("GET", "/cache/entries"),
     ("GET", "/cache/entries/0123"),
     ("DELETE", "/cache/entries/0123"),

@@ -44,6 +44,7 @@ def admin_routes(engine: Engine, metrics: Metrics, clock: Clock, token: str) -> 
     admin = _Admin(engine, metrics, clock)
     router = APIRouter(prefix="/cache", dependencies=[Depends(check)])
     router.add_api_route("/stats", admin.stats, methods=["GET"])
+    router.add_api_route("/report", admin.report, methods=["GET"])
     router.add_api_route("/entries", admin.entries, methods=["GET"])
     router.add_api_route("/entries/{digest}", admin.entry, methods=["GET"])
     router.add_api_route("/entries/{digest}", admin.delete, methods=["DELETE"])
@@ -62,6 +63,7 @@ class _Admin:
         self._cache = engine.lookup
         self._curator = engine.operations
         self._findings = engine.findings
+        self._report = engine.report
         self._metrics = metrics
         self._clock = clock
         self._started = time.monotonic()
@@ -81,6 +83,12 @@ class _Admin:
                 "degraded": await self._cache.degraded(),
             }
         )
+
+    async def report(self) -> JSONResponse:
+        """Say what shadow mode or traffic has shown, with the pairs that tell most."""
+        document = await self._report.document()
+        _logger.info("reported, and showed %d pairs", len(document["pairs"]))
+        return JSONResponse(document)
 
     async def entries(self, request: Request) -> JSONResponse:
         """Return a page of stored entries."""

@@ -1,0 +1,94 @@
+"""What shadow mode or traffic has shown, and which dial that suggests."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from app.core.cache_status import Tier
+from app.core.shares import Difference, excess
+from app.core.tally import sums
+from app.dialects.strict_json import JsonObject
+from app.engine.audits import AuditTerms
+from app.engine.findings import Findings, unsaved
+from app.engine.pairs import Pairs
+from app.matching.comparison import Agreement
+from app.rules.auditing import suggested_dial
+from app.rules.plan import Policy
+
+_ENOUGH = 50  # answers compared in each tier, below which no dial is suggested
+
+
+class Report:
+    """Puts together what an operator wants to know before turning the cache on, or its dial."""
+
+    def __init__(self, findings: Findings, pairs: Pairs, policy: Policy, terms: AuditTerms) -> None:
+        self._findings = findings
+        self._pairs = pairs
+        self._policy = policy
+        self._terms = terms
+
+    async def document(self) -> JsonObject:
+        """Return the report, ready for JSON."""
+        found = await self._findings.sums()
+        totals = found.amounts
+        return {
+            "mode": self._policy.mode.value,
+            **self._findings.told(found),
+            "requests": outcomes(totals, "requests"),
+            "would_be": {**outcomes(totals, "shadow"), "unsaved": unsaved(totals)},
+            "dial": self._dial(totals),
+            "pairs": [asdict(pair) for pair in self._pairs.all()],
+        }
+
+    def _dial(self, totals: Mapping[str, int]) -> JsonObject:
+        """Say which share of wrong hits, or which distance, to ask for, and why."""
+        found, is_enough = _evidence(totals)
+        dial = self._terms.dial
+        name, present = "REPRISE_MAX_ERROR_RATE", dial
+        if self._terms.least is None:
+            name, present = "REPRISE_MAX_DISTANCE", self._policy.limits.max_distance
+        told: JsonObject = {"setting": name, "present": present, "suggested": None}
+        if found is None or not is_enough:
+            return told | {"why": f"fewer than {_ENOUGH} answers were compared in a tier"}
+        shown = f"{100 * found.low:.1f} to {100 * found.high:.1f} %"
+        if found.low <= dial:
+            why = f"of the hits by meaning {shown} are wrong, which may be within {100 * dial:g} %"
+            return told | {"suggested": present, "why": why}
+        stricter = suggested_dial(dial, found.low, found.high)
+        if self._terms.least is None:
+            stricter = present / 2
+        why = f"of the hits by meaning {shown} are wrong, more than {100 * dial:g} %"
+        return told | {"suggested": stricter, "why": why}
+
+
+def outcomes(totals: Mapping[str, int], what: str) -> JsonObject:
+    """Return how many requests came to what: hits by tier, stale ones, misses and so on."""
+    told = {"exact": 0, "semantic": 0, "stale": 0, "miss": 0}
+    for name, count in totals.items():
+        kind, _, rest = name.partition(":")[0].partition(".")
+        if kind != what:
+            continue
+        outcome, _, tier = rest.partition(".")
+        shown = tier if outcome == "HIT" else outcome.lower()
+        told[shown] = told.get(shown, 0) + count
+    return told
+
+
+def _evidence(totals: Mapping[str, int]) -> tuple[Difference | None, bool]:
+    """Return the share of hits by meaning that is wrong, and whether enough were compared.
+
+    Hits that were audited count as much as those that were kept back.
+    """
+    wrong, of = dict.fromkeys(Tier, 0), dict.fromkeys(Tier, 0)
+    for tier in Tier:
+        for agreement in Agreement:
+            count = sum(sums(totals, f"compared.{tier.value}.{agreement.value}").values())
+            count += sum(
+                n
+                for name, n in totals.items()
+                if name.startswith(f"audited.{tier.value}.")
+                and name.partition(":")[0].endswith(f".{agreement.value}")
+            )
+            of[tier] += count
+            wrong[tier] += count * (agreement is Agreement.WRONG)
+    counted = wrong[Tier.SEMANTIC], of[Tier.SEMANTIC], wrong[Tier.EXACT], of[Tier.EXACT]
+    return excess(*counted), min(of.values()) >= _ENOUGH

@@ -185,7 +185,7 @@ class EntryNotFound(Refusal):
 
 
 class RequestTimeout(Refusal):
-    """A client has not sent in time what it has begun to send (RFC 9110 §15.5.9)."""
+    """A client did not send the rest of its request in time (RFC 9110 §15.5.9)."""
 
     status_code = 408
     type = "invalid_request_error"
@@ -193,7 +193,7 @@ class RequestTimeout(Refusal):
 
 
 class BodyTooLarge(Refusal):
-    """The body of a request to one of our own routes passes the limit (RFC 9110 §15.5.14)."""
+    """The body of a request to one of Reprise's own routes is too large (RFC 9110 §15.5.14)."""
 
     status_code = 413
     type = "invalid_request_error"

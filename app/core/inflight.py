@@ -1,8 +1,8 @@
-"""How many bytes of bodies and replays are on their way through this process, and how many may be.
+"""Counts the bytes of bodies and replays that this process holds, and limits them.
 
-Up to `most`, answers are kept for those who join and for the store. From then on nothing more is
-cached: what is large streams past the cache, at the pace of who reads it. At twice that, no request
-is let in.
+Up to `most` bytes, answers are kept for collapsed requests and for the store. Beyond that, nothing
+more is cached: large bodies are only passed on, as fast as they are read. Beyond twice `most`, new
+requests are refused.
 """
 
 import sys
@@ -10,11 +10,11 @@ from types import TracebackType
 from typing import Self
 
 SMALL = 65_536
-"""Bytes that may always be held for one request: as many as lie in the buffers of its socket."""
+"""Bytes that may always be held for one request: about as many as its socket's buffers hold."""
 
 
 class Inflight:
-    """Counts what is on its way, over all connections."""
+    """The number of bytes held for all connections together (`held`)."""
 
     def __init__(self, most: int = sys.maxsize) -> None:
         self._most = most
@@ -22,37 +22,37 @@ class Inflight:
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing more is to be kept."""
+        """Whether nothing more may be kept for sharing or storing."""
         return self.held >= self._most
 
     @property
     def is_overfull(self) -> bool:
-        """Whether no request is to be let in."""
+        """Whether new requests must be refused."""
         return self.held >= 2 * self._most
 
     def has_room_for(self, size: int) -> bool:
-        """Whether something of so many bytes may be held as a whole."""
+        """Whether a body of this many bytes may be held as a whole."""
         return size <= SMALL or not self.is_full
 
 
 class Hold:
-    """The bytes that are held for one purpose; all are let go of at the end of its context."""
+    """The bytes held for one purpose, as a context manager that releases them at the end."""
 
     def __init__(self, inflight: Inflight) -> None:
         self.inflight = inflight
         self._held = 0
 
     def add(self, size: int) -> None:
-        """Count so many bytes more."""
+        """Count this many more bytes as held."""
         self._held += size
         self.inflight.held += size
 
     def drop(self, size: int) -> None:
-        """Count so many bytes less."""
+        """Count this many bytes as released."""
         self.add(-size)
 
     def release(self) -> None:
-        """Count none any more."""
+        """Count all bytes as released."""
         self.drop(self._held)
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""How much memory this process may have: the machine's, or less where a container says so."""
+"""The memory that this process may use: the machine's, or less in a container."""
 
 import os
 from collections.abc import Iterator
@@ -6,13 +6,13 @@ from pathlib import Path
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
-_V2 = "0::"  # what the line of the unified hierarchy begins with
+_V2 = "0::"  # prefix of the line for cgroup v2
 
 
 def memory_limit(cgroups: Path = _CGROUPS, own: Path = _OWN) -> int:
-    """Return the bytes that this process and its siblings may have.
+    """Return the bytes of memory that this process and others in its cgroup may use together.
 
-    That is the machine's memory, or the least `memory.max` of our cgroup and those above it
+    That is the machine's memory, or the least `memory.max` of this cgroup and its parents
     (https://docs.kernel.org/admin-guide/cgroup-v2.html).
     """
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -26,10 +26,10 @@ def _limits(cgroups: Path, own: Path) -> Iterator[int]:
         return
     path = next((line.removeprefix(_V2) for line in lines if line.startswith(_V2)), "/")
     group = cgroups / path.lstrip("/")
-    # In a container the path may be the host's, of which only the root is to be seen.
+    # In a container the path may be the host's; then only the root of the tree is visible.
     for folder in (group, *group.parents, cgroups):
         if folder.is_relative_to(cgroups):
             try:
                 yield int((folder / "memory.max").read_text())
-            except (OSError, ValueError):  # there is none, or it is `max`
+            except (OSError, ValueError):  # no such file, or its content is `max`
                 continue

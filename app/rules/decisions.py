@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Bypass:
-    """Forward the request without using the cache; `rule` names the rule it meets, if known."""
+    """Forward the request without using the cache; `rule` is the name of its rule, if known."""
 
     reason: BypassReason
     rule: str = ""

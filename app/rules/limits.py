@@ -22,7 +22,7 @@ class Limits:
     `stale_while_revalidate`, `stale_if_error`: how long a stale answer may serve (RFC 5861).
     `store_timeout`, `embedder_timeout`: what each may take in the look-up of one request.
     `finish_abandoned`: an answer that all clients have left is fetched to its end and stored.
-    `min_probability`: the least that the verifier must give, if more than the dial asks for.
+    `min_probability`: the least probability of the verifier, if that is above the dial's.
     `share_after`: if all callers share answers, how many credentials must have sent the same
     request before its entry answers others by meaning.
     """

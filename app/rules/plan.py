@@ -32,7 +32,7 @@ ANY_ORIGIN = "*"
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The rules of a deployment for all requests; of `rules`, the first that a request meets."""
+    """A deployment's decisions about requests; the first of `rules` that matches one applies."""
 
     keys: KeyRules
     limits: Limits
@@ -40,12 +40,12 @@ class Policy:
     rules: Sequence[Rule] = ()
 
     def limits_by(self, rule: Rule | None) -> Limits:
-        """Return the limits of requests that meet a rule, or none."""
+        """Return the limits for requests with this rule, or without one."""
         return ruled(self.limits, rule, all_share=self.keys.all_share)
 
     @property
     def candidates(self) -> int:
-        """How many of the nearest are looked at, whatever rule a request meets."""
+        """How many candidates to ask the store for: enough for any rule."""
         return max(self.limits_by(rule).candidates for rule in (None, *self.rules))
 
 
@@ -61,7 +61,7 @@ class Plan:
     `max_distance`: the greatest cosine distance of a hit by meaning.
     `ends_at`: the time, in seconds since 1970, from which its answer must not be served.
     `open_key`: for a web page's request, the key of answers that pages of any origin may read.
-    `rule`: the name of the rule of the policy that it meets, or empty.
+    `rule`: the name of the operator's rule that applies to it, or empty.
     `asker`: a digest of its credentials if all callers share answers; else empty.
     `caution`: what is too doubtful to be served by meaning now.
     """

@@ -1,9 +1,9 @@
-"""The operator's rules for requests of some models, namespaces or paths: the first that fits holds.
+"""The operator's rules for some models, namespaces or paths: the first matching rule applies.
 
-Rules of this file: a rule is chosen by what must match exactly anyway (model, namespace, path), so
-requests that may share an answer always meet the same one. Since it is the caller who names these,
-no rule makes a hit by meaning likelier to be wrong than the deployment allows: its dial and its
-distance only ever tighten.
+Rules of this file: a rule is chosen only by model, namespace and path. These are part of the
+partition, so requests that may share an answer always get the same rule. As callers choose these
+values, no rule may allow more wrong hits than the deployment: a rule can only lower the dial and
+the distance.
 """
 
 import re
@@ -17,7 +17,7 @@ from app.core.models import V1, ClientRequest
 from app.rules.limits import Limits
 
 RuleTier = Literal["off", "exact", "semantic"]
-"""What answers: nothing, the very same request alone, or also what means the same."""
+"""Which hits are served: none, exact matches only, or also hits by meaning."""
 
 Criterion = Literal["model", "namespace", "path"]
 
@@ -26,7 +26,10 @@ _DEPLOYMENT = re.compile(rb"/deployments/([^/]+)(/.*)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What rules look at. `path` begins with `/v1`, however the client's base URL was written."""
+    """The properties of a request by which its rule is chosen.
+
+    `path` begins with `/v1`, whatever prefix the client used.
+    """
 
     model: str
     namespace: str
@@ -35,11 +38,14 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What holds for requests of some models, namespaces and paths.
+    """Values for the requests of some models, namespaces and paths. None: the deployment's value.
 
-    These are globs, of which one must match; empty: any will do. What is None stays as the
-    deployment has it. `max_distance` is cosine, `max_error_rate` the share of hits by meaning that
-    may be wrong, `min_probability` what the verifier must give for that; the rest is in seconds.
+    `model`, `namespace`, `path`: globs, of which one must match; empty: any value matches.
+    `tier`: which hits are served.
+    `ttl`, `stale_while_revalidate`, `stale_if_error`: in seconds.
+    `max_distance`: the greatest cosine distance.
+    `max_error_rate`: the share of hits by meaning that may be wrong.
+    `min_probability`: the least probability of the verifier, for `max_error_rate`.
     """
 
     name: str
@@ -55,7 +61,7 @@ class Rule:
     min_probability: float = 0.0
 
     def misfit(self, subject: Subject) -> Criterion | None:
-        """Return the first criterion that a request does not meet; None if it meets the rule."""
+        """Return the first criterion that a request does not match; None if it matches all."""
         asked: tuple[tuple[Criterion, tuple[str, ...], str], ...] = (
             ("model", self.model, subject.model),
             ("namespace", self.namespace, subject.namespace),
@@ -68,12 +74,12 @@ class Rule:
 
     @property
     def meets_all(self) -> bool:
-        """Whether every request meets it."""
+        """Whether the rule applies to every request."""
         return all(not globs or "*" in globs for globs in (self.model, self.namespace, self.path))
 
 
 def subject_of(request: ClientRequest, model: str, namespace: str) -> Subject:
-    """Return what rules look at. Where the path names a deployment, that is the model."""
+    """Return a request's subject. If the path names an Azure deployment, that is the model."""
     path = request.path
     if match := _DEPLOYMENT.fullmatch(path):
         model, path = unquote_to_bytes(match[1]).decode("utf-8", "replace"), match[2]
@@ -81,14 +87,14 @@ def subject_of(request: ClientRequest, model: str, namespace: str) -> Subject:
 
 
 def rule_for(rules: Sequence[Rule], subject: Subject) -> Rule | None:
-    """Return the first rule that a request meets, or None."""
+    """Return the first rule that matches a request, or None."""
     return next((rule for rule in rules if rule.misfit(subject) is None), None)
 
 
 def ruled(limits: Limits, rule: Rule | None, *, all_share: bool) -> Limits:
-    """Return the limits of requests that meet a rule.
+    """Return the limits for requests with this rule.
 
-    Where all share answers, no client may keep one for longer than the rule says.
+    If all callers share answers, no client may ask for a longer lifetime than the rule's.
     """
     if rule is None:
         return limits
@@ -106,5 +112,5 @@ def ruled(limits: Limits, rule: Rule | None, *, all_share: bool) -> Limits:
 
 
 def strictest(most: float, asked: float | None) -> float:
-    """Return the lesser of two bounds, the second of which may be missing."""
+    """Return the lower of two upper limits; `asked` may be None."""
     return most if asked is None else min(most, asked)

@@ -1,4 +1,4 @@
-"""A document of rules, as TOML gives it, turned into rules: every mistake names rule and key."""
+"""Reads the rules in a parsed TOML document; an error names the wrong rule and key."""
 
 import difflib
 from collections.abc import Collection, Mapping
@@ -24,35 +24,35 @@ _NUMBERS: Mapping[str, tuple[str, float, float]] = MappingProxyType(
         "max_distance": ("a cosine distance from 0 to 2", 0, 2),
     }
 )
-"""What is allowed, in words and as the least and the greatest value."""
+"""For each number: what is allowed, in words; the least value; the greatest value."""
 
-_OPEN = frozenset({"max_error_rate"})  # whose bounds themselves are not allowed
+_OPEN = frozenset({"max_error_rate"})  # must be strictly between its least and greatest value
 _GLOBS = ("model", "namespace", "path")
 _KEYS = ("name", *_GLOBS, "tier", *_NUMBERS)
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a rule stands: its file, its number from 1, and its name if it has one."""
+    """The place of a rule, for error messages: its file, its number from 1, its name or empty."""
 
     file: str
     number: int
     name: str
 
     def refuse(self, why: str) -> NoReturn:
-        """Raise ConfigurationError, saying where and why."""
+        """Raise ConfigurationError with the place and the reason."""
         named = f' ("{self.name}")' if self.name else ""
         raise ConfigurationError(f"{self.file}: rule {self.number}{named}: {why}")
 
     def refuse_value(self, key: str, value: object, allowed: str) -> NoReturn:
-        """Raise ConfigurationError for a value."""
+        """Raise ConfigurationError for a value that is not allowed."""
         self.refuse(f"{key} = {value!r} is not allowed: {allowed}")
 
 
 def rules_of(document: Mapping[str, Any], file: str, paths: Collection[str]) -> tuple[Rule, ...]:
-    """Read `[[rule]]` tables, in their order. Raises ConfigurationError, which names the file.
+    """Return the rules in a document's `[[rule]]` tables, in order. Raises ConfigurationError.
 
-    `paths` are those whose answers are cached, of which a rule's must match one at least.
+    `paths` are the cached paths; each of a rule's globs for paths must match at least one of them.
     """
     for key in document:
         if key != _RULE:

@@ -26,7 +26,7 @@ class _Entry(Generic[T]):
 
 
 class Expiring(Generic[T]):
-    """Keeps up to `most` values, in a `room` for so many bytes. Times are in seconds since 1970.
+    """Keeps up to `most` values, which share the bytes of `room`. Times are in seconds since 1970.
 
     `on_remove` is called with key and value for every value that is removed or replaced, except by
     `clear`. `on_evict` is called with key, value and reason (`expired`, `lru`, `bytes`) for each
@@ -115,12 +115,12 @@ class Expiring(Generic[T]):
 
     @property
     def idlest(self) -> float:
-        """When the least recently used value was used, as the room counts; infinite if empty."""
+        """The number (see `Room.count_use`) of the least recent use; infinite if it is empty."""
         oldest = next(iter(self._entries.values()), None)
         return math.inf if oldest is None else oldest.used
 
     def evict_idlest(self) -> None:
-        """Let go of that value, for want of room."""
+        """Evict the least recently used value, because the room is full."""
         self._evict(next(iter(self._entries)), "bytes")
 
     def clear(self) -> int:

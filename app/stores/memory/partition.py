@@ -14,7 +14,7 @@ from app.core.models import Embedding
 from app.core.offload import Threads
 
 _LARGEST_BLOCK = 4_194_304  # bytes
-_FEW = 4  # a block is freed when one in this many of its rows is left
+_FEW = 4  # a block is freed when at most a quarter of its rows are left
 _ROWS_WORTH_A_THREAD = 8192  # fewer rows are searched in less than a third of a millisecond
 
 
@@ -30,7 +30,7 @@ class _Block:
     owners: list[str | None] = field(default_factory=list)
     since: list[int] = field(default_factory=list)
     free: list[int] = field(default_factory=list)
-    is_left: bool = False  # its rows have moved
+    is_left: bool = False  # its rows have moved to other blocks
 
     @property
     def alive(self) -> int:
@@ -75,7 +75,8 @@ class Partition:
     def _new_block(self) -> _Block:
         most = max(1, _LARGEST_BLOCK // (4 * self._dimensions))
         rows = min(max(1, len(self)), most)
-        block = _Block(np.empty((rows, self._dimensions), np.float32))  # memory as it is used
+        # empty(), so that the system allocates memory only for the rows that are used.
+        block = _Block(np.empty((rows, self._dimensions), np.float32))
         self._blocks.append(block)
         return block
 
@@ -91,9 +92,9 @@ class Partition:
             self._let_go(block)
 
     def _let_go(self, block: _Block) -> None:
-        """Give up a block; what is left in it moves."""
+        """Free a block; the rows left in it are moved to other blocks."""
         self._blocks.remove(block)
-        block.is_left = True  # to searches under way it is still what it was
+        block.is_left = True  # running searches still read the block, which does not change
         left = [(row, owner) for row, owner in enumerate(block.owners) if owner]
         for _, owner in left:
             del self._places[owner]
@@ -130,7 +131,7 @@ class Partition:
         ]
 
     def _is_at_home(self, digest: str, row: NDArray[np.float32]) -> bool:
-        """Whether an embedding is still here, and the same, after its row has moved."""
+        """Whether a digest still has the embedding `row`, after its row has moved."""
         block, place = self._places.get(digest, (None, 0))
         return block is not None and np.array_equal(block.matrix[place], row)
 

@@ -1,23 +1,23 @@
-"""How many bytes a store may hold in all, and who gives way where that is too little."""
+"""A limit on the bytes that several collections of a store hold together."""
 
 from typing import Protocol
 
 
 class Sharing(Protocol):
-    """One of several collections that share the room."""
+    """A collection that shares a Room with others."""
 
     @property
     def idlest(self) -> float:
-        """When its least recently used value was used, as the room counts; infinite if empty."""
+        """The number (see `Room.count_use`) of its least recent use; infinite if it is empty."""
 
     def evict_idlest(self) -> None:
-        """Let go of that value, for want of room."""
+        """Evict its least recently used value."""
 
 
 class Room:
     """Up to `most` bytes for several collections together.
 
-    Over all of them, what was used least recently gives way.
+    If there are more, the values used least recently are evicted, whichever collection has them.
     """
 
     def __init__(self, most: int) -> None:
@@ -27,15 +27,15 @@ class Room:
         self._uses = 0
 
     def share(self, collection: Sharing) -> None:
-        """Let one more collection take its room here."""
+        """Add a collection that shares this room."""
         self._sharing.append(collection)
 
     def count_use(self) -> int:
-        """Return a number that is greater than all before: the time of a use."""
+        """Return a number for a use; it is greater than that of every use before."""
         self._uses += 1
         return self._uses
 
     def make(self) -> None:
-        """Let values go until the others are within bounds."""
+        """Evict values until the rest takes at most `most` bytes."""
         while self.used > self.most:
             min(self._sharing, key=lambda collection: collection.idlest).evict_idlest()

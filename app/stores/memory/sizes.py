@@ -1,7 +1,7 @@
-"""What an entry takes of the memory of this process, in bytes.
+"""The memory in bytes that an entry takes in this process.
 
-Contents, texts and keys are counted as they are; what surrounds each entry is a constant that was
-measured by tracemalloc, with CPython 3.11 and numpy 2.
+Contents, texts and keys are measured for each entry. The overhead of an entry is a constant, which
+was measured with tracemalloc, CPython 3.11 and numpy 2.
 """
 
 from collections.abc import Iterable
@@ -9,13 +9,13 @@ from sys import getsizeof
 
 from app.core.models import Embedding, StoredEmbedding, StoredResponse
 
-_AROUND_A_RESPONSE = 700  # its objects, and its places among all entries
-_AROUND_A_ROW = 900  # a partition of its own, of which most have few rows
+_AROUND_A_RESPONSE = 700  # its objects, and its items in the store's collections
+_AROUND_A_ROW = 900  # includes a partition of its own, since most partitions have few rows
 _AROUND_AN_EMBEDDING = 720
 
 
 def size_of(stored: StoredResponse) -> int:
-    """Return the size of a response without its embedding."""
+    """Return the size in bytes of a response without its embedding."""
     texts = (
         *(stored.key.partition, stored.key.digest, stored.key.text, stored.model, stored.parts),
         *(stored.allow_origin, stored.upstream_id, stored.caller, stored.vector_digest),
@@ -25,12 +25,12 @@ def size_of(stored: StoredResponse) -> int:
 
 
 def size_of_row(embedding: Embedding) -> int:
-    """Return the size of an embedding by which a response is found."""
+    """Return the size in bytes of an embedding by which a response is found."""
     return _AROUND_A_ROW + int(embedding.nbytes)
 
 
 def size_of_embedding(stored: StoredEmbedding) -> int:
-    """Return the size of an embedding that the upstream has made."""
+    """Return the size in bytes of an embedding made by the upstream."""
     texts = (stored.id, stored.model, stored.allow_origin, stored.caller)
     return _AROUND_AN_EMBEDDING + getsizeof(stored.numbers) + _size_of_all(texts)
 

@@ -198,7 +198,7 @@ class MemoryStore:
 
     @property
     def held(self) -> int:
-        """How many bytes of memory all entries take."""
+        """The bytes of memory that all entries take."""
         return self._room.used
 
     async def count(self) -> Counts:

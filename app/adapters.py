@@ -33,8 +33,8 @@ from app.upstream.prices import ListPrices, read_prices
 from app.upstream.providers import UpstreamByProvider
 from app.upstream.simulator import SimulatedUpstream
 
-_USUAL_BYTES = 1_073_741_824  # of what a store keeps in this process
-_SHARE = 4  # of the memory, that a store may have where that is less
+_USUAL_BYTES = 1_073_741_824  # the default limit of a store in this process
+_SHARE = 4  # on a small machine, a store may use one part in this many of the memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def _store(settings: Settings, embedder: Embedder, metrics: Metrics, clock: Cloc
 
 
 def store_bytes(settings: Settings) -> int:
-    """Return how many bytes a store in this process may hold."""
+    """Return how many bytes of memory a store in this process may use."""
     return settings.max_bytes or min(_USUAL_BYTES, memory_limit() // _SHARE)
 
 

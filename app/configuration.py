@@ -137,7 +137,7 @@ def check_verifier(settings: Settings) -> None:
 
 
 def load_rules(settings: Settings) -> Sequence[Rule]:
-    """Read the rules of the policy file; none without one.
+    """Return the rules in the policy file; empty if there is no such file in the settings.
 
     Raises ConfigurationError, which names the file, the rule and the key.
     """
@@ -148,7 +148,7 @@ def load_rules(settings: Settings) -> Sequence[Rule]:
         document = tomllib.loads(Path(settings.policy).read_text("utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from None
-    except ValueError as error:  # of TOML, or of UTF-8
+    except ValueError as error:  # invalid TOML or UTF-8
         raise ConfigurationError(f"{file} is not TOML: {error}") from None
     rules = rules_of(document, file, CACHED)
     for number, rule in enumerate(rules, 1):
@@ -158,7 +158,7 @@ def load_rules(settings: Settings) -> Sequence[Rule]:
 
 
 def _check_dial(settings: Settings, rule: str, rate: float) -> None:
-    """Refuse a dial that would not hold, or that loosens. Raises ConfigurationError."""
+    """Raise ConfigurationError if a rule's dial has no effect, or is above the deployment's."""
     if settings.verifier == "off":
         raise ConfigurationError(
             f"{rule}: max_error_rate = {rate:g} is not allowed with {PREFIX}VERIFIER=off: nothing "

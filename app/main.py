@@ -216,7 +216,7 @@ def max_distance_for(settings: Settings, verifier: Verifier | None) -> float:
 
 
 def policy_for(settings: Settings, verifier: Verifier | None) -> Policy:
-    """Return what the settings decide about requests. Raises ConfigurationError."""
+    """Return the policy that the settings make. Raises ConfigurationError."""
     all_share = settings.isolation is Isolation.SHARED
     return Policy(
         keys=KeyRules(
@@ -255,7 +255,7 @@ def policy_for(settings: Settings, verifier: Verifier | None) -> Policy:
 
 
 def _calibrated(rule: Rule, verifier: Verifier | None) -> Rule:
-    """Return a rule with the probability that its dial needs."""
+    """Return a rule with the least probability for its dial, by the verifier's calibration."""
     if verifier is None or rule.max_error_rate is None:
         return rule
     return replace(rule, min_probability=verifier.calibration.threshold(rule.max_error_rate))

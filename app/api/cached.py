@@ -28,9 +28,9 @@ class Handler(Protocol):
 class CachedRoute:
     """Answers the requests of one route.
 
-    A request with a body of more than `max_bytes` is forwarded without the cache. So is a large one
-    while too much is on its way, and one during which a bug of ours raises an error, if no part of
-    an answer has been sent yet.
+    A request is forwarded without the cache if its body has more than `max_bytes`; if it is large
+    while the process holds too many bytes; or if a bug of ours raises an error before any part of
+    an answer has been sent.
     """
 
     def __init__(

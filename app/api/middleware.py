@@ -191,7 +191,7 @@ class GateMiddleware:
 
 
 class CrowdMiddleware:
-    """Refuses requests to the API while `most` others, or too many bytes, are on their way.
+    """Refuses requests to the API while `most` others are being answered, or too many bytes held.
 
     Health, metrics and operators' routes are never refused: they are needed most under load.
     """

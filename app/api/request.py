@@ -17,7 +17,7 @@ from app.rules.headers import end_to_end
 _DOTS = frozenset({b".", b".."})  # segments that change the path (RFC 3986 §5.2.4)
 _SLASHES = re.compile(rb"[/\\]")
 _ENDS = re.compile(rb"[;?#]")  # end a segment for servers that decode a path before parsing it
-# Control characters, and what lax UTF-8 decoders take for a dot or a slash (RFC 3629 §3, §10).
+# Control characters, and bytes that lax UTF-8 decoders take for dots or slashes (RFC 3629 §3, §10).
 _NO_NAME = re.compile(rb"[\x00-\x1f\x7f\xc0\xc1]|\xe0[\x80-\x9f]|\xf0[\x80-\x8f]")
 _DECODINGS = 3  # how often servers behind us may decode a path; more encoding is refused
 
@@ -64,7 +64,7 @@ def _leads_elsewhere(path: bytes) -> bool:
 class RequestReader:
     """Reads a request's body, whole or as a stream, and notices when the client disconnects.
 
-    `hold` counts what is held of it, and what else is held for this request.
+    `hold` counts the bytes held for this request, those of its body included.
     """
 
     def __init__(self, receive: Receive, hold: Hold | None = None) -> None:
@@ -75,10 +75,10 @@ class RequestReader:
         self._gone = False
 
     async def body(self, limit: int) -> bytes | None:
-        """Return the whole body; None if it is longer than `limit` bytes.
+        """Return the whole body; None if it is too long.
 
-        None as well if there is no room for its bytes. Bytes read before are not lost: `stream`
-        yields them first.
+        That is if it has more than `limit` bytes, or if the process already holds too many bytes.
+        Bytes read before that are not lost: `stream` yields them first.
         """
         size = 0
         while not self._ended.is_set():

@@ -33,7 +33,7 @@ _REPLACED = frozenset(
     }
 )
 _WITHOUT_BODY = frozenset({204, 304})
-_PIECE = 65_536  # bytes; the server takes no more while the client has not read the piece before
+_PIECE = 65_536  # bytes; uvicorn waits until the client has read most of the previous piece
 # A 304 may have a Content-Length (RFC 9110 §8.6), but uvicorn would then wait for a body.
 _REPLACED_WITHOUT_BODY = _REPLACED | {b"content-length"}
 
@@ -96,7 +96,7 @@ async def _start(head: Head, scope: Scope, send: Send) -> None:
 
 
 async def _write(body: bytes, send: Send, *, is_last: bool) -> None:
-    """Send a body piece by piece, each once the client has read most of those before."""
+    """Send a body in pieces; each is sent when the client has read most of those before."""
     at = 0
     while len(body) - at > _PIECE:
         await send(

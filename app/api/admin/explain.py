@@ -116,7 +116,7 @@ def _told(told: Explanation, explainer: Explainer) -> JsonObject:
 
 
 def _limits(told: Explanation, explainer: Explainer) -> JsonObject:
-    """Return what holds for the request; for one that goes past the cache, the deployment's."""
+    """Return the limits for hits by meaning; the deployment's if the request bypasses the cache."""
     if told.key is None:
         return {
             "max_distance": explainer.limits.max_distance,

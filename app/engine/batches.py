@@ -46,7 +46,7 @@ class Batch:
 
     @property
     def found_bytes(self) -> int:
-        """How many bytes the numbers of all inputs have that are stored."""
+        """The size in bytes of the stored embeddings' numbers, for all inputs."""
         found = self.found
         return sum(len(found[digest].numbers) for digest in self.digests if digest in found)
 

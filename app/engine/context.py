@@ -11,7 +11,7 @@ from app.rules.plan import Policy
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The operator's policy, the metrics, the clock, and the count of bytes on their way."""
+    """The operator's policy, the metrics, the clock, and the count of bytes held."""
 
     policy: Policy
     metrics: Metrics

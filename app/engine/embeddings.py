@@ -147,7 +147,7 @@ class EmbeddingsAnswerer:
         oldest = _oldest(batch, now)
         known = {e.id: Numbers(e.numbers, e.width) for e in found}
         tokens = {e.id: e.tokens for e in found}
-        with Hold(self._inflight) as hold:  # so that others who come meanwhile see it
+        with Hold(self._inflight) as hold:  # counted first, so that other requests see it
             hold.add(batch.found_bytes)
             body = await by_size(
                 batch.found_bytes, lambda: batch.render(known, tokens, oldest.model)

@@ -71,8 +71,8 @@ class Explanation:
     `status`: that of the answer; None if the request would be refused (`only-if-cached`).
     `bypass`: why it must not use the cache; then `key` is None.
     `exact_only`: it has no text that can be matched by meaning.
-    `rule`: the name of the policy's rule that it meets, or empty.
-    `max_distance`, `min_probability`: what a candidate must keep to answer it.
+    `rule`: the name of the operator's rule that applies to it, or empty.
+    `max_distance`, `min_probability`: the limits for a candidate that may answer it.
     `nearest`: the judged candidates; None if there was no search by meaning.
     `elsewhere`: the most similar entry of another partition. `searched`: how many entries were
     searched for it; `searched_all`: these were all entries.

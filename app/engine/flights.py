@@ -19,8 +19,8 @@ from app.core.models import SharedAnswer
 
 _PATIENCE = 1.0  # total seconds for which one reader may make the others wait
 _CLOSING_SECONDS = 5.0
-_PIECE = 65_536  # bytes that are given to a reader at once, or a whole piece
-_LEAST_WINDOW = 262_144  # bytes, where all that is on its way is too much
+_PIECE = 65_536  # bytes that a reader gets at once; more only if a single piece is larger
+_LEAST_WINDOW = 262_144  # bytes; the window while the process holds too many bytes
 
 Fill = Callable[["Flight"], Awaitable[None]]
 """Fetches an answer: calls `begin` once, then `write` for each piece; may raise at any point.
@@ -282,7 +282,7 @@ class Follower:
 
 
 class Flights:
-    """The running flights, by key; see Flight for what else they are given."""
+    """The running flights, by key; see Flight for the arguments."""
 
     def __init__(
         self, window: int, *, finish: bool = False, inflight: Inflight | None = None

@@ -30,7 +30,7 @@ class Recorder(Generic[T]):
     sent to the client. `outcome` sets it to False again.
     `reason`: why the answer will not be stored, or None.
     `size`: bytes received, after decoding the content coding.
-    `hold` counts the bytes that are kept; when too much is on its way, the copy is given up.
+    `hold`: counts the bytes that are kept; if the process holds too many, recording stops.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Recorder(Generic[T]):
 
     def _give_up(self, reason: DiscardReason) -> None:
         self.reason = reason
-        self._reader = None  # and all that it has read
+        self._reader = None  # frees all that it has read
         self._hold.release()
 
     def end(self) -> None:

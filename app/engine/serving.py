@@ -48,12 +48,12 @@ class Serving:
     async def serve(self, plan: Plan, decision: Serve) -> Served | None:
         """Render a stored response and count the hit.
 
-        Return None, which is a miss, if it cannot be read or if too much is on its way.
+        Return None, which is a miss, if it cannot be read or if the process holds too many bytes.
         """
         content = decision.stored.content
         if not self._inflight.has_room_for(len(content)):
             return None
-        with Hold(self._inflight) as hold:  # counted, so that requests at the same time see it
+        with Hold(self._inflight) as hold:  # counted first, so that other requests see it
             hold.add(len(content))
             replay = await self.render(plan, content, decision.status)
         if replay is None:

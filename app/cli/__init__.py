@@ -1,4 +1,4 @@
-"""The commands.
+"""The command line: the commands of `reprise`.
 
 May import: `core`, `inference`, `variables`, `settings`, `configuration`, `adapters`, `main`,
 `server`, `tools`.

@@ -1,4 +1,4 @@
-"""`reprise policy`: what the rules say of a request."""
+"""`reprise policy`: shows which of the operator's rules applies to a request."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ policy = typer.Typer(help="The rules of REPRISE_POLICY.", no_args_is_help=True)
 
 @policy.callback()
 def rules() -> None:
-    """Look at the rules of REPRISE_POLICY."""
+    """Examine the rules in the file REPRISE_POLICY."""
 
 
 @policy.command()
@@ -25,9 +25,10 @@ def check(
     path: Annotated[str | None, typer.Option(help="Its path.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Say which rule a request meets and what follows: of options, or of JSON on standard input.
+    """Show which rule applies to a request, and its effect.
 
-    That is a request's body, or {"request", "headers", "route"} as /cache/explain takes it.
+    The request is given by options, or as JSON on standard input: its body, or {"request",
+    "headers", "route"} as for /cache/explain.
     """
     with reported():
         settings = load_settings()

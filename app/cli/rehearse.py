@@ -1,4 +1,4 @@
-"""`reprise rehearse`: what the cache would do with a log of one's own."""
+"""`reprise rehearse`: shows what the cache would do with the requests of a log."""
 
 import json
 from pathlib import Path
@@ -19,9 +19,10 @@ def rehearse_log(
     show: Annotated[int, typer.Option(help="List so many wrong hits.", min=0)] = 10,
     as_json: Json = False,
 ) -> None:
-    """Replay a log of requests through these settings: hits, savings, wrong hits, advice.
+    """Replay a log of requests with these settings; report hits, savings, wrong hits, advice.
 
-    OpenAI's bodies, LiteLLM's or Langfuse's logs, prompts; nothing leaves this machine.
+    The log has OpenAI's bodies, LiteLLM's or Langfuse's records, or prompts. Nothing leaves this
+    machine.
     """
     with reported():
         traffic = read_traffic(log)

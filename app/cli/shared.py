@@ -1,4 +1,4 @@
-"""What commands share: how they fail, and how they show that they work."""
+"""Helpers for all commands: error messages, the progress bar, common options."""
 
 import sys
 from collections.abc import Callable, Iterator

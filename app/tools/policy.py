@@ -1,4 +1,4 @@
-"""`reprise policy check`: which rule a request meets, and what follows."""
+"""`reprise policy check`: which rule applies to a request, and its effect."""
 
 import json
 import time
@@ -28,7 +28,7 @@ _ROW = "{:<12}{}"
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """A rule that was passed over, and the first criterion that the request does not meet."""
+    """A rule that does not apply, and the first criterion that the request does not match."""
 
     number: int
     name: str
@@ -37,9 +37,10 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What holds for a request: the tier that answers, seconds, and the dial.
+    """The values that apply to a request; lifetimes are in seconds.
 
-    None: the verifier decides how far away a neighbour may be, or there is none to set a dial for.
+    `max_error_rate` is None without a verifier. `max_distance` is None if the calibration of the
+    verifier decides it.
     """
 
     tier: str
@@ -52,10 +53,10 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Which rule a request meets and which it passes, and what holds for it.
+    """The rule that applies to a request, the rules before it that do not, and the resulting terms.
 
-    `number` counts from 1; it and `name` are None where no rule is met. `bypass` is why it would go
-    past the cache.
+    `number`, from 1, and `name` are those of the rule; None if no rule applies. `bypass`: why the
+    request would bypass the cache, or None.
     """
 
     subject: Subject
@@ -67,7 +68,7 @@ class Check:
     bypass: str | None = None
 
     def document(self) -> JsonObject:
-        """Return it as a JSON-ready mapping."""
+        """Return the check as JSON values."""
         terms = self.terms
         return {
             "model": self.subject.model,
@@ -109,7 +110,7 @@ class Check:
 
 
 def check_named(settings: Settings, model: str, namespace: str, path: str | None) -> Check:
-    """Check a request of which only this is known. Raises BadInput or ConfigurationError."""
+    """Check a request by its model, namespace and path. Raises BadInput or ConfigurationError."""
     where = _path_of(path or CHAT_COMPLETIONS)
     policy = policy_for(settings, None)
     request = ClientRequest("POST", where.path, b"", (), prefix=where.prefix)
@@ -121,7 +122,7 @@ def check_named(settings: Settings, model: str, namespace: str, path: str | None
 
 
 def check_request(settings: Settings, document: bytes) -> Check:
-    """Check a request by its body, or by its body, headers and route, as explain takes it.
+    """Check a request given as JSON: its body, or body, headers and route as for /cache/explain.
 
     Raises BadInput or ConfigurationError.
     """
@@ -163,7 +164,7 @@ def _check(policy: Policy, subject: Subject, terms: Terms, bypass: str | None) -
 def _terms(
     settings: Settings, rule: Rule | None, limits: Limits, tier: str, asked: float | None = None
 ) -> Terms:
-    """Return what holds by a rule; `asked` is the distance that the request itself allows."""
+    """Return the terms by a rule; `asked` is the greatest distance that the request allows."""
     distances = (settings.max_distance, rule.max_distance if rule else None, asked)
     dial = strictest(settings.max_error_rate, rule.max_error_rate if rule else None)
     return Terms(
@@ -189,7 +190,7 @@ def _dialect(settings: Settings, path: str) -> Dialect:
 
 
 def _read(document: bytes) -> tuple[bytes, list[Header], str]:
-    """Return the body, the headers and the path of a request that was described in JSON."""
+    """Return body, headers and path of a request given as JSON. Raises BadInput."""
     try:
         told: Any = load_json(document)
     except NotUnderstood as error:

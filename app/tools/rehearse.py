@@ -1,6 +1,6 @@
-"""`reprise rehearse`: a log through the whole proxy, in its own time, and what that would save.
+"""`reprise rehearse`: replays a log through a proxy with the log's times, and counts the savings.
 
-Nothing leaves the machine: the upstream answers from the log, models run in this process.
+Nothing leaves the machine: the upstream answers from the log, and models run in this process.
 """
 
 import json
@@ -30,13 +30,13 @@ from app.tools.traffic import Exchange, Traffic
 from app.upstream.simulator import SimulatedResponse, SimulatedUpstream
 
 _PATIENT = 30.0  # seconds; a busy machine must not change the figures
-_NUMBER = b"x-request-id"  # it takes no part in the key, and goes upstream
+_NUMBER = b"x-request-id"  # not part of the key, but forwarded to the upstream
 _SERVED = frozenset({"HIT", "STALE"})
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Settings to try: the dial, and seconds that an answer stays fresh."""
+    """Settings to try: the dial, and the freshness lifetime in seconds."""
 
     max_error_rate: float
     ttl: float
@@ -44,9 +44,12 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """An answer that was served in place of one that the log has; both as numbers of exchanges.
+    """A hit for which the log has an answer to compare with.
 
-    `distance` is cosine, as the header has it; empty for an exact match.
+    `asked`, `stored`: the indexes of the exchange that asked, and of the one whose answer was
+    served.
+    `distance`: the value of `x-cache-distance` (cosine); empty for an exact match.
+    `agreement`: of the served answer with the log's own.
     """
 
     asked: int
@@ -58,11 +61,13 @@ class Pair:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of the exchanges of a log on some terms.
+    """The results of replaying a log with some terms.
 
-    `hits` are counted by tier, `bypassed` by reason. `seconds` is what the answers that were served
-    took in the log. `tokens`, by model, are what went in and came out of them. `pairs` are those
-    hits of which the log has an answer to compare with.
+    `hits`: their number by tier. `bypassed`: the number of requests that bypassed the cache, by
+    reason.
+    `seconds`: how long the upstream took, in the log, for the answers that were hits.
+    `tokens`: by model, the input and output tokens of those answers.
+    `pairs`: the hits for which the log has an answer to compare with.
     """
 
     terms: Terms
@@ -74,12 +79,12 @@ class Outcome:
     pairs: list[Pair] = field(default_factory=list)
 
     def counted(self, tier: Tier) -> Mapping[Agreement, int]:
-        """Return how many hits of a tier agree with the log's own answer, differ, or neither."""
+        """Return the number of compared hits of a tier, by agreement with the log's own answer."""
         told = Counter(pair.agreement for pair in self.pairs if pair.tier is tier)
         return {agreement: told[agreement] for agreement in Agreement}
 
     def save(self, exchange: Exchange) -> None:
-        """Count what an exchange need not have cost."""
+        """Add the seconds and tokens of an exchange that was a hit."""
         self.seconds += exchange.seconds or 0.0
         asked, told = self.tokens.get(exchange.model, (0, 0))
         more_asked, more_told = exchange.tokens
@@ -87,9 +92,10 @@ class Outcome:
 
 
 class LoggedUpstream:
-    """An upstream that answers as the log says, and else makes something up.
+    """An upstream that gives the log's answers; if the log has none, a made-up one.
 
-    Requests are told apart by their `x-request-id`: a revalidation may overtake the next request.
+    An exchange is found by the request's `x-request-id`, not by order: a revalidation may come
+    after the next request.
     """
 
     def __init__(self, exchanges: Sequence[Exchange]) -> None:
@@ -97,7 +103,7 @@ class LoggedUpstream:
         self._otherwise = SimulatedUpstream()
 
     async def send(self, request: ClientRequest) -> SimulatedResponse:
-        """Answer a request of the log."""
+        """Return the log's answer to a request."""
         exchange = self._exchanges[int(value_of(request.headers, _NUMBER) or 0)]
         if exchange.answer is None:
             return await self._otherwise.send(request)
@@ -109,7 +115,7 @@ class LoggedUpstream:
 
 
 class Rehearsal:
-    """A log that is replayed again and again, each time on other terms. Texts are embedded once."""
+    """Replays a log several times, each time with other terms. Texts are embedded only once."""
 
     def __init__(self, traffic: Traffic, settings: Settings, models: Models) -> None:
         self._traffic = traffic
@@ -119,7 +125,7 @@ class Rehearsal:
         self._compared: dict[tuple[int, int], Agreement] = {}
 
     def replay(self, terms: Terms, progress: Progress) -> Outcome:
-        """Send all exchanges through an empty proxy, one after the other, at the log's times.
+        """Send all requests through an empty proxy, one after another, with the log's times.
 
         Raises RuntimeError if the proxy or a part of it fails.
         """
@@ -138,7 +144,10 @@ class Rehearsal:
         return outcome
 
     def _send(self, client: Client, number: int, outcome: Outcome, origin: dict[str, int]) -> None:
-        """Send an exchange; `origin` tells which one an entry was stored by."""
+        """Send an exchange's request and count its outcome.
+
+        `origin` has, by the id of an entry, the exchange that stored it.
+        """
         exchange = self._traffic.exchanges[number]
         headers = {_NUMBER.decode(): str(number)}
         if exchange.caller:
@@ -166,16 +175,16 @@ class Rehearsal:
     def _agreement(
         self, asked: int, stored: int, answer: Mapping[str, object], served: bytes
     ) -> Agreement:
-        """Compare what was served with what the log says, once for each two exchanges."""
+        """Return whether a served answer agrees with the log's; cached for each two exchanges."""
         if (known := self._compared.get((asked, stored))) is None:
             known = compare(said_in(served), said_in(json.dumps(answer).encode()))
             self._compared[asked, stored] = known
         return known
 
     def _settings_on(self, terms: Terms) -> Settings:
-        """Return the operator's settings on some terms, with all that would leave the machine off.
+        """Return the operator's settings with some terms, and without anything remote.
 
-        Whatever shares answers, what limits them and what matches them stays.
+        Settings on sharing, limits and matching stay as they are.
         """
         own = self._settings
         most = max(1, len(self._traffic.exchanges))
@@ -202,7 +211,7 @@ class Rehearsal:
 
 
 def refuse_to_send(settings: Settings) -> None:
-    """Raise BadInput if a model that the settings name would be sent the log's questions."""
+    """Raise BadInput if the settings name a remote model, which would get the log's questions."""
     for name, elsewhere in (
         ("EMBEDDER", settings.embedder if settings.embedder != "local" else ""),
         ("VERIFIER_URL", settings.verifier_url if settings.verifier == "on" else ""),
@@ -216,7 +225,7 @@ def refuse_to_send(settings: Settings) -> None:
 
 @dataclass(slots=True)
 class _LogClock:
-    """A clock that stands still until it is set."""
+    """A clock whose time is set by hand."""
 
     now: float = 0.0
 
@@ -228,7 +237,7 @@ class _LogClock:
 def _proxied(
     exchanges: Sequence[Exchange], settings: Settings, models: Models
 ) -> Iterator[tuple[Client, _LogClock]]:
-    """Run an empty proxy whose clock is set by hand and whose upstream is the log."""
+    """Run an empty proxy with the log as upstream; yield a client for it, and its clock."""
     clock = _LogClock(exchanges[0].at or 0.0)
     verifier = Lent(models.verifier) if models.verifier else None
     upstream: Upstream = LoggedUpstream(exchanges)

@@ -1,4 +1,4 @@
-"""What rehearsing a log on several terms has shown, and which settings that suggests."""
+"""The results of replaying a log with several terms, and the settings that they suggest."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ from app.tools.traffic import Traffic
 
 _DIALS = (0.01, 0.02, 0.05, 0.1)
 _LIFETIMES = (3600.0, 86_400.0, 604_800.0)  # an hour, a day, a week
-_ENOUGH = 30  # answers compared, below which no dial is suggested
-_MOST_OF_ALL = 0.95  # of the hits that the longest lifetime takes
-_SHOWN = 100  # characters of a text
+_ENOUGH = 30  # compared answers; with fewer, no dial is suggested
+_MOST_OF_ALL = 0.95  # share of the longest lifetime's hits that a shorter one must reach
+_SHOWN = 100  # characters of a text that are shown
 _COLUMNS = (
     "dial",
     "ttl",
@@ -34,7 +34,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """A setting to choose, and why; without a `value`, why there is none to suggest."""
+    """A suggested value for a setting, and why; `value` is None if none can be suggested."""
 
     setting: str
     value: float | None
@@ -47,7 +47,7 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """What a log has shown; the first of `outcomes` is that of the operator's own settings."""
+    """The results for a log; the first of `outcomes` is for the operator's own settings."""
 
     traffic: Traffic
     outcomes: Sequence[Outcome]
@@ -55,16 +55,16 @@ class Rehearsed:
 
     @property
     def own(self) -> Outcome:
-        """What the operator's own settings do."""
+        """The outcome for the operator's own settings."""
         return self.outcomes[0]
 
     @property
     def advice(self) -> Sequence[Advice]:
-        """What is suggested."""
+        """The suggested dial and lifetime."""
         return [_dial(self.outcomes), _ttl(self.outcomes)]
 
     def document(self) -> JsonObject:
-        """Return every figure as a JSON-ready mapping."""
+        """Return all figures as JSON values."""
         own = self.own
         excess = [_excess(outcome) for outcome in self.outcomes]
         rows = Table(_COLUMNS, [_row(outcome) for outcome in self.outcomes]).document()
@@ -105,7 +105,7 @@ class Rehearsed:
         return "\n".join(lines)
 
     def _telling(self) -> Sequence[Pair]:
-        """Return the hits by meaning in which a fact differs, those from farthest away first."""
+        """Return the hits by meaning that contradict the log's answer, the farthest first."""
         wrong = [p for p in self.own.pairs if p.agreement is Agreement.WRONG]
         far = sorted(wrong, key=lambda pair: float(pair.distance or 0.0), reverse=True)
         return [pair for pair in far if pair.tier is Tier.SEMANTIC][: self.show]
@@ -123,7 +123,7 @@ class Rehearsed:
 def rehearse(
     traffic: Traffic, settings: Settings, models: Models, progress: Progress, show: int = 0
 ) -> Rehearsed:
-    """Replay a log on the operator's terms and on others. Raises ConfigurationError."""
+    """Replay a log with the operator's terms and with others. Raises ConfigurationError."""
     rehearsal = Rehearsal(traffic, settings, models)
     is_verified = models.verifier is not None
     outcomes = [
@@ -134,10 +134,10 @@ def rehearse(
 
 
 def terms_for(settings: Settings, traffic: Traffic, *, is_verified: bool) -> Sequence[Terms]:
-    """Return the operator's own terms, then other dials, then other lifetimes.
+    """Return the operator's own terms, then terms with other dials, then with other lifetimes.
 
-    Only such lifetimes as the log is long enough to show. With a policy file, dials below the
-    operator's are left out: its rules may have been made for that one.
+    Lifetimes that are too long for the log's duration are left out. With a policy file, dials below
+    the operator's are left out, because the file's rules may depend on that dial.
     """
     own = Terms(settings.max_error_rate, settings.ttl)
     times = [exchange.at or 0.0 for exchange in traffic.exchanges]
@@ -174,15 +174,16 @@ def _wrong(outcome: Outcome, tier: Tier) -> Share:
 
 
 def _excess(outcome: Outcome) -> Difference | None:
-    """Return how much more often hits by meaning are found wrong than exact repeats are."""
+    """Return how much more often hits by meaning are found wrong than exact matches."""
     semantic, exact = (_wrong(outcome, tier) for tier in (Tier.SEMANTIC, Tier.EXACT))
     return difference(semantic.count, semantic.of, exact.count, exact.of)
 
 
 def _dial(outcomes: Sequence[Outcome]) -> Advice:
-    """Suggest the greatest dial whose hits were found wrong no more often than it says.
+    """Suggest the greatest dial at which hits were found wrong no more often than it allows.
 
-    Where the log has no exact repeats to tell how far answers differ anyway, all of it counts.
+    The share of exact matches found wrong is subtracted, since answers to the same request differ,
+    too. Without exact matches, nothing is subtracted.
     """
     setting, ttl = "REPRISE_MAX_ERROR_RATE", outcomes[0].terms.ttl
     on_own = [outcome for outcome in outcomes if outcome.terms.ttl == ttl]
@@ -208,7 +209,7 @@ def _found_wrong(outcome: Outcome) -> float:
 
 
 def _ttl(outcomes: Sequence[Outcome]) -> Advice:
-    """Suggest the shortest lifetime that takes nearly all hits of the longest one tried."""
+    """Suggest the shortest lifetime with at least 95 % of the hits of the longest one tried."""
     setting, dial = "REPRISE_TTL", outcomes[0].terms.max_error_rate
     tried = [outcome for outcome in outcomes if outcome.terms.max_error_rate == dial]
     hits = {outcome.terms.ttl: outcome.hits.total() for outcome in tried}

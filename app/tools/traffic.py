@@ -1,7 +1,7 @@
-"""Requests and answers as logs tell of them: OpenAI's bodies, LiteLLM's, Langfuse's, prompts.
+"""Reads requests and answers from logs: OpenAI's bodies, LiteLLM's and Langfuse's, or prompts.
 
-Each reader takes one line and returns an exchange, or the reason why it is none: a word that
-`reprise rehearse` counts. What a log leaves out is None or empty.
+Each reader takes one line and returns an Exchange, or the reason why the line cannot be replayed,
+which `reprise rehearse` counts. Values that a log does not have are None or empty.
 """
 
 import json
@@ -21,9 +21,9 @@ from app.dialects.strict_json import JsonObject
 from app.tools.jsonl import read_lines
 
 Unusable = Literal["failed", "no-prompt", "other-route", "not-a-generation", "unknown-shape"]
-"""Why a line of a log cannot be replayed: a word that docs/rehearse.md explains."""
+"""Why a line of a log cannot be replayed. docs/rehearse.md explains each value."""
 
-_MODEL = "unknown"  # where a log does not say
+_MODEL = "unknown"  # the model if a log does not name it
 _OK = 200
 _MOST_PARAMETERS = frozenset(
     {
@@ -33,19 +33,22 @@ _MOST_PARAMETERS = frozenset(
         *("functions", "function_call", "system"),
     }
 )
-"""Parameters that a log's own list may name; others there are its own words, or transport."""
+"""The parameters that are taken from a log's list; others there are not parameters of the API."""
 _CALLS = MappingProxyType({"completion": CHAT_COMPLETIONS, "text_completion": COMPLETIONS})
-_MILLISECONDS, _MICROSECONDS = 1e11, 1e14  # from here on, a time is counted in these
+_MILLISECONDS, _MICROSECONDS = 1e11, 1e14  # a time of at least this is in that unit
 _TIMES = ("time", "timestamp", "at", "created_at", "created", "start_time", "startTime")
 _SECONDS = ("seconds", "duration", "latency")
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A request and the answer to it.
+    """A request and its answer.
 
-    `at` is when it was asked, in seconds since 1970; None: at once after the one before. `answer`
-    is the document that the API gave, `seconds` how long it took. `caller` stands for who asked.
+    `path`, `body`: the request's.
+    `answer`: the JSON document of the API.
+    `at`: the time of the request, in seconds since 1970; None: the same as of the one before.
+    `seconds`: how long the answer took.
+    `caller`: a name for the caller.
     """
 
     path: str
@@ -58,12 +61,12 @@ class Exchange:
 
     @property
     def model(self) -> str:
-        """The model that was asked."""
+        """The name of the model."""
         return str(self.body.get("model", _MODEL))
 
     @property
     def prompt(self) -> str:
-        """What was asked last, for a person to read."""
+        """The last message or prompt, as a text to show."""
         told = self.body.get("messages") or self.body.get("prompt") or self.body.get("input")
         if isinstance(told, list) and told and isinstance(told[-1], dict):
             told = told[-1].get("content")
@@ -71,12 +74,12 @@ class Exchange:
 
     @property
     def said(self) -> str:
-        """What was answered; empty if the log does not say."""
+        """The text of the answer; empty if the log does not have it."""
         return said_in(json.dumps(self.answer).encode()) if self.answer else ""
 
     @property
     def tokens(self) -> tuple[int, int]:
-        """How many tokens went in and came out, as far as the answer says."""
+        """The numbers of input and output tokens by the answer's `usage`; 0 if unknown."""
         usage = (self.answer or {}).get("usage")
         usage = usage if isinstance(usage, dict) else {}
         return (
@@ -87,7 +90,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """The exchanges of one log in the order of their times, and how many lines were of no use."""
+    """The exchanges of one log, sorted by time, and the number of unusable lines by reason."""
 
     file: str
     exchanges: Sequence[Exchange]
@@ -95,7 +98,7 @@ class Traffic:
 
 
 def read_traffic(path: Path) -> Traffic:
-    """Read a log, each line by its shape. Raises BadInput if no line can be replayed."""
+    """Read a log; the format of each line is recognised. Raises BadInput if no line is usable."""
     unusable: Counter[str] = Counter()
     exchanges: list[Exchange] = []
     for line in read_lines(path):
@@ -111,7 +114,7 @@ def read_traffic(path: Path) -> Traffic:
 
 
 def _in_order(exchanges: Sequence[Exchange]) -> Iterator[Exchange]:
-    """Yield exchanges by their times; one without stays behind the one before it."""
+    """Yield exchanges sorted by time; one without a time gets that of the one before it."""
     now = next((e.at for e in exchanges if e.at is not None), 0.0)
     timed = []
     for exchange in exchanges:
@@ -121,7 +124,7 @@ def _in_order(exchanges: Sequence[Exchange]) -> Iterator[Exchange]:
 
 
 def read_exchange(document: JsonObject) -> Exchange | Unusable:
-    """Read a line of whatever log it is."""
+    """Read a line in any of the known formats."""
     if "call_type" in document:
         return from_litellm(document)
     if ("traceId" in document or "trace_id" in document) and "type" in document:
@@ -134,7 +137,7 @@ def read_exchange(document: JsonObject) -> Exchange | Unusable:
 
 
 def from_bodies(document: JsonObject) -> Exchange | Unusable:
-    """Read `{"request": …, "response": …}` with bodies of the API, or a line of a batch.
+    """Read `{"request": …, "response": …}` with bodies of the API, or a line of a batch file.
 
     https://developers.openai.com/api/docs/guides/batch
     """
@@ -161,7 +164,7 @@ def from_bodies(document: JsonObject) -> Exchange | Unusable:
 
 
 def from_conversation(document: JsonObject) -> Exchange | Unusable:
-    """Read `{"messages": …}`, as for fine-tuning; a last one of the assistant is the answer."""
+    """Read `{"messages": …}`, as for fine-tuning. A last message of the assistant is the answer."""
     messages, answer = document["messages"], document.get("response")
     if messages and isinstance(messages[-1], dict) and messages[-1].get("role") == "assistant":
         messages, answer = messages[:-1], messages[-1]
@@ -169,7 +172,7 @@ def from_conversation(document: JsonObject) -> Exchange | Unusable:
 
 
 def from_prompt(document: JsonObject) -> Exchange | Unusable:
-    """Read `{"prompt": …}`, with or without `time`, `answer`, `model`, `user`, `seconds`."""
+    """Read `{"prompt": …}`, optionally with `time`, `answer`, `model`, `user`, `seconds`."""
     prompt = document["prompt"]
     if not isinstance(prompt, str) or not prompt.strip():
         return "no-prompt"
@@ -186,7 +189,7 @@ def from_litellm(document: JsonObject) -> Exchange | Unusable:
     """
     if document.get("status") not in (None, "", "success"):
         return "failed"
-    path = _CALLS.get(str(document["call_type"]).removeprefix("a"))  # acompletion
+    path = _CALLS.get(str(document["call_type"]).removeprefix("a"))  # such as `acompletion`
     if path is None:
         return "other-route"
     parameters = _parsed(document.get("model_parameters"))
@@ -198,7 +201,7 @@ def from_litellm(document: JsonObject) -> Exchange | Unusable:
     caller = document.get("api_key") or metadata.get("user_api_key_hash")
     document = {**document, "caller": caller}
     messages, answer = _parsed(document.get("messages")), _parsed(document.get("response"))
-    answer = answer or None  # spend logs keep `{}` where they do not keep content
+    answer = answer or None  # spend logs have `{}` if they do not store content
     if path == COMPLETIONS:
         if isinstance(messages, list) and messages:
             messages = messages[-1].get("content") if isinstance(messages[-1], dict) else None
@@ -210,7 +213,7 @@ def from_litellm(document: JsonObject) -> Exchange | Unusable:
 
 
 def from_langfuse(document: JsonObject) -> Exchange | Unusable:
-    """Read an observation of Langfuse's API or of its exports, whose names have underscores.
+    """Read an observation from Langfuse's API, or from an export, whose names have underscores.
 
     https://langfuse.com/docs/api-and-data-platform/features/blob-storage-export-fields
     """
@@ -237,7 +240,7 @@ def from_langfuse(document: JsonObject) -> Exchange | Unusable:
 
 
 def _chat(line: JsonObject, asked: JsonObject, messages: Any, answer: Any) -> Exchange | Unusable:
-    """Return an exchange of messages; a text counts as one of the user."""
+    """Return an exchange of chat messages; a text counts as one message of the user."""
     if isinstance(messages, str) and messages.strip():
         messages = [{"role": "user", "content": messages}]
     if not isinstance(messages, list) or not messages or not isinstance(messages[-1], dict):
@@ -252,7 +255,7 @@ def _chat(line: JsonObject, asked: JsonObject, messages: Any, answer: Any) -> Ex
 def _exchange(
     line: JsonObject, path: str, body: JsonObject, answer: JsonObject | None, at: float | None
 ) -> Exchange:
-    """Return an exchange; it was not streamed, since a log has whole answers."""
+    """Return an exchange whose request is not streamed, because a log has whole answers."""
     caller = next((line[n] for n in ("caller", "key", "api_key") if line.get(n)), "")
     body = {name: v for name, v in body.items() if name not in {"stream", "stream_options"}}
     namespace = line.get("namespace", "")
@@ -268,7 +271,7 @@ def _exchange(
 
 
 def _parameters(asked: JsonObject) -> JsonObject:
-    """Return of a log's list of parameters those that the API knows, numbers as numbers."""
+    """Return the API's parameters in a log's list; numbers written as texts become numbers."""
     told: JsonObject = {}
     for name, value in asked.items():
         if name in {"model", "user"} and isinstance(value, str) and value:
@@ -276,13 +279,13 @@ def _parameters(asked: JsonObject) -> JsonObject:
         elif name in _MOST_PARAMETERS and value is not None:
             number = _number(value) if isinstance(value, str) and name != "stop" else None
             is_told = isinstance(value, str) and name.startswith(("max_", "temp", "top_"))
-            if number is not None or not is_told:  # "Infinity" is a log's word for no limit
+            if number is not None or not is_told:  # some logs write "Infinity" for no limit
                 told[name] = value if number is None else number
     return told
 
 
 def _said(answer: Any, body: Mapping[str, Any], path: str) -> JsonObject | None:
-    """Return a whole answer of the API, made of what a log has of it; None if it has nothing."""
+    """Return an answer in the API's format, made from a log's record of it; None if it has none."""
     if isinstance(answer, dict) and isinstance(answer.get("choices"), list):
         return _as_completion(answer) if path == COMPLETIONS else answer
     if isinstance(answer, str) and answer.strip() and not answer.startswith("redacted-by-"):
@@ -303,7 +306,7 @@ def _said(answer: Any, body: Mapping[str, Any], path: str) -> JsonObject | None:
 
 
 def _as_completion(answer: JsonObject) -> JsonObject:
-    """Return the answer to a text completion as the API gives it: LiteLLM logs one of a chat."""
+    """Return a text completion in the API's format: LiteLLM logs it in that of chat completions."""
     choices = []
     for choice in answer["choices"]:
         told = dict(choice) if isinstance(choice, dict) else {}
@@ -320,7 +323,7 @@ def _usage(line: JsonObject) -> JsonObject:
 
 
 def _parsed(value: Any) -> Any:
-    """Return what a text holds that is JSON, as columns of exports are; else the value itself."""
+    """Return the JSON value in a text, as columns of exports have it; else the value itself."""
     if not isinstance(value, str) or not value.lstrip().startswith(("{", "[", '"')):
         return value
     try:
@@ -343,7 +346,7 @@ def _number(value: str) -> float | None:
 
 
 def _seconds_of(line: JsonObject) -> float | None:
-    """Return how long an answer took, by the times of a line, or by what it says."""
+    """Return the seconds that an answer took, by times or duration in the line, or None."""
     ends = [_time(line.get(name)) for name in ("endTime", "end_time", "ended_at")]
     end, begin = next((t for t in ends if t is not None), None), _time_of(line)
     if end is not None and begin is not None:
@@ -361,7 +364,10 @@ def _time_of(line: JsonObject) -> float | None:
 
 
 def _time(value: Any) -> float | None:
-    """Read a time: seconds, milli- or microseconds since 1970, or ISO 8601, in UTC if unsaid."""
+    """Return a time in seconds since 1970; None if it cannot be read.
+
+    It may be in seconds, milliseconds or microseconds since 1970, or in ISO 8601 (by default UTC).
+    """
     if isinstance(value, str):
         try:
             moment = datetime.fromisoformat(value.strip())

@@ -1,1 +1,1 @@
-"""Measurements and long trials, each run by hand: `python -m benchmarks.<name>`."""
+"""Measurements and long-running trials, started by hand: `python -m benchmarks.<name>`."""

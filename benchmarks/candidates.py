@@ -1,12 +1,12 @@
-"""Tell how often the right question is among the nearest, with many other questions stored.
+"""Measure how often the right question is among the nearest when many others are stored, too.
 
     python -m benchmarks.candidates QUESTIONS.jsonl… [--url valkey://127.0.0.1:6379/15]
         [--others 50000] [--groups GROUPS.jsonl] [--max-distance 0.6]
 
-Of each group one wording is stored, and all near misses; then all other wordings are asked. The
-other questions are taken from files of JSON lines: texts named `prompt`, `a`, `b`, `origin` or
-`similar`, and lists named `questions`. A Valkey is measured beside the store in memory; its
-database must be empty, and is emptied in the end.
+One wording and all near misses of each group are stored; then the other wordings are asked. The
+other questions come from files of JSON lines: texts named `prompt`, `a`, `b`, `origin` or
+`similar`, and lists named `questions`. The store in memory is measured, and with --url a Valkey
+too; its database must be empty, and is emptied at the end.
 """
 
 import argparse
@@ -38,7 +38,7 @@ _PATIENT = 30.0  # seconds
 
 
 def others_in(paths: Sequence[Path], known: set[str]) -> Iterator[str]:
-    """Yield the questions of files, each once, but those that are known."""
+    """Yield the questions in files, without duplicates and without those in `known`."""
     seen = {*known}
     for path in paths:
         for line in read_lines(path):
@@ -51,7 +51,7 @@ def others_in(paths: Sequence[Path], known: set[str]) -> Iterator[str]:
 
 
 def embedded(texts: Sequence[str]) -> list[Embedding | None]:
-    """Embed texts, saying how far it has come."""
+    """Return the embeddings of texts; print the progress."""
     encoder = LocalEncoder()
     found = []
     for number, text in enumerate(texts, 1):
@@ -62,7 +62,7 @@ def embedded(texts: Sequence[str]) -> list[Embedding | None]:
 
 
 def store_at(url: str | None, entries: int) -> WholeStore:
-    """Make an empty store."""
+    """Return an empty store: a Valkey if there is a URL, else one in memory."""
     if url is None:
         return MemoryStore(entries, time.time, lambda _kind, _reason: None)
     model = EmbeddingModel("candidates", 384)
@@ -70,7 +70,7 @@ def store_at(url: str | None, entries: int) -> WholeStore:
 
 
 async def fill(store: WholeStore, stored: Sequence[tuple[str, Embedding | None]]) -> None:
-    """Store questions, with an answer that says nothing."""
+    """Store questions with an empty answer."""
 
     async def put(number: int, text: str, embedding: Embedding | None) -> None:
         key = CacheKey(_PARTITION, f"{number:064x}", text)
@@ -85,7 +85,7 @@ async def fill(store: WholeStore, stored: Sequence[tuple[str, Embedding | None]]
 async def ranks(
     store: WholeStore, asked: Sequence[tuple[str, Embedding | None]], max_distance: float
 ) -> list[float]:
-    """Return at which place among the nearest each question has its right one; infinite: none."""
+    """Return each question's rank, from 1, of its right one among the nearest; or infinity."""
     found = []
     for right, embedding in asked:
         near = (
@@ -99,7 +99,7 @@ async def ranks(
 
 
 def chosen(questions: Sequence[Question]) -> tuple[list[str], list[tuple[str, Question]]]:
-    """Return what is stored, and each other wording with the one of its group that is."""
+    """Return the texts to store, and each other wording with the stored one of its group."""
     first: dict[int, str] = {}
     asked = []
     for question in shuffled(questions):
@@ -112,13 +112,13 @@ def chosen(questions: Sequence[Question]) -> tuple[list[str], list[tuple[str, Qu
 
 
 Embedded = Sequence[tuple[str, Embedding | None]]
-"""Questions and their embeddings; of what is asked, the question that is right."""
+"""Stored questions, or the right questions for asked ones, each with an embedding."""
 
 
 async def measure(
     url: str | None, stored: Embedded, asked: Embedded, farthest: float
 ) -> list[float]:
-    """Store and ask, and return at which place each question has its right one."""
+    """Store questions and ask others; return the rank of the right question for each."""
     async with aclosing(store_at(url, len(stored))) as store:
         if (await store.count()).answers:
             raise SystemExit("the database is not empty")
@@ -134,7 +134,7 @@ async def measure(
 
 
 def report(arguments: argparse.Namespace) -> str:
-    """Embed once, measure in memory and in the Valkey that is named, and write the table."""
+    """Embed, measure the store in memory and the Valkey, if any, and return the table."""
     groups = read_groups(arguments.groups)
     questions = list(questions_of(groups))
     stored, asked = chosen(questions)
@@ -157,7 +157,7 @@ def report(arguments: argparse.Namespace) -> str:
 
 
 def main() -> None:
-    """Measure what the command line says."""
+    """Run the measurement with the options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

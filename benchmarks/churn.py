@@ -1,9 +1,9 @@
-"""Store and remove for long on a real Valkey: its indexes must stay as small and as fast.
+"""Store and remove entries in a real Valkey for a long time: indexes must stay small and fast.
 
     python -m benchmarks.churn valkey://127.0.0.1:6379/15 [stores [alive]]
 
-The database must be empty, and is emptied in the end. An index never gives back the memory of a
-vector that is gone, so with one that lived for ever the pace would fall and the memory grow.
+The database must be empty, and is emptied at the end. An index never frees the memory of a removed
+vector. So with a single index, memory would grow and stores would become slower.
 """
 
 import asyncio
@@ -26,15 +26,16 @@ from app.stores.valkey.url import Address, address_of
 _MODEL = EmbeddingModel("churn", 384)
 _AT_ONCE = 16
 _PROBES = 50
-_WIDEST = 1.5  # what the end may be worse than the start
+_WIDEST = 1.5  # the factor by which the end may be worse than the start
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What was seen after storing as many responses as are alive at a time.
+    """Figures after storing as many responses as are alive at a time.
 
-    `vectors` are those of all living indexes, dead ones included; `memory` is the server's, in
-    bytes; `found` is the share of the youngest that their own embedding found.
+    `vectors`: the vectors in all living indexes, dead ones included.
+    `memory`: the server's memory in bytes.
+    `found`: the share of the youngest responses that a search by their own embedding found.
     """
 
     stores_per_second: float
@@ -52,7 +53,7 @@ class Window:
 
 
 async def churn(address: Address, stores: int, alive: int, options: IndexOptions) -> list[Window]:
-    """Store so many responses, of which so many are alive at any time; give a window for each."""
+    """Store `stores` responses, `alive` of them alive at a time; return the figures over time."""
     connections = Connections(address, 1, 5.0)
     store = ValkeyStore(address, _MODEL, options, 5.0, time.time)
     windows = []
@@ -68,7 +69,7 @@ async def churn(address: Address, stores: int, alive: int, options: IndexOptions
 
 
 async def _replace(store: ValkeyStore, names: Sequence[int], alive: int) -> float:
-    """Store responses and remove the oldest; tell the seconds that the storing took."""
+    """Store responses and remove the oldest; return the seconds that storing took."""
     seconds = 0.0
     for start in range(0, len(names), _AT_ONCE):
         batch = names[start : start + _AT_ONCE]
@@ -113,7 +114,7 @@ def _embedding(name: int) -> Embedding:
 
 
 def main() -> None:
-    """Churn, print each window, and fail if the end is worse than the start."""
+    """Run it, print the figures, and fail if the end is worse than the start."""
     if not sys.argv[1:]:
         raise SystemExit(__doc__)
     stores = int(sys.argv[2]) if len(sys.argv) > 2 else 100_000  # noqa: PLR2004
@@ -122,7 +123,7 @@ def main() -> None:
     windows = asyncio.run(churn(address_of(sys.argv[1]), stores, alive, options))
     for window in windows:
         print(window)
-    # What is full once counts as the start: until then nothing has been given back.
+    # The start is when an index was full once: before that, no index has been dropped.
     full = max(1, 2 * options.max_inserts // alive)
     first, last = windows[:full], windows[-full:]
     slower = fmean(w.stores_per_second for w in first) / fmean(w.stores_per_second for w in last)

@@ -1,8 +1,8 @@
-"""Tell what entries take in a real Valkey: as hashes, and with the module in the index as well.
+"""Measure the memory of entries in a real Valkey: as hashes and, with valkey-search, in an index.
 
     python -m benchmarks.entries valkey://127.0.0.1:6379/15 [entries]
 
-The database must be empty, and is emptied in the end.
+The database must be empty, and is emptied at the end.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ from app.stores.valkey.url import Address, address_of
 _DIMENSIONS = (384, 1536)
 _ANSWERS = (700, 2400)  # bytes
 _AT_ONCE = 16
-_LETTERS = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz     ", np.uint8)  # packs as prose does
+_LETTERS = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz     ", np.uint8)  # compresses like prose
 
 
 async def measure(address: Address, dimensions: int, answer: int, entries: int) -> float:
-    """Store so many entries, and give the bytes of the server's memory that one takes."""
+    """Store entries; return the bytes of the server's memory per entry."""
     connections = Connections(address, 1, 30.0)
     model = EmbeddingModel("entries", dimensions)
     store = ValkeyStore(address, model, IndexOptions(max_inserts=10**9), 30.0, time.time)
@@ -33,7 +33,7 @@ async def measure(address: Address, dimensions: int, answer: int, entries: int) 
     async with aclosing(connections), aclosing(store):
         if checked((await connections.call(("DBSIZE",)))[0]):
             raise SystemExit("the database is not empty")
-        await store.count()  # which makes the index
+        await store.count()  # creates the index
         before = await _memory(connections)
         for start in range(0, entries, _AT_ONCE):
             puts = []

@@ -1,10 +1,10 @@
-"""Fuzz one reader of what strangers write, guided by coverage, until something is wrong.
+"""Fuzz one reader of untrusted bytes, guided by code coverage, until it fails.
 
     pip install atheris
     python -m benchmarks.fuzz TARGET [-max_total_time=60 and other options of libFuzzer]
 
-Without a target it lists them. The same readers are tried in `tests/project/test_fuzz.py`, with
-fewer and blind tries.
+Without a target, it lists all targets. `tests/project/test_fuzz.py` tries the same readers with
+fewer inputs and without code coverage.
 """
 
 import sys
@@ -18,7 +18,7 @@ with atheris.instrument_imports(include=["app"]):
 
 
 def main() -> None:
-    """Fuzz until a time limit or a defect."""
+    """Fuzz until a time limit or a bug."""
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name not in TARGETS:
         raise SystemExit("\n".join(TARGETS))

@@ -1,8 +1,8 @@
-"""Kill a writing store again and again: nothing that it has acknowledged may be lost.
+"""Kill a process that writes to a store, many times: nothing acknowledged may be lost.
 
     python -m benchmarks.kill_9 [rounds]
 
-Each round starts a process that writes to a `sqlite:///` store as fast as it can and says what is
+Each round starts a process that writes to a `sqlite:///` store as fast as it can and prints what is
 done, kills it (SIGKILL) at a random moment, opens the file, and compares.
 """
 
@@ -29,11 +29,11 @@ _MODEL = EmbeddingModel("test", 8)
 _BORN = 1_700_000_000.0
 _LIFETIME = 1e9
 _WRITERS = 8
-_LONGEST = 0.7  # seconds that a process has before it is killed
+_LONGEST = 0.7  # longest time in seconds before a process is killed
 
 
 def open_store(path: Path) -> SqliteStore:
-    """Open the store that is written to."""
+    """Return the store, opened."""
 
     def ignore(_kind: str, _reason: str) -> None:
         raise AssertionError("nothing is to be evicted")
@@ -42,7 +42,7 @@ def open_store(path: Path) -> SqliteStore:
 
 
 def response(name: str) -> StoredResponse:
-    """Give the response of a name."""
+    """Return the response that is stored under a name."""
     partition = name.rpartition("-")[0]
     completion = f'{{"choices": [], "name": "{name}"}}'.encode() * 20
     return StoredResponse(
@@ -51,18 +51,18 @@ def response(name: str) -> StoredResponse:
 
 
 def vector(name: str) -> Embedding:
-    """Give the embedding of a response's text."""
+    """Return the embedding of a response's text."""
     direction = np.random.default_rng(list(name.encode())).standard_normal(_MODEL.dimensions)
     return np.asarray(direction / np.linalg.norm(direction), dtype=np.float32)
 
 
 def embedding(name: str) -> StoredEmbedding:
-    """Give the embedding that is stored under a name."""
+    """Return the embedding that is stored under a name."""
     return StoredEmbedding(name, "m", vector(name).tobytes(), 4, _BORN, _LIFETIME)
 
 
 async def write(path: Path, prefix: str, *, purge: bool) -> None:
-    """Write for ever; say what is about to be deleted, and what has been done."""
+    """Write until killed; print what is about to be deleted, and what has been done."""
     store = open_store(path)
     _say("ready", prefix)
     if purge:
@@ -87,12 +87,12 @@ async def _write(store: SqliteStore, prefix: str) -> None:
 
 
 def _say(what: str, name: str) -> None:
-    os.write(1, f"{what} {name}\n".encode())  # at once, and in one piece
+    os.write(1, f"{what} {name}\n".encode())  # unbuffered, in one write
 
 
 @dataclass
 class Acknowledged:
-    """What writers said was done, over all rounds; `purging` is what a purge may have removed."""
+    """What the writers acknowledged in all rounds; `purging`: what a purge may have removed."""
 
     put: set[str] = field(default_factory=set)
     embedded: set[str] = field(default_factory=set)
@@ -101,7 +101,7 @@ class Acknowledged:
     purged: set[str] = field(default_factory=set)
 
     def note(self, line: str) -> None:
-        """Take a line of a writer."""
+        """Take a line printed by a writer."""
         match line.split():
             case ["put", name]:
                 self.put.add(name)
@@ -119,10 +119,10 @@ class Acknowledged:
 
 
 def run_round(path: Path, number: int, seconds: float, told: Acknowledged) -> int:
-    """Let a process write, kill it some seconds after it began; tell how many lines it wrote.
+    """Let a process write and kill it after some seconds; return the number of lines it printed.
 
-    Every third is killed some seconds after its start, so perhaps before it can write, and every
-    fifth purges first.
+    In every third round the time counts from the start of the process, which may then be killed
+    before it writes; otherwise from its first printed line. In every fifth round it purges first.
     """
     lines = 0
     purge = ["purge"] if number % 5 == 4 else []  # noqa: PLR2004 - as good as any
@@ -146,7 +146,7 @@ def run_round(path: Path, number: int, seconds: float, told: Acknowledged) -> in
 
 
 async def losses(path: Path, told: Acknowledged) -> list[str]:
-    """Open the store and name what is not as it was acknowledged."""
+    """Open the store; return a line for each entry that is not as it was acknowledged."""
     store = open_store(path)
     lost = []
     for name in told.put:
@@ -167,7 +167,7 @@ async def losses(path: Path, told: Acknowledged) -> list[str]:
 
 
 def main() -> None:
-    """Run the rounds and print what became of them."""
+    """Run the rounds and print the results."""
     if sys.argv[1:2] == ["write"]:
         asyncio.run(write(Path(sys.argv[2]), sys.argv[3], purge="purge" in sys.argv[4:]))
         return

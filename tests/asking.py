@@ -1,4 +1,4 @@
-"""Requests of explanations, as they are made up."""
+"""Strategies of hypothesis for requests to `/cache/explain`."""
 
 import json
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from app.core.models import Header
 
 @dataclass(frozen=True)
 class Ask:
-    """A request."""
+    """A request to explain: its body and headers."""
 
     body: bytes
     headers: tuple[Header, ...] = ()

@@ -39,9 +39,10 @@ NO_AUDITS, NO_PRICES = AuditTerms(), NoPrices()
 
 
 class Bench:
-    """A proxy over fakes; `part_clock` tells the parts the time, `limits` are the operator's.
+    """A proxy over fakes.
 
-    With `leases` it is one of a fleet.
+    `part_clock`: the clock for circuit breakers and durations. `limits`: the operator's Limits.
+    `leases`: makes it a proxy of a fleet.
     """
 
     def __init__(  # noqa: PLR0913 - each is another thing that a test may decide

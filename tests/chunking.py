@@ -1,4 +1,4 @@
-"""Streams as an upstream might cut them, made up by hypothesis."""
+"""Strategies of hypothesis for streams, cut as an upstream might cut them."""
 
 import json
 from typing import Any
@@ -12,14 +12,14 @@ ENVELOPE = {"id": "chatcmpl-upstream", "object": "chat.completion.chunk", "creat
 
 @st.composite
 def pieces_of(draw: st.DrawFn, text: str) -> list[str]:
-    """Cut a text anywhere."""
+    """Return the pieces of a text, cut at random places."""
     cuts = sorted(draw(st.lists(st.integers(0, len(text)), max_size=4)))
     return [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
 
 
 @st.composite
 def deltas_of(draw: st.DrawFn, message: dict[str, Any]) -> list[dict[str, Any]]:
-    """Tell a message: first what is not text, then the texts and the arguments in fragments."""
+    """Return the deltas of a message: first all but its texts, then texts and arguments cut up."""
     texts = {n: v for n, v in message.items() if isinstance(v, str) and n in _TEXTS}
     opening = {n: "" if n in texts else v for n, v in message.items() if n != "tool_calls"}
     fragments: list[dict[str, Any]] = [
@@ -40,7 +40,7 @@ _TEXTS = {"content", "reasoning_content"}
 
 @st.composite
 def streams(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Give a whole completion that may be stored, and chunks of it with choices interleaved."""
+    """Return a whole completion that may be stored, and chunks of it with choices interleaved."""
     completion = draw(COMPLETIONS)
     told = []
     for choice in completion["choices"]:
@@ -55,7 +55,7 @@ def streams(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         if logprobs:
             chunks.append({**base, "delta": {}, "logprobs": logprobs})
         told.append([*chunks, {**base, "delta": {}, "finish_reason": choice["finish_reason"]}])
-    # The SDK keeps choices in a list: the first ones have to come in order.
+    # The SDK keeps choices in a list, so the first chunk of each must come in order.
     rest_of = st.permutations([n for n, chunks in enumerate(told) for _ in chunks[1:]])
     order = [*range(len(told)), *draw(rest_of)]
     fields = {n: v for n, v in completion.items() if n not in {"choices", "usage"}}

@@ -1,4 +1,4 @@
-"""What holds for the whole test run."""
+"""Settings, markers and fixtures for all tests."""
 
 import gc
 import logging
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# How long an example takes says more about the machine than about the code.
+# No deadline: the duration of an example depends more on the machine than on the code.
 settings.register_profile(
     "reprise", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50
 )
@@ -20,17 +20,17 @@ settings.register_profile("ci", settings.get_profile("reprise"), max_examples=10
 settings.register_profile("thorough", settings.get_profile("reprise"), max_examples=2500)
 settings.load_profile("ci" if "CI" in os.environ else "reprise")
 
-# The client's own lines are of no interest.
+# The log lines of client libraries are left out.
 for name in ("httpx", "httpcore", "httpx2", "httpcore2", "openai", "anthropic"):
     logging.getLogger(name).setLevel(logging.WARNING)
 
 TESTS = Path(__file__).parent
 
-# An authority that has certified nobody. Every client and every proxy reads a list of authorities,
-# and the hundred of the usual one take longer to read than most tests to run.
+# A list with one authority that has certified nobody. Each client and proxy reads the list of
+# authorities; the usual list of a hundred takes longer to read than most tests to run.
 os.environ["SSL_CERT_FILE"] = str(TESTS / "nobody.pem")
 
-# The markers of tests by where they are: a folder, a module, or the modules that begin alike.
+# The markers of tests by their path: a folder, a module, or the beginning of modules' names.
 MARKERS = {
     "behaviour/": {"process"},
     "behaviour/test_attacks": {"model"},
@@ -63,7 +63,7 @@ STORE = re.compile("valkey(-cluster.*)?")  # as every_store.py names it
 
 @pytest.hookimpl(tryfirst=True)  # before -m picks
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Mark what a test needs, so that `-m "not valkey"` leaves out what cannot run."""
+    """Add markers for what each test needs, so that `-m "not valkey"` leaves out such tests."""
     for item in items:
         place = item.path.relative_to(TESTS).as_posix()
         needs = {need for at, needs in MARKERS.items() if place.startswith(at) for need in needs}
@@ -76,9 +76,9 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keep the collector from going through all modules again and again.
+    """Exclude all objects so far from garbage collection.
 
-    It takes half a second once all are there, in which a server in a thread of its own is silent.
+    With all modules loaded, a collection takes half a second, in which servers in threads hang.
     """
     gc.collect()
     gc.freeze()

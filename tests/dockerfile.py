@@ -1,4 +1,4 @@
-"""A reader of Dockerfiles, as far as ours goes."""
+"""A parser for Dockerfiles, limited to the instructions that ours uses."""
 
 import json
 import re
@@ -10,19 +10,19 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One instruction: its name in capitals, and what follows it on one line."""
+    """One instruction: its name in capitals, and its arguments on one line."""
 
     name: str
     value: str
 
     @property
     def words(self) -> list[str]:
-        """What follows, without flags."""
+        """The arguments without flags."""
         return [word for word in self.value.split() if not word.startswith("--")]
 
     @property
     def exec_form(self) -> list[str]:
-        """The command that a JSON array at the end holds. Raises ValueError if there is none."""
+        """The command in the JSON array at the end. Raises ValueError if there is none."""
         words: list[str] = json.loads(self.value[self.value.index("[") :])
         return words
 
@@ -42,7 +42,7 @@ class Stage:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What ENV sets, variables in it as they stand."""
+        """The variables set by ENV; variables in their values are not replaced."""
         return dict(word.split("=", 1) for env in self.all("ENV") for word in env.words)
 
 

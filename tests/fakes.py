@@ -47,7 +47,7 @@ async def hang() -> None:
 
 
 class FakeEmbedder:
-    """Texts that share their first word point the same way, more or less."""
+    """An embedder for which texts with the same first word are near each other."""
 
     name = "fake"
     dimensions = 8
@@ -71,7 +71,7 @@ class FakeEmbedder:
 
 
 class FakeVerifier:
-    """Says of a candidate what `answer` says of its text."""
+    """A verifier that gives a candidate the probability that `answer` returns for its text."""
 
     def __init__(self) -> None:
         self.calibration = Calibration((0.0, 1.0), 0.4, ((0.01, 0.9), (0.05, 0.6)))
@@ -91,7 +91,7 @@ class FakeVerifier:
 
 
 def embedding_of(text: str) -> Embedding:
-    """Embed a text: its first word gives the direction, the rest turns it a little."""
+    """Return a text's embedding: the first word gives the direction, the rest turns it a little."""
     first, _, rest = text.lower().partition(" ")
     vector = _direction(first) + 0.05 * _direction(rest)
     return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
@@ -104,7 +104,7 @@ def _direction(text: str) -> Embedding:
 
 
 class FakeStore:
-    """A memory store whose answers can be delayed, replaced or made to fail."""
+    """A memory store whose calls can be delayed or made to fail, and whose results replaced."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.memory = MemoryStore(1000, clock, lambda _kind, _reason: None)
@@ -222,7 +222,7 @@ class FakeStore:
 
 
 class FakeLeases:
-    """Leases in process, which run out when they are deleted from `holders`."""
+    """Leases in this process; a test lets one expire by deleting it from `holders`."""
 
     def __init__(self) -> None:
         self.holders: dict[str, str] = {}
@@ -254,7 +254,7 @@ class FakeLeases:
 
 
 class FakeResponse:
-    """An upstream response made of pieces; awaits a gate before each piece if there is one."""
+    """An upstream response made of pieces; it waits at a gate, if given, before each piece."""
 
     def __init__(
         self,
@@ -283,7 +283,7 @@ class FakeResponse:
 
 
 class FakeUpstream:
-    """Answers with what `answer` makes of a request, and remembers the requests."""
+    """An upstream that answers with `answer(request)`, and records the requests."""
 
     def __init__(self, answer: Callable[[ClientRequest], FakeResponse] | None = None) -> None:
         self.answer = answer or (lambda request: FakeResponse([completion_json(request)]))
@@ -346,7 +346,7 @@ class HasBody(Protocol):
 
 
 def embeddings_json(request: HasBody) -> bytes:
-    """Answer an embeddings request; a word of an input is a token."""
+    """Return the answer to an embeddings request; each word of an input counts as a token."""
     assert isinstance(request.body, bytes)
     asked = json.loads(request.body)
     inputs = asked["input"]
@@ -363,7 +363,7 @@ def embeddings_json(request: HasBody) -> bytes:
 
 
 class FakeProgress:
-    """Notes what work was begun, with how many steps, and how many of them were done."""
+    """Records each piece of work that is begun: its label, its steps, and the steps done."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, int, int]] = []

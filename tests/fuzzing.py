@@ -1,7 +1,7 @@
-"""What reads bytes that strangers write, each as a function that may fail in expected ways alone.
+"""The readers of untrusted bytes, each as a function that may only raise expected errors.
 
-`tests/project/test_fuzz.py` gives them what hypothesis makes up, `benchmarks/fuzz.py` what atheris
-does.
+`tests/project/test_fuzz.py` calls them with data from hypothesis, `benchmarks/fuzz.py` with data
+from atheris.
 """
 
 import json
@@ -40,19 +40,19 @@ RULES = KeyRules("https://upstream.example/v1", isolation=Isolation.USER)
 SHARED = KeyRules("https://upstream.example/v1", isolation=Isolation.SHARED)
 DIALECTS: Sequence[Dialect] = (ChatCompletions(), Completions(), Messages(), Responses())
 BY_NAME = {dialect.name: dialect for dialect in DIALECTS}
-LONGEST = 1 << 24  # bytes that compressed data may amount to here
+LONGEST = 1 << 24  # bytes; compressed data may expand to at most this here
 LARGEST_PIECE = 1 << 17  # bytes; 64 kB at most, about
 
 
 class Target(NamedTuple):
-    """A reader, how it refuses, and what it reads: whatever is made up begins with these seeds."""
+    """A reader, the errors by which it refuses data, and example data to start from (seeds)."""
 
     work: Callable[[bytes], None]
     refusals: tuple[type[Exception], ...]
     seeds: Sequence[bytes]
 
     def reads(self, data: bytes) -> bool:
-        """Whether data are read rather than refused; whatever else is raised is a defect."""
+        """Whether data are accepted; False if they are refused. Any other error is a bug."""
         try:
             self.work(data)
         except self.refusals:
@@ -65,7 +65,7 @@ def written(document: Any) -> bytes:
 
 
 def reads_request(dialect: Dialect) -> Callable[[bytes], None]:
-    """Parse a body, and ask of it whatever the engine does."""
+    """Return a reader that parses a body and uses the result as the engine does."""
 
     def read(body: bytes) -> None:
         request: Any = dialect.parse(body)
@@ -79,7 +79,7 @@ def reads_request(dialect: Dialect) -> Callable[[bytes], None]:
 
 
 def reads_answer(dialect: Dialect, asked: Any, *, is_stream: bool) -> Callable[[bytes], None]:
-    """Read the answer to a request in pieces, and render it for two forms."""
+    """Return a reader that reads an answer in pieces and renders it in two forms."""
     requests: list[Any] = [
         dialect.parse(written({**asked, "stream": streams})) for streams in (False, True)
     ]
@@ -94,7 +94,7 @@ def reads_answer(dialect: Dialect, asked: Any, *, is_stream: bool) -> Callable[[
         reader.end()
         answer = reader.read()
         for request in requests if answer.unfit is None else ():
-            with suppress(ValueError):  # it cannot be read, and is none to others
+            with suppress(ValueError):  # an answer that cannot be read is a miss
                 request.render(answer.content, CacheStatus(Outcome.HIT), nonce="0" * 32, now=1)
 
     return read
@@ -113,7 +113,7 @@ def read_events(stream: bytes) -> None:
 
 
 def headers_in(raw: bytes) -> list[Header]:
-    """Read lines as names and values, as the parser of HTTP would let them through."""
+    """Return lines as headers, as the HTTP parser would pass them on."""
     lines = (line.partition(b":") for line in raw.replace(b"\r", b"\n").split(b"\n"))
     return [(name.strip().lower(), value.strip()) for name, _, value in lines]
 
@@ -141,7 +141,7 @@ EMBEDDING = StoredEmbedding("d", "m", bytes(16), 4, NOW, 60.0, "e1")
 
 
 def reads_stored(secret: bytes, *, is_embedding: bool) -> Callable[[bytes], None]:
-    """Read fields as an entry; under a secret, whatever is read is as it was written."""
+    """Return a reader of an entry's fields; with a secret, only the original entry is accepted."""
     seal = Seal(secret)
     written_as = EMBEDDING if is_embedding else STORED
     read_one = seal.embedding_of if is_embedding else seal.response_of
@@ -155,14 +155,14 @@ def reads_stored(secret: bytes, *, is_embedding: bool) -> Callable[[bytes], None
 
 
 def read_line(line: bytes) -> None:
-    """Read a line of an import; what was read can be exported and read again."""
+    """Read a line of an import; check that exporting and reading it again gives the same."""
     portable = portable_of(line, NOW, BY_NAME)
     again = None if portable is None else portable_of(line_of(portable), NOW, BY_NAME)
     assert (again and again.stored) == (portable and portable.stored)
 
 
 def reads_coding(coding: str) -> Callable[[bytes], None]:
-    """Undo a content coding; what it amounts to is bounded by whoever takes the pieces."""
+    """Return a reader that decodes a content coding and checks the size of each piece."""
 
     def read(data: bytes) -> None:
         decoder = decoder_for(coding)

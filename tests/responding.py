@@ -1,4 +1,4 @@
-"""Responses as OpenAI would answer them, and as hypothesis makes them up."""
+"""Answers in OpenAI's Responses API: builders, and strategies of hypothesis."""
 
 import json
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ def reasoning(*texts: str, **fields: Any) -> dict[str, Any]:
 
 
 def response(*output: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
-    """Make a response that holds these items; without any, a message."""
+    """Return a response with these items; without any, with one message."""
     return {
         "id": "resp_upstream",
         "object": "response",

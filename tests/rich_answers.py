@@ -1,9 +1,10 @@
-"""Answers with all that upstreams tell, in each form in which they can be asked for.
+"""A strategy of hypothesis for answers with all fields of upstreams, in each form.
 
-The upstream made up here keeps to the API: whoever asks for a whole answer, or for the usage of a
-stream, gets usage, unless it counts none at all; roles, ids, names and what is neither text nor
-a list are told once. What is null in a whole answer may be missing in a stream. What clients add up
-to nonsense is left out: lists that grow without an index, log probabilities in an opening chunk.
+The simulated upstream follows the API. A whole answer, and a stream that asks for it, has usage,
+unless the upstream never has usage. Roles, ids, names and other values that are neither text nor a
+list are sent once. A field that is null in a whole answer may be missing in a stream. Left out are
+cases that clients put together wrongly: lists that grow without an index, and log probabilities in
+an opening chunk.
 https://platform.openai.com/docs/api-reference/chat-streaming/streaming
 """
 
@@ -72,7 +73,7 @@ _FIELDS: st.SearchStrategy[Json] = st.fixed_dictionaries(
 _REASONS = st.sampled_from([*["stop"] * 6, "length", "content_filter"])
 
 Pieces = dict[str, Sequence[str]]
-"""What the texts of a choice are made of, by where they stand."""
+"""The pieces of the texts of a choice, by the place of each text."""
 
 
 @st.composite
@@ -122,7 +123,7 @@ def _logprobs(pieces: Sequence[str] | None) -> list[Json] | None:
 
 @dataclass(frozen=True)
 class RichAnswer:
-    """An answer of so many `choices`, as the body that each form of asking for it gets."""
+    """An answer with `choices` choices, and its body in each form."""
 
     choices: int
     bodies: dict[Form, bytes]
@@ -130,7 +131,7 @@ class RichAnswer:
 
 @st.composite
 def rich_answers(draw: st.DrawFn) -> RichAnswer:
-    """Make up an answer, and how the upstream cuts it into a stream."""
+    """Return a random answer, cut into a random stream."""
     told = draw(st.lists(_choices(), min_size=1, max_size=2))
     fields = draw(_FIELDS)
     usage = fields.pop("usage", None)
@@ -156,7 +157,7 @@ def _stream(
     usage: Json | None,
     random: Random,
 ) -> bytes:
-    """Tell an answer in chunks: choices interleaved, sometimes several of them in one chunk."""
+    """Return an answer as a stream: choices interleaved, sometimes several in one chunk."""
     envelope = {"id": "chatcmpl-2", "object": "chat.completion.chunk", "created": 1_600_000_001}
     always = {**envelope, **fields, **({"usage": None} if usage and random.random() < 0.5 else {})}
     told = [[*_told(c, p, random)] for c, p in zip(choices, pieces, strict=True)]
@@ -232,7 +233,7 @@ def _other_deltas(message: Json, pieces: Pieces, random: Random) -> Iterator[Jso
 
 
 def _groups(pieces: Sequence[Any], random: Random) -> Iterator[list[Any]]:
-    """Put pieces that stand together into groups, at random."""
+    """Yield pieces in random groups of neighbours."""
     ends = [n for n in range(1, len(pieces)) if random.random() < 0.5]
     if pieces:
         for a, b in itertools.pairwise([0, *ends, len(pieces)]):

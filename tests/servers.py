@@ -1,4 +1,4 @@
-"""Real servers on real sockets, in the loop of the test that uses them."""
+"""Real servers on real sockets, in the event loop of the test that uses them."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ STREAM_TYPE: Header = (b"content-type", b"text/event-stream; charset=utf-8")
 
 @asynccontextmanager
 async def running(server: uvicorn.Server, *others: socket.socket) -> AsyncIterator[str]:
-    """Run a server, without its signals and its idle loop, and give its base URL."""
+    """Run a server, without its signals and its idle loop, and yield its base URL."""
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
     with listen("127.0.0.1", 0) as sock:
@@ -41,9 +41,9 @@ async def running(server: uvicorn.Server, *others: socket.socket) -> AsyncIterat
 
 
 async def _end(server: uvicorn.Server, sock: socket.socket) -> None:
-    """Shut a server down: by its own way, which waits, only if anybody is connected to it."""
+    """Shut a server down; by its own `shutdown`, which waits, only if there are connections."""
     for _ in range(5):
-        await asyncio.sleep(0)  # whoever has left is noticed
+        await asyncio.sleep(0)  # lets it notice clients that have left
     if server.server_state.connections or server.server_state.tasks:
         await server.shutdown(sockets=[sock])
         return
@@ -56,14 +56,14 @@ async def _end(server: uvicorn.Server, sock: socket.socket) -> None:
 async def proxy_of(
     app: FastAPI, limits: ConnectionLimits | None = None
 ) -> AsyncIterator[tuple[str, Server]]:
-    """Run a proxy and give the base URL that a client would be told."""
+    """Run a proxy and yield the base URL that a client would be told."""
     server = Server(app, 1, lambda: None, limits)
     async with running(server) as url:
         yield f"{url}/v1", server
 
 
 class _Upstream(uvicorn.Server):
-    """A server that ends at once, whoever still waits for it."""
+    """A server that ends at once, even if clients still wait."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
@@ -76,7 +76,7 @@ class _Upstream(uvicorn.Server):
 
 @asynccontextmanager
 async def upstream_of(app: ASGIApp) -> AsyncIterator[str]:
-    """Run an upstream and give its base URL."""
+    """Run an upstream and yield its base URL."""
     config = uvicorn.Config(
         app, lifespan="off", log_config=None, access_log=False, server_header=False
     )
@@ -143,7 +143,7 @@ class Exchange:
         await self.end()
 
     async def disconnected(self) -> None:
-        """Wait until the proxy has hung up."""
+        """Wait until the proxy has closed the connection."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
@@ -156,7 +156,7 @@ async def echo(exchange: Exchange) -> None:
 
 
 def asked_by(exchange: Exchange) -> ClientRequest:
-    """Give what an exchange that was read has asked, as fakes take it."""
+    """Return what an exchange that was read has asked, as fakes take it."""
     return ClientRequest(
         exchange.method, exchange.path, exchange.query, exchange.headers, exchange.body
     )
@@ -165,7 +165,7 @@ def asked_by(exchange: Exchange) -> ClientRequest:
 async def until_closed(
     host: str, port: int, sent: bytes, *, size: int = 100_000, half_close: bool = False
 ) -> bytes:
-    """Send bytes, so many at a time, and give what comes until the server closes.
+    """Send bytes, so many at a time, and return what comes until the server closes.
 
     With `half_close` the client says at once that it will send nothing more.
     """
@@ -183,7 +183,7 @@ async def until_closed(
 
 
 class UpstreamApp:
-    """An upstream that does what `handler` says, and remembers what it was asked."""
+    """An upstream that calls `handler` for each request, and records the requests."""
 
     def __init__(self, handler: Callable[[Exchange], Awaitable[None]] = echo) -> None:
         self.handler = handler
@@ -196,10 +196,10 @@ class UpstreamApp:
 
 
 class Setup:
-    """A proxy on a socket in front of an upstream on another one; fakes for the rest.
+    """A proxy on a socket in front of an upstream on another socket.
 
-    All else is made of the settings, as in production, a remote embedder included. The verifier is
-    off unless they turn it on.
+    Clock, local embedder and verifier are fakes. Everything else is made from the settings as in
+    production, a remote embedder included. The verifier is off unless the settings turn it on.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -214,13 +214,13 @@ class Setup:
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[str]:
-        """Run both and give the proxy's base URL."""
+        """Run both and yield the proxy's base URL."""
         async with upstream_of(self.upstream) as url, self.run_before(url) as proxy_url:
             yield proxy_url
 
     @asynccontextmanager
     async def run_on_socket(self) -> AsyncIterator[tuple["Setup", str, int]]:
-        """Run both and give the proxy's host and port, for who writes HTTP by hand."""
+        """Run both and yield the proxy's host and port, for who writes HTTP by hand."""
         async with self.run() as url:
             parts = urlsplit(url)
             yield self, parts.hostname or "", parts.port or 0

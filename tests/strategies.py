@@ -1,4 +1,4 @@
-"""Documents as hypothesis makes them up."""
+"""Strategies of hypothesis for JSON documents and chat completions."""
 
 import itertools
 import json
@@ -20,14 +20,14 @@ JSON = st.recursive(
 
 
 def extras(*known: str) -> st.SearchStrategy[dict[str, Any]]:
-    """Fields of a provider that we have never heard of."""
+    """Return a strategy for further fields, as an unknown provider may send them."""
     taken = {*known, "id", "object", "created", "obfuscation", "index", "type", "name", "role"}
     names = WORD.filter(lambda name: name not in taken)
     values = st.none() | st.booleans() | st.integers() | WORD | st.lists(st.integers(), max_size=2)
     return st.dictionaries(names, values, max_size=2)
 
 
-# Arguments that are no JSON are not stored: `tests/behaviour/test_structured.py`.
+# Only JSON: other arguments are not stored; see `tests/behaviour/test_structured.py`.
 ARGUMENTS = st.just("") | st.dictionaries(WORD, JSON, max_size=3).map(json.dumps)
 TOOL_CALLS = st.lists(
     st.fixed_dictionaries(
@@ -65,7 +65,7 @@ MESSAGES = st.builds(
 
 
 def _with_tokens(choice: dict[str, Any], sizes: list[int]) -> dict[str, Any]:
-    """Tell the tokens of a choice's text, of so many bytes, as OpenAI does."""
+    """Return a choice with the log probabilities of its tokens, of these sizes in bytes."""
     data = (choice["message"]["content"] or "").encode()
     tokens, at = [], 0
     for size in itertools.cycle(sizes):
@@ -108,4 +108,4 @@ COMPLETIONS = st.builds(
     st.lists(CHOICES, min_size=1, max_size=3),
     extras("model", "usage", "choices", "system_fingerprint", "service_tier", "error"),
 )
-"""Completions without envelope, as they are stored."""
+"""Completions without envelope, as they are in the store."""

@@ -1,7 +1,7 @@
-"""The steps of the Dockerfile, run over this machine's root folder: see scripts/try-image.
+"""Runs the steps of the Dockerfile over this machine's root folder; see scripts/try-image.
 
-Not a part of the suite: it needs root, a mount namespace of its own, and some minutes. What it
-cannot tell is whether the base image has all that the steps need; Python is this machine's.
+It is not part of the test suite: it needs root, its own mount namespace, and some minutes. It does
+not check that the base image has what the steps need; it uses this machine's Python.
 """
 
 import json
@@ -31,7 +31,7 @@ PATIENCE = 30.0
 
 @dataclass(frozen=True)
 class Root:
-    """A root folder to run commands in: this machine's, with its changes kept apart."""
+    """A root folder to run commands in: this machine's, with changes in a separate layer."""
 
     path: Path
     environment: dict[str, str]
@@ -48,7 +48,7 @@ class Root:
         )
 
     def step(self, stage: Stage) -> None:
-        """Follow a stage's instructions that change files."""
+        """Run the instructions of a stage that change files."""
         folder = "/"
         for instruction in stage.instructions:
             if instruction.name == "WORKDIR":
@@ -64,7 +64,7 @@ class Root:
 
 
 def copy(source: Path, target: Path, name: str) -> None:
-    """Copy as COPY does: a folder's content, or a file into a folder."""
+    """Copy like COPY: the content of a folder, or a file into a folder."""
     if source.is_dir():
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
     else:
@@ -97,7 +97,7 @@ def new_root(folder: Path) -> Root:
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[Root]:
-    """Run both stages and give the second one's root folder, with the image's environment."""
+    """Run both stages and yield the second one's root folder, with the image's environment."""
     folder = Path(tempfile.mkdtemp(prefix="try-image-"))
     mount("-t", "tmpfs", "tmpfs", str(folder))
     try:

@@ -1,4 +1,4 @@
-"""The server's side of ASGI: scopes, a client, and what it is sent."""
+"""Fakes of an ASGI server: scopes, `receive` (Client) and `send` (Sent)."""
 
 import asyncio
 from typing import Any
@@ -25,7 +25,7 @@ def piece(body: bytes, *, more: bool = False) -> Message:
 
 
 class Client:
-    """Tells the messages of a request one after the other, and then leaves when it is told to."""
+    """An ASGI `receive` that gives a request's messages, then a disconnect once `leaves` is set."""
 
     def __init__(self, *messages: Message) -> None:
         self._messages = [*messages]
@@ -39,7 +39,7 @@ class Client:
 
 
 class Sent:
-    """What an application has sent."""
+    """An ASGI `send` that records what an application has sent."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []

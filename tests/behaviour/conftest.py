@@ -1,4 +1,4 @@
-"""What tests of the running proxy share."""
+"""Fixtures for tests of a running proxy."""
 
 from collections.abc import AsyncIterator
 
@@ -9,6 +9,6 @@ from tests.servers import Setup
 
 @pytest.fixture
 async def base_url(setup: Setup) -> AsyncIterator[str]:
-    """Run the proxy that a module sets up."""
+    """Run the proxy that a test module sets up; yield its base URL."""
     async with setup.run() as url:
         yield url

@@ -1,4 +1,4 @@
-"""One upstream that speaks all APIs that are cached by meaning, and how to read its answers."""
+"""An upstream for every API that is cached by meaning, and readers of its answers."""
 
 import asyncio
 import json
@@ -22,10 +22,11 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Api:
-    """An API: how a question is put, how an upstream answers it, what a client reads of that.
+    """An API: how to ask a question, how an upstream answers, how to read the answer's text.
 
-    `told` is the path from an answer's document to its text, `heard` that from an event to a piece
-    of it. `error` is what an upstream streams when it fails. `by_meaning`: a rewording is answered.
+    `told`: the path from an answer's document to its text. `heard`: the path from an event to a
+    piece of the text. `error`: the event that an upstream streams when it fails. `by_meaning`:
+    another wording is answered by the cache.
     """
 
     name: str
@@ -111,7 +112,7 @@ def words(text: str) -> list[str]:
 
 
 def answer_to(question: str, number: int) -> str:
-    """Return what the upstream says, long enough for several events; it ends with a blank."""
+    """Return the upstream's answer: long enough for several events, with a space at its end."""
     return f"Answer {number} to {question}: " + "a word and another one, " * 9
 
 
@@ -178,10 +179,10 @@ APIS = {
 
 
 class Answering:
-    """An upstream of one API. Streams wait after `before` events until they may `go_on`.
+    """An upstream of one API. A stream waits after `before` events until `go_on` is set.
 
-    `instead` is what is sent in place of the rest of a stream, and then the connection is cut.
-    `streamed` is the last stream, whole.
+    `instead`: sent in place of the rest of a stream; then the connection is closed. `streamed`: the
+    whole last stream.
     """
 
     def __init__(self, api: Api) -> None:
@@ -220,7 +221,7 @@ class Answering:
 
 
 async def outcome(client: httpx.AsyncClient, api: Api, *question: str, **options: Any) -> str:
-    """Ask, check that the answer has been read as it should, and return the outcome."""
+    """Ask, check the answer's text, and return the value of `x-cache`."""
     answer = await ask(client, api, *question, **options)
     assert answer.status_code == 200, answer.text
     assert api.text(answer.content).startswith("Answer ")

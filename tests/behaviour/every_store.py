@@ -29,7 +29,7 @@ async def setup_with(store: str, folder: Path, **settings: Any) -> AsyncIterator
 
 @asynccontextmanager
 async def client_of(setup: Setup) -> AsyncIterator[httpx.AsyncClient]:
-    """Run the proxy, and give a client of its root with the operator's token."""
+    """Run the proxy, and yield a client of its root with the operator's token."""
     async with setup.run() as url:
         base_url = url.removesuffix("/v1")
         async with httpx.AsyncClient(base_url=base_url, headers=ADMIN, timeout=10) as client:
@@ -47,7 +47,7 @@ async def ask(
 
 
 async def outcome(client: httpx.AsyncClient, text: str, *tags: str, **fields: Any) -> str:
-    """Ask with some tags, and give the value of `x-cache`."""
+    """Ask with some tags, and return the value of `x-cache`."""
     headers = {"x-cache-tags": ", ".join(tags)} if tags else None
     value: str = (await ask(client, text, headers, **fields)).headers["x-cache"]
     return value

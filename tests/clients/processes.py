@@ -94,7 +94,7 @@ async def script(command: list[str], url: str, client: Client) -> AsyncIterator[
 
 @asynccontextmanager
 async def proxy(upstream_url: str, folder: Path, log: list[str]) -> AsyncIterator[str]:
-    """Run `python -m app serve` before an upstream and give its base URL; `log` gets its lines."""
+    """Run `python -m app serve` before an upstream and yield its base URL; `log` gets its lines."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),

@@ -14,7 +14,7 @@ STATUS = CacheStatus(Outcome.HIT)
 
 
 def _with_logprobs(choice: dict[str, Any], sizes: list[int]) -> dict[str, Any]:
-    """Tell the tokens of a choice, of so many characters, as OpenAI does."""
+    """Return a choice with the log probabilities of its tokens, of these sizes in characters."""
     text, at = choice["text"], 0
     tokens, offsets = list[str](), list[int]()
     while sizes and at < len(text):

@@ -1,7 +1,7 @@
-"""A toy API, as a dialect: `{"model", "tone", "ask", "stream"}` is answered by `{"say": …}`.
+"""The dialect of a toy API: `{"model", "tone", "ask", "stream"}` is answered by `{"say": …}`.
 
-Streamed, the answer comes as events, a word each, and `end` comes last. Nothing in the engine
-knows it: it is all that a new API takes.
+A streamed answer has one event per word, then the event `end`. The engine contains nothing about
+this API: the module shows all that a new API needs.
 """
 
 import json

@@ -2,7 +2,7 @@
 
     scripts/docs-headers
 
-Each cell is what the rules do with such a header. What stands outside the two marks of the page is
+Each cell is the result of the rules for such a header. Text outside the two marks of the page is
 written by hand and kept.
 """
 
@@ -40,7 +40,7 @@ _COLUMNS = (
 
 
 class Kind(NamedTuple):
-    """Headers that are treated alike: how they are called, some of them, and why it is so."""
+    """Headers that are treated alike: a name for them, examples, and the reason."""
 
     called: str
     examples: Sequence[Header]
@@ -131,7 +131,7 @@ KINDS = (
 
 
 def takes_part(header: Header, beside: Sequence[Header], rules: KeyRules) -> bool:
-    """Whether two requests share no answer because one of them has this header."""
+    """Whether a header is part of the key: with it, a request has another key than without."""
     return _partition([*beside, header], rules) != _partition(beside, rules)
 
 

@@ -2,7 +2,7 @@
 
     scripts/docs-settings
 
-What stands outside the two marks of the page is written by hand and kept.
+Text outside the two marks of the page is written by hand and kept.
 """
 
 import ast
@@ -70,7 +70,7 @@ def meanings() -> Mapping[str, str]:
 
 
 def tables() -> str:
-    """Return all settings, in the order of the source, one table a heading."""
+    """Return the tables of all settings, in the order of the source, one for each heading."""
     told = meanings()
     lines = []
     for name, field in Settings.model_fields.items():

@@ -1,7 +1,7 @@
-"""Every store, empty, for the tests of what they all do.
+"""Every store, empty, for the tests that all stores must pass.
 
-A store joins by a line in STORES: a context in which there is an empty one, with room for at least
-a hundred entries, under a clock that the test moves; there is a folder for what it writes.
+A store is added by a line in STORES: a context manager that yields an empty store for at least a
+hundred entries. It gets a clock that the test moves, and a folder for files.
 """
 
 from collections.abc import AsyncIterator, Callable

@@ -1,6 +1,7 @@
 """A Valkey and the stores of some proxies on it.
 
-On the stand-in they are the user whose rights docs/valkey.md gives, and may be refused nothing.
+On the stand-in, they log in as the user with the permissions in docs/valkey.md. No command may be
+refused to that user.
 """
 
 import asyncio
@@ -74,19 +75,19 @@ async def fleet_on(version: str = "1.2.1", **config: Any) -> AsyncIterator[Fleet
 
 
 async def as_in_readme(server: StandIn) -> str:
-    """Make the user whose rights docs/valkey.md gives, and give the server's URL for it."""
+    """Make the user whose rights docs/valkey.md gives, and return the server's URL for it."""
     await server.add_user(*RIGHTS.split())
     return as_user(server.url)
 
 
 def as_user(url: str) -> str:
-    """Give the URL for the user whose rights docs/valkey.md gives."""
+    """Return the URL for the user whose rights docs/valkey.md gives."""
     return url.replace("//", f"//{_USER}:secret@")
 
 
 @asynccontextmanager
 async def cluster_in_readme() -> AsyncIterator[Cluster]:
-    """Give a cluster that knows the user of docs/valkey.md, and may refuse it nothing."""
+    """Yield a cluster that knows the user of docs/valkey.md, and may refuse it nothing."""
     async with valkey_cluster() as cluster:
         await cluster.add_user(*RIGHTS.split(), *CLUSTER_RIGHTS.split()[1:])
         yield cluster
@@ -113,7 +114,7 @@ EAST = towards(1)
 
 
 async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 5.0) -> None:
-    """Wait until something holds that happens by itself."""
+    """Wait until a condition holds that comes about without the test's help."""
     async with asyncio.timeout(seconds):
         while not await holds():
             await asyncio.sleep(0.002)

@@ -16,7 +16,7 @@ DISTANCE = b"__embedding_score"
 
 
 def vector(*coordinates: float) -> bytes:
-    """Give eight coordinates as the module reads them."""
+    """Return eight coordinates as the module reads them."""
     return np.array([*coordinates, *[0.0] * (8 - len(coordinates))], "<f4").tobytes()
 
 
@@ -60,16 +60,16 @@ class Asking:
         return [key.decode().removeprefix("cache:") for key in keys]
 
     async def info(self, name: str) -> Any:
-        """Give one value of FT.INFO."""
+        """Return one value of FT.INFO."""
         flat = await self.send("FT.INFO idx")
         return dict(zip(flat[::2], flat[1::2], strict=True))[name.encode()]
 
     async def vector_info(self, name: str) -> Any:
-        """Give one value that FT.INFO has of the vectors."""
+        """Return one value that FT.INFO has of the vectors."""
         (attribute,) = (a for a in await self.info("attributes") if b"VECTOR" in a)
         flat = attribute[attribute.index(b"index") + 1]
         return dict(zip(flat[::2], flat[1::2], strict=True))[name.encode()]
 
     async def memory(self, name: str) -> int:
-        """Give one value of `INFO search`."""
+        """Return one value of `INFO search`."""
         return int((await self.valkey.info("search"))[f"search_{name}"])

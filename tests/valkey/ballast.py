@@ -1,4 +1,4 @@
-"""Memory of the real server that stands for an index's.
+"""Memory held in the real server in place of an index's memory.
 
 A command that began and never ends keeps its bytes in the server, where they count against
 `maxmemory` and cannot be evicted, until its connection closes.
@@ -15,7 +15,7 @@ _BEGINNING = b"*1\r\n$%d\r\n" % _CHUNK + bytes(_CHUNK - 1)
 
 
 class Ballast:
-    """So many bytes in the real server, about."""
+    """About a given number of bytes held in the real server."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -114,7 +114,7 @@ class Nodes:
             node.module.catalog.indexes.clear()
 
     async def may_be_shared(self) -> bool:
-        """Tell whether every shard has its two nodes, and all know it."""
+        """Return whether every shard has its two nodes, and all know it."""
         views = set()
         for node in self.by_port.values():
             info = await node.ask("CLUSTER", "INFO")
@@ -217,7 +217,7 @@ class Cluster:
         return [primary for primary, *_ in await self._do(self._nodes.shards())]
 
     async def primary_of(self, key: str) -> int:
-        """Tell who has a key."""
+        """Return who has a key."""
         return await self._do(self._nodes.primary_of_slot(key_slot(key.encode())))
 
     async def migrate(self, first: int, last: int, port: int) -> None:
@@ -257,7 +257,7 @@ class Cluster:
         self._nodes.by_port[port].resume()
 
     def asked(self, name: str) -> list[int]:
-        """Tell how often each node was asked a command of the module."""
+        """Return how often each node was asked a command of the module."""
         return [node.module.asked[name.encode()] for node in self._nodes.by_port.values()]
 
     async def set_node_timeout(self, milliseconds: int = _NODE_TIMEOUT) -> None:
@@ -293,7 +293,7 @@ def _the_cluster() -> Cluster:
 
 @asynccontextmanager
 async def valkey_cluster() -> AsyncIterator[Cluster]:
-    """Give the stand-in's cluster, whole, empty and without a coordinator."""
+    """Yield the stand-in's cluster, whole, empty and without a coordinator."""
     cluster = _the_cluster()
     await cluster.make_whole()
     yield cluster
@@ -301,7 +301,7 @@ async def valkey_cluster() -> AsyncIterator[Cluster]:
 
 @asynccontextmanager
 async def any_cluster() -> AsyncIterator[str]:
-    """Give the URL of an empty cluster: the one that VALKEY_URL names, or the stand-in's."""
+    """Yield the URL of an empty cluster: the one that VALKEY_URL names, or the stand-in's."""
     url = os.environ.get("VALKEY_URL", "")
     if "+cluster" not in url:
         async with valkey_cluster() as cluster:

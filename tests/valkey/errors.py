@@ -1,4 +1,4 @@
-"""What goes wrong in a search command."""
+"""The error of a search command."""
 
 
 class SearchError(Exception):

@@ -51,7 +51,7 @@ class NodeModule(SearchModule):
         federation.modules[port] = self
 
     async def primary(self) -> int | None:
-        """Tell the port of the node's primary; None if it is none's replica, or does not say."""
+        """Return the port of the node's primary; None if it is none's replica, or does not say."""
         if not self.is_up:
             return None
         with suppress(ConnectionError, TimeoutError):

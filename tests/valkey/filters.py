@@ -15,7 +15,7 @@ _EVERYTHING = {b"", b"*", b"(*)"}
 
 
 def matching(index: Index, expression: bytes) -> set[bytes] | None:
-    """Give the keys that a filter lets through, None for all. Raises SearchError."""
+    """Return the keys that a filter lets through, None for all. Raises SearchError."""
     if expression.strip() in _EVERYTHING:
         return None
     return _Filter(index, expression.strip()).keys()

@@ -1,8 +1,8 @@
 """The documents of one index and the search for the nearest.
 
-A search is exact, where the module's HNSW misses now and then. What HNSW never gives back is
-counted: a vector that was removed stays a tombstone until the index is dropped. A vector that is
-overwritten under the same key is replaced in place.
+A search is exact, whereas the module's HNSW may miss neighbours. Memory that HNSW never frees is
+counted: a removed vector stays as a tombstone until the index is dropped. A vector that is written
+again under the same key is replaced.
 """
 
 from collections import defaultdict
@@ -105,7 +105,7 @@ class Index:
         self._remove_vector(key)
 
     def tagged(self, attribute: bytes, tag: bytes, *, is_prefix: bool) -> set[bytes]:
-        """Give the keys that have a tag, or one that begins so."""
+        """Return the keys that have a tag, or one that begins so."""
         tags = self._tagged[attribute]
         if not is_prefix:
             return tags.get(tag, set())
@@ -114,7 +114,7 @@ class Index:
     def nearest(
         self, query: NDArray[np.float32], most: int, among: set[bytes] | None
     ) -> list[tuple[bytes, np.float32]]:
-        """Give keys and distances, nearest first."""
+        """Return keys and distances, nearest first."""
         if among is None:
             rows = np.flatnonzero(self._is_alive)
             distances = np.float32(1) - (self._matrix[: len(self._keys)] @ query)[rows]
@@ -173,6 +173,6 @@ class Index:
 
 
 def normalized(vector: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give the vector of length one; one of length zero stays."""
+    """Return the vector of length one; one of length zero stays."""
     length = np.linalg.norm(vector)
     return vector if length == 0 else np.asarray(vector / length, np.float32)

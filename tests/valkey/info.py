@@ -6,7 +6,7 @@ from tests.valkey.schema import Field, Tag, Vector
 
 
 def info_of(index: Index, *, is_old: bool) -> list[Reply]:
-    """Give the reply to FT.INFO: names and values, one after the other."""
+    """Return the reply to FT.INFO: names and values, one after the other."""
     definition = index.definition
     prefixes: list[Reply] = [Simple(prefix) for prefix in definition.prefixes]
     fields = sorted(definition.fields.values(), key=lambda field: field.attribute)
@@ -40,7 +40,7 @@ def flat(names: dict[bytes, Reply]) -> list[Reply]:
 
 
 def section_of(indexes: list[Index]) -> bytes:
-    """Give the part of INFO that tells of memory."""
+    """Return the part of INFO that tells of memory."""
     lines = [
         "# search_index_stats",
         f"search_number_of_indexes:{len(indexes)}",

@@ -35,7 +35,7 @@ class SearchModule:
         self.catalog = Catalog(switches)
 
     def answers(self, words: list[bytes]) -> bool:
-        """Tell whether a command is not for the real server."""
+        """Return whether a command is not for the real server."""
         name = words[0].upper()
         if self.switches.refusal and name not in _NEVER_REFUSED:
             return True
@@ -152,7 +152,7 @@ class SearchModule:
         return [len(rows), *(item for row in rows[page] for item in row)]
 
     async def _take_time(self, search: Search) -> bool:
-        """Wait as long as a search takes, or its timeout, and tell whether it was enough."""
+        """Wait as long as a search takes, or its timeout, and return whether it was enough."""
         seconds = self.switches.search_seconds
         if seconds:
             await asyncio.sleep(min(seconds, search.timeout))

@@ -41,12 +41,12 @@ class Process:
 
     @property
     def is_running(self) -> bool:
-        """Tell whether it has been started and has not ended; it may be frozen."""
+        """Return whether it has been started and has not ended; it may be frozen."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def is_node(self) -> bool:
-        """Tell whether it is one of a cluster."""
+        """Return whether it is one of a cluster."""
         return self.config.get("cluster-enabled") == "yes"
 
     @property

@@ -1,9 +1,9 @@
-"""Between a client and the real server: everything as it is, and the module's commands answered.
+"""A relay between a client and the real server, which answers the commands of valkey-search itself.
 
-In place of a command of the module the server gets a HELLO, which it answers to whoever may talk
-to it at all: so the command keeps its turn, waits for a server that hangs, is queued in a
-transaction, and is refused to a client that has not said who it is. Its reply names the client.
-What a client has sent behind such a command waits until it is answered.
+All other commands are passed on. In place of a command of the module, the server gets a HELLO, so
+that the command keeps its turn, waits for a server that hangs, is queued in a transaction, and is
+refused to a client that has not logged in. The reply to HELLO names the client. Commands after it
+wait until it is answered.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _CHUNK = 1 << 18
 
 
 class _Asked(NamedTuple):
-    """A command that the server is to answer, or to let us answer."""
+    """A command that the server answers, or for which it answers HELLO and the relay answers."""
 
     words: list[bytes]
     is_ours: bool

@@ -65,7 +65,7 @@ class Stream:
         self._buffer = b""
 
     def feed(self, data: bytes) -> Iterator[tuple[Reply, bytes]]:
-        """Give the values that are complete. Raises ValueError for what is no such protocol."""
+        """Yield the values that are complete. Raises ValueError for what is no such protocol."""
         self._buffer += data
         start = 0
         try:
@@ -79,7 +79,7 @@ class Stream:
 
 
 def parse(data: bytes, start: int) -> tuple[Reply, int]:
-    """Read one value from `start`, and tell where it ends. Raises Incomplete and ValueError."""
+    """Read one value from `start`, and return where it ends. Raises Incomplete and ValueError."""
     newline = data.find(b"\r\n", start)
     if newline < 0:
         raise Incomplete

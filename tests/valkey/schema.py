@@ -97,11 +97,11 @@ class Words:
             yield self.take()
 
     def peek(self) -> bytes:
-        """Give the next word in upper case, empty at the end."""
+        """Return the next word in upper case, empty at the end."""
         return self._words[self._next].upper() if self._next < len(self._words) else b""
 
     def take(self) -> bytes:
-        """Give the next word and go on."""
+        """Return the next word and go on."""
         if self._next >= len(self._words):
             raise SearchError("Missing argument")
         self._next += 1
@@ -114,7 +114,7 @@ class Words:
         return found
 
     def number(self) -> int:
-        """Give the next word as a number that is not negative."""
+        """Return the next word as a number that is not negative."""
         return number_of(self.take())
 
 

@@ -1,4 +1,4 @@
-"""What a test may turn on a stand-in while it runs."""
+"""The switches by which a test changes the behaviour of a running stand-in."""
 
 from dataclasses import dataclass
 

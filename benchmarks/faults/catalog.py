@@ -1,0 +1,128 @@
+"""The faults: what is done to a world, and how it is undone."""
+
+import os
+import resource
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+
+from valkey.asyncio import Valkey
+
+from benchmarks.faults.valve import Flow, Valve
+from benchmarks.faults.world import World
+
+_SCRAP = b"\xa5" * 4096  # a page of a SQLite file
+_FEW_FILES, _LITTLE_MEMORY = 4, 16 << 20  # more than are in use
+_PAGES = resource.getpagesize()
+
+Act = Callable[[World], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is done and undone. Without an upstream, only known answers can be expected."""
+
+    act: Act
+    undo: Act
+    on_disk: bool = False
+    is_upstreams: bool = False
+
+
+async def _nothing(_: World) -> None:
+    """Do nothing: it cannot be undone, or needs not be."""
+
+
+def _flows(part: str) -> Mapping[str, Fault]:
+    def turned(flow: Flow) -> Act:
+        async def turn(world: World) -> None:
+            valve: Valve = getattr(world, part)
+            await valve.turn(flow)
+
+        return turn
+
+    kinds = {"killed": Flow.KILLED, "hung": Flow.HUNG, "slow": Flow.SLOW, "corrupt": Flow.CORRUPT}
+    return {
+        f"{part} {name}": Fault(
+            turned(flow), turned(Flow.OPEN), is_upstreams=part == "upstream" and name != "slow"
+        )
+        for name, flow in kinds.items()
+        if (part, name) != ("upstream", "corrupt")  # what it says is what clients get
+    }
+
+
+async def _limit_valkey(memory: int, world: World) -> None:
+    assert world.valkey is not None
+    client = Valkey.from_url(world.valkey.url)
+    await client.config_set("maxmemory", memory)
+    await client.aclose()
+
+
+async def _limit(number: int, most: Callable[[World], int], world: World) -> None:
+    """Lower a limit of the proxy's process."""
+    _, hard = resource.prlimit(world.pid, number)
+    resource.prlimit(world.pid, number, (most(world), hard))
+
+
+async def _unlimit(number: int, world: World) -> None:
+    _, hard = resource.prlimit(world.pid, number)
+    resource.prlimit(world.pid, number, (hard, hard))
+
+
+def _limited(number: int, most: Callable[[World], int]) -> Fault:
+    return Fault(partial(_limit, number, most), partial(_unlimit, number), on_disk=True)
+
+
+def _file_size(world: World) -> int:
+    """Let no file grow beyond a part of what the store's has."""
+    assert world.file is not None
+    return world.file.stat().st_size // 2
+
+
+def _files(world: World) -> int:
+    return len(os.listdir(f"/proc/{world.pid}/fd")) + _FEW_FILES  # noqa: PTH208 - names of /proc
+
+
+def _memory(world: World) -> int:
+    pages = int(Path(f"/proc/{world.pid}/statm").read_text("ascii").split()[0])
+    return pages * _PAGES + _LITTLE_MEMORY
+
+
+async def _damage(world: World) -> None:
+    """Write over the middle of the store's file."""
+    assert world.file is not None
+    with world.file.open("r+b") as file:
+        file.seek(world.file.stat().st_size // 2)
+        file.write(_SCRAP)
+
+
+async def _remove(world: World) -> None:
+    assert world.file is not None
+    world.file.unlink()
+
+
+async def _set_clock(number: signal.Signals, world: World) -> None:
+    os.kill(world.pid, number)
+
+
+_BACK, _FORWARD = (partial(_set_clock, s) for s in (signal.SIGUSR1, signal.SIGUSR2))
+
+FAULTS: Mapping[str, Fault] = MappingProxyType(
+    {
+        **_flows("store"),
+        "store full": Fault(partial(_limit_valkey, 1), partial(_limit_valkey, 0)),
+        **_flows("embedder"),
+        **_flows("verifier"),
+        **_flows("upstream"),
+        "disk full": _limited(resource.RLIMIT_FSIZE, _file_size),
+        "file damaged": Fault(_damage, _nothing, on_disk=True),
+        "file removed": Fault(_remove, _nothing, on_disk=True),
+        "file descriptors used up": _limited(resource.RLIMIT_NOFILE, _files),
+        "memory used up": _limited(resource.RLIMIT_AS, _memory),
+        "clock set back an hour": Fault(_BACK, _FORWARD, on_disk=True),
+        "clock set forward an hour": Fault(_FORWARD, _BACK, on_disk=True),
+    }
+)
+"""Every fault by its name."""

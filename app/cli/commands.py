@@ -210,7 +210,7 @@ def stats(url: Url = None, as_json: Json = False) -> None:
 def _shown(item: object) -> str:
     if not isinstance(item, dict):
         return str(item)
-    return "(" + ", ".join(f"{key} {inner}" for key, inner in item.items()) + ")"
+    return "(" + ", ".join(f"{key} {_shown(inner)}" for key, inner in item.items()) + ")"
 
 
 @commands.command()

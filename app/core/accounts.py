@@ -63,7 +63,7 @@ class Accounts:
         metrics, tally, label = self._metrics, self._tally, self._label(model)
         tokens = usage.input + usage.output
         metrics.spent_tokens.labels(purpose, label).inc(tokens)
-        tally.add(f"spent.{purpose}.requests", of=model)
+        tally.add(f"spent.{purpose}.calls", of=model)
         tally.add(f"spent.{purpose}.tokens", tokens, model)
         if (price := self.price(model, usage)) is not None:
             metrics.spent_dollars.labels(purpose, label).inc(price / _A_DOLLAR)

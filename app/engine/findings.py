@@ -130,12 +130,12 @@ def _saved(counts: Mapping[str, int]) -> JsonObject:
 
 
 def _spent(totals: Mapping[str, int], purpose: str) -> JsonObject:
-    requests, tokens, unpriced, price = (
+    calls, tokens, unpriced, price = (
         sum(sums(totals, f"spent.{purpose}.{kind}").values())
-        for kind in ("requests", "tokens", "unpriced", "nanodollars")
+        for kind in ("calls", "tokens", "unpriced", "nanodollars")
     )
     usd = round(price / _A_DOLLAR, _MILLIONTHS)
-    return {"requests": requests, "unpriced": unpriced, "tokens": tokens, "usd": usd}
+    return {"calls": calls, "unpriced": unpriced, "tokens": tokens, "usd": usd}
 
 
 class _Counts:

@@ -66,7 +66,7 @@ def _saved(saved: Mapping[str, Any]) -> str:
 
 
 def _net(saved: Mapping[str, Any]) -> str:
-    spent = {name: told["usd"] for name, told in saved["spent"].items() if told["requests"]}
+    spent = {name: told["usd"] for name, told in saved["spent"].items() if told["calls"]}
     if not spent:
         return ""
     cost = ", ".join(f"{name} ${usd:.4f}" for name, usd in spent.items())

@@ -88,7 +88,7 @@ async def test_a_remote_embedder_costs_something(prices: str) -> None:
         await ask(client, "valkey what")
         told = await savings(client)
     spent = told["spent"]["embedding"]
-    assert (spent["requests"], spent["unpriced"]) == (1, 0)
+    assert (spent["calls"], spent["unpriced"]) == (1, 0)
     assert spent["tokens"] > 0
     assert spent["usd"] == pytest.approx(spent["tokens"] * 0.0005)
     assert told["net_usd"] == pytest.approx(DOLLARS - spent["usd"])

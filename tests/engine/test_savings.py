@@ -77,7 +77,7 @@ async def test_what_audits_cost_is_taken_off() -> None:
     await read(await bench.ask(model="small"))
     await settle()
     told = (await bench.engine.findings.document())["savings"]
-    cost = {"requests": 1, "unpriced": 0, "tokens": 1500, "usd": 0.002}
+    cost = {"calls": 1, "unpriced": 0, "tokens": 1500, "usd": 0.002}
     assert told["spent"]["audit"] == cost
     assert (told["usd"], told["net_usd"]) == (0.002, 0)
 

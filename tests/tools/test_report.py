@@ -13,7 +13,7 @@ NO_HITS = {
     "usd": 0.0,
     "seconds": 0.0,
 }
-NO_COST = {"requests": 0, "unpriced": 0, "tokens": 0, "usd": 0.0}
+NO_COST = {"calls": 0, "unpriced": 0, "tokens": 0, "usd": 0.0}
 AT_FIRST: dict[str, Any] = {
     "mode": "serve",
     "kept_in": "process",
@@ -73,7 +73,7 @@ def test_all_that_was_found_is_told() -> None:
         | {"excess_wrong": {"value": 0.04, "low": 0.011, "high": 0.135}},
         "savings": AT_FIRST["savings"]
         | hits
-        | {"net_usd": 1.4, "spent": {"embedding": NO_COST, "audit": {**NO_COST, "requests": 2}}},
+        | {"net_usd": 1.4, "spent": {"embedding": NO_COST, "audit": {**NO_COST, "calls": 2}}},
         "dial": {"setting": "REPRISE_MAX_DISTANCE", "present": 0.1, "suggested": 0.05, "why": "so"},
         "pairs": [
             {

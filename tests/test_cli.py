@@ -444,6 +444,8 @@ def test_an_operator_looks_at_a_running_proxy_and_purges_it(tmp_path: Path) -> N
         told = run(tmp_path, "stats", *at, **TOKEN).stdout
         assert "chat_completion 1, embedding 0" in told
         assert "exact (right 0, wrong 0, open 0)" in told
+        report = json.loads(run(tmp_path, "report", "--json", *at, **TOKEN).stdout)
+        assert report["requests"] == {"exact": 0, "semantic": 0, "stale": 0, "miss": 1}
         dry = run(tmp_path, "purge", "--all", "--dry-run", *at, **TOKEN)
         would, shown = dry.stdout.splitlines()
         assert would == "would purge 1 entries"

@@ -322,3 +322,15 @@ def test_a_reranker_needs_a_calibration(monkeypatch: pytest.MonkeyPatch) -> None
     settings = load(monkeypatch, VERIFIER_CALIBRATION="own.json")
     assert settings.verifier_url == "http://reranker:8080/rerank"
     assert load(monkeypatch, VERIFIER_CALIBRATION="", VERIFIER="off").verifier_url
+
+
+def test_audits_need_a_key_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        load(monkeypatch, AUDIT_RATE="0.1")
+    assert str(refused.value) == (
+        "REPRISE_AUDIT_RATE=0.1 is not allowed without REPRISE_UPSTREAM_API_KEY: no client's "
+        "credential is used for what it did not ask, so 0"
+    )
+    assert load(monkeypatch, UPSTREAM_API_KEY="sk-ours").audit_rate == 0.1
+    with pytest.raises(ConfigurationError, match=r"AUDIT_RATE='1\.5' is not allowed: a share"):
+        load(monkeypatch, AUDIT_RATE="1.5")

@@ -3,6 +3,7 @@
 Sums are whole numbers: tokens, milliseconds, and thousand-millionths of a dollar.
 """
 
+import functools
 from typing import Literal
 
 from app.core.cache_status import Saved
@@ -21,6 +22,9 @@ class Accounts:
     """Adds up, by model. `prices` are those of whoever is paid."""
 
     def __init__(self, metrics: Metrics, prices: Prices) -> None:
+        self._tokens_of = functools.cache(metrics.saved_tokens.labels)
+        self._dollars_of = functools.cache(metrics.saved_dollars.labels)
+        self._seconds_of = functools.cache(metrics.saved_seconds.labels)
         self._metrics = metrics
         self._tally = metrics.tally
         self._prices = prices
@@ -32,14 +36,14 @@ class Accounts:
 
     def saved(self, model: str, saved: Saved) -> None:
         """Add what a hit has saved."""
-        metrics, label = self._metrics, self._label(model)
+        label = self._label(model)
         if (usage := saved.usage) is not None:
-            for kind, tokens in (("input", usage.input), ("output", usage.output)):
-                metrics.saved_tokens.labels(label, kind).inc(tokens)
+            self._tokens_of(label, "input").inc(usage.input)
+            self._tokens_of(label, "output").inc(usage.output)
         if (price := saved.nanodollars) is not None:
-            metrics.saved_dollars.labels(label).inc(price / _A_DOLLAR)
+            self._dollars_of(label).inc(price / _A_DOLLAR)
         if saved.seconds:
-            metrics.saved_seconds.labels(label).inc(saved.seconds)
+            self._seconds_of(label).inc(saved.seconds)
         self._add("saved", model, saved)
 
     def would_save(self, model: str, saved: Saved) -> None:

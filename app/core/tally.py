@@ -17,7 +17,7 @@ class Tally:
     def __init__(self) -> None:
         self.on_add: Callable[[], None] = lambda: None
         self._pending = Counter[str]()
-        self._own = Counter[str]()
+        self._taken = Counter[str]()
         self._known = {""}
 
     def add(self, what: str, amount: int = 1, of: str = "") -> None:
@@ -27,7 +27,6 @@ class Tally:
                 of = _OTHERS
             self._known.add(of)
         self._pending[f"{what}:{of}"] += amount
-        self._own[f"{what}:{of}"] += amount
         self.on_add()
 
     @property
@@ -37,17 +36,19 @@ class Tally:
 
     @property
     def own(self) -> Mapping[str, int]:
-        """All that this process has added, taken or not."""
-        return self._own
+        """All that this process has added, taken or not; sums of 0 are left out."""
+        return self._taken + self._pending
 
     def take(self) -> Mapping[str, int]:
         """Return what was added since it was last taken."""
         taken, self._pending = self._pending, Counter()
+        self._taken.update(taken)
         return taken
 
     def put_back(self, taken: Mapping[str, int]) -> None:
         """Add what was taken and could not be kept."""
         self._pending.update(taken)
+        self._taken.subtract(taken)
 
 
 def sums(totals: Mapping[str, int], what: str) -> dict[str, int]:

@@ -23,14 +23,15 @@ class Sums:
 
 
 class Ledger:
-    """Carries sums to the store, at most once a second.
+    """Carries sums to the store, at most once in `pause` seconds.
 
     What cannot be written is written later. A write whose outcome is unknown is made again, so that
     sums may count a second twice; nothing is lost while the process lives.
     """
 
-    def __init__(self, store: ResilientStore, tally: Tally) -> None:
+    def __init__(self, store: ResilientStore, tally: Tally, pause: float = _PAUSE) -> None:
         self._store = store
+        self._pause = pause
         self._tally = tally
         self._writing: asyncio.Task[None] | None = None
         tally.on_add = self._begin
@@ -48,7 +49,7 @@ class Ledger:
             self._writing = asyncio.create_task(self._write_soon())
 
     async def _write_soon(self) -> None:
-        pause = _PAUSE
+        pause = self._pause
         try:
             while self._tally.is_pending:
                 await asyncio.sleep(pause)

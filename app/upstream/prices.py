@@ -52,6 +52,7 @@ class ListPrices:
         self._url = url
         self._own = own
         self._unknown: Recent[str, bool] = Recent(_KNOWN)
+        self.nanodollars("", Usage(0))  # reads the list now, not while a client waits
 
     def nanodollars(self, model: str, usage: Usage) -> int | None:
         """Return the price of an answer; None if it is not known."""

@@ -190,7 +190,7 @@ def embedder_for(
 
     def count(tokens: int) -> None:
         if paid is not None:
-            paid.spent("embedding", model, Usage(tokens))
+            paid.spent("embedding", model, Usage(tokens) if tokens else None)
 
     simulated = settings.embedder == "upstream" and settings.is_simulated
     return RemoteEmbedder(

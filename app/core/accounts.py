@@ -62,14 +62,14 @@ class Accounts:
         if saved.seconds:
             add(f"{what}.milliseconds", round(1000 * saved.seconds), model)
 
-    def spent(self, purpose: Purpose, model: str, usage: Usage) -> None:
-        """Add what a request of the cache's own has cost."""
+    def spent(self, purpose: Purpose, model: str, usage: Usage | None) -> None:
+        """Add what a request of the cache's own has cost; None where its tokens are not told."""
         metrics, tally, label = self._metrics, self._tally, self._label(model)
-        tokens = usage.input + usage.output
+        tokens = usage.input + usage.output if usage else 0
         metrics.spent_tokens.labels(purpose, label).inc(tokens)
         tally.add(f"spent.{purpose}.calls", of=model)
         tally.add(f"spent.{purpose}.tokens", tokens, model)
-        if (price := self.price(model, usage)) is not None:
+        if usage and (price := self.price(model, usage)) is not None:
             metrics.spent_dollars.labels(purpose, label).inc(price / _A_DOLLAR)
             tally.add(f"spent.{purpose}.nanodollars", price, model)
         else:

@@ -11,6 +11,7 @@ from app.core.models import Usage
 
 _FIELD = b'"usage":'
 _MOST = 16_384  # bytes of it that are read
+_LOOKS = 4
 _TOO_MANY = 1_000_000_000_000
 _DECODER = json.JSONDecoder()
 
@@ -21,15 +22,18 @@ def usage_in(content: bytes) -> Usage | None:
     Answers are stored as compact JSON, whose texts escape quotes: only the field is read, so that a
     long answer costs no more than a short one.
     """
-    at = content.rfind(_FIELD)
-    if at < 0:
-        return None
-    begin = at + len(_FIELD)
-    try:
-        told, _ = _DECODER.raw_decode(content[begin : begin + _MOST].decode(errors="replace"))
-    except (ValueError, RecursionError):
-        return None
-    return usage_of(told)
+    at = len(content)
+    for _ in range(_LOOKS):  # it comes last, but for what a client has called the same
+        if (at := content.rfind(_FIELD, 0, at)) < 0:
+            return None
+        begin = at + len(_FIELD)
+        try:
+            told, _ = _DECODER.raw_decode(content[begin : begin + _MOST].decode(errors="replace"))
+        except (ValueError, RecursionError):
+            continue
+        if (usage := usage_of(told)) is not None:
+            return usage
+    return None
 
 
 def usage_of(told: Any) -> Usage | None:

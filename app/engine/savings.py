@@ -47,5 +47,5 @@ class Savings:
         self.accounts.would_save(stored.model, self.of(stored, status))
 
     def note_audit(self, model: str, answer: bytes) -> None:
-        """Add what an audit has cost; without the answer's usage nothing is known of it."""
-        self.accounts.spent("audit", model, usage_in(answer) or Usage(0))
+        """Add what an audit has cost."""
+        self.accounts.spent("audit", model, usage_in(answer))

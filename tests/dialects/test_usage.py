@@ -53,3 +53,10 @@ def test_tokens_are_read_as_each_api_tells_them(told: Any, usage: Usage | None) 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"usage":', b'{"usage":{"prompt_tokens":'])
 def test_what_does_not_say_or_is_cut_has_none(content: bytes) -> None:
     assert usage_in(content) is None
+
+
+def test_what_a_client_calls_the_same_is_passed_over() -> None:
+    usage = '"usage":{"input_tokens":9,"output_tokens":4}'
+    for other in ('"usage":"much"', '"usage":{"type":"string"}', '"usage":{'):
+        content = f'{{"output":[],{usage},"metadata":{{{other}}}}}'.encode()
+        assert usage_in(content) == Usage(9, 4)

@@ -82,6 +82,16 @@ async def test_what_audits_cost_is_taken_off() -> None:
     assert (told["usd"], told["net_usd"]) == (0.002, 0)
 
 
+async def test_an_audit_that_does_not_tell_its_tokens_is_said_to_have_no_price() -> None:
+    bench = Bench(prices=PRICES, audit=ALL)
+    answering(bench, None, 1.0)
+    for _ in range(2):
+        await read(await bench.ask(model="small"))
+        await settle()
+    told = (await bench.engine.findings.document())["savings"]
+    assert told["spent"]["audit"] == {"calls": 1, "unpriced": 1, "tokens": 0, "usd": 0}
+
+
 async def test_a_hit_says_what_it_saves() -> None:
     bench = Bench(prices=PRICES)
     answering(bench, {"prompt_tokens": 1000, "completion_tokens": 500}, 1.5)

@@ -1,6 +1,7 @@
-"""What hits have saved and what the cache has cost, in metrics and in sums that last.
+"""Counts what hits have saved and what the cache's own requests cost.
 
-Sums are whole numbers: tokens, milliseconds, and thousand-millionths of a dollar.
+The figures go to the metrics and to a Tally, whose sums outlive the process. Sums are whole
+numbers: tokens, milliseconds, and billionths of a dollar.
 """
 
 import functools
@@ -13,13 +14,13 @@ from app.core.ports import Prices
 
 Purpose = Literal["embedding", "audit"]
 
-_MOST_MODELS = 200  # told apart in metrics
+_MOST_MODELS = 200  # models with a label of their own in metrics
 _OTHERS = "(other)"
 _A_DOLLAR = 1_000_000_000
 
 
 class Accounts:
-    """Adds up, by model. `prices` are those of whoever is paid."""
+    """Counts savings and costs by model; `prices` are those of the server that is paid."""
 
     def __init__(self, metrics: Metrics, prices: Prices) -> None:
         self._tokens_of = functools.cache(metrics.saved_tokens.labels)
@@ -31,11 +32,11 @@ class Accounts:
         self._models = set[str]()
 
     def price(self, model: str, usage: Usage) -> int | None:
-        """Return a price in thousand-millionths of a dollar; None if it is not known."""
+        """Return the price of an answer in billionths of a dollar; None if it is not known."""
         return self._prices.nanodollars(model, usage)
 
     def saved(self, model: str, saved: Saved) -> None:
-        """Add what a hit has saved."""
+        """Add the savings of a hit."""
         label = self._label(model)
         if (usage := saved.usage) is not None:
             self._tokens_of(label, "input").inc(usage.input)
@@ -47,7 +48,7 @@ class Accounts:
         self._add("saved", model, saved)
 
     def would_save(self, model: str, saved: Saved) -> None:
-        """Add what a hit would have saved that was kept back."""
+        """Add what a hit that was held back would have saved."""
         self._add("unsaved", model, saved)
 
     def _add(self, what: str, model: str, saved: Saved) -> None:
@@ -63,7 +64,7 @@ class Accounts:
             add(f"{what}.milliseconds", round(1000 * saved.seconds), model)
 
     def spent(self, purpose: Purpose, model: str, usage: Usage | None) -> None:
-        """Add what a request of the cache's own has cost; None where its tokens are not told."""
+        """Add the cost of a request that the cache itself has sent; `usage` is None if unknown."""
         metrics, tally, label = self._metrics, self._tally, self._label(model)
         tokens = usage.input + usage.output if usage else 0
         metrics.spent_tokens.labels(purpose, label).inc(tokens)
@@ -76,7 +77,7 @@ class Accounts:
             tally.add(f"spent.{purpose}.unpriced", of=model)
 
     def _label(self, model: str) -> str:
-        """Return a model's label; of what clients may call it, the first two hundred are kept."""
+        """Return a model's label in metrics; `(other)` for names after the first two hundred."""
         if model not in self._models and len(self._models) >= _MOST_MODELS:
             return _OTHERS
         self._models.add(model)
@@ -84,7 +85,7 @@ class Accounts:
 
 
 class NoPrices:
-    """Knows no price."""
+    """Prices for a deployment that knows none."""
 
     def nanodollars(self, model: str, usage: Usage) -> int | None:
         """Return None."""

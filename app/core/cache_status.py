@@ -51,9 +51,9 @@ class Tier(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What a hit has saved: the tokens and the price of its answer, and the upstream's time.
+    """The savings of a hit: the tokens and price of its answer, and the upstream's time.
 
-    None where that is not known. A stale hit saves time alone: the upstream is asked behind it.
+    None if unknown. A stale hit only saves time, because the upstream is asked after it.
     """
 
     usage: Usage | None = None

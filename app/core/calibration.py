@@ -84,7 +84,10 @@ class Calibration:
 
 
 def uncalibrated(max_distance: float) -> Calibration:
-    """Return a calibration that changes no score; `raw_score` turns its probability back."""
+    """Return a calibration whose probabilities `raw_score` can turn back into scores.
+
+    It gives the score, as log-odds, as a probability, whatever the distance.
+    """
     return Calibration((0.0, 1.0, 0.0, 0.0), max_distance, (), math.inf)
 
 

@@ -21,7 +21,10 @@ class CircuitBreaker:
         return self._failures >= self._threshold
 
     def allows(self, now: float) -> bool:
-        """Whether the dependency may be called; if that is a trial, the next must wait `rest`."""
+        """Whether the dependency may be called at `now`.
+
+        If the breaker is open, True starts a trial; the next one is allowed `rest` seconds later.
+        """
         if not self.is_open:
             return True
         if now < self._next_trial:

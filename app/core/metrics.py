@@ -22,7 +22,7 @@ _SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120
 
 
 class Metrics:
-    """The metrics of one proxy, in their own registry; sums that are to last, in a `tally`."""
+    """The metrics of one proxy, in their own registry, and sums that outlive it, in `tally`."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -107,24 +107,24 @@ class Metrics:
         )
 
     def _count_audits(self, counter: Callable[..., Counter]) -> None:
-        # A served hit has been compared with the upstream's answer.
+        # When a served hit has been compared with the upstream's answer.
         self.audited = counter(
             "reprise_audited",
             "Served hits compared with the upstream's answer, by tier, distance and agreement.",
             ["tier", "distance", "agreement"],
         )
-        # A hit was drawn to be audited, and could not be.
+        # When a hit was drawn to be audited but could not be.
         self.not_audited = counter(
             "reprise_not_audited", "Hits that were to be audited and were not.", ["reason"]
         )
-        # A hit was audited.
+        # When a hit was audited.
         self.audit_wrong = Gauge(
             "reprise_audit_wrong",
             "Share of audited hits found wrong, and its 95 % interval: value, low, high.",
             ["tier", "bound"],
             registry=self.registry,
         )
-        # Evidence has made hits by meaning stricter, or taken that back.
+        # When audits have made hits by meaning stricter, or less strict again.
         self.caution = Gauge(
             "reprise_caution",
             "How much stricter than the settings hits by meaning are: 0 to 3, exact only.",
@@ -132,7 +132,7 @@ class Metrics:
         )
 
     def _count_savings(self, counter: Callable[..., Counter]) -> None:
-        # A hit has been served whose usage, price or time is known.
+        # When a hit was served whose usage, price or time is known.
         self.saved_tokens = counter(
             "reprise_saved_tokens", "Tokens of answers that were served again.", ["model", "kind"]
         )
@@ -142,7 +142,7 @@ class Metrics:
         self.saved_seconds = counter(
             "reprise_saved_seconds", "Time that the upstream took for them.", ["model"]
         )
-        # A text has been embedded elsewhere, or a hit audited.
+        # When a text was embedded by a remote embedder, or a hit audited.
         self.spent_tokens = counter(
             "reprise_spent_tokens", "Tokens for embedding and audits.", ["purpose", "model"]
         )

@@ -153,7 +153,7 @@ class StoredResponse(Aging):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of an answer; `cached` and `written`, to a prompt cache, are part of `input`."""
+    """An answer's tokens; `input` includes those `cached` in, or `written` to, a prompt cache."""
 
     input: int
     output: int = 0

@@ -25,7 +25,7 @@ from app.core.models import (
 from app.core.selectors import EVERYTHING, Selector
 
 Keeping = Literal["process", "file", "fleet"]
-"""Where sums are kept: until the process ends, in a file, or in a server that many share."""
+"""Where sums are kept: in the process until it ends, in a file, or in a shared server."""
 
 
 class Store(Protocol):
@@ -135,17 +135,17 @@ class EmbeddingStore(Protocol):
 
 
 class Totals(Protocol):
-    """Keeps sums of whole numbers by name; a purge leaves them."""
+    """Keeps named sums of whole numbers. A purge does not remove them."""
 
     @property
     def totals_last(self) -> Keeping:
-        """How long they last, and for whom."""
+        """Where the sums are kept."""
 
     async def add_totals(self, amounts: Mapping[str, int]) -> None:
-        """Add to sums; one that is new begins at 0."""
+        """Add amounts to sums; a new sum begins at 0."""
 
     async def totals(self) -> Mapping[str, int]:
-        """Return all sums."""
+        """Return all sums by name."""
 
 
 class WholeStore(Store, StoreOperations, EmbeddingStore, Totals, Protocol):
@@ -153,10 +153,10 @@ class WholeStore(Store, StoreOperations, EmbeddingStore, Totals, Protocol):
 
 
 class Prices(Protocol):
-    """What the upstream asks for its answers."""
+    """The prices of models."""
 
     def nanodollars(self, model: str, usage: Usage) -> int | None:
-        """Return the price of an answer in thousand-millionths of a dollar; None if unknown."""
+        """Return the price of an answer in billionths of a dollar; None if it is not known."""
 
 
 class Leases(Protocol):

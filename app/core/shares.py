@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 NORMAL_95 = 1.959963984540054
 """95 % of a normal distribution lies within this many standard deviations of its mean."""
-_COVERING = 2.2414027276049473  # 97.5 %: intervals of rare things hold less than they say
+_COVERING = 2.2414027276049473  # 97.5 %, as intervals of rare events are too narrow
 _HALVINGS = 30
 
 
@@ -55,13 +55,12 @@ def difference(count: int, of: int, base: int, base_of: int) -> Difference | Non
 def excess(
     count: int, of: int, base: int, base_of: int, deviations: float = _COVERING
 ) -> Difference | None:
-    """Return which share is wrong beyond what the base rate explains, from 0 to 1.
+    """Return the share, from 0 to 1, of wrong ones that the base rate does not explain.
 
-    W. S. Abbott, "A Method of Computing the Effectiveness of an Insecticide", 1925: what is wrong
-    by itself cannot be told from what a cause makes wrong, so `1 - (1 - share) / (1 - rate)`. The
-    interval is that of the ratio, from Wilson's: G. Y. Zou and A. Donner, "Construction of
-    Confidence Limits About Effect Measures", 2008; by default it holds the true share in at least
-    95 of 100 cases. None where either has been counted of none, or everything is wrong by itself.
+    It is `1 - (1 - share) / (1 - rate)`: W. S. Abbott, "A Method of Computing the Effectiveness of
+    an Insecticide", 1925. The interval is made from Wilson's for both shares: G. Y. Zou and A.
+    Donner, "Construction of Confidence Limits About Effect Measures", 2008. By default it contains
+    the true value in at least 95 of 100 cases. None if `of` is 0 or the base rate is 1 or unknown.
     """
     if not of or base >= base_of:
         return None
@@ -82,10 +81,10 @@ def excess(
 
 
 def least_share(count: int, of: int, doubt: float) -> float:
-    """Return the least share that makes a count no surprise.
+    """Return a lower bound of the true share, given the count.
 
-    Were the true one less, so many would be seen with a probability of at most `doubt`, however
-    few there are: W. Hoeffding, "Probability Inequalities for Sums of Bounded Random Variables",
+    If the true share were lower, the probability of such a high count would be at most `doubt`, for
+    any number `of`: W. Hoeffding, "Probability Inequalities for Sums of Bounded Random Variables",
     1963, theorem 1.
     """
     if not count:
@@ -99,12 +98,12 @@ def least_share(count: int, of: int, doubt: float) -> float:
 
 
 def most_share(count: int, of: int, doubt: float) -> float:
-    """Return the greatest share that makes a count no surprise; see `least_share`."""
+    """Return an upper bound of the true share, given the count; see `least_share`."""
     return 1 - least_share(of - count, of, doubt) if of else 1.0
 
 
 def _divergence(share: float, other: float) -> float:
-    """Return the relative entropy of two shares, of which the other is less."""
+    """Return the relative entropy of two shares; `other` must be the lower one."""
     if other <= 0:
         return math.inf
     told = share * math.log(share / other)

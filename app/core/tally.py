@@ -1,17 +1,17 @@
-"""Whole numbers that are added up by name, until somebody takes them to where they last."""
+"""Named sums of whole numbers, which are kept here until they are written to the store."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-_MOST = 1000  # different things that one process counts by
+_MOST = 1000  # different values of `of` in one process
 _OTHERS = "(other)"
 
 
 class Tally:
-    """Sums that are to outlive the process; `core/ports.py` says what keeps them.
+    """Sums that shall outlive the process; stores keep them (`core/ports.py`).
 
-    A name is `what:of`: `what` is one of ours and has no colon, `of` may be a client's word. Of
-    these, the first thousand are told apart.
+    The name of a sum is `what:of`. `what` is a name of ours without a colon. `of` may come from a
+    client, such as a model's name; after the first thousand different ones, it is `(other)`.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Tally:
         self._known = {""}
 
     def add(self, what: str, amount: int = 1, of: str = "") -> None:
-        """Add a whole number to a sum; `on_add` is called."""
+        """Add a whole number to a sum, and call `on_add`."""
         if of not in self._known:
             if len(self._known) >= _MOST:
                 of = _OTHERS
@@ -31,27 +31,27 @@ class Tally:
 
     @property
     def is_pending(self) -> bool:
-        """Whether there is anything to take."""
+        """Whether any sum was added to since the last `take`."""
         return bool(self._pending)
 
     @property
     def own(self) -> Mapping[str, int]:
-        """All that this process has added, taken or not; sums of 0 are left out."""
+        """The sums of all that this process has added, taken or not; those of 0 are left out."""
         return self._taken + self._pending
 
     def take(self) -> Mapping[str, int]:
-        """Return what was added since it was last taken."""
+        """Return the sums of what was added since the last call."""
         taken, self._pending = self._pending, Counter()
         self._taken.update(taken)
         return taken
 
     def put_back(self, taken: Mapping[str, int]) -> None:
-        """Add what was taken and could not be kept."""
+        """Add sums again that were taken but could not be stored."""
         self._pending.update(taken)
         self._taken.subtract(taken)
 
 
 def sums(totals: Mapping[str, int], what: str) -> dict[str, int]:
-    """Return the sums of one kind, by what they are of."""
+    """Return the sums whose names begin with `what:`, by the rest of their names."""
     prefix = f"{what}:"
     return {name.removeprefix(prefix): n for name, n in totals.items() if name.startswith(prefix)}

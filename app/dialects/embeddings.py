@@ -71,7 +71,7 @@ class EmbeddingsRequest:
 
     @property
     def model(self) -> str:
-        """The model that is asked; empty where the path names it."""
+        """The name of the model; empty if the path names it."""
         return str(self.document.get("model", ""))
 
     @property

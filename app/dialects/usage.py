@@ -1,4 +1,4 @@
-"""How many tokens an answer took, whatever its dialect.
+"""Reads from an answer of any dialect how many tokens it took.
 
 https://platform.openai.com/docs/api-reference/chat/object, …/responses/object,
 https://platform.claude.com/docs/en/api/messages
@@ -10,17 +10,17 @@ from typing import Any
 from app.core.models import Usage
 
 _FIELD = b'"usage":'
-_MOST = 16_384  # bytes of it that are read
+_MOST = 16_384  # bytes of the field that are read
 _LOOKS = 4
 _TOO_MANY = 1_000_000_000_000
 _DECODER = json.JSONDecoder()
 
 
 def usage_in(content: bytes) -> Usage | None:
-    """Return the tokens of an answer, stored as any dialect stores it; None if it does not say.
+    """Return the tokens of a stored answer of any dialect; None if it has no usage.
 
-    Answers are stored as compact JSON, whose texts escape quotes: only the field is read, so that a
-    long answer costs no more than a short one.
+    Only the field is parsed, so that a long answer takes no more time than a short one. It is found
+    by its name: answers are stored as compact JSON, in whose texts quotes are escaped.
     """
     at = len(content)
     for _ in range(_LOOKS):  # it comes last, but for what a client has called the same
@@ -37,7 +37,7 @@ def usage_in(content: bytes) -> Usage | None:
 
 
 def usage_of(told: Any) -> Usage | None:
-    """Return the tokens that the field of an answer tells; None if it tells nothing."""
+    """Return the tokens in an answer's `usage` field; None if it has none."""
     if not isinstance(told, dict):
         return None
     given = told.get("prompt_tokens", told.get("input_tokens"))
@@ -46,7 +46,7 @@ def usage_of(told: Any) -> Usage | None:
         return None
     details = told.get("prompt_tokens_details", told.get("input_tokens_details"))
     cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else 0
-    # Anthropic's input is without what a prompt cache gave or took.
+    # Anthropic's input tokens do not include those read from or written to its prompt cache.
     read, written = (
         _count(told.get(name))
         for name in ("cache_read_input_tokens", "cache_creation_input_tokens")

@@ -49,7 +49,7 @@ def _has_weight(word: str, lexicon: Lexicon) -> bool:
 
 
 def wishes_more(one: Evidence, own: Sequence[str]) -> bool:
-    """Whether the first or last sentence of `one` says how to answer, in words only it has.
+    """Whether the first or last sentence of `one` says how to answer, in words that are only in it.
 
     `own` are the words of the terms that the other text lacks.
     """

@@ -142,6 +142,6 @@ def in_base_unit(quantity: Quantity) -> tuple[str, Amount]:
 
 @contextmanager
 def exactly() -> Iterator[None]:
-    """Context in which decimals of any length are calculated without rounding; do not divide."""
+    """Calculate with decimals of any length without rounding, during the block; do not divide."""
     with localcontext(Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)):
         yield

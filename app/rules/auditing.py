@@ -1,9 +1,9 @@
-"""What comparing served answers with the upstream's shows, and what follows from it.
+"""Decides by the results of audits how strict hits by meaning must be (the level of caution).
 
-Answers to the very same request differ from run to run, so exact hits are the control: what counts
-is by how much hits by meaning are found wrong beyond them (`excess` in `core/shares.py`).
+Answers to the same request differ from run to run. So exact matches are the control group: what
+counts is how far the share of wrong hits by meaning is above theirs (`excess` in `core/shares.py`).
 
-Rules of this file: evidence only ever makes stricter than the operator asks, or takes that back.
+Rules of this file: evidence can only make hits stricter than the operator asks, or undo that.
 """
 
 from dataclasses import dataclass, replace
@@ -13,18 +13,18 @@ from app.core.cache_status import Tier
 from app.core.shares import excess, least_share, most_share
 from app.rules.caution import EXACT_ONLY
 
-_WINDOW = 2048  # audits of each tier that count
-_LENGTHS = (32, 64, 128, 256, 512, 1024, 2048)  # of the latest ones that are judged together
-_STEP = 8  # audits between two looks
-_DOUBT = 1e-7  # of one bound at one look; 1e6 audits a month make 1e6 / 8 * 7 * 2 bounds
-_ENOUGH = 100  # comparisons before anything is taken back
+_WINDOW = 2048  # the latest audits of each tier that count
+_LENGTHS = (32, 64, 128, 256, 512, 1024, 2048)  # numbers of latest audits that are tested together
+_STEP = 8  # audits between two tests
+_DOUBT = 1e-7  # error probability of one bound in a test; 1e6 audits give 1e6 / 8 * 7 * 2 bounds
+_ENOUGH = 100  # comparisons before a level can be lowered
 _RECOVERED = 1.2815515655446004  # standard deviations: 90 % to one side
 
 _BANDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 
 
 def band_of(distance: float | None) -> str:
-    """Return the band of a cosine distance, by its upper end; empty for an exact hit."""
+    """Return the band of a cosine distance, named by its upper end; empty for an exact match."""
     if distance is None:
         return ""
     return next((f"{most:g}" for most in _BANDS if distance <= most), "2")
@@ -32,18 +32,18 @@ def band_of(distance: float | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which of the latest comparisons found a mistake: a bit each, the latest one lowest."""
+    """The results of the latest comparisons: a bit for each, 1 if wrong; the latest is lowest."""
 
     bits: int = 0
     length: int = 0
 
     def add(self, *, is_wrong: bool) -> "Window":
-        """Return the window after one more; the oldest gives way."""
+        """Return the window with one more result; the oldest is dropped if it is full."""
         bits = (self.bits << 1 | is_wrong) & ((1 << _WINDOW) - 1)
         return Window(bits, min(self.length + 1, _WINDOW))
 
     def wrong(self, latest: int = _WINDOW) -> int:
-        """Return how many of the latest were wrong."""
+        """Return how many of the latest results were wrong."""
         return (self.bits & ((1 << latest) - 1)).bit_count()
 
 
@@ -52,11 +52,12 @@ _NOTHING = Window()
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known at a level of caution.
+    """The evidence at a level of caution.
 
-    `exact` and `served` are hits that were audited; `held` are those that caution keeps back, and
-    `next` those of them that the next lower level would serve. `looks` counts audits by meaning
-    since the last look.
+    `exact`, `served`: audits of exact matches, and of served hits by meaning.
+    `held`: comparisons of hits that caution holds back. `next`: those of them that the next lower
+    level would serve.
+    `looks`: audits of hits by meaning since the last test.
     """
 
     level: int = 0
@@ -67,7 +68,7 @@ class Evidence:
     looks: int = 0
 
     def audited(self, tier: Tier, dial: float, *, is_wrong: bool) -> "Evidence":
-        """Return what is known, and the level, after one more hit was audited."""
+        """Return the evidence, with its level, after one more audit."""
         if tier is Tier.EXACT:
             return replace(self, exact=self.exact.add(is_wrong=is_wrong))
         known = replace(self, served=self.served.add(is_wrong=is_wrong), looks=self.looks + 1)
@@ -80,7 +81,7 @@ class Evidence:
         return Evidence(min(EXACT_ONLY, known.level + steps), known.exact)
 
     def kept_back(self, dial: float, *, is_wrong: bool, is_next: bool) -> "Evidence":
-        """Return what is known, and the level, after one more that caution kept back was compared.
+        """Return the evidence, with its level, after comparing one more hit that was held back.
 
         `is_next`: the next lower level would serve it.
         """
@@ -95,11 +96,11 @@ class Evidence:
 
 
 def suggested_dial(dial: float, low: float, high: float) -> float:
-    """Return the share of wrong hits to ask for, so that about the present dial is kept.
+    """Return the dial to set, so that the share of wrong hits is about the present dial.
 
-    `low` and `high` are the interval of the share that was wrong at the present dial: where all of
-    it is above, the verifier is so much less right here than where it was measured. Otherwise the
-    dial stays as it is: only an operator makes it looser.
+    `low` and `high` are the interval of the share found wrong. If all of it is above the dial, the
+    verifier is less reliable here than where it was calibrated, so the dial is lowered in
+    proportion. Otherwise it stays: only an operator may raise it.
     """
     if low <= dial:
         return dial
@@ -107,7 +108,7 @@ def suggested_dial(dial: float, low: float, high: float) -> float:
 
 
 def _surely_wrong(known: Evidence) -> float:
-    """Return the lower bound of the share that is wrong beyond the control's."""
+    """Return a lower bound of how far the share of wrong hits is above that of exact matches."""
     rate = most_share(known.exact.wrong(), known.exact.length, _DOUBT)
     if rate >= 1:
         return 0.0
@@ -120,7 +121,7 @@ def _surely_wrong(known: Evidence) -> float:
 
 
 def _is_within(held: Window, exact: Window, dial: float) -> bool:
-    """Whether hits are shown to be wrong no more often than the dial allows."""
+    """Whether it is shown that hits are wrong no more often than the dial allows."""
     if held.length < _ENOUGH:
         return False
     found = excess(held.wrong(), held.length, exact.wrong(), exact.length, _RECOVERED)

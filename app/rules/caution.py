@@ -1,17 +1,17 @@
-"""How much surer a hit by meaning must be than the operator asks, after mistakes were seen."""
+"""Caution: hits by meaning must be surer than the operator asks, after wrong hits were found."""
 
 from dataclasses import dataclass
 
 EXACT_ONLY = 3
-"""The level at which nothing is answered by meaning."""
+"""The level at which only exact matches are served."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caution:
-    """What answers by meaning at a level: 0 is what the operator asks, and nothing is looser.
+    """Which hits by meaning are served at a level. Level 0 is what the operator asks.
 
-    Each level halves the doubt that is left: the verifier's, or the cosine distance where there is
-    no verifier. `least` and `max_distance` are those of level 0.
+    Each level halves the doubt that is allowed: 1 minus the verifier's least probability, or the
+    greatest cosine distance without a verifier. `least` and `max_distance` are those of level 0.
     """
 
     level: int = 0
@@ -19,7 +19,7 @@ class Caution:
     least: float | None = None
 
     def serves(self, distance: float, probability: float | None) -> bool:
-        """Whether a candidate answers that far away, and as probably right as the verifier says."""
+        """Whether a candidate with this distance and probability may be served."""
         if self.level >= EXACT_ONLY:
             return False
         if not self.level:
@@ -31,4 +31,4 @@ class Caution:
 
 
 NO_CAUTION = Caution()
-"""What the operator asks, and no more."""
+"""Level 0: what the operator asks."""

@@ -177,7 +177,7 @@ def after_search(plan: Plan, found: Found, now: float) -> Serve | Refuse | Fetch
 
 
 def _may_be_served(plan: Plan, found: Found, answer: Serve) -> bool:
-    """Whether neither the mode nor caution keeps an answer back."""
+    """Whether an answer is served, since neither the mode nor caution holds it back."""
     if not plan.mode.serves(answer.status.tier):
         return False
     distance = answer.status.distance
@@ -210,7 +210,7 @@ def unanswered(plan: Plan, found: Found, now: float) -> Refuse | Fetch:
 
 
 def kept_back(plan: Plan, found: Found, now: float) -> Serve | None:
-    """Return what would answer in another mode, or with less caution, and does not."""
+    """Return the stored answer that the mode or caution holds back; or None."""
     answer = _answer(plan, found, now)
     return answer if answer and not _may_be_served(plan, found, answer) else None
 

@@ -63,7 +63,7 @@ class Plan:
     `open_key`: for a web page's request, the key of answers that pages of any origin may read.
     `rule`: the name of the operator's rule that applies to it, or empty.
     `asker`: a digest of its credentials if all callers share answers; else empty.
-    `caution`: what is too doubtful to be served by meaning now.
+    `caution`: how much surer than usual its hit by meaning must be at present.
     """
 
     request: ClientRequest
@@ -159,7 +159,7 @@ class Found:
 
     @property
     def probability(self) -> float | None:
-        """How probably the chosen one serves, by the verifier; None where none was asked."""
+        """The verifier's probability for the chosen candidate; None if it was not asked."""
         told = (v.probability for v in self.verdicts if v.candidate is self.chosen)
         return next(told, None)
 

@@ -95,7 +95,7 @@ def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
         askers=frozenset(fields.get("askers", b"").decode().split()),
         is_pinned=bool(fields.get("pinned")),
         vector_digest=fields.get("vector", b"").decode(),
-        # Older entries do not say, and what others say is bounded.
+        # Entries of older versions lack it; other values are limited to a sensible range.
         seconds=min(max(_number(fields, "seconds"), 0.0), _DAY) if "seconds" in fields else 0.0,
     )
 

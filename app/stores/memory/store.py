@@ -213,19 +213,19 @@ class MemoryStore:
 
     @property
     def totals_last(self) -> Keeping:
-        """Return that they go with the process."""
+        """`process`: the sums are lost when the process ends."""
         return "process"
 
     async def add_totals(self, amounts: Mapping[str, int]) -> None:
-        """Add to sums."""
+        """Add amounts to sums."""
         self.keep_totals(amounts)
 
     def keep_totals(self, amounts: Mapping[str, int]) -> None:
-        """Do what `add_totals` does, without being a coroutine."""
+        """Do the same as `add_totals`, but synchronously."""
         self._totals.update(amounts)
 
     async def totals(self) -> Mapping[str, int]:
-        """Return all sums."""
+        """Return all sums by name."""
         return dict(self._totals)
 
     async def aclose(self) -> None:

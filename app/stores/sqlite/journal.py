@@ -41,7 +41,7 @@ CREATE TABLE entries (
     PRIMARY KEY (kind, digest)
 )
 """
-# Versions that know no sums leave them alone.
+# Older versions of Reprise, which have no sums, ignore this table.
 _TOTALS = "CREATE TABLE IF NOT EXISTS totals (name TEXT PRIMARY KEY, value INTEGER NOT NULL)"
 _ADD = "INSERT INTO totals VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = value + ?2"
 _META = "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)"
@@ -112,7 +112,7 @@ class Purge:
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """Amounts to add to sums, by name."""
+    """Change: add amounts to sums, given by name."""
 
     amounts: Mapping[str, int]
 
@@ -160,7 +160,7 @@ class Journal:
             yield Row(Kind(kind), *rest)
 
     def totals(self) -> dict[str, int]:
-        """Return all sums; one that is no whole number is left out."""
+        """Return all sums by name; values that are not whole numbers are left out."""
         rows = self._opened().execute("SELECT name, value FROM totals")
         return {name: value for name, value in rows if isinstance(value, int)}
 

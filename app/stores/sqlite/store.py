@@ -197,15 +197,15 @@ class SqliteStore:
 
     @property
     def totals_last(self) -> Keeping:
-        """Return that the file keeps them."""
+        """`file`: the sums are kept in the file."""
         return "file"
 
     async def add_totals(self, amounts: Mapping[str, int]) -> None:
-        """Add to sums. Returns once that is committed. Raises Overloaded or sqlite3.Error."""
+        """Add amounts to sums; return once committed. Raises Overloaded or sqlite3.Error."""
         await self._commits.commit(Add(amounts), lambda: self._memory.add_totals(amounts))
 
     async def totals(self) -> Mapping[str, int]:
-        """Return all sums."""
+        """Return all sums by name."""
         return await self._memory.totals()
 
     async def aclose(self) -> None:

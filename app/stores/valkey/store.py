@@ -288,15 +288,15 @@ class ValkeyStore:
 
     @property
     def totals_last(self) -> Keeping:
-        """Return that all who use this server share them."""
+        """`fleet`: all proxies on this server share the sums."""
         return "fleet"
 
     async def add_totals(self, amounts: Mapping[str, int]) -> None:
-        """Add to sums: one round trip."""
+        """Add amounts to sums. Takes one round trip."""
         await add_totals(self._writes, amounts)
 
     async def totals(self) -> Mapping[str, int]:
-        """Return all sums: one round trip."""
+        """Return all sums by name. Takes one round trip."""
         return await read_totals(self._writes)
 
     async def aclose(self) -> None:

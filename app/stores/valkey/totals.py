@@ -1,4 +1,4 @@
-"""Sums that all proxies on a Valkey share: one hash, whose fields the server adds to."""
+"""Sums that all proxies on a Valkey share: the fields of one hash, changed by HINCRBY."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from app.stores.valkey.keys import TOTALS
 
 
 async def add_totals(server: Server, amounts: Mapping[str, int]) -> None:
-    """Add to sums. Raises what the server refuses with."""
+    """Add amounts to sums. Raises the server's error if it refuses."""
     replies = await server.call(*(("HINCRBY", TOTALS, name, n) for name, n in amounts.items()))
     for reply in replies:
         checked(reply)

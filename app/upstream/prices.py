@@ -1,6 +1,7 @@
-"""What answers cost: by the operator's own file first, then by the list that ships.
+"""Prices of answers, by the operator's own file or else by the list that ships.
 
-https://github.com/pydantic/genai-prices, whose list is read from the package; nothing is fetched.
+The list is that of the package genai-prices (https://github.com/pydantic/genai-prices); nothing is
+downloaded.
 """
 
 import tomllib
@@ -25,7 +26,7 @@ _SETTING = "REPRISE_PRICES"
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Dollars for a million tokens; what is `cached` or `written` costs as all `input` if unset."""
+    """Dollars per million tokens; `cached` and `written` cost the same as `input` if None."""
 
     input: float
     output: float = 0.0
@@ -33,7 +34,7 @@ class Rates:
     written: float | None = None
 
     def nanodollars(self, usage: Usage) -> int:
-        """Return the price of an answer."""
+        """Return the price of an answer in billionths of a dollar."""
         cached = self.input if self.cached is None else self.cached
         written = self.input if self.written is None else self.written
         fresh = max(0, usage.input - usage.cached - usage.written)
@@ -42,10 +43,10 @@ class Rates:
 
 
 class ListPrices:
-    """Prices of models as the server at `url` sells them; `own` are the operator's.
+    """Prices of models at the server `url`; `own` are the operator's, which come first.
 
-    A name of `own` that ends in `*` is the beginning of one. A model that the server is not known
-    to sell, such as behind a gateway, is priced as its maker sells it.
+    A name in `own` that ends in `*` is a prefix. If the list has no price for a model at this
+    server, for example because it is a gateway, the price of the model's vendor is used.
     """
 
     def __init__(self, url: str, own: Mapping[str, Rates]) -> None:
@@ -55,7 +56,7 @@ class ListPrices:
         self.nanodollars("", Usage(0))  # reads the list now, not while a client waits
 
     def nanodollars(self, model: str, usage: Usage) -> int | None:
-        """Return the price of an answer; None if it is not known."""
+        """Return the price of an answer in billionths of a dollar; None if it is not known."""
         if (rates := self._rates(model)) is not None:
             return rates.nanodollars(usage)
         if self._unknown.get(model):
@@ -89,7 +90,7 @@ class ListPrices:
 
 
 def read_prices(path: str) -> dict[str, Rates]:
-    """Read an operator's file; nothing where none is named. Raises ConfigurationError."""
+    """Return the rates in an operator's file; empty without a path. Raises ConfigurationError."""
     if not path:
         return {}
     try:

@@ -1,7 +1,7 @@
-"""Served hits checked against the upstream, behind the client and with a key of the operator's.
+"""Audits: a share of served hits is compared with the upstream's answer, in the background.
 
-An audit fails silently and is counted; no client waits for one. What is found makes hits by meaning
-stricter where they are wrong too often: `rules/auditing.py` decides.
+The upstream is asked with the operator's key. No client waits for an audit; a failure is only
+counted. If hits by meaning are wrong too often, `rules/auditing.py` makes them stricter.
 """
 
 import asyncio
@@ -34,18 +34,21 @@ from app.rules.decisions import Serve
 from app.rules.headers import CREDENTIALS
 from app.rules.plan import Found, Plan
 
-_PATIENCE = 120.0  # seconds that the upstream may take
+_PATIENCE = 120.0  # time limit of the upstream in seconds
 
 _logger = logging.getLogger("reprise.audit")
 
 
 @dataclass(frozen=True, slots=True)
 class AuditTerms:
-    """How much is audited: a share of the hits, at most so many `at_once` and `a_second`.
+    """How much is audited.
 
-    `dial` is the share of hits by meaning that may be wrong, `least` the probability that the
-    verifier must give. `may_ask` says whether the upstream takes a key of ours for a request;
-    `draw` gives a number from 0 to 1.
+    `rate`: the share of hits. `at_once`, `a_second`: the most audits at the same time, and started
+    per second.
+    `dial`: the share of hits by meaning that may be wrong.
+    `least`: the least probability of the verifier, for the dial.
+    `may_ask`: whether we have a key for the server that a request goes to.
+    `draw`: returns a random number from 0 to 1.
     """
 
     rate: float = 0.0
@@ -59,7 +62,7 @@ class AuditTerms:
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """A hit, served or kept back, and what the upstream says to the same request."""
+    """A hit, served or held back, and the upstream's answer to the same request."""
 
     plan: Plan
     decision: Serve
@@ -84,7 +87,7 @@ class _Case:
 
 
 class Audits:
-    """Draws hits, asks the upstream the same, compares, and keeps the evidence of this process."""
+    """Draws hits at random, audits them, and keeps the evidence of this process."""
 
     def __init__(
         self,
@@ -109,14 +112,14 @@ class Audits:
 
     @property
     def caution(self) -> Caution:
-        """How doubtful a hit by meaning may be now."""
+        """The present limits for hits by meaning, by the evidence."""
         return self._caution(self._evidence.level)
 
     def begin(self, plan: Plan, served: Serve) -> None:
-        """Begin to audit a hit that was served, if it is drawn, and return at once.
+        """Start to audit a served hit, if it is drawn, and return at once.
 
-        Stale ones prove nothing. Who asked for stored responses only wants nothing sent, and what
-        the upstream keeps it would keep twice.
+        Not audited are stale hits, which prove nothing; requests with `only-if-cached`, for which
+        nothing may be sent; and requests whose answer the upstream would store a second time.
         """
         terms = self.terms
         if not terms.rate or terms.draw() >= terms.rate or served.is_stale:
@@ -148,14 +151,14 @@ class Audits:
             found = await agreement_of(served.stored.content, answer.content)
         except (RepriseError, TimeoutError):
             self._left_out("upstream")
-        except Exception as error:  # noqa: BLE001 - nobody waits for it
+        except Exception as error:  # noqa: BLE001 - no caller awaits this task
             log_defect(error)
             self._left_out("defect")
         else:
             self._note(_Case(plan, served, answer.content, asked_at, is_served=True), found)
 
     async def _ask(self, plan: Plan) -> Answer | None:
-        """Ask the upstream what a client has asked, with no credential of that client's."""
+        """Send a client's request to the upstream without the client's credentials."""
         request = outgoing(plan.request, identity=True)
         headers = [header for header in request.headers if header[0] not in CREDENTIALS]
         sent = replace(request, headers=headers)
@@ -178,7 +181,7 @@ class Audits:
         return recorded.answer if recorded and not recorder.reason else None
 
     def _note(self, case: "_Case", found: Agreement) -> None:
-        """Count an audit, and draw the conclusion."""
+        """Count the result of an audit, and update the evidence."""
         status = case.decision.status
         tier, is_wrong = status.tier or Tier.EXACT, found is Agreement.WRONG
         band = band_of(status.distance)
@@ -193,9 +196,9 @@ class Audits:
     def noting(
         self, plan: Plan, found: Found, kept_back: Serve, answer: bytes
     ) -> Callable[[Agreement], None]:
-        """Return what takes note of what comparing a hit that was kept back has shown.
+        """Return a function that notes the result of comparing a hit that was held back.
 
-        It is evidence for a level of caution if that alone kept it back.
+        The result is evidence for the level of caution if only that level held the hit back.
         """
         tier, level = kept_back.status.tier or Tier.EXACT, self._evidence.level
         distance, probability = kept_back.status.distance, found.probability
@@ -249,5 +252,5 @@ class Audits:
         self._metrics.not_audited.labels(reason).inc()
 
     async def aclose(self) -> None:
-        """Finish what is being audited, within bounds."""
+        """Wait for running audits, for a limited time."""
         await see_out(list(self._under_way))

@@ -14,7 +14,7 @@ _TIMES = 50  # comparing takes about this many times as long as parsing
 
 
 async def agreement_of(stored: bytes, answer: bytes) -> Agreement:
-    """Return what two answers, each as a dialect stores it, show of each other.
+    """Return whether two answers agree; each is in the stored form of its dialect.
 
     Raises ValueError if one cannot be read.
     """
@@ -24,13 +24,13 @@ async def agreement_of(stored: bytes, answer: bytes) -> Agreement:
 
 
 class Comparisons:
-    """Compares what would have been served with what the upstream says."""
+    """Compares answers that would have been served with the upstream's."""
 
     def __init__(self) -> None:
         self._under_way = set[asyncio.Task[None]]()
 
     def begin(self, stored: bytes, answer: bytes, note: Callable[[Agreement], None]) -> None:
-        """Begin to compare an answer with a new one, and return at once; `note` is told."""
+        """Start to compare an answer with a new one, and return at once; `note` gets the result."""
         if len(self._under_way) >= _MOST:
             return
         task = asyncio.create_task(self._compare(stored, answer, note))

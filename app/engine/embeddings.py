@@ -113,7 +113,7 @@ class EmbeddingsAnswerer:
         return replay
 
     def _saving(self, batch: Batch, replay: Replay) -> Replay:
-        """Return a fresh answer that tells what it saves, and add that up."""
+        """Return a fresh answer with its savings in the status, and count them."""
         status = replay.head.cache_status
         if status.outcome is not Outcome.HIT:
             return replay

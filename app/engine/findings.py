@@ -1,4 +1,4 @@
-"""What comparing and auditing have shown so far, ready for JSON."""
+"""The results of comparisons and audits so far, as JSON values."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -19,22 +19,22 @@ _A_DOLLAR, _MILLIONTHS = 1_000_000_000, 6
 
 
 class Findings:
-    """Tells what this process, or all who share its store, have found out."""
+    """Reports the results of this process, or of all processes that share its store."""
 
     def __init__(self, ledger: Ledger, audits: Audits) -> None:
         self._ledger = ledger
         self._audits = audits
 
     async def sums(self) -> Sums:
-        """Return all sums, of this process where the store does not answer."""
+        """Return the store's sums; those of this process if the store does not answer."""
         return await self._ledger.sums()
 
     async def document(self) -> JsonObject:
-        """Return all that is known."""
+        """Return all results as JSON values."""
         return self.told(await self.sums())
 
     def told(self, found: Sums) -> JsonObject:
-        """Return what sums tell."""
+        """Return the results that some sums contain, as JSON values."""
         terms, level = self._audits.terms, self._audits.caution.level
         return {
             "kept_in": found.kept_in,
@@ -45,10 +45,10 @@ class Findings:
 
 
 def compared(totals: Mapping[str, int]) -> JsonObject:
-    """Return what was kept back by tier, and how much more often that by meaning is found wrong.
+    """Return the numbers of held-back answers, by tier and agreement, and the excess of wrong ones.
 
-    What answers to the very same request differ in is no fault of the cache: their share is the
-    base rate.
+    Even two answers of the upstream to the same request may differ. So the share of exact matches
+    found wrong is the base rate; the excess is how far hits by meaning are above it.
     """
     counts = {
         tier: {a: sum(sums(totals, f"compared.{tier.value}.{a.value}").values()) for a in Agreement}
@@ -63,9 +63,9 @@ def compared(totals: Mapping[str, int]) -> JsonObject:
 
 
 def audited(totals: Mapping[str, int]) -> JsonObject:
-    """Return which share of the audited hits was wrong, by tier, distance and namespace.
+    """Return the share of audited hits found wrong, by tier, distance and namespace.
 
-    `excess_wrong` is the share of those by meaning beyond what the control is wrong by.
+    `excess_wrong` is how far the share of hits by meaning is above that of exact matches.
     """
     by_tier, by_distance = _Counts(), _Counts()
     by_namespace: dict[str, _Counts] = {}
@@ -93,9 +93,9 @@ def audited(totals: Mapping[str, int]) -> JsonObject:
 
 
 def saved(totals: Mapping[str, int]) -> JsonObject:
-    """Return what hits have saved, by model, and less what embedding and audits have cost.
+    """Return the savings of hits, by model, and in total less the costs of embedding and audits.
 
-    Dollars are those of the hits whose price is known; `unpriced_hits` are the others.
+    Dollars include only hits with a known price; `unpriced_hits` counts the others.
     """
     by_kind = {kind: sums(totals, f"saved.{kind}") for kind in _KINDS}
     models = {
@@ -110,7 +110,7 @@ def saved(totals: Mapping[str, int]) -> JsonObject:
 
 
 def unsaved(totals: Mapping[str, int]) -> JsonObject:
-    """Return what hits would have saved that were kept back."""
+    """Return what hits that were held back would have saved."""
     return _saved(_whole(totals, "unsaved"))
 
 
@@ -139,7 +139,7 @@ def _spent(totals: Mapping[str, int], purpose: str) -> JsonObject:
 
 
 class _Counts:
-    """How many were found wrong, of how many, by name."""
+    """For each name, the number of hits, and how many of them were found wrong."""
 
     def __init__(self) -> None:
         self._wrong, self._of = Counter[str](), Counter[str]()

@@ -1,4 +1,4 @@
-"""The path of a request of any dialect but embeddings: from the client's bytes to an answer."""
+"""The path of a request, from the client's bytes to an answer (`embeddings.py`: embeddings)."""
 
 from dataclasses import replace
 

@@ -11,8 +11,8 @@ _REFUSED, _FAILED = 400, 500  # the first status of client errors, and of server
 class Joined:
     """Another request's answer; if that is a 4xx, the answer to this caller's own request.
 
-    The reason of the 4xx may be a field or header in which the requests differ, because it is not
-    part of the key. Async iteration gives the body. Close it.
+    The upstream may have refused the other request because of a field or header that is not part of
+    the key, and that this request does not have. Async iteration gives the body. Close it.
     """
 
     def __init__(self, answer: PendingAnswer, ask: Callable[[], PendingAnswer]) -> None:

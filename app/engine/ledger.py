@@ -1,4 +1,4 @@
-"""Writes what was added up to the store, behind requests, and reads all that was ever added up."""
+"""Writes the sums of a Tally to the store, in the background, and reads the totals from there."""
 
 import asyncio
 from collections.abc import Mapping
@@ -10,23 +10,23 @@ from app.core.ports import Keeping
 from app.core.tally import Tally
 from app.engine.resilient_store import ResilientStore
 
-_PAUSE = 1.0  # seconds that sums are gathered for
-_LONGEST_PAUSE = 60.0  # while the store does not take them
+_PAUSE = 1.0  # seconds between two writes
+_LONGEST_PAUSE = 60.0  # seconds between two attempts while the store fails
 
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Sums by name, and where they are kept; "process" also where the store does not answer."""
+    """Sums by name, and where they are kept; `process`, too, if the store did not answer."""
 
     amounts: Mapping[str, int]
     kept_in: Keeping
 
 
 class Ledger:
-    """Carries sums to the store, at most once in `pause` seconds.
+    """Writes sums to the store, at most once in `pause` seconds.
 
-    What cannot be written is written later. A write whose outcome is unknown is made again, so that
-    sums may count a second twice; nothing is lost while the process lives.
+    Sums that could not be written are written later. A write with unknown outcome is repeated, so
+    one second may be counted twice; but nothing is lost while the process runs.
     """
 
     def __init__(self, store: ResilientStore, tally: Tally, pause: float = _PAUSE) -> None:
@@ -37,7 +37,7 @@ class Ledger:
         tally.on_add = self._begin
 
     async def sums(self) -> Sums:
-        """Return all sums: those of the store, or of this process where it does not answer."""
+        """Return the store's sums; those of this process if the store does not answer."""
         try:
             await self._write()
             return Sums(await self._store.totals(), self._store.totals_last)
@@ -70,7 +70,7 @@ class Ledger:
             raise
 
     async def aclose(self) -> None:
-        """Write what is left."""
+        """Write the remaining sums."""
         if self._writing is not None:
             self._writing.cancel()
             await asyncio.wait([self._writing])

@@ -43,7 +43,7 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What this process remembers of entries beside the store."""
+    """Data about entries that this process keeps in addition to the store."""
 
     hits: HitCounts
     pairs: Pairs
@@ -176,7 +176,7 @@ class Operations:
         Answers that are being fetched meanwhile are not stored, selected or not: it is not known
         yet whether they would be selected.
         """
-        # Whom a question is of, whose words are remembered beside an answer, is not known.
+        # Texts of questions are kept without their callers, so all of them have to be removed.
         self._seen.pairs.clear()
         if selector == EVERYTHING:
             return await self._store.purge()

@@ -1,4 +1,4 @@
-"""The mistakes that tell most: for an operator to read, in memory, no longer than entries live."""
+"""The most instructive wrong hits, for an operator to read; kept in memory for a limited time."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -11,17 +11,18 @@ _SHOWN = 300  # characters of a text
 
 
 def shown(text: str | None) -> str:
-    """Return the beginning of a text, on one line."""
+    """Return the beginning of a text as one line, to show."""
     whole = " ".join((text or "").split())
     return whole if len(whole) <= _SHOWN else whole[: _SHOWN - 1] + "…"
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two questions that share an answer, and the answers that differ.
+    """A wrong hit: two questions, and their two answers, which contradict each other.
 
-    Times are in seconds since 1970: it was asked for at `asked_at`, and is kept until `ends_at`.
-    `is_served`: a client got the stored answer. `distance` is cosine.
+    `distance`: cosine. `entry`: the id of the stored response.
+    `asked_at`, `ends_at`: when it was asked, and until when it is kept (seconds since 1970).
+    `is_served`: a client got the stored answer; otherwise it was held back.
     """
 
     distance: float
@@ -36,7 +37,7 @@ class Pair:
 
 
 class Pairs:
-    """The nearest questions whose answers were found to differ: the nearer, the more they tell."""
+    """Keeps the wrong hits with the smallest distances, which are the most instructive."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -44,9 +45,9 @@ class Pairs:
         self._cleared_at = -1.0
 
     def note(self, pair: Pair) -> None:
-        """Take note of a mistake; one of the same question and entry gives way.
+        """Add a wrong hit, replacing one of the same question and entry.
 
-        What was asked before all was forgotten stays forgotten.
+        It is ignored if it was asked before the last `clear`.
         """
         if pair.asked_at <= self._cleared_at:
             return
@@ -54,14 +55,14 @@ class Pairs:
         self._pairs = sorted([*others, pair], key=attrgetter("distance"))[:_MOST]
 
     def all(self) -> list[Pair]:
-        """Return those that tell most, the nearest first."""
+        """Return the wrong hits that are kept, the nearest first."""
         now = self._clock()
         return [pair for pair in self._pairs if pair.ends_at > now]
 
     def forget(self, entries: Collection[str]) -> None:
-        """Forget what was answered by some entries."""
+        """Remove the wrong hits of some entries."""
         self._pairs = [pair for pair in self._pairs if pair.entry not in entries]
 
     def clear(self) -> None:
-        """Forget everything, and what is under way."""
+        """Remove all, and ignore those that are still being compared."""
         self._pairs, self._cleared_at = [], self._clock()

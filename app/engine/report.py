@@ -1,4 +1,4 @@
-"""What shadow mode or traffic has shown, and which dial that suggests."""
+"""Reports the results of shadow mode or of traffic, and the dial that they suggest."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,11 +14,11 @@ from app.matching.comparison import Agreement
 from app.rules.auditing import suggested_dial
 from app.rules.plan import Policy
 
-_ENOUGH = 50  # answers compared in each tier, below which no dial is suggested
+_ENOUGH = 50  # compared answers in each tier; with fewer, no dial is suggested
 
 
 class Report:
-    """Puts together what an operator wants to know before turning the cache on, or its dial."""
+    """Makes the report that an operator reads before turning the cache on, or changing its dial."""
 
     def __init__(self, findings: Findings, pairs: Pairs, policy: Policy, terms: AuditTerms) -> None:
         self._findings = findings
@@ -27,7 +27,7 @@ class Report:
         self._terms = terms
 
     async def document(self) -> JsonObject:
-        """Return the report, ready for JSON."""
+        """Return the report as JSON values."""
         found = await self._findings.sums()
         totals = found.amounts
         return {
@@ -40,7 +40,7 @@ class Report:
         }
 
     def _dial(self, totals: Mapping[str, int]) -> JsonObject:
-        """Say which share of wrong hits, or which distance, to ask for, and why."""
+        """Return the suggested dial or distance, and why."""
         found, is_enough = _evidence(totals)
         dial = self._terms.dial
         name, present = "REPRISE_MAX_ERROR_RATE", dial
@@ -61,7 +61,7 @@ class Report:
 
 
 def outcomes(totals: Mapping[str, int], what: str) -> JsonObject:
-    """Return how many requests came to what: hits by tier, stale ones, misses and so on."""
+    """Return the number of requests by outcome, and of hits by tier."""
     told = {"exact": 0, "semantic": 0, "stale": 0, "miss": 0}
     for name, count in totals.items():
         kind, _, rest = name.partition(":")[0].partition(".")
@@ -74,9 +74,9 @@ def outcomes(totals: Mapping[str, int], what: str) -> JsonObject:
 
 
 def _evidence(totals: Mapping[str, int]) -> tuple[Difference | None, bool]:
-    """Return the share of hits by meaning that is wrong, and whether enough were compared.
+    """Return the share of hits by meaning found wrong, and whether enough were compared.
 
-    Hits that were audited count as much as those that were kept back.
+    Audited hits and held-back hits count the same.
     """
     wrong, of = dict.fromkeys(Tier, 0), dict.fromkeys(Tier, 0)
     for tier in Tier:

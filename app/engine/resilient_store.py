@@ -215,15 +215,15 @@ class ResilientStore:
 
     @property
     def totals_last(self) -> Keeping:
-        """How long sums last, and for whom."""
+        """Where sums are kept."""
         return self._store.totals_last
 
     async def add_totals(self, amounts: Mapping[str, int]) -> None:
-        """Add to sums that outlive this process."""
+        """Add amounts to sums in the store."""
         await self._totalling.call(lambda: self._store.add_totals(amounts), Budget(_WRITE_SECONDS))
 
     async def totals(self) -> Mapping[str, int]:
-        """Return all sums."""
+        """Return all sums by name."""
         return await self._totalling.call(self._store.totals, Budget(_WRITE_SECONDS))
 
     async def entry(self, digest: str) -> StoredResponse | None:

@@ -1,4 +1,4 @@
-"""What a hit has saved: what its own answer took."""
+"""The savings of a hit: the tokens, time and price of the stored answer."""
 
 from collections.abc import Iterable
 
@@ -14,14 +14,14 @@ _Taken = tuple[Usage | None, int | None]
 
 
 class Savings:
-    """Looks up tokens and prices, once for each entry, and adds them up."""
+    """Finds an entry's tokens and price, which are cached, and counts savings and costs."""
 
     def __init__(self, accounts: Accounts) -> None:
         self.accounts = accounts
         self._known: Recent[tuple[str, float], _Taken] = Recent(_KNOWN)
 
     def of(self, stored: StoredResponse, status: CacheStatus) -> Saved:
-        """Return what a hit saves."""
+        """Return the savings of a hit; of a stale one, only the time."""
         if status.outcome is Outcome.STALE:
             return Saved(seconds=stored.seconds)
         name = (stored.id, stored.stored_at)
@@ -33,19 +33,19 @@ class Savings:
         return Saved(*known, stored.seconds)
 
     def of_embeddings(self, model: str, tokens: Iterable[float | None]) -> Saved:
-        """Return what a hit saves whose inputs took so many tokens each."""
+        """Return the savings of an embeddings hit; `tokens` are the inputs' token counts."""
         known = [count for count in tokens if count is not None]
         usage = Usage(round(sum(known))) if known else None
         return Saved(usage, self.accounts.price(model, usage) if usage else None)
 
     def note(self, model: str, saved: Saved) -> None:
-        """Add what a hit has saved that was served."""
+        """Count the savings of a served hit."""
         self.accounts.saved(model, saved)
 
     def note_kept_back(self, stored: StoredResponse, status: CacheStatus) -> None:
-        """Add what a hit would have saved that was kept back."""
+        """Count what a hit that was held back would have saved."""
         self.accounts.would_save(stored.model, self.of(stored, status))
 
     def note_audit(self, model: str, answer: bytes) -> None:
-        """Add what an audit has cost."""
+        """Count the cost of an audit."""
         self.accounts.spent("audit", model, usage_in(answer))

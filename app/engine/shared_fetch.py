@@ -183,7 +183,7 @@ class SharedFetch:
         return None
 
     async def aclose(self) -> None:
-        """Finish what goes on behind answers that have been served."""
+        """Wait for running background work, for a limited time."""
         await self._revalidations.aclose()
         await self._comparisons.aclose()
         await self.audits.aclose()

@@ -1,4 +1,4 @@
-"""What OpenTelemetry's conventions for generative AI want to know of a request and its answer.
+"""Attributes of requests and answers by OpenTelemetry's conventions for generative AI.
 
 https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans
 """
@@ -35,13 +35,13 @@ _PARAMETERS = MappingProxyType(
         "seed": "gen_ai.request.seed",
     }
 )
-_LARGEST = 262_144  # bytes of a body that is read on the event loop
-_TAIL = 65_536  # bytes of a stream's end, where its usage stands
+_LARGEST = 262_144  # bytes; larger bodies are not parsed, as that would block the event loop
+_TAIL = 65_536  # bytes at a stream's end that are kept, for its usage
 _DATA = b"data:"
 
 
 def asked(request: ClientRequest, *, with_content: bool) -> Attributes:
-    """Return the attributes of a request to a model; none for requests of other kinds."""
+    """Return the attributes of a request to a model; empty for other requests."""
     path = (request.prefix + request.path).decode("latin-1")
     operation = _OPERATIONS.get(route_of(path) or "")
     if operation is None or request.method != "POST":
@@ -68,7 +68,7 @@ def span_name(attributes: Attributes, otherwise: str) -> str:
 
 
 class AnswerNotes:
-    """Takes note of what an answer says of itself, as its bytes pass by."""
+    """Collects the attributes of an answer while its bytes are passed on."""
 
     def __init__(self, *, is_stream: bool, with_content: bool) -> None:
         self._is_stream = is_stream
@@ -77,7 +77,7 @@ class AnswerNotes:
         self._size = 0
 
     def feed(self, piece: bytes) -> None:
-        """Take the next bytes: of a stream its end is kept, of a document all that is not large."""
+        """Take the next bytes. The end of a stream is kept, and a whole document unless large."""
         self._size += len(piece)
         if self._is_stream:
             self._kept = (self._kept + piece)[-_TAIL:]
@@ -85,7 +85,7 @@ class AnswerNotes:
             self._kept += piece
 
     def attributes(self) -> Attributes:
-        """Return what the answer said: its model, its usage, and its text if that is wanted."""
+        """Return the answer's model, its usage and, with content, its text."""
         if self._is_stream:
             told = [_object(line) for line in self._lines()]
             document = next((d for d in told if d.get("usage") or d.get("response")), {})
@@ -125,7 +125,7 @@ def _answered(document: Mapping[str, Any]) -> Attributes:
 
 
 def _messages(content: Any) -> list[dict[str, Any]]:
-    """Return what was asked as the conventions write it: roles and parts."""
+    """Return a request's messages in the format of the conventions: roles and parts."""
     if not isinstance(content, list):
         return [_message("user", str(content))]
     return [
@@ -142,7 +142,7 @@ def _message(role: str, content: Any) -> dict[str, Any]:
 
 
 def _object(body: bytes) -> dict[str, Any]:
-    """Return a JSON object; an empty one for anything else, and for what is large."""
+    """Return the JSON object in a body; an empty one if it is large or not a JSON object."""
     if len(body) > _LARGEST:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""Spans by OpenTelemetry, around what a request passes: the engine knows nothing of them."""
+"""Wraps the adapters in spans of OpenTelemetry; the engine does not know about them."""
 
 import asyncio
 import os
@@ -43,7 +43,7 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 def by_otlp(*, with_content: bool) -> Tracing:
-    """Return what sends spans as OTEL_EXPORTER_OTLP_ENDPOINT and its kin say."""
+    """Return the Tracing that sends spans as the variables OTEL_EXPORTER_OTLP_… say."""
     named = {"service.name": os.environ.get("OTEL_SERVICE_NAME") or "reprise"}
     told = {**named, "service.version": __version__, "process.pid": os.getpid()}
     provider = TracerProvider(resource=Resource.create(told), shutdown_on_exit=False)
@@ -52,7 +52,7 @@ def by_otlp(*, with_content: bool) -> Tracing:
 
 
 class OpenTelemetry:
-    """Makes spans of requests. With content, questions and answers are told too."""
+    """Makes spans of requests; `with_content`: they contain questions and answers, too."""
 
     def __init__(self, provider: TracerProvider, *, with_content: bool = False) -> None:
         self._provider = provider
@@ -78,14 +78,14 @@ class OpenTelemetry:
         return _TracedGuards(self._tracer)
 
     async def aclose(self) -> None:
-        """Send what is left; a collector that does not answer is not waited for."""
+        """Send the remaining spans, but do not wait long for a collector that does not answer."""
         closing = threading.Thread(target=self._provider.shutdown, daemon=True)
         closing.start()
         await asyncio.to_thread(closing.join, _CLOSING_SECONDS)
 
 
 class _TracedApp:
-    """One span a request of the API, from its head to the last byte of its answer."""
+    """Makes one span for each request of the API, from its head to the last byte of the answer."""
 
     def __init__(self, app: ASGIApp, tracer: Tracer) -> None:
         self._app = app
@@ -122,7 +122,7 @@ class _TracedApp:
 
 
 def _note(span: Span, status: CacheStatus | None) -> None:
-    """Tell what the cache did with a request."""
+    """Set the attributes that say what the cache did with a request."""
     if status is None:
         return
     told: dict[str, Any] = {
@@ -137,7 +137,7 @@ def _note(span: Span, status: CacheStatus | None) -> None:
 
 
 class _TracedStore:
-    """A store whose look-ups are spans; all else is the store's own."""
+    """A store whose look-ups are spans; other methods are passed through."""
 
     def __init__(self, store: WholeStore, tracer: Tracer) -> None:
         self._store = store
@@ -208,14 +208,14 @@ class _TracedVerifier:
 
 
 class _TracedGuards(Guards):
-    """Guards whose work is a span, which ends when nobody asks for more verdicts."""
+    """Guards whose work is a span, which ends when the caller takes no more verdicts."""
 
     def __init__(self, tracer: Tracer) -> None:
         super().__init__()
         self._tracer = tracer
 
     def verdicts(self, asked: str, candidates: Iterable[Candidate]) -> Iterator[Verdict]:
-        # Not the current span: it may be worked at in a thread.
+        # Not made the current span, because guards may run in a thread.
         span = self._tracer.start_span("guards")
         refused = 0
         try:
@@ -283,13 +283,13 @@ class _TracedResponse:
             await self._response.aclose()
         finally:
             if self._span.is_recording():
-                with suppress(Exception):  # what an answer says of itself is no promise
+                with suppress(Exception):  # an answer may contain anything
                     self._span.set_attributes(self._notes.attributes())
                 self._span.end()
 
 
 def _with_context(request: ClientRequest) -> ClientRequest:
-    """Return a request that tells the upstream which span it belongs to."""
+    """Return a request with headers that tell the upstream the present span."""
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier)
     told = [(name.encode(), value.encode()) for name, value in carrier.items()]

@@ -1,4 +1,4 @@
-"""What makes spans of requests: a port, one that makes none, and the way to the real one."""
+"""The port of tracing, an implementation that does nothing, and a loader of the real one."""
 
 import importlib
 from typing import Protocol
@@ -9,14 +9,14 @@ from app.core.errors import ConfigurationError
 from app.core.ports import Embedder, Upstream, Verifier, WholeStore
 from app.engine.matcher import Guards
 
-_REAL = "app.tracing.otel"  # not imported by name: nobody who traces nothing needs its libraries
+_REAL = "app.tracing.otel"  # imported on demand: its libraries are optional
 
 
 class Tracing(Protocol):
-    """Wraps what a request passes, so that each of it is a span."""
+    """Wraps the parts that a request passes through, so that their work becomes spans."""
 
     def app(self, app: ASGIApp) -> ASGIApp:
-        """Return an application whose requests are spans, each a child of what its client sends."""
+        """Return an application whose requests are spans, children of the client's spans."""
 
     def store(self, store: WholeStore) -> WholeStore:
         """Return a store whose look-ups are spans."""
@@ -28,17 +28,17 @@ class Tracing(Protocol):
         """Return a verifier whose work is a span."""
 
     def upstream(self, upstream: Upstream) -> Upstream:
-        """Return an upstream whose requests are spans, and are told so by `traceparent`."""
+        """Return an upstream whose requests are spans and get a `traceparent` header."""
 
     def guards(self) -> Guards:
         """Return guards whose work is a span."""
 
     async def aclose(self) -> None:
-        """Send what is left, within bounds."""
+        """Send the remaining spans, for a limited time."""
 
 
 class NoTracing:
-    """Leaves everything as it is."""
+    """Tracing that wraps nothing and makes no spans."""
 
     def app(self, app: ASGIApp) -> ASGIApp:
         return app
@@ -63,9 +63,10 @@ class NoTracing:
 
 
 def open_telemetry(*, with_content: bool) -> Tracing:
-    """Return what sends spans by OTLP, as the variables of OpenTelemetry's SDK say.
+    """Return the Tracing that sends spans by OTLP, set up by the variables of OpenTelemetry's SDK.
 
-    `with_content`: questions and answers too. Raises ConfigurationError without the libraries.
+    `with_content`: spans contain questions and answers, too. Raises ConfigurationError if the
+    libraries are not installed.
     """
     try:
         module = importlib.import_module(_REAL)

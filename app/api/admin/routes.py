@@ -85,7 +85,7 @@ class _Admin:
         )
 
     async def report(self) -> JSONResponse:
-        """Say what shadow mode or traffic has shown, with the pairs that tell most."""
+        """Return the results of shadow mode or of traffic, with the most instructive wrong hits."""
         document = await self._report.document()
         _logger.info("reported, and showed %d pairs", len(document["pairs"]))
         return JSONResponse(document)

@@ -10,14 +10,14 @@ from app.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """How many connections each client may have open, 0 for any number, and how slow it may be."""
+    """The most connections per client (0: any number), and how slow a client may be."""
 
     per_client: int = 0
     patience: Patience = field(default_factory=Patience)
 
     @classmethod
     def of(cls, settings: Settings) -> "ConnectionLimits":
-        """Return what the settings say."""
+        """Return the limits in the settings."""
         patience = Patience(settings.head_timeout, settings.client_timeout, settings.idle_timeout)
         return cls(settings.max_connections, patience)
 

@@ -1,4 +1,4 @@
-"""`reprise report`: what shadow mode or traffic has shown."""
+"""`reprise report`: shows the results of shadow mode or of traffic."""
 
 import json
 
@@ -9,7 +9,7 @@ from app.tools.report import report_text
 
 
 def report(url: Url = None, as_json: Json = False) -> None:
-    """Say what a running proxy has found: hits, wrong ones, savings, the dial that suggests."""
+    """Show a running proxy's hits, wrong hits and savings, and the dial that they suggest."""
     with reported():
         told = admin_client(url).report()
     typer.echo(json.dumps(told, indent=2) if as_json else report_text(told))

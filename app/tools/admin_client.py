@@ -34,7 +34,7 @@ class AdminClient:
         return self._call("GET", "/cache/stats")
 
     def report(self) -> dict[str, Any]:
-        """Ask what shadow mode or traffic has shown. Raises CallFailed."""
+        """Return the report on shadow mode or traffic. Raises CallFailed."""
         return self._call("GET", "/cache/report")
 
     def purge(self, selector: Mapping[str, object], *, dry_run: bool) -> dict[str, Any]:

@@ -145,7 +145,7 @@ class _Hits:
 
 
 def _hits(stream: Sequence[Question], sources: Sequence[int]) -> _Hits:
-    """Return which questions of a stream are right and wrong hits; `sources` is as in _Hits."""
+    """Return the outcome of each question of a stream; `sources` is that of _Hits."""
     places = np.array(sources, int)
     meanings = [question.meaning for question in stream]
     same = [at >= 0 and meanings[at] == asked for at, asked in zip(sources, meanings, strict=True)]

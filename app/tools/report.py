@@ -1,4 +1,4 @@
-"""What a running proxy has found, as lines to be read."""
+"""Formats a running proxy's report as text."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,7 +11,7 @@ _KEPT = {
 
 
 def report_text(told: Mapping[str, Any]) -> str:
-    """Write the document of `GET /cache/report` as plain text."""
+    """Return the document of `GET /cache/report` as plain text."""
     lines = [
         f"mode       {told['mode']}; counted {_KEPT[told['kept_in']]}",
         f"requests   {_counts(told['requests'])}",

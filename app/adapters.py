@@ -173,7 +173,7 @@ def _upstream_key_file(settings: Settings, clock: Clock) -> KeyFile | None:
 def embedder_for(
     settings: Settings, clock: Clock = time.time, paid: Accounts | None = None
 ) -> Embedder:
-    """Return the embedder that the settings name; `paid` counts what a remote one costs."""
+    """Return the embedder that the settings name; `paid` counts the cost of a remote one."""
     if settings.embedder == "local":
         return LocalEmbedder()
     key = settings.upstream_api_key if settings.embeds_upstream else settings.embedder_api_key

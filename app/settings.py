@@ -1,4 +1,4 @@
-"""Settings: the environment variables, and what follows from them."""
+"""Settings: the environment variables, and values derived from them."""
 
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
@@ -10,7 +10,7 @@ from app.variables import Variables
 
 
 class Settings(Variables):
-    """All settings of a deployment, and what follows from them."""
+    """All settings of a deployment, and values derived from them."""
 
     @property
     def is_shared(self) -> bool:

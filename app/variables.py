@@ -171,15 +171,15 @@ class Variables(BaseSettings):
     """Which hits are served: all (`serve`), exact matches only (`serve-exact`) or none (`shadow`).
     Answers are looked up and stored in every mode; `x-cache-shadow` reports hits not served."""
     policy: str = _setting("", "a TOML file of rules that can be read")
-    """A TOML file of rules by model, namespace or path, which set tier, lifetimes and dial; the
-    first rule that a request meets applies. Read at the start."""
+    """A TOML file with rules by model, namespace or path, which set tier, lifetimes and dial. The
+    first rule that matches a request applies. Read at the start."""
     prices: str = _setting("", "a TOML file of dollars for a million tokens, by model")
-    """A TOML file of what models cost, used before the list that ships; see
+    """A TOML file with prices of models, which come before the list that ships; see
     [savings](savings.md)."""
     audit_rate: float = _setting(0.0, "a share from 0 to 1", ge=0, le=1)
-    """The share of hits after which the upstream is asked the same question, behind the client and
-    with `REPRISE_UPSTREAM_API_KEY`, to count which are wrong; if too many are, hits by meaning
-    become stricter. 0: none."""
+    """The share of hits that are audited: the upstream is asked the same in the background, with
+    `REPRISE_UPSTREAM_API_KEY`, to count wrong hits. If too many are wrong, hits by meaning become
+    stricter. 0: none."""
     ttl: float = _setting(3600.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
     """The freshness lifetime of an answer, in seconds."""
     min_ttl: float = _setting(0.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
@@ -239,7 +239,7 @@ class Variables(BaseSettings):
     """The largest body that is cached, in bytes. Larger requests are forwarded without the cache;
     larger answers are not stored."""
     max_inflight_bytes: int = _setting(268_435_456, "a whole number, 1048576 or more", ge=1_048_576)
-    """How many bytes of bodies and replays may be on their way, over all connections. Beyond it,
+    """How many bytes of bodies and replays may be held at once, for all connections. Beyond it,
     nothing more is cached and the upstream is read as fast as clients read. Beyond twice as many,
     requests get 503 with `Retry-After`."""
     max_concurrent: int = _setting(0, "a whole number, 0 or more", ge=0)

@@ -1,13 +1,16 @@
 """Formats a running proxy's report as text."""
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
-_KEPT = {
-    "process": "since the proxy started, in this process alone",
-    "file": "in the file of the store, over restarts",
-    "fleet": "for all proxies on the store",
-}
+_KEPT = MappingProxyType(
+    {
+        "process": "since the proxy started, in this process alone",
+        "file": "in the file of the store, over restarts",
+        "fleet": "for all proxies on the store",
+    }
+)
 
 
 def report_text(told: Mapping[str, Any]) -> str:

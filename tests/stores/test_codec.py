@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from app.core.models import CacheKey, Fullness, StoredEmbedding, StoredResponse
 from app.core.tags import Tagging, checked_labels
 from app.stores import codec
+from app.stores.seal import Seal
+from app.stores.valkey.entries import RESPONSE_FIELDS
 
 TEXTS = st.text(max_size=50)
 SECONDS = st.floats(0, 1e10)
@@ -34,6 +36,8 @@ RESPONSES = st.builds(
     caller=st.sampled_from(["", "0123", "0123 4567"]),
     askers=st.frozensets(st.text("0123456789abcdef", min_size=16, max_size=16), max_size=2),
     is_pinned=st.booleans(),
+    seconds=st.floats(0, 86_400),
+    vector_digest=st.sampled_from(["", "0123"]),
 )
 EMBEDDINGS = st.builds(
     StoredEmbedding,
@@ -59,6 +63,12 @@ EMBEDDING = StoredEmbedding("d", "m", bytes(16), 4, 1.5, 60.0, "e1")
 def test_a_stored_response_comes_back_as_it_was(stored: StoredResponse) -> None:
     read = codec.response_of(stored.id, codec.response_fields(stored))
     assert (read, read.epoch) == (stored, stored.epoch)
+
+
+@given(RESPONSES)
+def test_a_valkey_is_asked_for_every_field_that_is_written(stored: StoredResponse) -> None:
+    """Seals cover all fields: a response that is read without one of them counts as altered."""
+    assert set(Seal().response_fields(stored)) <= set(RESPONSE_FIELDS)
 
 
 def test_what_an_older_version_has_written_has_no_labels_and_is_not_disputed() -> None:

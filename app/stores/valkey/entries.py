@@ -29,7 +29,7 @@ RESPONSE_FIELDS = (
     *("version", "partition", "response", "encoding", "model"),
     *("created_at", "lifetime", "stale", "epoch", "prompt", "parts"),
     *("namespace", "tags", "disputed", "fullness", "allow_origin", "dialect", "upstream_id"),
-    *("caller", "vector", "askers", "pinned", SEAL),
+    *("caller", "seconds", "vector", "askers", "pinned", SEAL),
 )
 
 _LIFE = ("created_at", "lifetime", "stale", "epoch", "dialect")

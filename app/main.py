@@ -30,7 +30,6 @@ from app.api.paths import forms_of
 from app.configuration import load_rules
 from app.core.inflight import Inflight
 from app.core.key_file import KeyFile
-from app.core.metrics import Metrics
 from app.core.models import Clock
 from app.core.ports import Verifier
 from app.dialects.dialect import Dialect
@@ -65,7 +64,7 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     parts = _traced(adapters or adapters_for(settings), tracing)
     policy = policy_for(settings, parts.verifier)
     inflight = Inflight(settings.max_inflight_bytes)
-    parts.metrics.inflight.set_function(lambda: inflight.held)
+    parts.metrics.follow_inflight(lambda: inflight.held)
     dependencies = _dependencies(settings, parts, policy, tracing.guards())
     engine = Engine(replace(dependencies, inflight=inflight), policy)
 
@@ -192,7 +191,7 @@ def _dependencies(
         embeddings=ResilientEmbeddingStore(parts.store, metrics),
         embedder=ResilientEmbedder(parts.embedder, metrics, as_caller=as_caller),
         matcher=Matcher(metrics, guards, threshold),
-        inspector=Matcher(Metrics(), guards, explained),
+        inspector=Matcher(None, guards, explained),
         upstream=parts.upstream,
         fleet=Fleet(parts.leases, settings.fleet_collapse_wait, metrics),
         metrics=metrics,

@@ -73,7 +73,7 @@ class Variables(BaseSettings):
     port: int = _setting(8000, "a whole number from 0 to 65535", ge=0, le=65_535)
     """The port to listen on; 0 picks a free one."""
     workers: int = _setting(1, "a whole number from 1 to 256", ge=1, le=256)
-    """The number of processes that serve the port, each with its own `/metrics`. More than one
+    """The number of processes that serve the port, of which `/metrics` gives the sum. More than one
     needs a store that they can share: a Valkey."""
 
     upstream_url: _UpstreamUrl = _setting(

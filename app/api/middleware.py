@@ -52,6 +52,7 @@ class ExchangeMiddleware:
         self._counter_of = functools.cache(metrics.requests.labels)
         self._shadow_of = functools.cache(metrics.shadow.labels)
         self._tally = metrics.tally
+        self._note_inflight = metrics.note_inflight
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -97,6 +98,7 @@ class ExchangeMiddleware:
         self._counter_of(route, outcome, tier).inc()
         if route != "other":
             self._tally.add(f"requests.{outcome}.{tier}")
+        self._note_inflight()
         if status and (shadow := status.shadow):
             shadow_tier = shadow.tier.value if shadow.tier else ""
             self._shadow_of(shadow.outcome.value, shadow_tier).inc()

@@ -11,6 +11,7 @@ from app.engine.lookup import Lookup
 def ops_routes(cache: Lookup, metrics: Metrics) -> APIRouter:
     """Return the routes for health, readiness and metrics."""
     router = APIRouter()
+    known = set[str]()
 
     @router.api_route("/healthz", methods=["GET", "HEAD"])
     async def healthz() -> dict[str, str]:
@@ -28,6 +29,9 @@ def ops_routes(cache: Lookup, metrics: Metrics) -> APIRouter:
     async def exposition() -> Response:
         """Return all metrics in Prometheus's text format."""
         if (counts := await cache.count()) is not None:
+            for kind in known - set(counts.by_kind):
+                metrics.entries.labels(kind).set(0)  # for the processes that still tell of it
+            known.update(counts.by_kind)
             metrics.entries.clear()  # removes dialects that have no entries any more
             for kind, count in counts.by_kind.items():
                 metrics.entries.labels(kind).set(count)

@@ -3,6 +3,7 @@
 docs/operations.md lists them.
 """
 
+import os
 from collections.abc import Callable
 from functools import partial
 
@@ -14,20 +15,33 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from app.core.tally import Tally
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable that names the folder in which processes count together.
+
+It must be set before a process starts. https://prometheus.github.io/client_python/multiprocess/
+"""
 
 _FAST = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 600.0)
 
 
 class Metrics:
-    """The metrics of one proxy, in their own registry, and sums that outlive it, in `tally`."""
+    """The metrics of one proxy, in their own registry, and sums that outlive it, in `tally`.
+
+    Where several processes are one proxy, the metrics are the sum over all of them. Each process
+    must then have only one such object: two would overwrite each other's counts.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.tally = Tally()
         counter = partial(Counter, registry=self.registry)
+        self._folder = os.environ.get(FOLDER)
+        self._inflight_now: Callable[[], int] = int
         ProcessCollector(registry=self.registry)
         self._measure_times(partial(Histogram, registry=self.registry))
         self._count_what_is_stored(counter)
@@ -62,12 +76,20 @@ class Metrics:
         self.broken = counter("reprise_broken_entries", "Entries that were altered or forged.")
         # When a call to a dependency raised or timed out, or the upstream could not answer.
         self.failures = counter("reprise_failures", "Failures, by part.", ["part"])
-        # When the metrics are read.
+        # When the metrics are read; of several processes, also when a request has ended.
         self.inflight = Gauge(
-            "reprise_inflight_bytes", "Bodies and replays on their way.", registry=self.registry
+            "reprise_inflight_bytes",
+            "Bodies and replays on their way.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
         )
+        # When the metrics are read.
         self.entries = Gauge(
-            "reprise_entries", "What is stored, by kind.", ["kind"], registry=self.registry
+            "reprise_entries",
+            "What is stored, by kind.",
+            ["kind"],
+            registry=self.registry,
+            multiprocess_mode="mostrecent",
         )
 
     def _measure_times(self, histogram: Callable[..., Histogram]) -> None:
@@ -123,12 +145,14 @@ class Metrics:
             "Share of audited hits found wrong, and its 95 % interval: value, low, high.",
             ["tier", "bound"],
             registry=self.registry,
+            multiprocess_mode="mostrecent",
         )
         # When audits have made hits by meaning stricter, or less strict again.
         self.caution = Gauge(
             "reprise_caution",
             "How much stricter than the settings hits by meaning are: 0 to 3, exact only.",
             registry=self.registry,
+            multiprocess_mode="livemax",
         )
 
     def _count_savings(self, counter: Callable[..., Counter]) -> None:
@@ -150,6 +174,27 @@ class Metrics:
             "reprise_spent_dollars", "Price of embedding and audits.", ["purpose", "model"]
         )
 
+    def follow_inflight(self, now: Callable[[], int]) -> None:
+        """Take how many bytes are on their way from a function."""
+        self._inflight_now = now
+        if not self._folder:
+            self.inflight.set_function(now)
+
+    def note_inflight(self) -> None:
+        """Note how many bytes are on their way, for whichever process is asked for the metrics."""
+        if self._folder:
+            self.inflight.set(self._inflight_now())
+
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus's text format."""
-        return generate_latest(self.registry)
+        self.note_inflight()
+        if not self._folder:
+            return generate_latest(self.registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together, self._folder)
+        return generate_latest(together)
+
+
+def forget_process(pid: int, folder: str) -> None:
+    """Forget what a process that has ended held at its end. What it has counted stays."""
+    mark_process_dead(pid, folder)

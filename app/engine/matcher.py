@@ -104,17 +104,20 @@ class VerifierThreshold:
 
 
 class Matcher:
-    """Chooses the candidate that answers. Without guards and verifier the nearest one does."""
+    """Chooses the candidate that answers. Without guards and verifier the nearest one does.
+
+    Without metrics, refusals are not counted.
+    """
 
     def __init__(
         self,
-        metrics: Metrics,
+        metrics: Metrics | None,
         guards: Guards | None = None,
         threshold: VerifierThreshold | None = None,
     ) -> None:
         self.guards = guards
         self.threshold = threshold
-        self._refusals = metrics.refusals
+        self._refusals = metrics.refusals if metrics else None
 
     @property
     def is_down(self) -> bool:
@@ -167,7 +170,8 @@ class Matcher:
     def _count(self, verdicts: Iterable[Verdict]) -> None:
         for verdict in verdicts:
             if verdict.refused_by is not None:
-                self._refusals.labels(str(verdict.refused_by)).inc()
+                if self._refusals:
+                    self._refusals.labels(str(verdict.refused_by)).inc()
                 _logger.debug(
                     "%s refuses entry %s, %.4f away (probability %s)",
                     verdict.refused_by,

@@ -9,12 +9,15 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
+from tempfile import TemporaryDirectory
 from types import FrameType
 
 from app.core.errors import ConfigurationError
 from app.core.logs import configure_logging
+from app.core.metrics import FOLDER, forget_process
 from app.main import create_app
 from app.server.connections import ConnectionLimits
 from app.server.uvicorn_server import Server, run_server
@@ -35,9 +38,22 @@ class Workers:
         self._processes: list[SpawnProcess] = []
         self._is_stopping = False
         self._exit_code = 0
+        self._folder = ""
 
     def run(self) -> int:
-        """Run the workers; return the exit code once all have ended."""
+        """Run the workers, with a folder to count in; return the exit code once all have ended."""
+        with ExitStack() as stack:
+            try:
+                folder = stack.enter_context(TemporaryDirectory(prefix="reprise-metrics-"))
+            except OSError as error:
+                told = error.strerror
+                _logger.warning("no temporary folder (%s): each worker counts for itself", told)
+            else:
+                # A process reads this when it loads the library: it must be there before.
+                self._folder = os.environ[FOLDER] = folder
+            return self._run()
+
+    def _run(self) -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
         for _ in range(self._settings.workers):
@@ -60,6 +76,8 @@ class Workers:
 
     def _replace(self, process: SpawnProcess) -> None:
         process.join()
+        if self._folder:
+            forget_process(process.pid or 0, self._folder)
         if process.exitcode == _REFUSED:
             self._exit_code = _REFUSED
             self._stop()

@@ -44,8 +44,11 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 def by_otlp(*, with_content: bool) -> Tracing:
     """Return the Tracing that sends spans as the variables OTEL_EXPORTER_OTLP_… say."""
-    named = {"service.name": os.environ.get("OTEL_SERVICE_NAME") or "reprise"}
-    told = {**named, "service.version": __version__, "process.pid": os.getpid()}
+    told: dict[str, str | int] = {
+        "service.name": os.environ.get("OTEL_SERVICE_NAME") or "reprise",
+        "service.version": __version__,
+        "process.pid": os.getpid(),
+    }
     provider = TracerProvider(resource=Resource.create(told), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return OpenTelemetry(provider, with_content=with_content)

@@ -54,6 +54,18 @@ class Fleet:
 
         return await asyncio.to_thread(post)
 
+    async def metric(self, line: str) -> float:
+        """Give a line of the metrics, as whichever worker tells it; 0 if there is none."""
+
+        def get() -> str:
+            url = self.url.replace("/v1", "/metrics")
+            with urllib.request.urlopen(url, timeout=30) as response:
+                return str(response.read().decode())
+
+        told = await asyncio.to_thread(get)
+        found = re.search(f"^{re.escape(line)} (.*)$", told, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
 
 @asynccontextmanager
 async def fleet_on(valkey: StandIn, **settings: str) -> AsyncIterator[Fleet]:
@@ -105,6 +117,22 @@ async def test_workers_share_a_store_are_replaced_and_end_in_good_order(valkey: 
         fleet.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(20):
             assert await fleet.process.wait() == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at processes in /proc")
+async def test_whichever_worker_is_asked_tells_what_all_have_counted(valkey: StandIn) -> None:
+    name = 'reprise_requests_total{outcome="HIT",route="chat_completions",tier="exact"}'
+    async with fleet_on(valkey) as fleet:
+        fleet.url = (await fleet.read_until("listens on")).split()[-1]
+        await fleet.ask("What is Valkey?")
+        assert {await fleet.ask("What is Valkey?") for _ in range(20)} == {"HIT"}
+        assert {await fleet.metric(name) for _ in range(8)} == {20.0}
+        stored = 'reprise_entries{kind="chat_completion"}'
+        assert {await fleet.metric(stored) for _ in range(8)} == {1.0}
+        assert {await fleet.metric("reprise_inflight_bytes") for _ in range(4)} == {0.0}
+        os.kill(fleet.children()[0], signal.SIGKILL)
+        await fleet.read_until("is replaced")
+        assert await fleet.metric(name) == 20.0
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at processes in /proc")

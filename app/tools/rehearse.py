@@ -194,7 +194,7 @@ class Rehearsal:
                 *("host", "port", "workers", "upstream_api_key", "upstream_api_key_file"),
                 *("anthropic_url", "anthropic_api_key", "api_keys", "api_keys_file", "store"),
                 *("max_concurrent", "max_connections", "fleet_collapse_wait", "cors_origins"),
-                "traces",
+                *("traces", "audit_rate"),  # audits would make the dial stricter on the way
             )
         }
         changes |= {

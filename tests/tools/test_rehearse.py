@@ -145,6 +145,15 @@ def test_what_the_operator_has_set_up_elsewhere_is_never_asked(tmp_path: Path) -
     assert replay(log, elsewhere).hits == {Tier.EXACT: 1}
 
 
+def test_no_audit_makes_the_dial_stricter_on_the_way(tmp_path: Path) -> None:
+    log = traffic(tmp_path, asked("valkey what", 0))
+    audited = FixedSettings(audit_rate=1, upstream_api_key=SecretStr("sk-ours"), traces="otlp")
+    rehearsal = Rehearsal(log, audited, Models(FakeEmbedder()))
+    settings = rehearsal._settings_on(Terms(0.05, 60))
+    assert (settings.audit_rate, settings.traces) == (0, "off")
+    assert (settings.max_error_rate, settings.ttl) == (0.05, 60)
+
+
 def test_the_dial_is_one_of_the_terms(tmp_path: Path) -> None:
     log = traffic(tmp_path, asked("valkey how many", 0), asked("valkey so how many", 1))
     verifier = FakeVerifier()

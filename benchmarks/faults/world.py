@@ -22,7 +22,7 @@ from tests.valkey.server import ValkeySearch, valkey_search
 _MODEL, _DIMENSIONS = "text-embedding-3-small", 256
 _CALIBRATION = Calibration((0.0, 1.0, 0.0, 0.0), 0.9, ((0.01, 0.9),))
 _SURE = 6.0  # log-odds
-_START = 30.0  # seconds
+_START = 120.0  # seconds
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -117,8 +117,10 @@ async def _proxy(settings: dict[str, str]) -> AsyncIterator[tuple[int, str]]:
         env={**clean, **ours, "PYTHONPATH": str(ROOT)},
     )
     assert process.stdout is not None
-    line = await asyncio.wait_for(process.stdout.readline(), _START)
     try:
+        line = await asyncio.wait_for(process.stdout.readline(), _START)
+        if not line:
+            raise RuntimeError("the start of the proxy was refused")
         yield process.pid, line.decode().strip()
     finally:
         if process.returncode is None:

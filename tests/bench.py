@@ -1,4 +1,4 @@
-"""A proxy over fakes."""
+"""The engine of a proxy with fakes for all of its ports, for tests without sockets."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ NO_AUDITS, NO_PRICES = AuditTerms(), NoPrices()
 
 
 class Bench:
-    """A proxy over fakes.
+    """The engine of a proxy with fakes for all of its ports.
 
     `part_clock`: the clock for circuit breakers and durations. `limits`: the operator's Limits.
     `leases`: makes it a proxy of a fleet.

@@ -73,7 +73,7 @@ _FIELDS: st.SearchStrategy[Json] = st.fixed_dictionaries(
 _REASONS = st.sampled_from([*["stop"] * 6, "length", "content_filter"])
 
 Pieces = dict[str, Sequence[str]]
-"""The pieces of the texts of a choice, by the place of each text."""
+"""The pieces of each text of a choice, by the path of the text in the choice."""
 
 
 @st.composite

@@ -156,7 +156,7 @@ async def echo(exchange: Exchange) -> None:
 
 
 def asked_by(exchange: Exchange) -> ClientRequest:
-    """Return what an exchange that was read has asked, as fakes take it."""
+    """Return the request of an exchange whose body was read, as the fakes expect it."""
     return ClientRequest(
         exchange.method, exchange.path, exchange.query, exchange.headers, exchange.body
     )
@@ -165,9 +165,9 @@ def asked_by(exchange: Exchange) -> ClientRequest:
 async def until_closed(
     host: str, port: int, sent: bytes, *, size: int = 100_000, half_close: bool = False
 ) -> bytes:
-    """Send bytes, so many at a time, and return what comes until the server closes.
+    """Send bytes, a given number at a time, and return all that the server sends.
 
-    With `half_close` the client says at once that it will send nothing more.
+    With `half_close` the client closes its sending side at once.
     """
     reader, writer = await asyncio.open_connection(host, port)
     for at in range(0, len(sent), size):
@@ -220,14 +220,14 @@ class Setup:
 
     @asynccontextmanager
     async def run_on_socket(self) -> AsyncIterator[tuple["Setup", str, int]]:
-        """Run both and yield the proxy's host and port, for who writes HTTP by hand."""
+        """Run both and yield the proxy's host and port, for tests that write HTTP by hand."""
         async with self.run() as url:
             parts = urlsplit(url)
             yield self, parts.hostname or "", parts.port or 0
 
     @asynccontextmanager
     async def run_before(self, upstream_url: str) -> AsyncIterator[str]:
-        """Run the proxy alone, before an upstream elsewhere."""
+        """Run only the proxy, for an upstream that runs already."""
         settings = self.settings.model_copy(update={"upstream_url": upstream_url})
         fake = self.embedder if settings.embedder == "local" else None
         adapters = adapters_for(settings, embedder=fake, verifier=self.verifier, clock=self.clock)

@@ -237,7 +237,7 @@ async def ask(
     stream: bool = False,
     headers: Mapping[str, str] | None = None,
 ) -> httpx.Response:
-    """Ask below `/v1`, and return all of the answer."""
+    """Send a request below `/v1`, and return the whole response."""
     return await client.post(
         f"/v1/{api.path}", json=api.body(question, stream=stream), headers=headers
     )

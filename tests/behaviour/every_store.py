@@ -17,7 +17,7 @@ ADMIN = {"Authorization": f"Bearer {TOKEN}"}
 
 @asynccontextmanager
 async def setup_with(store: str, folder: Path, **settings: Any) -> AsyncIterator[Setup]:
-    """Set a proxy up, not yet running, with a store of this kind."""
+    """Yield a proxy with a store of this kind; it does not run yet."""
     settings = {"admin_token": TOKEN, "store_timeout": 5.0, **settings}
     if store == "valkey":
         async with stand_in() as server:

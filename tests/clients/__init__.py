@@ -1,1 +1,1 @@
-"""A lab of real clients: each in an environment of its own, straight to an upstream and proxied."""
+"""Real clients, each in its own environment, that call an upstream directly and via the proxy."""

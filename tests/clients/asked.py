@@ -1,4 +1,4 @@
-"""What requests of the lab say, whichever API they speak."""
+"""Reads what requests of the lab ask for, in any of the APIs."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""The clients of the lab: what each is installed from, and which script plays it."""
+"""The clients of the lab: the packages of each, and the script that runs it."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -9,7 +9,7 @@ ROWS = pytest.StashKey[list[Row]]()
 
 @pytest.fixture
 def rows(request: pytest.FixtureRequest) -> list[Row]:
-    """Return the list of the rows that this run has filled."""
+    """Return the list of rows that this run has filled in."""
     return request.config.stash.setdefault(ROWS, [])
 
 

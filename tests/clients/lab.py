@@ -1,4 +1,4 @@
-"""Takes a client through all acts, without the proxy and with it, and judges what came of them."""
+"""Lets a client perform all acts, without the proxy and with it, and judges the results."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from tests.servers import Exchange, upstream_of
 
 INSTALL = "How do I install Valkey on Debian?"
 REWORDED = "How can I install Valkey on Debian?"
-# Each act, and what is asked in it; what is cached comes first. Nothing that is bound to its time.
+# Each act and its question, which must not be time-bound. Acts that are cached come first.
 ASKED = {
     "chat": INSTALL,
     "stream": "Which port does Valkey listen on?",
@@ -28,8 +28,8 @@ ASKED = {
     "errors": "Fail with status-400, please.",
     "cancel": f"{SLOWLY} a story.",
 }
-# What a client of Responses asks besides, with an answer that the upstream is not to store: by
-# meaning only that is found again.
+# A further question of Responses clients, whose answer the upstream is asked not to store: only
+# such answers hit by meaning.
 UNSTORED = "unstored"
 CACHED = ("chat", "stream", "tools", "structured", "embeddings")
 COLUMNS = (*ASKED, "exact hit", "hit by meaning")
@@ -42,7 +42,7 @@ Told = dict[str, Any]
 
 @dataclass(frozen=True)
 class Act:
-    """What came of an act: what the client told, what reached the upstream, what the proxy counted.
+    """The result of an act: what the client returned, the upstream received, the proxy counted.
 
     `first` is the number of the first of the upstream's requests.
     """
@@ -63,7 +63,7 @@ class Act:
 
 @dataclass
 class Row:
-    """A row of the table; `details` tell how its cells came about."""
+    """A row of the table; `details` explain its cells."""
 
     client: str
     version: str = ""
@@ -72,7 +72,7 @@ class Row:
 
     @property
     def faults(self) -> dict[str, str]:
-        """Return the cells of what works without the proxy and not with it."""
+        """Return the cells of the acts that work without the proxy but not with it."""
         return {
             column: cell
             for column, cell in self.cells.items()
@@ -111,7 +111,7 @@ class Bench:
         return counts
 
     async def why(self, act: Act) -> str:
-        """Return what the proxy says of the last request of an act, that no other entry answers."""
+        """Return the proxy's explanation of an act's last request without its own entry."""
         (*_, exchange) = act.exchanges
         headers = {name.decode(): value.decode() for name, value in exchange.headers}
         asked = {"request": exchange.document, "headers": headers, "route": exchange.path.decode()}
@@ -149,7 +149,7 @@ async def examine(client: Client, folder: Path) -> Row:
         async with proxy(upstream_url, folder, log) as url:
             async with script(command, url, client) as first:
                 missed = await _all(Bench(upstream, first, url), asked)
-            # Another process: what a client draws once a run must not stand in the way.
+            # Another process, because a client may choose random values once per run.
             async with script(command, url, client) as second:
                 bench = Bench(upstream, second, url)
                 again = await _all(bench, {name: ASKED[name] for name in CACHED})
@@ -173,7 +173,7 @@ async def _all(bench: Bench, asked: dict[str, str]) -> dict[str, Act]:
 
 
 def judge(name: str, direct: Act, proxied: Act) -> str:
-    """Return the cell of an act: the proxy must change nothing that can be told."""
+    """Return the cell of an act: the proxy must not change anything that a client can see."""
     if "absent" in direct.told:
         return "-"
     if not works(name, direct):
@@ -188,7 +188,7 @@ def judge(name: str, direct: Act, proxied: Act) -> str:
 
 
 def works(name: str, act: Act) -> bool:
-    """Whether a client has done what the act is about."""
+    """Whether a client has really done what the act is for."""
     if name == "errors":
         return "lab says 400" in json.dumps(act.told.get("error"))
     if "value" not in act.told:
@@ -209,7 +209,7 @@ def works(name: str, act: Act) -> bool:
 
 
 def repeat(missed: Act, again: Act) -> str:
-    """Return what became of the very same act: nothing upstream, and the answer of the first."""
+    """Return the cell of the repeated act: it must get the first answer without the upstream."""
     if again.exchanges:
         return _difference(missed.exchanges, again.exchanges) + _counted(again)
     if said(missed) != said(again):
@@ -218,15 +218,15 @@ def repeat(missed: Act, again: Act) -> str:
 
 
 def said(act: Act) -> object:
-    """Return what a client made of an answer, in how many pieces it may have come."""
+    """Return what a client read from an answer, regardless of the number of pieces."""
     value = act.told.get("value")
     return value["text"] if isinstance(value, dict) and "pieces" in value else act.told
 
 
 def meant(reworded: dict[str, Act], why: str) -> str:
-    """Return what became of the first question in other words.
+    """Return the cell of the first question in other words.
 
-    Where the upstream is told to store nothing, that must be found, and what it stores must not.
+    It must hit if the upstream was asked not to store the answer, and must miss otherwise.
     """
     *stored, near = reworded.values()
     if "value" not in near.told:

@@ -15,7 +15,7 @@ from tests.clients.environments import FOLDER, ROOT
 ADMIN_TOKEN = "lab"
 _PATIENCE_S = 120
 
-# Clients that would tell their makers of each run, or fetch tables from them, do not.
+# Turns off clients' telemetry, and their downloads of tables.
 _QUIET = {
     "ANONYMIZED_TELEMETRY": "false",
     "CREWAI_DISABLE_TELEMETRY": "true",
@@ -36,7 +36,7 @@ class Script:
         self._process = process
 
     async def act(self, act: str, question: str) -> dict[str, Any]:
-        """Return what came of an act: its `value`, its `error`, or that it is `absent`."""
+        """Return the result of an act: its `value`, its `error`, or that it is `absent`."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -101,7 +101,7 @@ async def proxy(upstream_url: str, folder: Path, log: list[str]) -> AsyncIterato
         "REPRISE_UPSTREAM_URL": upstream_url,
         "REPRISE_ADMIN_TOKEN": ADMIN_TOKEN,
         "REPRISE_MAX_ERROR_RATE": "0.05",
-        # What is judged here is meaning, not the pace of a busy machine.
+        # Generous timeouts: these tests judge results, not the speed of a busy machine.
         "REPRISE_STORE_TIMEOUT": "30",
         "REPRISE_VERIFIER_TIMEOUT": "30",
     }

@@ -38,7 +38,7 @@ _DEFAULTS: dict[str, Any] = {
 class Conversations:
     """What the upstream has stored: a response can be continued, its items can be referred to.
 
-    It raises KeyError for the id of what it was not to store.
+    It raises KeyError for the id of a response that it was asked not to store.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Conversations:
         }
 
     def items_of(self, asked: dict[str, Any]) -> list[Item]:
-        """Return all that was said: what a request continues, and its own items."""
+        """Return all items of a conversation: those that a request continues, and its own."""
         before = asked.get("previous_response_id")
         own = asked["input"]
         items = [{"role": "user", "content": own}] if isinstance(own, str) else own
@@ -81,7 +81,7 @@ class Conversations:
 
 
 def last_text_of(items: list[Item]) -> str:
-    """Return the text of the last item: of a message, or of what a tool has given."""
+    """Return the text of the last item: of a message, or of a tool's result."""
     return text_of({"content": items[-1].get("content") or items[-1].get("output")})
 
 

@@ -1,4 +1,4 @@
-"""An upstream for real clients: it answers whatever they need, and knows who has hung up."""
+"""An upstream for real clients; it notices when a client has closed its connection."""
 
 import asyncio
 import json
@@ -107,7 +107,7 @@ async def _fail(exchange: Exchange, status: int) -> None:
 
 
 def _message(asked: dict[str, Any], count: int) -> dict[str, Any]:
-    """Answer with a call of the tool that is wanted, if any, or else with a text."""
+    """Answer with a call of the tool that is asked for, if any, or else with a text."""
     messages = asked["messages"]
     since = messages[max(i for i, m in enumerate(messages) if m["role"] != "tool") + 1 :]
     tools = {tool["function"]["name"]: tool["function"] for tool in asked.get("tools") or []}

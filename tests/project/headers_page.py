@@ -141,7 +141,7 @@ def _partition(headers: Sequence[Header], rules: KeyRules) -> str:
 
 
 def _cells(kind: Kind) -> list[str]:
-    """Return whether headers take part: by default, shared, ignored, and named for the key."""
+    """Return whether headers are in the key: by default, shared, ignored, and in KEY_HEADERS."""
     return [_cell(kind, number) for number in range(4)]
 
 

@@ -59,7 +59,7 @@ async def fleet_on_cluster() -> AsyncIterator[Fleet]:
 
 
 async def fill(store: ValkeyStore, count: int = 30) -> None:
-    for start in range(0, count, 10):  # a few at once: an overburdened machine is no hung node
+    for start in range(0, count, 10):  # a few at once: an overloaded node would seem to hang
         numbers = range(start, min(count, start + 10))
         await asyncio.gather(
             *(store.put(entry(str(i)), towards(1, 0.01 * (i + 1))) for i in numbers)

@@ -29,7 +29,7 @@ MODEL = EmbeddingModel("test", DIMENSIONS)
 
 
 def ignore(_kind: str, _reason: str) -> None:
-    """Take note of an eviction, or not."""
+    """Do nothing when an entry is evicted."""
 
 
 @asynccontextmanager
@@ -107,7 +107,7 @@ def labelled(namespace: str, *tags: str) -> Tagging:
 
 
 async def ids(store: WholeStore, limit: int, selector: Selector = EVERYTHING) -> list[str]:
-    """Page through a store."""
+    """Yield all entries of a store, page by page."""
     found, cursor = [], ""
     while True:
         page = await store.scan(cursor, limit, selector)

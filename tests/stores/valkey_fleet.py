@@ -33,7 +33,7 @@ KEYS = Keys.of("test", 4)
 
 
 class Fleet:
-    """One server, a client to look at it by hand, and as many stores as a test asks for."""
+    """One server, a client to inspect it, and as many stores as a test asks for."""
 
     def __init__(self, server: ValkeySearch, stack: AsyncExitStack) -> None:
         self.server = server
@@ -87,7 +87,7 @@ def as_user(url: str) -> str:
 
 @asynccontextmanager
 async def cluster_in_readme() -> AsyncIterator[Cluster]:
-    """Yield a cluster that knows the user of docs/valkey.md, and may refuse it nothing."""
+    """Yield a cluster with the user of docs/valkey.md; it must not refuse that user any command."""
     async with valkey_cluster() as cluster:
         await cluster.add_user(*RIGHTS.split(), *CLUSTER_RIGHTS.split()[1:])
         yield cluster
@@ -114,7 +114,7 @@ EAST = towards(1)
 
 
 async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 5.0) -> None:
-    """Wait until a condition holds that comes about without the test's help."""
+    """Wait until a condition holds."""
     async with asyncio.timeout(seconds):
         while not await holds():
             await asyncio.sleep(0.002)

@@ -12,11 +12,11 @@ _SHORT = {b"reset": b"-@all", b"nocommands": b"-@all", b"allcommands": b"+@all"}
 
 
 class Grants:
-    """The permissions of users, as set by ACL SETUSER. A user that it does not know may do all."""
+    """The permissions of users, as set by ACL SETUSER. An unknown user may do everything."""
 
     def __init__(self) -> None:
         self._allowed: dict[bytes, set[bytes]] = {}
-        self.denied: list[tuple[bytes, bytes]] = []  # users, and what they were refused
+        self.denied: list[tuple[bytes, bytes]] = []  # users and the commands they were refused
 
     def learn(self, user: bytes, rules: list[bytes]) -> list[bytes]:
         """Apply rules, and return those that the real server understands."""
@@ -30,7 +30,7 @@ class Grants:
         return [rule for rule in rules if not _is_ours(rule[1:].lower())]
 
     def allows(self, user: bytes, name: bytes) -> bool:
-        """Return whether a user may run a command."""
+        """Whether a user may run a command."""
         if user not in self._allowed or name not in NAMES or name in self._allowed[user]:
             return True
         self.denied.append((user, name))
@@ -38,7 +38,7 @@ class Grants:
 
 
 def may_touch(patterns: list[bytes], prefixes: list[bytes], *, is_write: bool) -> bool:
-    """Return whether patterns of keys, as ACL GETUSER lists them, cover prefixes whole."""
+    """Whether patterns of keys, as ACL GETUSER lists them, cover prefixes whole."""
     kinds = (b"~", b"%RW~") if is_write else (b"~", b"%RW~", b"%R~")
     usable = [p.partition(b"~")[2] for p in patterns if p.startswith(kinds)]
     begins = [pattern[:-1] for pattern in usable if pattern.endswith(b"*")]

@@ -15,10 +15,10 @@ _READS = {"PEXPIRETIME", "HMGET", "HGETALL"}
 
 
 class Admin:
-    """Asks the real server, and hears in the same order what happens to its keys.
+    """Sends commands to the real server, and gets events of its keys in the same order.
 
     `on_event` gets database, key and event of each change; `on_flush` is called when a database
-    was emptied. What happened before a command was answered is told before its answer is given.
+    was emptied. Events that precede a reply are reported before the reply is returned.
     """
 
     def __init__(
@@ -33,8 +33,8 @@ class Admin:
         self._is_node = is_node
         self._reader, self._writer = await asyncio.open_unix_connection(path)
         self._listener = asyncio.create_task(self._listen())
-        # Reading as the stand-in must neither prolong a key's life under LRU nor cause
-        # invalidations: what is opted out of leaves only the one that tells of a flush.
+        # The stand-in's reads must not affect LRU, nor cause invalidation messages for keys. With
+        # OPTIN, the only message left is the one for a flush.
         await self.call(
             ("HELLO", "3", "AUTH", ADMIN, "-"),
             ("CLIENT", "SETNAME", ADMIN),
@@ -51,7 +51,7 @@ class Admin:
         if self._listener.done():
             raise ConnectionResetError("the server is gone")
         for words, future in zip(commands, futures, strict=True):
-            if self._is_node and words[0] in _READS:  # whatever slot moves here just now
+            if self._is_node and words[0] in _READS:  # even while its slot moves to this node
                 self._waiting.append(loop.create_future())
                 self._writer.write(command("ASKING"))
             self._waiting.append(future)

@@ -1,4 +1,4 @@
-"""Commands in few words, for the tests of the stand-in."""
+"""A client with short forms of commands, for the tests of the stand-in."""
 
 import shlex
 from typing import Any
@@ -37,7 +37,7 @@ def words(line: str) -> list[str | bytes]:
 
 
 class Asking:
-    """A client that is told what to do in lines."""
+    """A client whose commands are lines of text."""
 
     def __init__(self, client: Valkey) -> None:
         self.valkey: Any = client
@@ -46,16 +46,16 @@ class Asking:
         return await self.valkey.execute_command(*words(line))
 
     async def put(self, name: str, embedding: bytes = EAST, **fields: str) -> None:
-        """Write a hash below the index."""
+        """Write a hash that the index covers."""
         await self.valkey.hset(f"cache:{name}", mapping={**fields, "embedding": embedding})
 
     async def nearest(self, most: int, options: str = "", *, filter_: str = "*") -> Any:
-        """Search for what is nearest to <east>."""
+        """Search for the hashes nearest to <east>."""
         query = shlex.quote(f"{filter_}=>[KNN {most} @embedding $q]")
         return await self.send(f"FT.SEARCH idx {query} {options} PARAMS 2 q <east> DIALECT 2")
 
     async def names(self, most: int, *, filter_: str = "*") -> list[str]:
-        """List what is nearest to <east>, whether it still lives or not."""
+        """List the keys nearest to <east>, including expired ones."""
         _, *keys = await self.nearest(most, "NOCONTENT", filter_=filter_)
         return [key.decode().removeprefix("cache:") for key in keys]
 
@@ -65,7 +65,7 @@ class Asking:
         return dict(zip(flat[::2], flat[1::2], strict=True))[name.encode()]
 
     async def vector_info(self, name: str) -> Any:
-        """Return one value that FT.INFO has of the vectors."""
+        """Return one value of FT.INFO about the vectors."""
         (attribute,) = (a for a in await self.info("attributes") if b"VECTOR" in a)
         flat = attribute[attribute.index(b"index") + 1]
         return dict(zip(flat[::2], flat[1::2], strict=True))[name.encode()]

@@ -1,6 +1,6 @@
 """Memory held in the real server in place of an index's memory.
 
-A command that began and never ends keeps its bytes in the server, where they count against
+An incomplete command keeps its bytes in the server, where they count against
 `maxmemory` and cannot be evicted, until its connection closes.
 """
 
@@ -37,5 +37,5 @@ class Ballast:
                 self._held.pop().close()
 
     async def aclose(self) -> None:
-        """Let go."""
+        """Release the memory."""
         await self.hold(0)

@@ -12,13 +12,13 @@ from tests.valkey.schema import Definition
 from tests.valkey.switches import Switches
 
 _ENDS = {b"del", b"expired", b"evicted", b"rename_from", b"move_from"}
-_AT_ONCE = 500  # hashes that are read in one go
-_GONE = -2  # PEXPIRETIME of no key
+_AT_ONCE = 500  # hashes that are read at once
+_GONE = -2  # PEXPIRETIME of a missing key
 _MOMENT = 0.005
 
 
 class Catalog:
-    """Knows every index, and what has happened to the hashes below them.
+    """Knows every index, and all changes to the hashes that they cover.
 
     Whoever waits for `catch_up` sees every write that the real server has executed before.
     """
@@ -38,8 +38,8 @@ class Catalog:
     async def open(self, path: Path, *, has_limit: bool, is_node: bool = False) -> None:
         """Connect to a server that has just started, with the indexes that it still has.
 
-        `has_limit` says that memory is limited, so that what indexes use must weigh; `is_node`
-        that it is one of a cluster.
+        `has_limit`: the server's memory is limited, so the memory of indexes must count. `is_node`:
+        the server is a node of a cluster.
         """
         await self.admin.open(path, is_node=is_node)
         self._ballast = Ballast(path) if has_limit else None
@@ -61,7 +61,7 @@ class Catalog:
             await self._ballast.aclose()
 
     async def create(self, database: int, definition: Definition) -> None:
-        """Add an index and begin to take in what is there. Raises SearchError if it exists."""
+        """Add an index and begin to index existing hashes. Raises SearchError if it exists."""
         if (database, definition.name) in self.indexes:
             raise SearchError("already exists.")
         index = Index(definition, backfilled=0.0 if definition.initial_scan else 1.0)
@@ -70,25 +70,25 @@ class Catalog:
             self._run(self._backfill(database, index))
 
     async def drop(self, database: int, name: bytes) -> None:
-        """Remove an index, and the memory of it."""
+        """Remove an index, and release its memory."""
         del self.indexes[database, name]
         await self._weigh()
 
     async def catch_up(self) -> None:
-        """Index what the real server has executed by now."""
+        """Index all changes that the real server has made so far."""
         if self.indexes:
             await self.admin.call(("PING",))
             await self.settle()
 
     async def look_again(self) -> None:
-        """Index what has come or gone without an event: keys of slots that moved at once."""
+        """Index changes without an event: keys of slots that moved all at once."""
         for (database, _), index in self.indexes.items():
             keys = {*index.documents, *await self._scan(database, index)}
             self._changed.update((database, key) for key in keys)
         await self.settle()
 
     async def settle(self) -> None:
-        """Index what is known to have changed."""
+        """Index the keys that are known to have changed."""
         async with self._reading:
             while self._changed:
                 batch = [self._changed.pop() for _ in range(min(_AT_ONCE, len(self._changed)))]
@@ -154,9 +154,9 @@ class Catalog:
         for (_, key, index), _, expires_at, values in zip(
             wanted, replies, replies, replies, strict=True
         ):
-            if expires_at == _GONE or isinstance(expires_at, Failure):  # it is another node's
+            if expires_at == _GONE or isinstance(expires_at, Failure):  # another node has it
                 index.remove(key)
-            elif not isinstance(values, Failure):  # of another type: what was indexed stays
+            elif not isinstance(values, Failure):  # not a hash: what was indexed stays
                 fields = dict(zip(index.identifiers, values, strict=True))
                 index.put(key, fields, expires_at)
 
@@ -178,7 +178,7 @@ class Catalog:
         while True:
             share = self._switches.backfill_share
             goal = round(len(keys) * min(share, 1))
-            # What was written meanwhile is there already; reading it again could end its life.
+            # Keys written meanwhile are indexed already; reading them again could let them expire.
             missing = (key for key in keys[done:goal] if key not in index.documents)
             self._changed.update((database, key) for key in missing)
             await self.settle()

@@ -1,8 +1,8 @@
 """A cluster of real servers behind stand-ins for valkey-search: three primaries, three replicas.
 
-It is made once for all tests of a process, in a thread of its own, since every test has another
-loop. `async with valkey_cluster() as cluster` gives it whole and empty, or the one that VALKEY_URL
-names if that is a cluster.
+It is created once for all tests of a process, in its own thread, because every test has its own
+event loop. `async with valkey_cluster() as cluster` yields it, complete and empty; or the cluster
+in VALKEY_URL, if that is one.
 """
 
 import asyncio
@@ -92,7 +92,7 @@ class Nodes:
         await asyncio.gather(*(node.aclose() for node in self.by_port.values()))
 
     async def make_whole(self) -> None:
-        """Bring back what is down, wait until all agree, and empty it."""
+        """Restart nodes that are down, wait until all agree, and empty the cluster."""
         self.federation.has_coordinator = False
         for node in self.by_port.values():
             if node.module.is_up:
@@ -114,7 +114,7 @@ class Nodes:
             node.module.catalog.indexes.clear()
 
     async def may_be_shared(self) -> bool:
-        """Return whether every shard has its two nodes, and all know it."""
+        """Whether every shard has its two nodes, and all nodes know that."""
         views = set()
         for node in self.by_port.values():
             info = await node.ask("CLUSTER", "INFO")
@@ -189,7 +189,7 @@ class Cluster:
         return f"valkey+cluster://127.0.0.1:{min(self._nodes.by_port)}"
 
     def switch_coordinator(self, *, on: bool) -> None:
-        """Let the nodes search for one another, or each for itself."""
+        """Turn the coordinator on or off: nodes then search all shards, or only their own keys."""
         self._nodes.federation.has_coordinator = on
 
     async def add_user(self, user: str, *rules: str) -> None:
@@ -198,7 +198,7 @@ class Cluster:
             await self._do(node.add_user(user, *rules))
 
     async def denied(self, user: str) -> list[str]:
-        """List what any node has ever refused a user."""
+        """List the commands that any node has ever refused a user."""
         nodes = self._nodes.by_port.values()
         return [name for node in nodes for name in await self._do(node.denied(user))]
 
@@ -213,21 +213,21 @@ class Cluster:
         return [(primary, replica) for primary, replica in await self._do(self._nodes.shards())]
 
     async def primaries(self) -> list[int]:
-        """List the primaries, be their shards whole or not."""
+        """List the primaries, even those without a replica."""
         return [primary for primary, *_ in await self._do(self._nodes.shards())]
 
     async def primary_of(self, key: str) -> int:
-        """Return who has a key."""
+        """Return the node that has a key."""
         return await self._do(self._nodes.primary_of_slot(key_slot(key.encode())))
 
     async def migrate(self, first: int, last: int, port: int) -> None:
-        """Move slots of one primary to another one at once."""
+        """Move slots from their primary to another one, all at once."""
         await self._do(self._nodes.migrate(first, last, port))
 
     async def migration(self, slot: int, port: int) -> AsyncIterator[int]:
-        """Move a slot to another primary, in steps: it is begun, each key moves, it is done.
+        """Move a slot to another primary; yield after each step how many keys have moved.
 
-        Each tells how many keys have moved.
+        The steps are: the migration begins, each key moves, the migration ends.
         """
         steps = self._nodes.migration(slot, port)
         while (moved := await self._do(_next(steps))) is not None:
@@ -250,7 +250,7 @@ class Cluster:
         await self._do(self._nodes.by_port[port].restart())
 
     def stop(self, port: int) -> None:
-        """Freeze a node: connections are accepted, nothing is answered."""
+        """Freeze a node: it accepts connections but does not answer."""
         self._nodes.by_port[port].stop()
 
     def resume(self, port: int) -> None:
@@ -261,16 +261,16 @@ class Cluster:
         return [node.module.asked[name.encode()] for node in self._nodes.by_port.values()]
 
     async def set_node_timeout(self, milliseconds: int = _NODE_TIMEOUT) -> None:
-        """Say how long the nodes wait until they take one for failed."""
+        """Set after how long the nodes consider a silent node failed."""
         for port in self._nodes.by_port:
             await self.send(port, f"CONFIG SET cluster-node-timeout {milliseconds}")
 
     def indexes(self, port: int) -> list[str]:
-        """List the indexes of a node, and of it alone."""
+        """List the indexes of one node only."""
         return [name.decode() for _, name in self._nodes.by_port[port].module.catalog.indexes]
 
     async def drop(self, port: int, index: str) -> None:
-        """Let a node lose an index."""
+        """Remove an index from one node."""
         await self._do(self._nodes.by_port[port].module.catalog.drop(0, index.encode()))
 
     def switches(self, port: int) -> Switches:
@@ -327,7 +327,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _nodes_file(own: int, ports: list[int]) -> str:
-    """Write what a node knows of the others, as if they had met."""
+    """Write a node's file of the other nodes, as if they had met."""
     lines = []
     for number in range(2 * _SHARDS):
         shard = number % _SHARDS

@@ -2,4 +2,4 @@
 
 
 class SearchError(Exception):
-    """An error that the client gets, in the words of the module."""
+    """An error for the client, with the text of the module."""

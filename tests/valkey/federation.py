@@ -1,4 +1,4 @@
-"""The module's commands on the nodes of a cluster: each for itself, or through a coordinator."""
+"""The module's commands on the nodes of a cluster, with or without a coordinator."""
 
 import asyncio
 from collections import Counter
@@ -19,7 +19,7 @@ _CHANGES = {b"FT.CREATE", b"FT.DROPINDEX"}
 class Federation:
     """The modules of all nodes by their ports; `has_coordinator` says whether they work together.
 
-    Without, each node has its indexes, which its replicas have as well, and finds its own keys.
+    If not, each node and its replicas have their own indexes, and find their own keys only.
     """
 
     def __init__(self) -> None:
@@ -27,12 +27,12 @@ class Federation:
         self.has_coordinator = False
 
     async def primaries_seen_by(self, module: "NodeModule") -> list[int]:
-        """List the ports of the primaries that a node takes for such."""
+        """List the ports of the nodes that a node considers primaries."""
         (slots,) = await module.catalog.admin.call(("CLUSTER", "SLOTS"))
         return list(dict.fromkeys(primary[1] for _, _, primary, *_ in slots))
 
     async def with_index(self, module: "NodeModule") -> list["NodeModule"]:
-        """List the modules in which an index appears that is made on a node."""
+        """List the modules that get an index which is created on a node."""
         if self.has_coordinator:
             return [m for m in self.modules.values() if m.is_up]
         replicas = [m for m in self.modules.values() if await m.primary() == module.port]
@@ -51,7 +51,7 @@ class NodeModule(SearchModule):
         federation.modules[port] = self
 
     async def primary(self) -> int | None:
-        """Return the port of the node's primary; None if it is none's replica, or does not say."""
+        """Return the port of the node's primary; None if it is not a replica or does not answer."""
         if not self.is_up:
             return None
         with suppress(ConnectionError, TimeoutError):
@@ -89,7 +89,7 @@ class NodeModule(SearchModule):
         return reply
 
     async def _search_everywhere(self, search: Search) -> Reply:
-        """Ask all primaries; if one does not answer, that is an error when the time is up."""
+        """Search all primaries; reply with an error if one does not answer within the timeout."""
         ports = await self._federation.primaries_seen_by(self)
         try:
             async with asyncio.timeout(search.timeout):
@@ -111,7 +111,7 @@ class NodeModule(SearchModule):
         return [len(nearest), *(item for row in nearest for item in row)]
 
     async def answer_another(self, search: Search) -> Reply:
-        """Search this node's own keys for another one."""
+        """Search this node's own keys on behalf of another node."""
         if not self.is_up:
             raise ConnectionResetError("the node is gone")
         await self.catalog.catch_up()

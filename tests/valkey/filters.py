@@ -79,7 +79,7 @@ class _Filter:
             shown = f"Tag string `{tag.decode(errors='replace')}`"
             if tag.endswith(b"**"):
                 raise self._error(f"{shown} ends with multiple *.")
-            # A star that was escaped is one all the same.
+            # An escaped star counts as a star, too.
             tag = tag[:-1]
             if len(tag) < _SHORTEST_PREFIX:
                 raise self._error(f"{shown} is too short for prefix wildcard.")

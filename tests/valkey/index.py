@@ -16,12 +16,12 @@ from tests.valkey.schema import Definition, Tag, Vector
 
 Values = Mapping[bytes, bytes | None]  # by identifier
 _BLOCK = 10_240  # vectors by which the module's HNSW grows
-_NODE_BYTES = 550  # what the module spends on a vector beside the vector itself
+_NODE_BYTES = 550  # what the module uses per vector in addition to the vector
 
 
 @dataclass
 class Document:
-    """What is indexed of a hash. `expires_at` is in Unix milliseconds, negative for never."""
+    """The indexed values of a hash. `expires_at` is in Unix milliseconds, negative for never."""
 
     expires_at: int
     tags: dict[bytes, set[bytes]]
@@ -59,19 +59,19 @@ class Index:
 
     @property
     def capacity(self) -> int:
-        """Vectors that there is room for."""
+        """The number of vectors that there is room for."""
         initial = self.vector.capacity if self.vector is not None else 0
         return max(initial, -(-(self.vectors + self.tombstones) // _BLOCK) * _BLOCK)
 
     @property
     def memory(self) -> int:
-        """Bytes, about, as the module would use."""
+        """Roughly the bytes that the module would use."""
         size = self.vector.size if self.vector is not None else 0
         return (self.vectors + self.tombstones) * (size + _NODE_BYTES)
 
     @property
     def reclaimable(self) -> int:
-        """Bytes of vectors that are gone."""
+        """The bytes of removed vectors."""
         return self.tombstones * self.vector.size if self.vector is not None else 0
 
     def size_of(self, attribute: bytes) -> int:

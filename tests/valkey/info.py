@@ -1,4 +1,4 @@
-"""FT.INFO and the like: what an index says of itself."""
+"""The replies to FT.INFO and INFO."""
 
 from tests.valkey.index import Index
 from tests.valkey.resp import Reply, Simple
@@ -35,12 +35,12 @@ def info_of(index: Index, *, is_old: bool) -> list[Reply]:
 
 
 def flat(names: dict[bytes, Reply]) -> list[Reply]:
-    """Lay names and values out one after the other."""
+    """Return names and values one after the other."""
     return [item for name, value in names.items() for item in (Simple(name), value)]
 
 
 def section_of(indexes: list[Index]) -> bytes:
-    """Return the part of INFO that tells of memory."""
+    """Return the section of INFO about memory."""
     lines = [
         "# search_index_stats",
         f"search_number_of_indexes:{len(indexes)}",

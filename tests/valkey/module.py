@@ -1,4 +1,4 @@
-"""The commands of valkey-search, as a client gets them answered."""
+"""Answers the commands of valkey-search as the module would."""
 
 import asyncio
 import time
@@ -35,7 +35,7 @@ class SearchModule:
         self.catalog = Catalog(switches)
 
     def answers(self, words: list[bytes]) -> bool:
-        """Return whether a command is not for the real server."""
+        """Whether a command is one of the module, not of the real server."""
         name = words[0].upper()
         if self.switches.refusal and name not in _NEVER_REFUSED:
             return True
@@ -64,9 +64,9 @@ class SearchModule:
             return Failure(str(error).encode())
 
     async def _look_at(self, client: int) -> tuple[int, str, bytes]:
-        """Ask the server for a client's database and user, and whether it has room."""
+        """Ask the server for a client's database and user, and whether it has free memory."""
         line, probe = await self.catalog.admin.call(
-            # A write that changes nothing is refused when a search would be.
+            # A write that changes nothing is refused if, and only if, a search would be.
             ("CLIENT", "LIST", "ID", client),
             ("SETRANGE", "stand-in", 0, ""),
         )
@@ -140,7 +140,7 @@ class SearchModule:
                 return Simple(b"Request timed out")
             if b"ALLSHARDS" in search.options:
                 raise SearchError("Search operation cancelled due to timeout")
-            hits = hits[-(-len(hits) // 2) :]  # the nearest were not come to
+            hits = hits[-(-len(hits) // 2) :]  # a timeout: the nearest were not reached
         if search.knn is not None:
             hits = hits[: search.knn.most]
         if search.sort_by is not None:
@@ -152,7 +152,7 @@ class SearchModule:
         return [len(rows), *(item for row in rows[page] for item in row)]
 
     async def _take_time(self, search: Search) -> bool:
-        """Wait as long as a search takes, or its timeout, and return whether it was enough."""
+        """Wait as long as a search takes, at most its timeout; return whether it finished."""
         seconds = self.switches.search_seconds
         if seconds:
             await asyncio.sleep(min(seconds, search.timeout))
@@ -172,7 +172,7 @@ class SearchModule:
     async def _rows(
         self, database: int, index: Index, search: Search, hits: list[Hit]
     ) -> list[list[Reply]]:
-        """Read the hashes of what was found; what has expired or is too large is left out."""
+        """Read the hashes that were found, except those that have expired or are too large."""
         now = time.time_ns() // 1_000_000
         alive = [hit for hit in hits if not 0 <= index.documents[hit[0]].expires_at <= now]
         hashes = await self.catalog.admin.call_in(database, *(("HGETALL", k) for k, _ in alive))

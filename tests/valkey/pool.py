@@ -1,7 +1,7 @@
-"""Servers without settings of their own: one is lent to test after test, as if it were new.
+"""Servers with default settings, each lent to one test after another.
 
-What a test leaves behind is wiped before the next one. A server whose settings it changed is not
-lent again, nor is one that it killed.
+A server is emptied before the next test. It is not lent again if a test changed its settings or
+killed it.
 """
 
 import atexit
@@ -18,7 +18,7 @@ from tests.valkey.process import ADMIN, Process
 _WIPE = (
     "REPLICAOF NO ONE",
     "DEBUG SET-ACTIVE-EXPIRE 1",
-    "CLIENT KILL TYPE normal SKIPME yes",  # first: what it has sent and was not read is lost
+    "CLIENT KILL TYPE normal SKIPME yes",  # first, so that unread replies are discarded
     "FLUSHALL SYNC",
     "SCRIPT FLUSH SYNC",
     "FUNCTION FLUSH SYNC",

@@ -27,7 +27,7 @@ class Process:
         self.folder = folder
         self.config = {**_CONFIG, "unixsocket": str(folder / "socket"), **config}
         self._process: subprocess.Popen[bytes] | None = (
-            None  # of no event loop: tests follow one another
+            None  # not bound to an event loop, because each test has its own
         )
 
     @property
@@ -41,12 +41,12 @@ class Process:
 
     @property
     def is_running(self) -> bool:
-        """Return whether it has been started and has not ended; it may be frozen."""
+        """Whether it was started and has not ended; it may be frozen."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def is_node(self) -> bool:
-        """Return whether it is one of a cluster."""
+        """Whether it is a node of a cluster."""
         return self.config.get("cluster-enabled") == "yes"
 
     @property
@@ -82,7 +82,7 @@ class Process:
         """Send a signal that ends it, and wait until it has ended."""
         if self._process is not None and self._process.poll() is None:
             if number != signal.SIGKILL:
-                self.resume()  # a frozen process hears of no other signal
+                self.resume()  # a frozen process gets no other signal
             self._process.send_signal(number)
             while self._process.poll() is None:
                 await asyncio.sleep(0.001)
@@ -94,9 +94,9 @@ class Process:
         self._process.wait()
 
     def stop(self) -> None:
-        """Freeze it: connections are accepted, nothing is answered."""
+        """Freeze it: it accepts connections but does not answer."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Continue it after a freeze."""
         os.kill(self.pid, signal.SIGCONT)

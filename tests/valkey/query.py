@@ -1,4 +1,4 @@
-"""FT.SEARCH: what is asked for.
+"""FT.SEARCH: its arguments.
 
 Texts of errors are those of valkey-search.
 """
@@ -21,7 +21,7 @@ _SINCE_1_1 = {b"ALLSHARDS", b"SOMESHARDS", b"CONSISTENT", b"INCONSISTENT", b"VER
 
 @dataclass
 class Knn:
-    """The nearest that are wanted. `alias` names the distance."""
+    """The KNN part of a search. `alias` is the name of the distance."""
 
     most: int
     attribute: bytes
@@ -37,7 +37,7 @@ class Search:
     filter: bytes = b"*"
     knn: Knn | None = None
     options: set[bytes] = field(default_factory=set)
-    returned: list[tuple[bytes, bytes]] | None = None  # names and how they are shown
+    returned: list[tuple[bytes, bytes]] | None = None  # names, and the names in replies
     offset: int = 0
     limit: int = 10
     timeout: float = 50.0
@@ -51,7 +51,7 @@ class Search:
 
 
 def parse_search(arguments: list[bytes], *, is_old: bool) -> Search:
-    """Read FT.SEARCH, the command's name left away. `is_old` is true of 1.0.x."""
+    """Parse the arguments of FT.SEARCH. `is_old` is true of 1.0.x."""
     words = Words(arguments)
     search, query = Search(words.take()), words.take()
     params: dict[bytes, bytes] = {}

@@ -19,13 +19,13 @@ _HELLO = command("HELLO")
 _NOT_KNOWN = b"NOAUTH Authentication required."
 _UNPAIRED = {b"SUBSCRIBE", b"PSUBSCRIBE", b"SSUBSCRIBE", b"MONITOR"}
 _REPLICATES = {(b"PSYNC",), (b"SYNC",), (b"CLUSTER", b"SYNCSLOTS")}
-# What is answered when it is indexed; in a transaction, indexing is put off.
+# Writes, which are answered once they are indexed; later in a transaction.
 _WRITES = {b"HSET", b"HMSET", b"HSETEX", b"HDEL", b"DEL", b"UNLINK"}
 _CHUNK = 1 << 18
 
 
 class _Asked(NamedTuple):
-    """A command that the server answers, or for which it answers HELLO and the relay answers."""
+    """A command, answered by the server; or by the relay, after the server answered a HELLO."""
 
     words: list[bytes]
     is_ours: bool
@@ -52,7 +52,7 @@ class Relay:
         self._database = 0
         self._has_written = False
         self._is_paired = True  # one reply to each command
-        self._is_between_servers = False  # of which nothing is to be understood
+        self._is_between_servers = False  # which the relay passes on unread
         self._turn = asyncio.Event()  # is set while the next command may go to the server
         self._turn.set()
 
@@ -77,7 +77,7 @@ class Relay:
             self._to_client.close()
 
     def abort(self) -> None:
-        """Break the client's connection off."""
+        """Break the client's connection."""
         self._to_client.transport.abort()
         self._cancel()
 
@@ -86,7 +86,7 @@ class Relay:
             way.cancel()
 
     async def _requests(self) -> None:
-        # Reads on, whatever must wait, to notice that the client leaves.
+        # Reads even while commands wait, to notice when the client leaves.
         stream = Stream()
         with suppress(OSError):
             while data := await self._from_client.read(_CHUNK):

@@ -27,17 +27,17 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """What a server says without having been asked."""
+    """A push message from the server (RESP3)."""
 
     items: list[Reply]
 
 
 class Incomplete(Exception):
-    """The value goes on in bytes that have not arrived."""
+    """Raised if the rest of a value has not arrived yet."""
 
 
 def encode(reply: Reply) -> bytes:
-    """Serialize a reply that means the same in both versions of the protocol."""
+    """Serialize a reply in a form that both versions of the protocol have."""
     match reply:
         case Simple(text):
             return b"+%b\r\n" % text
@@ -59,13 +59,13 @@ def command(*arguments: bytes | str | int | float) -> bytes:
 
 
 class Stream:
-    """Cuts what arrives into values, each with the bytes that it came in."""
+    """Splits received bytes into values, each with its own bytes."""
 
     def __init__(self) -> None:
         self._buffer = b""
 
     def feed(self, data: bytes) -> Iterator[tuple[Reply, bytes]]:
-        """Yield the values that are complete. Raises ValueError for what is no such protocol."""
+        """Yield the values that are complete. Raises ValueError for invalid bytes."""
         self._buffer += data
         start = 0
         try:

@@ -1,4 +1,4 @@
-"""FT.CREATE: what an index covers.
+"""FT.CREATE: its arguments.
 
 Texts of errors are those of valkey-search.
 """
@@ -27,7 +27,7 @@ _OF_ALGORITHM = {
 
 @dataclass
 class Vector:
-    """How vectors are kept."""
+    """The options of a vector field."""
 
     algorithm: bytes
     dimensions: int = 0
@@ -39,23 +39,23 @@ class Vector:
 
     @property
     def size(self) -> int:
-        """Bytes of one vector."""
+        """The size of one vector in bytes."""
         return 4 * self.dimensions
 
 
 @dataclass
 class Tag:
-    """How a field is cut into tags."""
+    """The options of a tag field."""
 
     separator: bytes = _SEPARATOR
     case_sensitive: bool = False
 
     def fold(self, tag: bytes) -> bytes:
-        """Take the case away, of ASCII letters alone, unless it counts."""
+        """Lower the case of ASCII letters, unless the field is case-sensitive."""
         return tag if self.case_sensitive else tag.lower()
 
     def tags_of(self, value: bytes) -> set[bytes]:
-        """Cut a stored value."""
+        """Split a stored value into tags."""
         return {self.fold(t) for tag in value.split(self.separator) if (t := tag.strip())}
 
 
@@ -70,7 +70,7 @@ class Field:
 
 @dataclass
 class Definition:
-    """What FT.CREATE says."""
+    """The parsed arguments of FT.CREATE."""
 
     name: bytes
     prefixes: list[bytes] = field(default_factory=list)
@@ -101,14 +101,14 @@ class Words:
         return self._words[self._next].upper() if self._next < len(self._words) else b""
 
     def take(self) -> bytes:
-        """Return the next word and go on."""
+        """Return the next word and advance."""
         if self._next >= len(self._words):
             raise SearchError("Missing argument")
         self._next += 1
         return self._words[self._next - 1]
 
     def accept(self, word: bytes) -> bool:
-        """Go on if the next word is this one, in any case."""
+        """Advance if the next word is this one, ignoring case; return whether it is."""
         found = self.peek() == word
         self._next += found
         return found
@@ -132,7 +132,7 @@ def number_of(word: bytes) -> int:
 
 
 def parse_create(arguments: list[bytes], *, is_old: bool) -> Definition:
-    """Read FT.CREATE, the command's name left away. `is_old` is true of 1.0.x."""
+    """Parse the arguments of FT.CREATE. `is_old` is true of 1.0.x."""
     words = Words(arguments)
     definition = Definition(words.take())
     if words.accept(b"ON") and words.take().upper() != b"HASH":

@@ -26,7 +26,7 @@ from tests.valkey.switches import Switches
 
 
 class ValkeySearch(Protocol):
-    """A server, what may befall it, and the switches of its module."""
+    """A server that tests can freeze, kill and restart, and the switches of its module."""
 
     @property
     def url(self) -> str: ...
@@ -41,10 +41,10 @@ class ValkeySearch(Protocol):
         """Count the connections of clients."""
 
     async def add_user(self, user: str, *rules: str) -> None:
-        """Make a user, as ACL SETUSER does, which a restart does not undo."""
+        """Create a user with ACL SETUSER that survives restarts."""
 
     async def denied(self, user: str) -> list[str]:
-        """List what a user was refused since the server was started."""
+        """List the commands that a user was refused since the server started."""
 
     async def kill(self) -> None:
         """End it as `kill -9` does: connections break, new ones are refused."""
@@ -53,10 +53,10 @@ class ValkeySearch(Protocol):
         """End it, if it still runs, and start it again at the same address."""
 
     def stop(self) -> None:
-        """Freeze it: connections are accepted, nothing is answered."""
+        """Freeze it: it accepts connections but does not answer."""
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Continue it after a freeze."""
 
 
 class StandIn:
@@ -183,7 +183,7 @@ class StandIn:
 
 
 class Elsewhere:
-    """The server that VALKEY_URL names, which no test may harm."""
+    """The server in VALKEY_URL, which tests must not freeze, kill or restart."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -225,7 +225,7 @@ async def valkey_search(
 ) -> AsyncIterator[ValkeySearch]:
     """Run a server with a version of the module and settings, such as `maxmemory="60mb"`.
 
-    What indexes take weighs in the server's memory only where `maxmemory` is given, be it 0. The
+    Indexes count in the server's memory only if `maxmemory` is given, even if it is 0. The
     stand-in's own connections are called `stand-in` in CLIENT LIST.
     """
     url = os.environ.get("VALKEY_URL", "")

@@ -40,7 +40,7 @@ def stream(question: str) -> dict:
 
 
 def tools(question: str) -> str:
-    # Without a thread that the upstream holds: no answer to one can serve another.
+    # Without a thread at the upstream, whose answers could not serve other requests.
     runner = client.beta.messages.tool_runner(
         **asked(question), tools=[beta_tool(get_weather)], thread=False
     )

@@ -47,7 +47,7 @@ async def cancel(question: str) -> str:
     try:
         async for piece in client.create_stream(asked(question), cancellation_token=token):
             heard.append(piece)
-            # It hears of it only while it waits for the next piece.
+            # It notices a cancellation only while it waits for the next piece.
             asyncio.get_running_loop().call_soon(token.cancel)
     except asyncio.CancelledError:
         pass

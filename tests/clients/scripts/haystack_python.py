@@ -22,7 +22,7 @@ class Weather(BaseModel):
 
 
 class Left(Exception):
-    """Enough was heard."""
+    """Raised to stop a stream early."""
 
 
 def generator(**fields) -> OpenAIChatGenerator:
@@ -68,7 +68,7 @@ def cancel(question: str) -> str:
 
     with suppress(Left):
         generator(streaming_callback=hear).run(asked(question))
-    gc.collect()  # it leaves its connection to the collector
+    gc.collect()  # it closes its connection only when collected
     return heard[0]
 
 

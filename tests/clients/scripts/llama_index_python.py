@@ -52,7 +52,7 @@ def cancel(question: str) -> str:
     for chunk in chunks:
         if chunk.delta:
             chunks.close()
-            gc.collect()  # it leaves its connection to the collector
+            gc.collect()  # it closes its connection only when collected
             return chunk.delta
     return ""
 

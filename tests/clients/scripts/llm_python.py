@@ -54,7 +54,7 @@ def cancel(question: str) -> str:
     for piece in pieces:
         if piece:
             pieces.close()
-            gc.collect()  # it leaves its connection to the collector
+            gc.collect()  # it closes its connection only when collected
             return piece
     return ""
 

@@ -1,4 +1,4 @@
-"""The client `openai`, by the Responses API; answers are told with their ids, which go on."""
+"""The client `openai`, by the Responses API; answers are returned with their ids."""
 
 import json
 
@@ -49,7 +49,7 @@ def tools(question: str) -> str:
     (call,) = response.output
     result = get_weather(**json.loads(call.arguments))
     told = {"type": "function_call_output", "call_id": call.call_id, "output": result}
-    # What was said before is the upstream's, under the id of its answer.
+    # The upstream has the conversation so far, under the id of its last answer.
     return ask([told], tools=[TOOL], previous_response_id=response.id).output_text
 
 

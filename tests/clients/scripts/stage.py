@@ -27,7 +27,7 @@ def get_weather(city: str) -> str:
 
 
 def told(error: BaseException) -> dict:
-    """Tell of an error what its class, its status and the upstream's message are."""
+    """Return an error's class, its status and the upstream's message."""
     seen = error
     while seen.__cause__ is not None and not hasattr(seen, "status_code"):
         seen = seen.__cause__
@@ -36,14 +36,14 @@ def told(error: BaseException) -> dict:
 
 
 def run(**acts) -> None:
-    """Perform acts until standard input ends; what a client itself prints is kept out of it."""
+    """Perform acts until standard input ends; what the client itself prints is kept out."""
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     asyncio.run(_perform(acts, out))
 
 
 async def _perform(acts: dict, out) -> None:
-    """Keep the loop turning while the next line is waited for: clients tidy up behind an act."""
+    """Run the event loop while waiting for the next line, because clients clean up after an act."""
     while line := await asyncio.to_thread(sys.stdin.readline):
         ask = json.loads(line)
         print(

@@ -1,14 +1,15 @@
-"""Attack a cache that all share, and count the victims who are served what was planted.
+"""Attack a shared cache, and count the victims who are served an answer that was planted.
 
     python -m benchmarks.attacks [--victims 200] [--seed 0]
 
-Each victim asks a question of the benchmark that ships. Before, the attacker has had answers stored
+Each victim asks a question of the benchmark that ships. Before that, the attacker has had answers
+stored
 
 - `paraphrase`: under other wordings of that question ("When Cache Poisoning Meets LLM Systems",
   NDSS 2026),
-- `instruction`: under the question with an instruction behind it,
-- `suffix`: under a question of his own with words behind it, sought one by one, from it or from
-  both questions, that bring its embedding near that of the victim's (CacheAttack,
+- `instruction`: under the question followed by an instruction,
+- `suffix`: under the attacker's own question, followed by words of it or of both questions that
+  bring its embedding near that of the victim's; they are found one by one (CacheAttack,
   https://arxiv.org/abs/2601.23088).
 
 A success is a victim who gets one of these answers. The proxies are those of the default settings
@@ -85,14 +86,14 @@ class Planned:
 
 
 class SuffixSearch:
-    """Seeks words that bring a question near another one, as somebody who has the model can."""
+    """Seeks words that bring a question near another one, as anyone with the model can."""
 
     def __init__(self, embed: Callable[[str], Embedding | None], words: Sequence[str]) -> None:
         self._embed = embed
         self._words = words
 
     def near(self, own: str, victim: str, draw: random.Random) -> str:
-        """Return `own` with what brings it nearest behind it: words, or the question and words."""
+        """Return `own` followed by what brings it nearest: words, or the question and words."""
         target = self._embed(victim)
         found = [self._greedy(begin, victim, draw) for begin in (own, f"{own} {victim}")]
         return min(found, key=lambda text: self._distance(text, target))
@@ -125,7 +126,7 @@ def plans(victims: Sequence[Group], seed: int) -> Iterator[tuple[str, list[Plann
     draw = random.Random(seed)  # noqa: S311 - no secret
     words = sorted({word for group in victims for text in group.near for word in text.split()})
     search = SuffixSearch(LocalEncoder().embed, words)
-    owns = [*asked[len(asked) // 2 :], *asked[: len(asked) // 2]]  # somebody else's questions
+    owns = [*asked[len(asked) // 2 :], *asked[: len(asked) // 2]]  # questions of other groups
     yield (
         "suffix",
         [
@@ -157,12 +158,12 @@ def attacked(defence: Defence, models: Models) -> Iterator[tuple[Client, Desk]]:
 
 
 def successes(planned: Sequence[Planned], defence: Defence, models: Models) -> Share:
-    """Plant everything, let every victim ask, and count those who get what was planted."""
+    """Plant all answers, let every victim ask, and count those who get a planted answer."""
     served = 0
     with attacked(defence, models) as (client, desk):
         desk.answer_id = PLANTED
         for key in defence.keys:
-            # A new answer, though an earlier plant of his own would do for him.
+            # no-cache: store a new answer even if an earlier plant of the attacker would serve.
             headers = {"Authorization": f"Bearer {key}", "Cache-Control": "no-cache"}
             for plan in planned:
                 for text in plan.planted:

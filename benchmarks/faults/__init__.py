@@ -1,1 +1,1 @@
-"""Break what a proxy stands on while clients ask it, and count what that costs them."""
+"""Break the parts that a proxy depends on while clients send requests, and count the effects."""

@@ -1,10 +1,10 @@
-"""Break what a proxy stands on while clients ask it, and count what that costs them.
+"""Break the parts that a proxy depends on while clients send requests, and count the effects.
 
     python -m benchmarks.faults [--only NAME…] [--seconds 10] [--clients 16] [--write]
     python -m benchmarks.faults --list
 
-Each fault has a proxy of its own, with all that it stands on behind it: so many seconds of quiet,
-as many with the fault, as many behind it. `--write` puts the table into docs/reliability.md.
+Each fault has its own proxy with its own parts. Clients run for `--seconds` before the fault, as
+long during it, and as long after it. `--write` puts the table into docs/reliability.md.
 """
 
 import argparse
@@ -31,7 +31,7 @@ _LOOK = 0.1  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What a fault has cost; `recovery` is in seconds, None where nothing did recover."""
+    """The effects of a fault; `recovery` is in seconds, None if the proxy did not recover."""
 
     name: str
     before: Figures
@@ -48,7 +48,7 @@ class Course:
 
 
 async def measure(name: str, fault: Fault, seconds: float, clients: int) -> Course:
-    """Run a world through a fault."""
+    """Run a world before, during and after a fault."""
     async with world(on_disk=fault.on_disk) as broken:
         load = Load(broken.url)
         await load.prime()
@@ -74,7 +74,7 @@ async def measure(name: str, fault: Fault, seconds: float, clients: int) -> Cour
 
 
 async def recovered(load: Load, since: float) -> float | None:
-    """Return the seconds until all is as it should be; None if it does not become so."""
+    """Return the seconds until everything works again; None if it does not."""
     async with load.client() as client:
         while (waited := time.monotonic() - since) < _LONGEST:
             if await load.is_served(client):
@@ -84,7 +84,7 @@ async def recovered(load: Load, since: float) -> float | None:
 
 
 def table(courses: Sequence[Course], how: str) -> str:
-    """Return the table as the page has it."""
+    """Return the table in Markdown, as on the page."""
     line = "|" + "---|" * (HEAD.count("|") - 1)
     return "\n".join([how, "", HEAD, line, *(course.row() for course in courses), ""])
 
@@ -108,7 +108,7 @@ def main() -> None:
     if arguments.list:
         print("\n".join(FAULTS))
         return
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # also ends the started processes
     courses = []
     for name in arguments.only:
         course = asyncio.run(measure(name, FAULTS[name], arguments.seconds, arguments.clients))

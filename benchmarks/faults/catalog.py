@@ -1,4 +1,4 @@
-"""The faults: what is done to a world, and how it is undone."""
+"""The faults: how a world is broken, and how that is undone."""
 
 import os
 import resource
@@ -23,7 +23,7 @@ Act = Callable[[World], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is done and undone. Without an upstream, only known answers can be expected."""
+    """How to cause and undo a fault. Without an upstream, only stored answers can be expected."""
 
     act: Act
     undo: Act
@@ -32,7 +32,7 @@ class Fault:
 
 
 async def _nothing(_: World) -> None:
-    """Do nothing: it cannot be undone, or needs not be."""
+    """Do nothing: the fault cannot be undone, or need not be."""
 
 
 def _flows(part: str) -> Mapping[str, Fault]:
@@ -49,7 +49,7 @@ def _flows(part: str) -> Mapping[str, Fault]:
             turned(flow), turned(Flow.OPEN), is_upstreams=part == "upstream" and name != "slow"
         )
         for name, flow in kinds.items()
-        if (part, name) != ("upstream", "corrupt")  # what it says is what clients get
+        if (part, name) != ("upstream", "corrupt")  # clients get what it sends
     }
 
 
@@ -76,7 +76,7 @@ def _limited(number: int, most: Callable[[World], int]) -> Fault:
 
 
 def _file_size(world: World) -> int:
-    """Let no file grow beyond a part of what the store's has."""
+    """Limit the size of files to a part of the size of the store's file."""
     assert world.file is not None
     return world.file.stat().st_size // 2
 
@@ -91,7 +91,7 @@ def _memory(world: World) -> int:
 
 
 async def _damage(world: World) -> None:
-    """Write over the middle of the store's file."""
+    """Overwrite the middle of the store's file."""
     assert world.file is not None
     with world.file.open("r+b") as file:
         file.seek(world.file.stat().st_size // 2)

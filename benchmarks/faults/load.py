@@ -1,4 +1,4 @@
-"""Clients that ask all the time, and what became of their requests."""
+"""Clients that send requests all the time, and the results of these."""
 
 import asyncio
 import random
@@ -21,7 +21,7 @@ _SLOWEST = 99  # percentile
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request: when it began, how long it took, and what became of it."""
+    """One request: when it began, how long it took, and its result."""
 
     at: float
     seconds: float
@@ -33,7 +33,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What became of the requests of some time; `p99` is in seconds."""
+    """The results of the requests in some time; `p99` is in seconds."""
 
     requests: int
     failed: int
@@ -56,7 +56,7 @@ class Load:
         return httpx.AsyncClient(base_url=self._url, timeout=_PATIENCE, trust_env=False)
 
     async def prime(self) -> None:
-        """Have the known names answered and stored."""
+        """Ask for the known names, so that their answers are stored."""
         async with self.client() as client:
             for number in range(PRIMED):
                 await self._ask(client, number, _WORDINGS[0])
@@ -84,7 +84,7 @@ class Load:
         return self._new
 
     async def is_served(self, client: httpx.AsyncClient) -> bool:
-        """Whether all is as it should be: no part is down, and a new answer hits when repeated."""
+        """Whether everything works: no part is down, and a repeated new question hits."""
         number = self.new()
         try:
             ready = await client.get("/readyz")
@@ -114,7 +114,7 @@ class Load:
 
 
 def figures(samples: Sequence[Sample], begin: float, end: float, *, known_only: bool) -> Figures:
-    """Sum up the requests that began in some time; of known names alone where nobody else knows."""
+    """Sum up the requests that began in some time; with `known_only`, those for known names."""
     some = [s for s in samples if begin <= s.at < end and (s.is_known or not known_only)]
     answered = [s.seconds for s in some if s.is_answered]
     return Figures(

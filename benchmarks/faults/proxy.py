@@ -16,7 +16,7 @@ _HOUR = 3600.0
 
 
 class Clock:
-    """The time, as far as signals have not set it otherwise."""
+    """The time, plus the offset that signals have set."""
 
     def __init__(self) -> None:
         self._offset = 0.0
@@ -31,7 +31,7 @@ class Clock:
 
 
 def main() -> None:
-    """Serve until told to stop, having said where."""
+    """Print the URL, and serve until a signal."""
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     app = create_app(settings, adapters_for(settings, clock=Clock()))

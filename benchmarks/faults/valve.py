@@ -1,22 +1,22 @@
-"""A relay between a proxy and a part of it, which can be shut in several ways."""
+"""A relay between a proxy and one of its parts, which can fail in several ways."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from enum import Enum, auto
 
-_SLOW = 1.0  # seconds that each piece is kept back
+_SLOW = 1.0  # seconds that each piece is delayed
 _BIT = 0x10
 
 
 class Flow(Enum):
-    """What becomes of the bytes."""
+    """What happens to the bytes."""
 
     OPEN = auto()
-    KILLED = auto()  # nobody is let in, and whoever was is thrown out
-    HUNG = auto()  # all are let in, and nothing gets through
+    KILLED = auto()  # connections are refused, and open ones are broken
+    HUNG = auto()  # connections are accepted, and nothing is passed on
     SLOW = auto()
-    CORRUPT = auto()  # a bit of each piece that the part says is another
+    CORRUPT = auto()  # one bit of each piece that the part sends is flipped
 
 
 class Valve:
@@ -32,7 +32,7 @@ class Valve:
         self.port = 0
 
     async def turn(self, flow: Flow) -> None:
-        """Let bytes flow otherwise from now on."""
+        """Change what happens to bytes from now on."""
         async with self._changed:
             self._flow = flow
             self._changed.notify_all()
@@ -42,12 +42,12 @@ class Valve:
             await self.listen()
 
     async def listen(self) -> None:
-        """Let connections in, always at the same port."""
+        """Accept connections, always at the same port."""
         self._server = await asyncio.start_server(self._relay, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
-        """Let nobody in, and throw out whoever is."""
+        """Refuse connections, and break the open ones."""
         if self._server is not None:
             self._server.close()
             self._server = None

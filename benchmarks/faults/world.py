@@ -1,4 +1,4 @@
-"""A proxy and what it stands on: an upstream, an embedder, a verifier, a store; valves between."""
+"""A proxy and its parts behind valves: an upstream, an embedder, a verifier, a store."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What a fault may touch: `store` and `valkey`, or `file`."""
+    """The parts that a fault may break: `store` and `valkey`, or `file`."""
 
     url: str
     pid: int
@@ -41,7 +41,7 @@ class World:
 
 
 def name_of(number: int) -> str:
-    """Return a made-up name, another for each number."""
+    """Return a made-up name, a different one for each number."""
     syllables = [f"{c}{v}" for c in "bdfgklmnprstvz" for v in "aeiou"]
     digits = []
     for _ in range(3):
@@ -51,7 +51,7 @@ def name_of(number: int) -> str:
 
 
 async def serve(exchange: Exchange) -> None:
-    """Answer as upstream, as embedder and as reranker, by the path that is asked for."""
+    """Answer as upstream, embedder or reranker, depending on the path."""
     await exchange.read()
     asked = exchange.document
     if exchange.path.endswith(b"/embeddings"):
@@ -107,7 +107,7 @@ async def world(*, on_disk: bool) -> AsyncIterator[World]:
 
 @asynccontextmanager
 async def _proxy(settings: dict[str, str]) -> AsyncIterator[tuple[int, str]]:
-    """Run a proxy, and give its process's number and its base URL."""
+    """Run a proxy, and yield its process id and its base URL."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("REPRISE_")}
     ours = {f"REPRISE_{name}": value for name, value in settings.items()}
     process = await asyncio.create_subprocess_exec(

@@ -51,42 +51,52 @@ class Metrics:
         # When a request has ended: answered, cut short or abandoned by its client.
         self.requests = counter(
             "reprise_requests",
-            "Requests, by route, outcome and, for hits, tier.",
+            "Requests, by route, outcome and (for hits) tier.",
             ["route", "outcome", "tier"],
         )
         # When a request has joined an identical one that is already at the upstream.
         self.collapsed = counter(
-            "reprise_collapsed_requests", "Requests that joined an identical one on its way."
+            "reprise_collapsed_requests",
+            "Requests that shared the upstream's answer to an identical request.",
         )
 
     def _count_what_is_stored(self, counter: Callable[..., Counter]) -> None:
         # When a guard or the verifier has refused a candidate.
-        self.refusals = counter("reprise_refusals", "Neighbours refused, by guard.", ["guard"])
+        self.refusals = counter("reprise_refusals", "Candidates refused, by guard.", ["guard"])
         # When the store has accepted an answer.
         self.stored = counter("reprise_stored", "Answers stored, by kind.", ["kind"])
         # When an answer was complete but not fit to be stored.
         self.not_stored = counter(
-            "reprise_not_stored", "Answers not stored, by reason.", ["reason"]
+            "reprise_not_stored", "Complete answers that were not stored, by reason.", ["reason"]
         )
         # When the store has removed an entry: it expired, or it was the least recently used.
         self.evictions = counter(
-            "reprise_evictions", "What the store itself removed, by kind.", ["kind", "reason"]
+            "reprise_evictions",
+            "Entries that the store removed by itself, by kind and reason.",
+            ["kind", "reason"],
         )
         # When an entry read from the store was altered or forged. It is not served.
-        self.broken = counter("reprise_broken_entries", "Entries that were altered or forged.")
+        self.broken = counter(
+            "reprise_broken_entries",
+            "Entries in the store that were altered or forged; they are not served.",
+        )
         # When a call to a dependency raised or timed out, or the upstream could not answer.
-        self.failures = counter("reprise_failures", "Failures, by part.", ["part"])
+        self.failures = counter(
+            "reprise_failures",
+            "Failed calls to the upstream, store, embedder or verifier, by part.",
+            ["part"],
+        )
         # When the metrics are read; of several processes, also when a request has ended.
         self.inflight = Gauge(
             "reprise_inflight_bytes",
-            "Bodies and replays on their way.",
+            "Bytes of bodies and replays that are held at the moment.",
             registry=self.registry,
             multiprocess_mode="livesum",
         )
         # When the metrics are read.
         self.entries = Gauge(
             "reprise_entries",
-            "What is stored, by kind.",
+            "Entries in the store, by kind.",
             ["kind"],
             registry=self.registry,
             multiprocess_mode="mostrecent",
@@ -95,22 +105,25 @@ class Metrics:
     def _measure_times(self, histogram: Callable[..., Histogram]) -> None:
         # When a look-up in the store has returned or failed.
         self.lookup_seconds = histogram(
-            "reprise_lookup_seconds", "Time spent in the store, by tier.", ["tier"], buckets=_FAST
+            "reprise_lookup_seconds",
+            "Seconds that a look-up in the store took, by tier.",
+            ["tier"],
+            buckets=_FAST,
         )
         # When the embedder has returned or failed.
         self.embedding_seconds = histogram(
-            "reprise_embedding_seconds", "Time spent embedding a text.", buckets=_FAST
+            "reprise_embedding_seconds", "Seconds that embedding a text took.", buckets=_FAST
         )
         # When the verifier has returned or failed. Results that it remembers are not counted.
         self.verification_seconds = histogram(
             "reprise_verification_seconds",
-            "Time spent verifying the candidates of a question.",
+            "Seconds that verifying the candidates of a question took.",
             buckets=_FAST,
         )
         # When the head of the upstream's response has arrived or the attempt has failed.
         self.upstream_seconds = histogram(
             "reprise_upstream_seconds",
-            "Time from forwarding a request to the head of its answer.",
+            "Seconds from forwarding a request to the head of its answer.",
             buckets=_SLOW,
         )
 
@@ -118,13 +131,14 @@ class Metrics:
         # When a request has ended for which a stored answer was found but held back (shadow mode).
         self.shadow = counter(
             "reprise_shadow",
-            "Requests to the upstream, by what would have become of them, and tier.",
+            "Requests sent to the upstream while REPRISE_MODE holds hits back, by the outcome that "
+            "they would have had, and tier.",
             ["outcome", "tier"],
         )
         # When an answer that was held back has been compared with the upstream's answer.
         self.compared = counter(
             "reprise_compared",
-            "Answers kept back that were compared with the upstream's, by tier and agreement.",
+            "Hits held back and compared with the upstream's answer, by tier and agreement.",
             ["tier", "agreement"],
         )
 
@@ -137,12 +151,14 @@ class Metrics:
         )
         # When a hit was drawn to be audited but could not be.
         self.not_audited = counter(
-            "reprise_not_audited", "Hits that were to be audited and were not.", ["reason"]
+            "reprise_not_audited",
+            "Hits that were chosen for an audit but not audited, by reason.",
+            ["reason"],
         )
         # When a hit was audited.
         self.audit_wrong = Gauge(
             "reprise_audit_wrong",
-            "Share of audited hits found wrong, and its 95 % interval: value, low, high.",
+            "Share of audited hits found wrong, with its 95 % confidence interval, by tier.",
             ["tier", "bound"],
             registry=self.registry,
             multiprocess_mode="mostrecent",
@@ -150,7 +166,8 @@ class Metrics:
         # When audits have made hits by meaning stricter, or less strict again.
         self.caution = Gauge(
             "reprise_caution",
-            "How much stricter than the settings hits by meaning are: 0 to 3, exact only.",
+            "How much stricter hits by meaning are than the settings say: from 0 (no stricter) "
+            "to 3 (only exact matches are served).",
             registry=self.registry,
             multiprocess_mode="livemax",
         )
@@ -158,30 +175,36 @@ class Metrics:
     def _count_savings(self, counter: Callable[..., Counter]) -> None:
         # When a hit was served whose usage, price or time is known.
         self.saved_tokens = counter(
-            "reprise_saved_tokens", "Tokens of answers that were served again.", ["model", "kind"]
+            "reprise_saved_tokens", "Tokens that hits saved, by model and kind.", ["model", "kind"]
         )
         self.saved_dollars = counter(
-            "reprise_saved_dollars", "Price of answers that were served again.", ["model"]
+            "reprise_saved_dollars", "Dollars that hits saved, by model.", ["model"]
         )
         self.saved_seconds = counter(
-            "reprise_saved_seconds", "Time that the upstream took for them.", ["model"]
+            "reprise_saved_seconds",
+            "Seconds of the upstream's time that hits saved, by model.",
+            ["model"],
         )
         # When a text was embedded by a remote embedder, or a hit audited.
         self.spent_tokens = counter(
-            "reprise_spent_tokens", "Tokens for embedding and audits.", ["purpose", "model"]
+            "reprise_spent_tokens",
+            "Tokens spent on embeddings and audits, by purpose and model.",
+            ["purpose", "model"],
         )
         self.spent_dollars = counter(
-            "reprise_spent_dollars", "Price of embedding and audits.", ["purpose", "model"]
+            "reprise_spent_dollars",
+            "Dollars spent on embeddings and audits, by purpose and model.",
+            ["purpose", "model"],
         )
 
     def follow_inflight(self, now: Callable[[], int]) -> None:
-        """Take how many bytes are on their way from a function."""
+        """Set the function that returns how many bytes are held at the moment."""
         self._inflight_now = now
         if not self._folder:
             self.inflight.set_function(now)
 
     def note_inflight(self) -> None:
-        """Note how many bytes are on their way, for whichever process is asked for the metrics."""
+        """Record how many bytes are held, so that each process can report the sum of all."""
         if self._folder:
             self.inflight.set(self._inflight_now())
 
@@ -196,5 +219,5 @@ class Metrics:
 
 
 def forget_process(pid: int, folder: str) -> None:
-    """Forget what a process that has ended held at its end. What it has counted stays."""
+    """Drop the gauges of a process that has ended; its counters stay in the sums."""
     mark_process_dead(pid, folder)

@@ -57,12 +57,12 @@ class KeyFile:
             if not self._is_bad:
                 self._is_bad = True
                 told = (self._setting, self._path, _reason(error))
-                _logger.warning("%s=%s: %s; the keys that it had are kept", *told)
+                _logger.warning("%s=%s: %s; the previous keys stay valid", *told)
             return
         self._seen, self._is_bad = seen, False
         if keys != self._keys:
             self._keys = keys
-            _logger.info("%s=%s: read anew, %d keys", self._setting, self._path, len(keys))
+            _logger.info("%s=%s has changed: read %d keys", self._setting, self._path, len(keys))
 
     def _signature(self) -> _Signature:
         """Return modification time, inode and size: they differ once the file is changed."""
@@ -74,11 +74,11 @@ class KeyFile:
         lines = (line.strip() for line in self._path.read_text(errors="replace").splitlines())
         keys = tuple(line for line in lines if line and not line.startswith("#"))
         if not keys:
-            raise ValueError("it holds no key")
+            raise ValueError("it contains no key")
         if not all(map(_VISIBLE.fullmatch, keys)):
-            raise ValueError("keys are of visible ASCII characters, one a line")
+            raise ValueError("each line must be a key of visible ASCII characters")
         if self._most is not None and len(keys) > self._most:
-            raise ValueError(f"it holds more than {self._most} key")
+            raise ValueError(f"it contains more than {self._most} key")
         return keys
 
 

@@ -85,9 +85,9 @@ def test_a_file_that_is_no_use_any_more_leaves_the_keys_as_they_were_and_is_told
     ("text", "reason"),
     [
         (None, "No such file or directory"),
-        ("\n", "it holds no key"),
-        ("a b", "keys are of visible ASCII characters, one a line"),
-        ("sk-1\nsk-2", "it holds more than 1 key"),
+        ("\n", "it contains no key"),
+        ("a b", "each line must be a key of visible ASCII characters"),
+        ("sk-1\nsk-2", "it contains more than 1 key"),
     ],
 )
 def test_a_file_that_is_no_use_stops_the_start_in_one_line(

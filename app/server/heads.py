@@ -20,17 +20,17 @@ def why_refused(method: bytes, version: str, headers: Sequence[Header]) -> Refus
     §3.2). The only supported transfer coding is `chunked`, which HTTP/1.0 does not have (§6.1).
     """
     if version not in _VERSIONS:
-        return HttpUnsupported("Of HTTP, versions 1.0 and 1.1 are supported.")
+        return HttpUnsupported("Only HTTP/1.0 and HTTP/1.1 are supported.")
     if method in _METHODS_UNSUPPORTED:
-        return HttpUnsupported("This method is not supported.")
+        return HttpUnsupported("The methods CONNECT and TRACE are not supported.")
     hosts = [value for name, value in headers if name == b"host"]
     if len(hosts) > 1 or (not hosts and version == "1.1"):
-        return InvalidRequest("A request has one Host.")
+        return InvalidRequest("A request must have exactly one Host header.")
     if hosts and not _HOST.fullmatch(hosts[0]):
-        return InvalidRequest("The Host is none.")
+        return InvalidRequest("The value of the Host header is not valid.")
     codings = b",".join(value for name, value in headers if name == b"transfer-encoding")
     if codings and version == "1.0":
-        return InvalidRequest("HTTP/1.0 has no transfer codings.")
+        return InvalidRequest("An HTTP/1.0 request cannot have a Transfer-Encoding header.")
     if codings and codings.strip().lower() != b"chunked":
-        return HttpUnsupported("Of transfer codings only chunked is supported.")
+        return HttpUnsupported("The only supported transfer coding is chunked.")
     return None

@@ -36,7 +36,7 @@ _EARNED = 1 + 16  # allowance for each byte of a body: the byte, chunk sizes and
 _CUTS, _COARSE = 100, 4096  # a body is split at its first 100 empty lines, then every 4096 bytes
 _TOO_LARGE = "The request's head, trailers or chunk extensions are too large."
 _TOO_MANY = "This client has too many connections open."
-_TOO_SLOW = "The request did not come in time."
+_TOO_SLOW = "The whole request did not arrive in time."
 _PROBE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _PROBE_SECONDS = 0.5  # most answers have begun within this time
 

@@ -23,7 +23,7 @@ class OperatorsListener:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not self._is_here(scope):
-            await refuse(RouteNotFound("Nothing is served here."), scope, send)
+            await refuse(RouteNotFound("This path is not served on this port."), scope, send)
             return
         await self._app(scope, receive, send)
 

@@ -109,7 +109,7 @@ def listen(host: str, port: int, kind: str = "") -> socket.socket:
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
         raise ConfigurationError(
-            f"REPRISE_{kind}HOST={host} REPRISE_{kind}PORT={port}: cannot listen there: "
+            f"REPRISE_{kind}HOST={host} REPRISE_{kind}PORT={port}: cannot listen on this address: "
             f"{error.strerror}"
         ) from error
 

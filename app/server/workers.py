@@ -83,7 +83,9 @@ class Workers:
             self._stop()
         if self._is_stopping:
             return
-        _logger.error("a worker ended with %s and is replaced", process.exitcode)
+        _logger.error(
+            "a worker process ended with exit code %s; starting another one", process.exitcode
+        )
         time.sleep(_PAUSE)
         self._start()
 

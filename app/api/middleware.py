@@ -86,7 +86,7 @@ class ExchangeMiddleware:
             return refusal
         except Exception as error:  # noqa: BLE001 - no other code would catch it
             log_defect(error)
-            return InternalError("Reprise failed; please report it.")
+            return InternalError("Reprise failed because of a bug; its log has the details.")
         return None
 
     def _note(self, scope: Scope, status_code: int, seconds: float) -> None:
@@ -209,9 +209,11 @@ class CrowdMiddleware:
             await self._app(scope, receive, send)
             return
         if self._inflight.is_overfull:
-            raise TooBusy("Too much is on its way; try again.")
+            raise TooBusy(
+                "The proxy holds too many bytes of requests and answers; try again later."
+            )
         if self._most and self._under_way >= self._most:
-            raise TooBusy("Too many requests are on their way; try again.")
+            raise TooBusy("The proxy is answering too many requests; try again later.")
         self._under_way += 1
         try:
             await self._app(scope, receive, send)
@@ -236,8 +238,8 @@ class StrangersMiddleware:
         if not tells_callers_apart(headers, self._rules):
             self._has_warned = True
             _logger.warning(
-                "a caller has sent no credential: all who send none share answers; set "
-                "REPRISE_API_KEYS, or name the header that tells them apart in REPRISE_KEY_HEADERS"
+                "a request had no credential: all callers without one share answers; set "
+                "REPRISE_API_KEYS, or name a header that tells callers apart in REPRISE_KEY_HEADERS"
             )
 
 
@@ -245,10 +247,14 @@ def _check_origin(headers: Sequence[Header], origins: frozenset[str]) -> None:
     origin = value_of(headers, ORIGIN)
     if origin is not None and "*" not in origins and origin not in origins:
         raise ForbiddenOrigin(
-            "This web page may not use this proxy; set REPRISE_CORS_ORIGINS or REPRISE_API_KEYS."
+            "Web pages of this origin may not use the proxy. To allow them, add the origin to "
+            "REPRISE_CORS_ORIGINS, or set REPRISE_API_KEYS."
         )
     if not is_loopback(_host_name(value_of(headers, b"host") or "")):
-        raise ForbiddenOrigin("This proxy answers to loopback names only; set REPRISE_API_KEYS.")
+        raise ForbiddenOrigin(
+            "The Host header must be a loopback name, such as localhost. To allow other names, set "
+            "REPRISE_API_KEYS."
+        )
 
 
 def _host_name(authority: str) -> str:

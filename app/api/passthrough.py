@@ -77,7 +77,9 @@ class PassthroughRoutes:
         request = client_request(scope, incoming.stream())
         passthrough = self._anthropics if is_anthropics(request) else self._passthrough
         if not is_open(request, passthrough):
-            raise PassthroughDisabled("This route is not passed through; see REPRISE_PASSTHROUGH.")
+            raise PassthroughDisabled(
+                "This route is not forwarded to the upstream; see the setting REPRISE_PASSTHROUGH."
+            )
         if not _has_body(scope):
             request = replace(request, body=await incoming.body(limit=0) or b"")
         answer = self._forwarder.pass_through(request)

@@ -30,9 +30,11 @@ def client_request(scope: Scope, body: bytes | AsyncIterator[bytes]) -> ClientRe
     """
     known = api_path(scope["raw_path"])
     if known is None:
-        raise RouteNotFound("Reprise serves what is below /v1.")
+        raise RouteNotFound("There is no such route; the API is below /v1.")
     if _leads_elsewhere(known.path):
-        raise PassthroughDisabled("A path with `.` or `..` in it is not passed on.")
+        raise PassthroughDisabled(
+            "A path is not forwarded if servers could read it as one with a segment `.` or `..`."
+        )
     return ClientRequest(
         method=scope["method"],
         path=known.path,

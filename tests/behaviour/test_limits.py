@@ -37,7 +37,7 @@ async def test_more_requests_than_may_be_at_once_are_told_to_come_again() -> Non
         second = await client.post("chat/completions", json=CHAT)
         assert (second.status_code, second.headers["retry-after"]) == (503, "1")
         assert second.json()["error"] == {
-            "message": "Too many requests are on their way; try again.",
+            "message": "The proxy is answering too many requests; try again later.",
             "type": "server_error",
             "param": None,
             "code": "too_busy",

@@ -212,7 +212,7 @@ async def test_a_wrong_answer_answers_the_very_same_question_until_it_is_called_
     assert await judge(correct=False) == "exact_only"
     with caplog.at_level(logging.INFO, "reprise.admin"):
         assert await judge(correct=False) == "removed"
-    assert "1 entry was called wrong: removed" in caplog.text
+    assert "1 entry was reported as wrong; its standing is now: removed" in caplog.text
     assert entry not in caplog.text
     assert await outcome(client, "valkey what", temperature=0.1) == "MISS"
     gone = await client.post("/cache/feedback", json={"id": entry, "correct": False})

@@ -30,8 +30,12 @@ async def asked(work: Awaitable[T]) -> T:
         return await work
     except DependencyUnavailable as unavailable:
         if unavailable.detail == "embedder-unavailable":
-            raise EmbedderUnavailable("The text was not embedded; the log says why.") from None
-        raise StoreUnavailable("The store did not do it; the log says why.") from unavailable
+            raise EmbedderUnavailable(
+                "The embedder failed to embed the text; see the proxy's log for the reason."
+            ) from None
+        raise StoreUnavailable(
+            "The store failed or was too slow; see the proxy's log for the reason."
+        ) from unavailable
 
 
 async def document_of(request: Request) -> Mapping[str, Any]:
@@ -42,7 +46,7 @@ async def document_of(request: Request) -> Mapping[str, Any]:
     try:
         document = load_json(body)
     except NotUnderstood as unknown:
-        raise InvalidRequest("The body is not JSON.") from unknown
+        raise InvalidRequest("The body is not valid JSON.") from unknown
     if not isinstance(document, dict):
         raise InvalidRequest("The body must be a JSON object.")
     return document
@@ -60,7 +64,9 @@ def selector_in(query: Mapping[str, str], *others: str) -> Selector:
 def refuse_unknown(names: Mapping[str, object], *known: str) -> None:
     """Raise InvalidRequest for an unknown name. Ignoring a misspelt one would select too much."""
     if unknown := sorted(set(names) - set(known)):
-        raise InvalidRequest(f"{', '.join(unknown)}: {', '.join(known)} are known.")
+        raise InvalidRequest(
+            f"Unknown names: {', '.join(unknown)}. The known ones are {', '.join(known)}."
+        )
 
 
 def listed(stored: StoredResponse, now: float) -> JsonObject:

@@ -71,7 +71,9 @@ def _asked(body: bytes, headers: list[Header]) -> tuple[bytes, list[Header], str
     if not isinstance(document, dict) or "request" not in document or "messages" in document:
         return body, headers, _USUAL
     if set(document) - {"request", "headers", "route"}:
-        raise InvalidRequest('Beside "request" there may be "headers", "route" and nothing else.')
+        raise InvalidRequest(
+            'A body with "request" may also have "headers" and "route", and nothing else.'
+        )
     if "headers" in document:
         headers = _lines(document["headers"])
     if not isinstance(route := document.get("route", _USUAL), str):
@@ -82,14 +84,17 @@ def _asked(body: bytes, headers: list[Header]) -> tuple[bytes, list[Header], str
 def _lines(headers: Any) -> list[Header]:
     """Return the headers in an object of values by name; a list of values gives several headers."""
     if not isinstance(headers, dict):
-        raise InvalidRequest("headers must be an object of values by name.")
+        raise InvalidRequest("headers must be an object with the value of each header by its name.")
     lines = []
     for name, told in headers.items():
         for value in told if isinstance(told, list) else [told]:
             if not isinstance(value, str) or not _VALUE.fullmatch(value):
-                raise InvalidRequest("The value of a header must be a string, or a list of them.")
+                raise InvalidRequest(
+                    "The value of a header must be a string, or a list of strings, of characters "
+                    "that HTTP allows."
+                )
             if not _NAME.fullmatch(name):
-                raise InvalidRequest("headers has a name that no header can have.")
+                raise InvalidRequest("A name in headers is not a valid name of an HTTP header.")
             lines.append((name.lower().encode(), value.strip(" \t").encode("latin-1")))
     return lines
 

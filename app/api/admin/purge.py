@@ -50,8 +50,8 @@ class PurgeEndpoint:
             return EVERYTHING
         if not chosen or "all" in chosen:
             raise InvalidRequest(
-                'Say what to purge: {"all": true} alone, or tag, model, namespace, caller or '
-                "about with max_distance; of several, all must hold."
+                'Name what to purge: {"all": true} alone, or one or more of tag, model, namespace, '
+                "caller, and about with max_distance. Entries that match all of them are removed."
             )
         names = {name: _text(document, name) for name in _NAMES if name in document}
         caller = self._curator.caller(_text(document, "caller")) if "caller" in document else None
@@ -63,7 +63,7 @@ class PurgeEndpoint:
     async def _near(self, document: Mapping[str, Any]) -> Near | None:
         bound = document.get("max_distance")
         if ("about" in document) != (bound is not None):
-            raise InvalidRequest("about and max_distance go together.")
+            raise InvalidRequest("about and max_distance can only be used together.")
         if bound is None:
             return None
         if isinstance(bound, bool) or not isinstance(bound, int | float):
@@ -72,7 +72,10 @@ class PurgeEndpoint:
             raise InvalidRequest("max_distance must be a cosine distance from 0 to 2.")
         near = await asked(self._curator.near(_text(document, "about"), float(bound)))
         if near is None:
-            raise InvalidRequest("The embedding model cannot represent the text of about.")
+            raise InvalidRequest(
+                "The embedding model cannot represent the text of about: it is too long, or has "
+                "characters that the model does not know."
+            )
         return near
 
     async def _preview(self, selector: Selector) -> JsonObject:
@@ -81,12 +84,12 @@ class PurgeEndpoint:
         if selector.near:
             told = await asked(self._curator.distances(selector.near, preview.entries))
             entries = [e | {"distance": d} for e, d in zip(entries, told, strict=True)]
-        _logger.info("counted what a purge would remove: %d entries", preview.count)
+        _logger.info("previewed a purge: it would remove %d entries", preview.count)
         return {"purged": preview.count, "dry_run": True, "entries": entries}
 
 
 def _text(document: Mapping[str, Any], name: str) -> str:
     value = document[name]
     if not isinstance(value, str) or not value:
-        raise InvalidRequest(f"{name} must be a text.")
+        raise InvalidRequest(f"{name} must be a string, and not empty.")
     return value

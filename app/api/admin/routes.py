@@ -26,7 +26,7 @@ from app.engine.assembly import Engine
 
 _USUAL_PAGE, _LARGEST_PAGE = 50, 1000
 _LIMIT = re.compile("[0-9]{1,4}")
-_NOTHING = "Nothing is stored under this id."
+_NOTHING = "No entry is stored under this id."
 
 _logger = logging.getLogger("reprise.admin")
 
@@ -37,7 +37,7 @@ def admin_routes(engine: Engine, metrics: Metrics, clock: Clock, token: str) -> 
 
     def check(request: Request) -> None:
         if not api_keys:
-            raise RouteNotFound("The admin routes need REPRISE_ADMIN_TOKEN.")
+            raise RouteNotFound("The admin routes are off, because REPRISE_ADMIN_TOKEN is not set.")
         if not api_keys.knows(request.scope["headers"]):
             raise InvalidAdminToken("Incorrect admin token provided.")
 
@@ -87,7 +87,7 @@ class _Admin:
     async def report(self) -> JSONResponse:
         """Return the results of shadow mode or of traffic, with the most instructive wrong hits."""
         document = await self._report.document()
-        _logger.info("reported, and showed %d pairs", len(document["pairs"]))
+        _logger.info("sent a report with %d pairs of questions", len(document["pairs"]))
         return JSONResponse(document)
 
     async def entries(self, request: Request) -> JSONResponse:
@@ -124,7 +124,11 @@ class _Admin:
         standing = await asked(self._curator.feedback(digest, correct=correct))
         if standing is None:
             raise EntryNotFound(_NOTHING)
-        _logger.info("1 entry was called %s: %s", "right" if correct else "wrong", standing)
+        _logger.info(
+            "1 entry was reported as %s; its standing is now: %s",
+            "right" if correct else "wrong",
+            standing,
+        )
         return JSONResponse({"id": digest, "standing": standing.value})
 
     async def pin(self, request: Request) -> JSONResponse:

@@ -72,7 +72,10 @@ class Transfer:
         selector = selector_in(query, "cursor")
         mark, is_marked, cursor = query.get("cursor", f"{self._mark}-").partition("-")
         if not is_marked or mark != self._mark:
-            raise InvalidRequest("The cursor is another store's, or from before a restart.")
+            raise InvalidRequest(
+                "The cursor is not valid: it belongs to another store, or the proxy has "
+                "restarted since. Start a new export."
+            )
         first = await asked(self._curator.scan(cursor, _PAGE, selector))
         return _Lines(self._lines(cursor, first, selector), media_type="application/jsonl")
 
@@ -105,7 +108,9 @@ class Transfer:
         except DependencyUnavailable as unavailable:
             is_embedder = unavailable.detail == "embedder-unavailable"
             refusal = EmbedderUnavailable if is_embedder else StoreUnavailable
-            raise refusal(f"Only the first {report.lines} lines were taken.") from None
+            raise refusal(
+                f"The import stopped: only the first {report.lines} lines were processed."
+            ) from None
         finally:
             told = ", ".join(f"{fate.value} {report.fates[fate]}" for fate in Fate)
             _logger.info("import: %s, refused %d entries", told, report.refused)
@@ -167,7 +172,7 @@ class _Lines(StreamingResponse):
             await super().stream_response(send)
         except DependencyUnavailable:
             _logger.warning(
-                "an export was broken off: the store failed; the same command resumes it"
+                "an export broke off because the store failed; the same command continues it"
             )
 
 
@@ -187,5 +192,5 @@ async def _batches(request: Request) -> AsyncIterator[Sequence[bytes]]:
                 yield lines[start : start + _AT_ONCE]
             lines, size = [], sum(map(len, rest))
         if size > _LONGEST_LINE:
-            raise InvalidRequest("A line is too long.")
+            raise InvalidRequest(f"A line is longer than {_LONGEST_LINE} bytes.")
     yield [*lines, b"".join(rest)]

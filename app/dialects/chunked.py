@@ -141,7 +141,7 @@ def _events(
     try:
         chunks = list(cut(json.loads(content)))
     except (AttributeError, LookupError, TypeError, RecursionError) as error:
-        raise ValueError("the stored completion has another shape") from error
+        raise ValueError("the stored completion has an unexpected shape") from error
     for chunk in chunks:
         yield sse.encode(enclosed(sse.json_data(chunk).encode(), envelope))
     yield sse.encode(DONE.encode())

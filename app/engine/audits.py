@@ -224,17 +224,22 @@ class Audits:
         if (level := evidence.level) == before:
             return
         self._metrics.caution.set(level)
-        told = {0: "as the settings say", EXACT_ONLY: "off: only the very same request is answered"}
+        told = {
+            0: "as strict as the settings say",
+            EXACT_ONLY: "off: only exact matches are served",
+        }
         how = told.get(level, f"stricter than the settings, at level {level} of {EXACT_ONLY}")
         if level > before:
             _logger.error(
-                "audits found more hits by meaning wrong than REPRISE_MAX_ERROR_RATE=%g allows: "
-                "meaning is now %s",
+                "audits found more wrong hits by meaning than REPRISE_MAX_ERROR_RATE=%g allows; "
+                "hits by meaning are now %s",
                 self.terms.dial,
                 how,
             )
         else:
-            _logger.warning("hits by meaning were found right again: meaning is now %s", how)
+            _logger.warning(
+                "audits found enough hits by meaning right; hits by meaning are now %s", how
+            )
 
     def _caution(self, level: int) -> Caution:
         return Caution(level, self._max_distance, self.terms.least)

@@ -53,6 +53,8 @@ async def _decoded(body: AsyncIterable[bytes], decoder: Decoder) -> AsyncIterato
             for piece in decoder.feed(data):
                 yield piece
     except ValueError as error:
-        raise UpstreamInterrupted("the upstream's answer is not in the coding it names") from error
+        raise UpstreamInterrupted(
+            "the upstream's answer does not have the content coding that its header names"
+        ) from error
     if not decoder.is_finished:
-        raise UpstreamInterrupted("the upstream's coded answer has no end")
+        raise UpstreamInterrupted("the upstream's answer ends in the middle of its content coding")

@@ -158,7 +158,7 @@ class Flight:
 
     def _unseen_by(self, reader: "Follower") -> list[bytes]:
         if reader.is_cut_off:
-            raise UpstreamInterrupted("the reader lagged too far behind the others")
+            raise UpstreamInterrupted("a client read a shared answer too slowly and was cut off")
         return self._pieces[reader.position - self._dropped :]
 
     async def head(self, reader: "Follower") -> Head:
@@ -197,7 +197,7 @@ class Flight:
         try:
             await fill(self)
         except asyncio.CancelledError:
-            self._error = UpstreamInterrupted("the flight was cancelled")
+            self._error = UpstreamInterrupted("the request to the upstream was cancelled")
             raise
         except Exception as error:  # noqa: BLE001 - raised to every reader
             self._error = error

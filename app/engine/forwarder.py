@@ -10,7 +10,9 @@ from app.core.models import ClientRequest
 from app.core.ports import Upstream, UpstreamResponse
 from app.rules.headers import cache_control
 
-NOT_CACHED = "Nothing stored answers this request."
+NOT_CACHED = (
+    "No stored answer matches this request, and only-if-cached forbids to ask the upstream."
+)
 
 
 class Forwarder:

@@ -48,15 +48,15 @@ class Report:
             name, present = "REPRISE_MAX_DISTANCE", self._policy.limits.max_distance
         told: JsonObject = {"setting": name, "present": present, "suggested": None}
         if found is None or not is_enough:
-            return told | {"why": f"fewer than {_ENOUGH} answers were compared in a tier"}
+            return told | {"why": f"in each tier, at least {_ENOUGH} answers must be compared"}
         shown = f"{100 * found.low:.1f} to {100 * found.high:.1f} %"
         if found.low <= dial:
-            why = f"of the hits by meaning {shown} are wrong, which may be within {100 * dial:g} %"
+            why = f"{shown} of the hits by meaning are wrong; up to {100 * dial:g} % may be"
             return told | {"suggested": present, "why": why}
         stricter = suggested_dial(dial, found.low, found.high)
         if self._terms.least is None:
             stricter = present / 2
-        why = f"of the hits by meaning {shown} are wrong, more than {100 * dial:g} %"
+        why = f"{shown} of the hits by meaning are wrong; only {100 * dial:g} % may be"
         return told | {"suggested": stricter, "why": why}
 
 

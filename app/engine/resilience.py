@@ -86,7 +86,7 @@ class Dependency:
             if duration is not None:
                 duration.observe(elapsed)
         if self._breaker.succeeded():
-            _logger.warning("the %s is back", self._name)
+            _logger.warning("the %s works again", self._name)
         return result
 
     def _failed(self, error: Exception) -> None:
@@ -96,7 +96,8 @@ class Dependency:
         _logger.warning("the %s failed: %s", self._name, told)
         if self._breaker.failed(self._clock()):
             _logger.error(
-                "the %s keeps failing: requests go without it until it answers again", self._name
+                "the %s keeps failing: requests are answered without it until it works again",
+                self._name,
             )
 
 
@@ -155,10 +156,10 @@ class ResilientEmbedder:
 
     def _checked(self, embedding: Embedding) -> Embedding:
         if embedding.shape != (self.dimensions,):
-            raise ValueError("the embedding has another shape")
+            raise ValueError("the embedding has an unexpected shape")
         norm = float(np.linalg.norm(embedding))
         if not np.isfinite(norm) or norm == 0.0:
-            raise ValueError("the embedding has no direction")
+            raise ValueError("the embedding is zero or not finite")
         return np.asarray(embedding / norm, dtype=np.float32)
 
     async def aclose(self) -> None:
@@ -217,7 +218,7 @@ class ResilientVerifier:
     @staticmethod
     def _checked(probabilities: Sequence[float], count: int) -> Sequence[float]:
         if len(probabilities) != count or not all(0 <= p <= 1 for p in probabilities):
-            raise ValueError("not a probability for each candidate")
+            raise ValueError("the verifier did not return a probability for each candidate")
         return probabilities
 
     async def aclose(self) -> None:

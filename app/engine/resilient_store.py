@@ -124,7 +124,7 @@ class ResilientStore:
             if stored is not None and (
                 stored.key.digest != key.digest or stored.key.partition != key.partition
             ):
-                raise ValueError("the store gave another entry")
+                raise ValueError("the store returned another entry")
             return stored
 
         return await self._reading.call(work, budget, self._exact_seconds)
@@ -143,7 +143,7 @@ class ResilientStore:
                 key.partition, embedding, self._neighbors, max_distance
             )
             if any(n.stored.key.partition != key.partition for n in candidates):
-                raise ValueError("the store gave entries of another partition")
+                raise ValueError("the store returned entries of another partition")
             return candidates
 
         return await self._searching.call(work, budget, self._semantic_seconds)
@@ -256,7 +256,7 @@ class ResilientStore:
     async def scan_embeddings(
         self, cursor: str, limit: int, caller: str
     ) -> tuple[Sequence[str], str]:
-        """Return exact keys of a caller's embeddings, and a cursor; see the port's method."""
+        """Return exact keys of a caller's embeddings, and the next cursor; see the port."""
         return await self._administer(lambda: self._store.scan_embeddings(cursor, limit, caller))
 
     async def delete_embeddings(self, *digests: str) -> int:
@@ -347,7 +347,7 @@ class ResilientEmbeddingStore:
             if [e.id if e else digest for e, digest in zip(found, digests, strict=True)] != [
                 *digests
             ]:
-                raise ValueError("the store gave other embeddings")
+                raise ValueError("the store returned other embeddings")
             return found
 
         return await self._reading.call(work, budget, self._seconds)

@@ -80,14 +80,14 @@ class Revalidations:
             if is_failure(head.status_code):
                 self._failed(name, f"status {head.status_code}")
             elif head.status_code == _OK and not await is_renewed():
-                self._failed(name, "nothing newer is stored")
+                self._failed(name, "its answer was not stored")
         except Exception as error:  # noqa: BLE001 - no caller awaits this task
             self._failed(name, type(error).__name__)
         finally:
             del self._under_way[name]
 
     def _failed(self, name: Hashable, how: str) -> None:
-        _logger.warning("a refresh failed: %s", how)
+        _logger.warning("a background revalidation failed: %s", how)
         self._resting.keep(name, self._clock() + _REST)
 
 

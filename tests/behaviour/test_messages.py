@@ -395,7 +395,7 @@ async def test_errors_of_our_own_are_in_anthropics_shape(
     client: anthropic.AsyncAnthropic, base_url: str
 ) -> None:
     only: Any = {"Cache-Control": "only-if-cached"}
-    with pytest.raises(anthropic.APIStatusError, match="Nothing stored") as raised:
+    with pytest.raises(anthropic.APIStatusError, match="No stored answer") as raised:
         await client.messages.create(messages=QUESTION, extra_headers=only, **MODEL)
     body: Any = raised.value.body
     assert (raised.value.status_code, body["type"]) == (504, "error")

@@ -171,7 +171,7 @@ async def test_where_too_many_are_wrong_meaning_is_turned_off_loudly(
     bench = Bench(audit=ALL)
     await tightened(bench, caplog)
     assert bench.count("reprise_caution") == 3
-    assert "only the very same request is answered" in caplog.text
+    assert "hits by meaning are now off: only exact matches are served" in caplog.text
     assert SAME not in caplog.text
     document = await bench.engine.findings.document()
     assert document["audit"]["caution"] == 3
@@ -210,7 +210,7 @@ async def test_it_recovers_by_what_is_compared_while_kept_back(
         for stored in (await bench.store.memory.scan("", 10)).entries:
             if stored.key.text != QUESTION:  # it would answer the same exactly
                 await bench.store.memory.delete(stored.id)
-    assert "found right again" in caplog.text
+    assert "audits found enough hits by meaning right" in caplog.text
     assert (await bench.status(SAME)).startswith("hit")  # near enough for that level
 
 

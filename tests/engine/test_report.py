@@ -41,10 +41,10 @@ async def report_after(terms: AuditTerms, wrong: int, right: int) -> tuple[Bench
 @pytest.mark.parametrize(
     ("terms", "wrong", "right", "setting", "present", "suggested", "why"),
     [
-        (VERIFIED, 5, 5, "REPRISE_MAX_ERROR_RATE", 0.05, None, "fewer than 50"),
-        (VERIFIED, 0, 60, "REPRISE_MAX_ERROR_RATE", 0.05, 0.05, "may be within 5 %"),
-        (VERIFIED, 20, 40, "REPRISE_MAX_ERROR_RATE", 0.05, 0.007, "more than 5 %"),
-        (AuditTerms(dial=0.05), 20, 40, "REPRISE_MAX_DISTANCE", 0.15, 0.075, "more than 5 %"),
+        (VERIFIED, 5, 5, "REPRISE_MAX_ERROR_RATE", 0.05, None, "at least 50"),
+        (VERIFIED, 0, 60, "REPRISE_MAX_ERROR_RATE", 0.05, 0.05, "up to 5 % may be"),
+        (VERIFIED, 20, 40, "REPRISE_MAX_ERROR_RATE", 0.05, 0.007, "only 5 % may be"),
+        (AuditTerms(dial=0.05), 20, 40, "REPRISE_MAX_DISTANCE", 0.15, 0.075, "only 5 % may be"),
     ],
 )
 async def test_a_dial_is_suggested_by_what_was_compared(  # noqa: PLR0913, PLR0917 - a table's row

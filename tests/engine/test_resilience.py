@@ -60,7 +60,10 @@ async def test_what_is_declined_is_no_failure(metrics: Metrics, reason: type[Dec
     ("error", "told"),
     [
         (RuntimeError("sk-secret"), "the embedder failed: RuntimeError"),
-        (DependencyFailed("it answers 404"), "the embedder failed: it answers 404"),
+        (
+            DependencyFailed("it answered with status 404"),
+            "the embedder failed: it answered with status 404",
+        ),
     ],
 )
 async def test_a_failure_is_logged_with_what_may_be_told(

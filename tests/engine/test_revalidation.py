@@ -205,7 +205,7 @@ async def test_an_answer_that_is_not_stored_is_not_fetched_for_everybody(
         assert await bench.status() == EXACT
         await settle()
     assert len(bench.upstream.requests) == 2
-    assert caplog.messages == ["a refresh failed: nothing newer is stored"]
+    assert caplog.messages == ["a background revalidation failed: its answer was not stored"]
 
 
 async def test_an_answer_that_cannot_be_written_is_not_fetched_for_everybody() -> None:
@@ -241,7 +241,7 @@ async def test_an_error_behind_a_stale_answer_reaches_the_log_alone(
     bench.upstream.before = time_out
     assert await bench.status() == EXACT
     await settle()
-    assert caplog.messages == ["a refresh failed: UpstreamTimeout"]
+    assert caplog.messages == ["a background revalidation failed: UpstreamTimeout"]
 
 
 async def test_a_purge_defeats_a_refresh() -> None:

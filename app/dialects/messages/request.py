@@ -153,7 +153,7 @@ class MessagesRequest:
         try:
             events = list(events_of(json.loads(content), message_id))
         except (AttributeError, LookupError, TypeError, RecursionError) as error:
-            raise ValueError("the stored message has another shape") from error
+            raise ValueError("the stored message has an unexpected shape") from error
         told = [sse.encode_event(Event(sse.json_data(event), event["type"])) for event in events]
         return documents.stream_replay(b"".join(told), status, request_id)
 

@@ -73,4 +73,4 @@ def stream_of(response: JsonObject) -> list[bytes]:
             for event in events_of(response)
         ]
     except (AttributeError, LookupError, TypeError, RecursionError) as error:
-        raise ValueError("the stored response has another shape") from error
+        raise ValueError("the stored response has an unexpected shape") from error

@@ -42,7 +42,7 @@ class Calibration:
     `max_distance`: the greatest cosine distance at which the verifier is asked about two questions.
     `thresholds`: pairs (error rate, probability), by rising error rate. If only answers of at least
     that probability are served, at most that share of the hits is wrong.
-    `sure`: log-odds above this count as this.
+    `sure`: the greatest log-odds; greater ones are reduced to it.
     `scale`: the unit of the verifier's scores.
     """
 

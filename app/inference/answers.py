@@ -43,5 +43,7 @@ async def read_answer(response: UpstreamResponse) -> bytes:
                 if len(body) > _LARGEST:
                     raise DependencyFailed("its answer is too large")
     except ValueError as error:
-        raise DependencyFailed("its answer is not in the coding it names") from error
+        raise DependencyFailed(
+            "its answer does not have the content coding that its header names"
+        ) from error
     return bytes(body)

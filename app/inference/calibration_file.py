@@ -34,7 +34,9 @@ def calibration_for(path: Path, embedder: str, verifier: str = "") -> Calibratio
     except OSError as error:
         raise ConfigurationError(_refused(path, f"{error.strerror}")) from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise ConfigurationError(_refused(path, "not what `reprise calibrate` makes")) from error
+        raise ConfigurationError(
+            _refused(path, "it was not made by `reprise calibrate`")
+        ) from error
     if embedder not in known:
         told = ", ".join(known) or "none"
         reason = f"it was made with the embedder {told}, but {embedder} is in use"

@@ -89,13 +89,13 @@ class RemoteEmbedder:
             return None
         if response.status_code in _CALLERS_FAULT and self._as_caller:
             raise Declined
-        raise DependencyFailed(f"it answers {response.status_code}")
+        raise DependencyFailed(f"it answered with status {response.status_code}")
 
     def _checked(self, numbers: NDArray[np.float64]) -> Embedding:
         if numbers.size != self.dimensions:
             raise DependencyFailed(
                 f"REPRISE_EMBEDDING_DIMENSIONS={self.dimensions}, but its embeddings have "
-                f"{numbers.size}"
+                f"{numbers.size} dimensions"
             )
         length = float(np.linalg.norm(numbers))
         if not 0 < length < math.inf:
@@ -121,7 +121,7 @@ def _read(answer: bytes) -> tuple[NDArray[np.float64], int]:
             told = np.frombuffer(base64.b64decode(told, validate=True), "<f4")
         numbers = np.array(told, np.float64)
     except (NotUnderstood, LookupError, TypeError, ValueError, OverflowError) as error:
-        raise DependencyFailed("its answer holds no embedding") from error
+        raise DependencyFailed("its answer does not contain an embedding") from error
     if numbers.ndim != 1:
-        raise DependencyFailed("its answer holds no embedding")
+        raise DependencyFailed("its answer does not contain an embedding")
     return numbers, usage.input if usage else 0

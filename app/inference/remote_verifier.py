@@ -55,7 +55,9 @@ class RemoteVerifier:
                 for candidate, score in zip(seen, scores, strict=True)
             }
         except ValueError as error:
-            raise DependencyFailed("its scores are not on the calibration's scale") from error
+            raise DependencyFailed(
+                "its scores do not fit the calibration; run `reprise calibrate` again"
+            ) from error
         return [told.get(candidate, 0.0) for candidate in candidates]
 
     def _sees(self, asked: str, text: str) -> bool:
@@ -84,7 +86,7 @@ class RemoteVerifier:
         longest = len(asked.encode()) + max(len(text.encode()) for text in texts)
         if response.status_code in TOO_LONG and longest > SHORTEST_WINDOW:
             return None
-        raise DependencyFailed(f"it answers {response.status_code}")
+        raise DependencyFailed(f"it answered with status {response.status_code}")
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -107,7 +109,7 @@ def _read_scores(answer: bytes, count: int) -> Sequence[float]:
             scores[item["index"]] = float(score)
         told = [scores[index] for index in range(count)]
     except (NotUnderstood, LookupError, TypeError, ValueError, OverflowError) as error:
-        raise DependencyFailed("its answer holds no score for each text") from error
+        raise DependencyFailed("its answer does not contain a score for each text") from error
     if len(items) != count or not all(map(math.isfinite, told)):
-        raise DependencyFailed("its answer holds no score for each text")
+        raise DependencyFailed("its answer does not contain a score for each text")
     return told

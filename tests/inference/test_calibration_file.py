@@ -44,17 +44,17 @@ WHOLE = document_of(MADE, "e")["e"]
             {"e": {**WHOLE, "verifier": "m"}},
             "it was made with REPRISE_VERIFIER_MODEL=m, which is now empty",
         ),
-        ([], "not what `reprise calibrate` makes"),
-        ({"e": []}, "not what `reprise calibrate` makes"),
-        ({"e": {}}, "not what `reprise calibrate` makes"),
-        ({"e": {**WHOLE, "more": 1}}, "not what `reprise calibrate` makes"),
-        ({"e": {**WHOLE, "weights": [1, 2]}}, "not what `reprise calibrate` makes"),
-        ({"e": {**WHOLE, "weights": ["a", 1, 2, 3]}}, "not what `reprise calibrate` makes"),
-        ({"e": {**WHOLE, "scale": "stars"}}, "not what `reprise calibrate` makes"),
-        ({"e": {**WHOLE, "sure": None}}, "not what `reprise calibrate` makes"),
-        ({"e": {**WHOLE, "thresholds": [[0.1, 0.5], [0.05, 0.6]]}}, "not what"),
-        ({"e": {**WHOLE, "thresholds": [0.1]}}, "not what `reprise calibrate` makes"),
-        ({"e": {**WHOLE, "max_distance": float("nan")}}, "not what `reprise calibrate` makes"),
+        ([], "it was not made by `reprise calibrate`"),
+        ({"e": []}, "it was not made by `reprise calibrate`"),
+        ({"e": {}}, "it was not made by `reprise calibrate`"),
+        ({"e": {**WHOLE, "more": 1}}, "it was not made by `reprise calibrate`"),
+        ({"e": {**WHOLE, "weights": [1, 2]}}, "it was not made by `reprise calibrate`"),
+        ({"e": {**WHOLE, "weights": ["a", 1, 2, 3]}}, "it was not made by `reprise calibrate`"),
+        ({"e": {**WHOLE, "scale": "stars"}}, "it was not made by `reprise calibrate`"),
+        ({"e": {**WHOLE, "sure": None}}, "it was not made by `reprise calibrate`"),
+        ({"e": {**WHOLE, "thresholds": [[0.1, 0.5], [0.05, 0.6]]}}, "it was not made by"),
+        ({"e": {**WHOLE, "thresholds": [0.1]}}, "it was not made by `reprise calibrate`"),
+        ({"e": {**WHOLE, "max_distance": float("nan")}}, "it was not made by `reprise calibrate`"),
     ],
 )
 def test_another_file_is_refused_in_one_line(tmp_path: Path, document: object, told: str) -> None:
@@ -70,5 +70,5 @@ def test_a_file_that_is_not_there_or_no_json_is_refused_in_one_line(tmp_path: Pa
     with pytest.raises(ConfigurationError, match="No such file or directory"):
         calibration_for(tmp_path / "none.json", "e")
     (tmp_path / "own.json").write_bytes(b"\xff{")
-    with pytest.raises(ConfigurationError, match="not what `reprise calibrate` makes"):
+    with pytest.raises(ConfigurationError, match="it was not made by `reprise calibrate`"):
         calibration_for(tmp_path / "own.json", "e")

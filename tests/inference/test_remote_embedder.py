@@ -114,29 +114,32 @@ async def test_the_callers_credentials_go_along_where_the_embedder_is_the_upstre
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        (b"", "its answer holds no embedding"),
-        (b"<html>", "its answer holds no embedding"),
-        (b"null", "its answer holds no embedding"),
-        (b"{}", "its answer holds no embedding"),
-        (b'{"data": {"embedding": [0, 1]}}', "its answer holds no embedding"),
-        (b'{"data": [{"embedding": [NaN, 1]}]}', "its answer holds no embedding"),
-        (b'{"data": [{"embedding": [0, 1e999]}]}', "its answer holds no embedding"),
-        (answer(), "its answer holds no embedding"),
-        (answer([0, 1], [0, 1]), "its answer holds no embedding"),
-        (answer(None), "its answer holds no embedding"),
-        (answer([0, "sk-secret"]), "its answer holds no embedding"),
-        (answer([[0, 1]]), "its answer holds no embedding"),
-        (answer([[0, 1], [0]]), "its answer holds no embedding"),
-        (answer({"0": 1}), "its answer holds no embedding"),
-        (answer("sk-secret"), "its answer holds no embedding"),
-        (answer(written(0, 1)[:-2]), "its answer holds no embedding"),
-        (answer([10**400, 1]), "its answer holds no embedding"),
+        (b"", "its answer does not contain an embedding"),
+        (b"<html>", "its answer does not contain an embedding"),
+        (b"null", "its answer does not contain an embedding"),
+        (b"{}", "its answer does not contain an embedding"),
+        (b'{"data": {"embedding": [0, 1]}}', "its answer does not contain an embedding"),
+        (b'{"data": [{"embedding": [NaN, 1]}]}', "its answer does not contain an embedding"),
+        (b'{"data": [{"embedding": [0, 1e999]}]}', "its answer does not contain an embedding"),
+        (answer(), "its answer does not contain an embedding"),
+        (answer([0, 1], [0, 1]), "its answer does not contain an embedding"),
+        (answer(None), "its answer does not contain an embedding"),
+        (answer([0, "sk-secret"]), "its answer does not contain an embedding"),
+        (answer([[0, 1]]), "its answer does not contain an embedding"),
+        (answer([[0, 1], [0]]), "its answer does not contain an embedding"),
+        (answer({"0": 1}), "its answer does not contain an embedding"),
+        (answer("sk-secret"), "its answer does not contain an embedding"),
+        (answer(written(0, 1)[:-2]), "its answer does not contain an embedding"),
+        (answer([10**400, 1]), "its answer does not contain an embedding"),
         (answer(written(0, 0)), "its embedding is zero or not finite"),
         (answer(written(math.nan, 1)), "its embedding is zero or not finite"),
         (answer(written(math.inf, 1)), "its embedding is zero or not finite"),
         (answer([0, 1]) + b" " * 1_048_576, "its answer is too large"),
-        (answer([0, 1, 0]), "REPRISE_EMBEDDING_DIMENSIONS=2, but its embeddings have 3"),
-        (answer(written(1)), "REPRISE_EMBEDDING_DIMENSIONS=2, but its embeddings have 1"),
+        (answer([0, 1, 0]), "REPRISE_EMBEDDING_DIMENSIONS=2, but its embeddings have 3 dimensions"),
+        (
+            answer(written(1)),
+            "REPRISE_EMBEDDING_DIMENSIONS=2, but its embeddings have 1 dimensions",
+        ),
     ],
 )
 async def test_an_answer_that_is_none_is_a_failure_that_can_be_told(body: bytes, told: str) -> None:
@@ -150,7 +153,7 @@ async def test_an_answer_that_is_none_is_a_failure_that_can_be_told(body: bytes,
 @pytest.mark.parametrize("status_code", [201, 302, 400, 401, 402, 403, 404, 413, 422, 429, 500])
 async def test_another_status_is_a_failure_that_names_it(status_code: int) -> None:
     server = upstream(b'{"error": "sk-secret"}', status_code)
-    with pytest.raises(DependencyFailed, match=f"^it answers {status_code}$"):
+    with pytest.raises(DependencyFailed, match=f"^it answered with status {status_code}$"):
         await RemoteEmbedder(server, SMALL, 2).embed("text", [KEY])
     assert server.responses[0].closed
     assert len(server.requests) == 1

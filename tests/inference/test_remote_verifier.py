@@ -90,13 +90,13 @@ async def test_what_is_asked(model: str, body: dict[str, object]) -> None:
     ],
 )
 async def test_an_answer_without_a_score_for_each_text_is_a_failure(body: bytes) -> None:
-    with pytest.raises(DependencyFailed, match="its answer holds no score for each text"):
+    with pytest.raises(DependencyFailed, match="its answer does not contain a score for each text"):
         await RemoteVerifier(server(body), BY_PROBABILITY).verify("asked", TEXTS)
 
 
 async def test_a_score_off_the_calibrations_scale_is_a_failure() -> None:
     upstream = server(tei((0, 3.5), (1, 0.1), (2, 0.1)))
-    with pytest.raises(DependencyFailed, match="not on the calibration's scale"):
+    with pytest.raises(DependencyFailed, match="do not fit the calibration"):
         await RemoteVerifier(upstream, BY_PROBABILITY).verify("asked", TEXTS)
 
 
@@ -108,7 +108,7 @@ async def test_an_answer_is_read_to_a_bound() -> None:
 @pytest.mark.parametrize("status", [204, 302, 401, 404, 413, 422, 429, 500, 503])
 async def test_another_status_is_a_failure(status: int) -> None:
     upstream = server(b"{}", status)
-    with pytest.raises(DependencyFailed, match=f"it answers {status}"):
+    with pytest.raises(DependencyFailed, match=f"it answered with status {status}"):
         await RemoteVerifier(upstream, BY_PROBABILITY).verify("asked", TEXTS)
     assert upstream.responses[0].closed
 

@@ -44,11 +44,11 @@ def test_a_failure_is_told_in_one_line_that_names_the_model() -> None:
     embedder, verifier = FakeEmbedder(), FakeVerifier()
 
     async def fail() -> None:
-        raise DependencyFailed("it answers 503")
+        raise DependencyFailed("it answered with status 503")
 
     embedder.before = verifier.before = fail
     with home_loop() as home:
-        with pytest.raises(CallFailed, match=r"^the embedder failed: it answers 503$"):
+        with pytest.raises(CallFailed, match=r"^the embedder failed: it answered with status 503$"):
             asyncio.run(EmbedderAtHome(embedder, home).embed("one"))
-        with pytest.raises(CallFailed, match=r"^the verifier failed: it answers 503$"):
+        with pytest.raises(CallFailed, match=r"^the verifier failed: it answered with status 503$"):
             asyncio.run(VerifierAtHome(verifier, home).verify("a", [StoredText("b", 0.1)]))

@@ -125,7 +125,7 @@ class EmbeddingStore(Protocol):
     async def scan_embeddings(
         self, cursor: str, limit: int, caller: str
     ) -> tuple[Sequence[str], str]:
-        """Look at about `limit` embeddings; return the exact keys of a caller's, and a cursor.
+        """Look at about `limit` embeddings; return the caller's keys, and the next cursor.
 
         The cursor works as in `scan`.
         """

@@ -209,7 +209,7 @@ def vector_of(raw: bytes, dimensions: int) -> Embedding:
     """
     vector = np.frombuffer(raw, "<f4")
     if vector.shape != (dimensions,) or not np.isfinite(vector).all():
-        raise ValueError("the embedding is damaged or another model's")
+        raise ValueError("the embedding is damaged, or another model made it")
     return vector.astype(np.float32)
 
 
@@ -228,7 +228,7 @@ def _label_fields(tagging: Tagging) -> dict[str, bytes]:
 
 def _check_version(fields: Mapping[str, bytes]) -> None:
     if fields.get("version") != VERSION:
-        raise ValueError("written by another version")
+        raise ValueError("another version of Reprise wrote it")
 
 
 def _field(fields: Mapping[str, bytes], name: str) -> bytes:
@@ -260,7 +260,7 @@ def _unpacked(raw: bytes, encoding: bytes) -> bytes:
     if encoding == _PLAIN:
         return raw
     if encoding != _DEFLATE:
-        raise ValueError("packed in a way that is not known")
+        raise ValueError("its compression is unknown")
     unpacker = zlib.decompressobj()
     try:
         whole = unpacker.decompress(raw, _MOST_UNPACKED)

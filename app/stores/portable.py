@@ -80,9 +80,9 @@ def portable_of(line: bytes, now: float, dialects: Mapping[str, Dialect]) -> Por
     )
     _digest(document, "partition")
     if checked_labels(stored.tagging.namespace, stored.tagging.tags) is None:
-        raise ValueError("more or longer labels than are kept")
+        raise ValueError("the namespace or a tag is too long, or there are too many tags")
     if not all(0 <= s <= _LONGEST_LIFE for s in (stored.freshness_lifetime, stored.stale_lifetime)):
-        raise ValueError("lifetime or stale is too long")
+        raise ValueError("lifetime or stale is out of range")
     stored = replace(stored, stored_at=min(stored.stored_at, now))
     if stored.key.text is None:  # an entry for exact matches only has no embedding
         return Portable(stored)
@@ -104,24 +104,24 @@ def _response(document: Mapping[str, Any], dialect: Dialect | None) -> bytes:
     """Return the answer as bytes; the first version named its field `completion`."""
     response = document.get("response", document.get("completion"))
     if dialect is None:
-        raise ValueError("dialect is not known")
+        raise ValueError("dialect is unknown")
     if not isinstance(response, dict):
         raise ValueError("response is not a JSON object")
     if reason := dialect.why_not_stored(response):
-        raise ValueError(f"response is not one that is stored: {reason}")
+        raise ValueError(f"response may not be stored: {reason}")
     return compact(response).encode()
 
 
 def _text(value: object) -> bytes:
     if not isinstance(value, str):
-        raise ValueError("a field that must be a text is none")
+        raise ValueError("a field that must be a string is not one")
     return value.encode()
 
 
 def _digest(document: Mapping[str, Any], name: str) -> str:
     digest = document.get(name)
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-        raise ValueError(f"{name} is not a digest")
+        raise ValueError(f"{name} is not a digest of 64 hexadecimal digits")
     return digest
 
 
@@ -136,5 +136,5 @@ def _embedding(document: Mapping[str, Any]) -> Embedding | None:
     vector = vector_of(raw, len(raw) // 4)
     norm = float(np.linalg.norm(vector))
     if not vector.size or not np.isfinite(norm) or norm == 0.0:
-        raise ValueError("embedding has no direction")
+        raise ValueError("embedding is zero or not finite")
     return np.asarray(vector / norm, np.float32)

@@ -110,7 +110,7 @@ class Seal:
         if not self._is_told:  # once: else whoever can write to the store could fill the log
             self._is_told = True
             _logger.error(
-                "an entry of the store was altered, or written by somebody else or under another "
-                "REPRISE_STORE_SECRET; it is a miss, and so are all others of that kind"
+                "an entry in the store was altered, or was written by another program or with "
+                "another REPRISE_STORE_SECRET; such entries are not served (logged only once)"
             )
-        raise BrokenSeal("not as it was written")
+        raise BrokenSeal("the entry is not as it was written")

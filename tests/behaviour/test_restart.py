@@ -47,4 +47,4 @@ def test_a_damaged_file_is_set_aside_and_the_proxy_starts(tmp_path: Path) -> Non
         (line,) = served.before
         assert ask(served.url)["x-cache"] == "MISS"
         assert ask(served.url)["x-cache"] == "HIT"
-    assert "cache.db is damaged; it is now cache.db.corrupt-" in json.loads(line)["message"]
+    assert "cache.db is damaged; it was renamed to cache.db.corrupt-" in json.loads(line)["message"]

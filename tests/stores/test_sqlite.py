@@ -203,7 +203,7 @@ async def test_another_models_embeddings_are_not_compared(
         await store.put(entry(restarts.clock, "b"), vector)
     (record,) = caplog.records
     assert record.getMessage().endswith(
-        ": 1 entries were embedded by another model and answer exact matches only"
+        ": 1 entries were embedded by another model; they are exact matches only"
     )
     for now, found in ((model, "p1-b"), (MODEL, "p1-a")):
         async with restarts.store(model=now) as store:
@@ -224,9 +224,7 @@ async def test_entries_that_cannot_be_read_are_left_out_and_counted(
         assert await ids(store, 10) == ["p1-c"]
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert record.getMessage() == (
-        f"{restarts.path}: 3 entries cannot be read; the upstream is asked again for them"
-    )
+    assert record.getMessage() == (f"{restarts.path}: 3 entries cannot be read and are ignored")
     assert restarts.rows() == 1
 
 

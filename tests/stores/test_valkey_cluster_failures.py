@@ -148,7 +148,7 @@ async def test_a_cluster_that_nobody_answers_for_is_an_error_in_time(fleet: Flee
     fleet.cluster.stop(seed)
     store = await fleet.store(seconds=0.3)
     begin = time.perf_counter()
-    with pytest.raises(DependencyFailed, match="no node tells"):
+    with pytest.raises(DependencyFailed, match="no node reports"):
         await store.get("a")
     assert time.perf_counter() - begin < 1.0
     fleet.cluster.resume(seed)

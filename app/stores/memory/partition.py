@@ -56,7 +56,7 @@ class Partition:
     def add(self, digest: str, embedding: Embedding) -> None:
         """Add an embedding. Raises ValueError if it has another number of dimensions."""
         if embedding.shape != (self._dimensions,):
-            raise ValueError("the embedding has another shape")
+            raise ValueError("the embedding has an unexpected shape")
         block = next((block for block in reversed(self._blocks) if not block.is_full), None)
         if block is None:
             block = self._new_block()
@@ -115,7 +115,7 @@ class Partition:
         out: its distance may be that of its former embedding. Raises Overloaded.
         """
         if embedding.shape != (self._dimensions,):
-            raise ValueError("the embedding has another shape")
+            raise ValueError("the embedding has an unexpected shape")
         begin = self._changes
         blocks = [(block, block.matrix[: len(block.owners)]) for block in self._blocks]
         if len(self) < _ROWS_WORTH_A_THREAD:

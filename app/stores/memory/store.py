@@ -170,7 +170,7 @@ class MemoryStore:
         self.keep_embeddings(embeddings)
 
     async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
-        """Look at the next `limit` embeddings; return the keys of a caller's, and a cursor."""
+        """Look at the next `limit` embeddings; return the caller's keys, and the next cursor."""
         page, following = self._embeddings.page(cursor, limit)
         return [stored.id for stored in page if is_named(stored.caller, caller)], following
 

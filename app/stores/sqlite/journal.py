@@ -192,8 +192,8 @@ class Journal:
             if isinstance(change, Turn | Purge):
                 self.epoch = change.epoch
             _logger.error(
-                "%s had no room to remove entries and was deleted: nothing that it held survives a "
-                "restart; what is in memory is served on",
+                "%s was deleted, because the disk is full and its entries could not be removed; "
+                "entries in memory are still served, but a restart loses them",
                 self._path,
             )
 
@@ -291,7 +291,7 @@ def _set_aside(path: Path, reason: str, now: float) -> None:
         if beside.exists():
             beside.rename(path.with_name(name + suffix))
     what = "was written by a newer version" if reason == "newer" else "is damaged"
-    _logger.error("%s %s; it is now %s, and the store begins empty", path, what, name)
+    _logger.error("%s %s; it was renamed to %s, and the store starts empty", path, what, name)
 
 
 def _primary_code(error: sqlite3.Error) -> int:

@@ -177,7 +177,7 @@ class SqliteStore:
         )
 
     async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
-        """Look at the next `limit` embeddings; return the keys of a caller's, and a cursor."""
+        """Look at the next `limit` embeddings; return the caller's keys, and the next cursor."""
         return await self._memory.scan_embeddings(cursor, limit, caller)
 
     async def delete_embeddings(self, *digests: str) -> int:
@@ -227,13 +227,13 @@ class SqliteStore:
                 self._drop(row.kind, row.digest)
         if unreadable:
             _logger.warning(
-                "%s: %d entries cannot be read; the upstream is asked again for them",
+                "%s: %d entries cannot be read and are ignored",
                 path,
                 unreadable,
             )
         if exact_only:
             _logger.warning(
-                "%s: %d entries were embedded by another model and answer exact matches only",
+                "%s: %d entries were embedded by another model; they are exact matches only",
                 path,
                 exact_only,
             )

@@ -30,7 +30,9 @@ class Chores:
             await work()
         except Exception as error:  # noqa: BLE001 - no caller awaits this task
             _logger.warning(
-                "%s failed with %s; it is begun again when next needed", name, type(error).__name__
+                "%s failed with %s; it will be tried again when next needed",
+                name,
+                type(error).__name__,
             )
         finally:
             del self._tasks[name]

@@ -153,7 +153,7 @@ class Generations:
             ("EVAL", _BEGIN_TURN, 1, EPOCH, secrets.token_hex(8))
         )
         if checked(reply) is None:
-            raise Refused("there is no epoch")
+            raise Refused("the server has no epoch")
         self.token = self.epoch = reply.decode()
 
     async def aclose(self) -> None:
@@ -182,7 +182,7 @@ class Generations:
         written, epoch = await self._connections.call(("SET", EPOCH, token, "NX"), ("GET", EPOCH))
         if checked(epoch) is None:
             checked(written)  # raises the error that kept the token from being written
-            raise Refused("the epoch was not kept")
+            raise Refused("the server did not keep the epoch")
         alive = generations_in(checked(numbers))
         if not alive:
             # There are indexes but no list: the list was evicted or lost.
@@ -194,7 +194,7 @@ class Generations:
             )
             if not (alive := generations_in(checked(numbers))):
                 checked(written)
-                raise Refused("the list of generations was not kept")
+                raise Refused("the server did not keep the list of generations")
         self.token = self.epoch = epoch.decode()
         self.numbers = alive
 
@@ -212,11 +212,11 @@ class Generations:
                 problem = "not loaded" if is_not_loaded(reply) else type(reply).__name__
         if problem and problem != self._problem:
             _logger.error(
-                "only the very same question is answered: %s",
+                "only exact matches are served: %s",
                 "the module valkey-search is not loaded in the server; load it (loadmodule "
                 "libsearch.so), or run the image valkey/valkey-bundle"
                 if problem == "not loaded"
-                else f"the server makes no index ({problem})",
+                else f"the server cannot create the index ({problem})",
             )
         self._problem = problem
 

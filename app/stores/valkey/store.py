@@ -125,7 +125,7 @@ class ValkeyStore:
         if a search did not finish.
         """
         if embedding.shape != (self._dimensions,):
-            raise ValueError("the embedding has another shape")
+            raise ValueError("the embedding has an unexpected shape")
         search = Search(
             partition, vector_bytes(embedding), k + _EXTRA, _SEARCH_SHARE * self._seconds
         )
@@ -232,7 +232,7 @@ class ValkeyStore:
                 return
 
     async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
-        """Look at about `limit` embeddings; return the keys of a caller's, and a cursor."""
+        """Look at about `limit` embeddings; return the caller's keys, and the next cursor."""
         return await self._survey.scan_embeddings(cursor, limit, caller)
 
     async def delete_embeddings(self, *digests: str) -> int:

@@ -66,7 +66,7 @@ class Survey:
         return Page(entries, f"{place}:{page[-1]}")
 
     async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
-        """Look at about `limit` embeddings; return the exact keys of a caller's, and a cursor.
+        """Look at about `limit` embeddings; return the caller's keys, and the next cursor.
 
         The cursor is one of SCAN.
         """

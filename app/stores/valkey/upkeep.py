@@ -78,7 +78,7 @@ class Upkeep:
             restore = partial(self._count, generation, most)
             self._chores.begin("restoring the count of inserts", restore)
         if inserts % max(1, self._options.max_inserts // _CHECKS) == 0:
-            self._chores.begin("looking after the indexes", self._look_after)
+            self._chores.begin("maintaining the indexes", self._look_after)
 
     def relieve(self) -> None:
         """Free memory, because the server's is full: drop the oldest generation."""
@@ -95,7 +95,7 @@ class Upkeep:
             with suppress(Declined, DependencyFailed, TimeoutError):
                 await self._begin_anew()
         finally:
-            self._chores.begin("clearing up after a purge", self._clear)
+            self._chores.begin("removing purged entries", self._clear)
 
     async def aclose(self) -> None:
         """Cancel the work that is running."""

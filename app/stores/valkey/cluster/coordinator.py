@@ -55,11 +55,13 @@ class Coordinator:
         if is_clear and self._runs != (runs := isinstance(reply, list)):
             self._runs = runs
             if runs:
-                _logger.info("the coordinator of valkey-search runs: one node asks the others")
+                _logger.info(
+                    "valkey-search runs with its coordinator: each search is sent to one node only"
+                )
             else:
                 _logger.warning(
                     "valkey-search runs without its coordinator (--use-coordinator), so each node "
-                    "finds its own keys alone: all primaries are asked at every search"
+                    "searches its own keys only: each search is sent to all primaries"
                 )
 
 

@@ -52,7 +52,7 @@ class Health:
         if is_news:
             _logger.error(
                 "the node %s:%d of the cluster does not answer: %s; "
-                "until it does, what it alone has is a miss",
+                "until it does, entries that only it has are misses",
                 *place,
                 reason,
             )

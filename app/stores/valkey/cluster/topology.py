@@ -97,7 +97,7 @@ class Topology:
                 return
         if isinstance(told, Declined):
             raise told
-        raise DependencyFailed(f"no node tells of the cluster: {told}")
+        raise DependencyFailed(f"no node reports the layout of the cluster: {told}")
 
     async def _take(self, layout: Layout) -> None:
         self._layout, self._moved = layout, {}

@@ -50,7 +50,7 @@ def _lines(error: ValidationError) -> list[str]:
         # A URL may contain a password.
         hidden = "Secret" in repr(field) or "@" in str(value)
         shown = "(hidden)" if hidden else masked(repr(value))
-        lines.append(f"{PREFIX}{name.upper()}={shown} is not allowed: {allowed}")
+        lines.append(f"{PREFIX}{name.upper()}={shown} is not allowed: it must be {allowed}")
     return lines
 
 
@@ -60,24 +60,26 @@ def check(settings: Settings) -> None:
     if settings.workers > 1 and not settings.is_shared:
         raise ConfigurationError(
             f"{PREFIX}WORKERS={settings.workers} is not allowed with {PREFIX}STORE="
-            f"{settings.store}: workers cannot share it, so 1"
+            f"{settings.store}: workers cannot share that store; set it to 1, or use a Valkey"
         )
     if settings.min_ttl > settings.max_ttl:
         raise ConfigurationError(
             f"{PREFIX}MIN_TTL={settings.min_ttl:g} is not allowed with {PREFIX}MAX_TTL="
-            f"{settings.max_ttl:g}: at most that"
+            f"{settings.max_ttl:g}: it must not be greater"
         )
     if settings.our_key and not settings.asks_for_keys and not local:
         raise ConfigurationError(
             f"{PREFIX}HOST={settings.host} is not allowed with {PREFIX}{settings.our_key} and no "
-            f"{PREFIX}API_KEYS: anyone could use the key, so 127.0.0.1, ::1 or localhost"
+            f"{PREFIX}API_KEYS: anyone could use the key; set {PREFIX}API_KEYS, or listen on "
+            "127.0.0.1, ::1 or localhost"
         )
     if settings.audit_rate and not (
         settings.upstream_api_key.get_secret_value() or settings.upstream_api_key_file
     ):
         raise ConfigurationError(
             f"{PREFIX}AUDIT_RATE={settings.audit_rate:g} is not allowed without {PREFIX}"
-            "UPSTREAM_API_KEY: no client's credential is used for what it did not ask, so 0"
+            "UPSTREAM_API_KEY: no client's credential is used for audits; set that key, or set "
+            "the rate to 0"
         )
     check_verifier(settings)
     load_rules(settings)
@@ -87,12 +89,14 @@ def check(settings: Settings) -> None:
     if settings.anthropic_api_key.get_secret_value() and _OPENAIS.fullmatch(host):
         raise ConfigurationError(
             f"{PREFIX}ANTHROPIC_URL={settings.anthropic_url} is not allowed with {PREFIX}"
-            f"ANTHROPIC_API_KEY: the key would go to {host}, so https://api.anthropic.com"
+            f"ANTHROPIC_API_KEY: the key would be sent to {host}; set the URL to "
+            "https://api.anthropic.com"
         )
     if settings.isolation is Isolation.SHARED and not settings.asks_for_keys and not local:
         raise ConfigurationError(
             f"{PREFIX}ISOLATION=shared is not allowed with {PREFIX}HOST={settings.host} and no "
-            f"{PREFIX}API_KEYS: anyone could read all answers, so user or credential"
+            f"{PREFIX}API_KEYS: anyone could read all answers; set {PREFIX}API_KEYS, or set the "
+            "isolation to user or credential"
         )
 
 
@@ -101,12 +105,12 @@ def _check_admin_listener(settings: Settings) -> None:
     if settings.admin_host and not settings.admin_port:
         raise ConfigurationError(
             f"{PREFIX}ADMIN_HOST={settings.admin_host} is not allowed without {PREFIX}ADMIN_PORT: "
-            "both, or the port alone"
+            "set both, or only the port"
         )
     if settings.admin_port == settings.port:
         raise ConfigurationError(
             f"{PREFIX}ADMIN_PORT={settings.admin_port} is not allowed with {PREFIX}PORT="
-            f"{settings.port}: another port"
+            f"{settings.port}: choose another port"
         )
 
 
@@ -122,7 +126,7 @@ def _check_key_files(settings: Settings) -> None:
     for name, (value, path) in given.items():
         if value and path:
             raise ConfigurationError(
-                f"{PREFIX}{name}_FILE={path} is not allowed with {PREFIX}{name}: one of them"
+                f"{PREFIX}{name}_FILE={path} is not allowed with {PREFIX}{name}: set only one"
             )
 
 
@@ -131,8 +135,8 @@ def check_verifier(settings: Settings) -> None:
     if settings.verifier_url and settings.verifier == "on" and not settings.verifier_calibration:
         raise ConfigurationError(
             f"{PREFIX}VERIFIER_URL={settings.verifier_url} is not allowed without {PREFIX}"
-            "VERIFIER_CALIBRATION: a reranker scores relevance, so a file that `reprise calibrate` "
-            "makes"
+            "VERIFIER_CALIBRATION: a reranker's scores are not probabilities; make that file with "
+            "`reprise calibrate`"
         )
 
 
@@ -149,7 +153,7 @@ def load_rules(settings: Settings) -> Sequence[Rule]:
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from None
     except ValueError as error:  # invalid TOML or UTF-8
-        raise ConfigurationError(f"{file} is not TOML: {error}") from None
+        raise ConfigurationError(f"{file} is not valid TOML: {error}") from None
     rules = rules_of(document, file, CACHED)
     for number, rule in enumerate(rules, 1):
         if rule.max_error_rate is not None:
@@ -161,13 +165,14 @@ def _check_dial(settings: Settings, rule: str, rate: float) -> None:
     """Raise ConfigurationError if a rule's dial has no effect, or is above the deployment's."""
     if settings.verifier == "off":
         raise ConfigurationError(
-            f"{rule}: max_error_rate = {rate:g} is not allowed with {PREFIX}VERIFIER=off: nothing "
-            "keeps to it, so max_distance"
+            f"{rule}: max_error_rate = {rate:g} is not allowed with {PREFIX}VERIFIER=off: only the "
+            "verifier can keep to it; set max_distance instead"
         )
     if rate > settings.max_error_rate:
         raise ConfigurationError(
             f"{rule}: max_error_rate = {rate:g} is not allowed with {PREFIX}MAX_ERROR_RATE="
-            f"{settings.max_error_rate:g}: at most that, for callers choose which rule they meet"
+            f"{settings.max_error_rate:g}: it must not be greater, because callers can choose "
+            "which rule applies to them"
         )
 
 

@@ -21,8 +21,8 @@ PREFIX = "REPRISE_"
 
 RETIRED = MappingProxyType(
     {
-        "INDEX_EF_CONSTRUCTION": "indexes are made with EF_CONSTRUCTION 200",
-        "INDEX_M": "indexes are made with M 16",
+        "INDEX_EF_CONSTRUCTION": "indexes are always created with EF_CONSTRUCTION 200",
+        "INDEX_M": "indexes are always created with M 16",
         "REPLAY_CHUNK_DELAY_MS": "streams from the store are sent as fast as the client reads",
     }
 )
@@ -84,7 +84,7 @@ class Variables(BaseSettings):
     this process."""
     upstream_api_key: _Key = _setting(SecretStr(""), "a key of visible ASCII characters")
     """The key that is sent to the upstream in place of the client's credential."""
-    upstream_api_key_file: str = _setting("", "a file that can be read, with one key")
+    upstream_api_key_file: str = _setting("", "a readable file with one key")
     """A file with the upstream's key, instead of `REPRISE_UPSTREAM_API_KEY`; read again when it
     changes."""
     anthropic_url: _OptionalUrl = _setting(
@@ -98,16 +98,16 @@ class Variables(BaseSettings):
     api_keys: _Keys = _setting((), "keys of visible ASCII characters, separated by commas")
     """Comma-separated keys, of which clients must send one. If set, clients' credentials are never
     sent to the upstream."""
-    api_keys_file: str = _setting("", "a file that can be read, with one key a line")
+    api_keys_file: str = _setting("", "a readable file with one key per line")
     """A file with the clients' keys, one per line, instead of `REPRISE_API_KEYS`. Empty lines and
     lines that begin with `#` are ignored; read again when it changes."""
     passthrough: Literal["auto", "on", "off"] = _setting("auto", "auto, on or off")
     """Whether other `/v1/*` routes are forwarded: `on`, `off` or `auto`. `auto` means `on` while
     clients' own credentials are forwarded; otherwise only reading `/v1/models` and counting the
     tokens of messages."""
-    upstream_connect_timeout: float = _setting(5.0, "seconds, more than 0", gt=0)
+    upstream_connect_timeout: float = _setting(5.0, "a number of seconds greater than 0", gt=0)
     """The longest time to connect to the upstream, in seconds."""
-    upstream_timeout: float = _setting(600.0, "seconds, more than 0", gt=0)
+    upstream_timeout: float = _setting(600.0, "a number of seconds greater than 0", gt=0)
     """The longest time without any byte from the upstream, in seconds."""
 
     store: _StoreUrl = _setting(
@@ -122,7 +122,7 @@ class Variables(BaseSettings):
     `valkeys://…?ca=file` (TLS) or `unix:///path?db=0`: in a Valkey that many proxies can share.
     `valkey+cluster://…` or `valkeys+cluster://…?ca=file` (`?reads=replicas`): in a cluster. A
     Valkey's URL may have `password_file=path` instead of a password."""
-    store_timeout: float = _setting(0.25, "seconds, more than 0", gt=0)
+    store_timeout: float = _setting(0.25, "a number of seconds greater than 0", gt=0)
     """The longest time that the store may take for one request, in seconds."""
     store_secret: SecretStr = _setting(SecretStr(""), "a secret")
     """A secret by which partitions, ids and seals of entries become HMACs: entries that others have
@@ -138,14 +138,14 @@ class Variables(BaseSettings):
     """The name of a remote embedder's model."""
     embedding_dimensions: int = _setting(1536, "a whole number from 1 to 16384", ge=1, le=16_384)
     """The number of dimensions of a remote embedder's embeddings."""
-    embedder_timeout: float = _setting(2.0, "seconds, more than 0", gt=0)
+    embedder_timeout: float = _setting(2.0, "a number of seconds greater than 0", gt=0)
     """The longest time that the embedder may take for one text, in seconds."""
     guards: Literal["on", "off"] = _setting("on", "on or off")
     """`on`: a near question does not answer if a rule proves that it asks something else."""
     verifier: Literal["on", "off"] = _setting("on", "on or off")
     """`on`: a near question answers only if a model that reads both questions agrees."""
     verifier_model: str = _setting(
-        "", "a folder with what training/ makes; with VERIFIER_URL, a model's name there"
+        "", "a folder made by training/; with VERIFIER_URL, the name of a model on that server"
     )
     """A folder with a model made by `training/`, to use instead of the one that ships. With
     `REPRISE_VERIFIER_URL`, it is the model's name on that server instead: if it is set, the server
@@ -155,44 +155,52 @@ class Variables(BaseSettings):
     `http://127.0.0.1:8080/rerank`; it needs `REPRISE_VERIFIER_CALIBRATION`."""
     verifier_api_key: _Key = _setting(SecretStr(""), "a key of visible ASCII characters")
     """The key that is sent to the rerank endpoint."""
-    verifier_calibration: str = _setting("", "a file that `reprise calibrate` makes")
+    verifier_calibration: str = _setting("", "a file made by `reprise calibrate`")
     """A file, made by `reprise calibrate`, that turns the verifier's scores into probabilities for
     this embedder. Empty: the calibration that ships with the model."""
-    verifier_timeout: float = _setting(0.5, "seconds, more than 0", gt=0)
+    verifier_timeout: float = _setting(0.5, "a number of seconds greater than 0", gt=0)
     """The longest time that the verifier may take for one question, in seconds."""
 
     max_distance: float | None = _setting(None, "a cosine distance from 0 to 2", ge=0, le=2)
     """The greatest cosine distance at which a near question may answer. Unset: the distance up to
     which the verifier was calibrated; 0.15 without a verifier."""
-    max_error_rate: float = _setting(0.01, "a share, more than 0 and less than 1", gt=0, lt=1)
+    max_error_rate: float = _setting(0.01, "a share greater than 0 and less than 1", gt=0, lt=1)
     """The share of hits by meaning that may be wrong, as measured when the verifier was calibrated.
     """
     mode: Mode = _setting(Mode.SERVE, "serve, serve-exact or shadow")
     """Which hits are served: all (`serve`), exact matches only (`serve-exact`) or none (`shadow`).
     Answers are looked up and stored in every mode; `x-cache-shadow` reports hits not served."""
-    policy: str = _setting("", "a TOML file of rules that can be read")
+    policy: str = _setting("", "a readable TOML file of rules")
     """A TOML file with rules by model, namespace or path, which set tier, lifetimes and dial. The
     first rule that matches a request applies. Read at the start."""
-    prices: str = _setting("", "a TOML file of dollars for a million tokens, by model")
+    prices: str = _setting("", "a TOML file of prices by model, in dollars per million tokens")
     """A TOML file with prices of models, which come before the list that ships; see
     [savings](savings.md)."""
     audit_rate: float = _setting(0.0, "a share from 0 to 1", ge=0, le=1)
     """The share of hits that are audited: the upstream is asked the same in the background, with
     `REPRISE_UPSTREAM_API_KEY`, to count wrong hits. If too many are wrong, hits by meaning become
     stricter. 0: none."""
-    ttl: float = _setting(3600.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
+    ttl: float = _setting(3600.0, "a number of seconds from 0 to 2592000", ge=0, le=2_592_000)
     """The freshness lifetime of an answer, in seconds."""
-    min_ttl: float = _setting(0.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
+    min_ttl: float = _setting(0.0, "a number of seconds from 0 to 2592000", ge=0, le=2_592_000)
     """The shortest freshness lifetime that `x-cache-ttl` can ask for, in seconds."""
-    max_ttl: float = _setting(2_592_000.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
+    max_ttl: float = _setting(
+        2_592_000.0, "a number of seconds from 0 to 2592000", ge=0, le=2_592_000
+    )
     """The longest freshness lifetime that `x-cache-ttl` can ask for, in seconds; with
     `REPRISE_ISOLATION=shared` at most `REPRISE_TTL`."""
-    volatile_ttl: float = _setting(60.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
+    volatile_ttl: float = _setting(
+        60.0, "a number of seconds from 0 to 2592000", ge=0, le=2_592_000
+    )
     """The longest freshness lifetime of answers to time-bound questions, in seconds. 0: they are
     not stored."""
-    stale_while_revalidate: float = _setting(0.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
+    stale_while_revalidate: float = _setting(
+        0.0, "a number of seconds from 0 to 2592000", ge=0, le=2_592_000
+    )
     """For how many seconds a stale answer may still be served while a newer one is fetched."""
-    stale_if_error: float = _setting(0.0, "seconds from 0 to 2592000", ge=0, le=2_592_000)
+    stale_if_error: float = _setting(
+        0.0, "a number of seconds from 0 to 2592000", ge=0, le=2_592_000
+    )
     """For how many seconds a stale answer may still be served if the upstream fails."""
     isolation: Isolation = _setting(Isolation.CREDENTIAL, "user, credential or shared")
     """Who shares answers: only requests of the same end user (`user`), of the same credential
@@ -225,7 +233,7 @@ class Variables(BaseSettings):
     so a continuation builds on the question that was stored."""
     finish_abandoned: bool = _setting(False, "true or false")
     """`true`: an answer is fetched to its end and stored even if all of its clients have left."""
-    fleet_collapse_wait: float = _setting(0.0, "seconds from 0 to 600", ge=0, le=600)
+    fleet_collapse_wait: float = _setting(0.0, "a number of seconds from 0 to 600", ge=0, le=600)
     """With a Valkey: for how many seconds a proxy waits for an answer that another proxy is
     fetching. 0: not at all."""
 
@@ -248,12 +256,12 @@ class Variables(BaseSettings):
     max_connections: int = _setting(0, "a whole number, 0 or more", ge=0)
     """How many connections one client address may have open to one process; a further one gets 503
     with `Retry-After` and is closed. 0: no limit."""
-    head_timeout: float = _setting(30.0, "seconds, more than 0", gt=0)
+    head_timeout: float = _setting(30.0, "a number of seconds greater than 0", gt=0)
     """The longest time from the first to the last byte of a request's head, in seconds."""
-    client_timeout: float = _setting(60.0, "seconds, more than 0", gt=0)
+    client_timeout: float = _setting(60.0, "a number of seconds greater than 0", gt=0)
     """For how many seconds a client may send nothing of an unfinished body, or read nothing of what
     it is sent."""
-    idle_timeout: float = _setting(75.0, "seconds, more than 0", gt=0)
+    idle_timeout: float = _setting(75.0, "a number of seconds greater than 0", gt=0)
     """For how many seconds a connection may stay open without a request. Longer than clients keep
     theirs, so that clients are the ones that close."""
 
@@ -268,7 +276,7 @@ class Variables(BaseSettings):
     admin_token: _Key = _setting(SecretStr(""), "a token of visible ASCII characters")
     """The bearer token of `/cache/*`. Unset: if standard error is a terminal, a random token is
     made at the start and printed; otherwise these routes answer 404."""
-    admin_host: str = _setting("", "a host name or address; with ADMIN_PORT")
+    admin_host: str = _setting("", "a host name or address, together with ADMIN_PORT")
     """The address of the operators' listener (see `REPRISE_ADMIN_PORT`); empty: 127.0.0.1."""
     admin_port: int | None = _setting(None, "a whole number from 1 to 65535", ge=1, le=65_535)
     """The port of a separate listener for operators: `/metrics` and `/cache/*` are then served only
@@ -284,6 +292,6 @@ class Variables(BaseSettings):
     say; it needs `reprise-proxy[otel]`."""
     trace_content: bool = _setting(False, "true or false")
     """`true`: traces contain questions and answers as well."""
-    shutdown_timeout: int = _setting(25, "seconds, a whole number, 1 or more", ge=1)
+    shutdown_timeout: int = _setting(25, "a whole number of seconds, 1 or more", ge=1)
     """How many seconds running requests have to finish after SIGTERM. Requests that still arrive on
     open connections are answered, and the connections are closed after that."""

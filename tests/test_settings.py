@@ -152,7 +152,7 @@ def test_a_bad_value_is_refused_in_one_line_that_says_what_is_allowed(
     extra = Settings.model_fields[name.lower()].json_schema_extra
     assert isinstance(extra, dict)
     shown = "(hidden)" if "@" in value else repr(value)
-    assert line == f"REPRISE_{name}={shown} is not allowed: {extra['allowed']}"
+    assert line == f"REPRISE_{name}={shown} is not allowed: it must be {extra['allowed']}"
 
 
 def test_the_password_of_the_store_shows_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +164,7 @@ def test_the_password_of_the_store_shows_nowhere(monkeypatch: pytest.MonkeyPatch
 def test_the_least_lifetime_is_not_more_than_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(monkeypatch, MIN_TTL="60", MAX_TTL="60").min_ttl == 60
     with pytest.raises(
-        ConfigurationError, match=r"MIN_TTL=61 .* REPRISE_MAX_TTL=60: at most that$"
+        ConfigurationError, match=r"MIN_TTL=61 .* REPRISE_MAX_TTL=60: it must not be greater$"
     ):
         load(monkeypatch, MIN_TTL="61", MAX_TTL="60")
 
@@ -190,7 +190,7 @@ def test_a_bad_secret_is_refused_without_being_shown(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     with pytest.raises(
-        ConfigurationError, match=rf"^REPRISE_{name}=\(hidden\) is not allowed: (a )?key"
+        ConfigurationError, match=rf"^REPRISE_{name}=\(hidden\) is not allowed: it must be (a )?key"
     ):
         load(monkeypatch, **{name: value})
 
@@ -231,13 +231,13 @@ def test_every_bad_value_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             {"API_KEYS": "sk-secret", "API_KEYS_FILE": "/run/keys"},
-            ["REPRISE_API_KEYS_FILE=/run/keys", "REPRISE_API_KEYS: one"],
+            ["REPRISE_API_KEYS_FILE=/run/keys", "REPRISE_API_KEYS: set only one"],
         ),
         ({"ADMIN_HOST": "::1"}, ["REPRISE_ADMIN_HOST=::1", "REPRISE_ADMIN_PORT"]),
         ({"ADMIN_PORT": "8000"}, ["REPRISE_ADMIN_PORT=8000", "REPRISE_PORT=8000"]),
         (
             {"UPSTREAM_API_KEY": "sk-secret", "UPSTREAM_API_KEY_FILE": "/run/key"},
-            ["REPRISE_UPSTREAM_API_KEY_FILE=/run/key", "REPRISE_UPSTREAM_API_KEY: one"],
+            ["REPRISE_UPSTREAM_API_KEY_FILE=/run/key", "REPRISE_UPSTREAM_API_KEY: set only one"],
         ),
     ],
 )
@@ -329,8 +329,10 @@ def test_audits_need_a_key_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
         load(monkeypatch, AUDIT_RATE="0.1")
     assert str(refused.value) == (
         "REPRISE_AUDIT_RATE=0.1 is not allowed without REPRISE_UPSTREAM_API_KEY: no client's "
-        "credential is used for what it did not ask, so 0"
+        "credential is used for audits; set that key, or set the rate to 0"
     )
     assert load(monkeypatch, UPSTREAM_API_KEY="sk-ours").audit_rate == 0.1
-    with pytest.raises(ConfigurationError, match=r"AUDIT_RATE='1\.5' is not allowed: a share"):
+    with pytest.raises(
+        ConfigurationError, match=r"AUDIT_RATE='1\.5' is not allowed: it must be a share"
+    ):
         load(monkeypatch, AUDIT_RATE="1.5")

@@ -39,7 +39,7 @@ _DIRECTIVE = re.compile(r'([!#$%&\'*+\-.^_`|~\w]+)(?:\s*=\s*("(?:[^"\\]|\\.)*"|[
 _DELTA_SECONDS = re.compile(r"[0-9]+")
 _MUST_REVALIDATE = frozenset({"must-revalidate", "proxy-revalidate", "s-maxage"})
 _NO_WEIGHT = re.compile(r"\s*q\s*=\s*0(?:\.0*)?\s*")
-_FOR_EVER = 2**31  # seconds; longer times count as this (RFC 9111 §1.2.2)
+_FOR_EVER = 2**31  # seconds; longer times are reduced to it (RFC 9111 §1.2.2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,14 @@ from app.rules.routing import Rule
 _RULE = "rule"
 _TIERS = ("off", "exact", "semantic")
 _LONGEST = 2_592_000  # seconds
-_SECONDS = (f"seconds from 0 to {_LONGEST}", 0, _LONGEST)
+_SECONDS = (f"a number of seconds from 0 to {_LONGEST}", 0, _LONGEST)
 
 _NUMBERS: Mapping[str, tuple[str, float, float]] = MappingProxyType(
     {
         "ttl": _SECONDS,
         "stale_while_revalidate": _SECONDS,
         "stale_if_error": _SECONDS,
-        "max_error_rate": ("a share, more than 0 and less than 1", 0, 1),
+        "max_error_rate": ("a share greater than 0 and less than 1", 0, 1),
         "max_distance": ("a cosine distance from 0 to 2", 0, 2),
     }
 )
@@ -45,8 +45,8 @@ class _Place:
         raise ConfigurationError(f"{self.file}: rule {self.number}{named}: {why}")
 
     def refuse_value(self, key: str, value: object, allowed: str) -> NoReturn:
-        """Raise ConfigurationError for a value that is not allowed."""
-        self.refuse(f"{key} = {value!r} is not allowed: {allowed}")
+        """Raise ConfigurationError for a value; `allowed` describes the allowed ones."""
+        self.refuse(f"{key} = {value!r} is not allowed: it must be {allowed}")
 
 
 def rules_of(document: Mapping[str, Any], file: str, paths: Collection[str]) -> tuple[Rule, ...]:
@@ -56,10 +56,10 @@ def rules_of(document: Mapping[str, Any], file: str, paths: Collection[str]) -> 
     """
     for key in document:
         if key != _RULE:
-            raise ConfigurationError(f"{file}: {key} is not known here: [[rule]] and nothing else")
+            raise ConfigurationError(f"{file}: {key} is unknown: only [[rule]] is allowed here")
     tables = document.get(_RULE, [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise ConfigurationError(f"{file}: rule is not a list of tables: write [[rule]]")
+        raise ConfigurationError(f"{file}: rule must be a list of tables, written as [[rule]]")
     rules: list[Rule] = []
     for number, table in enumerate(tables, 1):
         name = table.get("name")
@@ -67,9 +67,9 @@ def rules_of(document: Mapping[str, Any], file: str, paths: Collection[str]) -> 
         rule = _rule(table, place, paths)
         for before, other in enumerate(rules, 1):
             if other.name == rule.name:
-                place.refuse_value("name", rule.name, f"rule {before} has it already")
+                place.refuse(f"name = {rule.name!r} is not allowed: rule {before} has that name")
             if other.meets_all:
-                place.refuse(f"is never reached: every request meets rule {before}")
+                place.refuse(f"no request can reach it: rule {before} matches every request")
         rules.append(rule)
     return tuple(rules)
 
@@ -78,18 +78,18 @@ def _rule(table: Mapping[str, Any], place: _Place, paths: Collection[str]) -> Ru
     for key in table:
         if key not in _KEYS:
             close = difflib.get_close_matches(key, _KEYS, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"one of {', '.join(_KEYS)}"
+            hint = f"did you mean {close[0]}?" if close else f"the keys are {', '.join(_KEYS)}"
             place.refuse(f"{key} is not a key of a rule: {hint}")
     name = table.get("name", f"rule-{place.number}")
     if not isinstance(name, str) or not name.strip() or not name.isprintable():
-        place.refuse_value("name", name, "a text to know it by")
+        place.refuse_value("name", name, "a printable text that is not blank")
     tier = table.get("tier")
     if tier is not None and tier not in _TIERS:
         place.refuse_value("tier", tier, "off, exact or semantic")
     told: dict[str, Any] = {key: _globs(key, table[key], place) for key in _GLOBS if key in table}
     for glob in told.get("path", ()):
         if not any(fnmatchcase(path, glob) for path in paths):
-            place.refuse_value("path", glob, f"matches none of {', '.join(paths)}")
+            place.refuse_value("path", glob, f"a glob that matches one of {', '.join(paths)}")
     told |= {key: _number(key, table[key], place) for key in _NUMBERS if key in table}
     return Rule(name, tier=tier, **told)
 

@@ -98,7 +98,7 @@ def read_prices(path: str) -> dict[str, Rates]:
     except OSError as error:
         raise ConfigurationError(f"{_SETTING}={path}: {error.strerror}") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationError(f"{_SETTING}={path} is not TOML: {error}") from None
+        raise ConfigurationError(f"{_SETTING}={path} is not valid TOML: {error}") from None
     models = document.get("models")
     if document.keys() != {"models"} or not isinstance(models, dict):
         raise ConfigurationError(f'{_SETTING}={path} must have tables such as [models."gpt-4o"]')
@@ -110,7 +110,7 @@ def _read_rates(path: str, model: str, told: Any) -> Rates:
     if not is_table or not all(_is_price(value) for value in told.values()):
         raise ConfigurationError(
             f"{_SETTING}={path}: {model} must have input, and may have output, cached and written, "
-            "in dollars for a million tokens"
+            "in dollars per million tokens"
         )
     return Rates(**told)
 

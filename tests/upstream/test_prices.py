@@ -78,7 +78,7 @@ def test_what_a_prompt_cache_gave_costs_less() -> None:
         ("[models.a]\ninput = true", "a must have input"),
         ("[models.a]\ninput = nan", "a must have input"),
         ("[models.a]\ninput = 1\nprompt = 2", "a must have input"),
-        ("[models", "is not TOML"),
+        ("[models", "is not valid TOML"),
     ],
 )
 def test_a_file_with_a_mistake_is_refused_in_one_line(tmp_path: Path, text: str, told: str) -> None:

@@ -153,7 +153,8 @@ def test_a_bad_setting_stops_the_start_with_one_line(tmp_path: Path) -> None:
     done = start(tmp_path, "serve", REPRISE_MAX_DISTANCE="far")
     assert done.returncode == 2
     assert done.stderr == (
-        "reprise: REPRISE_MAX_DISTANCE='far' is not allowed: a cosine distance from 0 to 2\n"
+        "reprise: REPRISE_MAX_DISTANCE='far' is not allowed: "
+        "it must be a cosine distance from 0 to 2\n"
     )
 
 
@@ -370,8 +371,8 @@ def test_a_terminal_shows_how_far_it_has_come(measured: Path, command: str, file
         (["evaluate", "stream.jsonl.gz"], "stream.jsonl.gz: line 2: "),
         (["replay", "pairs.jsonl"], 'pairs.jsonl: line 2: "answer_id" must be a text'),
         (["replay", "stream.jsonl.gz", "pairs.jsonl"], "pairs.jsonl: line 2: "),
-        (["evaluate"], "give files of pairs, or --benchmark"),
-        (["evaluate", "--benchmark", "pairs.jsonl"], "give files of pairs, or --benchmark"),
+        (["evaluate"], "give either files of pairs or --benchmark"),
+        (["evaluate", "--benchmark", "pairs.jsonl"], "give either files of pairs or --benchmark"),
         (["evaluate", "--benchmark", "--sample", "900"], "--sample 900 is not allowed: "),
         (["calibrate", "none.jsonl", "-o", "x"], "none.jsonl: No such file or directory"),
         (["calibrate", "stream.jsonl.gz", "-o", "x"], "stream.jsonl.gz: line 2: "),
@@ -501,7 +502,7 @@ def test_the_settings_say_which_proxy_is_asked(tmp_path: Path, proxy: Served) ->
     [
         (["stats", "--url", "{url}"], "wrong", (1, "401: Incorrect admin token")),
         (["stats", "--url", "{url}/nowhere"], "admin-token", (1, "answered 404")),
-        (["stats", "--url", "http://127.0.0.1:1"], "admin-token", (1, "cannot be asked")),
+        (["stats", "--url", "http://127.0.0.1:1"], "admin-token", (1, "cannot be reached")),
         (["stats", "--url", "localhost:8000"], "admin-token", (2, "http:// or https://")),
         (["purge", "--url", "{url}"], "admin-token", (2, "--all")),
         (["purge", "--all", "--tag", "a", "--url", "{url}"], "admin-token", (1, "answered 400")),
@@ -527,7 +528,7 @@ def test_a_terminal_is_shown_a_token_that_opens_the_admin_routes(tmp_path: Path)
     )
     try:
         shown = ""
-        while "drawn for this run" not in shown:
+        while "random, for this run only" not in shown:
             shown += os.read(ours, 4096).decode()
         url = re.search(r"listens on (\S+)", shown)
         token = re.search(r"REPRISE_ADMIN_TOKEN=(\S+)", shown)

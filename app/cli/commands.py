@@ -52,21 +52,26 @@ _SHOWN = 60  # characters of a question that are shown in a list
 _ERROR_RATES = (0.01, 0.02, 0.05)
 _BENCHMARK_RATES = (0.01, 0.02, 0.05, 0.1)
 
-_Files = Annotated[list[Path], typer.Argument(help="JSON lines, gzipped if named .gz.")]
-_FilesOrNone = Annotated[
-    list[Path] | None, typer.Argument(help="JSON lines, gzipped if named .gz.")
-]
+_LINES = "Files with one JSON object per line; gzipped if the name ends in .gz."
+_Files = Annotated[list[Path], typer.Argument(help=_LINES)]
+_FilesOrNone = Annotated[list[Path] | None, typer.Argument(help=_LINES)]
 _Distances = Annotated[
     list[float] | None,
-    typer.Option(help="Greatest cosine distance; repeatable. [default: 0.05, 0.1 … 0.3]"),
+    typer.Option(
+        help="Greatest cosine distance of a hit; may be given several times. "
+        "[default: 0.05, 0.1 … 0.3]"
+    ),
 ]
 _ErrorRates = Annotated[
     list[float] | None,
-    typer.Option(help="Share of hits that may be wrong; repeatable. [default: 0.01, 0.02, 0.05]"),
+    typer.Option(
+        help="Share of hits that may be wrong; may be given several times. "
+        "[default: 0.01, 0.02, 0.05]"
+    ),
 ]
 _Verifier = Annotated[
     Path | None,
-    typer.Option(help="Folder of a verifier, made by training/. [default: the one that ships]"),
+    typer.Option(help="Folder with a verifier made by training/. [default: that of Reprise]"),
 ]
 commands = typer.Typer(
     help="A semantic-cache reverse proxy that speaks the OpenAI API.",
@@ -117,18 +122,22 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the options of a command
     distance: _Distances = None,
     error_rate: _ErrorRates = None,
     verifier: _Verifier = None,
-    show: Annotated[int, typer.Option(help="List so many mistakes.", min=0)] = 0,
+    show: Annotated[int, typer.Option(help="How many mistakes to list.", min=0)] = 0,
     curves: Annotated[
-        Path | None, typer.Option(help="CSV file for what each stage can reach.")
+        Path | None,
+        typer.Option(
+            help="CSV file to write: the recall of each stage by its share of wrong hits."
+        ),
     ] = None,
     benchmark: Annotated[
         bool,
         typer.Option(
-            "--benchmark", help="Measure these settings on groups of questions that ship."
+            "--benchmark",
+            help="Measure the present settings on the groups of questions that ship with Reprise.",
         ),
     ] = False,
     sample: Annotated[
-        int | None, typer.Option(help="Of the benchmark, only so many groups.", min=1)
+        int | None, typer.Option(help="Use only this many groups of the benchmark.", min=1)
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -137,9 +146,9 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the options of a command
     with reported():
         scale = _scale(distance, error_rate)
         if benchmark == bool(files):
-            raise BadInput("give files of pairs, or --benchmark")
+            raise BadInput("give either files of pairs or --benchmark")
         if curves and curves.suffix != ".csv":
-            raise BadInput(f"--curves {curves} is not allowed: a name that ends in .csv")
+            raise BadInput(f"--curves {curves} is not allowed: its name must end in .csv")
     if benchmark:
         _run_benchmark(error_rate or _BENCHMARK_RATES, sample, show, as_json=as_json)
         return
@@ -153,21 +162,27 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the options of a command
 def calibrate(
     files: _Files,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The file for REPRISE_VERIFIER_CALIBRATION.")
+        Path,
+        typer.Option("--output", "-o", help="File to write, for REPRISE_VERIFIER_CALIBRATION."),
     ],
     max_distance: Annotated[
         float | None,
-        typer.Option(help="How far away to look. [default: as far as 98 of 100 rewordings are]"),
+        typer.Option(
+            help="Greatest cosine distance of the pairs that count. "
+            "[default: the one that 98 of 100 rewordings do not exceed]"
+        ),
     ] = None,
     shuffles: Annotated[
-        int, typer.Option(help="How often to shuffle the questions of groups.", min=1)
+        int, typer.Option(help="How many times to shuffle the questions of all groups.", min=1)
     ] = 3,
     as_json: Json = False,
 ) -> None:
     """Measure the verifier of these settings on labelled pairs or groups; write its calibration."""
     with reported():
         if max_distance is not None and not 0 < max_distance <= _FARTHEST:
-            raise BadInput(f"--max-distance {max_distance} is not allowed: more than 0, at most 2")
+            raise BadInput(
+                f"--max-distance {max_distance} is not allowed: it must be above 0 and at most 2"
+            )
         if not output.parent.is_dir():  # checked first, because the work takes long
             raise BadInput(f"{output}: No such file or directory")
         labelled = read_labelled(files, shuffles)
@@ -204,7 +219,7 @@ def stats(url: Url = None, as_json: Json = False) -> None:
     for name, value in told.items():
         inner = value.items() if isinstance(value, dict) else [("", value)]
         shown = ", ".join(f"{key} {_shown(item)}".strip() for key, item in inner)
-        typer.echo(f"{name:<10} {shown if value != [] else 'nothing'}")
+        typer.echo(f"{name:<10} {shown if value != [] else 'none'}")
 
 
 def _shown(item: object) -> str:
@@ -215,15 +230,20 @@ def _shown(item: object) -> str:
 
 @commands.command()
 def purge(  # noqa: PLR0913, PLR0917 - the options of a command
-    everything: Annotated[bool, typer.Option("--all", help="Remove everything.")] = False,
-    tag: Annotated[str | None, typer.Option(help="Remove what carries a tag.")] = None,
-    model: Annotated[str | None, typer.Option(help="Remove the answers of a model.")] = None,
-    namespace: Annotated[str | None, typer.Option(help="Remove a namespace.")] = None,
-    about: Annotated[str | None, typer.Option(help="Remove what means about the same.")] = None,
-    max_distance: Annotated[
-        float | None, typer.Option(help="How far from --about, as cosine distance.")
+    everything: Annotated[bool, typer.Option("--all", help="Remove all entries.")] = False,
+    tag: Annotated[str | None, typer.Option(help="Remove entries with this tag.")] = None,
+    model: Annotated[str | None, typer.Option(help="Remove entries of this model.")] = None,
+    namespace: Annotated[str | None, typer.Option(help="Remove entries of this namespace.")] = None,
+    about: Annotated[
+        str | None,
+        typer.Option(help="Remove entries whose question means about the same as this text."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    max_distance: Annotated[
+        float | None, typer.Option(help="Greatest cosine distance from the text of --about.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would be removed.")
+    ] = False,
     url: Url = None,
 ) -> None:
     """Remove stored entries from a running proxy; with several options, those that meet all."""
@@ -238,7 +258,7 @@ def purge(  # noqa: PLR0913, PLR0917 - the options of a command
     selector = {name: value for name, value in given.items() if value is not None}
     with reported():
         if not selector:
-            raise BadInput("say what to purge: --all, --tag, --model, --namespace or --about")
+            raise BadInput("name what to purge, with --all, --tag, --model, --namespace or --about")
         purged = admin_client(url).purge(selector, dry_run=dry_run)
     typer.echo(f"{'would purge' if dry_run else 'purged'} {purged['purged']} entries")
     for entry in purged.get("entries", []):
@@ -248,7 +268,12 @@ def purge(  # noqa: PLR0913, PLR0917 - the options of a command
 
 @commands.command("export")
 def export_file(
-    file: Annotated[Path, typer.Argument(help="Where to write; a part of one is gone on with.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="File to write. If it contains an unfinished export, that is continued."
+        ),
+    ],
     url: Url = None,
 ) -> None:
     """Write a running proxy's entries to a file: questions, answers and embeddings."""
@@ -259,8 +284,10 @@ def export_file(
 
 @commands.command("import")
 def import_file(
-    file: Annotated[Path, typer.Argument(help="What was exported; gzipped if named .gz.")],
-    from_line: Annotated[int, typer.Option(help="Begin with this line.", min=1)] = 1,
+    file: Annotated[
+        Path, typer.Argument(help="File made by `reprise export`; gzipped if its name ends in .gz.")
+    ],
+    from_line: Annotated[int, typer.Option(help="Number of the first line to import.", min=1)] = 1,
     url: Url = None,
 ) -> None:
     """Store the entries of a file in a running proxy, unless it has newer ones."""
@@ -337,10 +364,12 @@ def _scale(distances: Sequence[float] | None, rates: Sequence[float] | None) -> 
     distances, rates = distances or _DISTANCES, rates or _ERROR_RATES
     for distance in distances:
         if not 0 <= distance <= _FARTHEST:
-            raise BadInput(f"--distance {distance} is not allowed: a cosine distance from 0 to 2")
+            raise BadInput(f"--distance {distance} is not allowed: it must be from 0 to 2")
     for rate in rates:
         if not 0 < rate < 1:
-            raise BadInput(f"--error-rate {rate} is not allowed: more than 0 and less than 1")
+            raise BadInput(
+                f"--error-rate {rate} is not allowed: it must be greater than 0 and less than 1"
+            )
     return Scale(list(dict.fromkeys(distances)), list(dict.fromkeys(rates)))
 
 
@@ -349,7 +378,7 @@ def _with_admin_token(settings: Settings) -> tuple[Settings, str]:
     if settings.admin_token.get_secret_value() or not sys.stderr.isatty():
         return settings, ""
     token = secrets.token_urlsafe(24)
-    shown = f"\n  admin     {PREFIX}ADMIN_TOKEN={token} (drawn for this run)"
+    shown = f"\n  admin     {PREFIX}ADMIN_TOKEN={token} (random, for this run only)"
     return settings.model_copy(update={"admin_token": SecretStr(token)}), shown
 
 

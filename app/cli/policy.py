@@ -10,7 +10,7 @@ from app.cli.shared import Json, reported
 from app.configuration import load_settings
 from app.tools.policy import check_named, check_request
 
-policy = typer.Typer(help="The rules of REPRISE_POLICY.", no_args_is_help=True)
+policy = typer.Typer(help="Examine the rules in the file REPRISE_POLICY.", no_args_is_help=True)
 
 
 @policy.callback()
@@ -21,8 +21,8 @@ def rules() -> None:
 @policy.command()
 def check(
     model: Annotated[str | None, typer.Option(help="The request's model.")] = None,
-    namespace: Annotated[str | None, typer.Option(help="Its x-cache-namespace.")] = None,
-    path: Annotated[str | None, typer.Option(help="Its path.")] = None,
+    namespace: Annotated[str | None, typer.Option(help="The request's x-cache-namespace.")] = None,
+    path: Annotated[str | None, typer.Option(help="The request's path.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show which rule applies to a request, and its effect.

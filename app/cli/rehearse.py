@@ -15,8 +15,11 @@ from app.tools.traffic import read_traffic
 
 
 def rehearse_log(
-    log: Annotated[Path, typer.Argument(help="JSON lines, gzipped if named .gz.")],
-    show: Annotated[int, typer.Option(help="List so many wrong hits.", min=0)] = 10,
+    log: Annotated[
+        Path,
+        typer.Argument(help="File with one JSON object per line; gzipped if its name ends in .gz."),
+    ],
+    show: Annotated[int, typer.Option(help="How many wrong hits to list.", min=0)] = 10,
     as_json: Json = False,
 ) -> None:
     """Replay a log of requests with these settings; report hits, savings, wrong hits, advice.

@@ -11,9 +11,9 @@ from app.configuration import load_settings
 from app.core.errors import BadInput, CallFailed, ConfigurationError
 from app.tools.admin_client import AdminClient
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Url = Annotated[
-    str | None, typer.Option(help="Where the proxy listens. [default: as these settings say]")
+    str | None, typer.Option(help="URL of the proxy. [default: the one in the settings]")
 ]
 
 

@@ -20,7 +20,9 @@ class AdminClient:
 
     def __init__(self, base_url: str, token: str) -> None:
         if not base_url.startswith(("http://", "https://")):
-            raise BadInput(f"--url {base_url} is not allowed: an http:// or https:// URL")
+            raise BadInput(
+                f"--url {base_url} is not allowed: it must be an http:// or https:// URL"
+            )
         self._base_url = base_url.rstrip("/").removesuffix("/v1")
         # For this machine, HTTP_PROXY is ignored: that proxy would see the token, or could not
         # reach this machine.
@@ -75,7 +77,7 @@ class AdminClient:
         except urllib.error.HTTPError as error:
             raise CallFailed(f"{url} answered {error.code}: {_message(error)}") from None
         except (OSError, ValueError, HTTPException) as error:
-            raise CallFailed(f"{url} cannot be asked: {error}") from None
+            raise CallFailed(f"{url} cannot be reached: {error}") from None
 
 
 def _message(error: urllib.error.HTTPError) -> str:

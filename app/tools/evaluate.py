@@ -207,7 +207,7 @@ def _wrong_refusals(comparisons: Sequence[Comparison], farthest: float) -> Itera
         if comparison.pair.same and comparison.guards and comparison.distance <= farthest:
             guards = ", ".join(guard.value for guard in comparison.guards)
             texts = f"{comparison.pair.stored.text!r} / {comparison.pair.asked.text!r}"
-            yield f"wrongly refused by {guards}, {comparison.distance:.4f} away: {texts}"
+            yield f"wrongly refused by {guards}, distance {comparison.distance:.4f}: {texts}"
 
 
 def _row(comparisons: Sequence[Comparison], rule: MayServe) -> Row:

@@ -59,7 +59,7 @@ def _group(line: Line) -> Group:
     if not isinstance(wordings, list) or not wordings or not all(map(_is_text, wordings)):
         line.refuse('"questions" must be a list of texts')
     if not all(map(_is_text, near)):
-        line.refuse('"near" must hold texts, or objects whose "q" is one')
+        line.refuse('"near" must contain texts, or objects with a text "q"')
     domain = line.document.get("domain", "")
     return Group(wordings, near, domain if isinstance(domain, str) else "")
 

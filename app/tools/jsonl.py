@@ -42,11 +42,11 @@ def read_lines(path: Path) -> Iterator[Line]:
                     empty = False
                     yield Line(path, number, _object(path, number, raw))
     except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise BadInput(f"{path}: not a whole gzip file") from None
+        raise BadInput(f"{path}: not a complete gzip file") from None
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror}") from None
     if empty:
-        raise BadInput(f"{path}: no lines in it")
+        raise BadInput(f"{path}: the file has no lines")
 
 
 def _object(path: Path, number: int, raw: bytes) -> JsonObject:

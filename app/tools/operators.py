@@ -30,8 +30,8 @@ def operators_models(
     """
     if settings.embeds_as_caller:
         raise BadInput(
-            f"REPRISE_EMBEDDER={settings.embedder} embeds as each client does: to measure it, give "
-            "it REPRISE_EMBEDDER_API_KEY"
+            f"REPRISE_EMBEDDER={settings.embedder} uses each client's credential, which this "
+            "command does not have; set REPRISE_EMBEDDER_API_KEY"
         )
     patient = settings.model_copy(
         update={"embedder_timeout": _PATIENT, "verifier_timeout": _PATIENT}
@@ -64,7 +64,7 @@ def calibrate_for(
     """
     with operators_models(settings, uncalibrated(_FARTHEST)) as models:
         if models.verifier is None:
-            raise BadInput("REPRISE_VERIFIER=off leaves nothing to calibrate")
+            raise BadInput("there is nothing to calibrate with REPRISE_VERIFIER=off")
         raters = Raters(models.embedder, models.verifier, settings.guards == "on")
         streams, farthest = rate_labelled(labelled, raters, max_distance, progress)
         made = calibrate(streams, farthest, repeats=labelled.repeats)

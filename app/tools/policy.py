@@ -91,13 +91,16 @@ class Check:
 
     def __str__(self) -> str:
         terms = self.terms
-        met = "none: as the settings say" if self.name is None else f"{self.number} {self.name}"
+        met = "none, so the settings apply" if self.name is None else f"{self.number} {self.name}"
         told = [("rule", met)]
-        told += [("passed", f"{p.number} {p.name}: another {p.criterion}") for p in self.passed]
+        told += [
+            ("passed", f"{p.number} {p.name}: its {p.criterion} does not match")
+            for p in self.passed
+        ]
         told.append(("tier", terms.tier if not self.bypass else f"off: {self.bypass}"))
         if terms.tier != "off" and not self.bypass:
             told.append(("ttl", f"{terms.ttl:g} s"))
-            stale = f"{terms.stale_while_revalidate:g} s, {terms.stale_if_error:g} s if it fails"
+            stale = f"{terms.stale_while_revalidate:g} s, {terms.stale_if_error:g} s on errors"
             told.append(("stale", stale))
         if terms.tier == "semantic" and not self.bypass:
             if terms.max_error_rate is not None:
@@ -201,6 +204,6 @@ def _read(document: bytes) -> tuple[bytes, list[Header], str]:
         return document, [], CHAT_COMPLETIONS
     headers, path = told.get("headers", {}), told.get("route", CHAT_COMPLETIONS)
     if not isinstance(headers, dict) or not isinstance(path, str):
-        raise BadInput("standard input: headers must be an object, and route a text")
+        raise BadInput("standard input: headers must be an object, and route a string")
     lines = [(str(name).lower().encode(), str(value).encode()) for name, value in headers.items()]
     return json.dumps(told["request"]).encode(), lines, path

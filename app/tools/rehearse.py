@@ -218,8 +218,8 @@ def refuse_to_send(settings: Settings) -> None:
     ):
         if elsewhere:
             raise BadInput(
-                f"REPRISE_{name}={elsewhere} would be sent the questions of the log: rehearse "
-                "with the models that ship"
+                f"REPRISE_{name}={elsewhere} would receive the questions of the log, but a "
+                "rehearsal sends nothing to others; use the models that ship with Reprise"
             )
 
 

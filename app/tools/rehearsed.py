@@ -93,7 +93,7 @@ class Rehearsed:
         usable = _counted({"requests": own.requests, **self.traffic.unusable})
         lines = [f"{self.traffic.file}: {usable}"]
         if own.bypassed:
-            lines.append(f"past the cache: {_counted(own.bypassed)}")
+            lines.append(f"bypassed: {_counted(own.bypassed)}")
         lines += [str(Table(_COLUMNS, [_row(outcome) for outcome in self.outcomes])), ""]
         asked, told = (sum(pair[at] for pair in own.tokens.values()) for at in (0, 1))
         lines.append(f"saved: {own.seconds:.1f} s, {asked} tokens in, {told} tokens out")
@@ -190,16 +190,18 @@ def _dial(outcomes: Sequence[Outcome]) -> Advice:
     enough = [o for o in on_own if _wrong(o, Tier.SEMANTIC).of >= _ENOUGH]
     if not enough:
         most = max(_wrong(outcome, Tier.SEMANTIC).of for outcome in on_own)
-        return Advice(setting, None, f"{most} hits by meaning could be compared, {_ENOUGH} needed")
+        why = f"only {most} hits by meaning could be compared; at least {_ENOUGH} are needed"
+        return Advice(setting, None, why)
     kept = [o for o in enough if _found_wrong(o) <= o.terms.max_error_rate]
     if not kept:
-        return Advice(setting, None, "at every dial more was found wrong: look at --show 20 first")
+        why = "every dial had more wrong hits than it allows; examine them with --show 20"
+        return Advice(setting, None, why)
     best = max(kept, key=lambda outcome: outcome.terms.max_error_rate)
     return Advice(
         setting,
         best.terms.max_error_rate,
-        f"found wrong beyond repeats: {_percent(_found_wrong(best))} % of "
-        f"{_wrong(best, Tier.SEMANTIC).of} compared",
+        f"of {_wrong(best, Tier.SEMANTIC).of} compared hits by meaning, "
+        f"{_percent(_found_wrong(best))} % were wrong, in excess of exact matches",
     )
 
 
@@ -215,9 +217,9 @@ def _ttl(outcomes: Sequence[Outcome]) -> Advice:
     hits = {outcome.terms.ttl: outcome.hits.total() for outcome in tried}
     most = hits[max(hits)]
     if not most:
-        return Advice(setting, None, "no lifetime that was tried makes a hit")
+        return Advice(setting, None, "no lifetime that was tried gives a hit")
     ttl = min(ttl for ttl, count in hits.items() if count >= _MOST_OF_ALL * most)
-    return Advice(setting, ttl, f"{hits[ttl]} of the {most} hits of the longest that was tried")
+    return Advice(setting, ttl, f"it gives {hits[ttl]} of the {most} hits of the longest lifetime")
 
 
 def _percent(share: float) -> str:

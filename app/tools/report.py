@@ -6,9 +6,9 @@ from typing import Any
 
 _KEPT = MappingProxyType(
     {
-        "process": "since the proxy started, in this process alone",
-        "file": "in the file of the store, over restarts",
-        "fleet": "for all proxies on the store",
+        "process": "in this process only, since its start",
+        "file": "in the store's file, across restarts",
+        "fleet": "for all proxies that share the store",
     }
 )
 
@@ -22,7 +22,7 @@ def report_text(told: Mapping[str, Any]) -> str:
     would_be = dict(told["would_be"])
     unsaved = would_be.pop("unsaved")
     if any(would_be.values()):
-        lines.append(f"kept back  {_counts(would_be)}")
+        lines.append(f"held back  {_counts(would_be)}")
     lines += [*_compared(told["compared"]), *_audited(told["audit"])]
     lines.append(f"saved      {_saved(told['savings'])}{_net(told['savings'])}")
     if unsaved["hits"]:
@@ -40,7 +40,7 @@ def _compared(compared: Mapping[str, Any]) -> Iterator[str]:
         if any(compared[tier].values()):
             yield f"compared   {tier}: {_counts(compared[tier])}"
     if compared["excess_wrong"]:
-        yield f"           wrong by meaning beyond exact: {_interval(compared['excess_wrong'])}"
+        yield f"           more wrong by meaning than exact: {_interval(compared['excess_wrong'])}"
 
 
 def _audited(audit: Mapping[str, Any]) -> Iterator[str]:
@@ -50,9 +50,10 @@ def _audited(audit: Mapping[str, Any]) -> Iterator[str]:
             shown = _interval({**share, "value": share["share"]})
             yield f"audited    {tier}: {share['wrong']} of {share['of']} wrong, {shown}"
     if audit["excess_wrong"]:
-        yield f"           wrong by meaning beyond exact: {_interval(audit['excess_wrong'])}"
+        yield f"           more wrong by meaning than exact: {_interval(audit['excess_wrong'])}"
     if audit["caution"]:
-        yield f"caution    level {audit['caution']} of 3: meaning is stricter than the settings"
+        level = audit["caution"]
+        yield f"caution    level {level} of 3: hits by meaning are stricter than the settings"
 
 
 def _interval(share: Mapping[str, float]) -> str:
@@ -73,7 +74,7 @@ def _net(saved: Mapping[str, Any]) -> str:
     if not spent:
         return ""
     cost = ", ".join(f"{name} ${usd:.4f}" for name, usd in spent.items())
-    return f"; less {cost}: ${saved['net_usd']:.4f}"
+    return f"; minus {cost}: ${saved['net_usd']:.4f}"
 
 
 def _dial(dial: Mapping[str, Any]) -> str:
@@ -85,7 +86,7 @@ def _dial(dial: Mapping[str, Any]) -> str:
 
 def _pairs(pairs: list[Mapping[str, Any]]) -> Iterator[str]:
     for pair in pairs:
-        how = "served" if pair["is_served"] else "kept back"
-        yield f"\n{how}, {pair['distance']:.4f} away, entry {pair['entry'][:12]}"
+        how = "served" if pair["is_served"] else "held back"
+        yield f"\n{how}, distance {pair['distance']:.4f}, entry {pair['entry'][:12]}"
         for name in ("asked", "stored", "answer", "upstreams_answer"):
             yield f"  {name.replace('upstreams_answer', 'upstream'):<9}{pair[name]}"

@@ -109,7 +109,7 @@ def read_traffic(path: Path) -> Traffic:
             unusable[read] += 1
     if not exchanges:
         told = ", ".join(f"{count} {reason}" for reason, count in unusable.items())
-        raise BadInput(f"{path}: nothing in it can be replayed ({told})")
+        raise BadInput(f"{path}: no line can be replayed ({told})")
     return Traffic(str(path), list(_in_order(exchanges)), dict(unusable))
 
 

@@ -50,7 +50,7 @@ def export_entries(client: AdminClient, path: Path, progress: Progress) -> int:
                 written += 1
                 step()
     if not is_whole:
-        raise CallFailed(f"{path}: the export broke off; the same command goes on with it")
+        raise CallFailed(f"{path}: the export broke off; the same command continues it")
     return written
 
 
@@ -76,7 +76,7 @@ def _send(client: AdminClient, lines: list[bytes], number: int, taken: Taken) ->
     try:
         told = client.import_lines(b"".join(lines))
     except CallFailed as failed:
-        raise CallFailed(f"{failed}; go on with --from-line {number}") from None
+        raise CallFailed(f"{failed}; continue with --from-line {number}") from None
     taken.counts.update({name: told[name] for name in _FATES})
     if told["first_refused"] and not taken.problem:
         at = number - 1 + told["first_refused"]["line"]
@@ -102,9 +102,9 @@ def _continued(file: BinaryIO, path: Path) -> str | None:
     if is_empty:
         return None
     if not last:
-        raise BadInput(f"{path}: is there already, and no export")
+        raise BadInput(f"{path}: this file exists and is not an export")
     if (cursor := _cursor_in(last)) is None:
-        raise BadInput(f"{path}: is there already, a whole export")
+        raise BadInput(f"{path}: this file exists and is a complete export")
     file.seek(place)
     file.truncate()
     return cursor
@@ -118,7 +118,7 @@ def _cursor_in(line: bytes) -> str | None:
     try:
         cursor = load_json(line)["cursor"]
     except (NotUnderstood, LookupError, TypeError):
-        raise BadInput("a line that should tell where the export goes on does not") from None
+        raise BadInput("a line that should contain the cursor of the export does not") from None
     return None if cursor is None else str(cursor)
 
 
@@ -140,6 +140,6 @@ def _lines(path: Path) -> Iterator[bytes]:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             yield from file
     except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise BadInput(f"{path}: not a whole gzip file") from None
+        raise BadInput(f"{path}: not a complete gzip file") from None
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror}") from None

@@ -115,7 +115,7 @@ async def test_bad_lines_are_told_and_the_others_are_taken(
         old["lifetime"] = "0.0"
         with caplog.at_level(logging.INFO, "reprise.admin"):
             report = await import_(client, one, {**one, "id": "x"}, old, [], other)
-        first = {"line": 2, "why": "id is not a digest"}
+        first = {"line": 2, "why": "id is not a digest of 64 hexadecimal digits"}
         assert report == told(imported=2, expired=1, refused=2, first_refused=first)  # type: ignore[arg-type]
         assert "import: imported 2, kept 0, expired 1, refused 2 entries" in caplog.text
         assert "valkey" not in caplog.text
@@ -211,7 +211,7 @@ async def test_a_file_is_written_gone_on_with_and_read_again(setup: Setup, tmp_p
         assert path.stat().st_mode & 0o777 == 0o600
         whole = path.read_bytes()
 
-        with pytest.raises(BadInput, match="whole export"):
+        with pytest.raises(BadInput, match="complete export"):
             await asyncio.to_thread(export_entries, operator, path, silent)
         lines = whole.splitlines(keepends=True)
         for kept in (1, 57, 102, 150, len(lines) - 1):
@@ -248,7 +248,7 @@ async def test_what_cannot_be_carried_is_told_with_where_to_go_on(
     path.write_text("This is a letter.\n")
     async with client_of(setup) as client:
         operator = AdminClient(str(client.base_url), TOKEN)
-        with pytest.raises(BadInput, match="no export"):
+        with pytest.raises(BadInput, match="not an export"):
             await asyncio.to_thread(export_entries, operator, path, silent)
         assert path.read_text() == "This is a letter.\n"
         taken = await asyncio.to_thread(import_entries, operator, path, 1, silent)

@@ -225,7 +225,10 @@ def test_a_sample_is_always_the_same() -> None:
         ({"questions": ["a", 1]}, '"questions" must be a list of texts'),
         ({"questions": ["a", " "]}, '"questions" must be a list of texts'),
         ({"questions": ["a"], "near": "b"}, '"near" must be a list'),
-        ({"questions": ["a"], "near": [{"q": 1}]}, '"near" must hold texts, or objects whose "q"'),
+        (
+            {"questions": ["a"], "near": [{"q": 1}]},
+            '"near" must contain texts, or objects with a text "q"',
+        ),
     ],
 )
 def test_a_line_that_is_no_group_is_refused(tmp_path: Path, line: object, reason: str) -> None:

@@ -126,7 +126,7 @@ def test_guards_are_a_stage_of_their_own(tmp_path: Path) -> None:
         {"guard": "antonyms", "fired": 1, "rightly": Share(1, 1)},
     ]
     assert report.examples == [
-        "wrongly refused by numbers, 0.0000 away: 'open 2 doors' / 'open 3 doors'"
+        "wrongly refused by numbers, distance 0.0000: 'open 2 doors' / 'open 3 doors'"
     ]
 
 

@@ -21,18 +21,18 @@ def test_lines_are_read_packed_or_not_and_blank_ones_left_out(tmp_path: Path, na
 @pytest.mark.parametrize(
     ("name", "raw", "reason"),
     [
-        ("a.jsonl", b"", "no lines in it"),
-        ("a.jsonl", b"\n \n", "no lines in it"),
+        ("a.jsonl", b"", "the file has no lines"),
+        ("a.jsonl", b"\n \n", "the file has no lines"),
         ("a.jsonl", b'{"a": 1}\n{"a": ', "line 2: not-json"),
         ("a.jsonl", b'{"a": 1, "a": 2}', "line 1: ambiguous-json"),
         ("a.jsonl", b'{"a": "\xff"}', "line 1: not-json"),
         ("a.jsonl", b"[1]", "line 1: not a JSON object"),
-        ("a.jsonl.gz", b'{"a": 1}', "not a whole gzip file"),
-        ("a.jsonl.gz", gzip.compress(b'{"a": 1}', mtime=0)[:-4], "not a whole gzip file"),
+        ("a.jsonl.gz", b'{"a": 1}', "not a complete gzip file"),
+        ("a.jsonl.gz", gzip.compress(b'{"a": 1}', mtime=0)[:-4], "not a complete gzip file"),
         (
             "a.jsonl.gz",
             gzip.compress(b'{"a": 1}', mtime=0)[:10] + b"\xff\xff",
-            "not a whole gzip file",
+            "not a complete gzip file",
         ),
     ],
 )

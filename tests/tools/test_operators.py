@@ -44,14 +44,14 @@ def test_terms_are_those_of_serving_and_hold_the_own_dial(
 def test_an_embedder_that_embeds_as_its_callers_cannot_be_measured() -> None:
     settings = FixedSettings(upstream_url=f"{NOWHERE}/v1", embedder="upstream")
     with (
-        pytest.raises(BadInput, match="REPRISE_EMBEDDER=upstream embeds as each client does"),
+        pytest.raises(BadInput, match="REPRISE_EMBEDDER=upstream uses each client's credential"),
         operators_models(settings),
     ):
         pass
 
 
 def test_without_a_verifier_there_is_nothing_to_calibrate() -> None:
-    with pytest.raises(BadInput, match="REPRISE_VERIFIER=off leaves nothing to calibrate"):
+    with pytest.raises(BadInput, match="nothing to calibrate with REPRISE_VERIFIER=off"):
         calibrate_for(settings_of(verifier="off"), Labelled([], []), None, FakeProgress())
 
 

@@ -63,11 +63,11 @@ def test_a_request_by_its_names_meets_a_rule_and_passes_others(settings: FixedSe
     }
     assert str(told).splitlines() == [
         "rule        3 sure",
-        "passed      1 off: another model",
-        "passed      2 billing: another namespace",
+        "passed      1 off: its model does not match",
+        "passed      2 billing: its namespace does not match",
         "tier        semantic",
         "ttl         60 s",
-        "stale       0 s, 0 s if it fails",
+        "stale       0 s, 0 s on errors",
         "dial        0.001",
         "distance    0.1",
     ]
@@ -131,9 +131,9 @@ def test_a_path_that_is_never_cached_is_refused(settings: FixedSettings) -> None
 @pytest.mark.parametrize(
     ("rule", "changes", "expected"),
     [
-        ("max_error_rate = 0.02", {}, "at most that, for callers choose which rule they meet"),
-        ("max_error_rate = 0.001", {"verifier": "off"}, "nothing keeps to it, so max_distance"),
-        ("ttl = ", {}, "is not TOML"),
+        ("max_error_rate = 0.02", {}, "it must not be greater, because callers can choose"),
+        ("max_error_rate = 0.001", {"verifier": "off"}, "only the verifier can keep to it"),
+        ("ttl = ", {}, "is not valid TOML"),
     ],
 )
 def test_rules_that_cannot_hold_stop_the_start(

@@ -126,7 +126,7 @@ def test_a_stale_answer_is_followed_by_the_logs_own_newer_one(tmp_path: Path) ->
     ],
 )
 def test_no_model_elsewhere_is_sent_the_questions(settings: Any) -> None:
-    with pytest.raises(BadInput, match="would be sent the questions of the log"):
+    with pytest.raises(BadInput, match="would receive the questions of the log"):
         refuse_to_send(FixedSettings(**settings))
 
 

@@ -36,23 +36,23 @@ AT_FIRST: dict[str, Any] = {
         "setting": "REPRISE_MAX_ERROR_RATE",
         "present": 0.01,
         "suggested": None,
-        "why": "fewer than 50 answers were compared in a tier",
+        "why": "in each tier, at least 50 answers must be compared",
     },
     "pairs": [],
 }
 
 SAVED = (
     "saved      $1.5000 (1 hits without a price), 0 tokens in, 0 tokens out, 4.2 s by 3 hits"
-    "; less audit $0.0000: $1.4000"
+    "; minus audit $0.0000: $1.4000"
 )
 
 
 def test_at_first_there_is_little_to_say() -> None:
     assert report_text(AT_FIRST).splitlines() == [
-        "mode       serve; counted since the proxy started, in this process alone",
+        "mode       serve; counted in this process only, since its start",
         "requests   exact 0, semantic 0, stale 0, miss 0",
         "saved      $0.0000, 0 tokens in, 0 tokens out, 0.0 s by 0 hits",
-        "suggested  nothing yet: fewer than 50 answers were compared in a tier",
+        "suggested  nothing yet: in each tier, at least 50 answers must be compared",
     ]
 
 
@@ -88,20 +88,20 @@ def test_all_that_was_found_is_told() -> None:
         ],
     }
     assert report_text(told).splitlines() == [
-        "mode       serve-exact; counted for all proxies on the store",
+        "mode       serve-exact; counted for all proxies that share the store",
         "requests   exact 0, semantic 0, stale 0, miss 0",
-        "kept back  exact 0, semantic 5, stale 0, miss 7",
+        "held back  exact 0, semantic 5, stale 0, miss 7",
         "compared   exact: right 4, wrong 0, open 1",
         "compared   semantic: right 3, wrong 2, open 0",
-        "           wrong by meaning beyond exact: 40.0 % [1.0, 77.0]",
+        "           more wrong by meaning than exact: 40.0 % [1.0, 77.0]",
         "audited    semantic: 2 of 50 wrong, 4.0 % [1.1, 13.5]",
-        "           wrong by meaning beyond exact: 4.0 % [1.1, 13.5]",
-        "caution    level 1 of 3: meaning is stricter than the settings",
+        "           more wrong by meaning than exact: 4.0 % [1.1, 13.5]",
+        "caution    level 1 of 3: hits by meaning are stricter than the settings",
         SAVED,
         "would save $1.5000 (1 hits without a price), 0 tokens in, 0 tokens out, 4.2 s by 3 hits",
         "suggested  REPRISE_MAX_DISTANCE=0.05: so",
         "",
-        "kept back, 0.0421 away, entry 0123456789ab",
+        "held back, distance 0.0421, entry 0123456789ab",
         "  asked    A?",
         "  stored   B?",
         "  answer   3",

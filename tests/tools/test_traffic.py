@@ -241,5 +241,5 @@ def test_a_log_is_put_in_the_order_of_its_times(tmp_path: Path) -> None:
 def test_a_log_without_a_request_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text('{"a": 1}\n{"a": 2}\n')
-    with pytest.raises(BadInput, match=r"nothing in it can be replayed \(2 unknown-shape\)"):
+    with pytest.raises(BadInput, match=r"no line can be replayed \(2 unknown-shape\)"):
         read_traffic(path)

@@ -171,7 +171,7 @@ class _TracedStore:
 
 
 class _TracedEmbedder:
-    """An embedder whose work is a span."""
+    """An embedder that records each call as a span."""
 
     def __init__(self, embedder: Embedder, tracer: Tracer) -> None:
         self._embedder = embedder
@@ -189,7 +189,7 @@ class _TracedEmbedder:
 
 
 class _TracedVerifier:
-    """A verifier whose work is a span."""
+    """A verifier that records each call as a span."""
 
     def __init__(self, verifier: Verifier, tracer: Tracer) -> None:
         self._verifier = verifier
@@ -211,7 +211,7 @@ class _TracedVerifier:
 
 
 class _TracedGuards(Guards):
-    """Guards whose work is a span, which ends when the caller takes no more verdicts."""
+    """Guards that record their work as a span, which ends when no more verdicts are taken."""
 
     def __init__(self, tracer: Tracer) -> None:
         super().__init__()

@@ -22,16 +22,16 @@ class Tracing(Protocol):
         """Return a store whose look-ups are spans."""
 
     def embedder(self, embedder: Embedder) -> Embedder:
-        """Return an embedder whose work is a span."""
+        """Return an embedder that records each call as a span."""
 
     def verifier(self, verifier: Verifier) -> Verifier:
-        """Return a verifier whose work is a span."""
+        """Return a verifier that records each call as a span."""
 
     def upstream(self, upstream: Upstream) -> Upstream:
         """Return an upstream whose requests are spans and get a `traceparent` header."""
 
     def guards(self) -> Guards:
-        """Return guards whose work is a span."""
+        """Return guards that record their work as a span."""
 
     async def aclose(self) -> None:
         """Send the remaining spans, for a limited time."""

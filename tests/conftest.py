@@ -26,8 +26,8 @@ for name in ("httpx", "httpcore", "httpx2", "httpcore2", "openai", "anthropic"):
 
 TESTS = Path(__file__).parent
 
-# A list with one authority that has certified nobody. Each client and proxy reads the list of
-# authorities; the usual list of a hundred takes longer to read than most tests to run.
+# A file with one certificate authority that has signed nothing. Each client and proxy loads the
+# authorities, and the usual file of more than a hundred takes longer than most tests.
 os.environ["SSL_CERT_FILE"] = str(TESTS / "nobody.pem")
 
 # The markers of tests by their path: a folder, a module, or the beginning of modules' names.

@@ -40,7 +40,7 @@ class KeyFile:
             raise ConfigurationError(f"{setting}={path}: {_reason(error)}") from None
 
     def keys(self) -> tuple[str, ...]:
-        """Return the present keys; the same tuple object until they change."""
+        """Return the current keys; the same tuple object until they change."""
         now = self._clock()
         if abs(now - self._looked_at) >= _PAUSE:  # a clock may be set back
             self._looked_at = now

@@ -48,7 +48,7 @@ class Threads:
 
         future = self._executor.submit(timed)
         self._room -= 1
-        # The room is given back when the thread is free, even if the caller gave up before that.
+        # The place is free again once the thread is, even if the caller gave up earlier.
         future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._leave))
         return await asyncio.wrap_future(future)
 
@@ -59,7 +59,7 @@ class Threads:
         self._room += 1
 
     def shutdown(self) -> None:
-        """Stop the threads after their present work; cancel work that has not begun."""
+        """Stop the threads after their current work; cancel work that has not begun."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 

@@ -36,7 +36,7 @@ class Store(Protocol):
 
     @property
     def epoch(self) -> str:
-        """The token of the present epoch, as far as this process knows.
+        """The token of the current epoch, as far as this process knows.
 
         Each purge replaces the token. An answer that was requested before the purge carries the old
         token, so it is not stored. Entries already stored in the same era (`epochs.py`) stay.
@@ -114,7 +114,7 @@ class EmbeddingStore(Protocol):
 
     @property
     def epoch(self) -> str:
-        """The token of the present epoch, shared with the Store."""
+        """The token of the current epoch, shared with the Store."""
 
     async def get_embeddings(self, digests: Sequence[str]) -> Sequence[StoredEmbedding | None]:
         """Return for each exact key, in order, the stored embedding, or None."""

@@ -112,7 +112,7 @@ class Audits:
 
     @property
     def caution(self) -> Caution:
-        """The present limits for hits by meaning, by the evidence."""
+        """The current limits for hits by meaning, by the evidence."""
         return self._caution(self._evidence.level)
 
     def begin(self, plan: Plan, served: Serve) -> None:

@@ -50,7 +50,7 @@ class Lookup:
 
     @property
     def epoch(self) -> str:
-        """The present epoch's token: an answer requested in another epoch is not stored."""
+        """The current epoch's token: an answer requested in another epoch is not stored."""
         return self._store.epoch
 
     def nothing(self) -> Found:

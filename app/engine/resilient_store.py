@@ -103,7 +103,7 @@ class ResilientStore:
 
     @property
     def epoch(self) -> str:
-        """The store's present epoch, as far as this process knows."""
+        """The store's current epoch, as far as this process knows."""
         return self._store.epoch
 
     @property
@@ -327,7 +327,7 @@ class ResilientEmbeddingStore:
 
     @property
     def epoch(self) -> str:
-        """The store's present epoch, as far as this process knows."""
+        """The store's current epoch, as far as this process knows."""
         return self._store.epoch
 
     @property

@@ -96,7 +96,7 @@ class Evidence:
 
 
 def suggested_dial(dial: float, low: float, high: float) -> float:
-    """Return the dial to set, so that the share of wrong hits is about the present dial.
+    """Return the dial to set, so that the share of wrong hits is about the current dial.
 
     `low` and `high` are the interval of the share found wrong. If all of it is above the dial, the
     verifier is less reliable here than where it was calibrated, so the dial is lowered in

@@ -73,7 +73,7 @@ class MayServe:
 
 @dataclass(slots=True)
 class Desk:
-    """Gives the simulated upstream the answer to the present request."""
+    """Gives the simulated upstream the answer to the current request."""
 
     answer_id: str = ""
 

@@ -292,7 +292,7 @@ class _TracedResponse:
 
 
 def _with_context(request: ClientRequest) -> ClientRequest:
-    """Return a request with headers that tell the upstream the present span."""
+    """Return a request with headers that tell the upstream the current span."""
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier)
     told = [(name.encode(), value.encode()) for name, value in carrier.items()]

@@ -44,7 +44,7 @@ class Target:
     key_file: KeyFile | None = field(default=None, repr=False)
 
     def present_key(self) -> str:
-        """Return the present key; empty if there is none."""
+        """Return the current key; empty if there is none."""
         return self.key_file.keys()[0] if self.key_file else self.api_key
 
 

@@ -66,9 +66,9 @@ class Expiring(Generic[T]):
         return value
 
     def amend(self, key: str, value: T, grown: int) -> None:
-        """Replace the value of a present key by one that takes `grown` bytes more.
+        """Replace the value of an existing key by one that takes `grown` bytes more.
 
-        Its expiry and its place in the order stay.
+        Its expiry and its place in the order of use do not change.
         """
         entry = self._entries[key]
         entry.value = value
@@ -120,7 +120,7 @@ class Expiring(Generic[T]):
         return math.inf if oldest is None else oldest.used
 
     def evict_idlest(self) -> None:
-        """Evict the least recently used value, because the room is full."""
+        """Evict the least recently used value, because the limit on bytes is reached."""
         self._evict(next(iter(self._entries)), "bytes")
 
     def clear(self) -> int:
@@ -150,7 +150,7 @@ class Expiring(Generic[T]):
         for second in self._seconds:
             for key in self._due[second] if second <= math.ceil(now) else ():
                 entry = self._entries[key]
-                if entry.expires <= now:  # within the present second, some have not expired yet
+                if entry.expires <= now:  # within the current second, some have not expired yet
                     yield entry.value
 
     def __len__(self) -> int:

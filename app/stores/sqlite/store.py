@@ -66,7 +66,7 @@ class SqliteStore:
 
     @property
     def epoch(self) -> str:
-        """The token of the present epoch; answers with another token are not stored."""
+        """The token of the current epoch; answers with another token are not stored."""
         return self._memory.epoch
 
     async def get(self, digest: str) -> StoredResponse | None:
@@ -252,7 +252,7 @@ class SqliteStore:
         return embedding is None and row.vector is not None
 
     def _present(self, epoch: str) -> str:
-        """Return the present epoch if `epoch` belongs to the same era; otherwise `epoch`."""
+        """Return the current epoch if `epoch` belongs to the same era; otherwise `epoch`."""
         return epoch if is_dead(epoch, self.epoch) else self.epoch
 
     def _embedding(self, row: Row, stored: StoredResponse) -> Embedding | None:

@@ -204,8 +204,8 @@ def epoch_in(embedding: Reply) -> bytes | None:
 class Reader:
     """Reads entries from replies, if they are valid.
 
-    An entry is valid if its seal is right, it has this format version and the present era, and it
-    has not expired. `token` is the present epoch, `now` is in seconds since 1970.
+    An entry is valid if its seal is right, it has this format version and the current era, and it
+    has not expired. `token` is the current epoch, `now` is in seconds since 1970.
     """
 
     def __init__(self, token: str, now: float, seal: Seal) -> None:

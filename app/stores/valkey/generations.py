@@ -1,4 +1,4 @@
-"""The list of living generations and the present epoch, which every look-up needs.
+"""The list of living generations and the current epoch, which every look-up needs.
 
 Both are stored in the server; this module has a copy of the last state read. Whatever is missing
 in the server, because it is new, was flushed or lost an index, is created again.
@@ -147,7 +147,7 @@ class Generations:
         self.token = self.epoch = token
 
     async def advance_epoch(self) -> None:
-        """Begin a new turn of the present era for all proxies. Raises Refused if there is none."""
+        """Begin a new turn of the current era for all proxies. Raises Refused if there is none."""
         await self.known()
         (reply,) = await self._connections.call(
             ("EVAL", _BEGIN_TURN, 1, EPOCH, secrets.token_hex(8))

@@ -1,6 +1,6 @@
 """The names of all keys and indexes that the cache uses in Valkey. Pure.
 
-    cache:epoch                                the present epoch, replaced by each purge
+    cache:epoch                                the current epoch, replaced by each purge
     cache:totals                               a hash: sums by name
     cache:<model>:generations                  the living generations' numbers, newest first
     cache:<model>:inserts                      a hash: the number of inserts by generation

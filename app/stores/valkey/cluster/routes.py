@@ -57,7 +57,7 @@ def may_lag(command: Command) -> bool:
     """Whether a command may be answered by a replica, whose data may be a moment old.
 
     That is allowed for entries and embeddings, since each contains its epoch, which shows whether
-    it was purged. It is not allowed for the present epoch and the list of generations.
+    it was purged. It is not allowed for the current epoch and the list of generations.
     """
     return command[0] in _MAY_LAG or (command[0] == "GET" and is_embedding(str(command[1])))
 

@@ -550,3 +550,9 @@ def test_help_names_the_commands(tmp_path: Path) -> None:
         *("serve", "demo", "evaluate", "calibrate", "replay", "stats", "purge", "export", "import"),
     ):
         assert command in done.stdout
+
+
+def test_help_shows_defaults_that_depend_on_the_settings(tmp_path: Path) -> None:
+    for command, default in (("evaluate", "0.05"), ("evaluate", "0.02"), ("stats", "settings")):
+        told = run(tmp_path, command, "--help").stdout
+        assert default in told.partition("default:")[2]

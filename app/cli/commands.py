@@ -59,19 +59,19 @@ _Distances = Annotated[
     list[float] | None,
     typer.Option(
         help="Greatest cosine distance of a hit; may be given several times. "
-        "[default: 0.05, 0.1 … 0.3]"
+        "(default: 0.05, 0.1 … 0.3)"
     ),
 ]
 _ErrorRates = Annotated[
     list[float] | None,
     typer.Option(
         help="Share of hits that may be wrong; may be given several times. "
-        "[default: 0.01, 0.02, 0.05]"
+        "(default: 0.01, 0.02, 0.05)"
     ),
 ]
 _Verifier = Annotated[
     Path | None,
-    typer.Option(help="Folder with a verifier made by training/. [default: that of Reprise]"),
+    typer.Option(help="Folder with a verifier made by training/. (default: that of Reprise)"),
 ]
 commands = typer.Typer(
     help="A semantic-cache reverse proxy that speaks the OpenAI API.",
@@ -133,7 +133,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the options of a command
         bool,
         typer.Option(
             "--benchmark",
-            help="Measure the present settings on the groups of questions that ship with Reprise.",
+            help="Measure the current settings on the groups of questions that ship with Reprise.",
         ),
     ] = False,
     sample: Annotated[
@@ -169,7 +169,7 @@ def calibrate(
         float | None,
         typer.Option(
             help="Greatest cosine distance of the pairs that count. "
-            "[default: the one that 98 of 100 rewordings do not exceed]"
+            "(default: the one that 98 of 100 rewordings do not exceed)"
         ),
     ] = None,
     shuffles: Annotated[
@@ -177,7 +177,7 @@ def calibrate(
     ] = 3,
     as_json: Json = False,
 ) -> None:
-    """Measure the verifier of these settings on labelled pairs or groups; write its calibration."""
+    """Measure the verifier in the settings on labelled pairs or groups; write its calibration."""
     with reported():
         if max_distance is not None and not 0 < max_distance <= _FARTHEST:
             raise BadInput(
@@ -246,7 +246,7 @@ def purge(  # noqa: PLR0913, PLR0917 - the options of a command
     ] = False,
     url: Url = None,
 ) -> None:
-    """Remove stored entries from a running proxy; with several options, those that meet all."""
+    """Remove stored entries from a running proxy; with several options, those that match all."""
     given: dict[str, object] = {
         "all": everything or None,
         "tag": tag,

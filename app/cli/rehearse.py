@@ -22,7 +22,7 @@ def rehearse_log(
     show: Annotated[int, typer.Option(help="How many wrong hits to list.", min=0)] = 10,
     as_json: Json = False,
 ) -> None:
-    """Replay a log of requests with these settings; report hits, savings, wrong hits, advice.
+    """Replay a log of requests with the settings; report hits, savings, wrong hits, advice.
 
     The log has OpenAI's bodies, LiteLLM's or Langfuse's records, or prompts. Nothing leaves this
     machine.

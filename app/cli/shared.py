@@ -13,7 +13,7 @@ from app.tools.admin_client import AdminClient
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Url = Annotated[
-    str | None, typer.Option(help="URL of the proxy. [default: the one in the settings]")
+    str | None, typer.Option(help="URL of the proxy. (default: the one in the settings)")
 ]
 
 

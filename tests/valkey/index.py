@@ -105,7 +105,7 @@ class Index:
         self._remove_vector(key)
 
     def tagged(self, attribute: bytes, tag: bytes, *, is_prefix: bool) -> set[bytes]:
-        """Return the keys that have a tag, or one that begins so."""
+        """Return the keys that have a tag, or a tag with this prefix."""
         tags = self._tagged[attribute]
         if not is_prefix:
             return tags.get(tag, set())

@@ -26,7 +26,7 @@ _SHORTEST_ACRONYM = 3  # letters
 _MOST_MARKS = 30  # in a row
 _MARKS = re.compile(rf"([^\w\s\x00-\x7f]{{{_MOST_MARKS}}})(?=[^\w\s\x00-\x7f])")
 _JOINER = "\u034f"  # COMBINING GRAPHEME JOINER: normalisation moves no mark past it
-_MOST_GROWTH = 4  # times
+_MOST_GROWTH = 4  # factor
 
 _ABBREVIATION = re.compile(r"(?:[^\W\d_]{1,2}\.)+[^\W\d_]{0,2}")
 _VERBATIM = re.compile(

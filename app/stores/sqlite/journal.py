@@ -146,7 +146,7 @@ class Journal:
                 _set_aside(path, unusable.reason, clock())
                 return cls(path, _connect(path))
         except _Unusable as unusable:
-            raise _refusal(path, f"is {unusable.reason}") from None
+            raise _refusal(path, f"it is {unusable.reason}") from None
         except OSError as error:
             raise _refusal(path, f"cannot be opened: {error.strerror}") from None
         except sqlite3.Error as error:
@@ -271,7 +271,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             connection.execute(f"PRAGMA application_id = {_APPLICATION}")
             connection.execute(f"PRAGMA user_version = {_FORMAT}")
         elif application != _APPLICATION:
-            raise _refusal(path, "is another program's database")
+            raise _refusal(path, "it is another program's database")
         elif version != _FORMAT:
             raise _Unusable("newer" if version > _FORMAT else "corrupt")
         connection.execute(_TOTALS)

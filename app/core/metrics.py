@@ -32,8 +32,8 @@ _SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120
 class Metrics:
     """The metrics of one proxy, in their own registry, and sums that outlive it, in `tally`.
 
-    Where several processes are one proxy, the metrics are the sum over all of them. Each process
-    must then have only one such object: two would overwrite each other's counts.
+    If a proxy has several processes, the metrics are sums over all of them. Each process must then
+    have only one such object, because two would overwrite each other's counts.
     """
 
     def __init__(self) -> None:

@@ -41,15 +41,17 @@ class Workers:
         self._folder = ""
 
     def run(self) -> int:
-        """Run the workers, with a folder to count in; return the exit code once all have ended."""
+        """Run the workers, with a shared folder for counts; return the exit code at the end."""
         with ExitStack() as stack:
             try:
                 folder = stack.enter_context(TemporaryDirectory(prefix="reprise-metrics-"))
             except OSError as error:
                 told = error.strerror
-                _logger.warning("no temporary folder (%s): each worker counts for itself", told)
+                _logger.warning(
+                    "no temporary folder (%s): /metrics only counts the worker that answers", told
+                )
             else:
-                # A process reads this when it loads the library: it must be there before.
+                # The library reads this when it is imported, so it must be set before that.
                 self._folder = os.environ[FOLDER] = folder
             return self._run()
 

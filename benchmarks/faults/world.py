@@ -120,7 +120,7 @@ async def _proxy(settings: dict[str, str]) -> AsyncIterator[tuple[int, str]]:
     try:
         line = await asyncio.wait_for(process.stdout.readline(), _START)
         if not line:
-            raise RuntimeError("the start of the proxy was refused")
+            raise RuntimeError("the proxy refused to start")
         yield process.pid, line.decode().strip()
     finally:
         if process.returncode is None:

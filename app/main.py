@@ -13,7 +13,7 @@ from starlette.routing import Route
 from app import __version__
 from app.adapters import Adapters, adapters_for
 from app.api.admin.explain import explain_route
-from app.api.admin.routes import admin_routes
+from app.api.admin.routes import Operation, admin_routes, operations_of
 from app.api.admin.transfer import Transfer
 from app.api.cached import CachedRoute
 from app.api.dialects import DEPLOYED, dialects_of
@@ -90,14 +90,13 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     dialects = dialects_for(settings)
     app.router.routes += _cached_routes(engine, dialects, settings.max_body_bytes, inflight)
     app.include_router(ops_routes(engine.lookup, parts.metrics))
+    calibration = parts.verifier.calibration if parts.verifier else None
+    operations = [
+        *operations_of(engine, parts.metrics, parts.clock, calibration),
+        *_dialects_operations(engine, parts.clock, dialects, settings),
+    ]
     token = settings.admin_token.get_secret_value()
-    admin = admin_routes(engine, parts.metrics, parts.clock, token)
-    explain = explain_route(engine.explainer, dialects, token)
-    admin.add_api_route("/explain", explain, methods=["POST"])
-    transfer = Transfer(engine.operations, parts.clock, {d.name: d for d in dialects.values()})
-    admin.add_api_route("/export", transfer.export, methods=["GET"])
-    admin.add_api_route("/import", transfer.import_, methods=["POST"])
-    app.include_router(admin)
+    app.include_router(admin_routes(operations, token))
     deletions = Deletions(engine.forwarder, engine.operations, deleted_response)
     other = PassthroughRoutes(
         deletions,
@@ -107,6 +106,17 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     )
     app.router.routes.append(OtherRoutes(other))
     return app
+
+
+def _dialects_operations(
+    engine: Engine, clock: Clock, dialects: Mapping[str, Dialect], settings: Settings
+) -> Iterator[Operation]:
+    """Yield the operators' endpoints that need dialects."""
+    token = settings.admin_token.get_secret_value()
+    yield Operation("POST", "/explain", explain_route(engine.explainer, dialects, token))
+    transfer = Transfer(engine.operations, clock, {d.name: d for d in dialects.values()})
+    yield Operation("GET", "/export", transfer.export)
+    yield Operation("POST", "/import", transfer.import_)
 
 
 def _middleware(

@@ -53,6 +53,7 @@ class ExchangeMiddleware:
         self._shadow_of = functools.cache(metrics.shadow.labels)
         self._tally = metrics.tally
         self._note_inflight = metrics.note_inflight
+        self._latencies = metrics.latencies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -98,6 +99,8 @@ class ExchangeMiddleware:
         self._counter_of(route, outcome, tier).inc()
         if route != "other":
             self._tally.add(f"requests.{outcome}.{tier}")
+            if status:
+                self._latencies.add(tier if outcome == "HIT" else outcome.lower(), seconds)
         self._note_inflight()
         if status and (shadow := status.shadow):
             shadow_tier = shadow.tier.value if shadow.tier else ""

@@ -17,6 +17,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from app.core.latencies import Latencies
 from app.core.tally import Tally
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -33,12 +34,14 @@ class Metrics:
     """The metrics of one proxy, in their own registry, and sums that outlive it, in `tally`.
 
     If a proxy has several processes, the metrics are sums over all of them. Each process must then
-    have only one such object, because two would overwrite each other's counts.
+    have only one such object, because two would overwrite each other's counts. `latencies` are
+    those of the latest requests, for percentiles.
     """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.tally = Tally()
+        self.latencies = Latencies()
         counter = partial(Counter, registry=self.registry)
         self._folder = os.environ.get(FOLDER)
         self._inflight_now: Callable[[], int] = int
@@ -221,3 +224,14 @@ class Metrics:
 def forget_process(pid: int, folder: str) -> None:
     """Drop the gauges of a process that has ended; its counters stay in the sums."""
     mark_process_dead(pid, folder)
+
+
+def counts(counter: Counter, label: str, **fixed: str) -> dict[str, int]:
+    """Return the sums of a counter by one of its labels, where others have the `fixed` values."""
+    sums: dict[str, int] = {}
+    for family in counter.collect():
+        for sample in family.samples:
+            if sample.name.endswith("_total") and fixed.items() <= sample.labels.items():
+                value = sample.labels[label]
+                sums[value] = sums.get(value, 0) + int(sample.value)
+    return sums

@@ -29,6 +29,10 @@ class Recent(Generic[K, V]):
         """Remove the value of a key, if there is one."""
         self._values.pop(key, None)
 
+    def values(self) -> list[V]:
+        """Return all values, the least recently used first."""
+        return list(self._values.values())
+
     def clear(self) -> None:
         """Remove all values."""
         self._values.clear()

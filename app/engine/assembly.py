@@ -26,6 +26,7 @@ from app.engine.report import Report
 from app.engine.resilience import ResilientEmbedder
 from app.engine.resilient_store import ResilientEmbeddingStore, ResilientStore
 from app.engine.savings import Savings
+from app.engine.search import Search
 from app.engine.serving import Serving
 from app.engine.shared_fetch import SharedFetch
 from app.rules.plan import Policy
@@ -65,8 +66,9 @@ class Engine:
         self.lookup = Lookup(parts.store, parts.embedder, parts.matcher, context)
         self.forwarder = Forwarder(parts.upstream, parts.metrics)
         self.pairs = Pairs(parts.clock)
-        seen = Seen(self.lookup.hits, self.pairs)
+        seen = Seen(self.lookup.hits, self.pairs, self.lookup.doubts)
         self.operations = Operations(parts.store, parts.embedder, policy, seen, parts.mark)
+        self.search = Search(self.operations, self.lookup.hits)
         self.ledger = Ledger(parts.store, parts.metrics.tally)
         savings = Savings(Accounts(parts.metrics, parts.prices))
         self.audits = Audits(self.forwarder, self.pairs, savings, context, parts.audit)

@@ -179,7 +179,7 @@ class Handler:
                 return await self._lookup.exact(plan, found), None
             found = await self._lookup.exact(plan, found)
             if not decisions.is_settled(plan, found, self._clock()):
-                found = await self._lookup.search(plan, found)
+                found = await self._lookup.search_for_caller(plan, found)
             decision = decisions.after_search(plan, found, self._clock())
             if isinstance(decision, Serve):
                 return found, await self._fetches.serve(plan, decision)

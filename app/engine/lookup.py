@@ -10,6 +10,7 @@ from dataclasses import replace
 from app.core.errors import DependencyUnavailable
 from app.core.models import Candidate, Counts, Embedding, StoredResponse
 from app.engine.context import Context
+from app.engine.doubts import Doubts
 from app.engine.hits import HitCounts
 from app.engine.matcher import Matcher
 from app.engine.resilience import Budget, ResilientEmbedder
@@ -47,6 +48,7 @@ class Lookup:
         self._clock = context.clock
         self._reach = reach
         self.hits = HitCounts()
+        self.doubts = Doubts(context.clock)
 
     @property
     def epoch(self) -> str:
@@ -64,6 +66,14 @@ class Lookup:
     async def search(self, plan: Plan, found: Found) -> Found:
         """Look up a response that may answer by meaning; a stale one only if no fresh one may."""
         return await self._search(plan, found, Budget(found.seconds_left), rounds)
+
+    async def search_for_caller(self, plan: Plan, found: Found) -> Found:
+        """Do what `search` does, and keep the pair that was judged, for an operator to review."""
+        turn = self.doubts.turn
+        found = await self.search(plan, found)
+        line = max(self.matcher.least or 0.0, plan.limits.min_probability)
+        self.doubts.note(plan.text or "", found.verdicts, line, turn)
+        return found
 
     async def stand_in(self, plan: Plan, known: Found) -> Found:
         """Look up a response to serve because the upstream failed: by exact key, then by meaning.

@@ -11,6 +11,7 @@ from enum import StrEnum
 from app.core.feedback import Standing
 from app.core.models import Embedding, Page, StoredResponse
 from app.core.selectors import EVERYTHING, Near, Selector
+from app.engine.doubts import Doubts
 from app.engine.hits import HitCounts
 from app.engine.pairs import Pairs
 from app.engine.resilience import Budget, ResilientEmbedder
@@ -47,6 +48,17 @@ class Seen:
 
     hits: HitCounts
     pairs: Pairs
+    doubts: Doubts
+
+    def forget(self, entries: Sequence[str]) -> None:
+        """Forget the pairs of questions that some entries are part of."""
+        self.pairs.forget(entries)
+        self.doubts.forget(entries)
+
+    def clear(self) -> None:
+        """Forget all pairs of questions."""
+        self.pairs.clear()
+        self.doubts.clear()
 
 
 class Operations:
@@ -126,7 +138,7 @@ class Operations:
 
     async def delete(self, digest: str) -> bool:
         """Remove a stored response; return whether there was one."""
-        self._seen.pairs.forget([digest])
+        self._seen.forget([digest])
         return bool(await self._store.delete(digest))
 
     async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
@@ -177,7 +189,7 @@ class Operations:
         yet whether they would be selected.
         """
         # Texts of questions are kept without their callers, so all of them have to be removed.
-        self._seen.pairs.clear()
+        self._seen.clear()
         if selector == EVERYTHING:
             return await self._store.purge()
         await self._store.advance_epoch()
@@ -208,12 +220,15 @@ class Operations:
         stored = await self._store.entry(digest)
         if stored is None or stored.upstream_id != upstream_id:
             return False
+        self._seen.forget([digest])
         return bool(await self._store.delete(digest))
 
     async def forget(self, upstream_ids: Collection[str]) -> None:
         """Remove the answers that have these ids at the upstream, whichever proxy stored them."""
         async for entries in self._selected(Selector(upstream_ids=frozenset(upstream_ids))):
-            await self._store.delete(*(stored.id for stored in entries))
+            ids = [stored.id for stored in entries]
+            self._seen.forget(ids)
+            await self._store.delete(*ids)
 
     async def _embeddings_of_caller(self, caller: str) -> AsyncIterator[Sequence[str]]:
         """Yield the exact keys of all embeddings that were made for a caller, in lists."""

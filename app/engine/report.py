@@ -39,6 +39,22 @@ class Report:
             "pairs": [asdict(pair) for pair in self._pairs.all()],
         }
 
+    def in_force(self) -> JsonObject:
+        """Return what decides which answers are served: mode, dial, limits, the operator's rules.
+
+        `min_probability` is None without a verifier.
+        """
+        limits = self._policy.limits
+        return {
+            "mode": self._policy.mode.value,
+            "isolation": self._policy.keys.isolation.value,
+            "max_error_rate": self._terms.dial,
+            "min_probability": self._terms.least,
+            "max_distance": limits.max_distance,
+            "ttl": limits.ttl,
+            "rules": [asdict(rule) for rule in self._policy.rules],
+        }
+
     def _dial(self, totals: Mapping[str, int]) -> JsonObject:
         """Return the suggested dial or distance, and why."""
         found, is_enough = _evidence(totals)

@@ -1,4 +1,4 @@
-"""The operators' routes below /cache, which need a token.
+"""The operators' endpoints, and their routes below /cache, which need a token.
 
 Every action is logged with its kind and the number of entries, never with callers or content.
 """
@@ -6,17 +6,19 @@ Every action is logged with its kind and the number of entries, never with calle
 import json
 import logging
 import re
-import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import asdict
+from typing import NamedTuple
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 
-from app import __version__
 from app.api.admin.documents import asked, document_of, listed, refuse_unknown, selector_in
 from app.api.admin.purge import PurgeEndpoint
+from app.api.admin.search import SearchEndpoint
+from app.api.admin.stats import StatsEndpoint
 from app.api.auth import ApiKeys
-from app.core.cache_status import Outcome
+from app.core.calibration import Calibration
 from app.core.errors import EntryNotFound, InvalidAdminToken, InvalidRequest, RouteNotFound
 from app.core.metrics import Metrics
 from app.core.models import Clock, StoredResponse
@@ -31,8 +33,48 @@ _NOTHING = "No entry is stored under this id."
 _logger = logging.getLogger("reprise.admin")
 
 
-def admin_routes(engine: Engine, metrics: Metrics, clock: Clock, token: str) -> APIRouter:
-    """Return the operators' routes, except those that need dialects. Without `token`: all 404."""
+class Operation(NamedTuple):
+    """One of the operators' endpoints, and its method and path below a prefix."""
+
+    method: str
+    path: str
+    endpoint: Callable[..., Awaitable[Response]]
+
+
+def operations_of(
+    engine: Engine, metrics: Metrics, clock: Clock, calibration: Calibration | None = None
+) -> list[Operation]:
+    """Return the operators' endpoints, except those that need dialects.
+
+    `calibration` is the verifier's, if there is one.
+    """
+    admin = _Admin(engine, clock)
+    return [
+        Operation("GET", "/stats", StatsEndpoint(engine, metrics, calibration).__call__),
+        Operation("GET", "/report", admin.report),
+        Operation("GET", "/review", admin.review),
+        Operation("GET", "/entries", admin.entries),
+        Operation("GET", "/entries/{digest}", admin.entry),
+        Operation("DELETE", "/entries/{digest}", admin.delete),
+        Operation("POST", "/search", SearchEndpoint(engine, clock).__call__),
+        Operation("POST", "/feedback", admin.feedback),
+        Operation("POST", "/pin", admin.pin),
+        Operation("POST", "/purge", PurgeEndpoint(engine.operations, clock).__call__),
+    ]
+
+
+def router_of(
+    prefix: str, operations: Iterable[Operation], check: Callable[[Request], None]
+) -> APIRouter:
+    """Return routes for some endpoints; `check` raises a Refusal for who may not use them."""
+    router = APIRouter(prefix=prefix, dependencies=[Depends(check)])
+    for method, path, endpoint in operations:
+        router.add_api_route(path, endpoint, methods=[method])
+    return router
+
+
+def admin_routes(operations: Iterable[Operation], token: str) -> APIRouter:
+    """Return the routes below `/cache`, for who sends the token. Without `token`: all 404."""
     api_keys = ApiKeys([token] if token else [])
 
     def check(request: Request) -> None:
@@ -41,54 +83,29 @@ def admin_routes(engine: Engine, metrics: Metrics, clock: Clock, token: str) -> 
         if not api_keys.knows(request.scope["headers"]):
             raise InvalidAdminToken("Incorrect admin token provided.")
 
-    admin = _Admin(engine, metrics, clock)
-    router = APIRouter(prefix="/cache", dependencies=[Depends(check)])
-    router.add_api_route("/stats", admin.stats, methods=["GET"])
-    router.add_api_route("/report", admin.report, methods=["GET"])
-    router.add_api_route("/entries", admin.entries, methods=["GET"])
-    router.add_api_route("/entries/{digest}", admin.entry, methods=["GET"])
-    router.add_api_route("/entries/{digest}", admin.delete, methods=["DELETE"])
-    router.add_api_route("/feedback", admin.feedback, methods=["POST"])
-    router.add_api_route("/pin", admin.pin, methods=["POST"])
-    router.add_api_route(
-        "/purge", PurgeEndpoint(engine.operations, clock).__call__, methods=["POST"]
-    )
-    return router
+    return router_of("/cache", operations, check)
 
 
 class _Admin:
     """The endpoints."""
 
-    def __init__(self, engine: Engine, metrics: Metrics, clock: Clock) -> None:
+    def __init__(self, engine: Engine, clock: Clock) -> None:
         self._cache = engine.lookup
         self._curator = engine.operations
-        self._findings = engine.findings
         self._report = engine.report
-        self._metrics = metrics
         self._clock = clock
-        self._started = time.monotonic()
-
-    async def stats(self) -> JSONResponse:
-        """Return counts of stored entries and of requests by outcome, and facts about the proxy."""
-        counts = await self._cache.count()
-        return JSONResponse(
-            {
-                "version": __version__,
-                "uptime": round(time.monotonic() - self._started),
-                "entries": counts and dict(counts.by_kind),
-                "requests": _outcomes(self._metrics),
-                **await self._findings.document(),
-                "embedder": self._cache.embedder,
-                "store": await self._cache.facts(),
-                "degraded": await self._cache.degraded(),
-            }
-        )
 
     async def report(self) -> JSONResponse:
         """Return the results of shadow mode or of traffic, with the most instructive wrong hits."""
         document = await self._report.document()
         _logger.info("sent a report with %d pairs of questions", len(document["pairs"]))
         return JSONResponse(document)
+
+    async def review(self) -> JSONResponse:
+        """Return the pairs of questions that the verifier was least sure about."""
+        doubts = self._cache.doubts.all()
+        _logger.info("showed %d pairs to be reviewed", len(doubts))
+        return JSONResponse({"pairs": [asdict(doubt) for doubt in doubts]})
 
     async def entries(self, request: Request) -> JSONResponse:
         """Return a page of stored entries."""
@@ -145,17 +162,6 @@ class _Admin:
 
     def _listed(self, stored: StoredResponse) -> JsonObject:
         return listed(stored, self._clock()) | {"hits": self._cache.hits.of(stored).count}
-
-
-def _outcomes(metrics: Metrics) -> dict[str, int]:
-    """Return the number of requests to cached routes for each outcome."""
-    outcomes = dict.fromkeys([outcome.value for outcome in Outcome], 0)
-    for family in metrics.requests.collect():
-        for sample in family.samples:
-            outcome = sample.labels.get("outcome")
-            if sample.name.endswith("_total") and outcome in outcomes:
-                outcomes[outcome] += int(sample.value)
-    return outcomes
 
 
 def _page(query: Mapping[str, str]) -> tuple[str, int, Selector]:

@@ -1,0 +1,45 @@
+"""GET /cache/stats: what is stored, what became of the requests, how long they took."""
+
+import time
+
+from fastapi.responses import JSONResponse
+
+from app import __version__
+from app.core.cache_status import Outcome, Tier
+from app.core.calibration import Calibration
+from app.core.metrics import Metrics, counts
+from app.engine.assembly import Engine
+
+
+class StatsEndpoint:
+    """Tells all figures of a running proxy."""
+
+    def __init__(self, engine: Engine, metrics: Metrics, calibration: Calibration | None) -> None:
+        self._cache = engine.lookup
+        self._findings = engine.findings
+        self._report = engine.report
+        self._metrics = metrics
+        self._dials = calibration.thresholds if calibration else ()
+        self._started = time.monotonic()
+
+    async def __call__(self) -> JSONResponse:
+        """Return counts of stored entries and of requests by outcome, and facts about the proxy."""
+        stored = await self._cache.count()
+        told = counts(self._metrics.requests, "outcome")
+        hits = counts(self._metrics.requests, "tier", outcome=Outcome.HIT.value)
+        return JSONResponse(
+            {
+                "version": __version__,
+                "uptime": round(time.monotonic() - self._started),
+                "entries": stored and dict(stored.by_kind),
+                "requests": {o.value: told.get(o.value, 0) for o in Outcome},
+                "hits": {t.value: hits.get(t.value, 0) for t in Tier},
+                "latency_ms": self._metrics.latencies.percentiles(),
+                "failures": counts(self._metrics.failures, "part"),
+                **await self._findings.document(),
+                "in_force": self._report.in_force() | {"dials": self._dials},
+                "embedder": self._cache.embedder,
+                "store": await self._cache.facts(),
+                "degraded": await self._cache.degraded(),
+            }
+        )

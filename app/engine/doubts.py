@@ -1,0 +1,90 @@
+"""Questions that the verifier was least sure about: for an operator to review, in memory only."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from app.core.models import Clock, Verdict
+from app.core.recent import Recent
+
+_MOST = 200  # pairs
+_LONGEST = 2000  # characters; longer texts are not kept
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A question and a stored one, and how probably one answer serves both.
+
+    `line`: the least probability that is served; `answers`: whether it was reached. `distance` is
+    cosine. Times are in seconds since 1970; the entry ends at `ends_at`.
+    """
+
+    entry: str
+    distance: float
+    probability: float
+    line: float
+    answers: bool
+    asked_at: float
+    ends_at: float
+    asked: str = field(repr=False)
+    stored: str = field(repr=False)
+
+    @property
+    def doubt(self) -> float:
+        """How far the probability is from the line: the nearer, the more a label tells."""
+        return abs(self.probability - self.line)
+
+
+class Doubts:
+    """The latest pairs that the verifier has judged, one for each request.
+
+    `turn` changes when all are forgotten: what was asked in an earlier turn is not kept.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.turn = 0
+        self._clock = clock
+        self._known = self._nothing()
+
+    def note(self, asked: str, verdicts: Sequence[Verdict], line: float, turn: int) -> None:
+        """Keep the pair that one answer serves most probably, if the verifier has judged any."""
+        judged = [verdict for verdict in verdicts if verdict.probability is not None]
+        best = max(judged, key=lambda verdict: verdict.probability or 0.0, default=None)
+        if best is None or turn != self.turn:
+            return
+        stored = best.candidate.stored
+        text = stored.key.text or ""
+        if max(len(asked), len(text)) > _LONGEST:
+            return
+        doubt = Doubt(
+            entry=stored.id,
+            distance=max(0.0, best.candidate.distance),
+            probability=best.probability or 0.0,
+            line=line,
+            answers=best.refused_by is None,
+            asked_at=self._clock(),
+            ends_at=stored.stored_at + stored.lifetime,
+            asked=asked,
+            stored=text,
+        )
+        self._known.keep((stored.id, asked), doubt)
+
+    def all(self) -> list[Doubt]:
+        """Return the pairs whose entry has not ended, those nearest to the line first."""
+        now = self._clock()
+        present = [doubt for doubt in self._known.values() if doubt.ends_at > now]
+        return sorted(present, key=lambda doubt: doubt.doubt)
+
+    def forget(self, entries: Collection[str]) -> None:
+        """Forget the pairs of some entries."""
+        for doubt in self._known.values():
+            if doubt.entry in entries:
+                self._known.forget((doubt.entry, doubt.asked))
+
+    def clear(self) -> None:
+        """Forget everything, and what is being judged."""
+        self.turn += 1
+        self._known = self._nothing()
+
+    @staticmethod
+    def _nothing() -> Recent[tuple[str, str], Doubt]:
+        return Recent(_MOST)

@@ -16,6 +16,8 @@ from app.api.admin.explain import explain_route
 from app.api.admin.routes import Operation, admin_routes, operations_of
 from app.api.admin.transfer import Transfer
 from app.api.cached import CachedRoute
+from app.api.dashboard.headers import DashboardHeadersMiddleware
+from app.api.dashboard.routes import dashboard_routes
 from app.api.dialects import DEPLOYED, dialects_of
 from app.api.middleware import (
     CorsMiddleware,
@@ -97,6 +99,8 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     ]
     token = settings.admin_token.get_secret_value()
     app.include_router(admin_routes(operations, token))
+    for router in dashboard_routes(operations, token, parts.clock):
+        app.include_router(router)
     deletions = Deletions(engine.forwarder, engine.operations, deleted_response)
     other = PassthroughRoutes(
         deletions,
@@ -123,6 +127,7 @@ def _middleware(
     settings: Settings, parts: Adapters, keys: KeyRules, inflight: Inflight
 ) -> Iterator[Middleware]:
     """Yield the middleware, outermost first."""
+    yield Middleware(DashboardHeadersMiddleware)
     if settings.cors_origins:
         yield Middleware(CorsMiddleware, origins=settings.cors_origins)
     yield Middleware(ExchangeMiddleware, metrics=parts.metrics)

@@ -274,13 +274,14 @@ class Variables(BaseSettings):
     is more."""
 
     admin_token: _Key = _setting(SecretStr(""), "a token of visible ASCII characters")
-    """The bearer token of `/cache/*`. Unset: if standard error is a terminal, a random token is
-    made at the start and printed; otherwise these routes answer 404."""
+    """The bearer token of `/cache/*`, also the password of `/dashboard`. Unset: if standard error is
+    a terminal, a random token is made at the start and printed; otherwise these routes answer 404.
+    """
     admin_host: str = _setting("", "a host name or address, together with ADMIN_PORT")
     """The address of the operators' listener (see `REPRISE_ADMIN_PORT`); empty: 127.0.0.1."""
     admin_port: int | None = _setting(None, "a whole number from 1 to 65535", ge=1, le=65_535)
-    """The port of a separate listener for operators: `/metrics` and `/cache/*` are then served only
-    there. Unset: they are served on the same port as the API."""
+    """The port of a separate listener for operators: `/metrics`, `/cache/*` and `/dashboard` are
+    then served only there. Unset: they are served on the same port as the API."""
 
     log_level: LogLevel = _setting(LogLevel.INFO, "debug, info, warning or error")
     """The least severe log lines that are written: `debug`, `info`, `warning` or `error`. Requests

@@ -17,7 +17,9 @@
         ├── InvalidRequest       400
         ├── InvalidAPIKey        401
         ├── InvalidAdminToken    401
+        ├── InvalidSession       401
         ├── ForbiddenOrigin      403
+        ├── InvalidCsrfToken     403
         ├── PassthroughDisabled  403
         ├── RouteNotFound        404
         ├── EntryNotFound        404
@@ -152,8 +154,25 @@ class InvalidAdminToken(Refusal):
     headers = ((b"www-authenticate", b"Bearer"),)
 
 
+class InvalidSession(Refusal):
+    """A request of the dashboard has no session, or one that has ended."""
+
+    status_code = 401
+    type = "invalid_request_error"
+    code = "invalid_session"
+    headers = ((b"www-authenticate", b"Cookie"),)
+
+
+class InvalidCsrfToken(Refusal):
+    """A request of the dashboard that changes something lacks the token of its session."""
+
+    status_code = 403
+    type = "invalid_request_error"
+    code = "invalid_csrf_token"
+
+
 class ForbiddenOrigin(Refusal):
-    """A web page, or a request for another host name, tried to use the upstream key we hold."""
+    """A web page, or a request for another host name, tried to use what is not meant for it."""
 
     status_code = 403
     type = "invalid_request_error"

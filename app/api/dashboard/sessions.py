@@ -1,0 +1,43 @@
+"""The dashboard's sessions: signed, so that every worker knows them and none has to be kept."""
+
+import hashlib
+import hmac
+import re
+import secrets
+
+from app.core.models import Clock
+
+LIFETIME = 28_800  # seconds: a working day
+
+_SESSION = re.compile(r"([0-9a-f]{1,12})\.[0-9a-f]{32}\.([0-9a-f]{64})")
+
+
+class Sessions:
+    """Opens and recognises sessions. Their key is made from the admin token.
+
+    So a new token ends every session, and a restart none. `clock` is in seconds since 1970.
+    """
+
+    def __init__(self, token: str, clock: Clock) -> None:
+        self._key = hashlib.sha256(b"reprise dashboard\0" + token.encode()).digest()
+        self._clock = clock
+
+    def new(self) -> str:
+        """Return a new session, as its cookie contains it."""
+        named = f"{int(self._clock()) + LIFETIME:x}.{secrets.token_hex(16)}"
+        return f"{named}.{self._mac('session', named)}"
+
+    def holds(self, session: str) -> bool:
+        """Whether a session was opened here, or by a worker with the same token, and is alive."""
+        if (match := _SESSION.fullmatch(session)) is None:
+            return False
+        named = session.rpartition(".")[0]
+        is_ours = hmac.compare_digest(match[2], self._mac("session", named))
+        return is_ours and int(match[1], 16) > self._clock()
+
+    def csrf_token(self, session: str) -> str:
+        """Return what a page must send with every change; only pages of our own can read it."""
+        return self._mac("csrf", session)
+
+    def _mac(self, purpose: str, text: str) -> str:
+        return hmac.new(self._key, f"{purpose} {text}".encode(), "sha256").hexdigest()

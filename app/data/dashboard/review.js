@@ -1,0 +1,123 @@
+// The review queue: pairs of questions to be called the same or different, by one key each.
+// Labels stay in this page until they are exported: nothing is sent or stored.
+
+import { card, facts, h, say } from "./dom.js";
+import { count, fixed } from "./format.js";
+import { get } from "./server.js";
+
+const HOW = {
+  same: "one answer serves both",
+  different: "they need different answers",
+};
+const labels = new Map(); // what was said, by pair; it outlives the view
+let isSaved = true;
+
+addEventListener("beforeunload", (event) => {
+  if (!isSaved) event.preventDefault();
+});
+
+const nameOf = (pair) => `${pair.entry} ${pair.asked}`;
+
+function downloaded() {
+  const lines = [...labels.values()].map(({ pair, same }) => JSON.stringify({ a: pair.stored, b: pair.asked, same }));
+  const url = URL.createObjectURL(new Blob(lines.map((line) => `${line}\n`), { type: "application/jsonl" }));
+  h("a", { href: url, download: "pairs.jsonl" }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  isSaved = true;
+  say(`${count(lines.length)} pairs are exported.`);
+}
+
+// Answers that comparing has found to differ, as far as they are known.
+function mistakes(pairs) {
+  if (!pairs.length) return null;
+  return card("Answers that were found to differ", h("ol", { class: "entries" }, pairs.map((pair) =>
+    h("li", {},
+      facts([["asked", pair.asked], ["stored", pair.stored], ["stored answer", pair.answer],
+        ["upstream's answer", pair.upstreams_answer]]),
+      h("p", { class: "quiet" }, `${pair.is_served ? "served" : "kept back"}, ${fixed(pair.distance)} away · `,
+        h("a", { href: `#entry/${pair.entry}` }, "the entry"))))));
+}
+
+export function review(root) {
+  const told = h("p", { class: "quiet", id: "progress", role: "status" }, "Asking…");
+  const place = h("div", { class: "pair card", tabindex: 0, role: "group", "aria-label": "Pair", hidden: true });
+  const others = h("div", {});
+  const back = h("button", { type: "button", onclick: undo }, "Take back (u)");
+  const save = h("button", { type: "button", id: "export", onclick: downloaded }, "Export");
+  let waiting = [];
+  let done = [];
+  root.append(h("h1", {}, "Review"),
+    h("p", { class: "quiet" }, "Pairs that the verifier has judged, the most doubtful first. With the pair in focus: ",
+      h("kbd", {}, "s"), " same, ", h("kbd", {}, "d"), " different, ", h("kbd", {}, "k"), " skip, ",
+      h("kbd", {}, "u"), " take back."),
+    told, place, h("div", { class: "row buttons" }, back, save), others);
+  place.addEventListener("keydown", ({ key, ctrlKey, metaKey, altKey }) => {
+    if (ctrlKey || metaKey || altKey) return;
+    const work = { s: () => judge(true), d: () => judge(false), k: skip, u: undo }[key.toLowerCase()];
+    work?.();
+  });
+
+  function judge(same) {
+    const [pair] = waiting;
+    if (!pair) return;
+    labels.set(nameOf(pair), { pair, same });
+    isSaved = false;
+    step();
+  }
+
+  function skip() {
+    if (waiting.length) step();
+  }
+
+  function step() {
+    done.push(waiting.shift());
+    draw();
+    place.focus();
+  }
+
+  function undo() {
+    const pair = done.pop();
+    if (!pair) return;
+    labels.delete(nameOf(pair));
+    waiting.unshift(pair);
+    draw();
+    place.focus();
+  }
+
+  function draw() {
+    const [pair] = waiting;
+    back.disabled = !done.length;
+    save.disabled = !labels.size;
+    save.textContent = `Export ${count(labels.size)} pairs`;
+    told.textContent = pair
+      ? `${count(waiting.length)} pairs left, ${count(labels.size)} judged.`
+      : `No pair is left, ${count(labels.size)} judged.`;
+    place.hidden = false;
+    place.replaceChildren(...(pair ? drawn(pair) : [h("p", {}, "Nothing to review. The verifier adds pairs as requests come.")]));
+  }
+
+  function drawn(pair) {
+    const choice = (text, work, id) => h("button", { type: "button", id, onclick: work }, text);
+    return [
+      h("p", { class: "title" }, "Stored"), h("pre", { class: "text", id: "stored" }, pair.stored),
+      h("p", { class: "title" }, "Asked"), h("pre", { class: "text", id: "asked" }, pair.asked),
+      h("p", { class: "quiet" },
+        `${fixed(pair.distance)} away · probability ${fixed(pair.probability)}, ${fixed(pair.line)} needed · `,
+        pair.answers ? "would answer · " : "refused · ", h("a", { href: `#entry/${pair.entry}` }, "the entry")),
+      h("div", { class: "row buttons" },
+        choice(`Same (s): ${HOW.same}`, () => judge(true), "same"),
+        choice(`Different (d): ${HOW.different}`, () => judge(false), "different"),
+        choice("Skip (k)", skip, "skip")),
+    ];
+  }
+
+  Promise.all([get("review"), get("report")]).then(([found, report]) => {
+    waiting = found.pairs.filter((pair) => !labels.has(nameOf(pair)));
+    draw();
+    const wrong = mistakes(report.pairs);
+    if (wrong) others.append(wrong);
+  }).catch((refused) => {
+    told.textContent = "";
+    say(refused.message, { isBad: true });
+  });
+}

@@ -1,0 +1,195 @@
+"""The dashboard in a real browser: what it shows, what it does, and how it is used by keyboard."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.browser import CHROMIUM, Page, browser_page, log_in
+from tests.fakes import completion
+from tests.servers import Exchange, Setup
+
+TOKEN = "admin-token"
+ADMIN = {"Authorization": f"Bearer {TOKEN}"}
+HOSTILE = "valkey <script>alert(1)</script><img src=x onerror=alert(2)>"
+ANSWER = (
+    "</pre><svg onload=alert(3)><a href='javascript:alert(4)'>x</a><style>*{display:none}</style>"
+)
+FIGURES = """Object.fromEntries([...document.querySelectorAll("[data-figure]")]
+  .map((one) => [one.dataset.figure, one.textContent]))"""
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium"),
+    pytest.mark.timeout(180),
+]
+
+
+async def answer(exchange: Exchange) -> None:
+    await exchange.read()
+    await exchange.answer(completion(ANSWER))
+
+
+@pytest.fixture
+def setup(tmp_path: Path) -> Setup:
+    rules = tmp_path / "policy.toml"
+    rules.write_text('[[rule]]\nname = "careful"\nmodel = "gpt-*"\nttl = 60\n')
+    setup = Setup(admin_token=TOKEN, verifier="on", policy=str(rules))
+    setup.upstream.handler = answer
+    return setup
+
+
+@pytest.fixture
+async def client(setup: Setup) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the proxy's root."""
+    async with setup.run() as url, httpx.AsyncClient() as client:
+        client.base_url = httpx.URL(url.removesuffix("/v1"))
+        yield client
+
+
+@pytest.fixture
+async def page(tmp_path: Path) -> AsyncIterator[Page]:
+    """A page of a browser, which must not complain."""
+    async with browser_page(tmp_path) as page:
+        yield page
+        refused_session = [told for told in page.complaints if "401 (Unauthorized)" in told]
+        assert page.complaints == refused_session
+
+
+async def ask(client: httpx.AsyncClient, text: str) -> str:
+    body = {"model": "m", "messages": [{"role": "user", "content": text}]}
+    response = await client.post("/v1/chat/completions", json=body)
+    assert response.is_success
+    return str(response.headers["x-cache-entry"])
+
+
+async def test_its_numbers_are_those_of_the_stats(page: Page, client: httpx.AsyncClient) -> None:
+    for text in ("valkey what", "valkey what", "valkey is what", "pasta how"):
+        await ask(client, text)
+    await log_in(page, f"{client.base_url}/dashboard", TOKEN)
+    await page.until("document.querySelector('[data-figure=\"requests.HIT\"]')")
+    shown = await page.run(FIGURES)
+    stats = (await client.get("/cache/stats", headers=ADMIN)).json()
+    assert shown["requests"] == str(sum(stats["requests"].values())) == "4"
+    assert shown["requests.HIT"] == str(stats["requests"]["HIT"]) == "2"
+    assert shown["hit-ratio"] == "50.0 %"
+    assert shown["entries"] == str(sum(stats["entries"].values())) == "2"
+    assert shown["mode"] == stats["in_force"]["mode"]
+    assert shown["dial"] == str(stats["in_force"]["max_error_rate"])
+    for tier in ("exact", "semantic"):
+        assert shown[f"outcome.{tier}"] == str(stats["hits"][tier]) == "1"
+    for outcome in ("STALE", "MISS", "PARTIAL", "BYPASS"):
+        assert shown[f"outcome.{outcome.lower()}"] == str(stats["requests"][outcome])
+    assert "model gpt-*: ttl 60" in await page.run("document.body.textContent")
+    for part, count in stats["failures"].items():
+        assert shown[f"failures.{part}"] == str(count)
+
+    await ask(client, "tea when")
+    await page.until("document.querySelector('[data-figure=\"requests\"]').textContent === '5'")
+
+
+async def test_a_hostile_question_and_answer_stay_text_and_feedback_removes(
+    page: Page, client: httpx.AsyncClient
+) -> None:
+    entry = await ask(client, HOSTILE)
+    await log_in(page, f"{client.base_url}/dashboard#entries", TOKEN)
+    link = f'a[href="#entry/{entry}"]'
+    assert await page.text(link) == HOSTILE
+    await page.click(link)
+    assert await page.text("#question") == HOSTILE
+    assert await page.text("#answer") == ANSWER
+    made = "#view script, #view img, #view style, #answer *, #question *"
+    assert await page.run(f"document.querySelectorAll({json.dumps(made)}).length") == 0
+
+    await page.click("#wrong")
+    await page.text("#right")
+    await page.click("#wrong")
+    await page.until("location.hash === '#entries'")
+    gone = await client.get(f"/cache/entries/{entry}", headers=ADMIN)
+    assert gone.status_code == 404
+    assert HOSTILE not in await page.run("location.href + JSON.stringify({...localStorage})")
+
+
+async def test_what_is_deleted_can_be_had_back_for_a_while(
+    page: Page, client: httpx.AsyncClient
+) -> None:
+    entry = await ask(client, "valkey what")
+    await log_in(page, f"{client.base_url}/dashboard#entry/{entry}", TOKEN)
+    await page.click("#delete")
+    await page.click("#messages button")
+    assert "stays" in await page.text("#messages p")
+    await page.click(f'a[href="#entry/{entry}"]')
+    await page.click("#delete")
+    await page.until("document.getElementById('messages').textContent.includes('is deleted')")
+    assert (await client.get(f"/cache/entries/{entry}", headers=ADMIN)).status_code == 404
+
+
+async def test_the_playground_tells_what_another_dial_would_do(
+    page: Page, client: httpx.AsyncClient, setup: Setup
+) -> None:
+    setup.verifier.answer = lambda _: 0.7
+    entry = await ask(client, "valkey what")
+    await log_in(page, f"{client.base_url}/dashboard#playground", TOKEN)
+    await page.text("#view h1")
+    await page.fill("#question", "valkey is what")
+    await page.run("document.getElementById('model').select()")
+    await page.call("Input.insertText", text="m")
+    await page.press("Enter")
+    assert await page.text("#decision") == "Miss: the upstream answers."
+    assert "the verifier gives too low" in await page.text(f'[data-entry="{entry}"]')
+    assert "none of them would answer" in await page.text("#what-if")
+    await page.run("""(() => {
+      const dial = document.getElementById("dial");
+      dial.value = dial.max;
+      dial.dispatchEvent(new Event("input"));
+    })()""")
+    assert "“valkey what” would answer" in await page.text("#what-if")
+
+
+async def test_it_is_used_by_keyboard_alone(
+    page: Page, client: httpx.AsyncClient, setup: Setup
+) -> None:
+    await ask(client, "valkey what")
+    setup.verifier.answer = lambda text: 0.5 if text == "valkey what" else 0.1
+    for text in ("valkey is what", "valkey or what"):
+        await ask(client, text)
+    await log_in(page, f"{client.base_url}/dashboard", TOKEN)
+    assert await page.run("document.activeElement.textContent") == "Overview"
+    await page.go_to("about:blank")
+    await page.go_to(f"{client.base_url}/dashboard")
+    await page.until("!document.querySelector('nav').hidden")
+    await page.press("Tab")
+    assert await page.run("document.activeElement.className") == "skip"
+    await page.tab_to('a[href="#review"]')
+    await page.press("Enter")
+    await page.text("#stored")
+    await page.tab_to(".pair")
+    await page.press("s")
+    await page.until(
+        "document.getElementById('progress').textContent.startsWith('1 pairs left, 1')"
+    )
+    await page.press("u")
+    await page.until(
+        "document.getElementById('progress').textContent.startsWith('2 pairs left, 0')"
+    )
+    await page.press("s")
+    await page.press("d")
+    await page.until("document.getElementById('export').textContent === 'Export 2 pairs'")
+    saved = """(() => {
+      const made = URL.createObjectURL;
+      return new Promise((resolve) => {
+        URL.createObjectURL = (blob) => (resolve(blob.text()), made(blob));
+        document.getElementById("export").click();
+      });
+    })()"""
+    lines = [json.loads(line) for line in (await page.run(saved)).splitlines()]
+    assert lines == [
+        {"a": "valkey what", "b": "valkey is what", "same": True},
+        {"a": "valkey what", "b": "valkey or what", "same": False},
+    ]
+    await page.tab_to("#log-out")
+    await page.press_and_load("Enter")
+    await page.until("!document.getElementById('log-in').hidden")
+    assert await page.run("document.getElementById('view').textContent") == ""

@@ -534,6 +534,7 @@ def test_a_terminal_is_shown_a_token_that_opens_the_admin_routes(tmp_path: Path)
         token = re.search(r"REPRISE_ADMIN_TOKEN=(\S+)", shown)
         assert url is not None
         assert token is not None
+        assert f"dashboard {url[1].removesuffix('/v1')}/dashboard" in shown
         stats = run(tmp_path, "stats", "--url", url[1], REPRISE_ADMIN_TOKEN=token[1])
         assert stats.returncode == 0
     finally:

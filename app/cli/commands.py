@@ -387,6 +387,8 @@ def _banner(settings: Settings, url: str, *operators: str) -> str:
     anthropic = f"\n  anthropic {settings.anthropic_upstream}" if settings.anthropic_url else ""
     mode = "" if settings.mode.value == "serve" else f"\n  mode      {settings.mode.value}"
     policy_file = f"\n  policy    {settings.policy}" if settings.policy else ""
+    if settings.admin_token.get_secret_value():
+        shown += f"\n  dashboard {operators[0] if operators else url}/dashboard"
     return (
         f"reprise {__version__} listens on {url}/v1\n"
         f"  store     {settings.shown_store}\n"

@@ -9,7 +9,7 @@ import pytest
 
 from tests.browser import CHROMIUM, Page, browser_page, log_in
 from tests.fakes import completion
-from tests.servers import Exchange, Setup
+from tests.servers import Exchange, Setup, UpstreamApp, upstream_of
 
 TOKEN = "admin-token"
 ADMIN = {"Authorization": f"Bearer {TOKEN}"}
@@ -25,6 +25,20 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium"),
     pytest.mark.timeout(180),
 ]
+
+
+ATTACK = """<!doctype html><title>x</title><iframe></iframe><script>
+async function attack(root, entry) {
+  document.querySelector("iframe").src = `${root}/dashboard`;
+  const body = JSON.stringify({id: entry, correct: false});
+  const calling = (path, more) =>
+    fetch(`${root}/${path}`, {credentials: "include", ...more}).catch(() => null);
+  for (const path of ["cache/feedback", "dashboard/api/feedback"])
+    for (const mode of ["no-cors", "cors"])
+      await calling(path, {method: "POST", mode, body});
+  return (await calling("dashboard/api/session")) === null;
+}
+</script>"""
 
 
 async def answer(exchange: Exchange) -> None:
@@ -193,3 +207,24 @@ async def test_it_is_used_by_keyboard_alone(
     await page.press_and_load("Enter")
     await page.until("!document.getElementById('log-in').hidden")
     assert await page.run("document.getElementById('view').textContent") == ""
+
+
+async def test_another_sites_page_can_neither_frame_it_nor_act_as_the_operator(
+    tmp_path: Path, client: httpx.AsyncClient
+) -> None:
+    async def attack(exchange: Exchange) -> None:
+        await exchange.read()
+        await exchange.start(200, (b"content-type", b"text/html"))
+        await exchange.write(ATTACK.encode())
+        await exchange.end()
+
+    entry = await ask(client, "valkey what")
+    async with upstream_of(UpstreamApp(attack)) as url, browser_page(tmp_path) as page:
+        await log_in(page, f"{client.base_url}/dashboard#entry/{entry}", TOKEN)
+        await page.text("#answer")
+        await page.go_to(url.removesuffix("/v1").replace("127.0.0.1", "localhost"))
+        root = str(client.base_url)
+        assert await page.run(f"attack({root!r}, {entry!r})") is True
+        assert any("frame-ancestors" in complaint for complaint in page.complaints)
+    told = (await client.get(f"/cache/entries/{entry}", headers=ADMIN)).json()
+    assert told["disputed"] is False

@@ -274,9 +274,9 @@ class Variables(BaseSettings):
     is more."""
 
     admin_token: _Key = _setting(SecretStr(""), "a token of visible ASCII characters")
-    """The bearer token of `/cache/*`, also the password of `/dashboard`. Unset: if standard error is
-    a terminal, a random token is made at the start and printed; otherwise these routes answer 404.
-    """
+    """The bearer token of `/cache/*`, also the password of `/dashboard`. Unset: if standard error
+    is a terminal, a random token is made at the start and printed; otherwise these routes answer
+    404."""
     admin_host: str = _setting("", "a host name or address, together with ADMIN_PORT")
     """The address of the operators' listener (see `REPRISE_ADMIN_PORT`); empty: 127.0.0.1."""
     admin_port: int | None = _setting(None, "a whole number from 1 to 65535", ge=1, le=65_535)

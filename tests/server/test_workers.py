@@ -131,7 +131,7 @@ async def test_whichever_worker_is_asked_tells_what_all_have_counted(valkey: Sta
         assert {await fleet.metric(stored) for _ in range(8)} == {1.0}
         assert {await fleet.metric("reprise_inflight_bytes") for _ in range(4)} == {0.0}
         os.kill(fleet.children()[0], signal.SIGKILL)
-        await fleet.read_until("is replaced")
+        await fleet.read_until("starting another one")
         assert await fleet.metric(name) == 20.0
 
 

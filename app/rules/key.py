@@ -179,7 +179,7 @@ def _path(request: ClientRequest) -> bytes:
 
 
 def _identity(parsed: ParsedRequest | EmbeddingsRequest, isolation: Isolation) -> list[Any]:
-    """Return the isolation and, if that is `user`, the end user; credentials are in the headers."""
+    """Return the isolation and, if it is `user`, the end user. Credentials: see `_significant`."""
     end_user = parsed.end_user if isolation is Isolation.USER else ()
     return [isolation.value, *end_user]
 

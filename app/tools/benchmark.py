@@ -357,7 +357,7 @@ def _vectors(stream: Sequence[Question], models: Models, progress: Progress) -> 
 
 
 def _nearest_answers(stream: Sequence[Question], vectors: Floats, farthest: float) -> _Hits:
-    """Return the hits of a stream if the nearest stored question within a distance answers."""
+    """Return each question's outcome if the nearest one stored, within `farthest`, answers it."""
     sources = []
     stored: list[int] = []
     for place in range(len(stream)):

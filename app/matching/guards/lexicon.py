@@ -134,7 +134,7 @@ class Lexicon:
 
     @property
     def has_capital_nouns(self) -> bool:
-        """Whether all nouns are written with a capital."""
+        """Whether the language writes every noun with a capital, as German does."""
         return self.language == "de"
 
     def parse(self, digits: str) -> Decimal:

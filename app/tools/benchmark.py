@@ -43,7 +43,9 @@ _RULE_COLUMNS = (
     "wrong_among_hits",
 )
 _PART_COLUMNS = ("figure", "value")
-_GUARD_COLUMNS = ("guard", "rewordings_refused_alone", "near_misses_refused_alone")
+_ALONE = ("rewordings_refused_alone", "near_misses_refused_alone")
+_DECIDED = ("rewordings_lost", "near_misses_held_back")
+_GUARD_COLUMNS = ("guard", *_ALONE, *_DECIDED)
 _OPEN = 0.5  # a dial; any value gives the same result with a verifier that accepts everything
 
 
@@ -70,7 +72,8 @@ class Terms:
 class Benchmark:
     """The results: tables for the rules, for single parts, and for single guards.
 
-    The row of a guard counts only the pairs that no other guard refuses.
+    The row of a guard counts only the pairs that no other guard refuses: all of them, and then
+    those that the verifier would serve at the boldest dial.
     """
 
     file: str
@@ -171,6 +174,7 @@ def run_benchmark(
     answered = _ask(nearest, len(groups), models, terms, progress)
     asked = Groups(_numbers(stream), len(groups))
     ideal = _ideal(stream)
+    boldest = min(_least(rule, models) for rule in terms.rules(models))
     rows: list[Row] = []
     examples: list[str] = []
     for rule in terms.rules(models):
@@ -196,7 +200,7 @@ def run_benchmark(
         },
         rules=Table(_RULE_COLUMNS, rows),
         parts=Table(_PART_COLUMNS, list(_parts(judged, refusing, verified=verifier is not None))),
-        guards=Table(_GUARD_COLUMNS, list(_guard_rows(judged, refusing))),
+        guards=Table(_GUARD_COLUMNS, list(_guard_rows(judged, refusing, boldest))),
         examples=examples,
     )
 
@@ -248,12 +252,19 @@ def _parts(judged: _Pairs, refusing: Sequence[Sequence[Guard]], *, verified: boo
         yield {"figure": f"{name} refused by guards", "value": share}
 
 
-def _guard_rows(judged: _Pairs, refusing: Sequence[Sequence[Guard]]) -> Iterator[Row]:
-    """Yield for each guard the shares of pairs inside groups that only this guard refuses."""
+def _guard_rows(
+    judged: _Pairs, refusing: Sequence[Sequence[Guard]], least: float
+) -> Iterator[Row]:
+    """Yield for each guard the shares of pairs inside groups that only this guard refuses.
+
+    The last two count only pairs to which the verifier gives at least the probability `least`.
+    """
+    kinds = (judged.same, ~judged.same)
     for guard in sorted(set(itertools.chain.from_iterable(refusing))):
         alone = np.array([[*told] == [guard] for told in refusing], bool)
-        rewordings, near = (judged.groups.share(alone, k) for k in (judged.same, ~judged.same))
-        yield dict(zip(_GUARD_COLUMNS, (guard.value, rewordings, near), strict=True))
+        shares = [judged.groups.share(alone, kind) for kind in kinds]
+        shares += [judged.groups.share(alone & (judged.told >= least), kind) for kind in kinds]
+        yield dict(zip(_GUARD_COLUMNS, (guard.value, *shares), strict=True))
 
 
 def _judge(pairs: Sequence[Two], groups: int, models: Models, progress: Progress) -> _Pairs:

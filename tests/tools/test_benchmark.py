@@ -130,6 +130,24 @@ def test_each_guard_is_told_of_by_what_it_alone_refuses() -> None:
     assert len(measured.document()["guards"]) == 2
 
 
+@pytest.mark.parametrize(("probability", "held_back"), [(0.7, 2), (0.5, 0)])
+def test_a_guard_holds_back_what_the_verifier_would_serve_at_the_boldest_dial(
+    probability: float, held_back: int
+) -> None:
+    verifier, embedder = FakeVerifier(), FakeEmbedder()
+    verifier.calibration = Calibration((0.0, 1.0), 0.5, ((0.01, 0.9), (0.05, 0.6)))
+    verifier.answer = lambda _: probability
+    groups = [Group(["is it open on monday", "on monday, is it open"], ["is it open on friday"])]
+    terms = Terms("on", 0.5, [0.01, 0.05])
+    (dates,) = run_benchmark(
+        "file", groups, Models(embedder, verifier), terms, FakeProgress()
+    ).guards.rows
+    for column, expected in (("near_misses_held_back", held_back), ("rewordings_lost", 0)):
+        share = dates[column]
+        assert isinstance(share, GroupedShare)
+        assert share.count == expected
+
+
 def test_the_verifier_is_asked_once_for_any_two_texts() -> None:
     verifier = Knowing()
     measure(verifier)

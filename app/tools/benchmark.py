@@ -252,9 +252,7 @@ def _parts(judged: _Pairs, refusing: Sequence[Sequence[Guard]], *, verified: boo
         yield {"figure": f"{name} refused by guards", "value": share}
 
 
-def _guard_rows(
-    judged: _Pairs, refusing: Sequence[Sequence[Guard]], least: float
-) -> Iterator[Row]:
+def _guard_rows(judged: _Pairs, refusing: Sequence[Sequence[Guard]], least: float) -> Iterator[Row]:
     """Yield for each guard the shares of pairs inside groups that only this guard refuses.
 
     The last two count only pairs to which the verifier gives at least the probability `least`.

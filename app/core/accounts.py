@@ -64,7 +64,7 @@ class Accounts:
             add(f"{what}.milliseconds", round(1000 * saved.seconds), model)
 
     def spent(self, purpose: Purpose, model: str, usage: Usage | None) -> None:
-        """Add the cost of a request that the cache itself has sent; `usage` is None if unknown."""
+        """Add the cost of a request that the cache itself has sent; None: its usage is unknown."""
         metrics, tally, label = self._metrics, self._tally, self._label(model)
         tokens = usage.input + usage.output if usage else 0
         metrics.spent_tokens.labels(purpose, label).inc(tokens)
@@ -77,7 +77,7 @@ class Accounts:
             tally.add(f"spent.{purpose}.unpriced", of=model)
 
     def _label(self, model: str) -> str:
-        """Return a model's label in metrics; `(other)` for names after the first two hundred."""
+        """Return a model's label in metrics; the 201st different name and later are `(other)`."""
         if model not in self._models and len(self._models) >= _MOST_MODELS:
             return _OTHERS
         self._models.add(model)

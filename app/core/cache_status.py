@@ -53,7 +53,8 @@ class Tier(StrEnum):
 class Saved:
     """The savings of a hit: the tokens and price of its answer, and the upstream's time.
 
-    None if unknown. A stale hit only saves time, because the upstream is asked after it.
+    `usage` and `nanodollars` are None, and `seconds` is 0, if unknown. A stale hit saves time but
+    no tokens, because the upstream is asked for a newer answer as well.
     """
 
     usage: Usage | None = None
@@ -114,7 +115,7 @@ class CacheStatus:
     def miss(
         cls, entry: str, *, forward: Forward = "miss", detail: Failure | None = None
     ) -> "CacheStatus":
-        """Return the status of an answer from the upstream; `entry` is its id once it is stored."""
+        """Return the status of an answer from the upstream; `entry`: its id if it gets stored."""
         return cls(Outcome.MISS, forward=forward, detail=detail, entry=entry)
 
     @classmethod
@@ -124,7 +125,7 @@ class CacheStatus:
 
 
 def whole_ttl(stored: Aging, now: float) -> int:
-    """Return the remaining freshness lifetime in whole seconds; at most -1 if stale."""
+    """Return the remaining freshness lifetime in whole seconds; if stale, -1 or lower."""
     seconds = int(stored.freshness_lifetime) - int(stored.age(now))
     return seconds if stored.is_fresh(now) else min(seconds, -1)
 
@@ -152,7 +153,7 @@ class Replay:
         return Replay(Head(head.status_code, headers, head.cache_status), self.body)
 
     def readable_by(self, allow_origin: str) -> "Replay":
-        """Return a copy with an Access-Control-Allow-Origin header of this value."""
+        """Return a copy whose Access-Control-Allow-Origin header is `allow_origin`."""
         headers = [
             *self.head.headers,
             (b"access-control-allow-origin", allow_origin.encode("latin-1")),

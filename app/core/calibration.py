@@ -16,9 +16,10 @@ Scale = Literal["logit", "probability"]
 
 
 def features(logit: float, distance: float, sure: float = _SURE) -> tuple[float, ...]:
-    """Return a pair's four features: 1, its log-odds, its cosine distance, and their product.
+    """Return four features of a pair of questions: 1, log-odds, cosine distance, and a product.
 
-    `logit` is the verifier's log-odds; values above `sure` count as `sure`.
+    `logit` is the verifier's log-odds; values above `sure` count as `sure`. The product is that of
+    log-odds and distance.
     """
     told = min(logit, sure)
     return 1.0, told, distance, told * distance
@@ -75,9 +76,10 @@ class Calibration:
         return 0.5 + 0.5 * math.tanh(sum(map(mul, self.weights, used)) / 2)
 
     def threshold(self, max_error_rate: float) -> float:
-        """Return the least probability that may be served if this share of hits may be wrong.
+        """Return the least probability at which a hit may be served.
 
-        If the share is below all measured ones, the result is above 1, so nothing is served.
+        `max_error_rate` is the share of hits that may be wrong. If it is lower than every measured
+        error rate, the result is above 1, so nothing is served.
         """
         at = bisect_right([share for share, _ in self.thresholds], max_error_rate)
         return self.thresholds[at - 1][1] if at else _NEVER
@@ -86,7 +88,7 @@ class Calibration:
 def uncalibrated(max_distance: float) -> Calibration:
     """Return a calibration whose probabilities `raw_score` can turn back into scores.
 
-    It gives the score, as log-odds, as a probability, whatever the distance.
+    It takes the score for log-odds and turns them into a probability; the distance has no effect.
     """
     return Calibration((0.0, 1.0, 0.0, 0.0), max_distance, (), math.inf)
 

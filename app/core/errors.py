@@ -63,7 +63,7 @@ class BadInput(RepriseError):
 
 
 class CallFailed(RepriseError):
-    """A proxy or model that a command called did not answer or refused; the text is printed."""
+    """A command called a proxy or model, which refused or gave no answer; the text is printed."""
 
 
 class NotUnderstood(RepriseError):
@@ -172,7 +172,7 @@ class InvalidCsrfToken(Refusal):
 
 
 class ForbiddenOrigin(Refusal):
-    """A web page, or a request for another host name, tried to use what is not meant for it."""
+    """Web pages of this origin, or requests for this host name, are not allowed."""
 
     status_code = 403
     type = "invalid_request_error"
@@ -180,7 +180,7 @@ class ForbiddenOrigin(Refusal):
 
 
 class PassthroughDisabled(Refusal):
-    """The route exists upstream but `REPRISE_PASSTHROUGH` keeps it closed."""
+    """Forwarding is forbidden by `REPRISE_PASSTHROUGH`, or the path leaves the upstream's base."""
 
     status_code = 403
     type = "invalid_request_error"

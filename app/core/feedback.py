@@ -12,10 +12,11 @@ class Standing(StrEnum):
 
 
 def standing_after(*, is_disputed: bool, correct: bool) -> Standing:
-    """Return how far an entry is trusted after a report; `is_disputed`: one said wrong before.
+    """Return how far an entry is trusted after a report that its answer is right or wrong.
 
-    The first report of a wrong answer limits it to exact matches; the second removes the entry. A
-    report of a correct answer restores full trust, whatever was reported before.
+    `is_disputed`: an earlier report said wrong. `correct`: this report says right. The first report
+    of a wrong answer limits the entry to exact matches; the second removes it. A report of a
+    correct answer restores full trust, whatever was reported before.
     """
     if correct:
         return Standing.TRUSTED

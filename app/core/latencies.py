@@ -1,4 +1,4 @@
-"""How long the latest requests took, by what became of them."""
+"""How long the latest requests took, for each way in which requests end (their kind)."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -14,16 +14,16 @@ class Latencies:
         self._seconds: dict[str, deque[float]] = {}
 
     def add(self, kind: str, seconds: float) -> None:
-        """Note how long a request took; the oldest of a thousand of its kind gives way."""
+        """Note how long a request took; of each kind only the latest thousand are kept."""
         self._seconds.setdefault(kind, deque(maxlen=_KEPT)).append(seconds)
 
     def percentiles(self) -> Mapping[str, Mapping[str, float]]:
-        """Return for each kind how many durations are known, and their percentiles in ms."""
+        """Return for each kind the number of known durations (`of`) and percentiles in ms."""
         return {kind: _told(sorted(known)) for kind, known in sorted(self._seconds.items())}
 
 
 def _told(seconds: Sequence[float]) -> Mapping[str, float]:
-    """Return percentiles by the nearest rank: each is a duration that was measured."""
+    """Return the number and percentiles of sorted durations; each percentile was measured."""
     ranks = {f"p{share}": -(-share * len(seconds) // 100) for share in _SHARES}
     shown = {name: round(1000 * seconds[rank - 1], 2) for name, rank in ranks.items()}
     return {"of": len(seconds), **shown}

@@ -227,7 +227,7 @@ def forget_process(pid: int, folder: str) -> None:
 
 
 def counts(counter: Counter, label: str, **fixed: str) -> dict[str, int]:
-    """Return the sums of a counter by one of its labels, where others have the `fixed` values."""
+    """Return a counter's sums by value of `label`; only where other labels are as in `fixed`."""
     sums: dict[str, int] = {}
     for family in counter.collect():
         for sample in family.samples:

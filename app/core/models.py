@@ -48,7 +48,7 @@ class CacheKey:
 
     `partition`: digest in lower-case hex of everything that must match exactly. Its role is that of
     `Vary` and RFC 9111 §3.5 in HTTP.
-    `digest`: digest in lower-case hex of that and the text: the exact key.
+    `digest`: the exact key: digest in lower-case hex of the partition and the text.
     `text`: the text that is embedded; None if only an exact match may answer.
     """
 
@@ -62,7 +62,7 @@ class Fullness(IntEnum):
 
     `PLAIN`: as in a stream without `include_usage`.
     `STREAMED`: as in a stream with `include_usage`.
-    `ALL`: as in an answer that is not streamed; also any answer that does state its usage.
+    `ALL`: as in an answer that is not streamed; also any answer that states its usage.
     """
 
     PLAIN = 0
@@ -153,7 +153,10 @@ class StoredResponse(Aging):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """An answer's tokens; `input` includes those `cached` in, or `written` to, a prompt cache."""
+    """The numbers of an answer's tokens.
+
+    `input` includes `cached`, read from a prompt cache, and `written`, written to one.
+    """
 
     input: int
     output: int = 0
@@ -227,7 +230,7 @@ class Page:
 
 
 class Kind(StrEnum):
-    """The kinds of entries, counted and evicted separately; the values are used in files."""
+    """The kinds of entries, counted and evicted separately; files contain these values."""
 
     ANSWER = "chat_completion"  # an answer of any dialect, in spite of the value
     EMBEDDING = "embedding"

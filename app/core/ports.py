@@ -73,13 +73,14 @@ class StoreOperations(Protocol):
     async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
         """Set how far an entry is trusted, unless it has changed since it was read.
 
-        Return whether it was unchanged.
+        `stored` is the entry as it was read. Return whether it was unchanged, so that it was set.
         """
 
     async def amend(self, stored: StoredResponse, amended: StoredResponse) -> bool:
         """Write an entry's `is_disputed`, `askers` and `is_pinned`, unless it has changed.
 
-        `stored` is the entry as it was read. Return whether it was unchanged. Other fields stay.
+        `stored` is the entry as it was read; `amended` has the new values. Other fields stay.
+        Return whether the entry was unchanged, so that the values were written.
         """
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
@@ -125,9 +126,10 @@ class EmbeddingStore(Protocol):
     async def scan_embeddings(
         self, cursor: str, limit: int, caller: str
     ) -> tuple[Sequence[str], str]:
-        """Look at about `limit` embeddings; return the caller's keys, and the next cursor.
+        """Look at about `limit` embeddings; return exact keys and the next cursor.
 
-        The cursor works as in `scan`.
+        The keys are those of embeddings fetched for a caller with the name `caller`. The cursor
+        works as in `scan`.
         """
 
     async def delete_embeddings(self, *digests: str) -> int:
@@ -167,7 +169,7 @@ class Leases(Protocol):
     """
 
     async def take(self, name: str, token: str, seconds: float) -> str:
-        """Take the lease if it is free; return the token of its holder after that."""
+        """Take the lease if it is free; return the token of the process that now holds it."""
 
     async def renew(self, name: str, token: str, seconds: float) -> bool:
         """Extend the lease to `seconds` from now if `token` holds it; return whether it did."""
@@ -193,11 +195,11 @@ class Embedder(Protocol):
     async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
         """Return a text's embedding: shape (dimensions,), unit length.
 
+        Return None if the model cannot represent the whole text, because it is too long or contains
+        an unknown token: another text would then have the same embedding.
+
         `credentials` are the caller's credential headers. They are used only if the embedder is the
         upstream, which gets them anyway.
-
-        None if the model cannot represent the whole text, because it is too long or contains an
-        unknown token: another text would then have the same embedding.
         """
 
     async def aclose(self) -> None:
@@ -214,7 +216,7 @@ class Verifier(Protocol):
     async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
         """Return for each candidate the probability, 0 to 1, that its answer serves the question.
 
-        0 if the two questions together are too long for the model.
+        The probability is 0 if the two questions together are too long for the model.
         """
 
     async def aclose(self) -> None:

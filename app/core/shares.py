@@ -55,12 +55,13 @@ def difference(count: int, of: int, base: int, base_of: int) -> Difference | Non
 def excess(
     count: int, of: int, base: int, base_of: int, deviations: float = _COVERING
 ) -> Difference | None:
-    """Return the share, from 0 to 1, of wrong ones that the base rate does not explain.
+    """Return the share `count / of`, less what the base rate `base / base_of` explains.
 
-    It is `1 - (1 - share) / (1 - rate)`: W. S. Abbott, "A Method of Computing the Effectiveness of
-    an Insecticide", 1925. The interval is made from Wilson's for both shares: G. Y. Zou and A.
-    Donner, "Construction of Confidence Limits About Effect Measures", 2008. By default it contains
-    the true value in at least 95 of 100 cases. None if `of` is 0 or the base rate is 1 or unknown.
+    Both are shares of wrong ones. The result is `1 - (1 - share) / (1 - rate)`, from 0 to 1: W. S.
+    Abbott, "A Method of Computing the Effectiveness of an Insecticide", 1925. Its interval is made
+    from Wilson's for both shares: G. Y. Zou and A. Donner, "Construction of Confidence Limits About
+    Effect Measures", 2008. By default the interval contains the true value in at least 95 of 100
+    cases. None if `of` is 0 or the base rate is 1 or unknown.
     """
     if not of or base >= base_of:
         return None

@@ -8,7 +8,7 @@ _OTHERS = "(other)"
 
 
 class Tally:
-    """Sums that shall outlive the process; stores keep them (`core/ports.py`).
+    """Sums that must outlive the process; stores keep them (`Totals` in `core/ports.py`).
 
     The name of a sum is `what:of`. `what` is a name of ours without a colon. `of` may come from a
     client, such as a model's name; after the first thousand different ones, it is `(other)`.
@@ -31,7 +31,7 @@ class Tally:
 
     @property
     def is_pending(self) -> bool:
-        """Whether any sum was added to since the last `take`."""
+        """Whether anything has been added to a sum since the last `take`."""
         return bool(self._pending)
 
     @property

@@ -32,7 +32,7 @@ def band_of(distance: float | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The results of the latest comparisons: a bit for each, 1 if wrong; the latest is lowest."""
+    """The results of the latest comparisons: a bit for each, 1 if wrong; the latest in bit 0."""
 
     bits: int = 0
     length: int = 0
@@ -96,11 +96,11 @@ class Evidence:
 
 
 def suggested_dial(dial: float, low: float, high: float) -> float:
-    """Return the dial to set, so that the share of wrong hits is about the current dial.
+    """Return the dial that would bring the share of wrong hits down to about the current dial.
 
-    `low` and `high` are the interval of the share found wrong. If all of it is above the dial, the
-    verifier is less reliable here than where it was calibrated, so the dial is lowered in
-    proportion. Otherwise it stays: only an operator may raise it.
+    `low` and `high` are the ends of the interval of the share found wrong. If both are above the
+    dial, the verifier is less reliable here than where it was calibrated, so the result is lower in
+    proportion. Otherwise it is the current dial: only an operator may raise it.
     """
     if low <= dial:
         return dial
@@ -121,7 +121,7 @@ def _surely_wrong(known: Evidence) -> float:
 
 
 def _is_within(held: Window, exact: Window, dial: float) -> bool:
-    """Whether it is shown that hits are wrong no more often than the dial allows."""
+    """Whether `held` shows that hits are wrong no more often than the dial allows."""
     if held.length < _ENOUGH:
         return False
     found = excess(held.wrong(), held.length, exact.wrong(), exact.length, _RECOVERED)

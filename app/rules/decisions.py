@@ -177,7 +177,7 @@ def after_search(plan: Plan, found: Found, now: float) -> Serve | Refuse | Fetch
 
 
 def _may_be_served(plan: Plan, found: Found, answer: Serve) -> bool:
-    """Whether an answer is served, since neither the mode nor caution holds it back."""
+    """Whether an answer may be served: neither the mode nor caution holds it back."""
     if not plan.mode.serves(answer.status.tier):
         return False
     distance = answer.status.distance

@@ -22,7 +22,7 @@ class Directives:
 
     `ttl`: the freshness lifetime in seconds of the answer that this request fetches.
     `max_distance`: the greatest cosine distance of a hit by meaning.
-    `exact_only`: it is not matched by meaning.
+    `exact_only`: only an exact match may serve the request.
     """
 
     control: CacheControl
@@ -34,9 +34,9 @@ class Directives:
 def directives(headers: Iterable[Header]) -> Directives:
     """Return the directives in a request's headers, in the strictest reading.
 
-    Of repeated headers the smallest value counts. An invalid number counts as 0: the answer is
-    stored for `MIN_TTL` only, or nothing farther than distance 0 answers. An unknown tier counts as
-    exact matches only.
+    Of repeated headers the smallest value counts. An invalid number counts as 0. An answer with the
+    lifetime 0 stays fresh for `MIN_TTL` only; with the greatest distance 0, only a hit at distance
+    0 may be served. An unknown tier counts as exact matches only.
     """
     lines = list(headers)
     return Directives(

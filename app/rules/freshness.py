@@ -19,7 +19,7 @@ _DAYS_BEGIN = 900.0  # seconds; offsets of time zones are multiples of a quarter
 
 
 def may_answer(stored: Aging, control: CacheControl, now: float) -> bool:
-    """Whether a stored response may be served without asking again (RFC 9111 §4.2, §5.2.1)."""
+    """Whether a response may be served without asking the upstream (RFC 9111 §4.2, §5.2.1)."""
     if control.no_cache or not stored.is_fresh(now):
         return False
     if control.max_age is not None and stored.age(now) > control.max_age:
@@ -30,9 +30,10 @@ def may_answer(stored: Aging, control: CacheControl, now: float) -> bool:
 def may_answer_stale(stored: Aging, control: CacheControl, limits: Limits, now: float) -> bool:
     """Whether a stale response may be served while a newer one is fetched.
 
-    Without `max-stale` of the client, the operator's `stale_while_revalidate` is the longest time
-    allowed (RFC 5861 §3). With it, `max-stale` is, but at most the operator's longest stale time.
-    `min-fresh`, and `max-age` without `max-stale`, forbid it (RFC 9111 §5.2.1).
+    If the client sends no `max-stale`, the response may be stale for the operator's
+    `stale_while_revalidate` (RFC 5861 §3). If it does, the response may be stale for `max-stale`
+    seconds, but at most for the operator's longest stale time. A stale response is never served to
+    a client that sends `min-fresh`, or `max-age` without `max-stale` (RFC 9111 §5.2.1).
     """
     if control.no_cache or control.min_fresh is not None:
         return False
@@ -48,9 +49,10 @@ def may_answer_stale(stored: Aging, control: CacheControl, limits: Limits, now: 
 def may_stand_in(stored: Aging, control: CacheControl, limits: Limits, now: float) -> bool:
     """Whether a response may be served because the upstream failed (RFC 5861 §4).
 
-    With `stale-if-error` of the client, it may be that stale, but at most the operator's longest
-    stale time. Without it, the operator's `stale_if_error` is the longest time allowed, unless the
-    client asked for a fresher answer by `max-age`, `min-fresh` or `max-stale`.
+    If the client sends `stale-if-error`, the response may be stale for that time, but at most for
+    the operator's longest stale time. If it does not, the operator's `stale_if_error` is the
+    longest time, unless the client asks for a fresher answer by `max-age`, `min-fresh` or
+    `max-stale`.
     """
     if control.no_cache:
         return False

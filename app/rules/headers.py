@@ -110,7 +110,7 @@ def cache_control(headers: Iterable[Header]) -> CacheControl:
     """Return the directives of all Cache-Control headers; unknown directives are ignored.
 
     If a directive is repeated, the first counts. An invalid number counts as 0: by RFC 9111 §4.2.1
-    a response with invalid freshness information is stale, and requests are read as strictly.
+    a response with invalid freshness information is stale. Requests are read just as strictly.
     """
     value = ",".join(v.decode("latin-1") for k, v in headers if k == b"cache-control")
     if not value:

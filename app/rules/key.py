@@ -121,9 +121,10 @@ def wording_of(parsed: ParsedRequest) -> Template:
 def build_open_key(
     request: ClientRequest, parsed: ParsedRequest, rules: KeyRules
 ) -> CacheKey | None:
-    """Return the key under which answers are stored that web pages of any origin may read.
+    """Return the open key: that of answers which web pages of any origin may read.
 
-    None if the request has no `Origin` that matters: then its own key is the same.
+    It is the request's key without `Origin`. None if the request has no `Origin` header that is
+    part of its key, or if `key_headers` names `Origin`.
     """
     if ORIGIN in rules.key_headers or not any(
         name == ORIGIN and _matters(name, rules) for name, _ in request.headers

@@ -57,7 +57,7 @@ def key_parts(request: ClientRequest, parsed: ParsedRequest, rules: KeyRules) ->
 def _sorted_out(
     headers: Sequence[Sequence[str]],
 ) -> tuple[list[Sequence[str]], dict[str, list[str]], dict[str, list[str]]]:
-    """Return the headers that identify the caller, other cookies by name, other headers by name.
+    """Return three things: the caller's credentials, other cookies by name, other headers by name.
 
     A cookie identifies the caller only if there is no other credential; a cookie for load balancing
     never does.
@@ -100,5 +100,5 @@ def parts_text(parts: KeyParts) -> str:
 
 
 def parts_of(text: str) -> dict[str, str]:
-    """Return the parts in a text made by `parts_text`; other texts raise no error."""
+    """Return the parts in a text made by `parts_text`; it never raises, whatever the text."""
     return {name: digest for item in text.split() for name, _, digest in [item.partition("=")]}

@@ -24,7 +24,7 @@ class Limits:
     `finish_abandoned`: an answer that all clients have left is fetched to its end and stored.
     `min_probability`: the least probability of the verifier, if that is above the dial's.
     `share_after`: if all callers share answers, how many credentials must have sent the same
-    request before its entry answers others by meaning.
+    request before its entry may be served to others by meaning.
     """
 
     max_distance: float = 0.15

@@ -71,7 +71,7 @@ def _sentences(text: str) -> Iterator[tuple[list[str], str]]:
 
 
 def _masked(sentence: list[str]) -> list[str]:
-    """Return a sentence with phrases of the list `never`, which ask for nothing new, blanked."""
+    """Return a sentence with blanks for phrases of the list `never`: they ask for nothing new."""
     masked = list(sentence)
     for index in range(len(sentence)):
         length = _length("never", sentence, index)
@@ -80,7 +80,7 @@ def _masked(sentence: list[str]) -> list[str]:
 
 
 def _wishes(sentence: list[str], first: int, *, is_wanted: bool) -> bool:
-    """Whether a sentence that is not a question asks for something new."""
+    """Whether a sentence that is not a question asks for something new, from `first` on."""
     if is_wanted and _gives(sentence, first, "things"):
         return True
     comes_late = bool(_length("preambles", sentence, first))
@@ -100,7 +100,10 @@ def _wishes(sentence: list[str], first: int, *, is_wanted: bool) -> bool:
 
 
 def _gives(sentence: list[str], start: int, *sections: str) -> bool:
-    """Whether a wish is for something new, rather than for work on it or a word about it."""
+    """Whether a phrase of `sections` begins soon after `start`, before any of `objects`.
+
+    Then the wish is for something new, rather than for work on it or a word about it.
+    """
     for index in range(start, min(start + _REACH, len(sentence))):
         if _length("objects", sentence, index):
             return False
@@ -141,7 +144,7 @@ def _stands(phrase: Phrase, sentence: list[str], index: int) -> bool:
 
 
 def _is_over(sentence: list[str], index: int) -> bool:
-    """Whether only polite words follow."""
+    """Whether the sentence has only polite words from `index` on."""
     rest = index + (sentence[index : index + 1] == [_COMMA])
     return _behind_leads(sentence, rest)[0] >= len(sentence)
 

@@ -32,7 +32,7 @@ ANY_ORIGIN = "*"
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A deployment's decisions about requests; the first of `rules` that matches one applies."""
+    """A deployment's decisions about requests. The first of `rules` that matches applies."""
 
     keys: KeyRules
     limits: Limits
@@ -85,7 +85,7 @@ class Plan:
 
     @property
     def is_alone(self) -> bool:
-        """Whether it needs its own upstream request: no stored answer, and no collapsing."""
+        """Whether it needs its own upstream request: no stored or collapsed answer may serve it."""
         return self.control.no_cache or self.mode is Mode.SHADOW
 
     @property
@@ -102,9 +102,10 @@ class Plan:
         return replace(self, request=request, key=self.open_key, open_key=None)
 
     def kept_under(self, allow_origin: str) -> "Plan":
-        """Return the plan under whose key to store an answer that has this Access-Control header.
+        """Return the plan that has the key for storing an answer.
 
-        That is `opened` if pages of any origin may read the answer.
+        It is `opened` if `allow_origin`, the answer's Access-Control-Allow-Origin, lets pages of
+        any origin read it; otherwise this plan.
         """
         return (self.opened if allow_origin == ANY_ORIGIN else None) or self
 
@@ -120,7 +121,7 @@ class Plan:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is a stream without `usage`; it may join one with usage, not vice versa."""
+        """Whether it is a stream without `usage`; it may join a stream with it, not vice versa."""
         return self.entitled is Fullness.PLAIN
 
 

@@ -45,7 +45,7 @@ class Rule:
     `ttl`, `stale_while_revalidate`, `stale_if_error`: in seconds.
     `max_distance`: the greatest cosine distance.
     `max_error_rate`: the share of hits by meaning that may be wrong.
-    `min_probability`: the least probability of the verifier, for `max_error_rate`.
+    `min_probability`: the least probability of the verifier; it follows from `max_error_rate`.
     """
 
     name: str

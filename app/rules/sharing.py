@@ -65,7 +65,8 @@ def answers_by_meaning(stored: StoredResponse, asker: str, share_after: int) -> 
 def stays_for_others(stored: StoredResponse | None, entitled: Fullness, now: float) -> bool:
     """Whether a stored answer must not be replaced: it is fresh and has as much of `usage`.
 
-    That holds even if the request itself skipped it (by `no-cache`, `max-age` or a tag). Otherwise
-    one caller could repeat a request until the answer suits him, and all others would get it.
+    The stored answer stays even if the request skipped it (by `no-cache`, `max-age` or a tag).
+    Otherwise one caller could repeat a request until they like the answer, and all others would
+    get it. `entitled`: how much of `usage` the new answer would have.
     """
     return stored is not None and stored.is_fresh(now) and stored.fullness >= entitled

@@ -52,9 +52,9 @@ class _Token(NamedTuple):
 class _Lists:
     """The word lists.
 
-    `phrases`: by their first fixed word; with a language if they count only in texts of that
-    language. `never`: phrases that cancel others. `years`: words before a year. `counted`: words
-    after a number that is not a year.
+    `phrases`: lists of phrases by their first fixed word. Each has a language if it counts only in
+    texts of that language; else None. `never`: phrases that cancel others, by their first word.
+    `years`: words before a year. `counted`: words after a number that is not a year.
     """
 
     phrases: Mapping[str, Sequence[tuple[Phrase, TimeBound, str | None]]]

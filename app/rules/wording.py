@@ -25,7 +25,7 @@ def what_is_asked(text: str) -> str:
 
 
 def without_quotes(text: str) -> str:
-    """Return a text without its quotes; unchanged if fewer than two words would be left."""
+    """Return a text without quoted passages; unchanged if under two words would be left."""
     return _without(_QUOTED, text)
 
 

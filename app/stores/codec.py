@@ -68,7 +68,7 @@ def response_fields(stored: StoredResponse) -> dict[str, bytes]:
 
 
 def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
-    """Return the stored response in some fields; `digest` is its id. Raises ValueError."""
+    """Decode a stored response from `fields`; `digest` is its id. Raises ValueError."""
     _check_version(fields)
     prompt = fields.get("prompt")
     content = _unpacked(_field(fields, "response"), fields.get("encoding", _PLAIN))
@@ -153,7 +153,7 @@ def embedding_fields(stored: StoredEmbedding) -> dict[str, bytes]:
 
 
 def embedding_of(digest: str, fields: Mapping[str, bytes]) -> StoredEmbedding:
-    """Return the stored embedding in some fields; `digest` is its id. Raises ValueError."""
+    """Decode a stored embedding from `fields`; `digest` is its id. Raises ValueError."""
     _check_version(fields)
     width = _field(fields, "width")
     numbers = _field(fields, "numbers")
@@ -175,7 +175,7 @@ def embedding_of(digest: str, fields: Mapping[str, bytes]) -> StoredEmbedding:
 
 
 def fields_bytes(fields: Mapping[str, bytes]) -> bytes:
-    """Return fields as bytes: for each, the two lengths, the name and the value."""
+    """Encode fields as bytes: for each field the lengths of name and value, then both of them."""
     parts = []
     for name, value in fields.items():
         raw = name.encode()
@@ -184,7 +184,7 @@ def fields_bytes(fields: Mapping[str, bytes]) -> bytes:
 
 
 def fields_of(raw: bytes) -> dict[str, bytes]:
-    """Return the fields in bytes made by `fields_bytes`. Raises ValueError if damaged."""
+    """Decode what `fields_bytes` returned. Raises ValueError if the bytes are damaged."""
     fields, at = {}, 0
     while at < len(raw):
         if (begin := at + _LENGTHS.size) > len(raw):

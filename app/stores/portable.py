@@ -1,8 +1,8 @@
 """Entries as lines of JSON, to export them from any store and import them into any other.
 
-A line has an entry's fields (`codec.py`) as texts, except the epoch; its answer as JSON; and its
-embedding in base64. An invalid line raises ValueError, whose text says why and shows nothing of the
-line's content.
+A line is one JSON object. In it, the answer is JSON, the embedding is base64, and the other fields
+of the entry (`codec.py`) are strings. A few fields are left out, such as the epoch. An invalid line
+raises ValueError, whose text says why and shows nothing of the line's content.
 """
 
 import base64
@@ -36,7 +36,10 @@ _LONGEST_LIFE = 2_592_000.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Portable:
-    """An entry with its embedding, if it can be found by meaning, and the embedding's model."""
+    """An entry to export or import, with its embedding and the name of the embedding's model.
+
+    Without an embedding, only exact matches find the entry.
+    """
 
     stored: StoredResponse
     embedding: Embedding | None = field(default=None, repr=False)
@@ -60,7 +63,7 @@ def line_of(portable: Portable) -> bytes:
 
 
 def cursor_line(cursor: str | None) -> bytes:
-    """Return the last line of an export: the cursor to continue with, or None if it is complete."""
+    """Return the last line of an export; `cursor` is where to continue, None if nothing is left."""
     return json.dumps({"cursor": cursor}).encode() + b"\n"
 
 
@@ -101,7 +104,10 @@ def _document(line: bytes) -> Mapping[str, Any]:
 
 
 def _response(document: Mapping[str, Any], dialect: Dialect | None) -> bytes:
-    """Return the answer as bytes; the first version named its field `completion`."""
+    """Return the answer in a line as compact JSON. Raises ValueError if it may not be stored.
+
+    The first version of the format named the field `completion`.
+    """
     response = document.get("response", document.get("completion"))
     if dialect is None:
         raise ValueError("dialect is unknown")

@@ -62,7 +62,7 @@ class Seal:
         return fields | {SEAL: self._seal(_RESPONSE, stored.id, fields)}
 
     def response_of(self, digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
-        """Return the stored response in some fields. Raises ValueError, also for a wrong seal."""
+        """Decode a stored response. Raises ValueError; for a wrong seal, it is a BrokenSeal."""
         stored = response_of(digest, fields)
         self._check(_RESPONSE, digest, fields)
         return stored
@@ -73,13 +73,13 @@ class Seal:
         return fields | {SEAL: self._seal(_EMBEDDING, stored.id, fields)}
 
     def embedding_of(self, digest: str, fields: Mapping[str, bytes]) -> StoredEmbedding:
-        """Return the stored embedding in some fields. Raises ValueError, also for a wrong seal."""
+        """Decode a stored embedding. Raises ValueError; for a wrong seal, it is a BrokenSeal."""
         stored = embedding_of(digest, fields)
         self._check(_EMBEDDING, digest, fields)
         return stored
 
     def with_vector(self, stored: StoredResponse, vector: bytes | None) -> StoredResponse:
-        """Return a copy of a response with the digest of its vector; empty without a vector."""
+        """Return a copy of a response with `vector_digest` set; it is empty without a vector."""
         return replace(stored, vector_digest=self._digest(vector) if vector else "")
 
     def check_vector(self, stored: StoredResponse, vector: bytes) -> None:

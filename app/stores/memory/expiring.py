@@ -1,4 +1,4 @@
-"""A mapping whose values expire, with a greatest size: the least recently used are evicted."""
+"""A mapping of limited size whose values expire; the least recently used are evicted."""
 
 import heapq
 import math
@@ -26,7 +26,7 @@ class _Entry(Generic[T]):
 
 
 class Expiring(Generic[T]):
-    """Keeps up to `most` values, which share the bytes of `room`. Times are in seconds since 1970.
+    """Keeps up to `most` values, within the byte limit of `room`. Times are in seconds since 1970.
 
     `on_remove` is called with key and value for every value that is removed or replaced, except by
     `clear`. `on_evict` is called with key, value and reason (`expired`, `lru`, `bytes`) for each
@@ -77,9 +77,10 @@ class Expiring(Generic[T]):
         self._room.make()
 
     def put(self, key: str, value: T, expires: float, size: int) -> bool:
-        """Keep a value of `size` bytes until `expires`, replacing an older one; evict others.
+        """Keep a value of `size` bytes until `expires`. It replaces the older value of `key`.
 
-        Return whether it is kept: a value larger than the whole room is not.
+        Other values are evicted if there is no room for them. Return whether the value is kept: a
+        value larger than the whole room is not.
         """
         self.remove(key)
         if size > self._room.most:
@@ -115,7 +116,7 @@ class Expiring(Generic[T]):
 
     @property
     def idlest(self) -> float:
-        """The number (see `Room.count_use`) of the least recent use; infinite if it is empty."""
+        """The number of the least recent use, by `Room.count_use`; infinite without values."""
         oldest = next(iter(self._entries.values()), None)
         return math.inf if oldest is None else oldest.used
 

@@ -22,8 +22,8 @@ _ROWS_WORTH_A_THREAD = 8192  # fewer rows are searched in less than a third of a
 class _Block:
     """A block of rows: `matrix` has shape (rows, dimensions).
 
-    `owners` has the digest of each row's entry, or None if it was removed; `since` the number of
-    the change that wrote the row; `free` the indexes of removed rows.
+    `owners[row]` is the digest of the row's entry, or None for a removed row. `since[row]` is the
+    number of the change that wrote the row. `free` lists the indexes of removed rows.
     """
 
     matrix: NDArray[np.float32]
@@ -42,7 +42,7 @@ class _Block:
 
 
 class Partition:
-    """Embeddings by the digests of their entries."""
+    """The embeddings of one partition; each is added and found under its entry's digest."""
 
     def __init__(self, dimensions: int) -> None:
         self._dimensions = dimensions
@@ -92,7 +92,7 @@ class Partition:
             self._let_go(block)
 
     def _let_go(self, block: _Block) -> None:
-        """Free a block; the rows left in it are moved to other blocks."""
+        """Give up a block: move the rows that are left in it to other blocks."""
         self._blocks.remove(block)
         block.is_left = True  # running searches still read the block, which does not change
         left = [(row, owner) for row, owner in enumerate(block.owners) if owner]
@@ -109,10 +109,11 @@ class Partition:
     async def search(
         self, embedding: Embedding, k: int, threads: Threads
     ) -> list[tuple[str, float]]:
-        """Return the digests of the `k` nearest embeddings with their distances, nearest first.
+        """Return pairs (digest, distance) of the `k` nearest embeddings, nearest first.
 
         Large partitions are searched in a thread. A row that was written during the search is left
-        out: its distance may be that of its former embedding. Raises Overloaded.
+        out: its distance may be that of its former embedding. Raises Overloaded if too many
+        searches wait for a thread, and ValueError for an embedding of another shape.
         """
         if embedding.shape != (self._dimensions,):
             raise ValueError("the embedding has an unexpected shape")
@@ -131,7 +132,7 @@ class Partition:
         ]
 
     def _is_at_home(self, digest: str, row: NDArray[np.float32]) -> bool:
-        """Whether a digest still has the embedding `row`, after its row has moved."""
+        """Whether the embedding of `digest`, now in another block, still equals `row`."""
         block, place = self._places.get(digest, (None, 0))
         return block is not None and np.array_equal(block.matrix[place], row)
 

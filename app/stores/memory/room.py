@@ -8,7 +8,7 @@ class Sharing(Protocol):
 
     @property
     def idlest(self) -> float:
-        """The number (see `Room.count_use`) of its least recent use; infinite if it is empty."""
+        """The number of the least recent use, by `Room.count_use`; infinite without values."""
 
     def evict_idlest(self) -> None:
         """Evict its least recently used value."""
@@ -31,7 +31,7 @@ class Room:
         self._sharing.append(collection)
 
     def count_use(self) -> int:
-        """Return a number for a use; it is greater than that of every use before."""
+        """Count a use of a value; return the number of this use: each is greater than the last."""
         self._uses += 1
         return self._uses
 

@@ -34,10 +34,10 @@ _SEARCHES_WAITING = 16  # a search of 100,000 rows takes about 10 ms
 class MemoryStore:
     """Keeps up to `max_entries` responses and as many embeddings; evicts the least recently used.
 
-    Together they take up to `max_bytes` of memory. For each entry that the store evicts, or that is
-    too large for it, `on_evict` is called with its kind (for an answer, its dialect) and the reason
-    (`expired`, `lru`, `bytes`). `on_leave` is called with kind and exact key of every entry that is
-    evicted.
+    Together they take up to `max_bytes` of memory. Two functions are called for each entry that the
+    store evicts, or that is too large for it. `on_evict` gets the entry's kind (for an answer, its
+    dialect) and the reason (`expired`, `lru`, `bytes`). `on_leave` gets the entry's kind and exact
+    key.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class MemoryStore:
         return self._responses.peek(digest)
 
     def use(self, digest: str) -> None:
-        """Note that an entry has answered a request, so that it is evicted later."""
+        """Note that an entry has answered a request: other entries are evicted before it."""
         self._responses.use(digest)
 
     async def nearest(
@@ -79,7 +79,7 @@ class MemoryStore:
         k: int,
         max_distance: float,
     ) -> list[Candidate]:
-        """Return up to `k` responses of a partition within a cosine distance, nearest first."""
+        """Return up to `k` responses of `partition` within `max_distance`, nearest first."""
         self._responses.expire()
         if (known := self._partitions.get(partition)) is None:
             return []
@@ -90,7 +90,7 @@ class MemoryStore:
         ]
 
     async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
-        """Store a response, replacing an older one; without embedding, for exact matches only."""
+        """Store a response, replacing an older one. Without embedding, it is for exact matches."""
         self.keep(stored, embedding)
 
     def keep(self, stored: StoredResponse, embedding: Embedding | None) -> None:
@@ -136,7 +136,7 @@ class MemoryStore:
         return True
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
-        """Look at the next `limit` responses, oldest first; return those that are selected."""
+        """Return those of the next `limit` responses that `selector` selects, oldest first."""
         entries, following = self._responses.page(cursor, limit)
         if selector != EVERYTHING:
             entries = [stored for stored in entries if self._selects(selector, stored)]
@@ -150,11 +150,11 @@ class MemoryStore:
         ]
 
     async def advance_epoch(self) -> None:
-        """Begin a new turn of the epoch: answers requested before are not stored."""
+        """Replace the epoch, but keep the entries: answers requested before are not stored."""
         self.epoch = next_turn(self.epoch, secrets.token_hex(8))
 
     async def purge(self) -> int:
-        """Remove all entries and begin a new era; return how many there were."""
+        """Remove all entries and replace the epoch; return the number of entries."""
         self.epoch = secrets.token_hex(8)
         self._partitions.clear()
         self._dialects.clear()
@@ -170,7 +170,7 @@ class MemoryStore:
         self.keep_embeddings(embeddings)
 
     async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
-        """Look at the next `limit` embeddings; return the caller's keys, and the next cursor."""
+        """Return the keys of `caller` among the next `limit` embeddings, and the next cursor."""
         page, following = self._embeddings.page(cursor, limit)
         return [stored.id for stored in page if is_named(stored.caller, caller)], following
 
@@ -208,12 +208,12 @@ class MemoryStore:
         return Counts(alive.total(), len(self._embeddings), +alive)
 
     async def facts(self) -> Mapping[str, object]:
-        """Return an empty mapping: there is nothing to add."""
+        """Return an empty mapping: only the shared store reports facts."""
         return {}
 
     @property
     def totals_last(self) -> Keeping:
-        """`process`: the sums are lost when the process ends."""
+        """Where sums are kept: always `process`, so they are lost when the process ends."""
         return "process"
 
     async def add_totals(self, amounts: Mapping[str, int]) -> None:

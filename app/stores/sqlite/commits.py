@@ -28,7 +28,8 @@ class _Waiting:
 class Commits:
     """Commits changes in the order of the calls, in one thread.
 
-    `is_kept` says whether memory contains an entry (again) that `drop` was called for.
+    `is_kept` says whether memory contains an entry. The row of an evicted entry is kept if memory
+    contains the entry again.
     """
 
     def __init__(self, journal: Journal, is_kept: Callable[[Kind, str], bool]) -> None:
@@ -43,7 +44,8 @@ class Commits:
         """Commit a change to the journal, then call `then`, which makes the change in memory.
 
         Return the result of `then`. The order of these calls is the order of the changes, even if
-        a caller was cancelled. Raises Overloaded, or sqlite3.Error if nothing was changed.
+        a caller was cancelled. Raises Overloaded if too many changes wait, and sqlite3.Error if the
+        commit failed; then nothing was changed.
         """
         if len(self._waiting) >= _MOST_WAITING:
             raise Overloaded
@@ -87,7 +89,7 @@ class Commits:
             self._writing = None
 
     async def _after(self, one: _Waiting, error: Exception) -> None:
-        """Handle a change whose commit failed: writes fail, removals are made by all means."""
+        """Handle a change whose commit failed: a write fails, a removal uses `Journal.remove`."""
         change = one.change
         if isinstance(change, Append | Amend | Add):
             _fail(one.done, error)

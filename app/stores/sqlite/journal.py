@@ -112,7 +112,7 @@ class Purge:
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """Change: add amounts to sums, given by name."""
+    """Change: add each amount to the sum of the same name."""
 
     amounts: Mapping[str, int]
 

@@ -74,7 +74,7 @@ class SqliteStore:
         return await self._memory.get(digest)
 
     def use(self, digest: str) -> None:
-        """Note that an entry has answered a request, so that it is evicted later."""
+        """Note that an entry has answered a request: other entries are evicted before it."""
         self._memory.use(digest)
 
     async def nearest(
@@ -84,11 +84,11 @@ class SqliteStore:
         k: int,
         max_distance: float,
     ) -> list[Candidate]:
-        """Return up to `k` responses of a partition within a cosine distance, nearest first."""
+        """Return up to `k` responses of `partition` within `max_distance`, nearest first."""
         return await self._memory.nearest(partition, embedding, k, max_distance)
 
     async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
-        """Store a response, replacing an older one; without embedding, for exact matches only.
+        """Store a response, replacing an older one. Without embedding, it is for exact matches.
 
         Returns once it is committed. Raises Overloaded or sqlite3.Error.
         """
@@ -134,7 +134,7 @@ class SqliteStore:
             return True
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
-        """Look at the next `limit` responses, oldest first; return those that are selected."""
+        """Return those of the next `limit` responses that `selector` selects, oldest first."""
         return await self._memory.scan(cursor, limit, selector)
 
     async def embeddings_of(self, digests: Sequence[str]) -> list[Embedding | None]:
@@ -142,7 +142,7 @@ class SqliteStore:
         return await self._memory.embeddings_of(digests)
 
     async def advance_epoch(self) -> None:
-        """Begin a new turn of the epoch: answers requested before are not stored."""
+        """Replace the epoch, but keep the entries: answers requested before are not stored."""
         epoch = next_turn(self.epoch, secrets.token_hex(8))
 
         async def begin() -> None:
@@ -151,7 +151,7 @@ class SqliteStore:
         await self._commits.commit(Turn(epoch), begin)
 
     async def purge(self) -> int:
-        """Remove all entries and begin a new era; return how many there were."""
+        """Remove all entries and replace the epoch; return the number of entries."""
         epoch = secrets.token_hex(8)
 
         async def purge_memory() -> int:
@@ -177,7 +177,7 @@ class SqliteStore:
         )
 
     async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
-        """Look at the next `limit` embeddings; return the caller's keys, and the next cursor."""
+        """Return the keys of `caller` among the next `limit` embeddings, and the next cursor."""
         return await self._memory.scan_embeddings(cursor, limit, caller)
 
     async def delete_embeddings(self, *digests: str) -> int:
@@ -192,12 +192,12 @@ class SqliteStore:
         return await self._memory.count()
 
     async def facts(self) -> Mapping[str, object]:
-        """Return an empty mapping: there is nothing to add."""
+        """Return an empty mapping: only the shared store reports facts."""
         return await self._memory.facts()
 
     @property
     def totals_last(self) -> Keeping:
-        """`file`: the sums are kept in the file."""
+        """Where sums are kept: always `file`, so a restart does not lose them."""
         return "file"
 
     async def add_totals(self, amounts: Mapping[str, int]) -> None:
@@ -239,7 +239,10 @@ class SqliteStore:
             )
 
     def _keep(self, row: Row) -> bool:
-        """Read a row into memory. Return True if its vector cannot be used. Raises ValueError."""
+        """Read a row into memory; return whether it has a vector that cannot be used.
+
+        Raises ValueError if the row cannot be read.
+        """
         fields = codec.fields_of(row.fields)
         if row.kind is Kind.EMBEDDING:
             known = self._seal.embedding_of(row.digest, fields)

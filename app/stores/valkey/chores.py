@@ -14,7 +14,7 @@ class Chores:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def begin(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Start some work, unless work of that name is running."""
+        """Start `work` in the background, unless work with the same name is running."""
         if name not in self._tasks:
             self._tasks[name] = asyncio.create_task(self._run(name, work))
 

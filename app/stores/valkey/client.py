@@ -41,7 +41,7 @@ class Server(Protocol):
     async def call(self, *commands: Command) -> list[Reply]:
         """Send commands in one pipeline; return their replies, of which some may be exceptions.
 
-        Raises Overloaded, TimeoutError, or another error if no command was answered.
+        If no command was answered, raises Overloaded, TimeoutError or another error.
         """
 
     async def aclose(self) -> None:

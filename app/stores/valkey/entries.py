@@ -66,7 +66,10 @@ return redis.call('UNLINK', KEYS[1])
 def write_hash(
     key: str, fields: Mapping[str, bytes], milliseconds: int, *, only_new: bool = False
 ) -> Command:
-    """Write a hash that expires, replacing the key; with `only_new`, only if the key is free."""
+    """Write a hash that expires after `milliseconds`, in place of any older value of the key.
+
+    With `only_new`, write it only if the key does not exist.
+    """
     pairs = (item for pair in fields.items() for item in pair)
     return ("EVAL", _WRITE, 1, key, milliseconds, "NX" if only_new else "", *pairs)
 
@@ -161,17 +164,17 @@ class Copy:
     milliseconds: int
 
     def write(self, key: str) -> Command:
-        """Write the copy to a key, only if the key does not exist."""
+        """Return the command that writes the copy to a key, if the key does not exist."""
         return write_hash(key, self.fields, self.milliseconds, only_new=True)
 
     def remove(self, key: str) -> Command:
-        """Remove the copy again, unless the key was written anew."""
+        """Return the command that removes the copy again, unless the key was written anew."""
         written = (self.fields["created_at"], self.fields["epoch"])
         return ("EVAL", _REMOVE_COPY, 1, key, *written)
 
 
 def read_copy(key: str) -> tuple[Command, Command]:
-    """Read all fields of a hash, and its remaining lifetime."""
+    """Return the commands that read all fields of a hash, and its remaining lifetime."""
     return ("HGETALL", key), ("PTTL", key)
 
 
@@ -216,7 +219,8 @@ class Reader:
     def response(self, digest: str, values: Reply) -> StoredResponse | None:
         """Return the response in a reply to `read_response`; None if it is missing or invalid.
 
-        Raises an error reply, unless it only means that the entry is damaged or its node is away.
+        If the reply is an error, raises it, unless the error only means that the entry is damaged
+        or that its node is away.
         """
         fields = _fields(RESPONSE_FIELDS, [] if _is_lost(values) else checked(values))
         return self._valid(lambda: self._seal.response_of(digest, fields))
@@ -276,6 +280,6 @@ def _bytes(value: Reply) -> bytes:
 
 
 def _is_lost(reply: Reply) -> bool:
-    """Whether a key has a value of the wrong type, or its node is away."""
+    """Whether a reply says that a key has a value of the wrong type, or its node is away."""
     is_damage = isinstance(reply, Refused) and str(reply).startswith("WRONGTYPE")
     return is_damage or isinstance(reply, Declined)

@@ -123,8 +123,8 @@ class Generations:
     async def replace(self, before: Sequence[int], after: Sequence[int], *also: Command) -> bool:
         """Replace the server's list of generations if it is still `before`; return whether it was.
 
-        The commands `also` are sent just before it in the same pipeline, so that other proxies
-        rarely see one without the other.
+        The commands `also` are sent before the replacement in the same pipeline. So other proxies
+        rarely see the effect of these commands together with the old list.
         """
         key, lists = self.keys.generations, (listed(before), listed(after))
         *_, reply = await self._connections.call(*also, ("EVAL", _REPLACE_LIST, 1, key, *lists))
@@ -134,9 +134,10 @@ class Generations:
         return False
 
     async def begin_epoch(self) -> None:
-        """Begin a new era for all proxies.
+        """Begin a new era (`core/epochs.py`) for all proxies.
 
-        Wait a moment until a replica has it, if there is one, so that a failover does not undo it.
+        If there are replicas, wait a moment until one of them has received the new epoch, so that a
+        failover does not undo it.
         """
         token = secrets.token_hex(8)
         commands: list[Command] = [("SET", EPOCH, token)]
@@ -147,7 +148,10 @@ class Generations:
         self.token = self.epoch = token
 
     async def advance_epoch(self) -> None:
-        """Begin a new turn of the current era for all proxies. Raises Refused if there is none."""
+        """Begin a new turn of the current era (`core/epochs.py`) for all proxies.
+
+        Raises Refused if the server has no epoch.
+        """
         await self.known()
         (reply,) = await self._connections.call(
             ("EVAL", _BEGIN_TURN, 1, EPOCH, secrets.token_hex(8))
@@ -201,7 +205,7 @@ class Generations:
     async def _create_all(self, numbers: Sequence[int], there: Collection[int | None]) -> None:
         """Create indexes. If the server refuses, exact matches work without them.
 
-        Indexes that exist are created, too: perhaps only some nodes of a cluster have them.
+        The commands are sent for existing indexes, too: perhaps some nodes of a cluster lack them.
         """
         problem = ""
         replies = await self._connections.call(*map(self._create, numbers))

@@ -27,7 +27,10 @@ class ValkeyLeases:
         self._keys = keys
 
     async def take(self, name: str, token: str, seconds: float) -> str:
-        """Take the lease if it is free; return the token of its holder after that."""
+        """Take the lease if it is free; return its holder's token, which is then `token`.
+
+        If another holder has the lease, return that holder's token.
+        """
         key = self._keys.flight(name)
         taken = ("SET", key, token, "NX", "GET", "PX", _milliseconds(seconds))
         (holder,) = await self._server.call(taken)

@@ -171,8 +171,9 @@ def wants_successor(fills: Sequence[Fill], options: IndexOptions, room: Room) ->
 def may_retire(fills: Sequence[Fill], room: Room) -> bool:
     """Whether the oldest generation (the last of `fills`) may be dropped.
 
-    Its living entries will be copied. If there are more than two generations, it may. If there are
-    two, at most a tenth of its vectors may be alive, or half of them if memory is short.
+    Its living entries are copied first. The only generation is never dropped. The older one of two
+    may be dropped if at most a tenth of its vectors are alive, or half of them if memory is short.
+    With more than two generations, the oldest may always be dropped.
     """
     if len(fills) != 2:  # noqa: PLR2004
         return len(fills) > 1

@@ -118,7 +118,7 @@ class ValkeyStore:
         k: int,
         max_distance: float,
     ) -> list[Candidate]:
-        """Return up to `k` responses of a partition within a cosine distance, nearest first.
+        """Return up to `k` responses of `partition` within `max_distance`, nearest first.
 
         One round trip searches; a second one reads the entries found, so that only the answers
         needed are transferred. Raises SearchUnavailable if the server cannot search, TimeoutError
@@ -232,7 +232,7 @@ class ValkeyStore:
                 return
 
     async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
-        """Look at about `limit` embeddings; return the caller's keys, and the next cursor."""
+        """Return the keys of `caller` among about `limit` embeddings, and the next cursor."""
         return await self._survey.scan_embeddings(cursor, limit, caller)
 
     async def delete_embeddings(self, *digests: str) -> int:
@@ -242,7 +242,7 @@ class ValkeyStore:
         return alive
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
-        """Look at the next `limit` responses; return those that are selected."""
+        """Return those of the next `limit` responses that `selector` selects."""
         return await self._survey.scan(cursor, limit, selector)
 
     async def embeddings_of(self, digests: Sequence[str]) -> list[Embedding | None]:
@@ -263,7 +263,7 @@ class ValkeyStore:
         return [found.get(digest) for digest in digests]
 
     async def advance_epoch(self) -> None:
-        """Begin a new turn of the epoch: no proxy stores answers requested before."""
+        """Replace the epoch, but keep the entries: no proxy stores answers requested before."""
         await self._generations.advance_epoch()
 
     async def purge(self) -> int:
@@ -279,7 +279,7 @@ class ValkeyStore:
         return alive.answers + alive.embeddings
 
     async def count(self) -> Counts:
-        """Return how many answers and embeddings are stored: exact up to 500 keys, else a guess."""
+        """Return how many answers and embeddings are stored; above 500 keys, an estimate."""
         return await self._survey.count()
 
     async def facts(self) -> Mapping[str, object]:
@@ -288,7 +288,7 @@ class ValkeyStore:
 
     @property
     def totals_last(self) -> Keeping:
-        """`fleet`: all proxies on this server share the sums."""
+        """Where sums are kept: always `fleet`, since all proxies on this server share them."""
         return "fleet"
 
     async def add_totals(self, amounts: Mapping[str, int]) -> None:
@@ -315,7 +315,10 @@ class ValkeyStore:
         return math.ceil(stored.left(self._clock()) * 1000)
 
     async def _ask(self, ask: Callable[[Sequence[int]], Sequence[Command]]) -> list[Reply]:
-        """Send commands for all living generations; again if there are others than expected."""
+        """Send the commands that `ask` makes for the living generations; return their replies.
+
+        Send commands once more if the server has generations that this proxy did not know.
+        """
         for _ in range(_ATTEMPTS):
             numbers = await self._generations.known()
             *replies, told, epoch = await self._reads.call(*ask(numbers), *self._generations.state)
@@ -334,7 +337,7 @@ class ValkeyStore:
     async def _find(self, search: Search) -> list[tuple[float, str]]:
         """Search all living generations; return distances and keys, nearest first.
 
-        If several generations have a digest, the newest counts.
+        If several generations have an entry with the same digest, the newest generation counts.
         """
 
         def ask(numbers: Sequence[int]) -> list[Command]:

@@ -37,10 +37,10 @@ class Survey:
         self._reader = reader
 
     async def scan(self, cursor: str, limit: int, selector: Selector) -> Page:
-        """Look at the next `limit` responses; return those that are selected.
+        """Return those of the next `limit` responses that `selector` selects.
 
-        A cursor is `place:key`: a cursor of SCAN, and the last key already returned of the keys at
-        that place. An invalid cursor gives an empty last page.
+        A cursor is `place:key`: `place` is a cursor of SCAN, and `key` is the last key that was
+        returned from this place. An invalid cursor gives an empty last page.
         """
         place, _, last = (cursor or "0:").partition(":")
         if not place.isascii() or not place.isdecimal():
@@ -66,7 +66,7 @@ class Survey:
         return Page(entries, f"{place}:{page[-1]}")
 
     async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
-        """Look at about `limit` embeddings; return the caller's keys, and the next cursor.
+        """Return the keys of `caller` among about `limit` embeddings, and the next cursor.
 
         The cursor is one of SCAN.
         """
@@ -143,13 +143,13 @@ class Survey:
         )
 
     async def _dialects(self, keys: Sequence[str]) -> Counter[str]:
-        """Return how many of some entries are alive, by dialect."""
+        """Return, by dialect, how many of the entries with these keys are alive."""
         reader = self._reader()
         replies = await self._connections.call(*map(read_life, keys)) if keys else []
         return Counter(reader.dialect(life) for life in replies if reader.is_alive(life))
 
     async def facts(self) -> Mapping[str, object]:
-        """Return facts about the generations, newest first, and indexes of other models."""
+        """Return facts about the generations, newest first, and about indexes of other models."""
         numbers = await self._generations.known()
         inserts, names, *infos = await self._connections.call(
             ("HMGET", self._keys.inserts, *numbers), ("FT._LIST",), *self._infos(numbers)

@@ -14,7 +14,7 @@ async def add_totals(server: Server, amounts: Mapping[str, int]) -> None:
 
 
 async def read_totals(server: Server) -> dict[str, int]:
-    """Return all sums."""
+    """Return all sums by name."""
     (told,) = await server.call(("HGETALL", TOTALS))
     flat = checked(told)
     pairs = zip(flat[::2], flat[1::2], strict=True)

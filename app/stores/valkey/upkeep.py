@@ -66,10 +66,10 @@ class Upkeep:
         self._taken = (0, 0)  # the newest generation, and the highest count of its inserts seen
 
     def inserted(self, generation: int, inserts: int) -> None:
-        """Note the server's count of inserts into a generation after an insert of this proxy.
+        """Note that this proxy has inserted an entry into a generation.
 
-        Each count is returned to only one proxy, so at certain counts exactly one of them checks
-        the generations.
+        `inserts` is the server's count of inserts after that. The server returns each count to only
+        one proxy, so at certain counts exactly one proxy checks the generations.
         """
         number, most = self._taken
         most = most if generation == number else 0
@@ -81,7 +81,7 @@ class Upkeep:
             self._chores.begin("maintaining the indexes", self._look_after)
 
     def relieve(self) -> None:
-        """Free memory, because the server's is full: drop the oldest generation."""
+        """Start to drop the oldest generation, because the server's memory is full."""
         if time.monotonic() >= self._next_relief:
             self._next_relief = time.monotonic() + _RELIEF_PAUSE
             self._chores.begin("freeing memory of the server", self._drop_oldest)
@@ -166,7 +166,7 @@ class Upkeep:
         return await self._drop(numbers, numbers[:-1])
 
     async def _move(self, keys: Sequence[str], newest: int) -> None:
-        """Move entries into the newest generation, unless it already has a newer answer.
+        """Move entries into the newest generation, except those for which it has a newer answer.
 
         Each entry is copied, then its original is removed. If the original is gone by then, because
         it was deleted, replaced or purged meanwhile, the copy is removed, too.

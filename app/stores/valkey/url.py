@@ -23,9 +23,9 @@ _OPTION = re.compile(r"(?i)(password=)[^&#]*")
 class Address:
     """The address of a server, or of any node of a cluster.
 
-    It has either `path`, that of a Unix socket, or `host` and `port`. `ca`: a file of certificates;
-    may be empty. `password_file`: a file with the password; may be empty. `reads_replicas`: entries
-    of a cluster may be read from replicas.
+    A Unix socket has a `path`; other addresses have `host` and `port`, and an empty `path`. `ca` is
+    the path of a file of certificates, `password_file` that of a file with the password; both may
+    be empty. `reads_replicas` says whether entries of a cluster may be read from replicas.
     """
 
     host: str

@@ -89,8 +89,8 @@ class Cluster:
     async def call(self, *commands: Command) -> list[Reply]:
         """Send commands and return their replies, of which some may be exceptions.
 
-        If a node does not answer, its reply is NodeAway or NodeFailed. Raises TimeoutError, or
-        DependencyFailed if no node tells the layout of the cluster.
+        If a node does not answer, its reply is NodeAway or NodeFailed. Raises TimeoutError. Raises
+        Declined or DependencyFailed if no node tells the layout of the cluster.
         """
         async with asyncio.timeout(self._seconds):
             await self._topology.known()
@@ -131,7 +131,10 @@ class Cluster:
         return [Errand(command, shard[0]) for shard in shards]
 
     def _search(self, command: Command, shards: Sequence[Sequence[Place]]) -> list[Errand]:
-        """Ask one node if the coordinator runs and all primaries are well, else ask every shard."""
+        """Return the errands of a search: one for each shard, or a single one.
+
+        A single one is enough while the coordinator runs and all primaries are well.
+        """
         primaries = [shard[0] for shard in shards]
         one = primaries[next(self._turn) % len(primaries)]
         are_well = all(map(self._topology.health.is_well, primaries))
@@ -141,7 +144,10 @@ class Cluster:
         return [Errand(local, self._of(shard, command)) for shard in shards]
 
     def _of(self, shard: Sequence[Place], command: Command) -> Place:
-        """Return a node of a shard: the primary, or a replica in turn if the command allows it."""
+        """Return the node of a shard to ask: the primary, or one of the replicas, taking turns.
+
+        Replicas are asked only if the settings and the command allow it.
+        """
         if self._reads_replicas and may_lag(command):
             well = [place for place in shard[1:] if self._topology.health.is_well(place)]
             if well:

@@ -29,7 +29,7 @@ class Coordinator:
         self._looking: asyncio.Task[None] | None = None
 
     def runs(self, index: str, place: Place) -> bool:
-        """Whether the coordinator runs, as far as known; now and then, ask the node `place`.
+        """Return whether the coordinator is known to run. Now and then, start to ask `place`.
 
         `index` is the name of an index to ask about.
         """

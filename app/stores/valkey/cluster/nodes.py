@@ -1,6 +1,6 @@
 """Connections to the nodes of a cluster, with a circuit breaker for each node.
 
-So a node that hangs delays only a trial request now and then, not all requests.
+Thanks to it, a node that hangs delays one trial request now and then, not all requests.
 """
 
 import asyncio
@@ -45,8 +45,8 @@ class Health:
     def failed(self, place: Place, reason: str, *, was_well: bool) -> Exception:
         """Note that a node did not answer; return the error to raise.
 
-        That is NodeFailed for the first failure and for a failed trial. It is NodeAway for other
-        requests that were waiting for the node at the time.
+        The error is NodeFailed for the first failure and for a failed trial. For other requests
+        that were waiting for the node at the time, the error is NodeAway.
         """
         is_news = self._breaker(place).failed(time.monotonic())
         if is_news:
@@ -85,7 +85,10 @@ class Nodes:
     async def ask(
         self, place: Place, commands: Sequence[Command], *, is_telling: bool = True
     ) -> list[Reply]:
-        """Send commands to a node; return their replies: NodeAway or NodeFailed without an answer.
+        """Send commands to a node; return one reply for each.
+
+        If the node is not asked or does not answer, each reply is the error NodeAway, NodeFailed or
+        Overloaded.
 
         With `is_telling`, a timeout opens the node's circuit breaker. Without it, a timeout may be
         the fault of another node that this one asks.

@@ -15,9 +15,11 @@ _MAY_LAG = frozenset({"HMGET", "HSTRLEN", "FT.SEARCH"})
 
 
 class Way(Enum):
-    """Where a command goes: the shard of a key or cursor, every shard, or one, then the others.
+    """Where a command goes.
 
-    `AFTER`: the nodes that got the command before it in the same call.
+    `KEY`, `CURSOR`: to the shard of the command's key or cursor. `EACH`: to every shard. `IN_TURN`:
+    to one shard, and after its reply to the others. `AFTER`: to the node that got the command
+    before this one in the same call.
     """
 
     KEY = "key"
@@ -56,21 +58,21 @@ def key_of(command: Command) -> str:
 def may_lag(command: Command) -> bool:
     """Whether a command may be answered by a replica, whose data may be a moment old.
 
-    That is allowed for entries and embeddings, since each contains its epoch, which shows whether
-    it was purged. It is not allowed for the current epoch and the list of generations.
+    A replica may return entries and embeddings: each contains its epoch, which shows whether it was
+    purged. The current epoch and the list of generations must come from a primary.
     """
     return command[0] in _MAY_LAG or (command[0] == "GET" and is_embedding(str(command[1])))
 
 
 def shard_in(command: Command) -> tuple[int, Command]:
-    """Split a SCAN of the cluster: return the number of a shard, and the SCAN for that shard."""
+    """Return the number of the shard that a cluster's SCAN is at, and the SCAN for that shard."""
     name, place, *rest = command
     cursor, shard = divmod(int(place), _SHARDS)
     return shard, (name, cursor, *rest)
 
 
 def scanned(reply: Any, shard: int, shards: int) -> Any:
-    """Return a shard's reply to SCAN as the cluster's: its cursor may lead to the next shard."""
+    """Turn a shard's reply to SCAN into the cluster's, whose cursor may lead to the next shard."""
     if not isinstance(reply, list):
         return reply
     cursor, keys = int(reply[0]), reply[1]

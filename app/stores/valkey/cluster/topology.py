@@ -53,7 +53,10 @@ class Topology:
         self.doubt()
 
     async def known(self) -> None:
-        """Learn the layout if it is not known. Raises NodeAway and DependencyFailed."""
+        """Wait until a layout is known; start to replace an old one.
+
+        Raises Declined or DependencyFailed if no layout is known and no node tells it.
+        """
         if not self._layout.ranges:
             await asyncio.shield(self._learn())
         elif time.monotonic() > self._learnt_at + _LASTS:

@@ -7,13 +7,16 @@ from app.core.cache_status import Head, Replay
 
 
 class PendingAnswer(Protocol):
-    """An answer that is arriving: `head` waits for its head, iteration gives its body."""
+    """An answer that is arriving: `head` waits for its head, async iteration gives its body."""
 
     async def head(self) -> Head:
-        """Wait for the head."""
+        """Wait for the head and return it."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the body's pieces as they arrive. Raises UpstreamInterrupted if it breaks off."""
+        """Yield the body's pieces as they arrive.
+
+        Raises UpstreamInterrupted if the body breaks off.
+        """
 
     async def aclose(self) -> None:
         """Release the source; idempotent."""

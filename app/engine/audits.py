@@ -43,10 +43,11 @@ _logger = logging.getLogger("reprise.audit")
 class AuditTerms:
     """How much is audited.
 
-    `rate`: the share of hits. `at_once`, `a_second`: the most audits at the same time, and started
-    per second.
+    `rate`: the share of hits that are audited, from 0 to 1.
+    `at_once`: how many audits may run at the same time.
+    `a_second`: how many audits may start in one second.
     `dial`: the share of hits by meaning that may be wrong.
-    `least`: the least probability of the verifier, for the dial.
+    `least`: the least probability that the verifier must give at this dial.
     `may_ask`: whether we have a key for the server that a request goes to.
     `draw`: returns a random number from 0 to 1.
     """
@@ -112,14 +113,15 @@ class Audits:
 
     @property
     def caution(self) -> Caution:
-        """The current limits for hits by meaning, by the evidence."""
+        """The limits for hits by meaning that follow from the evidence so far."""
         return self._caution(self._evidence.level)
 
     def begin(self, plan: Plan, served: Serve) -> None:
         """Start to audit a served hit, if it is drawn, and return at once.
 
-        Not audited are stale hits, which prove nothing; requests with `only-if-cached`, for which
-        nothing may be sent; and requests whose answer the upstream would store a second time.
+        Three kinds of hits are never audited: stale ones, which prove nothing; hits of requests
+        with `only-if-cached`, for which nothing may be sent to the upstream; and hits of requests
+        whose answer the upstream would store a second time.
         """
         terms = self.terms
         if not terms.rate or terms.draw() >= terms.rate or served.is_stale:
@@ -198,7 +200,7 @@ class Audits:
     ) -> Callable[[Agreement], None]:
         """Return a function that notes the result of comparing a hit that was held back.
 
-        The result is evidence for the level of caution if only that level held the hit back.
+        The result counts for the level of caution only if nothing but this level held the hit back.
         """
         tier, level = kept_back.status.tier or Tier.EXACT, self._evidence.level
         distance, probability = kept_back.status.distance, found.probability

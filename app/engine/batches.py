@@ -55,7 +55,7 @@ class Batch:
     ) -> bytes:
         """Return the body of the answer in the form that this request asks for.
 
-        `known` and `tokens` have the embedding and the token count of each exact key.
+        `known` maps each exact key to its embedding, and `tokens` maps it to its token count.
         """
         embeddings = [known[digest] for digest in self.digests]
         usage = dialect.usage_of(tokens[digest] for digest in self.digests)
@@ -77,10 +77,10 @@ class BatchSource:
 class CombinedAnswer:
     """One answer made from stored embeddings and from one or more upstream requests.
 
-    An error response of the upstream is passed on. The client's whole request is forwarded
-    (`fallback`) if the upstream refuses a request that was made for another client, or if the
-    answers cannot be combined, because one is not understood or is of another model. Async
-    iteration gives the body. Close it.
+    An error response of the upstream is passed on. In two cases `fallback` forwards the client's
+    whole request: if the upstream refuses a request that was made for another client, or if the
+    answers cannot be combined, because one is not understood or comes from another model. Async
+    iteration gives the body. Call `aclose` at the end.
     """
 
     def __init__(
@@ -98,7 +98,10 @@ class CombinedAnswer:
         self._body = b""
 
     async def head(self) -> Head:
-        """Wait for all upstream requests. Raises the error that one of them failed with."""
+        """Wait for all upstream requests and return the head of the combined answer.
+
+        Raises the error of an upstream request that failed.
+        """
         answers = await _together([_read(source.reader) for source in self._sources])
         for source, (head, body) in zip(self._sources, answers, strict=True):
             if head.status_code != _OK and not source.own and is_refusal(head.status_code):

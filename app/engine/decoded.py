@@ -17,8 +17,8 @@ class Decoded:
     """An answer that is decoded, unless the request's headers accept its content coding.
 
     The upstream is asked for answers without coding, because requests that share an answer may
-    accept different codings. Some upstreams use one nevertheless. An unknown coding stays. Async
-    iteration gives the body. Close it.
+    accept different codings. Some upstreams use a coding nevertheless. An answer with an unknown
+    coding is passed on as it is. Async iteration gives the body. Call `aclose` at the end.
     """
 
     def __init__(self, answer: PendingAnswer, accepting: Sequence[Header] = ()) -> None:

@@ -19,7 +19,7 @@ _SUCCESS = range(200, 300)
 
 
 class Deletions:
-    """Forwards requests that are not cached, and removes stored answers that they delete upstream.
+    """Forwards requests that are not cached, and removes the stored answers that they delete.
 
     `id_in` returns the upstream's id of the answer that a request deletes, or None.
     """
@@ -37,7 +37,10 @@ class Deletions:
         self._seeking = asyncio.Lock()
 
     def pass_through(self, request: ClientRequest) -> PendingAnswer:
-        """Forward a request without using the cache. Raises NotCached with `only-if-cached`."""
+        """Forward a request without using the cache.
+
+        Raises NotCached if the request has `only-if-cached`.
+        """
         answer = self._forwarder.bypass(request, "passthrough")
         name = self._id_in(request)
         return answer if name is None else _Deleting(answer, lambda: self._forget(name))
@@ -62,7 +65,7 @@ class Deletions:
 
 
 class _Deleting:
-    """The answer to a deletion. The stored answer is removed before its head is sent on."""
+    """The upstream's answer to a deletion. The stored answer is removed before this one is sent."""
 
     def __init__(self, answer: Forwarding, forget: Callable[[], Awaitable[None]]) -> None:
         self._answer = answer

@@ -14,8 +14,9 @@ _LONGEST = 2000  # characters; longer texts are not kept
 class Doubt:
     """A question and a stored one, and how probably one answer serves both.
 
-    `line`: the least probability that is served; `answers`: whether it was reached. `distance` is
-    cosine. Times are in seconds since 1970; the entry ends at `ends_at`.
+    `line`: the least probability with which a stored answer is served.
+    `answers`: whether `probability` reached this line. `distance`: cosine distance.
+    `asked_at`, `ends_at`: when the question came, and when the entry ends (seconds since 1970).
     """
 
     entry: str
@@ -30,14 +31,14 @@ class Doubt:
 
     @property
     def doubt(self) -> float:
-        """How far the probability is from the line: the nearer, the more a label tells."""
+        """The difference between probability and line; a label tells most where it is small."""
         return abs(self.probability - self.line)
 
 
 class Doubts:
     """The latest pairs that the verifier has judged, one for each request.
 
-    `turn` changes when all are forgotten: what was asked in an earlier turn is not kept.
+    `turn` is a number that each `clear` raises. A pair asked in an earlier turn is not kept.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -81,7 +82,7 @@ class Doubts:
                 self._known.forget((doubt.entry, doubt.asked))
 
     def clear(self) -> None:
-        """Forget everything, and what is being judged."""
+        """Forget all pairs, and ignore those that are still being judged."""
         self.turn += 1
         self._known = self._nothing()
 

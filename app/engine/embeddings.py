@@ -70,8 +70,8 @@ class EmbeddingsAnswerer:
 
         1. If every input is stored, the store answers.
         2. Otherwise one upstream request asks for the inputs that are neither stored nor being
-           fetched already, and requests under way give those being fetched. If the upstream fails,
-           stale embeddings may be served.
+           fetched. Inputs that are being fetched come from the requests already running. If the
+           upstream fails, stale embeddings may be served.
 
         Raises NotCached.
         """
@@ -130,7 +130,7 @@ class EmbeddingsAnswerer:
         return None if found.missing else (await self._replay(found)).instead_of(failed)
 
     async def _look_up(self, batch: Batch, *, standing_in: bool = False) -> Batch:
-        """Return the batch with the stored embeddings; with none if they are of several models."""
+        """Return the batch with its stored embeddings, or with none if several models made them."""
         digests = list(dict.fromkeys(batch.digests))
         try:
             stored = await self._store.get(digests, Budget(self._limits.store_timeout))
@@ -323,7 +323,10 @@ def _is_same(one: Batch, other: Batch) -> bool:
 def _serving(
     batch: Batch, stored: Sequence[StoredEmbedding], now: float, *, standing_in: bool
 ) -> dict[str, StoredEmbedding]:
-    """Return the embeddings that may be served; stale ones only if no input is missing then."""
+    """Return the embeddings that may be served, by exact key.
+
+    Stale ones are included only if no input is missing then.
+    """
     control, limits = batch.control, batch.limits
     fresh = {e.id: e for e in stored if freshness.may_answer(e, control, now)}
     rule = freshness.may_stand_in if standing_in else freshness.may_answer_stale
@@ -332,7 +335,7 @@ def _serving(
 
 
 def _part_of(batch: Batch, digests: list[str]) -> Batch:
-    """Return a batch with only some inputs of another one."""
+    """Return a copy of a batch with only the inputs that have these exact keys."""
     inputs = dict(zip(batch.digests, batch.asked.inputs, strict=True))
     body = batch.asked.body_of([inputs[digest] for digest in digests])
     headers = [header for header in batch.request.headers if header[0] != b"content-length"]

@@ -75,7 +75,7 @@ class Explanation:
     `max_distance`, `min_probability`: the limits for a candidate that may answer it.
     `nearest`: the judged candidates; None if there was no search by meaning.
     `elsewhere`: the most similar entry of another partition. `searched`: how many entries were
-    searched for it; `searched_all`: these were all entries.
+    searched for it; `searched_all`: whether these were all entries.
     """
 
     status: CacheStatus | None

@@ -26,7 +26,7 @@ class Shareable(Protocol):
 
     @property
     def whole(self) -> SharedAnswer | None:
-        """The answer as others may render it in their own form; None if they may not."""
+        """The complete answer, for other readers to render in their form; None if they may not."""
 
 
 T = TypeVar("T", bound=Shareable)
@@ -45,7 +45,7 @@ class Wanted(Generic[T]):
     """A request to the upstream, and how to read and store its answer.
 
     `names`: the exact keys under which the answer may be stored.
-    `reader`: returns a reader for the answer; its argument says whether that is an event stream.
+    `reader`: returns a reader; its argument says whether the answer is an event stream.
     `keep`: stores a completely read answer, or returns why it does not; called at most once.
     `entry`: returns the id of the answer's entry; its argument is the answer's
     Access-Control-Allow-Origin.

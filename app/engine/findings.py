@@ -34,7 +34,7 @@ class Findings:
         return self.told(await self.sums())
 
     def told(self, found: Sums) -> JsonObject:
-        """Return the results that some sums contain, as JSON values."""
+        """Return the results for the sums `found`, as JSON values."""
         terms, level = self._audits.terms, self._audits.caution.level
         return {
             "kept_in": found.kept_in,

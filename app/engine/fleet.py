@@ -26,14 +26,17 @@ _CLOSING_SECONDS = 2.0
 
 
 class Lead(Generic[T]):
-    """The result of `Fleet.lead`: `found` is the answer another proxy stored, or None: ask now."""
+    """What `Fleet.lead` yields.
+
+    `found` is the answer that another proxy stored. If it is None, this proxy asks the upstream.
+    """
 
     def __init__(self, found: T | None = None, renew: Callable[[], None] = lambda: None) -> None:
         self.found = found
         self._renew = renew
 
     async def watch(self, response: UpstreamResponse) -> AsyncIterator[bytes]:
-        """Yield a body's pieces as they arrive; renew the lease now and then while they do."""
+        """Yield the pieces of a response's body as they arrive; meanwhile, renew the lease."""
         async for piece in response:
             self._renew()
             yield piece
@@ -60,8 +63,9 @@ class Fleet:
     ) -> AsyncIterator[Lead[T]]:
         """Take the lease of an answer, or wait for the answer from the proxy that has it.
 
-        `look` looks the answer up in the store. After the block, the lease is released once
-        `written` has returned, which means that the answer is stored and waiting proxies find it.
+        An async context manager. `look` looks the answer up in the store. After the `async with`
+        block, a background task awaits `written`, which returns once the answer is stored, and then
+        releases the lease. So the waiting proxies find the answer.
         """
         if self._leases is None:
             yield Lead()

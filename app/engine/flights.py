@@ -227,7 +227,10 @@ class Flight:
 
 
 class Follower:
-    """One client's view of a flight; async iteration gives the body. Close it when done."""
+    """One client's view of a flight; async iteration gives the body.
+
+    Call `aclose` at the end.
+    """
 
     def __init__(self, flight: Flight, *, collapsed: bool) -> None:
         self._flight = flight
@@ -282,7 +285,7 @@ class Follower:
 
 
 class Flights:
-    """The running flights, by key; see Flight for the arguments."""
+    """The running flights, by key. The arguments are explained in the class `Flight`."""
 
     def __init__(
         self, window: int, *, finish: bool = False, inflight: Inflight | None = None
@@ -296,9 +299,9 @@ class Flights:
     def join(
         self, key: Hashable, fill: Fill, form: Hashable = None, others: Iterable[Hashable] = ()
     ) -> Follower:
-        """Join the flight of this key or of a key in `others`; if there is none, start one.
+        """Join the flight of `key` or of a key in `others`; if there is none, start one.
 
-        A new flight has the key `key` and the form `form`.
+        A new flight gets the key `key` and the form `form`.
         """
         for name in (key, *others):
             flight = self._flights.get(name)

@@ -23,10 +23,10 @@ class FormAdapter:
     """A flight's answer in the form that this reader asked for.
 
     If both forms are streams, the flight's stream is filtered while it arrives. If one is a stream
-    and the other a document, this reader waits for the complete answer. If there is none, because
-    it was cut off or not understood, or if it has less of `usage` than this reader is entitled to,
-    `again` sends this reader's own request to the upstream. Error responses are passed on to every
-    reader. Content codings are decoded. Async iteration gives the body. Close it.
+    and the other a document, this reader waits for the complete answer. In two cases `again` sends
+    this reader's own request to the upstream: if the answer was cut off or not understood, or if
+    it has less of `usage` than this reader is entitled to. Error responses are passed on to every
+    reader. Content codings are decoded. Async iteration gives the body. Call `aclose` at the end.
     """
 
     def __init__(

@@ -34,7 +34,10 @@ class Forwarder:
         return _Watched(response, self._failures.inc)
 
     def bypass(self, request: ClientRequest, detail: BypassReason) -> "Forwarding":
-        """Forward a request without using the cache. Raises NotCached with `only-if-cached`."""
+        """Forward a request without using the cache.
+
+        Raises NotCached if the request has `only-if-cached`.
+        """
         if cache_control(request.headers).only_if_cached:
             raise NotCached(NOT_CACHED)
         return self.forward(outgoing(request), CacheStatus.bypass(detail))
@@ -66,7 +69,10 @@ class _Watched:
 
 
 class Forwarding:
-    """An upstream answer for one client only. Async iteration gives the body. Close it."""
+    """An upstream answer for one client only. Async iteration gives the body.
+
+    Call `aclose` at the end.
+    """
 
     def __init__(self, forwarder: Forwarder, request: ClientRequest, status: CacheStatus) -> None:
         self._forwarder = forwarder

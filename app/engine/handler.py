@@ -59,7 +59,7 @@ class Handler:
         """Return the answer to a request: a stored response, a flight's answer, or the upstream's.
 
         1. A request that cannot be interpreted, or must not be cached, is forwarded unchanged.
-        2. If the store has an answer under the exact key, that is served.
+        2. If the store has an answer under the exact key, this answer is served.
         3. Otherwise the request joins the flight of its key, or starts one, which looks the answer
            up by meaning and then asks the upstream. If the upstream fails, a stale response may be
            served.
@@ -107,8 +107,8 @@ class Handler:
     def _judge(self, plan: Plan, now: float) -> tuple[bool, TimeBound]:
         """Return whether the answer must be new, and whether it is time-bound.
 
-        Both are cached under the exact key, so that no caller can learn by response times what
-        another has asked.
+        Both results are cached under the exact key. So no caller can learn from response times
+        what another caller has asked.
         """
         name = (plan.key.digest, year_of(now))
         if (known := self._judged.get(name)) is None:
@@ -146,7 +146,7 @@ class Handler:
         return Joined(answer, lambda: Decoded(self._flights.alone(fill), accepting))
 
     async def _fill(self, plan: Plan, found: Found, flight: Flight) -> None:
-        """Give a flight its answer: from the store, another fetch of the same, or the upstream."""
+        """Give a flight its answer: from the store, a running fetch of it, or the upstream."""
         found, served = await self._find(plan, found)
         if served:
             await served.give(flight)

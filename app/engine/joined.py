@@ -9,10 +9,11 @@ _REFUSED, _FAILED = 400, 500  # the first status of client errors, and of server
 
 
 class Joined:
-    """Another request's answer; if that is a 4xx, the answer to this caller's own request.
+    """Another request's answer; if its status is 4xx, the answer to this caller's own request.
 
     The upstream may have refused the other request because of a field or header that is not part of
-    the key, and that this request does not have. Async iteration gives the body. Close it.
+    the key, and that this request does not have. Async iteration gives the body. Call `aclose` at
+    the end.
     """
 
     def __init__(self, answer: PendingAnswer, ask: Callable[[], PendingAnswer]) -> None:

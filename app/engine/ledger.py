@@ -16,7 +16,10 @@ _LONGEST_PAUSE = 60.0  # seconds between two attempts while the store fails
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Sums by name, and where they are kept; `process`, too, if the store did not answer."""
+    """Sums by name, and where they are kept.
+
+    `kept_in` is `process` also if the store did not answer.
+    """
 
     amounts: Mapping[str, int]
     kept_in: Keeping
@@ -25,8 +28,9 @@ class Sums:
 class Ledger:
     """Writes sums to the store, at most once in `pause` seconds.
 
-    Sums that could not be written are written later. A write with unknown outcome is repeated, so
-    one second may be counted twice; but nothing is lost while the process runs.
+    Sums that could not be written are written later. If it is unknown whether a write
+    succeeded, it is repeated. So the sums of one write may be counted twice, but nothing is lost
+    while the process runs.
     """
 
     def __init__(self, store: ResilientStore, tally: Tally, pause: float = _PAUSE) -> None:

@@ -29,8 +29,8 @@ Rounds = Callable[[Plan, Sequence[Candidate], float], list[list[Candidate]]]
 class Lookup:
     """Finds stored responses and stores new ones.
 
-    With `reach`, a cosine distance, candidates up to there are returned although they are too far
-    away to answer: an explanation shows them.
+    `reach` is a cosine distance for explanations. With it, candidates up to this distance are
+    returned, even those that are too far away to answer.
     """
 
     def __init__(
@@ -169,25 +169,25 @@ class Lookup:
 
     @property
     def embedder(self) -> dict[str, str | int]:
-        """The name and the dimensions of what embeds."""
+        """The embedding model's name and its number of dimensions."""
         return {"name": self._embedder.name, "dimensions": self._embedder.dimensions}
 
     async def count(self) -> Counts | None:
-        """Return how much is stored; None if the store does not say."""
+        """Return how many answers and embeddings are stored; None if the store is unavailable."""
         try:
             return await self._store.count(Budget(self._limits.store_timeout))
         except DependencyUnavailable:
             return None
 
     async def facts(self) -> Mapping[str, object] | None:
-        """Return what there is to know of this kind of store; None if it does not say."""
+        """Return facts about the store to show to an operator; None if the store is unavailable."""
         try:
             return await self._store.facts(Budget(self._limits.store_timeout))
         except DependencyUnavailable:
             return None
 
     async def degraded(self) -> list[str]:
-        """Name the parts of the cache that are down."""
+        """Return the parts that are down, out of `store`, `embedder` and `verifier`."""
         is_silent = await self.count() is None
         down = {
             "store": is_silent or self._store.is_down,

@@ -31,7 +31,8 @@ class Choice:
 class Guards:
     """Refuses candidates by cheap proofs, and remembers what it has judged lately.
 
-    It remembers for each partition apart, so that no caller learns from its speed what others ask.
+    It remembers each partition separately, so that no caller learns from response times what other
+    callers ask.
     """
 
     def __init__(self) -> None:
@@ -64,8 +65,9 @@ def _anything(_distance: float) -> float:
 class VerifierThreshold:
     """Refuses candidates to which the verifier does not give at least the probability `least`.
 
-    `highest` tells the highest probability that it gives at a cosine distance. Where that is too
-    low it is not asked: reading two questions takes longer than all the rest of a miss.
+    `highest` returns the highest probability that the verifier gives at a cosine distance. If this
+    probability is too low, the verifier is not called for the candidate, because one call takes
+    longer than all other work for a miss.
     """
 
     def __init__(
@@ -81,9 +83,10 @@ class VerifierThreshold:
     async def verdicts(
         self, asked: str, candidates: Sequence[Candidate], at_least: float = 0.0
     ) -> Sequence[Verdict]:
-        """Judge candidates of one partition, those that may pass first.
+        """Return a verdict for each candidate that has a text; those that may pass come first.
 
-        A probability of `at_least` is needed where that is more than the threshold.
+        All candidates are of one partition. To pass, a candidate needs the probability `least` or
+        `at_least`, whichever is higher.
 
         Raises DependencyUnavailable.
         """
@@ -132,7 +135,9 @@ class Matcher:
     async def choose(
         self, asked: str, candidates: Sequence[Candidate], at_least: float = 0.0
     ) -> Choice:
-        """Choose among candidates, nearest first; `at_least` as in VerifierThreshold.
+        """Choose among `candidates`, which are sorted nearest first.
+
+        `at_least` is the same as in `VerifierThreshold.verdicts`.
 
         Raises DependencyUnavailable.
         """
@@ -157,7 +162,7 @@ class Matcher:
         return await by_size(_TIMES * size, lambda: list(self._up_to_the_first(told)))
 
     def _up_to_the_first(self, verdicts: Iterator[Verdict]) -> Iterator[Verdict]:
-        """Stop at the first candidate that passes, if only the guards decide."""
+        """Yield the verdicts; without a verifier, stop after the first candidate that passes."""
         for verdict in verdicts:
             yield verdict
             if self.threshold is None and verdict.refused_by is None:

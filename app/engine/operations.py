@@ -28,7 +28,7 @@ _NOBODY = ""  # the partition for embedding operators' texts; no caller has it
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """How many entries a purge would remove, and some of these."""
+    """How many entries a purge would remove, and a few of them to show."""
 
     count: int
     entries: Sequence[StoredResponse]
@@ -64,8 +64,8 @@ class Seen:
 class Operations:
     """The actions of operators on stored entries.
 
-    `mark` is part of cursors. If a store does not keep cursors across restarts, it differs in each
-    start of the process, so that older cursors are recognised. It must not contain a hyphen.
+    `mark` is a text in each cursor, without hyphens. If a store does not keep cursors across
+    restarts, each start of the process uses another `mark`, so that old cursors are recognised.
     """
 
     def __init__(
@@ -142,9 +142,9 @@ class Operations:
         return bool(await self._store.delete(digest))
 
     async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
-        """Apply a report that an answer is right or wrong; return how far it is trusted now.
+        """Apply a report that an answer is right or wrong; return the entry's new standing.
 
-        None if no entry has this id.
+        Return None if no entry has this id.
         """
         return await self._store.feedback(digest, correct=correct)
 
@@ -157,18 +157,21 @@ class Operations:
         return await self._store.pin(digest, pinned=pinned)
 
     async def near(self, text: str, max_distance: float) -> Near | None:
-        """Return a condition that selects entries near a text; None if it cannot be embedded."""
+        """Return a condition for entries within `max_distance` (cosine) of a text.
+
+        None if the text cannot be embedded.
+        """
         budget = Budget(self._limits.embedder_timeout)
         embedding = await self._embedder.embed(_NOBODY, text, budget)
         return None if embedding is None else Near(embedding, max_distance)
 
     async def distances(self, near: Near, entries: Sequence[StoredResponse]) -> list[float | None]:
-        """Return each entry's cosine distance from a text; None if it has no embedding."""
+        """Return each entry's cosine distance from `near`; None for an entry without embedding."""
         embeddings = await self.embeddings_of(entries)
         return [None if e is None else near.distance(e) for e in embeddings]
 
     async def preview(self, selector: Selector) -> Preview:
-        """Return how many entries a purge would remove, and some of these."""
+        """Return how many entries a purge would remove, and a few of them to show."""
         if selector == EVERYTHING:
             counts = await self._store.count(Budget(self._limits.store_timeout))
             page = await self.entries("", _SHOWN)

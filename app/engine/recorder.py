@@ -26,8 +26,8 @@ _LENGTH = re.compile("[0-9]{1,15}")
 class Recorder(Generic[T]):
     """Feeds a copy of an answer to a reader.
 
-    `is_complete`: the whole answer was received; then call `outcome`, before the last bytes are
-    sent to the client. `outcome` sets it to False again.
+    `is_complete`: whether the whole answer was received. When it becomes True, call `outcome`,
+    which sets it to False again, before the last bytes are sent to the client.
     `reason`: why the answer will not be stored, or None.
     `size`: bytes received, after decoding the content coding.
     `hold`: counts the bytes that are kept; if the process holds too many, recording stops.

@@ -90,8 +90,10 @@ def outcomes(totals: Mapping[str, int], what: str) -> JsonObject:
 
 
 def _evidence(totals: Mapping[str, int]) -> tuple[Difference | None, bool]:
-    """Return the share of hits by meaning found wrong, and whether enough were compared.
+    """Return the excess of wrong hits by meaning, and whether enough hits were compared.
 
+    The excess is how far the share of wrong hits by meaning is above the share of wrong exact
+    matches; None if unknown.
     Audited hits and held-back hits count the same.
     """
     wrong, of = dict.fromkeys(Tier, 0), dict.fromkeys(Tier, 0)

@@ -202,7 +202,7 @@ class ResilientStore:
         return self._by_upstream_id.get(upstream_id)
 
     async def written(self, digest: str) -> None:
-        """Wait until a response that is being stored under a key has been stored."""
+        """Wait for the running writes to an exact key."""
         await self._writes.finished([digest])
 
     async def count(self, budget: Budget) -> Counts:
@@ -215,7 +215,7 @@ class ResilientStore:
 
     @property
     def totals_last(self) -> Keeping:
-        """Where sums are kept."""
+        """How the store keeps sums: in the process, in a file, or in a server of the fleet."""
         return self._store.totals_last
 
     async def add_totals(self, amounts: Mapping[str, int]) -> None:
@@ -236,7 +236,7 @@ class ResilientStore:
         return await self._administer(lambda: self._store.delete(*digests))
 
     async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
-        """Apply a report on an answer; return how far it is trusted now; None if not stored."""
+        """Apply a report on an answer; return the entry's new standing, or None if not stored."""
         await self._writes.finished([digest])
         return await self._administer(lambda: judged(self._store, digest, correct=correct))
 
@@ -256,7 +256,7 @@ class ResilientStore:
     async def scan_embeddings(
         self, cursor: str, limit: int, caller: str
     ) -> tuple[Sequence[str], str]:
-        """Return exact keys of a caller's embeddings, and the next cursor; see the port."""
+        """Return some exact keys of a caller's embeddings, and the next cursor."""
         return await self._administer(lambda: self._store.scan_embeddings(cursor, limit, caller))
 
     async def delete_embeddings(self, *digests: str) -> int:
@@ -299,7 +299,7 @@ async def amended(
 
 
 async def judged(store: WholeStore, digest: str, *, correct: bool) -> Standing | None:
-    """Apply a caller's report; return how far the answer is trusted now; None if not stored.
+    """Apply a caller's report; return the entry's new standing, or None if not stored.
 
     If the entry was changed by others since it was read, it is read again, so that two reports at
     once both count.

@@ -47,8 +47,9 @@ class Revalidations:
     def begin(self, name: Hashable, form: Hashable, fill: Fill, is_renewed: IsRenewed) -> None:
         """Start a fetch in the background and return at once.
 
-        Do nothing if a fetch of this name is running or has just failed, or if too many are
-        running. After the fetch, `is_renewed` returns whether a newer answer is stored.
+        Nothing is started if a fetch of this name is running or failed recently, or if too many
+        fetches are running. `is_renewed` is called after the fetch; it returns whether the store
+        has a newer answer.
         """
         if name in self._under_way or len(self._under_way) >= _MOST:
             return

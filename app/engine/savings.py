@@ -21,7 +21,7 @@ class Savings:
         self._known: Recent[tuple[str, float], _Taken] = Recent(_KNOWN)
 
     def of(self, stored: StoredResponse, status: CacheStatus) -> Saved:
-        """Return the savings of a hit; of a stale one, only the time."""
+        """Return the savings of a hit: tokens, price and time; only time if the hit is stale."""
         if status.outcome is Outcome.STALE:
             return Saved(seconds=stored.seconds)
         name = (stored.id, stored.stored_at)

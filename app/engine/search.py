@@ -1,6 +1,6 @@
 """Finds stored responses for an operator: by order, by words of the question, or by its meaning.
 
-Stores can only list entries, so all are looked at, within limits of number and time.
+Stores can only list entries. So a search looks at every entry, up to a limited number and time.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class By(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An entry that was found; `distance` (cosine) only if it was searched by meaning."""
+    """An entry that was found; `distance` (cosine) is None unless the search was by meaning."""
 
     stored: StoredResponse
     rank: Rank
@@ -43,7 +43,10 @@ class Hit:
 
 @dataclass(slots=True)
 class Result:
-    """What was found, and how many entries were looked at; `searched_all`: these were all."""
+    """What was found.
+
+    `searched`: how many entries were looked at. `searched_all`: whether these were all entries.
+    """
 
     hits: Sequence[Hit] = ()
     searched: int = 0
@@ -52,7 +55,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to search for. `text` is that of TEXT, `near` that of MEANING."""
+    """What to search for. `text` is used only with `By.TEXT`, `near` only with `By.MEANING`."""
 
     by: By
     limit: int

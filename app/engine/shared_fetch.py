@@ -117,7 +117,7 @@ class SharedFetch:
         return decision if isinstance(decision, Serve) and not decision.is_stale else None
 
     async def _look(self, plan: Plan, found: Found) -> Found:
-        """Look up the exact key once more; return `found` with only that replaced."""
+        """Look up the exact key once more; return `found` with only this result replaced."""
         again = await self.lookup.exact(plan, self.lookup.nothing())
         return replace(found, exact=again.exact)
 

@@ -22,7 +22,10 @@ class WriteOrder:
 
     @contextmanager
     def take(self, keys: Collection[str]) -> Iterator["WriteTicket"]:
-        """Return a ticket for a request that may store answers under `keys`, for one block."""
+        """Yield a ticket for a request that may store answers under `keys`.
+
+        A context manager: the ticket is valid inside the `with` block.
+        """
         self._last += 1
         keys = set(keys)
         for key in keys:
@@ -41,7 +44,10 @@ class WriteOrder:
         return self._writes[key].latest
 
     def claim(self, key: str, number: int) -> bool:
-        """Allow a request's answer to be stored; False if a later request's answer was stored."""
+        """Return whether a request's answer may be stored; if so, note it as the latest.
+
+        False if a later request's answer was stored.
+        """
         writes = self._writes[key]
         if number < writes.latest:
             return False
@@ -57,7 +63,10 @@ class WriteTicket:
     number: int
 
     def claim(self, key: str) -> bool:
-        """Allow this answer to be stored; False if a later request's answer was stored."""
+        """Return whether this answer may be stored; if so, note it as the latest.
+
+        False if a later request's answer was stored.
+        """
         return self.order.claim(key, self.number)
 
     def latest_kept(self, key: str) -> int:

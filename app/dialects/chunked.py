@@ -116,7 +116,7 @@ def chunks_of(
 
 
 def replay_document(content: bytes, status: CacheStatus, envelope: Mapping[str, Any]) -> Replay:
-    """Render a stored document with a new envelope. Raises ValueError if it is not an object."""
+    """Render a stored document with a new envelope. Raises ValueError if it is no JSON object."""
     return documents.json_replay(enclosed(content, envelope), status)
 
 
@@ -158,13 +158,13 @@ class WithoutUsage:
         self._events = EventParser(keeps_comments=True)
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next bytes; return what can be sent now. Raises UnicodeDecodeError."""
+        """Take the next bytes; return the bytes that can be sent now. Raises UnicodeDecodeError."""
         events = self._events.feed(data)
         comments = map(sse.encode_comment, self._events.comments())
         return b"".join([*comments, *map(without_usage, events)])
 
     def flush(self) -> bytes:
-        """Return what is still to be sent when the stream has ended cleanly."""
+        """Return the bytes still to be sent when the stream has ended cleanly."""
         return b"".join(map(without_usage, self._events.flush()))
 
 

@@ -22,7 +22,7 @@ class Answer:
 
     `content`: UTF-8 JSON.
     `unfit`: why it must not be stored, or None.
-    `may_be_shared`: even if it is not stored, it may be sent to collapsed requests.
+    `may_be_shared`: it may be sent to collapsed requests, even if it must not be stored.
     `exact_only`: it must be served by exact match only.
     `upstream_id`: the id under which the upstream keeps it, if a client may use that id; or empty.
     """
@@ -41,7 +41,7 @@ class Answer:
 
 
 class AnswerReader(Protocol, Generic[T_co]):
-    """Reads one answer. Every method raises NotUnderstood if it does not follow the API."""
+    """Reads one answer. Every method raises NotUnderstood if the answer does not follow the API."""
 
     @property
     def is_complete(self) -> bool:
@@ -58,13 +58,13 @@ class AnswerReader(Protocol, Generic[T_co]):
 
 
 class StreamFilter(Protocol):
-    """Turns the stream made for one request into the stream for another, while it arrives."""
+    """Turns the stream made for one request into the stream for another, piece by piece."""
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next bytes; return what can be sent now. Raises UnicodeDecodeError."""
+        """Take the next bytes; return the bytes that can be sent now. Raises UnicodeDecodeError."""
 
     def flush(self) -> bytes:
-        """Return what is still to be sent when the stream has ended cleanly."""
+        """Return the bytes still to be sent when the stream has ended cleanly."""
 
 
 class Form(Protocol):
@@ -84,7 +84,7 @@ class ParsedRequest(Protocol):
 
     @property
     def model(self) -> str:
-        """The model that is asked."""
+        """The name of the model that is asked."""
 
     @property
     def form(self) -> Form:
@@ -123,7 +123,7 @@ class ParsedRequest(Protocol):
         """The texts outside the user's last turn that may say what to do with that turn."""
 
     def bypass_reason(self, max_temperature: float) -> BypassReason | None:
-        """Return why the request must not use the cache, or None."""
+        """Return why the request must not use the cache, or None if it may."""
 
     def reader(self, *, is_stream: bool) -> AnswerReader[Answer]:
         """Return a reader for the answer, an event stream or a JSON document."""

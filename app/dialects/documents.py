@@ -41,7 +41,7 @@ def written(document: Mapping[str, Any]) -> bytes:
 
 
 def enclosed(document: bytes, envelope: Mapping[str, Any]) -> bytes:
-    """Return a JSON object with the fields of `envelope` inserted first, without parsing it.
+    """Return the JSON object `document`, unparsed, with the fields of `envelope` put first.
 
     Raises ValueError if `document` is not a JSON object.
     """

@@ -1,4 +1,4 @@
-"""OpenAI's embeddings API: reads requests and answers, and writes answers with equal numbers.
+"""OpenAI's embeddings API: reads requests and answers, and writes answers with the same numbers.
 
 The formats: https://platform.openai.com/docs/api-reference/embeddings/create
 """
@@ -34,8 +34,8 @@ _ITEM = frozenset({"object", "index", "embedding"})
 class Numbers:
     """An embedding's numbers as little-endian floats of `width` bytes each.
 
-    `width` is 4 if the upstream sent float32 numbers, or decimals that are each the shortest one
-    for a float32 (as most servers do); else 8. Both give back exactly what the upstream sent.
+    `width` is 4 if the upstream sent float32 numbers, or decimals that are each the shortest
+    spelling of a float32 (as most servers do); else 8. Neither width changes a number.
     """
 
     raw: bytes = field(repr=False)
@@ -49,7 +49,7 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingsRequest:
-    """The parsed body of an embeddings request; `document` is the whole of it."""
+    """The parsed body of an embeddings request; `document` is the whole body."""
 
     document: Mapping[str, Any] = field(repr=False)
     inputs: Sequence[Input] = field(repr=False)

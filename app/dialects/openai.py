@@ -46,8 +46,8 @@ def treatment_of(document: Mapping[str, Any]) -> str:
     """Return a digest of the fields that affect how the upstream handles a request, not the answer.
 
     Requests with different digests are not collapsed. So no caller waits in another's slower
-    service tier, and metadata that the upstream refuses only fails the request that sent it. Empty
-    if the request sets no such field.
+    service tier, and if the upstream refuses metadata, only the request that sent them fails. The
+    digest is empty if the request sets none of these fields.
     """
     return digest_of_fields(document, _TREATMENT)
 

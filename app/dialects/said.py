@@ -10,7 +10,7 @@ _THOUGHTS = frozenset({"reasoning", "thinking", "redacted_thinking"})
 
 
 def said_in(content: bytes) -> str:
-    """Return the texts of a stored answer, in order, with blank lines between them.
+    """Return a stored answer's texts and its calls' arguments, with blank lines between them.
 
     The model's thoughts are left out. Raises ValueError if the content is not JSON.
     """

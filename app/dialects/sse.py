@@ -37,7 +37,7 @@ class EventParser:
 
     @property
     def unfinished(self) -> Sequence[str]:
-        """The data lines received of an event that its blank line has not yet completed."""
+        """The data lines received so far of an event whose blank line has not come yet."""
         return self._data
 
     def comments(self) -> list[bytes]:
@@ -65,9 +65,9 @@ class EventParser:
         return events
 
     def flush(self) -> list[Event]:
-        """Return the last event if the stream ended without the blank line after it.
+        """Return a list of the last event if the stream ended without the blank line after it.
 
-        The standard says to drop it; OpenAI's clients and most others do not.
+        The standard says to drop such an event; OpenAI's clients and most others do not.
         """
         events = self._end_of_line() if self._unfinished else []
         return events + self._dispatch()

@@ -1,4 +1,4 @@
-"""A JSON parser that refuses what parsers read differently, and what takes long to parse."""
+"""A JSON parser. It refuses what other parsers may read differently or what takes long to parse."""
 
 import json
 import math
@@ -67,7 +67,10 @@ def load_json(raw: bytes | str) -> Any:
 
 
 def load_object(raw: bytes | str) -> JsonObject:
-    """Parse a JSON object as `load_json` does. Raises NotUnderstood (`unknown-body`) for others."""
+    """Parse a JSON object as `load_json` does.
+
+    Raises NotUnderstood, with `unknown-body` for JSON that is not an object.
+    """
     document = load_json(raw)
     if not isinstance(document, dict):
         raise NotUnderstood("unknown-body")

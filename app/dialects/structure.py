@@ -14,7 +14,7 @@ class Structure:
 
     `is_json`: the answer's text must be JSON.
     `demanding`: names of the functions that cannot be called without arguments.
-    `forced`: the name of the function that must be called: its arguments are the answer.
+    `forced`: the name of the function that must be called (its arguments are the answer), or None.
     """
 
     is_json: bool = False
@@ -25,7 +25,7 @@ class Structure:
 def demanding(functions: object, schema: str) -> frozenset[str]:
     """Return the names of the functions that have required parameters.
 
-    `schema` is the field of a function with the JSON Schema of its parameters.
+    `schema` is the name of the field in which a function has the JSON Schema of its parameters.
     """
     return frozenset(
         function["name"]

@@ -1,4 +1,4 @@
-"""Reads from an answer of any dialect how many tokens it took.
+"""Reads the token counts of an answer of any dialect.
 
 https://platform.openai.com/docs/api-reference/chat/object, …/responses/object,
 https://platform.claude.com/docs/en/api/messages
@@ -17,13 +17,13 @@ _DECODER = json.JSONDecoder()
 
 
 def usage_in(content: bytes) -> Usage | None:
-    """Return the tokens of a stored answer of any dialect; None if it has no usage.
+    """Return the token counts of a stored answer of any dialect; None if it has no usage.
 
-    Only the field is parsed, so that a long answer takes no more time than a short one. It is found
-    by its name: answers are stored as compact JSON, in whose texts quotes are escaped.
+    Only the field `usage` is parsed, so that a long answer takes no more time than a short one. The
+    field is found by a search for its quoted name: quotes inside the texts of JSON are escaped.
     """
     at = len(content)
-    for _ in range(_LOOKS):  # it comes last, but for what a client has called the same
+    for _ in range(_LOOKS):  # usage comes last, unless a client's field has the same name
         if (at := content.rfind(_FIELD, 0, at)) < 0:
             return None
         begin = at + len(_FIELD)
@@ -37,7 +37,7 @@ def usage_in(content: bytes) -> Usage | None:
 
 
 def usage_of(told: Any) -> Usage | None:
-    """Return the tokens in an answer's `usage` field; None if it has none."""
+    """Return the token counts in `told`, an answer's `usage` field; None if it has none."""
     if not isinstance(told, dict):
         return None
     given = told.get("prompt_tokens", told.get("input_tokens"))

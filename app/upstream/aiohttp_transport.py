@@ -1,6 +1,6 @@
 """An httpx transport built on aiohttp, which needs a fifth of the CPU of httpx's own transport.
 
-It adds no header, joins or normalises nothing, decodes nothing, follows no redirect and never
+It adds no headers, and joins, normalises and decodes nothing. It follows no redirect and never
 repeats a request. (The package `httpx-aiohttp` joins repeated headers, rewrites the request target,
 and reports a connection that closes early as a timeout.)
 """
@@ -34,7 +34,7 @@ _ADDED_BY_AIOHTTP = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
-    """Sends requests unchanged. `proxy` is the URL of an HTTP proxy.
+    """Sends requests unchanged. `proxy` is the URL of an HTTP proxy, or None.
 
     Supports httpx's request extensions `timeout` and `target`:
     https://www.python-httpx.org/advanced/extensions/
@@ -99,7 +99,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
 
 class _Body(httpx.AsyncByteStream):
-    """A response's body as it arrives, still in its content coding."""
+    """A response's body as it arrives, not decompressed."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response

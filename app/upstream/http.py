@@ -27,7 +27,7 @@ class Target:
     """An upstream server, and the credentials for it.
 
     `keep_credentials`: forward the client's credential headers. Otherwise they are replaced by
-    `api_key`, or by the key in `key_file`, if there is one.
+    the key in `key_file`, else by `api_key`, else by nothing.
     `connect_timeout`, `read_timeout`: seconds; the latter is the longest time without any data.
     `setting`: the setting that contains `url`, for error messages.
     `is_anthropic`: it is Anthropic's API, which gets the key as `x-api-key` and never gets the
@@ -49,7 +49,7 @@ class Target:
 
 
 class HttpUpstream:
-    """An OpenAI-compatible server. Raises ConfigurationError for a URL that names none."""
+    """An upstream server. Raises ConfigurationError if the URL of `target` is invalid."""
 
     def __init__(self, target: Target) -> None:
         try:
@@ -65,9 +65,10 @@ class HttpUpstream:
         self._timeout = {"connect": target.connect_timeout, "read": target.read_timeout}
 
     async def send(self, request: ClientRequest) -> "HttpResponse":
-        """Forward a request, once, and return the response once its head has arrived.
+        """Forward a request without retries; return the response when its head has arrived.
 
-        Raises UpstreamUnreachable or UpstreamTimeout.
+        Raises UpstreamUnreachable, UpstreamTimeout, or ClientDisconnected if the client breaks off
+        the request's body.
         """
         base_path = self._azure_path if request.prefix == AZURE else self._base_path
         path = base_path + request.path
@@ -112,7 +113,7 @@ class HttpUpstream:
 
 
 class HttpResponse:
-    """A response from the upstream; its body is still in its content coding."""
+    """A response from the upstream; its body is not decompressed."""
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
@@ -133,7 +134,7 @@ class HttpResponse:
 
 
 class _Upload:
-    """A request body being sent; notes whether the client broke it off."""
+    """A request body that is being sent. `broken`: the client has broken it off."""
 
     def __init__(self, pieces: AsyncIterator[bytes]) -> None:
         self._pieces = pieces
@@ -149,7 +150,7 @@ class _Upload:
 
 
 def _proxy_for(url: httpx.URL) -> str | None:
-    """Return the proxy for a URL by HTTP_PROXY, HTTPS_PROXY and NO_PROXY; None for no proxy."""
+    """Return the proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name for a URL, or None."""
     if urllib.request.proxy_bypass(url.host):
         return None
     return urllib.request.getproxies().get(url.scheme)

@@ -26,7 +26,7 @@ class LastWords(ResponseHandler):
         self._kept = _NONE
 
     def keep_open(self) -> None:
-        """Duplicate a TLS connection's socket, as the loop closes it before `connection_lost`."""
+        """Duplicate a TLS connection's socket, which the loop closes before `connection_lost`."""
         transport = self.transport
         if self._kept != _NONE or transport is None or _tls_of(transport) is None:
             return
@@ -34,7 +34,7 @@ class LastWords(ResponseHandler):
             self._kept = os.dup(sock.fileno())
 
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
-        """Raise an error to whoever awaits the answer, unless an answer can still be read."""
+        """Pass an error to the code that awaits the answer, unless an answer can still be read."""
         if isinstance(exc, OSError) and self.transport is not None and self.transport.is_closing():
             self._hear(self.transport)
         super().set_exception(exc, *cause)
@@ -59,7 +59,7 @@ class LastWords(ResponseHandler):
 
 
 def remembering(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Return a TLS context whose SSLObjects have their input buffer as attribute `incoming`."""
+    """Return `context`, changed: its SSLObjects have their input buffer as attribute `incoming`."""
     wrap = context.wrap_bio
 
     def wrap_bio(incoming: ssl.MemoryBIO, *args: Any, **options: Any) -> ssl.SSLObject:

@@ -1,4 +1,4 @@
-"""Prices of answers, by the operator's own file or else by the list that ships.
+"""Prices of answers, from the operator's own file or else from a list that comes with Reprise.
 
 The list is that of the package genai-prices (https://github.com/pydantic/genai-prices); nothing is
 downloaded.
@@ -43,10 +43,11 @@ class Rates:
 
 
 class ListPrices:
-    """Prices of models at the server `url`; `own` are the operator's, which come first.
+    """Prices of models at the server `url`.
 
-    A name in `own` that ends in `*` is a prefix. If the list has no price for a model at this
-    server, for example because it is a gateway, the price of the model's vendor is used.
+    `own` has the operator's rates by model, which take precedence; a name in it that ends in `*` is
+    a prefix. If the list has no price for a model at this server, as with a gateway, the price of
+    the model's vendor is used.
     """
 
     def __init__(self, url: str, own: Mapping[str, Rates]) -> None:
@@ -90,7 +91,10 @@ class ListPrices:
 
 
 def read_prices(path: str) -> dict[str, Rates]:
-    """Return the rates in an operator's file; empty without a path. Raises ConfigurationError."""
+    """Return the rates in an operator's file, by model; empty if `path` is empty.
+
+    Raises ConfigurationError if the file cannot be read or is invalid.
+    """
     if not path:
         return {}
     try:

@@ -8,7 +8,7 @@ from app.dialects.strict_json import JsonObject
 
 
 def completion_of(request: CompletionRequest, answer: Callable[[str], str]) -> JsonObject:
-    """Return the answer to a request, without its envelope; a prompt of tokens counts as empty."""
+    """Return the answer to a request, without its envelope; a list of tokens is read as text."""
     prompts = _prompts(request.document.get("prompt"))
     echo = bool(request.document.get("echo"))
     each = request.choices // len(prompts)

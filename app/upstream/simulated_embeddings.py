@@ -1,6 +1,7 @@
 """The embeddings of the simulated upstream: texts that share words are near each other.
 
-Each word has a random direction, seeded by its digest. A text's embedding is the sum of its words.
+Each word has a random direction, seeded by its digest. The embedding of a text is the sum of
+its words' directions, scaled to unit length.
 """
 
 import base64

@@ -1,7 +1,7 @@
 """A simulated upstream in this process, for first steps, demos and tests. It needs no key.
 
-It answers at once or after a delay. Its answers depend only on the last user message or the prompt,
-its embeddings only on the words of a text.
+It answers at once or after a delay. Its answers depend only on the last user message or the prompt.
+Its embeddings depend only on the words of a text.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ class SimulatedUpstream:
         }
 
     async def send(self, request: ClientRequest) -> "SimulatedResponse":
-        """Answer a request in the format of its API; 404 for routes that are not simulated."""
+        """Return an answer in the format of the request's API; 404 for a route not simulated."""
         body = await _read(request.body)
         await asyncio.sleep(self._delay)
         if request.method == "GET" and request.path == b"/models":

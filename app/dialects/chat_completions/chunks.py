@@ -1,4 +1,4 @@
-"""Chat completions: joins chunks to a completion and cuts a completion into chunks, without loss.
+"""Chat completions: joins chunks into a completion and cuts a completion into chunks, without loss.
 
 A *completion* here is the JSON object of a chat completion without `id`, `object` and `created`,
 which every replay sets anew. Unknown fields are kept unchanged. The formats:
@@ -136,7 +136,7 @@ def _joined_lists(known: Any, new: list[Any]) -> Any:
 
 
 def _finished(value: Any) -> Any:
-    """Return a value as plain JSON: pieces of strings joined, entries by index as a list."""
+    """Return a value as plain JSON: the pieces of a string become a string, `_Entries` a list."""
     if isinstance(value, _Text):
         return "".join(value)
     if isinstance(value, _Entries):

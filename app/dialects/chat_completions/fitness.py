@@ -1,4 +1,4 @@
-"""Whether a chat completion may be stored, and whom it may answer.
+"""Whether a chat completion may be stored, and which requests it may answer.
 
 Each reason for not storing is a token that docs/http-api.md explains. When in doubt, do not store.
 """
@@ -26,7 +26,8 @@ def why_not_stored(
     """Return why a completion must not be stored, or None if it may.
 
     `choices` is how many were asked for: an answer with fewer is incomplete. `structure` is what
-    the request demands of the text and calls: an answer that does not parse would fail on each hit.
+    the request demands of the text and calls. A stored answer that cannot be parsed would make the
+    client fail on each hit.
     """
     told = completion.get("choices")
     if completion.get("error") is not None:

@@ -15,7 +15,7 @@ Piece = tuple[str, Sequence[Any]]
 
 
 class Logprobs:
-    """The `logprobs` of one choice: for each of its texts, by name, a list of tokens.
+    """The `logprobs` of one choice: a list of tokens for each of its texts, such as `content`.
 
     Each token is returned once, with the piece of the text that it belongs to.
     """
@@ -25,7 +25,7 @@ class Logprobs:
         self._frame: JsonObject = {n: [] if n in self._left else v for n, v in told.items()}
 
     def pieces(self, name: str, text: str) -> Iterator[tuple[str, JsonObject | None]]:
-        """Yield the pieces of a text, each with the `logprobs` of its tokens, or None."""
+        """Yield the pieces of `text` (field `name`), each with its tokens' `logprobs` if any."""
         for piece, tokens in cut(text, self._left.get(name, [])):
             yield piece, self._framed({name: tokens}) if tokens else None
             if tokens:
@@ -37,7 +37,7 @@ class Logprobs:
         return self._framed(left) if self._frame or any(left.values()) else None
 
     def _framed(self, told: Mapping[str, Any]) -> JsonObject:
-        """Return tokens with the other fields of `logprobs`, which are added only once."""
+        """Return `told` with the other fields of `logprobs`; only the first call adds those."""
         frame, self._frame = self._frame, {}
         return {**frame, **told}
 
@@ -65,7 +65,7 @@ def cut(text: str, tokens: Sequence[Any]) -> Iterator[Piece]:
 
 
 def _units(tokens: Sequence[Any]) -> Iterator[tuple[str, list[Any]]]:
-    """Yield the text of each token with that token; tokens that share a character come together.
+    """Yield each token's text and a list of the token. Tokens that share a character are one list.
 
     Stops at the first token that cannot be read.
     """

@@ -16,8 +16,9 @@ from app.dialects.structure import Structure
 def reader(
     choices: int, structure: Structure, entitled: Fullness, *, is_stream: bool
 ) -> ChunksReader | DocumentReader:
-    """Return a reader for an answer; `choices` and `structure` are what was asked for.
+    """Return a reader for an answer.
 
+    `choices` is how many were asked for, `structure` what the request demands of the answer.
     `entitled` is how much of `usage` the upstream gives to a request of this form.
     """
     judge = partial(judged, choices=choices, structure=structure, entitled=entitled)

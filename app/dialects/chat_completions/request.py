@@ -28,7 +28,7 @@ _TEXT = 0  # replaces the last user turn's text in the key; no request can conta
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """The parsed body of a chat completion request; `document` is all of it.
+    """The parsed body of a chat completion request; `document` is the whole body.
 
     `turn`: the index of the last message whose role is not system or developer.
     `texts`: the texts of that message if it is the user's; None if all of the body must match
@@ -98,7 +98,7 @@ class ChatRequest:
     def question(self) -> str:
         """The text of the last user turn.
 
-        Empty if a tool's result follows it: that result decides the answer and is part of the key.
+        Empty if a tool's result follows that turn: the result decides the answer and is in the key.
         """
         for message in reversed(self.messages):
             if message["role"] == "user":
@@ -109,7 +109,7 @@ class ChatRequest:
 
     @property
     def instructions(self) -> Sequence[str]:
-        """The system's and developer's texts, and the user's first turn unless it is the last."""
+        """The system's and developer's texts, and the user's first turn if not the last."""
         first = next((at for at, m in enumerate(self.messages) if m["role"] == "user"), self.turn)
         return [
             _text_of(message.get("content"))

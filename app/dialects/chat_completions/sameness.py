@@ -1,7 +1,8 @@
 """Requests in canonical form: default values left out, and one spelling for equal values.
 
 https://platform.openai.com/docs/api-reference/chat/create lists the defaults. Other servers may
-have other defaults, but only for sampling parameters, and either value may give the same answer.
+have other defaults, but only for sampling parameters. An answer that is possible with one value of
+such a parameter is also possible with the other.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

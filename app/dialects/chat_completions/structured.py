@@ -1,4 +1,4 @@
-"""Which parts of a chat completion must be JSON, because programs parse them, and if they are."""
+"""Says which parts of a chat completion programs parse as JSON, and checks that they are JSON."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Text completions: joins chunks to a completion and cuts a completion into chunks, without loss.
+"""Text completions: joins chunks into a completion and cuts a completion into chunks, without loss.
 
 A *completion* here is the JSON object of a text completion without `id`, `object` and `created`,
 which every replay sets anew. Unknown fields are kept unchanged. The format:
@@ -61,7 +61,7 @@ class CompletionBuilder:
 
 
 def _is_told_in_pieces(name: str, known: object, new: object) -> bool:
-    """Whether a field of unknown meaning seems to come in pieces: how to join them is unknown."""
+    """Whether an unknown field seems to come in pieces, which no known rule can join."""
     grows = isinstance(new, list) or name == "finish_reason"
     return grows and known is not None and known != new
 

@@ -1,4 +1,4 @@
-"""Joins and cuts the log probabilities of a text's tokens, which are lists of equal length.
+"""Joins and cuts the log probabilities of a text: lists with one entry for each token.
 
 https://platform.openai.com/docs/api-reference/completions/object#completions-object-choices
 """
@@ -12,7 +12,10 @@ from app.dialects.strict_json import JsonObject
 
 
 def joined(known: Any, new: Any) -> Any:
-    """Return `known` log probabilities with those of the next chunk added. Raises NotUnderstood."""
+    """Return the log probabilities so far, `known`, with those of the next chunk, `new`, added.
+
+    `known` is changed in place. Raises NotUnderstood if the two cannot be joined.
+    """
     if new is None:
         return known
     if not isinstance(new, dict):
@@ -63,7 +66,7 @@ def _sizes(tokens: Sequence[Any], text: str) -> list[int]:
 
 
 def _runs(sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """Return each piece's range of tokens: the index of the first, and the one after the last."""
+    """Return each piece's range of tokens: the indexes of its first token and after its last."""
     runs, first, size = [], 0, 0
     for place, length in enumerate(sizes):
         if place > first and size + length > LONGEST:

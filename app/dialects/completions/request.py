@@ -46,7 +46,7 @@ _TURNS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """The parsed body of a text completion request; `document` is all of it.
+    """The parsed body of a text completion request; `document` is the whole body.
 
     `texts` contains the prompt if it may be matched by meaning; None if it must match exactly.
     """
@@ -108,7 +108,7 @@ class CompletionRequest:
 
     @property
     def question(self) -> str:
-        """The prompt; of a list of prompts, all that are texts, joined by line ends."""
+        """The prompt. For a list of prompts: those that are texts, joined by line ends."""
         prompt = self.document.get("prompt")
         prompts = prompt if isinstance(prompt, list) else [prompt]
         return "\n".join(text for text in prompts if isinstance(text, str))
@@ -165,8 +165,8 @@ class Completions:
 def _texts(document: Mapping[str, Any]) -> list[str] | None:
     """Return the prompt as the one text that may be matched by meaning, or None.
 
-    None with `echo` or `suffix`, as the answer then depends on each word of the prompt, and if the
-    prompt is a conversation written as one text.
+    None if the request sets `echo` or `suffix`: the answer then depends on each word of the prompt.
+    Also None if the prompt is not one text, or is a conversation written as one text.
     """
     prompt = document.get("prompt")
     if not isinstance(prompt, str) or field_of(document, "echo", bool):

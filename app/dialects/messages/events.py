@@ -1,4 +1,4 @@
-"""Messages: joins events to a message and turns a message into events, without loss.
+"""Messages: joins events into a message and turns a message into events, without loss.
 
 A *message* here is the JSON object of a message without its `id`, which every replay sets anew.
 Unknown fields are kept unchanged. Events, deltas and blocks of unknown types are refused if it is
@@ -155,7 +155,7 @@ def events_of(message: Mapping[str, Any], message_id: str) -> Iterator[JsonObjec
     """Yield the events of a stream that adds up to a message, block by block.
 
     Texts and tool inputs come in pieces of up to 64 characters. Citations come before the text they
-    belong to, a signature after the thoughts.
+    belong to, a signature after the thoughts that it signs.
     """
     usage: Mapping[str, Any] = message["usage"]
     at_end = {n: usage[n] for n in _USAGE_AT_END if usage.get(n) is not None}

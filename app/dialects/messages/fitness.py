@@ -1,4 +1,4 @@
-"""Whether a message may be stored, and whom it may answer.
+"""Whether a message may be stored, and which requests it may answer.
 
 Each reason for not storing is a token that docs/http-api.md explains. When in doubt, do not store.
 """

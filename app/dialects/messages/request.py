@@ -39,7 +39,7 @@ class Form(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MessagesRequest:
-    """The parsed body of a Messages request; `document` is all of it.
+    """The parsed body of a Messages request; `document` is the whole body.
 
     `turn`: the index of the last message whose role is not system.
     `texts`: the texts of that message if it is the user's and contains only text; None if all of
@@ -107,7 +107,7 @@ class MessagesRequest:
     def question(self) -> str:
         """The text of the last user turn.
 
-        Empty if a tool's result follows it: that result decides the answer and is part of the key.
+        Empty if the turn has a tool's result: the result decides the answer, and is in the key.
         """
         users = [message for message in self.messages if message["role"] == "user"]
         content = users[-1]["content"] if users else ""
@@ -116,7 +116,7 @@ class MessagesRequest:
 
     @property
     def instructions(self) -> Sequence[str]:
-        """The system's texts, and the user's first turn if it is not the last."""
+        """The system's texts, and the user's first turn if that is not the last one."""
         users = [at for at, message in enumerate(self.messages) if message["role"] == "user"]
         first = users[0] if users and users[0] != self.turn else None
         return [

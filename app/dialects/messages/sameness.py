@@ -63,7 +63,7 @@ def _unmarked(value: Any) -> Any:
 
 
 def _plain(content: Any) -> Any:
-    """Return the text of a content that is one plain text block; other contents unchanged."""
+    """Return only the text if a content is one plain text block; else the content unchanged."""
     if not isinstance(content, list) or len(content) != 1 or not isinstance(content[0], dict):
         return content
     block = {n: v for n, v in content[0].items() if n != "citations" or v is not None}

@@ -35,7 +35,7 @@ def events_of(response: Mapping[str, Any]) -> Iterator[JsonObject]:
     """Yield the numbered events of a stream that adds up to a response.
 
     Items come one after another, texts in pieces of up to 64 characters. The last event contains
-    the whole response. Raises LookupError, TypeError or AttributeError if it is not a response.
+    the whole response. Raises LookupError, TypeError or AttributeError if `response` is malformed.
     """
     for number, event in enumerate(_events(response)):
         kind = event.pop("type")
@@ -120,7 +120,7 @@ def _pieces(
 
 
 def _brief(token: Mapping[str, Any]) -> JsonObject:
-    """Return a token's log probability without `bytes`, as events have it."""
+    """Return a token's log probability in the form of events: without `bytes`."""
     told = {name: value for name, value in token.items() if name != "bytes"}
     if isinstance(others := told.get("top_logprobs"), list):
         told["top_logprobs"] = [{n: v for n, v in o.items() if n != "bytes"} for o in others]

@@ -34,7 +34,7 @@ class Anew(NamedTuple):
 
 
 def without_echoes(response: JsonObject, asked: Mapping[str, Any]) -> JsonObject:
-    """Return a response in which the neutral fields repeated from its request have defaults."""
+    """Return a response with defaults in the neutral fields that repeat those of `asked`."""
     said = {n: v for n, v in _ECHOES.items() if n in response and asked.get(n) is not None}
     return {**response, **said}
 
@@ -49,8 +49,8 @@ def replay(
 ) -> Replay:
     """Render a stored response for the request `asked`.
 
-    It gets the id and time of `anew`, or keeps its own if that is None. Raises ValueError if it
-    cannot be read.
+    The replay gets the id and time of `anew`; if `anew` is None, the stored ones stay. Raises
+    ValueError if `content` cannot be read.
     """
     response = json.loads(content)
     if not isinstance(response, dict):
@@ -66,7 +66,7 @@ def replay(
 
 
 def stream_of(response: JsonObject) -> list[bytes]:
-    """Return the events of a response as bytes. Raises ValueError if it has another format."""
+    """Return the events of a response, each as bytes. Raises ValueError if it is malformed."""
     try:
         return [
             sse.encode_event(Event(sse.json_data(event), event["type"]))

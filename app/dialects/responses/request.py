@@ -36,14 +36,14 @@ class Form(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ResponsesRequest:
-    """The parsed body of a Responses request; `document` is all of it.
+    """The parsed body of a Responses request; `document` is the whole body.
 
     `items`: the items of the input.
     `turn`: the index of the last item whose role is not system or developer, or None.
     `is_kept`: the request asks the upstream to store its answer.
     `texts`: the texts of the item at `turn` if it is the user's; None if all of the body must match
-    exactly. Unless the operator allows more, it is None if `is_kept`, and for a request that refers
-    to data that only the upstream has.
+    exactly. That includes requests with `is_kept`, and requests that refer to data that only the
+    upstream has, unless the operator allows those to match by meaning.
     """
 
     document: Mapping[str, Any] = field(repr=False)
@@ -61,9 +61,10 @@ class ResponsesRequest:
     def parse(cls, body: bytes, *, by_meaning: bool = False) -> "ResponsesRequest":
         """Parse the body of a request.
 
-        `by_meaning`: match it by meaning even if the upstream stores its answer, or it refers to
-        data that only the upstream has. Raises NotUnderstood (`not-json`, `ambiguous-json`,
-        `too-complex`, `unknown-body`).
+        `by_meaning`: match the request by meaning even if the upstream stores its answer, or if the
+        request refers to data that only the upstream has.
+
+        Raises NotUnderstood (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
         """
         document = load_object(body)
         tools = document.get("tools")
@@ -111,7 +112,10 @@ class ResponsesRequest:
 
     @property
     def instructions(self) -> Sequence[str]:
-        """The system's and developer's texts, and the user's first turn unless it is the last."""
+        """The field `instructions`, the system's and developer's texts, and the user's first turn.
+
+        The user's first turn is left out if it is also the last.
+        """
         told = self.document.get("instructions")
         users = [at for at, item in enumerate(self.items) if _role(item) == "user"]
         first = users[0] if users and users[0] != self.turn else None
@@ -126,7 +130,7 @@ class ResponsesRequest:
     def question(self) -> str:
         """The text of the last user turn.
 
-        Empty if a tool's result follows it: that result decides the answer and is part of the key.
+        Empty if a tool's result follows that turn: the result decides the answer and is in the key.
         """
         for item in reversed(self.items):
             if _role(item) == "user":
@@ -161,8 +165,8 @@ class ResponsesRequest:
     def render(self, content: bytes, status: CacheStatus, *, nonce: str, now: float) -> Replay:
         """Render a stored response in the requested form. Raises ValueError if it is invalid.
 
-        If the upstream stores the response too, it keeps its id, so that clients can continue,
-        retrieve and delete it.
+        A response that the upstream stores too keeps its id, so that clients can continue, retrieve
+        and delete it there.
         """
         anew = None if self.is_kept else replay.Anew(f"resp_{nonce}", int(now))
         return replay.replay(content, status, self.document, anew, stream=self.stream)
@@ -230,7 +234,7 @@ def _items(document: Mapping[str, Any]) -> list[JsonObject]:
 
 
 def _builds_on_what_is_not_told(document: Mapping[str, Any], items: Sequence[JsonObject]) -> bool:
-    """Whether a request continues turns it does not contain, which may give instructions."""
+    """Whether a request refers to turns that it does not contain; they may give instructions."""
     is_continued = document.get("previous_response_id") is not None
     return is_continued or any(item.get("type") in _KNOWN_THERE for item in items)
 

@@ -1,4 +1,4 @@
-"""Which parts of a response must be JSON, because programs parse them, and whether they are.
+"""Says which parts of a response programs parse as JSON, and checks that they are JSON.
 
 https://platform.openai.com/docs/guides/structured-outputs
 """

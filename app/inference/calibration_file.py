@@ -1,6 +1,6 @@
 """Files of calibrations: the one that ships, and those made by `reprise calibrate`.
 
-A file is a JSON object with a Calibration for each embedding model, by the model's name. If it was
+A file is a JSON object. Its keys are names of embedding models, its values Calibrations. If it was
 made for a verifier on a server, `verifier` is the name of the verifier's model.
 """
 
@@ -18,7 +18,7 @@ _WEIGHTS = 4
 
 
 def read_calibrations(path: Path) -> Mapping[str, Calibration]:
-    """Return the calibrations in a file, by embedder. Raises OSError, ValueError, TypeError."""
+    """Return a file's calibrations by embedder name. Raises OSError, ValueError, TypeError."""
     return {name: _calibration(known) for name, known in _document(path).items()}
 
 
@@ -49,7 +49,7 @@ def calibration_for(path: Path, embedder: str, verifier: str = "") -> Calibratio
 
 
 def document_of(calibration: Calibration, embedder: str, verifier: str = "") -> JsonObject:
-    """Return a file's JSON object with one calibration."""
+    """Return the JSON object of a file with this one calibration."""
     of_server = {"verifier": verifier} if verifier else {}
     return {embedder: {**of_server, **asdict(calibration)}}
 

@@ -1,4 +1,4 @@
-"""What the models in this process have in common: tokenizer, network, and what neither sees."""
+"""Tokenizer and network of the models in this process, and a check for characters they ignore."""
 
 import unicodedata
 from pathlib import Path
@@ -27,9 +27,9 @@ class WholeTexts:
         self._unknown = self._tokenizer.token_to_id("[UNK]")
 
     def encode(self, text: str, other: str | None = None) -> tuple[list[int], list[int]] | None:
-        """Return token and type ids of one or two texts; None where the model would not see all.
+        """Return token ids and type ids of one or two texts; None if the model would not see all.
 
-        That is beyond 256 tokens, or with characters that the tokenizer does not know or drops.
+        It sees at most 256 tokens, and no characters that the tokenizer does not know or drops.
         """
         if loses_characters(text) or (other is not None and loses_characters(other)):
             return None
@@ -40,7 +40,7 @@ class WholeTexts:
 
 
 def network_in(folder: Path) -> onnxruntime.InferenceSession:
-    """Load the network of a folder, one thread for each run; several threads may run it at once."""
+    """Load the network in `folder`. A run uses one thread; several threads may run it at once."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

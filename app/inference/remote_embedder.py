@@ -39,9 +39,10 @@ _OPENAI_WINDOW = 8191
 class RemoteEmbedder:
     """Embeds texts by asking a server, with one request for each text.
 
-    With `as_caller` the server is the upstream and gets the caller's own credentials. If it then
-    refuses one caller, that is not counted as a failure of the server (Declined). `on_tokens` is
-    called with the tokens that the server counts for each text; 0 if it does not say.
+    With `as_caller` the server is the upstream and gets the caller's own credentials. If the
+    upstream refuses one caller, Declined is raised, which does not count as a failure of the
+    server. `on_tokens` is called with the number of tokens that the server counts for each text; 0
+    if it does not say.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class RemoteEmbedder:
 
 
 def _read(answer: bytes) -> tuple[NDArray[np.float64], int]:
-    """Return the only embedding in an answer, unchecked, and its tokens, 0 if unknown.
+    """Return the only embedding in an answer, unchecked, and its token count (0 if unknown).
 
     Raises DependencyFailed.
     """

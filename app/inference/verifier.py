@@ -33,7 +33,8 @@ class CrossEncoder:
     def logit(self, one: str, other: str) -> float | None:
         """Return the log-odds that one answer serves both; None where it does not see all of both.
 
-        That is if they are too long, or have characters that the tokenizer does not know or drops.
+        It sees no texts that are too long, and no characters that the tokenizer does not know or
+        drops.
         """
         if len(one) + len(other) > LONGEST:
             return None
@@ -52,8 +53,8 @@ class CrossEncoder:
 class Ruler:
     """Measures the distance of texts by the embedding model that ships.
 
-    It remembers each embedding, so one is made for each question: by the speed of a longer memory a
-    caller could learn what others ask.
+    It caches embeddings. Each question gets a new Ruler: from a cache that lived longer, a caller
+    could learn by response times what others ask.
     """
 
     def __init__(self, encoder: LocalEncoder) -> None:
@@ -68,8 +69,9 @@ class Ruler:
 class LocalVerifier:
     """A cross-encoder and its calibration, run in threads beside the event loop.
 
-    The calibration needs distances by the embedder that it was made with. Without an `encoder` that
-    is the embedder which found the candidates; else `encoder` measures their distances anew.
+    The calibration needs distances by the embedder that it was made with. If `encoder` is given, it
+    is that embedder, and it measures the candidates' distances anew. Otherwise the embedder that
+    found the candidates has already measured them.
     """
 
     def __init__(
@@ -81,7 +83,11 @@ class LocalVerifier:
         self._threads = Threads("verifier", os.cpu_count() or 1, _QUEUE)
 
     async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
-        """Return each candidate's probability of serving the question. Raises Overloaded."""
+        """Return for each candidate the probability, 0 to 1, that its answer serves the question.
+
+        0 if the models do not see both texts whole, or if a distance measured anew is too great.
+        Raises Overloaded.
+        """
         ruler = Ruler(self._encoder) if self._encoder else None
         return await self._threads.run(lambda: [self._read(asked, c, ruler) for c in candidates])
 
@@ -110,10 +116,10 @@ def load_verifier(
 ) -> LocalVerifier:
     """Load the model that ships, or that of the folder `model`, as `training/` makes it.
 
-    `embedder` is the name of the one that finds the candidates, and `calibration`, if given, must
-    be for it. Otherwise the folder's calibration for it is used. If there is none, that for the
-    embedder which ships is used, and the candidates' distances are measured anew. Raises
-    ConfigurationError.
+    `embedder` is the name of the embedder that finds the candidates. `calibration`, if given, must
+    be for that embedder. If it is not given, the folder's calibration for that embedder is used. If
+    the folder has none, its calibration for the embedder that ships is used, and the candidates'
+    distances are measured anew. Raises ConfigurationError.
     """
     model = model or VERIFIER
     encoder = None

@@ -137,7 +137,7 @@ def _without(names: Set[Term], text: Evidence) -> set[Term]:
 
 
 def _likeness(a: Evidence, b: Evidence) -> float:
-    """Return the share, 0 to 1, of the words that carry meaning that both texts contain."""
+    """Return which share (0 to 1) of the words that carry meaning is in both texts."""
     common = sum(term.is_in(b.words) for term in a.terms)
     common += sum(term.is_in(a.words) for term in b.terms)
     return common / max(1, len(a.terms) + len(b.terms))

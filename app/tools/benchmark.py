@@ -141,7 +141,7 @@ class _Hits:
     sources: Ints
 
     def mistakes(self, stream: Sequence[Question]) -> Iterator[str]:
-        """Yield a line for each wrong hit: the question asked, and the one that was answered."""
+        """Yield a line for each wrong hit: the question asked, and the one whose answer it got."""
         for place in np.flatnonzero(self.wrong).tolist():
             asked, stored = stream[place], stream[self.sources[place]]
             yield f"{asked.text!r} got the answer to {stored.text!r}"
@@ -279,7 +279,7 @@ def _judge(pairs: Sequence[Two], groups: int, models: Models, progress: Progress
 
 
 async def _judged(models: Models, pair: Pair) -> tuple[float, float]:
-    """Return a pair's cosine distance and the verifier's probability; 0 if that cannot be asked."""
+    """Return a pair's distance, and the verifier's probability (0 if it cannot be asked)."""
     distance = await distance_of(pair, models.embedder)
     stored, asked = pair.stored.text, pair.asked.text
     if models.verifier is None or stored is None or asked is None or math.isinf(distance):
@@ -323,7 +323,7 @@ def _is_by_meaning(reply: Reply) -> bool:
 
 
 def _ideal(stream: Sequence[Question]) -> Flags:
-    """Return which questions of a stream were asked before, in other words."""
+    """Return for each question of a stream whether an earlier one has the same meaning."""
     seen: set[Meaning] = set()
     flags = []
     for question in stream:
@@ -366,7 +366,10 @@ def _vectors(stream: Sequence[Question], models: Models, progress: Progress) -> 
 
 
 def _nearest_answers(stream: Sequence[Question], vectors: Floats, farthest: float) -> _Hits:
-    """Return each question's outcome if the nearest one stored, within `farthest`, answers it."""
+    """Return each question's outcome if it gets the answer of the nearest stored question.
+
+    The distance of that stored question must be at most `farthest`.
+    """
     sources = []
     stored: list[int] = []
     for place in range(len(stream)):

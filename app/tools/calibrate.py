@@ -239,7 +239,10 @@ def _line(levels: Sequence[_Level], rate: float, highest: float = math.inf) -> L
 def _elsewhere(
     levels: Sequence[_Level], rate: float, parts: Sequence[Collection[str]]
 ) -> tuple[float, float]:
-    """Return right and wrong hits if each part is served by the line chosen from all others."""
+    """Return the numbers of right and wrong hits.
+
+    Each of `parts`, a set of domains, is served by the line chosen from all other domains.
+    """
     found = []
     for part in parts:
         others = [
@@ -277,7 +280,7 @@ def _levels(likeliest: Sequence[float]) -> Sequence[float]:
 
 
 def _replayed(streams: Sequence[Sequence[tuple[str, _Order]]], least: float, times: int) -> _Hits:
-    """Return right and wrong hits by domain if `least` is the line, divided by `times`."""
+    """Return the numbers of right and wrong hits by domain at a line, divided by `times`."""
     hits: Counter[tuple[str, bool]] = Counter()
     for stream in streams:
         stored: list[bool] = []

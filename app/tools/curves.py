@@ -16,7 +16,7 @@ class Curve:
 
 
 def curve(name: str, ranked: Iterable[tuple[float, bool]], positives: int) -> Curve:
-    """Return the curve of serving all items up to a rank.
+    """Return the curve that results if all items up to each rank in turn are served.
 
     An item is (rank, whether it is right). Items of the same rank are served together. `positives`
     is the number of right answers that are possible.

@@ -74,7 +74,7 @@ class PairSet:
 class Comparison:
     """A pair with the results of each stage.
 
-    `distance`: cosine; infinite if the one can never answer the other.
+    `distance`: cosine; infinite if the stored question can never answer the asked one.
     `guards`: those that refuse it.
     `probability`: the verifier's; 0 if it was not asked.
     """
@@ -89,8 +89,9 @@ class Comparison:
 class MayServe:
     """A rule for serving a stored answer.
 
-    `distance`: the greatest cosine distance. `guarded`: guards may refuse it. `least`: the least
-    probability, for the share of wrong hits `error_rate`; without that, the verifier is not asked.
+    `distance`: the greatest cosine distance. `guarded`: guards may refuse the answer. `least`: the
+    least probability that the verifier must give. `error_rate`: the dial to which `least` belongs;
+    if None, the verifier is not asked.
     """
 
     stage: str
@@ -157,7 +158,7 @@ def evaluate_pairs(
     *,
     show: int = 0,
 ) -> Report:
-    """Compare the pairs, and count for each stage and threshold which would be served.
+    """Compare the pairs, and count for each stage and threshold how many would be served.
 
     Guards are reported for the pairs within the greatest distance. `show` is how many of the pairs
     wrongly refused by each guard are listed.
@@ -261,7 +262,7 @@ def guards_of(pair: Pair, examined: Callable[[str], Evidence]) -> Sequence[Guard
 
 
 async def distance_of(pair: Pair, embedder: Embedder) -> float:
-    """Return a pair's cosine distance; infinite if the one can never answer the other."""
+    """Return a pair's cosine distance; infinite if `stored` can never answer `asked`."""
     stored, asked = pair.stored, pair.asked
     if stored.digest == asked.digest:
         return 0.0

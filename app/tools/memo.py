@@ -32,7 +32,7 @@ class Memo:
 
 
 class Lent:
-    """A verifier with another `calibration`. The creator of that verifier closes it."""
+    """A verifier, with another `calibration` if one is given. The verifier's creator closes it."""
 
     def __init__(self, verifier: Verifier, calibration: Calibration | None = None) -> None:
         self._verifier = verifier
@@ -49,7 +49,7 @@ class Lent:
 class Remembered:
     """Caches a verifier's probability for each pair of texts. The verifier's creator closes it.
 
-    The cache's key does not contain the distance, because it depends only on the two texts.
+    The cache's key has no distance, because the distance depends only on the two texts.
     """
 
     def __init__(self, verifier: Verifier) -> None:

@@ -50,7 +50,10 @@ def operators_models(
 
 
 def terms_of(settings: Settings, models: Models, error_rates: Sequence[float]) -> Terms:
-    """Return the terms for measuring a proxy with these settings, its own dial included."""
+    """Return the terms for measuring a proxy with these settings.
+
+    The dials to measure are `error_rates` and the dial of the settings.
+    """
     rates = sorted({*error_rates, settings.max_error_rate})
     return Terms(settings.guards, max_distance_for(settings, models.verifier), rates)
 

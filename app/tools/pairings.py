@@ -26,7 +26,7 @@ def pairs_inside(stream: Sequence[Question]) -> Iterator[Two]:
 
 
 def nearest_pairs(stream: Sequence[Question], vectors: Floats) -> Iterator[Two]:
-    """Yield for each asked text a pair with the nearest other wording of its group as stored.
+    """Yield pairs (stored, asked): texts, each with the nearest other wording of its group.
 
     Each group gives equally many rewordings and near misses; the rest of the more frequent kind is
     left out.

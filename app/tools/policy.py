@@ -167,7 +167,7 @@ def _check(policy: Policy, subject: Subject, terms: Terms, bypass: str | None) -
 def _terms(
     settings: Settings, rule: Rule | None, limits: Limits, tier: str, asked: float | None = None
 ) -> Terms:
-    """Return the terms by a rule; `asked` is the greatest distance that the request allows."""
+    """Return the terms under a rule; `asked` is the greatest distance that the request allows."""
     distances = (settings.max_distance, rule.max_distance if rule else None, asked)
     dial = strictest(settings.max_error_rate, rule.max_error_rate if rule else None)
     return Terms(

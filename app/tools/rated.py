@@ -58,7 +58,8 @@ class Raters:
 class _Near:
     """An asked question and its candidates; the lists have an entry for each candidate.
 
-    `same`: whether it means the same. `at`: its index in the stream; None if it is always stored.
+    `same`: whether the candidate means the same. `at`: the candidate's index in the stream; None if
+    it is always stored.
     """
 
     asked: str
@@ -142,7 +143,9 @@ async def _vectors(stream: Sequence[Question], memo: Memo) -> Floats:
 
 
 def _reach(labelled: Labelled, vectors: Sequence[Floats], distances: Sequence[float]) -> float:
-    """Return the cosine distance within which 98 % of questions find an equal one, up to 0.01.
+    """Return the cosine distance within which 98 % of questions find one that means the same.
+
+    It is rounded up to a multiple of 0.01.
 
     Raises BadInput if no two questions are the same.
     """

@@ -175,14 +175,14 @@ class Rehearsal:
     def _agreement(
         self, asked: int, stored: int, answer: Mapping[str, object], served: bytes
     ) -> Agreement:
-        """Return whether a served answer agrees with the log's; cached for each two exchanges."""
+        """Return whether a served answer agrees with the log's; cached by pair of exchanges."""
         if (known := self._compared.get((asked, stored))) is None:
             known = compare(said_in(served), said_in(json.dumps(answer).encode()))
             self._compared[asked, stored] = known
         return known
 
     def _settings_on(self, terms: Terms) -> Settings:
-        """Return the operator's settings with some terms, and without anything remote.
+        """Return the operator's settings with `terms` applied, and without anything remote.
 
         Settings on sharing, limits and matching stay as they are.
         """

@@ -78,7 +78,7 @@ class Desk:
     answer_id: str = ""
 
     def answer(self, _: str) -> str:
-        """Return the answer set before the request."""
+        """Return the answer that was set before the request."""
         return self.answer_id
 
 
@@ -133,7 +133,7 @@ def _expects_hit(line: Line, had: bool) -> bool:
 def replay_stream(stream: Stream, scale: Scale, models: Models, progress: Progress) -> Report:
     """Send a stream through an empty proxy for each stage and threshold, and count the hits.
 
-    Each text is embedded only once, before that, so latencies do not include embedding.
+    Each text is embedded only once, before the replays, so latencies do not include embedding.
     """
     memo = Memo(models.embedder)
     shared = replace(models, embedder=memo)

@@ -22,7 +22,7 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """`count` out of `of`."""
+    """A share: `count` items out of `of`."""
 
     count: int
     of: int

@@ -46,7 +46,7 @@ class Exchange:
 
     `path`, `body`: the request's.
     `answer`: the JSON document of the API.
-    `at`: the time of the request, in seconds since 1970; None: the same as of the one before.
+    `at`: the time of the request, in seconds since 1970; None if unknown.
     `seconds`: how long the answer took.
     `caller`: a name for the caller.
     """
@@ -285,7 +285,7 @@ def _parameters(asked: JsonObject) -> JsonObject:
 
 
 def _said(answer: Any, body: Mapping[str, Any], path: str) -> JsonObject | None:
-    """Return an answer in the API's format, made from a log's record of it; None if it has none."""
+    """Return an answer in the API's format, made from a log's record; None if that has none."""
     if isinstance(answer, dict) and isinstance(answer.get("choices"), list):
         return _as_completion(answer) if path == COMPLETIONS else answer
     if isinstance(answer, str) and answer.strip() and not answer.startswith("redacted-by-"):
@@ -306,7 +306,7 @@ def _said(answer: Any, body: Mapping[str, Any], path: str) -> JsonObject | None:
 
 
 def _as_completion(answer: JsonObject) -> JsonObject:
-    """Return a text completion in the API's format: LiteLLM logs it in that of chat completions."""
+    """Return a text completion in the API's format; LiteLLM logs it in the chat format."""
     choices = []
     for choice in answer["choices"]:
         told = dict(choice) if isinstance(choice, dict) else {}
@@ -323,7 +323,7 @@ def _usage(line: JsonObject) -> JsonObject:
 
 
 def _parsed(value: Any) -> Any:
-    """Return the JSON value in a text, as columns of exports have it; else the value itself."""
+    """Parse a text that is JSON, as in the columns of exports; return any other value unchanged."""
     if not isinstance(value, str) or not value.lstrip().startswith(("{", "[", '"')):
         return value
     try:

@@ -21,7 +21,7 @@ _CURSOR = b'{"cursor":'
 
 @dataclass(slots=True)
 class Taken:
-    """The results of an import; `problem` says which line was the first refused, and why."""
+    """The results of an import; `problem` names the first refused line and the reason."""
 
     counts: Counter[str] = field(default_factory=Counter)
     problem: str = ""
@@ -35,7 +35,7 @@ def export_entries(client: AdminClient, path: Path, progress: Progress) -> int:
     """Write all entries to a file, or continue a file whose export broke off.
 
     Return how many entries were written. Raises CallFailed, or BadInput if the file is not an
-    export.
+    export or is a complete one.
     """
     stored = client.stats()["entries"] or {}
     written, is_whole = 0, False
@@ -92,7 +92,10 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _continued(file: BinaryIO, path: Path) -> str | None:
-    """Cut a file off after its last cursor; return that cursor, or None for an empty file."""
+    """Cut a file off after its last cursor; return that cursor, or None for an empty file.
+
+    Raises BadInput if the file is not an export or is a complete one.
+    """
     end, last, is_empty = 0, b"", True
     for line in file:
         is_empty = False

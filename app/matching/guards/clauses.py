@@ -1,4 +1,4 @@
-"""Clauses that only one of two texts has, beside the question of both, such as `Make it up`."""
+"""Finds clauses that only one of two texts has in addition, such as `Make it up`."""
 
 import re
 from collections.abc import Sequence

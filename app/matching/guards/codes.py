@@ -40,8 +40,8 @@ def _is_code(word: str) -> bool:
 def has_own_code(codes: Set[str], others: Set[str], letters: str) -> bool:
     """Whether one of a text's codes is missing in another text.
 
-    `others` are the codes of the other text, `letters` its text without white space, in which a
-    code is found even if its groups are separated in another way.
+    `others` are the codes of the other text, `letters` is that text without white space; a
+    code is found in it even if its groups are separated in another way.
     """
     own = codes - others
     squeezed = letters.replace("-", "") if own else ""

@@ -92,10 +92,10 @@ class Evidence(NamedTuple):
     - `frame`: every word in order. `terms`: those that carry meaning. `words`: the terms with all
       their classes. `plain`: the words of the frame that carry no meaning.
     - `vague_numbers`: number words that may mean no number. `verbatims`: pieces such as `a.txt`.
-    - `negations`: how many. `denied`: the words that a negation applies to.
+    - `negations`: their number. `denied`: the words that a negation applies to.
     - `alternatives`: the alternatives that the text names, by group.
     - `narrowing`: groups in which naming an alternative changes the question even if the other
-      text names none. `narrowing_requests`: groups in which that holds if both ask for things.
+      text names none. `narrowing_requests`: the same, but only if both texts ask for things.
     - `ways`: the words after `from`, and the words after `to`.
     - `is_request`: it asks for things, as in `all trains to Ghent`.
     - `codes`: words that mix letters and digits. `numbers`: the numbers in the frame.
@@ -142,6 +142,6 @@ def in_base_unit(quantity: Quantity) -> tuple[str, Amount]:
 
 @contextmanager
 def exactly() -> Iterator[None]:
-    """Calculate with decimals of any length without rounding, during the block; do not divide."""
+    """In a `with` block, calculate with decimals of any length without rounding; do not divide."""
     with localcontext(Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)):
         yield

@@ -35,7 +35,7 @@ def script_of(text: str) -> str:
     """Return the script of most letters in a text, such as `latin` or `han`.
 
     A text with any kana is `kana`: Japanese has many Han characters, too. Scripts that do not help
-    to tell languages apart are one.
+    to tell languages apart share one name.
     """
     if text.isascii():
         return LATIN

@@ -48,7 +48,7 @@ _MARKS = MappingProxyType({"!": Narrowing.EVERYWHERE, "?": Narrowing.IN_REQUESTS
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A word in a group of alternatives: two different members of one place exclude each other."""
+    """A word in a group of alternatives; different members with one `place` exclude each other."""
 
     place: Place
     name: str
@@ -83,11 +83,12 @@ class Lexicon:
     """The word lists of one language; all words are in lower case.
 
     - `look_up`: returns the properties of a word.
-    - `phrases`: by their first two words, the phrases. `beginnings`: the first words of phrases.
-    - `comparing`: make the number after them a bound. `vague`: number words that may mean no
-      number. `titles`: are no names even with a capital.
-    - `helpers`: occur in questions about the object (`did`). `subjects`: ask for the subject.
-    - `objects`: from a pronoun's object form to its subject form (`me` to `i`).
+    - `phrases`: the phrases by their first two words. `beginnings`: the first words of phrases.
+    - `comparing`: words that make the next number a bound. `vague`: number words that may mean no
+      number. `titles`: words that are no names even with a capital.
+    - `helpers`: verbs such as `did`, in questions about the object. `subjects`: words that ask for
+      the subject.
+    - `objects`: maps a pronoun's object form to its subject form (`me` to `i`).
     - `speakers`, `addressed`, `others`: pronouns of the first, second and third person.
     - `pronouns`: may stand for either of two people. `articles`: carry no meaning.
     - A request for things begins, after `openings`, with one of `requests`, or with one of
@@ -263,7 +264,7 @@ def load_units(section: str) -> MappingProxyType[str, tuple[str, Decimal]]:
 
 
 def load_markers() -> Mapping[str, str]:
-    """Return words that only one language has, with that language.
+    """Return the language of each word that only one language has, by word.
 
     A word that English has too is left out for languages without word lists.
     """
@@ -356,7 +357,7 @@ def _synonyms(sections: Sections, suffixes: tuple[str, ...]) -> dict[str, tuple[
 def _alternatives(
     sections: Sections, suffixes: tuple[str, ...]
 ) -> tuple[dict[str, tuple[Member, ...]], dict[str, tuple[Member, ...]]]:
-    """Return the groups of words, and of stems; names and narrowing words are not stemmed."""
+    """Return the alternatives by word, and by stem; names and narrowing words have no stem."""
     members: dict[str, set[Member]] = defaultdict(set)
     stems: dict[str, set[Member]] = defaultdict(set)
     for guard in _ALTERNATIVES:

@@ -132,7 +132,10 @@ def _split(bare: str, begins: bool) -> list[Piece]:
 
 
 def _contraction(bare: str, begins: bool) -> list[Piece]:
-    """Split a word with an apostrophe: `isn't` is `is not`, `they're` `they`, `O'Neil` `oneil`."""
+    """Split a word with an apostrophe.
+
+    `isn't` becomes `is` and `not`, `they're` becomes `they`, and `O'Neil` becomes `oneil`.
+    """
     folded = bare.lower()
     if folded.endswith("n't"):
         verb = {"ca": "can", "wo": "will", "sha": "shall"}.get(folded[:-3], folded[:-3])

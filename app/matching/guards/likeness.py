@@ -30,7 +30,10 @@ def are_related(x: Term, y: Term) -> bool:
 
 
 def are_written_alike(x: Sequence[Term], y: Sequence[Term]) -> bool:
-    """Whether two groups of words differ only by spaces or a typing error, or one is initials."""
+    """Whether two groups of words differ only by spaces or a typing error.
+
+    True, too, if one consists of the initials of the other.
+    """
     left, right = "".join(term.word for term in x), "".join(term.word for term in y)
     return (
         _is_slip(left, right)
@@ -40,7 +43,10 @@ def are_written_alike(x: Sequence[Term], y: Sequence[Term]) -> bool:
 
 
 def may_be_the_same(x: Sequence[Term], y: Sequence[Term]) -> bool:
-    """Whether names may mean the same: spelled or begun alike, or one abbreviates the other."""
+    """Whether two names may mean the same.
+
+    They are spelled alike, some of their words begin alike, or one abbreviates the other.
+    """
     if are_written_alike(x, y):
         return True
     if not {term.word[:_BEGINNING] for term in x}.isdisjoint(term.word[:_BEGINNING] for term in y):

@@ -87,7 +87,7 @@ def _part(text: Evidence, first: int, last: int, lexicon: Lexicon) -> _Parts:
 
 
 def _are_alike(one: _Parts, other: _Parts, lexicon: Lexicon) -> bool:
-    """Whether both begin and end alike, and both or neither are in the passive."""
+    """Whether two texts begin and end alike, and both or neither are in the passive."""
     before = [
         [word for word in each.before if word not in lexicon.helpers] for each in (one, other)
     ]
@@ -119,7 +119,7 @@ def _without_articles(words: Words, lexicon: Lexicon) -> Words:
 
 
 def _of_weight(words: Words, lexicon: Lexicon) -> Words:
-    """Leave out small words such as `the`, but keep those that join or exclude (`or`, `less`)."""
+    """Return words without small ones (`the`); those that join or exclude (`or`) are kept."""
     known = ((word, lexicon.look_up(word)) for word in words)
     return tuple(
         w

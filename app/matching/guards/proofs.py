@@ -52,7 +52,7 @@ class _Pair:
 
     @property
     def rest(self) -> int:
-        """How many terms only one of the two texts has."""
+        """The number of terms that only one of the two texts has."""
         return len(self.left) + len(self.right)
 
     @property

@@ -12,7 +12,7 @@ _FEW = 10
 def cancelled(
     left: Sequence[Quantity], right: Sequence[Quantity], what: Callable[[Quantity], object]
 ) -> tuple[list[Quantity], list[Quantity]]:
-    """Return the quantities of each side without those that both have, compared by `what`."""
+    """Return the quantities of each side without those for which `what` is equal on both sides."""
     both = Counter(map(what, left)) & Counter(map(what, right))
     return _without(left, what, both), _without(right, what, both)
 
@@ -43,7 +43,7 @@ def measure_the_same(left: Sequence[Quantity], right: Sequence[Quantity]) -> boo
 
 
 def have_other_units(one: Evidence, other: Evidence) -> bool:
-    """Whether two texts have the same number with units that measure different things."""
+    """Whether two texts have the same number with different units: `5 km`, `5 miles`."""
     a, b = _units_of(one), _units_of(other)
     return any(
         _has_another_unit(value, a[value], b[value]) or _has_another_unit(value, b[value], a[value])
@@ -60,9 +60,9 @@ def _units_of(text: Evidence) -> Mapping[Decimal, Set[str]]:
 
 
 def _has_another_unit(value: Decimal, units: Set[str], others: Set[str]) -> bool:
-    """Whether one of `units` measures something that none of `others` does.
+    """Whether `value` in one of `units` is another quantity than `value` in each of `others`.
 
-    False if `others` has an unknown unit or a time of day.
+    False if `others` has the empty unit or a time of day.
     """
     if "" in others or CLOCK in others:
         return False

@@ -269,7 +269,7 @@ class _Reader:
         return value, taken
 
     def _in_words(self, at: int) -> tuple[Decimal, int]:
-        """Return value and pieces of a number in words: `nineteen eighty-four`, `one hundred`."""
+        """Return the value of a number in words (`one hundred`), and its number of pieces."""
         multipliers = self._lexicon.multipliers
         part, taken = self._below_hundred(at)
         if part in _HALF_YEARS and taken == 1 and self._text(at + 1) in self._lexicon.numbers:
@@ -296,7 +296,7 @@ class _Reader:
         return word in self._lexicon.numbers and word not in self._lexicon.vague
 
     def _below_hundred(self, at: int) -> tuple[Decimal, int]:
-        """Return value and pieces of a number word, or of tens followed by ones: `twenty-one`."""
+        """Return the value of a number word, or of tens and ones, and its number of pieces."""
         numbers = self._lexicon.numbers
         value = numbers[self._text(at)]
         if value in _TENS and numbers.get(self._text(at + 1)) in _ONES:
@@ -312,7 +312,7 @@ class _Reader:
         return after if _is_year(after) and after % _CENTURY == value else value
 
     def _unit(self, first: int, after: int, value: Decimal) -> tuple[str, Decimal, int]:
-        """Return a number's unit, its value in it, and how many pieces belong to a time of day."""
+        """Return a number's unit, its value in that unit, and how many more pieces a time takes."""
         following = self._text(after)
         if following == ":" and after + 1 < len(self._pieces):
             value = value * _HOUR + self._lexicon.parse(self._text(after + 1))
@@ -330,7 +330,7 @@ class _Reader:
         return before if before in CURRENCIES else "", value, 0
 
     def _part_of_day(self, after: int) -> tuple[int, int] | None:
-        """Return the minutes that `in the evening` after an hour adds, and its length in pieces."""
+        """Return the minutes that `in the evening` adds to an hour, and its number of pieces."""
         length = 0
         while length < len(_LEADING) and self._text(after + length) in _LEADING[length]:
             length += 1

@@ -58,7 +58,11 @@ def adapters_for(
     verifier: Verifier | None = None,
     clock: Clock = time.time,
 ) -> Adapters:
-    """Return the adapters that the settings name; `embedder` and `verifier` replace these."""
+    """Return the adapters that the settings name.
+
+    `embedder` and `verifier`, if given, are used instead of those in the settings. If the settings
+    turn the verifier off, there is none in any case.
+    """
     metrics = Metrics()
     own = read_prices(settings.prices)
     paid = Accounts(metrics, ListPrices(settings.embedder_url, own))
@@ -205,9 +209,10 @@ def embedder_for(
 def verifier_for(
     settings: Settings, embedder: str, calibration: Calibration | None = None
 ) -> Verifier:
-    """Return the verifier that the settings name, for candidates found by `embedder`.
+    """Return the verifier that the settings name; `embedder` names the model that finds candidates.
 
-    `calibration` replaces the one in the settings. Raises ConfigurationError.
+    `calibration`, if given, replaces the one in the settings. Raises ConfigurationError if the
+    calibration or the model is missing or invalid.
     """
     model = settings.verifier_model
     if calibration is None:

@@ -28,7 +28,7 @@ _OPENAIS = re.compile(r"(?:.*\.)?openai\.(?:azure\.)?com")
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Return the settings from the environment, `.env` and `overrides`, which come first.
+    """Return the settings from the environment and `.env`; `overrides` win over both.
 
     Raises ConfigurationError with one line for each wrong setting.
     """
@@ -141,9 +141,9 @@ def check_verifier(settings: Settings) -> None:
 
 
 def load_rules(settings: Settings) -> Sequence[Rule]:
-    """Return the rules in the policy file; empty if there is no such file in the settings.
+    """Return the rules in the policy file; empty if the settings name no policy file.
 
-    Raises ConfigurationError, which names the file, the rule and the key.
+    Raises ConfigurationError if the file or a rule is invalid; its message names the place.
     """
     if not settings.policy:
         return ()

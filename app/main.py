@@ -61,7 +61,10 @@ def _api_key_file(settings: Settings, clock: Clock) -> KeyFile | None:
 
 
 def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
-    """Return the proxy as a FastAPI application; `adapters` replaces those of the settings."""
+    """Return the proxy as a FastAPI application.
+
+    `adapters`, if given, are used instead of those that the settings name.
+    """
     tracing = _tracing(settings)
     parts = _traced(adapters or adapters_for(settings), tracing)
     policy = policy_for(settings, parts.verifier)
@@ -160,11 +163,11 @@ def _traced(parts: Adapters, tracing: Tracing) -> Adapters:
 
 
 def dialects_for(settings: Settings) -> Mapping[str, Dialect]:
-    """Return the dialects by the paths that are cached.
+    """Return the dialect of each cached path.
 
-    If the embedder is the upstream, it gets the callers' credentials. It must not get those meant
-    for another server. So if Anthropic's requests go to another server, they are not embedded but
-    matched exactly.
+    If the embedder is the upstream, it may get the callers' credentials. It must not get those that
+    are meant for another server. So if requests of Anthropic's API go to another server, they are
+    not embedded but matched exactly.
     """
     return dialects_of(
         responses_by_meaning=settings.responses_by_meaning,
@@ -230,7 +233,7 @@ def max_distance_for(settings: Settings, verifier: Verifier | None) -> float:
 
 
 def policy_for(settings: Settings, verifier: Verifier | None) -> Policy:
-    """Return the policy that the settings make. Raises ConfigurationError."""
+    """Return the policy from the settings. Raises ConfigurationError if a rule is invalid."""
     all_share = settings.isolation is Isolation.SHARED
     return Policy(
         keys=KeyRules(
@@ -269,7 +272,11 @@ def policy_for(settings: Settings, verifier: Verifier | None) -> Policy:
 
 
 def _calibrated(rule: Rule, verifier: Verifier | None) -> Rule:
-    """Return a rule with the least probability for its dial, by the verifier's calibration."""
+    """Return `rule` with the minimum probability that keeps its dial.
+
+    The probability comes from the verifier's calibration. Without a verifier or a dial, `rule` is
+    returned unchanged.
+    """
     if verifier is None or rule.max_error_rate is None:
         return rule
     return replace(rule, min_probability=verifier.calibration.threshold(rule.max_error_rate))

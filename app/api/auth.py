@@ -9,7 +9,7 @@ from app.rules.sharing import presented_keys
 
 
 class ApiKeys:
-    """A set of keys; true in a boolean context if there are any."""
+    """A set of keys. `bool()` of it is true if it contains any key."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._keys = [_digest(key.encode()) for key in keys]

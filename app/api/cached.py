@@ -28,9 +28,9 @@ class Handler(Protocol):
 class CachedRoute:
     """Answers the requests of one route.
 
-    A request is forwarded without the cache if its body has more than `max_bytes`; if it is large
-    while the process holds too many bytes; or if a bug of ours raises an error before any part of
-    an answer has been sent.
+    A request is forwarded without the cache in three cases: its body has more than `max_bytes`; the
+    process already holds so many bytes that the body has no room; or a bug of ours raises an error
+    before any part of an answer has been sent.
     """
 
     def __init__(

@@ -76,7 +76,10 @@ class ExchangeMiddleware:
             self._note(scope, status_code, time.perf_counter() - begin)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> Refusal | None:
-        """Run the application; return the error response for what it raised, or None."""
+        """Run the application; return the Refusal that its exception becomes, or None.
+
+        None means that there was no exception, or that the client has disconnected.
+        """
         try:
             await self._app(scope, receive, send)
         except ClientDisconnected:
@@ -155,10 +158,12 @@ class CorsMiddleware:
 class GateMiddleware:
     """Refuses requests to the API that lack a key or come from a web page that is not allowed.
 
-    `keys`, or the keys in `key_file`: clients must send one of them; if there are none, no key is
-    needed. `guard_origin`: protect a proxy on this machine that uses our own key from web pages.
-    Then `Origin` must be absent or one of `origins`, and `Host` must be a loopback name: a page
-    that rebinds its DNS name to this machine cannot forge that.
+    Clients must send one of the keys in `key_file` or, without a file, in `keys`. If there are no
+    keys, none is needed.
+
+    `guard_origin` is for a proxy on this machine that uses our own key: it protects the proxy from
+    web pages. Then `Origin` must be absent or one of `origins`, and `Host` must be a loopback name.
+    A page that rebinds its DNS name to this machine cannot forge `Host`.
     """
 
     def __init__(
@@ -196,7 +201,9 @@ class GateMiddleware:
 
 
 class CrowdMiddleware:
-    """Refuses requests to the API while `most` others are being answered, or too many bytes held.
+    """Refuses requests to the API while there is too much work.
+
+    That is while `most` other requests are being answered, or the process holds too many bytes.
 
     Health, metrics and operators' routes are never refused: they are needed most under load.
     """

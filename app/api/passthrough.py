@@ -23,7 +23,7 @@ _COUNTING = b"/messages/count_tokens"
 class Passthrough(StrEnum):
     """Which other routes are forwarded: all, none, or those that are safe for any caller.
 
-    Safe are reading `/models` and `/models/{id}`, and counting the tokens of a message.
+    The safe ones read `/models` and `/models/{id}`, or count the tokens of a message.
     """
 
     ON = "on"
@@ -32,7 +32,10 @@ class Passthrough(StrEnum):
 
     @classmethod
     def of(cls, setting: str, *, is_own: bool) -> "Passthrough":
-        """Return the value for a setting; `is_own`: the client's own credential is forwarded."""
+        """Return the value for a setting; "auto" depends on `is_own`.
+
+        `is_own` says whether the client's own credential is forwarded.
+        """
         if setting == "auto":
             return cls.ON if is_own else cls.MODELS
         return cls(setting)
@@ -52,7 +55,9 @@ class OtherRoutes(BaseRoute):
 
 
 class PassthroughRoutes:
-    """Forwards requests without interpreting them. Raises RouteNotFound for paths outside the API.
+    """Forwards requests without interpreting them.
+
+    Raises RouteNotFound for paths outside the API, PassthroughDisabled for a route that is off.
 
     `anthropics` says which routes of Anthropic's API are forwarded, `passthrough` which others.
     """
@@ -87,7 +92,7 @@ class PassthroughRoutes:
 
 
 def is_open(request: ClientRequest, passthrough: Passthrough) -> bool:
-    """Whether a request may be forwarded."""
+    """Whether `passthrough` allows a request to be forwarded."""
     if passthrough is Passthrough.ON:
         return True
     if passthrough is Passthrough.OFF:

@@ -65,9 +65,9 @@ def is_api(path: str) -> bool:
 
 
 def forms_of(path: str) -> Iterator[tuple[str, bool]]:
-    """Yield the path patterns that mean the same as a path of `/v1`.
+    """Yield the path patterns that mean the same as `path`, a path of `/v1`.
 
-    Each comes with whether it names the model (Azure's deployments do).
+    The second value of each pair says whether the pattern names the model: Azure's deployments do.
     """
     rest = path.removeprefix(V1.decode())
     yield path, False

@@ -77,10 +77,10 @@ class RequestReader:
         self._gone = False
 
     async def body(self, limit: int) -> bytes | None:
-        """Return the whole body; None if it is too long.
+        """Return the whole body, or None if it is too long.
 
-        That is if it has more than `limit` bytes, or if the process already holds too many bytes.
-        Bytes read before that are not lost: `stream` yields them first.
+        A body is too long if it has more than `limit` bytes, or if the process has no room for it.
+        After None, the bytes read so far are not lost: `stream` yields them first.
         """
         size = 0
         while not self._ended.is_set():
@@ -101,7 +101,7 @@ class RequestReader:
                 self.hold.drop(len(piece))
 
     async def disconnected(self) -> None:
-        """Wait until the client disconnects. That cannot be noticed before the body is read."""
+        """Wait until the client disconnects; a disconnect is noticed only after the whole body."""
         await self._ended.wait()
         while not self._gone:
             self._gone = (await self._receive())["type"] == "http.disconnect"

@@ -96,7 +96,7 @@ async def _start(head: Head, scope: Scope, send: Send) -> None:
 
 
 async def _write(body: bytes, send: Send, *, is_last: bool) -> None:
-    """Send a body in pieces; each is sent when the client has read most of those before."""
+    """Send a body in pieces, each after the client has read most of the previous ones."""
     at = 0
     while len(body) - at > _PIECE:
         await send(

@@ -33,8 +33,8 @@ class Admission(Enum):
 class Connections:
     """Counts the connections of each address, which may have `most` open; 0: any number.
 
-    As many more may be open in order to read why they were refused. Those do not count against
-    `most`.
+    Up to `most` refused connections may also stay open, until their clients have read why. They do
+    not count as served ones.
     """
 
     def __init__(self, most: int = 0) -> None:

@@ -72,13 +72,13 @@ class Deadlines:
         self._look_by(self._due)
 
     def excuse(self) -> None:
-        """Let the deadline for a body begin now, since the client could not send before."""
+        """Restart the deadline for a body, because the client could not send until now."""
         if self._awaited is Awaited.BODY:
             self._since, self._received = self._loop.time(), 0
             self._due = self._due_after(self._since)
 
     def await_reader(self) -> None:
-        """Set the deadline for reading: the client has much to read."""
+        """Set the deadline by which the client must have read most of what it was sent."""
         self._unread_until = self._loop.time() + self._patience.client
         self._look_by(self._unread_until)
 

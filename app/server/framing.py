@@ -35,10 +35,11 @@ def _may_begin_a_head(data: bytes) -> bool:
 
 
 def end_of_chunks(data: bytes, at: int, least: int) -> int:
-    """Return an index at which a chunked body may end: after the first empty line.
+    """Return the index in `data` just after the first empty line: a chunked body may end there.
 
-    Lines in the first `least` bytes are skipped. Without an empty line, it is the end of the data
-    or, if `least` is 0, the place where an incomplete empty line begins.
+    The search skips the first `least` bytes from `at` on. Without an empty line, the length of the
+    data is returned. But if `least` is 0 and an empty line has begun to arrive at the end of the
+    data, the index where it begins is returned.
     """
     end = data.find(END_OF_HEAD, at + least)
     if end >= 0:

@@ -206,9 +206,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._keep(data[at:])
 
     def _end_in_body(self, data: bytes, at: int) -> int:
-        """Return an index up to which the data surely belong to this message.
+        """Return the index up to which `data` surely belongs to the current message.
 
-        `at` means that more data must arrive first.
+        If the index is `at`, more data must arrive first.
         """
         if self._body_left:
             return min(at + self._body_left, len(data))
@@ -265,7 +265,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def _fail(self) -> NoReturn:
-        """Stop the parser by an exception."""
+        """Raise the refusal for a head that is too large, which also stops the parser."""
         self._refusal = HeadTooLarge(_TOO_LARGE)
         raise self._refusal
 
@@ -319,7 +319,10 @@ class HttpProtocol(HttpToolsProtocol):
         self.loop.call_later(_REFUSED_SECONDS, self.transport.close)
 
     def _may_answer(self) -> bool:
-        """Whether an error response may be sent: only this message has no answer yet."""
+        """Whether an error response may be sent.
+
+        All earlier requests must be answered, and no answer to this one may have begun.
+        """
         if self._is_between or self._is_in_head:
             return self._is_idle()
         return not self.cycle.response_started
@@ -362,7 +365,7 @@ class _Unchunked:
 
 
 def _has_hung_up(transport: asyncio.Transport) -> bool:
-    """Whether a connection was reset; the event loop does not notice that while not reading."""
+    """Whether a connection was reset; the event loop notices a reset only while it reads."""
     sock = transport.get_extra_info("socket")
     if not sock:
         return False

@@ -14,7 +14,7 @@ _OPERATORS = re.compile(r"/(?:metrics|(?:cache|dashboard)(?:/.*)?)", re.DOTALL)
 class OperatorsListener:
     """Serves metrics and operators' routes only on the operators' port, and health on every port.
 
-    The port is that on which the connection arrived, not one that the client names.
+    What counts is the port on which the connection arrived, not a port that the client names.
     """
 
     def __init__(self, app: ASGIApp, port: int) -> None:

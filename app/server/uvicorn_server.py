@@ -26,9 +26,10 @@ _BACKGROUND_SHUTDOWN = 5  # shutdown timeout in seconds of a server in a thread
 
 
 class Server(uvicorn.Server):
-    """Uvicorn with our HTTP protocol. `/readyz` reports 503 as soon as it is told to stop.
+    """Uvicorn with our HTTP protocol.
 
-    It calls `on_listening` once it listens.
+    The server calls `on_listening` once it listens. As soon as it is told to stop, `/readyz`
+    reports 503.
     """
 
     def __init__(
@@ -93,7 +94,10 @@ class Server(uvicorn.Server):
 
 
 def listeners_of(settings: Settings) -> list[socket.socket]:
-    """Open the listening sockets: the API's, then the operators'. Raises ConfigurationError."""
+    """Open and return the API's listening socket, then that of the operators if they have a port.
+
+    Raises ConfigurationError if a socket cannot listen on its address.
+    """
     sockets = [listen(settings.host, settings.port)]
     if settings.admin_port:
         sockets.append(listen(settings.operators_host, settings.admin_port, "ADMIN_"))
@@ -101,7 +105,11 @@ def listeners_of(settings: Settings) -> list[socket.socket]:
 
 
 def listen(host: str, port: int, kind: str = "") -> socket.socket:
-    """Open a listening socket; port 0 picks a free one. Raises ConfigurationError."""
+    """Open and return a listening socket; port 0 picks a free port.
+
+    `kind` is the part of the setting's name before HOST and PORT. Raises ConfigurationError if the
+    socket cannot listen on the address.
+    """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         # If a name has both, as localhost does, most clients try IPv4.

@@ -41,7 +41,7 @@ class Workers:
         self._folder = ""
 
     def run(self) -> int:
-        """Run the workers, with a shared folder for counts; return the exit code at the end."""
+        """Run the workers, which share a folder for metrics; return the exit code at the end."""
         with ExitStack() as stack:
             try:
                 folder = stack.enter_context(TemporaryDirectory(prefix="reprise-metrics-"))

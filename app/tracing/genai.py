@@ -61,7 +61,7 @@ def asked(request: ClientRequest, *, with_content: bool) -> Attributes:
 
 
 def span_name(attributes: Attributes, otherwise: str) -> str:
-    """Return the name of a request's span."""
+    """Return the name of a request's span; `otherwise` if it is not a request to a model."""
     operation = attributes.get("gen_ai.operation.name")
     model = attributes.get("gen_ai.request.model", "")
     return f"{operation} {model}".rstrip() if operation else otherwise
@@ -77,7 +77,7 @@ class AnswerNotes:
         self._size = 0
 
     def feed(self, piece: bytes) -> None:
-        """Take the next bytes. The end of a stream is kept, and a whole document unless large."""
+        """Take the next bytes; keep the last part of a stream, or a document unless it is large."""
         self._size += len(piece)
         if self._is_stream:
             self._kept = (self._kept + piece)[-_TAIL:]
@@ -85,7 +85,10 @@ class AnswerNotes:
             self._kept += piece
 
     def attributes(self) -> Attributes:
-        """Return the answer's model, its usage and, with content, its text."""
+        """Return the answer's model and usage as attributes.
+
+        With content, they also contain the answer's text, unless it is a stream.
+        """
         if self._is_stream:
             told = [_object(line) for line in self._lines()]
             document = next((d for d in told if d.get("usage") or d.get("response")), {})

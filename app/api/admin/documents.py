@@ -25,7 +25,10 @@ _MOST_BODY = 65_536
 
 
 async def asked(work: Awaitable[T]) -> T:
-    """Return the result of `work`. Raises StoreUnavailable or EmbedderUnavailable if it fails."""
+    """Return the result of `work`.
+
+    Raises EmbedderUnavailable if the embedder failed, StoreUnavailable if the store did.
+    """
     try:
         return await work
     except DependencyUnavailable as unavailable:
@@ -39,7 +42,10 @@ async def asked(work: Awaitable[T]) -> T:
 
 
 async def document_of(request: Request) -> Mapping[str, Any]:
-    """Return a request's body, which must be a JSON object. Raises InvalidRequest, BodyTooLarge."""
+    """Return the JSON object in a request's body.
+
+    Raises InvalidRequest if the body is something else, BodyTooLarge if it is too long.
+    """
     body = await RequestReader(request.receive).body(_MOST_BODY)
     if body is None:
         raise BodyTooLarge(f"The body is longer than {_MOST_BODY} bytes.")
@@ -53,16 +59,20 @@ async def document_of(request: Request) -> Mapping[str, Any]:
 
 
 def selector_in(query: Mapping[str, str], *others: str) -> Selector:
-    """Return the selector in a query string. Raises InvalidRequest for unknown parameters.
+    """Return the selector in the parameters of a query string.
 
-    `others` are further parameters that it may have.
+    `others` names the parameters that are allowed besides the selector's. Raises InvalidRequest for
+    any other one.
     """
     refuse_unknown(query, *others, "tag", "model", "namespace")
     return Selector(query.get("tag"), query.get("model"), query.get("namespace"))
 
 
 def refuse_unknown(names: Mapping[str, object], *known: str) -> None:
-    """Raise InvalidRequest for an unknown name. Ignoring a misspelt one would select too much."""
+    """Raise InvalidRequest if one of `names` is not in `known`.
+
+    If a misspelt name were ignored, too many entries would be selected.
+    """
     if unknown := sorted(set(names) - set(known)):
         raise InvalidRequest(
             f"Unknown names: {', '.join(unknown)}. The known ones are {', '.join(known)}."

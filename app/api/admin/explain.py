@@ -33,9 +33,9 @@ def explain_route(
     """Return the endpoint.
 
     The body is the body of the request to explain, or `{"request": …, "headers": …, "route": …}`
-    with its headers and route. Without `headers`, the headers of this request are used, except the
-    one with the operator's token. Without `route`, it is a chat completion. `dialects` are the
-    dialects by route.
+    with the headers and route of that request. Without `headers`, those of the call to this
+    endpoint are used, except the one with the operator's token. Without `route`, the request is
+    taken for a chat completion. `dialects` are the dialects by route.
     """
     api_keys = ApiKeys([token] if token else [])
     most = explainer.limits.max_bytes
@@ -82,7 +82,10 @@ def _asked(body: bytes, headers: list[Header]) -> tuple[bytes, list[Header], str
 
 
 def _lines(headers: Any) -> list[Header]:
-    """Return the headers in an object of values by name; a list of values gives several headers."""
+    """Return the headers in a JSON object of names and values.
+
+    If a value is a list, each element of the list becomes one header.
+    """
     if not isinstance(headers, dict):
         raise InvalidRequest("headers must be an object with the value of each header by its name.")
     lines = []
@@ -121,7 +124,10 @@ def _told(told: Explanation, explainer: Explainer) -> JsonObject:
 
 
 def _limits(told: Explanation, explainer: Explainer) -> JsonObject:
-    """Return the limits for hits by meaning; the deployment's if the request bypasses the cache."""
+    """Return the limits for hits by meaning that apply to the explained request.
+
+    If the request bypasses the cache, these are the limits of the deployment.
+    """
     if told.key is None:
         return {
             "max_distance": explainer.limits.max_distance,

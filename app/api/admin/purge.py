@@ -22,14 +22,14 @@ _logger = logging.getLogger("reprise.admin")
 
 
 class PurgeEndpoint:
-    """Removes the entries that an operator selects, or previews that."""
+    """Removes the entries that an operator selects, or only shows which ones it would remove."""
 
     def __init__(self, operations: Operations, clock: Clock) -> None:
         self._curator = operations
         self._clock = clock
 
     async def __call__(self, request: Request) -> JSONResponse:
-        """Purge; with `dry_run`, only count the entries and show some of them."""
+        """Remove entries and return their number; with `dry_run`, only count them and show some."""
         document = await document_of(request)
         refuse_unknown(document, *_SELECTORS, "max_distance", "dry_run")
         dry_run = document.get("dry_run", False)

@@ -66,7 +66,7 @@ def operations_of(
 def router_of(
     prefix: str, operations: Iterable[Operation], check: Callable[[Request], None]
 ) -> APIRouter:
-    """Return routes for some endpoints; `check` raises a Refusal for who may not use them."""
+    """Return the routes of `operations`; `check` raises a Refusal if a request may not use them."""
     router = APIRouter(prefix=prefix, dependencies=[Depends(check)])
     for method, path, endpoint in operations:
         router.add_api_route(path, endpoint, methods=[method])
@@ -74,7 +74,7 @@ def router_of(
 
 
 def admin_routes(operations: Iterable[Operation], token: str) -> APIRouter:
-    """Return the routes below `/cache`, for who sends the token. Without `token`: all 404."""
+    """Return the routes below `/cache`, which require `token`. If it is empty, all return 404."""
     api_keys = ApiKeys([token] if token else [])
 
     def check(request: Request) -> None:
@@ -87,7 +87,7 @@ def admin_routes(operations: Iterable[Operation], token: str) -> APIRouter:
 
 
 class _Admin:
-    """The endpoints."""
+    """The operators' endpoints for reports and for single entries."""
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._cache = engine.lookup
@@ -149,7 +149,10 @@ class _Admin:
         return JSONResponse({"id": digest, "standing": standing.value})
 
     async def pin(self, request: Request) -> JSONResponse:
-        """Pin an entry, so that it may be served by meaning however few have asked; or unpin it."""
+        """Pin or unpin an entry.
+
+        A pinned entry may be served by meaning, even if few callers have asked its question.
+        """
         document = await document_of(request)
         refuse_unknown(document, "id", "pinned")
         digest, pinned = document.get("id"), document.get("pinned", True)

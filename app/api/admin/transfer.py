@@ -39,7 +39,7 @@ _logger = logging.getLogger("reprise.admin")
 
 @dataclass(slots=True)
 class _Report:
-    """The results of an import's lines so far."""
+    """Counts what became of the lines of an import so far."""
 
     lines: int = 0
     fates: Counter[Fate] = field(default_factory=Counter)
@@ -56,7 +56,7 @@ class _Report:
 
 
 class Transfer:
-    """The endpoints; `dialects` are those whose answers may be imported, by name."""
+    """Both endpoints. `dialects` holds the dialects whose answers may be imported, by name."""
 
     def __init__(
         self, operations: Operations, clock: Clock, dialects: Mapping[str, Dialect]
@@ -67,7 +67,7 @@ class Transfer:
         self._clock = clock
 
     async def export(self, request: Request) -> StreamingResponse:
-        """Stream all entries, or those that are selected, beginning at a cursor."""
+        """Stream all entries, or those that the query selects, from the query's `cursor` on."""
         query = request.query_params
         selector = selector_in(query, "cursor")
         mark, is_marked, cursor = query.get("cursor", f"{self._mark}-").partition("-")
@@ -98,7 +98,7 @@ class Transfer:
             _logger.info("exported %d entries", exported)
 
     async def import_(self, request: Request) -> JSONResponse:
-        """Store entries, unless the store has newer ones; return how many were stored or not."""
+        """Store entries, unless the store has newer ones; return the number of lines by result."""
         report = _Report()
         try:
             async for lines in _batches(request):
@@ -164,7 +164,7 @@ def _stored_at(portable: Portable) -> float:
 
 
 class _Lines(StreamingResponse):
-    """Streamed lines. If they break off, the response is unfinished and the connection closed."""
+    """A response of lines. If the store fails, it stays unfinished and the connection is closed."""
 
     async def stream_response(self, send: Send) -> None:
         """Send the lines; log it if the store fails."""
@@ -177,7 +177,7 @@ class _Lines(StreamingResponse):
 
 
 async def _batches(request: Request) -> AsyncIterator[Sequence[bytes]]:
-    """Yield the lines of a body, some at a time. Raises InvalidRequest if a line is too long."""
+    """Yield lists of successive lines of a body. Raises InvalidRequest if a line is too long."""
     lines: list[bytes] = []
     size, rest = 0, [b""]
     async for piece in request.stream():

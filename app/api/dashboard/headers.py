@@ -1,4 +1,4 @@
-"""Adds the headers that keep the dashboard to itself: no frames, no foreign code, no copies."""
+"""Adds security headers to the dashboard: no frames, no code of other sites, no cached copies."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 

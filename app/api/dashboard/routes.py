@@ -1,8 +1,8 @@
 """The routes of the dashboard: its files, login and logout, and the operators' endpoints it uses.
 
 The session is a cookie of the path `/dashboard`: browsers send it nowhere else, so it never takes
-part in a request to the API. What changes something also needs a token in a header, which only
-pages of this origin can read.
+part in a request to the API. A request that changes something also needs a CSRF token in a header,
+and only pages of this origin can read that token.
 """
 
 import hmac
@@ -44,7 +44,7 @@ _logger = logging.getLogger("reprise.admin")
 def dashboard_routes(
     operations: Iterable[Operation], token: str, clock: Clock
 ) -> Iterator[APIRouter]:
-    """Yield the routers of the dashboard. Without `token` there are none: all of it is 404."""
+    """Yield the routers of the dashboard; none if `token` is empty: then its paths return 404."""
     if not token:
         return
     doors = _Doors(token, clock)
@@ -65,7 +65,7 @@ def dashboard_routes(
 
 
 class _Files:
-    """The page and what it loads, read once."""
+    """The page and the files that it loads, read from the disk once."""
 
     def __init__(self) -> None:
         self._responses: Mapping[str, tuple[bytes, str]] = {
@@ -79,7 +79,7 @@ class _Files:
         return self._response(_PAGE)
 
     async def beside(self) -> Response:
-        """Lead to the page, whose links are relative to the path without the slash."""
+        """Redirect to `/dashboard`: the page's links are relative to the path without the slash."""
         return RedirectResponse("../dashboard", 308)
 
     async def file(self, name: str) -> Response:
@@ -94,14 +94,14 @@ class _Files:
 
 
 class _Doors:
-    """Login, logout, and the check of what comes between."""
+    """Login, logout, and the check of each request between them."""
 
     def __init__(self, token: str, clock: Clock) -> None:
         self._token = ApiKeys([token])
         self._sessions = Sessions(token, clock)
 
     def check(self, request: Request) -> None:
-        """Raise a Refusal unless a request has a session and, to change something, its token."""
+        """Raise a Refusal unless a request has a session and, if it is no GET, the CSRF token."""
         check_site(request)
         session = self._session_of(request)
         if request.method == "GET":
@@ -117,7 +117,7 @@ class _Doors:
         return session
 
     async def log_in(self, request: Request) -> JSONResponse:
-        """Open a session for who tells the admin token."""
+        """Open a session if the body contains the admin token; return the session's CSRF token."""
         document = await document_of(request)
         refuse_unknown(document, "token")
         told = str(document.get("token", "")).encode("utf-8")
@@ -130,7 +130,7 @@ class _Doors:
         return _with_cookie(response, request, session, LIFETIME)
 
     async def session(self, request: Request) -> JSONResponse:
-        """Return the CSRF token of a session."""
+        """Return the CSRF token of the session in the request's cookie."""
         return JSONResponse({"csrf": self._sessions.csrf_token(self._session_of(request))})
 
     async def log_out(self, request: Request) -> JSONResponse:
@@ -139,7 +139,7 @@ class _Doors:
 
 
 def check_site(request: Request) -> None:
-    """Raise ForbiddenOrigin for what another site's page has sent, as browsers tell."""
+    """Raise ForbiddenOrigin if the browser says that a page of another origin sent the request."""
     if request.headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
         raise ForbiddenOrigin("Another page may not use the dashboard.")
 
@@ -147,9 +147,10 @@ def check_site(request: Request) -> None:
 def _with_cookie(
     response: JSONResponse, request: Request, session: str, seconds: int
 ) -> JSONResponse:
-    """Set the session's cookie: for HTTPS alone, unless the page came from a loopback address.
+    """Return `response` with the session's cookie, which lives for `seconds`.
 
-    The page's own `Origin` tells that, also where something in front ends TLS.
+    The cookie is for HTTPS alone, unless the page came by HTTP from a loopback address. The header
+    `Origin` says how the page came, even if a proxy in front of this one ends TLS.
     """
     origin = urlsplit(request.headers.get("origin", ""))
     is_plain = origin.scheme == "http" and is_loopback(origin.hostname or "")

@@ -1,4 +1,4 @@
-"""The dashboard's sessions: signed, so that every worker knows them and none has to be kept."""
+"""The dashboard's sessions: signed, so that each worker can check them and none stores them."""
 
 import hashlib
 import hmac
@@ -15,7 +15,8 @@ _SESSION = re.compile(r"([0-9a-f]{1,12})\.[0-9a-f]{32}\.([0-9a-f]{64})")
 class Sessions:
     """Opens and recognises sessions. Their key is made from the admin token.
 
-    So a new token ends every session, and a restart none. `clock` is in seconds since 1970.
+    So a new admin token ends all sessions, and a restart ends none. `clock` returns seconds since
+    1970.
     """
 
     def __init__(self, token: str, clock: Clock) -> None:
@@ -28,7 +29,7 @@ class Sessions:
         return f"{named}.{self._mac('session', named)}"
 
     def holds(self, session: str) -> bool:
-        """Whether a session was opened here, or by a worker with the same token, and is alive."""
+        """Whether a session was signed with the key of this admin token and has not expired."""
         if (match := _SESSION.fullmatch(session)) is None:
             return False
         named = session.rpartition(".")[0]
@@ -36,7 +37,7 @@ class Sessions:
         return is_ours and int(match[1], 16) > self._clock()
 
     def csrf_token(self, session: str) -> str:
-        """Return what a page must send with every change; only pages of our own can read it."""
+        """Return the CSRF token of a session, which a page must send with every change."""
         return self._mac("csrf", session)
 
     def _mac(self, purpose: str, text: str) -> str:

@@ -144,7 +144,7 @@ class Unreadable(str):
 async def test_a_defect_in_judging_an_answer_costs_a_hit_and_no_answer(
     stream: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    setup = Setup()
+    setup = Setup(store_timeout=30.0)  # the gate must not count as a slow store
     other = {**CHAT, "messages": [{"role": "user", "content": "valkey why"}], "stream": stream}
     async with client_of(setup) as client:
         await client.post("chat/completions", json=CHAT)

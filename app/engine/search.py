@@ -23,7 +23,7 @@ Rank = tuple[float, float]
 
 
 class By(StrEnum):
-    """What is searched for, and in which order it is shown."""
+    """The kind of a search: which entries it finds, and in which order it lists them."""
 
     NEWEST = "newest"
     MOST_USED = "most-used"  # in this process; without those that have not answered

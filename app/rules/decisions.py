@@ -58,7 +58,7 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Join an identical request that is looking up or fetching the answer; or be the first."""
+    """Join an identical request that is looking up or fetching the answer; if none is, start."""
 
 
 @dataclass(frozen=True, slots=True)

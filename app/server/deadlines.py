@@ -1,4 +1,4 @@
-"""Deadlines by which a connection does not wait for ever for a slow or vanished client."""
+"""Deadlines, so that a connection does not wait for ever for a slow or vanished client."""
 
 import asyncio
 import math

@@ -1,4 +1,4 @@
-"""Says which parts of a chat completion programs parse as JSON, and checks that they are JSON."""
+"""Says which parts of a chat completion must be JSON (text, arguments of calls); checks them."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -418,7 +418,7 @@ def test_time_grows_no_faster_than_a_text(work: Work) -> None:
 
 def test_what_grows_like_a_square_is_noticed() -> None:
     def square(text: str) -> int:
-        return sum(text.count("a") for _ in range(8 * len(text)))
+        return sum(sum(map(ord, text)) for _ in range(len(text) // 8))
 
     with no_collection():
         assert growth(square, "letters") > MOST_GROWTH

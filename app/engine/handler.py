@@ -101,7 +101,8 @@ class Handler:
         is_to_be_new, bound = self._judge(plan, now)
         if is_to_be_new:
             return Bypass("must-be-new")
-        plan = replace(plan, caution=self._fetches.audits.caution)
+        if (caution := self._fetches.audits.caution).level:
+            plan = replace(plan, caution=caution)
         return decisions.bound_to_time(plan, bound, now)
 
     def _judge(self, plan: Plan, now: float) -> tuple[bool, TimeBound]:

@@ -4,9 +4,7 @@ import difflib
 import logging
 import os
 import re
-import tomllib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +14,7 @@ from pydantic import ValidationError
 from app.api.middleware import is_loopback
 from app.api.paths import CACHED
 from app.core.errors import ConfigurationError
+from app.core.toml_file import read_toml
 from app.rules.key import Isolation
 from app.rules.routing import Rule
 from app.rules.rule_file import rules_of
@@ -148,13 +147,7 @@ def load_rules(settings: Settings) -> Sequence[Rule]:
     if not settings.policy:
         return ()
     file = f"{PREFIX}POLICY={settings.policy}"
-    try:
-        document = tomllib.loads(Path(settings.policy).read_text("utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from None
-    except ValueError as error:  # invalid TOML or UTF-8
-        raise ConfigurationError(f"{file} is not valid TOML: {error}") from None
-    rules = rules_of(document, file, CACHED)
+    rules = rules_of(read_toml(settings.policy, file), file, CACHED)
     for number, rule in enumerate(rules, 1):
         if rule.max_error_rate is not None:
             _check_dial(settings, f'{file}: rule {number} ("{rule.name}")', rule.max_error_rate)

@@ -4,10 +4,8 @@ The list is that of the package genai-prices (https://github.com/pydantic/genai-
 downloaded.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from genai_prices import Usage as PricedUsage
@@ -16,6 +14,7 @@ from genai_prices import calc_price
 from app.core.errors import ConfigurationError
 from app.core.models import Usage
 from app.core.recent import Recent
+from app.core.toml_file import read_toml
 
 _KNOWN = 1000
 _A_DOLLAR = 1_000_000_000
@@ -97,12 +96,7 @@ def read_prices(path: str) -> dict[str, Rates]:
     """
     if not path:
         return {}
-    try:
-        document = tomllib.loads(Path(path).read_text("utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{_SETTING}={path}: {error.strerror}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationError(f"{_SETTING}={path} is not valid TOML: {error}") from None
+    document = read_toml(path, f"{_SETTING}={path}")
     models = document.get("models")
     if document.keys() != {"models"} or not isinstance(models, dict):
         raise ConfigurationError(f'{_SETTING}={path} must have tables such as [models."gpt-4o"]')

@@ -1,8 +1,9 @@
 """The results of comparisons and audits so far, as JSON values."""
 
+import itertools
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 
 from app.core.cache_status import Tier
 from app.core.shares import Difference, difference, excess, wilson
@@ -50,16 +51,23 @@ def compared(totals: Mapping[str, int]) -> JsonObject:
     Even two answers of the upstream to the same request may differ. So the share of exact matches
     found wrong is the base rate; the excess is how far hits by meaning are above it.
     """
-    counts = {
-        tier: {a: sum(sums(totals, f"compared.{tier.value}.{a.value}").values()) for a in Agreement}
-        for tier in Tier
+    shown = {
+        tier.value: {a.value: _compared_as(totals, tier, a) for a in Agreement} for tier in Tier
     }
-    (wrong, of), (base, base_of) = (
-        (counts[tier][Agreement.WRONG], sum(counts[tier].values()))
-        for tier in (Tier.SEMANTIC, Tier.EXACT)
-    )
-    shown = {tier.value: {a.value: n for a, n in counts[tier].items()} for tier in Tier}
-    return shown | {"excess_wrong": _rounded(difference(wrong, of, base, base_of))}
+    counts = _compared_by_tier(totals)
+    semantic, control = counts.of(Tier.SEMANTIC.value), counts.of(Tier.EXACT.value)
+    return shown | {"excess_wrong": _rounded(difference(*semantic, *control))}
+
+
+def _compared_as(totals: Mapping[str, int], tier: Tier, agreement: Agreement) -> int:
+    return sum(sums(totals, f"compared.{tier.value}.{agreement.value}").values())
+
+
+def _compared_by_tier(totals: Mapping[str, int]) -> "_Counts":
+    counts = _Counts()
+    for tier, agreement in itertools.product(Tier, Agreement):
+        counts.add(tier.value, agreement, _compared_as(totals, tier, agreement))
+    return counts
 
 
 def audited(totals: Mapping[str, int]) -> JsonObject:
@@ -69,17 +77,12 @@ def audited(totals: Mapping[str, int]) -> JsonObject:
     """
     by_tier, by_distance = _Counts(), _Counts()
     by_namespace: dict[str, _Counts] = {}
-    for name, count in totals.items():
-        what, _, namespace = name.partition(":")
-        kind, _, rest = what.partition(".")
-        if kind != _AUDITED:
-            continue
-        tier, _, rest = rest.partition(".")
-        band, _, agreement = rest.rpartition(".")
-        by_tier.add(tier, agreement, count)
-        by_namespace.setdefault(namespace, _Counts()).add(tier, agreement, count)
-        if band:
-            by_distance.add(band, agreement, count)
+    for audit in _audits_in(totals):
+        agreement, count = audit.agreement, audit.count
+        by_tier.add(audit.tier, agreement, count)
+        by_namespace.setdefault(audit.namespace, _Counts()).add(audit.tier, agreement, count)
+        if audit.band:
+            by_distance.add(audit.band, agreement, count)
     semantic, control = by_tier.of(Tier.SEMANTIC.value), by_tier.of(Tier.EXACT.value)
     return {
         **{tier.value: by_tier.share(tier.value) for tier in Tier},
@@ -90,6 +93,38 @@ def audited(totals: Mapping[str, int]) -> JsonObject:
         },
         "excess_wrong": _rounded(excess(*semantic, *control)),
     }
+
+
+def wrong_by_tier(totals: Mapping[str, int]) -> Mapping[Tier, tuple[int, int]]:
+    """Return for each tier how many hits were found wrong, and how many were compared.
+
+    Audited hits and held-back hits count the same.
+    """
+    counts = _compared_by_tier(totals)
+    for audit in _audits_in(totals):
+        counts.add(audit.tier, audit.agreement, audit.count)
+    return {tier: counts.of(tier.value) for tier in Tier}
+
+
+@dataclass(frozen=True, slots=True)
+class _Audit:
+    """How many audits had the same result; `band` (of distances) is empty for exact matches."""
+
+    tier: str
+    band: str
+    agreement: str
+    namespace: str
+    count: int
+
+
+def _audits_in(totals: Mapping[str, int]) -> Iterator[_Audit]:
+    for name, count in totals.items():
+        what, _, namespace = name.partition(":")
+        kind, _, rest = what.partition(".")
+        if kind == _AUDITED:
+            tier, _, rest = rest.partition(".")
+            band, _, agreement = rest.rpartition(".")
+            yield _Audit(tier, band, agreement, namespace, count)
 
 
 def saved(totals: Mapping[str, int]) -> JsonObject:

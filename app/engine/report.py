@@ -5,12 +5,10 @@ from dataclasses import asdict
 
 from app.core.cache_status import Tier
 from app.core.shares import Difference, excess
-from app.core.tally import sums
 from app.dialects.strict_json import JsonObject
 from app.engine.audits import AuditTerms
-from app.engine.findings import Findings, unsaved
+from app.engine.findings import Findings, unsaved, wrong_by_tier
 from app.engine.pairs import Pairs
-from app.matching.comparison import Agreement
 from app.rules.auditing import suggested_dial
 from app.rules.plan import Policy
 
@@ -94,19 +92,7 @@ def _evidence(totals: Mapping[str, int]) -> tuple[Difference | None, bool]:
 
     The excess is how far the share of wrong hits by meaning is above the share of wrong exact
     matches; None if unknown.
-    Audited hits and held-back hits count the same.
     """
-    wrong, of = dict.fromkeys(Tier, 0), dict.fromkeys(Tier, 0)
-    for tier in Tier:
-        for agreement in Agreement:
-            count = sum(sums(totals, f"compared.{tier.value}.{agreement.value}").values())
-            count += sum(
-                n
-                for name, n in totals.items()
-                if name.startswith(f"audited.{tier.value}.")
-                and name.partition(":")[0].endswith(f".{agreement.value}")
-            )
-            of[tier] += count
-            wrong[tier] += count * (agreement is Agreement.WRONG)
-    counted = wrong[Tier.SEMANTIC], of[Tier.SEMANTIC], wrong[Tier.EXACT], of[Tier.EXACT]
-    return excess(*counted), min(of.values()) >= _ENOUGH
+    found = wrong_by_tier(totals)
+    is_enough = min(of for _, of in found.values()) >= _ENOUGH
+    return excess(*found[Tier.SEMANTIC], *found[Tier.EXACT]), is_enough

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 
 from app.core.models import Clock
+from app.core.one_line import one_line
 
 _MOST = 10
 _SHOWN = 300  # characters of a text
@@ -12,8 +13,7 @@ _SHOWN = 300  # characters of a text
 
 def shown(text: str | None) -> str:
     """Return the beginning of a text as one line, to show."""
-    whole = " ".join((text or "").split())
-    return whole if len(whole) <= _SHOWN else whole[: _SHOWN - 1] + "…"
+    return one_line(text or "", _SHOWN)
 
 
 @dataclass(frozen=True, slots=True)

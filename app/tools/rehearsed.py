@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from app.core.cache_status import Tier
+from app.core.one_line import one_line
 from app.core.shares import Difference, difference
 from app.dialects.strict_json import JsonObject
 from app.matching.comparison import Agreement
@@ -101,7 +102,7 @@ class Rehearsed:
         for pair in self._telling():
             shown = self._pair(pair)
             lines += ["", f"{pair.tier.value} {pair.distance}".rstrip()]
-            lines += [f"  {name:<9}{_short(str(text))}" for name, text in shown.items()]
+            lines += [f"  {name:<9}{one_line(str(text), _SHOWN)}" for name, text in shown.items()]
         return "\n".join(lines)
 
     def _telling(self) -> Sequence[Pair]:
@@ -228,8 +229,3 @@ def _percent(share: float) -> str:
 
 def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items())
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

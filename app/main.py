@@ -182,8 +182,9 @@ def _cached_routes(
         for pattern, names_model in forms_of(path):
             spoken = DEPLOYED.get(path) if names_model else dialect
             if spoken is not None:
-                parts = (engine.handler, spoken, engine.forwarder, max_bytes, inflight)
-                endpoint = CachedRoute(*parts)
+                endpoint = CachedRoute(
+                    engine.handler, spoken, engine.forwarder, max_bytes, inflight
+                )
                 yield Route(pattern, endpoint, methods=["POST"])
 
 

@@ -178,7 +178,8 @@ async def stall(exchange: Exchange) -> None:
 async def test_an_embedder_that_fails_is_soon_left_alone(trouble: Any) -> None:
     host = UpstreamApp(trouble)
     async with upstream_of(host) as embedder:
-        setup = Setup(embedder=embedder, embedder_timeout=0.05)
+        # Long enough for a request to arrive at the embedder on a busy machine.
+        setup = Setup(embedder=embedder, embedder_timeout=0.2)
         async with client_of(setup) as client:
             for number in range(10):
                 status = (await ask(client, f"question {number}"))["cache-status"]

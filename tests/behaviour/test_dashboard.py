@@ -243,6 +243,19 @@ async def test_logging_out_removes_the_cookie(client: httpx.AsyncClient) -> None
     assert code_of(await client.get(f"{API}/stats")) == (401, "invalid_session")
 
 
+async def test_after_logging_out_no_copy_of_the_cookie_opens_anything(
+    client: httpx.AsyncClient,
+) -> None:
+    await log_in(client)
+    copy = {"cookie": f"{COOKIE}={client.cookies[COOKIE]}"}
+    assert (await client.get(f"{API}/stats", headers=copy)).status_code == 200
+    await client.post(f"{API}/logout", json={})
+    assert code_of(await client.get(f"{API}/stats", headers=copy)) == (401, "invalid_session")
+    assert code_of(await client.post(f"{API}/logout", headers=copy)) == (401, "invalid_session")
+    await log_in(client)
+    assert (await client.get(f"{API}/stats")).status_code == 200
+
+
 def test_sessions_are_those_of_one_token_and_cannot_be_made_up() -> None:
     clock = ManualClock()
     ours, others = Sessions("a", clock), Sessions("b", clock)

@@ -134,7 +134,9 @@ class _Doors:
         return JSONResponse({"csrf": self._sessions.csrf_token(self._session_of(request))})
 
     async def log_out(self, request: Request) -> JSONResponse:
-        """Remove the session's cookie."""
+        """End the session and remove its cookie."""
+        self._sessions.end(self._session_of(request))
+        _logger.info("logged out of the dashboard")
         return _with_cookie(JSONResponse({}), request, "", 0)
 
 

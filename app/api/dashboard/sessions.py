@@ -1,4 +1,4 @@
-"""The dashboard's sessions: signed, so that each worker can check them and none stores them."""
+"""The dashboard's sessions: signed, so that each worker can check them without storing them."""
 
 import hashlib
 import hmac
@@ -6,8 +6,10 @@ import re
 import secrets
 
 from app.core.models import Clock
+from app.core.recent import Recent
 
 LIFETIME = 28_800  # seconds: a working day
+_ENDED = 1000  # sessions that a logout has ended
 
 _SESSION = re.compile(r"([0-9a-f]{1,12})\.[0-9a-f]{32}\.([0-9a-f]{64})")
 
@@ -15,13 +17,14 @@ _SESSION = re.compile(r"([0-9a-f]{1,12})\.[0-9a-f]{32}\.([0-9a-f]{64})")
 class Sessions:
     """Opens and recognises sessions. Their key is made from the admin token.
 
-    So a new admin token ends all sessions, and a restart ends none. `clock` returns seconds since
-    1970.
+    So a new admin token ends all sessions, and a restart ends none. Those that a logout has ended
+    are remembered by this process alone. `clock` returns seconds since 1970.
     """
 
     def __init__(self, token: str, clock: Clock) -> None:
         self._key = hashlib.sha256(b"reprise dashboard\0" + token.encode()).digest()
         self._clock = clock
+        self._ended: Recent[str, bool] = Recent(_ENDED)
 
     def new(self) -> str:
         """Return a new session, as its cookie contains it."""
@@ -29,12 +32,17 @@ class Sessions:
         return f"{named}.{self._mac('session', named)}"
 
     def holds(self, session: str) -> bool:
-        """Whether a session was signed with the key of this admin token and has not expired."""
+        """Whether a session was signed with the key of this admin token and has not ended."""
         if (match := _SESSION.fullmatch(session)) is None:
             return False
         named = session.rpartition(".")[0]
         is_ours = hmac.compare_digest(match[2], self._mac("session", named))
-        return is_ours and int(match[1], 16) > self._clock()
+        is_over = int(match[1], 16) <= self._clock() or self._ended.get(session)
+        return is_ours and not is_over
+
+    def end(self, session: str) -> None:
+        """End a session, so that no copy of its cookie opens anything either."""
+        self._ended.keep(session, True)
 
     def csrf_token(self, session: str) -> str:
         """Return the CSRF token of a session, which a page must send with every change."""

@@ -66,7 +66,8 @@ class Engine:
         self.lookup = Lookup(parts.store, parts.embedder, parts.matcher, context)
         self.forwarder = Forwarder(parts.upstream, parts.metrics)
         self.pairs = Pairs(parts.clock)
-        seen = Seen(self.lookup.hits, self.pairs, self.lookup.doubts)
+        known = self.lookup
+        seen = Seen(known.hits, known.wordings, self.pairs, known.doubts)
         self.operations = Operations(parts.store, parts.embedder, policy, seen, parts.mark)
         self.search = Search(self.operations, self.lookup.hits)
         self.ledger = Ledger(parts.store, parts.metrics.tally)

@@ -16,16 +16,22 @@ _DISTANCES = 10
 
 @dataclass(slots=True)
 class HitCount:
-    """How often an entry has answered since it was stored, and the latest distances of hits."""
+    """How often an entry has answered since it was stored, and the latest distances of hits.
+
+    `exact` is how many of the hits were exact matches.
+    """
 
     stored_at: float
     count: int = 0
+    exact: int = 0
     _distances: deque[float] = field(default_factory=lambda: deque(maxlen=_DISTANCES))
 
     def add(self, distance: float | None) -> None:
         """Count a hit; `distance` is None for an exact match."""
         self.count += 1
-        if distance is not None:
+        if distance is None:
+            self.exact += 1
+        else:
             self._distances.append(distance)
 
     @property

@@ -8,15 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from app.core.errors import DependencyUnavailable
-from app.core.models import Candidate, Counts, Embedding, StoredResponse
+from app.core.models import Candidate, Counts, Embedding
 from app.engine.context import Context
 from app.engine.doubts import Doubts
 from app.engine.hits import HitCounts
 from app.engine.matcher import Matcher
 from app.engine.resilience import Budget, ResilientEmbedder
 from app.engine.resilient_store import ResilientStore
+from app.engine.wordings import Wordings
 from app.rules import decisions
-from app.rules.decisions import Store
+from app.rules.decisions import Serve, Store
 from app.rules.plan import Found, Plan
 from app.rules.rounds import rounds, standing_in
 
@@ -48,6 +49,7 @@ class Lookup:
         self._clock = context.clock
         self._reach = reach
         self.hits = HitCounts()
+        self.wordings = Wordings(context.clock)
         self.doubts = Doubts(context.clock)
 
     @property
@@ -111,9 +113,12 @@ class Lookup:
         """Start to store a response and return at once."""
         self._store.put(decision.stored, decision.embedding)
 
-    def note_served(self, plan: Plan, stored: StoredResponse, distance: float | None) -> None:
-        """Note that an entry has answered; `distance` is None for an exact match."""
+    def note_served(self, plan: Plan, decision: Serve) -> None:
+        """Note that an entry has answered."""
+        stored, distance = decision.stored, decision.status.distance
         self.hits.note(stored, distance)
+        if distance is not None:
+            self.wordings.note(plan.text or "", decision)
         self._store.use(stored)
         if plan.asker and distance is None:
             self._store.count_asker(stored, plan.asker, self._limits.share_after)

@@ -16,6 +16,7 @@ from app.engine.hits import HitCounts
 from app.engine.pairs import Pairs
 from app.engine.resilience import Budget, ResilientEmbedder
 from app.engine.resilient_store import ResilientStore
+from app.engine.wordings import Wordings
 from app.rules.key import caller_name
 from app.rules.plan import Policy
 
@@ -47,16 +48,19 @@ class Seen:
     """Data about entries that this process keeps in addition to the store."""
 
     hits: HitCounts
+    wordings: Wordings
     pairs: Pairs
     doubts: Doubts
 
     def forget(self, entries: Sequence[str]) -> None:
-        """Forget the pairs of questions that some entries are part of."""
+        """Forget the texts of questions that were compared with some entries."""
+        self.wordings.forget(entries)
         self.pairs.forget(entries)
         self.doubts.forget(entries)
 
     def clear(self) -> None:
-        """Forget all pairs of questions."""
+        """Forget all texts of questions."""
+        self.wordings.clear()
         self.pairs.clear()
         self.doubts.clear()
 

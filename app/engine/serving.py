@@ -61,7 +61,7 @@ class Serving:
             return None
         if allowed := decision.stored.allow_origin:
             replay = replay.readable_by(allowed)
-        self.lookup.note_served(plan, decision.stored, decision.status.distance)
+        self.lookup.note_served(plan, decision)
         return Served(decision, replay)
 
     async def render(self, plan: Plan, content: bytes, status: CacheStatus) -> Replay | None:

@@ -40,10 +40,14 @@ class Bypass:
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """Answer with a stored response; `status` says how it was found and how fresh it is."""
+    """Answer with a stored response; `status` says how it was found and how fresh it is.
+
+    `probability` is that of the verifier; None for an exact match, or if it was not asked.
+    """
 
     stored: StoredResponse
     status: CacheStatus
+    probability: float | None = None
 
     @property
     def is_stale(self) -> bool:
@@ -190,7 +194,8 @@ def _answer(plan: Plan, found: Found, now: float) -> Serve | None:
         return served
     if chosen := found.chosen:
         distance = max(0.0, chosen.distance)
-        return Serve(chosen.stored, CacheStatus.hit(chosen.stored, now, distance))
+        status = CacheStatus.hit(chosen.stored, now, distance)
+        return Serve(chosen.stored, status, found.probability)
     return None
 
 
@@ -217,14 +222,15 @@ def kept_back(plan: Plan, found: Found, now: float) -> Serve | None:
 
 def in_place_of_failure(plan: Plan, found: Found, now: float) -> Serve | None:
     """Return the stored answer to serve because the upstream failed (RFC 5861 §4), or None."""
-    stored, distance = found.exact, None
+    stored, distance, probability = found.exact, None, None
     if stored is None or not (
         is_for(plan, stored) and freshness.may_stand_in(stored, plan.control, plan.limits, now)
     ):
         if found.chosen is None:
             return None
         stored, distance = found.chosen.stored, max(0.0, found.chosen.distance)
-    answer = Serve(stored, CacheStatus.hit(stored, now, distance))
+        probability = found.probability
+    answer = Serve(stored, CacheStatus.hit(stored, now, distance), probability)
     return answer if distance is None or _may_be_served(plan, found, answer) else None
 
 

@@ -274,8 +274,13 @@ async def test_an_entry_tells_how_often_it_has_answered_and_from_how_far_away(
     assert shown["hits"] == 3
     told = [f"{distance:.4f}" for distance in shown["distances"]]
     assert told == [answer.headers["x-cache-distance"] for answer in near]
+    assert (shown["exact_hits"], [one["asked"] for one in shown["answered"]]) == (
+        1,
+        ["valkey what is", "valkey is what"],
+    )
+    assert [one["distance"] for one in shown["answered"]] == shown["distances"][::-1]
     (line,) = (await client.get("/cache/entries")).json()["entries"]
-    assert (line["hits"], "distances" in line) == (3, False)
+    assert (line["hits"], "distances" in line, "answered" in line) == (3, False, False)
 
     setup.clock.advance(1)
     headers = {"Cache-Control": "no-cache"}

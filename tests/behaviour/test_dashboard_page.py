@@ -126,6 +126,22 @@ async def test_a_hostile_question_and_answer_stay_text_and_feedback_removes(
     assert HOSTILE not in await page.run("location.href + JSON.stringify({...localStorage})")
 
 
+async def test_an_entry_tells_whom_it_answered(
+    page: Page, client: httpx.AsyncClient, setup: Setup
+) -> None:
+    setup.verifier.answer = lambda _: 0.999
+    entry = await ask(client, "valkey what")
+    for text in ("valkey what", "valkey is what", "valkey is <b>what</b>"):
+        assert await ask(client, text) == entry
+    await log_in(page, f"{client.base_url}/dashboard#entry/{entry}", TOKEN)
+    told = await page.text("#answered li")
+    assert told.startswith("valkey is <b>what</b>")
+    assert "probability 0.9990" in told
+    told = await page.run("document.getElementById('answered').parentElement.textContent")
+    assert "Hits: 1 of the very same question, 2 of other wordings" in told
+    assert "in this process, since it has started" in told
+
+
 async def test_what_is_deleted_can_be_had_back_for_a_while(
     page: Page, client: httpx.AsyncClient
 ) -> None:

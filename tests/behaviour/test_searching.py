@@ -130,6 +130,25 @@ async def test_the_pairs_to_review_are_those_that_the_verifier_doubts_most(
     assert await reviewed(client) == []
 
 
+async def test_an_entry_tells_whom_it_answered_until_any_purge(
+    client: httpx.AsyncClient, setup: Setup
+) -> None:
+    setup.verifier.answer = lambda _: 0.99
+    entry = await ask(client, setup, "valkey what")
+    await ask(client, setup, "valkey is what")
+    shown = (await client.get(f"/cache/entries/{entry}")).json()
+    (answered,) = shown["answered"]
+    assert (answered["asked"], answered["probability"], answered["count"]) == (
+        "valkey is what",
+        0.99,
+        1,
+    )
+    assert answered["asked_at"] == pytest.approx(setup.clock())
+    assert (await client.post("/cache/purge", json={"model": "other"})).json()["purged"] == 0
+    kept = (await client.get(f"/cache/entries/{entry}")).json()
+    assert (kept["hits"], kept["answered"]) == (1, [])
+
+
 @pytest.mark.parametrize("selector", [{"all": True}, {"model": "m"}])
 async def test_a_purge_leaves_no_pair(
     client: httpx.AsyncClient, setup: Setup, selector: dict[str, Any]

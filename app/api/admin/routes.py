@@ -120,9 +120,14 @@ class _Admin:
         if stored is None:
             raise EntryNotFound(_NOTHING)
         _logger.info("showed 1 entry")
-        distances = self._cache.hits.of(stored).distances
-        answer = {"distances": distances, "response": json.loads(stored.content)}
-        return JSONResponse(self._listed(stored) | answer)
+        hits, wordings = self._cache.hits.of(stored), self._cache.wordings.of(stored)
+        more = {
+            "exact_hits": hits.exact,
+            "distances": hits.distances,
+            "answered": [asdict(wording) for wording in wordings],
+            "response": json.loads(stored.content),
+        }
+        return JSONResponse(self._listed(stored) | more)
 
     async def delete(self, digest: str) -> JSONResponse:
         """Remove one stored response."""

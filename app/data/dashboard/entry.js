@@ -64,6 +64,21 @@ export function entry(root, id) {
       button("Delete", goes, { id: "delete", class: "danger" }));
   }
 
+  // Whom it answered, as far as this process knows.
+  function answered({ answered: wordings, exact_hits: exact, hits }) {
+    const told = ({ distance, probability, asked_at: at, count: times }) => [
+      `${fixed(distance)} away`, probability === null ? "no verifier" : `probability ${fixed(probability)}`,
+      `${span(Math.max(0, Date.now() / 1000 - at))} ago`, times > 1 && `${count(times)} times`,
+    ].filter(Boolean).join(" · ");
+    return card("Whom it answered",
+      h("p", { class: "quiet" }, `Hits: ${count(exact)} of the very same question, ${count(hits - exact)} of other wordings. `
+        + "Counted in this process, since it has started."),
+      wordings.length > 0 && h("ol", { class: "entries", id: "answered" }, wordings.map((one) =>
+        h("li", {}, one.asked, h("p", { class: "quiet" }, told(one))))),
+      wordings.length < hits - exact && h("p", { class: "quiet" },
+        "Of each wording the last time is shown; of all entries the latest thousand wordings are kept."));
+  }
+
   function drawn(told) {
     return [
       card("Question", h("pre", { class: "text", id: "question", tabindex: 0 }, told.prompt ?? "(no text)")),
@@ -72,14 +87,13 @@ export function entry(root, id) {
         h("details", {}, h("summary", {}, "As it is stored"),
           h("pre", { class: "text", tabindex: 0 }, JSON.stringify(told.response, null, 2)))),
       buttons(told),
+      answered(told),
       card("What is known", facts([
         ["model", told.model], ["API", told.dialect], ["namespace", told.namespace],
         ["tags", told.tags.join(", ")],
         ["age", `${span(told.age)}, since ${new Date(1000 * told.stored_at).toLocaleString()}`],
         ["fresh for", told.ttl < 0 ? "stale" : span(told.ttl)],
         ["size", `${count(told.bytes)} bytes`],
-        ["has answered", `${count(told.hits)} times in this process`],
-        ["from as far as", told.distances.map((far) => fixed(far)).join(", ")],
         ["standing", told.disputed ? "called wrong: answers the very same question only" : "trusted"],
         ["pinned", told.pinned ? "yes" : ""],
         ["id", h("code", {}, told.id)],

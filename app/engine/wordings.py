@@ -1,0 +1,77 @@
+"""Other wordings of a stored question that its entry has answered: for an operator, in memory only.
+
+They are kept for this process alone and not stored, so that a hit needs no write.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from app.core.models import Clock, StoredResponse
+from app.core.recent import Recent
+from app.engine.pairs import shown
+from app.rules.decisions import Serve
+
+_MOST = 1000  # wordings of all entries together; each is cut to some hundred characters
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """A question that an entry has answered by meaning, cut to be shown.
+
+    `count`: how often. The rest is of the last time: `asked_at` in seconds since 1970, `distance`
+    (cosine), `probability` of the verifier; None without one.
+    """
+
+    asked_at: float
+    distance: float
+    probability: float | None
+    count: int
+    asked: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A wording, and the entry that has answered it: its id, and when it was stored."""
+
+    entry: str
+    stored_at: float
+    name: int
+    wording: Wording
+
+
+class Wordings:
+    """The wordings that entries have answered most recently."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._known: Recent[tuple[str, int], _Known] = Recent(_MOST)
+
+    def note(self, asked: str, served: Serve) -> None:
+        """Keep the wording that a hit by meaning has answered."""
+        stored, name = served.stored, hash(asked)
+        known = self._known.get((stored.id, name))
+        is_same = known is not None and known.stored_at == stored.stored_at
+        wording = Wording(
+            asked_at=self._clock(),
+            distance=served.status.distance or 0.0,
+            probability=served.probability,
+            count=1 + (known.wording.count if known and is_same else 0),
+            asked=shown(asked),
+        )
+        self._known.keep((stored.id, name), _Known(stored.id, stored.stored_at, name, wording))
+
+    def of(self, stored: StoredResponse) -> list[Wording]:
+        """Return the wordings that an entry has answered since it was stored, the latest first."""
+        name = (stored.id, stored.stored_at)
+        known = [one.wording for one in self._known.values() if (one.entry, one.stored_at) == name]
+        return known[::-1]
+
+    def forget(self, entries: Collection[str]) -> None:
+        """Forget what some entries have answered."""
+        for known in self._known.values():
+            if known.entry in entries:
+                self._known.forget((known.entry, known.name))
+
+    def clear(self) -> None:
+        """Forget all wordings."""
+        self._known.clear()

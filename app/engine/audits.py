@@ -19,12 +19,11 @@ from app.core.inflight import Hold
 from app.core.models import ClientRequest
 from app.core.shares import wilson
 from app.dialects.dialect import Answer
-from app.dialects.said import said_in
-from app.engine.comparisons import agreement_of
+from app.engine.comparisons import Compared, compared
 from app.engine.context import Context
 from app.engine.flights import see_out
 from app.engine.forwarder import Forwarder, outgoing
-from app.engine.pairs import Pair, Pairs, shown
+from app.engine.pairs import Pair, Pairs
 from app.engine.recorder import Recorder
 from app.engine.savings import Savings
 from app.matching.comparison import Agreement
@@ -63,27 +62,26 @@ class AuditTerms:
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """A hit, served or held back, and the upstream's answer to the same request."""
+    """A hit, served or held back, whose answer is compared with the upstream's."""
 
     plan: Plan
     decision: Serve
-    answer: bytes
     asked_at: float
     is_served: bool
 
-    @property
-    def pair(self) -> Pair:
+    def pair(self, found: Compared) -> Pair:
         stored = self.decision.stored
         return Pair(
             distance=self.decision.status.distance or 0.0,
+            probability=self.decision.probability,
             entry=stored.id,
             asked_at=self.asked_at,
             ends_at=stored.stored_at + stored.lifetime,
             is_served=self.is_served,
-            asked=shown(self.plan.key.text),
-            stored=shown(stored.key.text),
-            answer=shown(said_in(stored.content)),
-            upstreams_answer=shown(said_in(self.answer)),
+            asked=self.plan.key.text or "",
+            stored=stored.key.text or "",
+            answer=found.stored,
+            upstreams_answer=found.answer,
         )
 
 
@@ -150,14 +148,14 @@ class Audits:
             if answer is None or answer.unfit:
                 self._left_out("unfit")
                 return
-            found = await agreement_of(served.stored.content, answer.content)
+            found = await compared(served.stored.content, answer.content)
         except (RepriseError, TimeoutError):
             self._left_out("upstream")
         except Exception as error:  # noqa: BLE001 - no caller awaits this task
             log_defect(error)
             self._left_out("defect")
         else:
-            self._note(_Case(plan, served, answer.content, asked_at, is_served=True), found)
+            self._note(_Case(plan, served, asked_at, is_served=True), found)
 
     async def _ask(self, plan: Plan) -> Answer | None:
         """Send a client's request to the upstream without the client's credentials."""
@@ -182,22 +180,29 @@ class Audits:
                 recorded = recorder.outcome()
         return recorded.answer if recorded and not recorder.reason else None
 
-    def _note(self, case: "_Case", found: Agreement) -> None:
+    def _note(self, case: _Case, found: Compared) -> None:
         """Count the result of an audit, and update the evidence."""
         status = case.decision.status
-        tier, is_wrong = status.tier or Tier.EXACT, found is Agreement.WRONG
+        tier, agreement = status.tier or Tier.EXACT, found.agreement
+        is_wrong = agreement is Agreement.WRONG
         band = band_of(status.distance)
-        self._metrics.audited.labels(tier.value, band, found.value).inc()
-        what = f"audited.{tier.value}.{band}.{found.value}"
+        self._metrics.audited.labels(tier.value, band, agreement.value).inc()
+        what = f"audited.{tier.value}.{band}.{agreement.value}"
         self._metrics.tally.add(what, of=case.plan.tagging.namespace)
         self._tell_share(tier, is_wrong=is_wrong)
-        if is_wrong and status.distance is not None:
-            self._pairs.note(case.pair)
+        self._show(case, found)
         self._conclude(self._evidence.audited(tier, self.terms.dial, is_wrong=is_wrong))
 
-    def noting(
-        self, plan: Plan, found: Found, kept_back: Serve, answer: bytes
-    ) -> Callable[[Agreement], None]:
+    def _show(self, case: _Case, found: Compared) -> None:
+        """Keep a hit by meaning for an operator, if it was wrong or if nothing is shown of it."""
+        if case.decision.status.distance is None:
+            return
+        if found.agreement is Agreement.WRONG:
+            self._pairs.note(case.pair(found))
+        elif found.agreement is Agreement.OPEN:
+            self._pairs.note_open(case.pair(found))
+
+    def noting(self, plan: Plan, found: Found, kept_back: Serve) -> Callable[[Compared], None]:
         """Return a function that notes the result of comparing a hit that was held back.
 
         The result counts for the level of caution only if nothing but this level held the hit back.
@@ -207,14 +212,14 @@ class Audits:
         is_evidence = level > 0 and distance is not None and plan.mode.serves(tier)
         is_next = is_evidence and self._caution(level - 1).serves(distance or 0.0, probability)
 
-        case = _Case(plan, kept_back, answer, self._clock(), is_served=False)
+        case = _Case(plan, kept_back, self._clock(), is_served=False)
 
-        def note(agreement: Agreement) -> None:
+        def note(found: Compared) -> None:
+            agreement = found.agreement
             is_wrong = agreement is Agreement.WRONG
             self._metrics.compared.labels(tier.value, agreement.value).inc()
             self._metrics.tally.add(f"compared.{tier.value}.{agreement.value}")
-            if is_wrong and distance is not None:
-                self._pairs.note(case.pair)
+            self._show(case, found)
             if is_evidence and level == self._evidence.level:
                 known, dial = self._evidence, self.terms.dial
                 self._conclude(known.kept_back(dial, is_wrong=is_wrong, is_next=is_next))

@@ -1,26 +1,40 @@
-"""Compares answers held back in shadow mode with the upstream's answers, in the background."""
+"""Compares stored answers with the upstream's; those held back in shadow mode in the background."""
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from app.core.defects import log_defect
 from app.core.offload import by_size
 from app.dialects.said import said_in
 from app.engine.flights import see_out
+from app.engine.pairs import shown
 from app.matching.comparison import Agreement, compare
 
 _MOST = 16  # running comparisons; no more are started, so that they delay no answer
 _TIMES = 50  # comparing takes about this many times as long as parsing
 
 
-async def agreement_of(stored: bytes, answer: bytes) -> Agreement:
-    """Return whether two answers agree; each is in the stored form of its dialect.
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Whether two answers agree, and the beginnings of their texts, to be shown."""
+
+    agreement: Agreement
+    stored: str = field(repr=False)
+    answer: str = field(repr=False)
+
+
+async def compared(stored: bytes, answer: bytes) -> Compared:
+    """Return what comparing two answers shows; each is in the stored form of its dialect.
 
     Raises ValueError if one cannot be read.
     """
-    return await by_size(
-        _TIMES * (len(stored) + len(answer)), lambda: compare(said_in(stored), said_in(answer))
-    )
+
+    def work() -> Compared:
+        one, other = said_in(stored), said_in(answer)
+        return Compared(compare(one, other), shown(one), shown(other))
+
+    return await by_size(_TIMES * (len(stored) + len(answer)), work)
 
 
 class Comparisons:
@@ -29,7 +43,7 @@ class Comparisons:
     def __init__(self) -> None:
         self._under_way = set[asyncio.Task[None]]()
 
-    def begin(self, stored: bytes, answer: bytes, note: Callable[[Agreement], None]) -> None:
+    def begin(self, stored: bytes, answer: bytes, note: Callable[[Compared], None]) -> None:
         """Start to compare an answer with a new one, and return at once; `note` gets the result."""
         if len(self._under_way) >= _MOST:
             return
@@ -38,10 +52,10 @@ class Comparisons:
         task.add_done_callback(self._under_way.discard)
 
     async def _compare(
-        self, stored: bytes, answer: bytes, note: Callable[[Agreement], None]
+        self, stored: bytes, answer: bytes, note: Callable[[Compared], None]
     ) -> None:
         try:
-            note(await agreement_of(stored, answer))
+            note(await compared(stored, answer))
         except Exception as error:  # noqa: BLE001 - nobody waits for it
             log_defect(error)
 

@@ -1,13 +1,19 @@
-"""The most instructive wrong hits, for an operator to read; kept in memory for a limited time."""
+"""Hits whose two answers were compared and that an operator should see; in memory, for a time.
+
+Those are the most instructive wrong ones, and those of which comparing has shown nothing.
+"""
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
 from app.core.models import Clock
 from app.core.one_line import one_line
+from app.core.recent import Recent
 
 _MOST = 10
+_MOST_OPEN = 200
+_LONGEST_OPEN = 2000  # characters of a question; pairs with longer ones are not kept
 _SHOWN = 300  # characters of a text
 
 
@@ -18,14 +24,16 @@ def shown(text: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A wrong hit: two questions, and their two answers, which contradict each other.
+    """A hit by meaning whose answer was compared: two questions, and the beginnings of two answers.
 
-    `distance`: cosine. `entry`: the id of the stored response.
+    `distance`: cosine. `probability`: the verifier's, None without one.
+    `entry`: the id of the stored response.
     `asked_at`, `ends_at`: when it was asked, and until when it is kept (seconds since 1970).
     `is_served`: a client got the stored answer; otherwise it was held back.
     """
 
     distance: float
+    probability: float | None
     entry: str
     asked_at: float
     ends_at: float
@@ -37,22 +45,40 @@ class Pair:
 
 
 class Pairs:
-    """Keeps the wrong hits with the smallest distances, which are the most instructive."""
+    """Keeps the wrong hits with the smallest distances, and the latest open ones."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._pairs: list[Pair] = []
+        self._open: Recent[tuple[str, str], Pair] = Recent(_MOST_OPEN)
         self._cleared_at = -1.0
 
     def note(self, pair: Pair) -> None:
-        """Add a wrong hit, replacing one of the same question and entry.
+        """Add a wrong hit, replacing one of the same question and entry; its questions are cut.
 
         It is ignored if it was asked before the last `clear`.
         """
         if pair.asked_at <= self._cleared_at:
             return
+        pair = replace(pair, asked=shown(pair.asked), stored=shown(pair.stored))
         others = [p for p in self.all() if (p.entry, p.asked) != (pair.entry, pair.asked)]
         self._pairs = sorted([*others, pair], key=attrgetter("distance"))[:_MOST]
+
+    def note_open(self, pair: Pair) -> None:
+        """Add a hit of which comparing shows neither that it was wrong nor that it was right.
+
+        Its questions are kept as they are, for an operator to label them. It is ignored if one of
+        them is long, or if it was asked before the last `clear`.
+        """
+        if pair.asked_at <= self._cleared_at:
+            return
+        if max(len(pair.asked), len(pair.stored)) <= _LONGEST_OPEN:
+            self._open.keep((pair.entry, pair.asked), pair)
+
+    def open(self) -> list[Pair]:
+        """Return the open hits whose entry has not ended, the latest first."""
+        now = self._clock()
+        return [pair for pair in reversed(self._open.values()) if pair.ends_at > now]
 
     def all(self) -> list[Pair]:
         """Return the wrong hits that are kept, the nearest first."""
@@ -60,9 +86,13 @@ class Pairs:
         return [pair for pair in self._pairs if pair.ends_at > now]
 
     def forget(self, entries: Collection[str]) -> None:
-        """Remove the wrong hits of some entries."""
+        """Remove the hits of some entries."""
         self._pairs = [pair for pair in self._pairs if pair.entry not in entries]
+        for pair in self._open.values():
+            if pair.entry in entries:
+                self._open.forget((pair.entry, pair.asked))
 
     def clear(self) -> None:
         """Remove all, and ignore those that are still being compared."""
         self._pairs, self._cleared_at = [], self._clock()
+        self._open.clear()

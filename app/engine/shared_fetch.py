@@ -137,7 +137,7 @@ class SharedFetch:
 
         async def keep(recorded: Recorded[Answer], ticket: WriteTicket) -> DiscardReason | None:
             if kept_back and not kept_back.is_stale and not recorded.answer.unfit:
-                note = self.audits.noting(plan, found, kept_back, recorded.answer.content)
+                note = self.audits.noting(plan, found, kept_back)
                 self._comparisons.begin(kept_back.stored.content, recorded.answer.content, note)
             return await self._keep(plan, found, recorded, epoch, ticket)
 

@@ -1,5 +1,6 @@
 """The dashboard in a real browser: what it shows, what it does, and how it is used by keyboard."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.behaviour.test_audits import Saying
 from tests.browser import CHROMIUM, Page, browser_page, log_in
 from tests.fakes import completion
 from tests.servers import Exchange, Setup, UpstreamApp, upstream_of
@@ -19,6 +21,14 @@ ANSWER = (
 )
 FIGURES = """Object.fromEntries([...document.querySelectorAll("[data-figure]")]
   .map((one) => [one.dataset.figure, one.textContent]))"""
+
+EXPORTED = """(() => {
+  const made = URL.createObjectURL;
+  return new Promise((resolve) => {
+    URL.createObjectURL = (blob) => (resolve(blob.text()), made(blob));
+    document.getElementById("export").click();
+  });
+})()"""
 
 pytestmark = [
     pytest.mark.browser,
@@ -207,14 +217,7 @@ async def test_it_is_used_by_keyboard_alone(
     await page.press("s")
     await page.press("d")
     await page.until("document.getElementById('export').textContent === 'Export 2 pairs'")
-    saved = """(() => {
-      const made = URL.createObjectURL;
-      return new Promise((resolve) => {
-        URL.createObjectURL = (blob) => (resolve(blob.text()), made(blob));
-        document.getElementById("export").click();
-      });
-    })()"""
-    lines = [json.loads(line) for line in (await page.run(saved)).splitlines()]
+    lines = [json.loads(line) for line in (await page.run(EXPORTED)).splitlines()]
     assert lines == [
         {"a": "valkey what", "b": "valkey is what", "same": True},
         {"a": "valkey what", "b": "valkey or what", "same": False},
@@ -223,6 +226,31 @@ async def test_it_is_used_by_keyboard_alone(
     await page.press_and_load("Enter")
     await page.until("!document.getElementById('log-in').hidden")
     assert await page.run("document.getElementById('view').textContent") == ""
+
+
+async def test_a_hit_of_which_comparing_shows_nothing_is_labelled_by_one_key(page: Page) -> None:
+    setup = Setup(admin_token=TOKEN, verifier="on", audit_rate=1.0, upstream_api_key="sk")
+    setup.upstream.handler = Saying("A store of keys.", "A cache that is quick.")
+    setup.verifier.answer = lambda _: 0.999
+    async with setup.run() as url, httpx.AsyncClient() as client:
+        client.base_url = httpx.URL(url.removesuffix("/v1"))
+        for text in ("valkey what", "valkey is what"):
+            await ask(client, text)
+        audits = 'reprise_audited_total{agreement="open"'
+        async with asyncio.timeout(10):
+            while audits not in (await client.get("/metrics")).text:
+                pass
+        await log_in(page, f"{client.base_url}/dashboard#review", TOKEN)
+        assert await page.text("#asked") == "valkey is what"
+        told = await page.run("document.querySelector('.pair').textContent")
+        for part in ("A store of keys.", "A cache that is quick.", "served, compared without"):
+            assert part in told
+        assert (await page.text("#progress")).startswith("1 pairs left")  # not by the verifier too
+        await page.run("document.querySelector('.pair').focus()")
+        await page.press("d")
+        await page.until("document.getElementById('export').textContent === 'Export 1 pairs'")
+        (line,) = (await page.run(EXPORTED)).splitlines()
+    assert json.loads(line) == {"a": "valkey what", "b": "valkey is what", "same": False}
 
 
 async def test_another_sites_page_can_neither_frame_it_nor_act_as_the_operator(

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from app.core.models import ClientRequest, Header
-from app.core.selectors import EVERYTHING
+from app.core.selectors import EVERYTHING, Selector
 from app.engine.audits import AuditTerms
+from app.rules.modes import Mode
 from tests.bench import Bench, content, gate, read, settle
 from tests.fakes import FakeResponse, FakeVerifier, completion
 
@@ -240,6 +241,49 @@ async def test_a_purge_forgets_the_pairs_and_those_under_way() -> None:
     await settle()
     assert audited(bench, "semantic", "wrong") == 2
     assert bench.engine.pairs.all() == []
+
+
+@pytest.mark.parametrize("mode", [Mode.SERVE, Mode.SHADOW])
+async def test_a_hit_by_meaning_of_which_nothing_is_shown_is_kept_for_review(mode: Mode) -> None:
+    verifier = FakeVerifier()
+    verifier.answer = lambda _: 0.95
+    bench = Bench(audit=ALL, mode=mode, verifier=verifier)
+    bench.upstream.answer = saying("A store of keys.", "A cache that is quick.")
+    await hit(bench, QUESTION)
+    await hit(bench)
+    await hit(bench, QUESTION)
+    (pair,) = bench.engine.pairs.open()
+    assert (pair.asked, pair.stored, pair.probability) == (SAME, QUESTION, 0.95)
+    assert (pair.answer, pair.upstreams_answer) == ("A store of keys.", "A cache that is quick.")
+    assert pair.is_served is (mode is Mode.SERVE)
+    assert pair.distance > 0
+    assert bench.engine.pairs.all() == []
+
+
+async def test_what_was_shown_right_or_wrong_is_not_open() -> None:
+    for answer in ("It is 3.", "It is 4."):
+        bench = Bench(audit=ALL)
+        bench.upstream.answer = saying("It is 3.", answer)
+        await hit(bench, QUESTION)
+        await hit(bench)
+        assert audited(bench, "semantic", "open") == 0
+        assert bench.engine.pairs.open() == []
+
+
+async def test_an_open_pair_ends_with_its_entry_its_removal_or_a_purge() -> None:
+    for end in ("time", "removal", "purge"):
+        bench = Bench(audit=ALL, ttl=60)
+        bench.upstream.answer = saying("A store of keys.", "A cache that is quick.")
+        await hit(bench, QUESTION)
+        await hit(bench)
+        (pair,) = bench.engine.pairs.open()
+        if end == "time":
+            bench.clock.advance(61)
+        elif end == "removal":
+            await bench.engine.operations.delete(pair.entry)
+        else:
+            await bench.engine.operations.purge(Selector(model="other"))
+        assert bench.engine.pairs.open() == []
 
 
 async def test_a_pair_ends_with_its_entry_or_its_removal() -> None:

@@ -93,6 +93,7 @@ class _Admin:
         self._cache = engine.lookup
         self._curator = engine.operations
         self._report = engine.report
+        self._pairs = engine.pairs
         self._clock = clock
 
     async def report(self) -> JSONResponse:
@@ -102,10 +103,20 @@ class _Admin:
         return JSONResponse(document)
 
     async def review(self) -> JSONResponse:
-        """Return the pairs of questions that the verifier was least sure about."""
-        doubts = self._cache.doubts.all()
-        _logger.info("showed %d pairs to be reviewed", len(doubts))
-        return JSONResponse({"pairs": [asdict(doubt) for doubt in doubts]})
+        """Return the pairs of questions that the verifier was least sure about.
+
+        `open` are hits by meaning of which comparing their answers has shown nothing.
+        """
+        hits = self._pairs.open()
+        known = {(pair.entry, pair.asked) for pair in hits}
+        doubts = [d for d in self._cache.doubts.all() if (d.entry, d.asked) not in known]
+        _logger.info("showed %d pairs to be reviewed", len(hits) + len(doubts))
+        return JSONResponse(
+            {
+                "open": [asdict(pair) for pair in hits],
+                "pairs": [asdict(doubt) for doubt in doubts],
+            }
+        )
 
     async def entries(self, request: Request) -> JSONResponse:
         """Return a page of stored entries."""

@@ -44,10 +44,11 @@ export function review(root) {
   const others = h("div", {});
   const back = h("button", { type: "button", onclick: undo }, "Take back (u)");
   const save = h("button", { type: "button", id: "export", onclick: downloaded }, "Export");
-  let waiting = [];
+  let waiting = []; // pairs; those with answers are open comparisons
   let done = [];
   root.append(h("h1", {}, "Review"),
-    h("p", { class: "quiet" }, "Pairs that the verifier has judged, the most doubtful first. With the pair in focus: ",
+    h("p", { class: "quiet" }, "Hits of which comparing their answers shows nothing, the latest first; then pairs that ",
+      "the verifier has judged, the most doubtful first. Those that this process knows. With the pair in focus: ",
       h("kbd", {}, "s"), " same, ", h("kbd", {}, "d"), " different, ", h("kbd", {}, "k"), " skip, ",
       h("kbd", {}, "u"), " take back."),
     told, place, h("div", { class: "row buttons" }, back, save), others);
@@ -93,7 +94,16 @@ export function review(root) {
       ? `${count(waiting.length)} pairs left, ${count(labels.size)} judged.`
       : `No pair is left, ${count(labels.size)} judged.`;
     place.hidden = false;
-    place.replaceChildren(...(pair ? drawn(pair) : [h("p", {}, "Nothing to review. The verifier adds pairs as requests come.")]));
+    place.replaceChildren(...(pair ? drawn(pair) : [h("p", {}, "Nothing to review. The verifier, audits and shadow mode add pairs as requests come.")]));
+  }
+
+  // What is known of a pair besides its two questions.
+  function known({ distance, probability, line, answers, is_served: isServed, upstreams_answer: answer }) {
+    const told = probability === null ? "no verifier" : `probability ${fixed(probability)}`;
+    const isOpen = answer !== undefined;
+    return [`${fixed(distance)} away`, isOpen ? told : `${told}, ${fixed(line)} needed`,
+      isOpen ? `${isServed ? "served" : "kept back"}, compared without a result` : answers ? "would answer" : "refused",
+    ].join(" · ");
   }
 
   function drawn(pair) {
@@ -101,18 +111,18 @@ export function review(root) {
     return [
       h("p", { class: "title" }, "Stored"), h("pre", { class: "text", id: "stored" }, pair.stored),
       h("p", { class: "title" }, "Asked"), h("pre", { class: "text", id: "asked" }, pair.asked),
-      h("p", { class: "quiet" },
-        `${fixed(pair.distance)} away · probability ${fixed(pair.probability)}, ${fixed(pair.line)} needed · `,
-        pair.answers ? "would answer · " : "refused · ", h("a", { href: `#entry/${pair.entry}` }, "the entry")),
+      pair.upstreams_answer !== undefined && facts([["stored answer", pair.answer || "(no text)"],
+        ["upstream's answer", pair.upstreams_answer || "(no text)"]]),
+      h("p", { class: "quiet" }, `${known(pair)} · `, h("a", { href: `#entry/${pair.entry}` }, "the entry")),
       h("div", { class: "row buttons" },
         choice(`Same (s): ${HOW.same}`, () => judge(true), "same"),
         choice(`Different (d): ${HOW.different}`, () => judge(false), "different"),
         choice("Skip (k)", skip, "skip")),
-    ];
+    ].filter(Boolean);
   }
 
   Promise.all([get("review"), get("report")]).then(([found, report]) => {
-    waiting = found.pairs.filter((pair) => !labels.has(nameOf(pair)));
+    waiting = [...found.open, ...found.pairs].filter((pair) => !labels.has(nameOf(pair)));
     draw();
     const wrong = mistakes(report.pairs);
     if (wrong) others.append(wrong);

@@ -97,7 +97,7 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
     app.include_router(ops_routes(engine.lookup, parts.metrics))
     calibration = parts.verifier.calibration if parts.verifier else None
     operations = [
-        *operations_of(engine, parts.metrics, parts.clock, calibration),
+        *operations_of(engine, parts.metrics, parts.clock, calibration, settings.workers),
         *_dialects_operations(engine, parts.clock, dialects, settings),
     ]
     token = settings.admin_token.get_secret_value()

@@ -4,14 +4,16 @@ docs/operations.md lists them.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
+    Metric,
     ProcessCollector,
     generate_latest,
 )
@@ -220,18 +222,33 @@ class Metrics:
         MultiProcessCollector(together, self._folder)
         return generate_latest(together)
 
+    @property
+    def is_common(self) -> bool:
+        """Whether the counts are those of several processes together."""
+        return bool(self._folder)
+
+    def counters(self) -> Iterable[Metric]:
+        """Return the counters, among others; of several processes, their sums."""
+        if not self._folder:
+            return self.registry.collect()
+        files = map(str, Path(self._folder).glob("counter_*.db"))
+        together: Iterable[Metric] = MultiProcessCollector.merge(files)
+        return together
+
 
 def forget_process(pid: int, folder: str) -> None:
     """Drop the gauges of a process that has ended; its counters stay in the sums."""
     mark_process_dead(pid, folder)
 
 
-def counts(counter: Counter, label: str, **fixed: str) -> dict[str, int]:
-    """Return a counter's sums by value of `label`; only where other labels are as in `fixed`."""
+def counts(counters: Iterable[Metric], name: str, label: str, **fixed: str) -> dict[str, int]:
+    """Return the sums of the counter `name` by value of `label`.
+
+    Only what has other labels as in `fixed` is summed.
+    """
     sums: dict[str, int] = {}
-    for family in counter.collect():
-        for sample in family.samples:
-            if sample.name.endswith("_total") and fixed.items() <= sample.labels.items():
-                value = sample.labels[label]
-                sums[value] = sums.get(value, 0) + int(sample.value)
+    for sample in (sample for counter in counters for sample in counter.samples):
+        if sample.name == f"{name}_total" and fixed.items() <= sample.labels.items():
+            value = sample.labels[label]
+            sums[value] = sums.get(value, 0) + int(sample.value)
     return sums

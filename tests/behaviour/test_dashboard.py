@@ -290,6 +290,7 @@ async def test_the_page_sees_the_figures_of_the_stats(client: httpx.AsyncClient)
         "semantic": 1,
     }
     assert shown["latency_ms"]["miss"]["p50"] <= shown["latency_ms"]["miss"]["p99"]
+    assert (shown["workers"], shown["counted_in"]) == (1, "process")
     assert shown["in_force"]["mode"] == "serve"
     assert shown["in_force"]["dials"] == []
 

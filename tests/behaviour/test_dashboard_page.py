@@ -22,6 +22,7 @@ ANSWER = (
 FIGURES = """Object.fromEntries([...document.querySelectorAll("[data-figure]")]
   .map((one) => [one.dataset.figure, one.textContent]))"""
 
+CAPTIONS = "[...document.querySelectorAll('caption')].map((one) => one.textContent)"
 EXPORTED = """(() => {
   const made = URL.createObjectURL;
   return new Promise((resolve) => {
@@ -106,12 +107,27 @@ async def test_its_numbers_are_those_of_the_stats(page: Page, client: httpx.Asyn
         assert shown[f"outcome.{tier}"] == str(stats["hits"][tier]) == "1"
     for outcome in ("STALE", "MISS", "PARTIAL", "BYPASS"):
         assert shown[f"outcome.{outcome.lower()}"] == str(stats["requests"][outcome])
-    assert "model gpt-*: ttl 60" in await page.run("document.body.textContent")
+    assert shown["workers"] == str(stats["workers"]) == "1"
+    text = await page.run("document.body.textContent")
+    assert "model gpt-*: ttl 60" in text
+    assert "of the worker that has answered" not in text
     for part, count in stats["failures"].items():
         assert shown[f"failures.{part}"] == str(count)
 
     await ask(client, "tea when")
     await page.until("document.querySelector('[data-figure=\"requests\"]').textContent === '5'")
+
+
+async def test_of_several_workers_it_tells_whose_the_figures_are(page: Page) -> None:
+    setup = Setup(admin_token=TOKEN, workers=2)
+    async with setup.run() as url, httpx.AsyncClient() as client:
+        client.base_url = httpx.URL(url.removesuffix("/v1"))
+        await ask(client, "valkey what")
+        await log_in(page, f"{client.base_url}/dashboard", TOKEN)
+        assert await page.text("[data-figure=workers]") == "2"
+        captions = await page.run(CAPTIONS)
+    assert captions[0] == "of the worker that has answered, since the start"
+    assert captions[1].startswith("of the worker that has answered: the latest thousand")
 
 
 async def test_a_hostile_question_and_answer_stay_text_and_feedback_removes(

@@ -11,12 +11,14 @@ import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.valkey.server import StandIn, stand_in
 
 ROOT = Path(__file__).parent.parent.parent
+TOKEN = "admin-token"
 
 
 class Fleet:
@@ -53,6 +55,18 @@ class Fleet:
                 return str(response.headers["x-cache"])
 
         return await asyncio.to_thread(post)
+
+    async def stats(self) -> dict[str, Any]:
+        """Give the figures of an operator, as whichever worker tells them."""
+        url = self.url.replace("/v1", "/cache/stats")
+        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {TOKEN}"})
+
+        def get() -> Any:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return json.loads(response.read())
+
+        told: dict[str, Any] = await asyncio.to_thread(get)
+        return told
 
     async def metric(self, line: str) -> float:
         """Give a line of the metrics, as whichever worker tells it; 0 if there is none."""
@@ -122,11 +136,15 @@ async def test_workers_share_a_store_are_replaced_and_end_in_good_order(valkey: 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at processes in /proc")
 async def test_whichever_worker_is_asked_tells_what_all_have_counted(valkey: StandIn) -> None:
     name = 'reprise_requests_total{outcome="HIT",route="chat_completions",tier="exact"}'
-    async with fleet_on(valkey) as fleet:
+    async with fleet_on(valkey, REPRISE_ADMIN_TOKEN=TOKEN) as fleet:
         fleet.url = (await fleet.read_until("listens on")).split()[-1]
         await fleet.ask("What is Valkey?")
         assert {await fleet.ask("What is Valkey?") for _ in range(20)} == {"HIT"}
         assert {await fleet.metric(name) for _ in range(8)} == {20.0}
+        for told in [await fleet.stats() for _ in range(8)]:
+            assert (told["workers"], told["counted_in"]) == (2, "workers")
+            assert (told["requests"]["HIT"], told["requests"]["MISS"]) == (20, 1)
+            assert told["hits"] == {"exact": 20, "semantic": 0}
         stored = 'reprise_entries{kind="chat_completion"}'
         assert {await fleet.metric(stored) for _ in range(8)} == {1.0}
         assert {await fleet.metric("reprise_inflight_bytes") for _ in range(4)} == {0.0}

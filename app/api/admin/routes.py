@@ -42,15 +42,20 @@ class Operation(NamedTuple):
 
 
 def operations_of(
-    engine: Engine, metrics: Metrics, clock: Clock, calibration: Calibration | None = None
+    engine: Engine,
+    metrics: Metrics,
+    clock: Clock,
+    calibration: Calibration | None = None,
+    workers: int = 1,
 ) -> list[Operation]:
     """Return the operators' endpoints, except those that need dialects.
 
-    `calibration` is the verifier's, if there is one.
+    `calibration` is the verifier's, if there is one. `workers` is the number of processes.
     """
     admin = _Admin(engine, clock)
+    stats = StatsEndpoint(engine, metrics, calibration, workers)
     return [
-        Operation("GET", "/stats", StatsEndpoint(engine, metrics, calibration).__call__),
+        Operation("GET", "/stats", stats.__call__),
         Operation("GET", "/report", admin.report),
         Operation("GET", "/review", admin.review),
         Operation("GET", "/entries", admin.entries),

@@ -12,30 +12,36 @@ from app.engine.assembly import Engine
 
 
 class StatsEndpoint:
-    """Tells all figures of a running proxy."""
+    """Tells all figures of a running proxy, which has so many `workers`."""
 
-    def __init__(self, engine: Engine, metrics: Metrics, calibration: Calibration | None) -> None:
+    def __init__(
+        self, engine: Engine, metrics: Metrics, calibration: Calibration | None, workers: int
+    ) -> None:
         self._cache = engine.lookup
         self._findings = engine.findings
         self._report = engine.report
         self._metrics = metrics
         self._dials = calibration.thresholds if calibration else ()
+        self._workers = workers
         self._started = time.monotonic()
 
     async def __call__(self) -> JSONResponse:
         """Return counts of stored entries and of requests by outcome, and facts about the proxy."""
         stored = await self._cache.count()
-        told = counts(self._metrics.requests, "outcome")
-        hits = counts(self._metrics.requests, "tier", outcome=Outcome.HIT.value)
+        known = list(self._metrics.counters())
+        told = counts(known, "reprise_requests", "outcome")
+        hits = counts(known, "reprise_requests", "tier", outcome=Outcome.HIT.value)
         return JSONResponse(
             {
                 "version": __version__,
                 "uptime": round(time.monotonic() - self._started),
+                "workers": self._workers,
+                "counted_in": "workers" if self._metrics.is_common else "process",
                 "entries": stored and dict(stored.by_kind),
                 "requests": {o.value: told.get(o.value, 0) for o in Outcome},
                 "hits": {t.value: hits.get(t.value, 0) for t in Tier},
                 "latency_ms": self._metrics.latencies.percentiles(),
-                "failures": counts(self._metrics.failures, "part"),
+                "failures": counts(known, "reprise_failures", "part"),
                 **await self._findings.document(),
                 "in_force": self._report.in_force() | {"dials": self._dials},
                 "embedder": self._cache.embedder,

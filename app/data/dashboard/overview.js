@@ -28,6 +28,11 @@ const outcomes = ({ requests, hits }) => ({
   bypass: requests.BYPASS,
 });
 
+// Of which processes requests and failures are counted, and of which one what each keeps for itself.
+const counted = ({ workers, counted_in: where }) =>
+  workers === 1 ? "" : where === "workers" ? `of all ${workers} workers, ` : "of the worker that has answered, ";
+const own = ({ workers }) => (workers === 1 ? "" : "of the worker that has answered: ");
+
 const total = (counts) => Object.values(counts).reduce((sum, value) => sum + value, 0);
 const named = (name, value) => h("span", { "data-figure": name }, value);
 
@@ -60,16 +65,17 @@ function requestsCard(stats) {
   ]);
   const label = KINDS.map((kind) => `${kind} ${ratio(counts[kind], all)}`).join(", ");
   return [stacked(KINDS.map((kind) => [kind, counts[kind]]), label),
-    table("since the proxy has started", ["outcome", "requests", "share"], rows)];
+    table(`${counted(stats)}since the start`, ["outcome", "requests", "share"], rows)];
 }
 
-function latencyCard({ latency_ms: latency }) {
+function latencyCard(stats) {
+  const { latency_ms: latency } = stats;
   const rows = KINDS.filter((kind) => latency[kind]).map((kind) => {
     const { p50, p90, p99, of } = latency[kind];
     return [kind, milliseconds(p50), milliseconds(p90), milliseconds(p99), count(of)];
   });
   if (!rows.length) return h("p", { class: "quiet" }, "No request yet.");
-  return table("of the latest thousand of each, to the last byte", ["outcome", "p50", "p90", "p99", "of"], rows);
+  return table(`${own(stats)}the latest thousand of each, to the last byte`, ["outcome", "p50", "p90", "p99", "of"], rows);
 }
 
 function savingsCard({ savings, kept_in: keptIn }) {
@@ -108,14 +114,16 @@ function auditCard({ audit, compared, in_force: force }) {
   ];
 }
 
-function partsCard({ degraded, failures }) {
+function partsCard(stats) {
+  const { degraded, failures } = stats;
   const rows = PARTS.map((part) => {
     const isDown = degraded.includes(part);
     const state = part === "upstream" ? "–" : isDown ? "left alone" : "in use";
     return [part, h("span", { class: isDown ? "bad" : "good", "data-figure": `part.${part}` }, state),
       named(`failures.${part}`, count(failures[part] ?? 0))];
   });
-  return table("a part that keeps failing is left alone for a while", ["part", "is", "failures"], rows);
+  const caption = `failures ${counted(stats)}since the start; a part that keeps failing is left alone for a while`;
+  return table(caption, ["part", "is", "failures"], rows);
 }
 
 function forceCard(stats) {
@@ -137,6 +145,7 @@ function forceCard(stats) {
       ["caution", level ? `level ${level} of 3: stricter than the settings` : "none"],
       ["embedder", `${stats.embedder.name}, ${stats.embedder.dimensions} dimensions`],
       ["store", stats.store ? String(stats.store.kind ?? "") : "does not answer"],
+      ["workers", named("workers", count(stats.workers))],
       ["up for", span(stats.uptime)],
       ["version", stats.version],
     ]),

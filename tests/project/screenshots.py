@@ -51,6 +51,20 @@ async def take(page: Page, name: str, size: tuple[int, int], scheme: str) -> Non
     (PICTURES / f"{name}.png").write_bytes(await page.picture())
 
 
+async def take_entry(page: Page) -> None:
+    """Take a picture of the entry that has answered most."""
+    await page.run("location.hash = 'entries'")
+    await page.until("document.getElementById('by')")
+    await page.run("""(() => {
+      const by = document.getElementById("by");
+      by.value = "most-used";
+      by.form.requestSubmit();
+    })()""")
+    await page.click(".entries a")
+    await page.text("#answered")
+    await take(page, "entry-light", DESKTOP, "light")
+
+
 async def take_all(page: Page, url: str, client: httpx.AsyncClient) -> None:
     """Log in and take every picture."""
     await page.look_like(*DESKTOP, "light")
@@ -64,6 +78,10 @@ async def take_all(page: Page, url: str, client: httpx.AsyncClient) -> None:
     await take(page, "phone-light", PHONE, "light")
     await take(page, "phone-dark", PHONE, "dark")
     await page.look_like(*DESKTOP, "light")
+    await take_entry(page)
+    await page.run("location.hash = 'review'")
+    await page.text("#stored")
+    await take(page, "review-light", DESKTOP, "light")
     await page.run("location.hash = 'playground'")
     await page.until("document.getElementById('question')")
     await page.fill("#question", "Could you tell me how to reset my password?")

@@ -47,8 +47,9 @@ export function review(root) {
   let waiting = []; // pairs; those with answers are open comparisons
   let done = [];
   root.append(h("h1", {}, "Review"),
-    h("p", { class: "quiet" }, "Hits of which comparing their answers shows nothing, the latest first; then pairs that ",
-      "the verifier has judged, the most doubtful first. Those that this process knows. With the pair in focus: ",
+    h("p", { class: "quiet" }, "First hits whose two answers were compared without a result, the latest first; then ",
+      "pairs that the verifier has judged, the most doubtful first. All are of this process, since it has started. ",
+      "With the pair in focus: ",
       h("kbd", {}, "s"), " same, ", h("kbd", {}, "d"), " different, ", h("kbd", {}, "k"), " skip, ",
       h("kbd", {}, "u"), " take back."),
     told, place, h("div", { class: "row buttons" }, back, save), others);

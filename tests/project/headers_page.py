@@ -35,7 +35,7 @@ _COLUMNS = (
     "with `REPRISE_ISOLATION=shared`",
     "named in `REPRISE_IGNORED_HEADERS` or `REPRISE_IGNORED_COOKIES`",
     "named in `REPRISE_KEY_HEADERS` or `REPRISE_KEY_COOKIES`",
-    "what it tells",
+    "what the header is about",
 )
 
 
@@ -76,40 +76,40 @@ KINDS = (
     Kind(
         _told(CREDENTIALS - {_COOKIE}),
         _valued(CREDENTIALS - {_COOKIE}),
-        "who asks",
+        "the caller's identity",
         beside=(),
     ),
-    Kind("each cookie by itself", [(_COOKIE, b"session=1")], "who asks"),
+    Kind("each cookie by itself", [(_COOKIE, b"session=1")], "the caller's identity"),
     Kind(
         "a [cookie that balances load](#cookies-that-balance-load), beside another credential",
         _STICKY,
-        "on which server a client is",
+        "the server that serves a client",
     ),
     Kind(
-        "a cookie that balances load, alone",
+        "a cookie that balances load, without another credential",
         _STICKY,
-        "perhaps who asks: nothing else says so",
+        "perhaps the caller's identity: nothing else identifies the caller",
         beside=(),
     ),
     Kind(
         f"`{NAMESPACE.decode()}`",
         [(NAMESPACE, b"1")],
-        "a partition of the caller's own",
+        "a partition inside the caller's own",
     ),
     Kind(
         f"{_told([TAGS, TTL, MAX_DISTANCE, TIER])} and other `x-cache-*`",
         [*_valued([TAGS, TTL, MAX_DISTANCE, TIER]), (b"x-cache-x", b"1")],
-        "it speaks to Reprise, and does not travel on",
+        "Reprise itself; it is not forwarded",
     ),
     Kind(
-        f"{_told(HOP_BY_HOP)}, what `connection` names",
+        f"{_told(HOP_BY_HOP)}, headers that `connection` names",
         _valued(HOP_BY_HOP),
-        "one connection (RFC 9110 §7.6.1); it does not travel on",
+        "one connection (RFC 9110 §7.6.1); it is not forwarded",
     ),
     Kind(
         f"`{ORIGIN.decode()}`",
         [(ORIGIN, b"https://app.example.com")],
-        "which page may read the answer, unless the upstream lets all of them",
+        "the web page that may read the answer, unless the upstream allows all pages",
     ),
     Kind(
         "the [neutral headers](#neutral-headers)",
@@ -117,15 +117,15 @@ KINDS = (
         "a connection, a request or a program",
     ),
     Kind(
-        "neutral by their beginning (`*`), with one of these in the name: "
+        "a header that is neutral by its prefix (`*`), with one of these in its name: "
         + _codes(PERSON_OR_DOOR),
         _valued(_NAMING),
-        "perhaps who asks, or what opens a door",
+        "perhaps the caller's identity, or a credential",
     ),
     Kind(
         f"every other header, such as {_told(_OTHERS)}",
         _valued(_OTHERS),
-        "perhaps who asks, or what changes the answer",
+        "perhaps the caller's identity, or the answer",
     ),
 )
 

@@ -53,11 +53,22 @@ def _flows(part: str) -> Mapping[str, Fault]:
     }
 
 
-async def _limit_valkey(memory: int, world: World) -> None:
+async def _fill_valkey(world: World) -> None:
+    """Leave a Valkey no more memory than it uses: less would be no limit that anybody sets."""
+    async with _client_of(world) as client:
+        used = (await client.info("memory"))["used_memory"]
+        await client.config_set("maxmemory", used)
+
+
+async def _free_valkey(world: World) -> None:
+    async with _client_of(world) as client:
+        await client.config_set("maxmemory", 0)
+
+
+def _client_of(world: World) -> Valkey:
     assert world.valkey is not None
-    client = Valkey.from_url(world.valkey.url)
-    await client.config_set("maxmemory", memory)
-    await client.aclose()
+    client: Valkey = Valkey.from_url(world.valkey.url)
+    return client
 
 
 async def _limit(number: int, most: Callable[[World], int], world: World) -> None:
@@ -112,7 +123,7 @@ _BACK, _FORWARD = (partial(_set_clock, s) for s in (signal.SIGUSR1, signal.SIGUS
 FAULTS: Mapping[str, Fault] = MappingProxyType(
     {
         **_flows("store"),
-        "store full": Fault(partial(_limit_valkey, 1), partial(_limit_valkey, 0)),
+        "store full": Fault(_fill_valkey, _free_valkey),
         **_flows("embedder"),
         **_flows("verifier"),
         **_flows("upstream"),

@@ -50,10 +50,10 @@ class Writes:
         self._tasks.update(dict.fromkeys(names, task))
         task.add_done_callback(lambda done: self._forget(names, done))
 
-    async def finished(self, names: Collection[str]) -> None:
-        """Wait for the running writes to some keys."""
+    async def finished(self, names: Collection[str], seconds: float | None = None) -> None:
+        """Wait for the running writes to some keys, for at most `seconds` if given."""
         if tasks := self._of(names):
-            await asyncio.wait(tasks)
+            await asyncio.wait(tasks, timeout=seconds)
 
     async def drain(self) -> None:
         """Wait for all running writes, for a limited time."""
@@ -115,11 +115,13 @@ class ResilientStore:
         """Return the response stored under the exact key.
 
         Wait for a running write to that key first, so that a client which has read its answer to
-        the end and sends the same request again gets a hit.
+        the end and sends the same request again gets a hit. Wait for half of the budget at most: a
+        slow write is no failure to read.
         """
+        patience = budget.seconds / 2
 
         async def work() -> StoredResponse | None:
-            await self._writes.finished([key.digest])
+            await self._writes.finished([key.digest], patience)
             stored = await self._store.get(key.digest)
             if stored is not None and (
                 stored.key.digest != key.digest or stored.key.partition != key.partition
@@ -338,11 +340,12 @@ class ResilientEmbeddingStore:
     async def get(self, digests: Sequence[str], budget: Budget) -> Sequence[StoredEmbedding | None]:
         """Return for each exact key, in order, the stored embedding, or None.
 
-        Wait for running writes to these keys first.
+        Wait for running writes to these keys first, for half of the budget at most.
         """
+        patience = budget.seconds / 2
 
         async def work() -> Sequence[StoredEmbedding | None]:
-            await self._writes.finished(digests)
+            await self._writes.finished(digests, patience)
             found = await self._store.get_embeddings(digests)
             if [e.id if e else digest for e, digest in zip(found, digests, strict=True)] != [
                 *digests

@@ -159,6 +159,17 @@ async def test_a_write_holds_no_other_look_up_up(store: FakeStore, metrics: Metr
     await part.aclose()
 
 
+async def test_a_write_that_hangs_is_no_failure_to_read(store: FakeStore, metrics: Metrics) -> None:
+    part = ResilientStore(store, metrics)
+    store.before_put = gate = Gate()
+    part.put(STORED, None)
+    await gate.reached.wait()
+    assert await part.get(KEY, Budget(0.1)) is None
+    assert not failures(metrics, "store")
+    gate.opened.set()
+    await part.aclose()
+
+
 async def test_the_newer_of_two_answers_stays(store: FakeStore, metrics: Metrics) -> None:
     part = ResilientStore(store, metrics)
     store.before_put = gate = Gate()
@@ -235,6 +246,19 @@ async def test_embeddings_are_kept_in_order_and_waited_for(
     found = await asking
     assert [stored.id if stored else None for stored in found] == ["f", None, "e"]
     assert metrics.registry.get_sample_value("reprise_stored_total", {"kind": "embedding"}) == 2
+    await part.aclose()
+
+
+async def test_an_embedding_whose_write_hangs_is_no_failure_to_read(
+    store: FakeStore, metrics: Metrics
+) -> None:
+    part = ResilientEmbeddingStore(store, metrics)
+    store.before_put = gate = Gate()
+    part.put([EMBEDDING])
+    await gate.reached.wait()
+    assert await part.get([EMBEDDING.id], Budget(0.1)) == [None]
+    assert not failures(metrics, "store")
+    gate.opened.set()
     await part.aclose()
 
 

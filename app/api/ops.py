@@ -2,7 +2,6 @@
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.core.metrics import Metrics
 from app.engine.lookup import Lookup
@@ -26,8 +25,8 @@ def ops_routes(cache: Lookup, metrics: Metrics) -> APIRouter:
         return JSONResponse({"status": "ok", "degraded": await cache.degraded()})
 
     @router.api_route("/metrics", methods=["GET", "HEAD"])
-    async def exposition() -> Response:
-        """Return all metrics in Prometheus's text format."""
+    async def exposition(request: Request) -> Response:
+        """Return all metrics, in OpenMetrics format if asked for, else in Prometheus's."""
         if (counts := await cache.count()) is not None:
             for kind in known - set(counts.by_kind):
                 metrics.entries.labels(kind).set(0)  # for the processes that still tell of it
@@ -35,6 +34,7 @@ def ops_routes(cache: Lookup, metrics: Metrics) -> APIRouter:
             metrics.entries.clear()  # removes dialects that have no entries any more
             for kind, count in counts.by_kind.items():
                 metrics.entries.labels(kind).set(count)
-        return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+        content, media_type = metrics.exposition(request.headers.get("accept", ""))
+        return Response(content, media_type=media_type)
 
     return router

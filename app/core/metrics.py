@@ -5,10 +5,12 @@ docs/operations.md lists them.
 
 import os
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 
 from prometheus_client import (
+    CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
     Gauge,
@@ -18,6 +20,7 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from app.core.latencies import Latencies
 from app.core.tally import Tally
@@ -28,8 +31,26 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 It must be set before a process starts. https://prometheus.github.io/client_python/multiprocess/
 """
 
+trace_id: ContextVar[str] = ContextVar("trace_id", default="")
+"""The trace of the request in progress, in hexadecimal; empty without tracing."""
+
+_OPENMETRICS = "application/openmetrics-text"
 _FAST = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 600.0)
+
+
+class _Seconds(Histogram):
+    """A histogram whose exemplars name the trace of the request that was measured.
+
+    https://prometheus.io/docs/specs/om/open_metrics_spec/#exemplars. The client library keeps no
+    exemplars if several processes count together.
+    """
+
+    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
+        """Record one duration, in seconds."""
+        if exemplar is None and (trace := trace_id.get()):
+            exemplar = {"trace_id": trace}
+        super().observe(amount, exemplar)
 
 
 class Metrics:
@@ -48,7 +69,7 @@ class Metrics:
         self._folder = os.environ.get(FOLDER)
         self._inflight_now: Callable[[], int] = int
         ProcessCollector(registry=self.registry)
-        self._measure_times(partial(Histogram, registry=self.registry))
+        self._measure_times(partial(_Seconds, registry=self.registry))
         self._count_what_is_stored(counter)
         self._count_what_is_kept_back(counter)
         self._count_audits(counter)
@@ -213,14 +234,20 @@ class Metrics:
         if self._folder:
             self.inflight.set(self._inflight_now())
 
-    def exposition(self) -> bytes:
-        """Return all metrics in Prometheus's text format."""
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """Return all metrics and their content type.
+
+        The format is OpenMetrics, which has exemplars, if the `Accept` header names it; else it is
+        Prometheus's text format.
+        """
         self.note_inflight()
-        if not self._folder:
-            return generate_latest(self.registry)
-        together = CollectorRegistry()
-        MultiProcessCollector(together, self._folder)
-        return generate_latest(together)
+        registry = self.registry
+        if self._folder:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, self._folder)
+        if _OPENMETRICS in accept:
+            return openmetrics.generate_latest(registry), openmetrics.CONTENT_TYPE_LATEST
+        return generate_latest(registry), CONTENT_TYPE_LATEST
 
     @property
     def is_common(self) -> bool:

@@ -12,7 +12,15 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, use_span
+from opentelemetry.trace import (
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    Tracer,
+    format_trace_id,
+    use_span,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,6 +28,7 @@ from app import __version__
 from app.api.paths import is_api, route_of
 from app.core.cache_status import CacheStatus
 from app.core.calibration import Calibration
+from app.core.metrics import trace_id
 from app.core.models import (
     Candidate,
     ClientRequest,
@@ -109,6 +118,7 @@ class _TracedApp:
             kind=SpanKind.SERVER,
             attributes=attributes,
         ) as span:
+            trace_id.set(format_trace_id(span.get_span_context().trace_id))
 
             async def watched_send(message: Message) -> None:
                 if message["type"] == "http.response.start":

@@ -23,6 +23,7 @@ pytest.importorskip("opentelemetry.sdk", reason="the extra `otel` is not install
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from app.tracing.otel import OpenTelemetry
 
@@ -215,6 +216,23 @@ async def test_health_and_metrics_are_no_traces(traces: Traces) -> None:
         for path in ("healthz", "readyz", "metrics"):
             await client.get(str(client.base_url).replace("/v1/", f"/{path}"))
     assert traces.spans == ()
+
+
+async def test_durations_carry_the_trace_as_an_exemplar(traces: Traces) -> None:
+    async with client_of() as (client, _):
+        await ask(client, "valkey what", CONTEXT)
+        asked = {"accept": "application/openmetrics-text; version=1.0.0"}
+        told = await client.get("../metrics", headers=asked)
+        plain = await client.get("../metrics")
+    assert told.headers["content-type"].startswith("application/openmetrics-text")
+    families = {family.name: family for family in text_string_to_metric_families(told.text)}
+    (exemplar,) = (
+        sample.exemplar
+        for sample in families["reprise_upstream_seconds"].samples
+        if sample.exemplar
+    )
+    assert exemplar.labels == {"trace_id": TRACE}
+    assert TRACE not in plain.text
 
 
 async def test_other_routes_are_traced_without_a_model(traces: Traces) -> None:

@@ -223,9 +223,7 @@ async def test_it_is_used_by_keyboard_alone(
     await page.text("#stored")
     await page.tab_to(".pair")
     await page.press("s")
-    await page.until(
-        "document.getElementById('progress').textContent.startsWith('1 pairs left, 1')"
-    )
+    await page.until("document.getElementById('progress').textContent.startsWith('1 pair left, 1')")
     await page.press("u")
     await page.until(
         "document.getElementById('progress').textContent.startsWith('2 pairs left, 0')"
@@ -261,10 +259,10 @@ async def test_a_hit_of_which_comparing_shows_nothing_is_labelled_by_one_key(pag
         told = await page.run("document.querySelector('.pair').textContent")
         for part in ("A store of keys.", "A cache that is quick.", "served, compared without"):
             assert part in told
-        assert (await page.text("#progress")).startswith("1 pairs left")  # not by the verifier too
+        assert (await page.text("#progress")).startswith("1 pair left,")  # not by the verifier too
         await page.run("document.querySelector('.pair').focus()")
         await page.press("d")
-        await page.until("document.getElementById('export').textContent === 'Export 1 pairs'")
+        await page.until("document.getElementById('export').textContent === 'Export 1 pair'")
         (line,) = (await page.run(EXPORTED)).splitlines()
     assert json.loads(line) == {"a": "valkey what", "b": "valkey is what", "same": False}
 

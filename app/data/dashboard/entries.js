@@ -1,7 +1,7 @@
 // The list of entries: in an order, or searched by words or by meaning.
 
 import { field, h, say } from "./dom.js";
-import { count, fixed, shortened, span } from "./format.js";
+import { count, counted, fixed, shortened, span } from "./format.js";
 import { isLeaving } from "./leaving.js";
 import { post } from "./server.js";
 
@@ -14,7 +14,7 @@ const WITH_TEXT = new Set(["text", "meaning"]);
 function line(entry) {
   const told = [
     entry.model, `${span(entry.age)} old`, entry.ttl < 0 ? "stale" : `fresh for ${span(entry.ttl)}`,
-    `${count(entry.hits)} hits`, entry.distance !== undefined && `${fixed(entry.distance)} away`,
+    counted(entry.hits, "hit"), entry.distance !== undefined && `${fixed(entry.distance)} away`,
     entry.namespace && `namespace ${entry.namespace}`, ...entry.tags.map((tag) => `#${tag}`),
   ];
   const marks = [entry.disputed && "called wrong", entry.pinned && "pinned", isLeaving(entry.id) && "being deleted"];

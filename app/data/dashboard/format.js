@@ -4,6 +4,9 @@ const whole = new Intl.NumberFormat("en");
 
 export const count = (value) => whole.format(value);
 
+// A number of things, as in "1 pair" and "2 pairs".
+export const counted = (value, thing) => `${count(value)} ${thing}${value === 1 ? "" : "s"}`;
+
 export const share = (value, digits = 1) =>
   value === null || value === undefined ? "–" : `${(100 * value).toFixed(digits)} %`;
 

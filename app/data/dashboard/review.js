@@ -2,7 +2,7 @@
 // Labels stay in this page until they are exported: nothing is sent or stored.
 
 import { card, facts, h, say } from "./dom.js";
-import { count, fixed } from "./format.js";
+import { count, counted, fixed } from "./format.js";
 import { get } from "./server.js";
 
 const HOW = {
@@ -24,7 +24,7 @@ function downloaded() {
   h("a", { href: url, download: "pairs.jsonl" }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
   isSaved = true;
-  say(`${count(lines.length)} pairs are exported.`);
+  say(`Exported ${counted(lines.length, "pair")}.`);
 }
 
 // Answers that comparing has found to differ, as far as they are known.
@@ -90,9 +90,9 @@ export function review(root) {
     const [pair] = waiting;
     back.disabled = !done.length;
     save.disabled = !labels.size;
-    save.textContent = `Export ${count(labels.size)} pairs`;
+    save.textContent = `Export ${counted(labels.size, "pair")}`;
     told.textContent = pair
-      ? `${count(waiting.length)} pairs left, ${count(labels.size)} judged.`
+      ? `${counted(waiting.length, "pair")} left, ${count(labels.size)} judged.`
       : `No pair is left, ${count(labels.size)} judged.`;
     place.hidden = false;
     place.replaceChildren(...(pair ? drawn(pair) : [h("p", {}, "Nothing to review. The verifier, audits and shadow mode add pairs as requests come.")]));

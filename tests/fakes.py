@@ -169,6 +169,10 @@ class FakeStore:
         await self._enter("embeddings_of")
         return await self.memory.embeddings_of(digests)
 
+    async def refresh_epoch(self) -> None:
+        await self._enter("refresh_epoch")
+        await self.memory.refresh_epoch()
+
     async def advance_epoch(self) -> None:
         await self._enter("begin_turn")
         await self.memory.advance_epoch()

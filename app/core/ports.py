@@ -94,6 +94,9 @@ class StoreOperations(Protocol):
     async def embeddings_of(self, digests: Sequence[str]) -> Sequence[Embedding | None]:
         """Return for each exact key, in order, the embedding of its question, or None."""
 
+    async def refresh_epoch(self) -> None:
+        """Read the epoch, so that the property `epoch` is that of the latest purge."""
+
     async def advance_epoch(self) -> None:
         """Begin a new epoch: answers requested before are not stored; stored entries stay."""
 

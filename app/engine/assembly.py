@@ -65,7 +65,7 @@ class Engine:
         self._parts = parts
         self.lookup = Lookup(parts.store, parts.embedder, parts.matcher, context)
         self.forwarder = Forwarder(parts.upstream, parts.metrics)
-        self.pairs = Pairs(parts.clock)
+        self.pairs = Pairs(parts.clock, lambda: parts.store.epoch)
         known = self.lookup
         seen = Seen(known.hits, known.wordings, self.pairs, known.doubts)
         self.operations = Operations(parts.store, parts.embedder, policy, seen, parts.mark)

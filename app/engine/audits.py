@@ -198,9 +198,9 @@ class Audits:
         if case.decision.status.distance is None:
             return
         if found.agreement is Agreement.WRONG:
-            self._pairs.note(case.pair(found))
+            self._pairs.note(case.pair(found), case.decision.epoch)
         elif found.agreement is Agreement.OPEN:
-            self._pairs.note_open(case.pair(found))
+            self._pairs.note_open(case.pair(found), case.decision.epoch)
 
     def noting(self, plan: Plan, found: Found, kept_back: Serve) -> Callable[[Compared], None]:
         """Return a function that notes the result of comparing a hit that was held back.

@@ -1,10 +1,11 @@
 """Questions that the verifier was least sure about: for an operator to review, in memory only."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from app.core.models import Clock, Verdict
 from app.core.recent import Recent
+from app.engine.until_purge import UntilPurge
 
 _MOST = 200  # pairs
 _LONGEST = 2000  # characters; longer texts are not kept
@@ -38,19 +39,22 @@ class Doubt:
 class Doubts:
     """The latest pairs that the verifier has judged, one for each request.
 
-    `turn` is a number that each `clear` raises. A pair asked in an earlier turn is not kept.
+    `epoch` returns the store's epoch.
     """
 
-    def __init__(self, clock: Clock) -> None:
-        self.turn = 0
+    def __init__(self, clock: Clock, epoch: Callable[[], str]) -> None:
         self._clock = clock
-        self._known = self._nothing()
+        self._known = UntilPurge(self._nothing, epoch)
 
-    def note(self, asked: str, verdicts: Sequence[Verdict], line: float, turn: int) -> None:
-        """Keep the pair that one answer serves most probably, if the verifier has judged any."""
+    def note(self, asked: str, verdicts: Sequence[Verdict], line: float, epoch: str) -> None:
+        """Keep the pair that one answer serves most probably, if the verifier has judged any.
+
+        It is not kept if there was a purge since it was looked up in `epoch`.
+        """
+        known = self._known.of(epoch)
         judged = [verdict for verdict in verdicts if verdict.probability is not None]
         best = max(judged, key=lambda verdict: verdict.probability or 0.0, default=None)
-        if best is None or turn != self.turn:
+        if best is None or known is None:
             return
         stored = best.candidate.stored
         text = stored.key.text or ""
@@ -67,24 +71,24 @@ class Doubts:
             asked=asked,
             stored=text,
         )
-        self._known.keep((stored.id, asked), doubt)
+        known.keep((stored.id, asked), doubt)
 
     def all(self) -> list[Doubt]:
         """Return the pairs whose entry has not ended, those nearest to the line first."""
         now = self._clock()
-        present = [doubt for doubt in self._known.values() if doubt.ends_at > now]
+        present = [doubt for doubt in self._known.kept.values() if doubt.ends_at > now]
         return sorted(present, key=lambda doubt: doubt.doubt)
 
     def forget(self, entries: Collection[str]) -> None:
         """Forget the pairs of some entries."""
-        for doubt in self._known.values():
+        known = self._known.kept
+        for doubt in known.values():
             if doubt.entry in entries:
-                self._known.forget((doubt.entry, doubt.asked))
+                known.forget((doubt.entry, doubt.asked))
 
     def clear(self) -> None:
-        """Forget all pairs, and ignore those that are still being judged."""
-        self.turn += 1
-        self._known = self._nothing()
+        """Forget all pairs."""
+        self._known.clear()
 
     @staticmethod
     def _nothing() -> Recent[tuple[str, str], Doubt]:

@@ -5,6 +5,7 @@ names the failure.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from app.core.errors import DependencyUnavailable
@@ -49,8 +50,8 @@ class Lookup:
         self._clock = context.clock
         self._reach = reach
         self.hits = HitCounts()
-        self.wordings = Wordings(context.clock)
-        self.doubts = Doubts(context.clock)
+        self.wordings = Wordings(context.clock, lambda: store.epoch)
+        self.doubts = Doubts(context.clock, lambda: store.epoch)
 
     @property
     def epoch(self) -> str:
@@ -71,10 +72,9 @@ class Lookup:
 
     async def search_for_caller(self, plan: Plan, found: Found) -> Found:
         """Do what `search` does, and keep the pair that was judged, for an operator to review."""
-        turn = self.doubts.turn
         found = await self.search(plan, found)
         line = max(self.matcher.least or 0.0, plan.limits.min_probability)
-        self.doubts.note(plan.text or "", found.verdicts, line, turn)
+        self.doubts.note(plan.text or "", found.verdicts, line, found.epoch)
         return found
 
     async def stand_in(self, plan: Plan, known: Found) -> Found:
@@ -139,7 +139,8 @@ class Lookup:
                 stored = opened if opened and decisions.is_open(opened) else None
         except DependencyUnavailable as unavailable:
             return replace(found, failure=unavailable.detail, seconds_left=budget.seconds)
-        return replace(found, exact=stored, seconds_left=budget.seconds)
+        # Read now: a purge while the search runs then keeps its texts from those for operators.
+        return replace(found, exact=stored, seconds_left=budget.seconds, epoch=self.epoch)
 
     async def _search(self, plan: Plan, found: Found, budget: Budget, in_rounds: Rounds) -> Found:
         found = await self.embed(plan, found)
@@ -176,6 +177,14 @@ class Lookup:
     def embedder(self) -> dict[str, str | int]:
         """The embedding model's name and its number of dimensions."""
         return {"name": self._embedder.name, "dimensions": self._embedder.dimensions}
+
+    async def refresh_epoch(self) -> None:
+        """Read the store's epoch, so that texts purged by other processes are no longer shown.
+
+        If the store is unavailable, the epoch that this process knows stays.
+        """
+        with suppress(DependencyUnavailable):
+            await self._store.refresh_epoch(Budget(self._limits.store_timeout))
 
     async def count(self) -> Counts | None:
         """Return how many answers and embeddings are stored; None if the store is unavailable."""

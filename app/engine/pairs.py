@@ -3,13 +3,14 @@
 Those are the most instructive wrong ones, and those of which comparing has shown nothing.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
 from app.core.models import Clock
 from app.core.one_line import one_line
 from app.core.recent import Recent
+from app.engine.until_purge import UntilPurge
 
 _MOST = 10
 _MOST_OPEN = 200
@@ -45,54 +46,60 @@ class Pair:
 
 
 class Pairs:
-    """Keeps the wrong hits with the smallest distances, and the latest open ones."""
+    """Keeps the wrong hits with the smallest distances, and the latest open ones.
 
-    def __init__(self, clock: Clock) -> None:
+    `epoch` returns the store's epoch. A hit is ignored if there was a purge since it was looked up.
+    """
+
+    def __init__(self, clock: Clock, epoch: Callable[[], str]) -> None:
         self._clock = clock
-        self._pairs: list[Pair] = []
-        self._open: Recent[tuple[str, str], Pair] = Recent(_MOST_OPEN)
-        self._cleared_at = -1.0
+        self._wrong = UntilPurge[list[Pair]](list, epoch)
+        self._open = UntilPurge(self._nothing, epoch)
 
-    def note(self, pair: Pair) -> None:
+    def note(self, pair: Pair, epoch: str) -> None:
         """Add a wrong hit, replacing one of the same question and entry; its questions are cut.
 
-        It is ignored if it was asked before the last `clear`.
+        `epoch` is the one in which the hit was looked up.
         """
-        if pair.asked_at <= self._cleared_at:
+        if (wrong := self._wrong.of(epoch)) is None:
             return
         pair = replace(pair, asked=shown(pair.asked), stored=shown(pair.stored))
         others = [p for p in self.all() if (p.entry, p.asked) != (pair.entry, pair.asked)]
-        self._pairs = sorted([*others, pair], key=attrgetter("distance"))[:_MOST]
+        wrong[:] = sorted([*others, pair], key=attrgetter("distance"))[:_MOST]
 
-    def note_open(self, pair: Pair) -> None:
+    def note_open(self, pair: Pair, epoch: str) -> None:
         """Add a hit of which comparing shows neither that it was wrong nor that it was right.
 
         Its questions are kept as they are, for an operator to label them. It is ignored if one of
-        them is long, or if it was asked before the last `clear`.
+        them is long. `epoch` is the one in which the hit was looked up.
         """
-        if pair.asked_at <= self._cleared_at:
-            return
-        if max(len(pair.asked), len(pair.stored)) <= _LONGEST_OPEN:
-            self._open.keep((pair.entry, pair.asked), pair)
+        known = self._open.of(epoch)
+        if known is not None and max(len(pair.asked), len(pair.stored)) <= _LONGEST_OPEN:
+            known.keep((pair.entry, pair.asked), pair)
 
     def open(self) -> list[Pair]:
         """Return the open hits whose entry has not ended, the latest first."""
         now = self._clock()
-        return [pair for pair in reversed(self._open.values()) if pair.ends_at > now]
+        return [pair for pair in reversed(self._open.kept.values()) if pair.ends_at > now]
 
     def all(self) -> list[Pair]:
         """Return the wrong hits that are kept, the nearest first."""
         now = self._clock()
-        return [pair for pair in self._pairs if pair.ends_at > now]
+        return [pair for pair in self._wrong.kept if pair.ends_at > now]
 
     def forget(self, entries: Collection[str]) -> None:
         """Remove the hits of some entries."""
-        self._pairs = [pair for pair in self._pairs if pair.entry not in entries]
-        for pair in self._open.values():
+        wrong, known = self._wrong.kept, self._open.kept
+        wrong[:] = [pair for pair in wrong if pair.entry not in entries]
+        for pair in known.values():
             if pair.entry in entries:
-                self._open.forget((pair.entry, pair.asked))
+                known.forget((pair.entry, pair.asked))
 
     def clear(self) -> None:
-        """Remove all, and ignore those that are still being compared."""
-        self._pairs, self._cleared_at = [], self._clock()
+        """Remove all."""
+        self._wrong.clear()
         self._open.clear()
+
+    @staticmethod
+    def _nothing() -> Recent[tuple[str, str], Pair]:
+        return Recent(_MOST_OPEN)

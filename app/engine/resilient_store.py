@@ -211,6 +211,10 @@ class ResilientStore:
         """Return how many answers and embeddings are stored."""
         return await self._reading.call(self._store.count, budget)
 
+    async def refresh_epoch(self, budget: Budget) -> None:
+        """Read the store's epoch, which other processes may have replaced."""
+        await self._reading.call(self._store.refresh_epoch, budget)
+
     async def facts(self, budget: Budget) -> Mapping[str, object]:
         """Return facts about the store to show to an operator, as JSON values."""
         return await self._reading.call(self._store.facts, budget)

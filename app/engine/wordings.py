@@ -3,12 +3,13 @@
 They are kept for this process alone and not stored, so that a hit needs no write.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from app.core.models import Clock, StoredResponse
 from app.core.recent import Recent
 from app.engine.pairs import shown
+from app.engine.until_purge import UntilPurge
 from app.rules.decisions import Serve
 
 _MOST = 1000  # wordings of all entries together; each is cut to some hundred characters
@@ -40,16 +41,18 @@ class _Known:
 
 
 class Wordings:
-    """The wordings that entries have answered most recently."""
+    """The wordings that entries have answered most recently; `epoch` returns the store's epoch."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, epoch: Callable[[], str]) -> None:
         self._clock = clock
-        self._known: Recent[tuple[str, int], _Known] = Recent(_MOST)
+        self._known = UntilPurge(self._nothing, epoch)
 
     def note(self, asked: str, served: Serve) -> None:
-        """Keep the wording that a hit by meaning has answered."""
+        """Keep the wording that a hit by meaning has answered, unless a purge came between."""
+        if (noted := self._known.of(served.epoch)) is None:
+            return
         stored, name = served.stored, hash(asked)
-        known = self._known.get((stored.id, name))
+        known = noted.get((stored.id, name))
         is_same = known is not None and known.stored_at == stored.stored_at
         wording = Wording(
             asked_at=self._clock(),
@@ -58,20 +61,25 @@ class Wordings:
             count=1 + (known.wording.count if known and is_same else 0),
             asked=shown(asked),
         )
-        self._known.keep((stored.id, name), _Known(stored.id, stored.stored_at, name, wording))
+        noted.keep((stored.id, name), _Known(stored.id, stored.stored_at, name, wording))
 
     def of(self, stored: StoredResponse) -> list[Wording]:
         """Return the wordings that an entry has answered since it was stored, the latest first."""
         name = (stored.id, stored.stored_at)
-        known = [one.wording for one in self._known.values() if (one.entry, one.stored_at) == name]
-        return known[::-1]
+        known = self._known.kept.values()
+        return [k.wording for k in reversed(known) if (k.entry, k.stored_at) == name]
 
     def forget(self, entries: Collection[str]) -> None:
         """Forget what some entries have answered."""
-        for known in self._known.values():
+        noted = self._known.kept
+        for known in noted.values():
             if known.entry in entries:
-                self._known.forget((known.entry, known.name))
+                noted.forget((known.entry, known.name))
 
     def clear(self) -> None:
         """Forget all wordings."""
         self._known.clear()
+
+    @staticmethod
+    def _nothing() -> Recent[tuple[str, int], _Known]:
+        return Recent(_MOST)

@@ -43,11 +43,13 @@ class Serve:
     """Answer with a stored response; `status` says how it was found and how fresh it is.
 
     `probability` is that of the verifier; None for an exact match, or if it was not asked.
+    `epoch` is the store's epoch in which the response was looked up.
     """
 
     stored: StoredResponse
     status: CacheStatus
     probability: float | None = None
+    epoch: str = ""
 
     @property
     def is_stale(self) -> bool:
@@ -195,7 +197,7 @@ def _answer(plan: Plan, found: Found, now: float) -> Serve | None:
     if chosen := found.chosen:
         distance = max(0.0, chosen.distance)
         status = CacheStatus.hit(chosen.stored, now, distance)
-        return Serve(chosen.stored, status, found.probability)
+        return Serve(chosen.stored, status, found.probability, found.epoch)
     return None
 
 
@@ -230,7 +232,8 @@ def in_place_of_failure(plan: Plan, found: Found, now: float) -> Serve | None:
             return None
         stored, distance = found.chosen.stored, max(0.0, found.chosen.distance)
         probability = found.probability
-    answer = Serve(stored, CacheStatus.hit(stored, now, distance), probability)
+    status = CacheStatus.hit(stored, now, distance)
+    answer = Serve(stored, status, probability, found.epoch)
     return answer if distance is None or _may_be_served(plan, found, answer) else None
 
 
@@ -238,7 +241,7 @@ def _exact(plan: Plan, found: Found, now: float) -> Serve | None:
     stored = found.exact
     if stored is None or not is_for(plan, stored) or not may_serve(plan, stored, now):
         return None
-    return Serve(stored, CacheStatus.hit(stored, now, None))
+    return Serve(stored, CacheStatus.hit(stored, now, None), epoch=found.epoch)
 
 
 def is_open(stored: StoredResponse) -> bool:

@@ -148,6 +148,7 @@ class Found:
     `verdicts`: those on the candidates judged so far.
     `chosen`: the candidate that may be served.
     `failure`: the part of the cache that failed.
+    `epoch`: the store's epoch before the search; empty until the exact key was looked up.
     """
 
     seconds_left: float
@@ -157,6 +158,7 @@ class Found:
     verdicts: Sequence[Verdict] = ()
     chosen: Candidate | None = None
     failure: Failure | None = None
+    epoch: str = ""
 
     @property
     def probability(self) -> float | None:

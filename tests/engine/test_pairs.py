@@ -8,6 +8,7 @@ from app.engine.pairs import Pair, Pairs
 from tests.fakes import ManualClock
 
 CLOCK = ManualClock()
+EPOCH = "e"
 PAIR = Pair(
     distance=0.1,
     probability=0.9,
@@ -24,7 +25,7 @@ PAIR = Pair(
 
 @pytest.fixture
 def pairs() -> Pairs:
-    return Pairs(CLOCK)
+    return Pairs(CLOCK, lambda: EPOCH)
 
 
 def test_the_questions_of_a_wrong_hit_are_cut_and_those_of_an_open_one_are_whole(
@@ -32,30 +33,27 @@ def test_the_questions_of_a_wrong_hit_are_cut_and_those_of_an_open_one_are_whole
 ) -> None:
     long = "two\nlines " * 100
     pair = replace(PAIR, asked=long, stored=long)
-    pairs.note(pair)
-    pairs.note_open(pair)
+    pairs.note(pair, EPOCH)
+    pairs.note_open(pair, EPOCH)
     assert [len(pairs.all()[0].asked), len(pairs.all()[0].stored)] == [300, 300]
     assert pairs.open() == [pair]
 
 
 def test_open_hits_with_a_long_question_are_left_out(pairs: Pairs) -> None:
     for pair in (replace(PAIR, asked="x" * 2001), replace(PAIR, stored="x" * 2001)):
-        pairs.note_open(pair)
+        pairs.note_open(pair, EPOCH)
     assert pairs.open() == []
 
 
 def test_the_latest_open_hits_are_kept_once_each_and_come_first(pairs: Pairs) -> None:
     for number in (*range(250), 100):
-        pairs.note_open(replace(PAIR, asked=f"{number}"))
+        pairs.note_open(replace(PAIR, asked=f"{number}"), EPOCH)
     told = [int(pair.asked) for pair in pairs.open()]
     assert told == [100, *range(249, 100, -1), *range(99, 49, -1)]
 
 
-def test_an_open_hit_that_was_asked_before_all_was_forgotten_is_ignored(pairs: Pairs) -> None:
-    pairs.note_open(PAIR)
+def test_all_are_forgotten(pairs: Pairs) -> None:
+    pairs.note(PAIR, EPOCH)
+    pairs.note_open(PAIR, EPOCH)
     pairs.clear()
-    pairs.note_open(PAIR)
-    assert pairs.open() == []
-    later = replace(PAIR, asked_at=CLOCK() + 1)
-    pairs.note_open(later)
-    assert pairs.open() == [later]
+    assert (pairs.all(), pairs.open()) == ([], [])

@@ -11,11 +11,12 @@ from app.rules.decisions import Serve
 from tests.fakes import ManualClock
 
 ENTRY = StoredResponse(CacheKey("p", "a", "the question"), "m", b"{}", 1.0, 60.0)
+EPOCH = "e"
 OTHER = replace(ENTRY, key=CacheKey("p", "b", "another question"))
 
 
 def hit(stored: StoredResponse, distance: float = 0.1, probability: float | None = 0.9) -> Serve:
-    return Serve(stored, CacheStatus.hit(stored, 2.0, distance), probability)
+    return Serve(stored, CacheStatus.hit(stored, 2.0, distance), probability, EPOCH)
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def wordings(clock: ManualClock) -> Wordings:
-    return Wordings(clock)
+    return Wordings(clock, lambda: EPOCH)
 
 
 def test_the_latest_come_first_and_the_same_wording_once_as_it_was_last(

@@ -171,6 +171,19 @@ async def test_what_was_asked_for_before_a_new_turn_is_not_stored_and_what_is_st
     assert await store.count() == Counts(2, 1)
 
 
+async def test_only_a_purge_replaces_the_epoch(store: WholeStore, clock: ManualClock) -> None:
+    await store.refresh_epoch()
+    known = [store.epoch]
+    await store.put(entry(clock), EAST)
+    await store.delete("p1-a")
+    for purge in (store.advance_epoch, store.purge):
+        await store.refresh_epoch()
+        assert store.epoch == known[-1]
+        await purge()
+        assert store.epoch not in known
+        known.append(store.epoch)
+
+
 async def test_a_purge_removes_the_entries_of_every_turn(
     store: WholeStore, clock: ManualClock
 ) -> None:

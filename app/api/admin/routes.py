@@ -103,6 +103,7 @@ class _Admin:
 
     async def report(self) -> JSONResponse:
         """Return the results of shadow mode or of traffic, with the most instructive wrong hits."""
+        await self._cache.refresh_epoch()
         document = await self._report.document()
         _logger.info("sent a report with %d pairs of questions", len(document["pairs"]))
         return JSONResponse(document)
@@ -112,6 +113,7 @@ class _Admin:
 
         `open` are hits by meaning of which comparing their answers has shown nothing.
         """
+        await self._cache.refresh_epoch()
         hits = self._pairs.open()
         known = {(pair.entry, pair.asked) for pair in hits}
         doubts = [d for d in self._cache.doubts.all() if (d.entry, d.asked) not in known]

@@ -149,6 +149,9 @@ class MemoryStore:
             for digest in digests
         ]
 
+    async def refresh_epoch(self) -> None:
+        """Do nothing: no other process replaces the epoch."""
+
     async def advance_epoch(self) -> None:
         """Replace the epoch, but keep the entries: answers requested before are not stored."""
         self.epoch = next_turn(self.epoch, secrets.token_hex(8))

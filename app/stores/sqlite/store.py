@@ -141,6 +141,9 @@ class SqliteStore:
         """Return for each exact key, in order, the embedding of its question, or None."""
         return await self._memory.embeddings_of(digests)
 
+    async def refresh_epoch(self) -> None:
+        """Do nothing: no other process replaces the epoch."""
+
     async def advance_epoch(self) -> None:
         """Replace the epoch, but keep the entries: answers requested before are not stored."""
         epoch = next_turn(self.epoch, secrets.token_hex(8))

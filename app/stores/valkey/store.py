@@ -262,6 +262,10 @@ class ValkeyStore:
                 found.setdefault(digests[index % len(digests)], embedding)
         return [found.get(digest) for digest in digests]
 
+    async def refresh_epoch(self) -> None:
+        """Read the epoch from the server. Takes one round trip."""
+        await self._ask(lambda _: [])
+
     async def advance_epoch(self) -> None:
         """Replace the epoch, but keep the entries: no proxy stores answers requested before."""
         await self._generations.advance_epoch()

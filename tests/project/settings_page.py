@@ -21,15 +21,15 @@ _BEGIN, _END = "<!-- made by scripts/docs-settings -->\n", "<!-- end of what is 
 
 _HEADINGS = MappingProxyType(
     {
-        "host": "Where it listens",
+        "host": "Address, port and processes",
         "upstream_url": "The upstream and the clients' keys",
         "store": "The store",
-        "embedder": "What compares texts",
-        "max_distance": "Which neighbours may answer",
-        "ttl": "How long an answer lives",
+        "embedder": "Embedder, guards and verifier",
+        "max_distance": "Hits and audits",
+        "ttl": "Lifetimes",
         "isolation": "Who shares answers",
-        "max_temperature": "What is cached, and who waits",
-        "max_entries": "Bounds",
+        "max_temperature": "Requests and answers",
+        "max_entries": "Limits",
         "index_algorithm": "The indexes of a Valkey",
         "admin_token": "Operations",
     }

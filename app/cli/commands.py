@@ -71,7 +71,7 @@ _ErrorRates = Annotated[
 ]
 _Verifier = Annotated[
     Path | None,
-    typer.Option(help="Folder with a verifier made by training/. (default: that of Reprise)"),
+    typer.Option(help="Folder with a verifier made by training/. (default: the one that ships)"),
 ]
 commands = typer.Typer(
     help="A semantic-cache reverse proxy that speaks the OpenAI API.",
@@ -87,10 +87,10 @@ commands.command()(report)
 @commands.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Number of processes.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Number of worker processes.")] = None,
 ) -> None:
-    """Run the proxy. Settings are environment variables; see config.example.env."""
+    """Run the proxy. Settings are environment variables: see config.example.env."""
     given = {"host": host, "port": port, "workers": workers}
     with reported():
         settings = load_settings(**{n: v for n, v in given.items() if v is not None})
@@ -112,7 +112,7 @@ def serve(
 
 @commands.command()
 def demo() -> None:
-    """Ask three questions through a proxy on this machine; needs no key and no network."""
+    """Send three questions through a local proxy. It needs no key and no network."""
     run_demo()
 
 
@@ -126,7 +126,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the options of a command
     curves: Annotated[
         Path | None,
         typer.Option(
-            help="CSV file to write: the recall of each stage by its share of wrong hits."
+            help="CSV file to write, with the recall of each stage by its share of wrong hits."
         ),
     ] = None,
     benchmark: Annotated[
@@ -141,7 +141,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the options of a command
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Count how many labelled pairs, {"a", "b", "same"}, would share an answer."""
+    """Count the labelled pairs, {"a", "b", "same"}, that would share an answer."""
     measure = partial(evaluate_pairs, show=show)
     with reported():
         scale = _scale(distance, error_rate)
@@ -177,7 +177,7 @@ def calibrate(
     ] = 3,
     as_json: Json = False,
 ) -> None:
-    """Measure the verifier in the settings on labelled pairs or groups; write its calibration."""
+    """Measure the configured verifier on labelled pairs or groups, and write its calibration."""
     with reported():
         if max_distance is not None and not 0 < max_distance <= _FARTHEST:
             raise BadInput(
@@ -202,7 +202,7 @@ def replay(
     verifier: _Verifier = None,
     as_json: Json = False,
 ) -> None:
-    """Send requests, {"prompt", "answer_id"}, through a proxy on this machine; count its hits."""
+    """Send requests, {"prompt", "answer_id"}, through a local proxy, and count its hits."""
     with reported():
         scale = _scale(distance, error_rate)
     _measure(files, scale, (read_stream, replay_stream), verifier, as_json=as_json)
@@ -210,7 +210,7 @@ def replay(
 
 @commands.command()
 def stats(url: Url = None, as_json: Json = False) -> None:
-    """Show what a running proxy has stored, and its requests by outcome."""
+    """Show the entries of a running proxy, and its requests by outcome."""
     with reported():
         told = admin_client(url).stats()
     if as_json:
@@ -232,8 +232,8 @@ def _shown(item: object) -> str:
 def purge(  # noqa: PLR0913, PLR0917 - the options of a command
     everything: Annotated[bool, typer.Option("--all", help="Remove all entries.")] = False,
     tag: Annotated[str | None, typer.Option(help="Remove entries with this tag.")] = None,
-    model: Annotated[str | None, typer.Option(help="Remove entries of this model.")] = None,
-    namespace: Annotated[str | None, typer.Option(help="Remove entries of this namespace.")] = None,
+    model: Annotated[str | None, typer.Option(help="Remove entries for this model.")] = None,
+    namespace: Annotated[str | None, typer.Option(help="Remove entries in this namespace.")] = None,
     about: Annotated[
         str | None,
         typer.Option(help="Remove entries whose question means about the same as this text."),
@@ -242,11 +242,11 @@ def purge(  # noqa: PLR0913, PLR0917 - the options of a command
         float | None, typer.Option(help="Greatest cosine distance from the text of --about.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show what would be removed.")
+        bool, typer.Option("--dry-run", help="Only show the entries that a purge would remove.")
     ] = False,
     url: Url = None,
 ) -> None:
-    """Remove stored entries from a running proxy; with several options, those that match all."""
+    """Remove entries from a running proxy. An entry must match all given options."""
     given: dict[str, object] = {
         "all": everything or None,
         "tag": tag,
@@ -271,7 +271,7 @@ def export_file(
     file: Annotated[
         Path,
         typer.Argument(
-            help="File to write. If it contains an unfinished export, that is continued."
+            help="File to write. If it contains an unfinished export, the command continues it."
         ),
     ],
     url: Url = None,
@@ -290,7 +290,7 @@ def import_file(
     from_line: Annotated[int, typer.Option(help="Number of the first line to import.", min=1)] = 1,
     url: Url = None,
 ) -> None:
-    """Store the entries of a file in a running proxy, unless it has newer ones."""
+    """Store the entries of a file in a running proxy. Newer entries in the proxy stay."""
     with reported():
         taken = import_entries(admin_client(url), file, from_line, bar)
     typer.echo(str(taken))

@@ -27,7 +27,7 @@ def check(
 ) -> None:
     """Show which rule applies to a request, and its effect.
 
-    The request is given by options, or as JSON on standard input: its body, or {"request",
+    Describe the request by options, or send it as JSON on standard input: its body, or {"request",
     "headers", "route"} as for /cache/explain.
     """
     with reported():

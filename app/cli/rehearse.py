@@ -22,10 +22,10 @@ def rehearse_log(
     show: Annotated[int, typer.Option(help="How many wrong hits to list.", min=0)] = 10,
     as_json: Json = False,
 ) -> None:
-    """Replay a log of requests with the settings; report hits, savings, wrong hits, advice.
+    """Replay a log of requests with your settings. Print hits, savings, wrong hits and advice.
 
-    The log has OpenAI's bodies, LiteLLM's or Langfuse's records, or prompts. Nothing leaves this
-    machine.
+    The log contains request bodies of OpenAI's API, records of LiteLLM or Langfuse, or prompts.
+    Nothing leaves this machine.
     """
     with reported():
         traffic = read_traffic(log)

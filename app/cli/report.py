@@ -9,7 +9,7 @@ from app.tools.report import report_text
 
 
 def report(url: Url = None, as_json: Json = False) -> None:
-    """Show a running proxy's hits, wrong hits, savings, and the suggested dial."""
+    """Show the hits, wrong hits and savings of a running proxy, and suggest a dial."""
     with reported():
         told = admin_client(url).report()
     typer.echo(json.dumps(told, indent=2) if as_json else report_text(told))

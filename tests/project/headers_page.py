@@ -81,7 +81,7 @@ KINDS = (
     ),
     Kind("each cookie by itself", [(_COOKIE, b"session=1")], "the caller's identity"),
     Kind(
-        "a [cookie that balances load](#cookies-that-balance-load), beside another credential",
+        "a [load-balancing cookie](#load-balancing-cookies), beside another credential",
         _STICKY,
         "the server that serves a client",
     ),
@@ -169,7 +169,7 @@ def tables() -> str:
         _row(["---"] * len(_COLUMNS)),
         *(_row([kind.called, *_cells(kind), kind.why]) for kind in KINDS),
         *_list_of("Neutral headers", "header", TABLE),
-        *_list_of("Cookies that balance load", "cookie", BALANCING),
+        *_list_of("Load-balancing cookies", "cookie", BALANCING),
     ]
     return "\n".join([*lines, "", ""])
 

@@ -161,7 +161,7 @@ def test_every_admin_route_is_documented() -> None:
         if isinstance(route, APIRoute)
         for method in route.methods or ()
     }
-    table = section("operations", "Looking after the cache")
+    table = section("operations", "Manage the cache")
     told = re.findall(r"\| `([A-Z]+ /cache/[\w/{}]+)", table)
     assert sorted(told) == sorted(ours)
 
@@ -192,7 +192,7 @@ def tokens(literals: object) -> set[str]:
 
 
 def test_every_detail_token_is_documented() -> None:
-    table = section("http-api", "Why the cache was passed or missed")
+    table = section("http-api", "Why a request bypassed or missed the cache")
     documented = set(re.findall(r"`([a-z-]+)`", first_cells(table)))
     assert documented == tokens(BypassReason) | tokens(Failure)
 
@@ -220,12 +220,12 @@ def test_every_reason_not_to_store_is_documented() -> None:
 
 
 def test_every_reason_not_to_answer_is_documented() -> None:
-    table = section("explain", "What keeps a near question from answering")
+    table = section("explain", "Why a near question is not served")
     assert tokens(Obstacle) <= set(re.findall(r"`([a-z-]+)`", first_cells(table)))
 
 
 def test_every_neutral_name_is_documented() -> None:
-    text = section("how-it-works", "What must match, what is never cached").lower()
+    text = section("how-it-works", "The cache key and cacheable requests").lower()
     assert [name for name in NEUTRAL_FIELDS if f"`{name}`" not in text] == []
     assert "(http-api.md#headers-of-a-request-in-the-key)" in text
 

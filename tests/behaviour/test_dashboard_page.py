@@ -164,7 +164,7 @@ async def test_an_entry_tells_whom_it_answered(
     assert told.startswith("valkey is <b>what</b>")
     assert "probability 0.9990" in told
     told = await page.run("document.getElementById('answered').parentElement.textContent")
-    assert "Hits: 1 of the very same question, 2 of other wordings" in told
+    assert "Hits: 1 exact, 2 by meaning" in told
     assert "in this process, since it has started" in told
 
 
@@ -257,7 +257,7 @@ async def test_a_hit_of_which_comparing_shows_nothing_is_labelled_by_one_key(pag
         await log_in(page, f"{client.base_url}/dashboard#review", TOKEN)
         assert await page.text("#asked") == "valkey is what"
         told = await page.run("document.querySelector('.pair').textContent")
-        for part in ("A store of keys.", "A cache that is quick.", "served, compared without"):
+        for part in ("A store of keys.", "A cache that is quick.", "served, the comparison gave no result"):
             assert part in told
         assert (await page.text("#progress")).startswith("1 pair left,")  # not by the verifier too
         await page.run("document.querySelector('.pair').focus()")

@@ -6,7 +6,7 @@ import { isLeaving } from "./leaving.js";
 import { post } from "./server.js";
 
 const WAYS = [
-  ["newest", "the newest"], ["most-used", "the most used"], ["disputed", "called wrong"],
+  ["newest", "the newest"], ["most-used", "the most used"], ["disputed", "reported wrong"],
   ["text", "with these words"], ["meaning", "about the same"],
 ];
 const WITH_TEXT = new Set(["text", "meaning"]);
@@ -14,10 +14,10 @@ const WITH_TEXT = new Set(["text", "meaning"]);
 function line(entry) {
   const told = [
     entry.model, `${span(entry.age)} old`, entry.ttl < 0 ? "stale" : `fresh for ${span(entry.ttl)}`,
-    counted(entry.hits, "hit"), entry.distance !== undefined && `${fixed(entry.distance)} away`,
+    counted(entry.hits, "hit"), entry.distance !== undefined && `distance ${fixed(entry.distance)}`,
     entry.namespace && `namespace ${entry.namespace}`, ...entry.tags.map((tag) => `#${tag}`),
   ];
-  const marks = [entry.disputed && "called wrong", entry.pinned && "pinned", isLeaving(entry.id) && "being deleted"];
+  const marks = [entry.disputed && "reported wrong", entry.pinned && "pinned", isLeaving(entry.id) && "being deleted"];
   return h("li", {},
     h("a", { href: `#entry/${entry.id}` }, shortened(entry.prompt) || "(no text)"),
     h("p", { class: "quiet" }, told.filter(Boolean).join(" · "),
@@ -54,8 +54,8 @@ export function entries(root) {
     try {
       const found = await post("search", query);
       list.replaceChildren(...found.entries.map(line));
-      const rest = found.searched_all ? "" : " There are more that were not looked at.";
-      told.textContent = `${count(found.entries.length)} shown of ${count(found.searched)} looked at.${rest}`;
+      const rest = found.searched_all ? "" : " The store has more entries than were searched.";
+      told.textContent = `${count(found.entries.length)} shown of ${count(found.searched)} searched.${rest}`;
     } catch (refused) {
       told.textContent = "";
       say(refused.message, { isBad: true });

@@ -8,8 +8,8 @@ import { get, post } from "./server.js";
 const SAID = new Set(["content", "text", "arguments"]);
 const THOUGHTS = new Set(["reasoning", "thinking", "redacted_thinking"]);
 const STANDING = {
-  exact_only: "From now on it answers the very same question only.",
-  removed: "It was called wrong twice and is removed.",
+  exact_only: "From now on it serves exact matches only.",
+  removed: "It was reported wrong twice and is removed.",
   trusted: "It is trusted again.",
 };
 
@@ -64,19 +64,19 @@ export function entry(root, id) {
       button("Delete", goes, { id: "delete", class: "danger" }));
   }
 
-  // Whom it answered, as far as this process knows.
+  // The questions it answered, as far as this process knows.
   function answered({ answered: wordings, exact_hits: exact, hits }) {
     const told = ({ distance, probability, asked_at: at, count: times }) => [
-      `${fixed(distance)} away`, probability === null ? "no verifier" : `probability ${fixed(probability)}`,
+      `distance ${fixed(distance)}`, probability === null ? "no verifier" : `probability ${fixed(probability)}`,
       `${span(Math.max(0, Date.now() / 1000 - at))} ago`, times > 1 && `${count(times)} times`,
     ].filter(Boolean).join(" · ");
-    return card("Whom it answered",
-      h("p", { class: "quiet" }, `Hits: ${count(exact)} of the very same question, ${count(hits - exact)} of other wordings. `
+    return card("Questions it answered",
+      h("p", { class: "quiet" }, `Hits: ${count(exact)} exact, ${count(hits - exact)} by meaning. `
         + "Counted in this process, since it has started."),
       wordings.length > 0 && h("ol", { class: "entries", id: "answered" }, wordings.map((one) =>
         h("li", {}, one.asked, h("p", { class: "quiet" }, told(one))))),
       wordings.length < hits - exact && h("p", { class: "quiet" },
-        "Of each wording the last time is shown; of all entries the latest thousand wordings are kept."));
+        "Each wording shows its latest hit. The process keeps the latest thousand wordings of all entries."));
   }
 
   function drawn(told) {
@@ -84,17 +84,17 @@ export function entry(root, id) {
       card("Question", h("pre", { class: "text", id: "question", tabindex: 0 }, told.prompt ?? "(no text)")),
       card("Answer",
         h("pre", { class: "text", id: "answer", tabindex: 0 }, said(told.response).join("\n\n") || "(no text)"),
-        h("details", {}, h("summary", {}, "As it is stored"),
+        h("details", {}, h("summary", {}, "Stored response"),
           h("pre", { class: "text", tabindex: 0 }, JSON.stringify(told.response, null, 2)))),
       buttons(told),
       answered(told),
-      card("What is known", facts([
+      card("Details", facts([
         ["model", told.model], ["API", told.dialect], ["namespace", told.namespace],
         ["tags", told.tags.join(", ")],
         ["age", `${span(told.age)}, since ${new Date(1000 * told.stored_at).toLocaleString()}`],
         ["fresh for", told.ttl < 0 ? "stale" : span(told.ttl)],
         ["size", `${count(told.bytes)} bytes`],
-        ["standing", told.disputed ? "called wrong: answers the very same question only" : "trusted"],
+        ["standing", told.disputed ? "reported wrong: serves exact matches only" : "trusted"],
         ["pinned", told.pinned ? "yes" : ""],
         ["id", h("code", {}, told.id)],
       ])),

@@ -214,7 +214,7 @@ export function overview(root) {
       state.className = stats.degraded.length ? "bad" : "quiet";
       state.textContent = stats.degraded.length
         ? `Down: ${stats.degraded.join(", ")}. The upstream answers in its place.`
-        : `Everything works. Looked at ${new Date().toLocaleTimeString()}.`;
+        : `Everything works. Updated at ${new Date().toLocaleTimeString()}.`;
     } catch (refused) {
       state.className = "bad";
       state.textContent = refused.message;

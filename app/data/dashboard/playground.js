@@ -7,7 +7,7 @@ import { get, post } from "./server.js";
 
 const REASONS = {
   verifier: "the verifier gives too low a probability",
-  distance: "too far away",
+  distance: "distance too great",
   disputed: "somebody called it wrong",
   stale: "stale for too long",
   tags: "lacks a tag of the request",
@@ -46,7 +46,7 @@ function candidate(one, line) {
   const label = one.probability === null ? "no probability" : `probability ${fixed(one.probability)}`;
   return h("li", { class: one.answers ? "chosen" : null, "data-entry": one.id },
     h("a", { href: `#entry/${one.id}` }, shortened(one.prompt)),
-    h("p", { class: "quiet" }, `${fixed(one.distance)} away · ${label} · ${span(one.age)} old · `,
+    h("p", { class: "quiet" }, `distance ${fixed(one.distance)} · ${label} · ${span(one.age)} old · `,
       h("span", { class: one.answers ? "good" : "mark" }, reason(one))),
     one.probability !== null && gauge(one.probability, line, label));
 }

@@ -34,7 +34,7 @@ function mistakes(pairs) {
     h("li", {},
       facts([["asked", pair.asked], ["stored", pair.stored], ["stored answer", pair.answer],
         ["upstream's answer", pair.upstreams_answer]]),
-      h("p", { class: "quiet" }, `${pair.is_served ? "served" : "kept back"}, ${fixed(pair.distance)} away · `,
+      h("p", { class: "quiet" }, `${pair.is_served ? "served" : "kept back"}, distance ${fixed(pair.distance)} · `,
         h("a", { href: `#entry/${pair.entry}` }, "the entry"))))));
 }
 
@@ -47,7 +47,7 @@ export function review(root) {
   let waiting = []; // pairs; those with answers are open comparisons
   let done = [];
   root.append(h("h1", {}, "Review"),
-    h("p", { class: "quiet" }, "First hits whose two answers were compared without a result, the latest first; then ",
+    h("p", { class: "quiet" }, "First come hits whose comparison gave no result, the latest first; then ",
       "pairs that the verifier has judged, the most doubtful first. All are of this process, since it has started. ",
       "With the pair in focus: ",
       h("kbd", {}, "s"), " same, ", h("kbd", {}, "d"), " different, ", h("kbd", {}, "k"), " skip, ",
@@ -98,12 +98,12 @@ export function review(root) {
     place.replaceChildren(...(pair ? drawn(pair) : [h("p", {}, "Nothing to review. The verifier, audits and shadow mode add pairs as requests come.")]));
   }
 
-  // What is known of a pair besides its two questions.
+  // Facts about a pair besides its two questions.
   function known({ distance, probability, line, answers, is_served: isServed, upstreams_answer: answer }) {
     const told = probability === null ? "no verifier" : `probability ${fixed(probability)}`;
     const isOpen = answer !== undefined;
-    return [`${fixed(distance)} away`, isOpen ? told : `${told}, ${fixed(line)} needed`,
-      isOpen ? `${isServed ? "served" : "kept back"}, compared without a result` : answers ? "would answer" : "refused",
+    return [`distance ${fixed(distance)}`, isOpen ? told : `${told}, ${fixed(line)} needed`,
+      isOpen ? `${isServed ? "served" : "kept back"}, the comparison gave no result` : answers ? "would answer" : "refused",
     ].join(" · ");
   }
 

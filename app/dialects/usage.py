@@ -46,13 +46,14 @@ def usage_of(told: Any) -> Usage | None:
         return None
     details = told.get("prompt_tokens_details", told.get("input_tokens_details"))
     cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else 0
-    # Anthropic's input tokens do not include those read from or written to its prompt cache.
+    # Anthropic's input tokens do not include those read from or written to its prompt cache. Its
+    # names beside `prompt_tokens` are a gateway's, which has added them, as the OpenAI API does.
     read, written = (
         _count(told.get(name))
         for name in ("cache_read_input_tokens", "cache_creation_input_tokens")
     )
-    whole = _count(given) + read + written
-    return Usage(whole, _count(taken), min(whole, cached + read), written)
+    whole = _count(given) + (0 if "prompt_tokens" in told else read + written)
+    return Usage(whole, _count(taken), min(whole, max(cached, read)), min(whole, written))
 
 
 def _count(value: object) -> int:

@@ -31,6 +31,16 @@ CASES: list[tuple[Any, Usage | None]] = [
         },
         Usage(159, 4, cached=100, written=50),
     ),
+    (  # Anthropic's, as LiteLLM tells it: the prompt's tokens include those of the prompt cache
+        {
+            "prompt_tokens": 159,
+            "completion_tokens": 4,
+            "prompt_tokens_details": {"cached_tokens": 100, "cache_creation_tokens": 50},
+            "cache_read_input_tokens": 100,
+            "cache_creation_input_tokens": 50,
+        },
+        Usage(159, 4, cached=100, written=50),
+    ),
     ({"prompt_tokens": 4, "total_tokens": 4}, Usage(4)),
     ({"prompt_tokens": 4, "prompt_tokens_details": None}, Usage(4)),
     ({"prompt_tokens": True, "completion_tokens": -1}, Usage(0)),

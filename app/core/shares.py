@@ -1,4 +1,4 @@
-"""Confidence intervals of shares (proportions), and of the difference of two shares."""
+"""Confidence intervals of shares (proportions), and of how far one is above a base rate."""
 
 import math
 from dataclasses import dataclass
@@ -32,24 +32,6 @@ class Difference:
     value: float
     low: float
     high: float
-
-
-def difference(count: int, of: int, base: int, base_of: int) -> Difference | None:
-    """Return how much the share `count / of` exceeds the base rate `base / base_of`.
-
-    None if `of` or `base_of` is 0. The interval is by R. G. Newcombe, "Interval Estimation for the
-    Difference Between Independent Proportions", 1998, method 10.
-    """
-    if not of or not base_of:
-        return None
-    share, rate = count / of, base / base_of
-    (low, high), (base_low, base_high) = wilson(count, of), wilson(base, base_of)
-    value = share - rate
-    return Difference(
-        value,
-        value - math.hypot(share - low, base_high - rate),
-        value + math.hypot(high - share, rate - base_low),
-    )
 
 
 def excess(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 from app.core.cache_status import Tier
-from app.core.shares import Difference, difference, excess, wilson
+from app.core.shares import Difference, excess, wilson
 from app.core.tally import sums
 from app.dialects.strict_json import JsonObject
 from app.engine.audits import Audits
@@ -49,14 +49,14 @@ def compared(totals: Mapping[str, int]) -> JsonObject:
     """Return the numbers of held-back answers, by tier and agreement, and the excess of wrong ones.
 
     Even two answers of the upstream to the same request may differ. So the share of exact matches
-    found wrong is the base rate; the excess is how far hits by meaning are above it.
+    found wrong is the base rate; the excess is the share of hits by meaning that it cannot explain.
     """
     shown = {
         tier.value: {a.value: _compared_as(totals, tier, a) for a in Agreement} for tier in Tier
     }
     counts = _compared_by_tier(totals)
     semantic, control = counts.of(Tier.SEMANTIC.value), counts.of(Tier.EXACT.value)
-    return shown | {"excess_wrong": _rounded(difference(*semantic, *control))}
+    return shown | {"excess_wrong": _rounded(excess(*semantic, *control))}
 
 
 def _compared_as(totals: Mapping[str, int], tier: Tier, agreement: Agreement) -> int:

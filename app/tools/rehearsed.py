@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from app.core.cache_status import Tier
 from app.core.one_line import one_line
-from app.core.shares import Difference, difference
+from app.core.shares import Difference, excess
 from app.dialects.strict_json import JsonObject
 from app.matching.comparison import Agreement
 from app.settings import Settings
@@ -177,7 +177,7 @@ def _wrong(outcome: Outcome, tier: Tier) -> Share:
 def _excess(outcome: Outcome) -> Difference | None:
     """Return how much more often hits by meaning are found wrong than exact matches."""
     semantic, exact = (_wrong(outcome, tier) for tier in (Tier.SEMANTIC, Tier.EXACT))
-    return difference(semantic.count, semantic.of, exact.count, exact.of)
+    return excess(semantic.count, semantic.of, exact.count, exact.of)
 
 
 def _dial(outcomes: Sequence[Outcome]) -> Advice:

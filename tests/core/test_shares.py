@@ -7,52 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.shares import difference, excess, least_share, most_share
-
-
-@pytest.mark.parametrize(
-    ("counted", "low", "high"),
-    [
-        ((56, 70, 48, 80), 0.0524, 0.3339),
-        ((9, 10, 3, 10), 0.1705, 0.8090),
-        ((5, 56, 0, 29), -0.0381, 0.1926),
-        ((0, 10, 0, 20), -0.1611, 0.2775),
-        ((10, 10, 0, 20), 0.6791, 1.0000),
-    ],
-)
-def test_the_interval_of_a_difference_is_newcombes(
-    counted: tuple[int, int, int, int], low: float, high: float
-) -> None:
-    """The figures are those of his table II, method 10."""
-    found = difference(*counted)
-    assert found is not None
-    assert found.low == pytest.approx(low, abs=6e-5)
-    assert found.high == pytest.approx(high, abs=6e-5)
-
-
-@pytest.mark.parametrize("base", [0.0, 0.05, 0.3])
-@pytest.mark.parametrize("excess", [0.0, 0.02, 0.1])
-def test_the_interval_holds_the_excess_over_any_base_rate(base: float, excess: float) -> None:
-    draws, runs = np.random.default_rng(1), 4000
-    wrong = draws.binomial(400, base + excess, runs).tolist()
-    noise = draws.binomial(800, base, runs).tolist()
-    found = [difference(*counted, 800) for counted in zip(wrong, [400] * runs, noise, strict=True)]
-    held = sum(one is not None and one.low <= excess <= one.high for one in found)
-    # 0.95 less three standard errors of a share of so many runs.
-    assert held / runs >= 0.94
-
-
-@given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50), st.integers(0, 50))
-def test_a_difference_lies_in_its_interval_and_has_none_of_nothing(
-    count: int, more: int, base: int, base_more: int
-) -> None:
-    found = difference(count, count + more, base, base + base_more)
-    if not count + more or not base + base_more:
-        assert found is None
-    else:
-        assert found is not None
-        assert -1 <= found.value <= 1
-        assert found.low <= found.value <= found.high
+from app.core.shares import excess, least_share, most_share
 
 
 @pytest.mark.parametrize("base", [0.0, 0.05, 0.3])

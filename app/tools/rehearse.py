@@ -24,9 +24,12 @@ from app.server.uvicorn_server import serving
 from app.settings import Settings
 from app.tools.client import Client
 from app.tools.evaluate import Models
+from app.tools.exchange import Exchange
 from app.tools.memo import Lent, Memo, Remembered
 from app.tools.progress import Progress
-from app.tools.traffic import Exchange, Traffic
+from app.tools.saved import Savings
+from app.tools.traffic import Traffic
+from app.upstream.prices import ListPrices, read_prices
 from app.upstream.simulator import SimulatedResponse, SimulatedUpstream
 
 _PATIENT = 30.0  # seconds; a busy machine must not change the figures
@@ -65,8 +68,7 @@ class Outcome:
 
     `hits`: their number by tier. `bypassed`: the number of requests that bypassed the cache, by
     reason.
-    `seconds`: how long the upstream took, in the log, for the answers that were hits.
-    `tokens`: by model, the input and output tokens of those answers.
+    `saved`: by model, what the upstream took, in the log, for the answers that were hits.
     `pairs`: the hits for which the log has an answer to compare with.
     """
 
@@ -74,21 +76,13 @@ class Outcome:
     requests: int
     hits: Counter[Tier] = field(default_factory=Counter)
     bypassed: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0
-    tokens: dict[str, tuple[int, int]] = field(default_factory=dict)
+    saved: dict[str, Savings] = field(default_factory=dict)
     pairs: list[Pair] = field(default_factory=list)
 
     def counted(self, tier: Tier) -> Mapping[Agreement, int]:
         """Return the number of compared hits of a tier, by agreement with the log's own answer."""
         told = Counter(pair.agreement for pair in self.pairs if pair.tier is tier)
         return {agreement: told[agreement] for agreement in Agreement}
-
-    def save(self, exchange: Exchange) -> None:
-        """Add the seconds and tokens of an exchange that was a hit."""
-        self.seconds += exchange.seconds or 0.0
-        asked, told = self.tokens.get(exchange.model, (0, 0))
-        more_asked, more_told = exchange.tokens
-        self.tokens[exchange.model] = (asked + more_asked, told + more_told)
 
 
 class LoggedUpstream:
@@ -122,6 +116,7 @@ class Rehearsal:
         self._settings = settings
         verifier = Remembered(models.verifier) if models.verifier else None
         self._models = Models(Memo(models.embedder), verifier)
+        self._prices = ListPrices(settings.upstream_url, read_prices(settings.prices))
         self._compared: dict[tuple[int, int], Agreement] = {}
 
     def replay(self, terms: Terms, progress: Progress) -> Outcome:
@@ -166,7 +161,8 @@ class Rehearsal:
         distance = told["x-cache-distance"]
         tier = Tier.EXACT if distance is None else Tier.SEMANTIC
         outcome.hits[tier] += 1
-        outcome.save(exchange)
+        savings = outcome.saved.setdefault(exchange.model, Savings())
+        savings.add(exchange, self._prices, is_stale=told["x-cache"] == "STALE")
         if exchange.answer is not None and "choices" in exchange.answer:
             stored = origin.get(entry, number)
             agreement = self._agreement(number, stored, exchange.answer, raw)

@@ -13,6 +13,8 @@ from app.settings import Settings
 from app.tools.evaluate import Models
 from app.tools.progress import Progress
 from app.tools.rehearse import Outcome, Pair, Rehearsal, Terms
+from app.tools.report import saved_text
+from app.tools.saved import by_model, total
 from app.tools.statistics import Row, Share, Table
 from app.tools.traffic import Traffic
 
@@ -30,6 +32,7 @@ _COLUMNS = (
     "wrong_exact",
     "wrong_semantic",
     "excess_wrong",
+    "usd",
 )
 
 
@@ -75,15 +78,12 @@ class Rehearsed:
             "unusable": dict(self.traffic.unusable),
             "bypassed": dict(own.bypassed),
             "rows": [
-                {**row, "excess_wrong": told and asdict(told)}
-                for row, told in zip(rows, excess, strict=True)
+                {**row, "usd": total(outcome.saved).usd, "excess_wrong": told and asdict(told)}
+                for row, outcome, told in zip(rows, self.outcomes, excess, strict=True)
             ],
             "saved": {
-                "seconds": round(own.seconds, 3),
-                "tokens": {
-                    model: {"input": asked, "output": told}
-                    for model, (asked, told) in own.tokens.items()
-                },
+                **total(own.saved).document(),
+                "models": {model: part.document() for model, part in own.saved.items()},
             },
             "advice": [asdict(advice) for advice in self.advice],
             "wrong": [self._pair(pair) for pair in self._telling()],
@@ -96,8 +96,9 @@ class Rehearsed:
         if own.bypassed:
             lines.append(f"bypassed: {_counted(own.bypassed)}")
         lines += [str(Table(_COLUMNS, [_row(outcome) for outcome in self.outcomes])), ""]
-        asked, told = (sum(pair[at] for pair in own.tokens.values()) for at in (0, 1))
-        lines.append(f"saved: {own.seconds:.1f} s, {asked} tokens in, {told} tokens out")
+        lines.append(f"saved: {saved_text(total(own.saved).document())}")
+        if own.saved:
+            lines += [by_model(own.saved), ""]
         lines += [f"suggested: {advice}" for advice in self.advice]
         for pair in self._telling():
             shown = self._pair(pair)
@@ -166,6 +167,7 @@ def _row(outcome: Outcome) -> Row:
         "wrong_exact": _wrong(outcome, Tier.EXACT),
         "wrong_semantic": _wrong(outcome, Tier.SEMANTIC),
         "excess_wrong": told,
+        "usd": f"{total(outcome.saved).usd:.4f}",
     }
 
 

@@ -24,9 +24,9 @@ def report_text(told: Mapping[str, Any]) -> str:
     if any(would_be.values()):
         lines.append(f"held back  {_counts(would_be)}")
     lines += [*_compared(told["compared"]), *_audited(told["audit"])]
-    lines.append(f"saved      {_saved(told['savings'])}{_net(told['savings'])}")
+    lines.append(f"saved      {saved_text(told['savings'])}{_net(told['savings'])}")
     if unsaved["hits"]:
-        lines.append(f"would save {_saved(unsaved)}")
+        lines.append(f"would save {saved_text(unsaved)}")
     lines += [_dial(told["dial"]), *_pairs(told["pairs"])]
     return "\n".join(lines)
 
@@ -61,7 +61,8 @@ def _interval(share: Mapping[str, float]) -> str:
     return f"{value:.1f} % [{low:.1f}, {high:.1f}]"
 
 
-def _saved(saved: Mapping[str, Any]) -> str:
+def saved_text(saved: Mapping[str, Any]) -> str:
+    """Return what hits have saved, as `GET /cache/stats` tells it, in one line."""
     unpriced = f" ({saved['unpriced_hits']} hits without a price)" if saved["unpriced_hits"] else ""
     return (
         f"${saved['usd']:.4f}{unpriced}, {saved['input_tokens']} tokens in, "

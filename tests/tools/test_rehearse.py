@@ -9,16 +9,18 @@ import pytest
 from pydantic import SecretStr
 
 from app.core.cache_status import Tier
-from app.core.errors import BadInput
+from app.core.errors import BadInput, ConfigurationError
 from app.matching.comparison import Agreement
 from app.rules.key import Isolation
 from app.rules.modes import Mode
 from app.settings import FixedSettings
 from app.tools.evaluate import Models
+from app.tools.exchange import Exchange
 from app.tools.rehearse import Outcome, Pair, Rehearsal, Terms, refuse_to_send
 from app.tools.rehearsed import Rehearsed, rehearse, terms_for
-from app.tools.traffic import Exchange, Traffic, read_traffic
-from tests.fakes import FakeEmbedder, FakeProgress, FakeVerifier
+from app.tools.saved import Savings
+from app.tools.traffic import Traffic, read_traffic
+from tests.fakes import FakeEmbedder, FakeProgress, FakeVerifier, completion
 
 SETTINGS = FixedSettings(verifier="off")
 LOGS = Path(__file__).parent / "logs"
@@ -51,7 +53,8 @@ def test_hits_are_counted_by_tier_with_what_they_save(tmp_path: Path) -> None:
     )
     outcome = replay(log)
     assert outcome.hits == Counter({Tier.EXACT: 1, Tier.SEMANTIC: 1})
-    assert (outcome.requests, outcome.seconds, outcome.tokens) == (4, 3.0, {"m": (20, 4)})
+    assert outcome.requests == 4
+    assert outcome.saved == {"m": Savings(hits=2, unpriced=2, input=20, output=4, seconds=3.0)}
     assert [(pair.asked, pair.stored, pair.tier, pair.agreement) for pair in outcome.pairs] == [
         (1, 0, Tier.EXACT, Agreement.RIGHT),
         (2, 0, Tier.SEMANTIC, Agreement.WRONG),
@@ -63,7 +66,81 @@ def test_a_log_that_litellm_has_written_is_replayed(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text("\n".join([*lines, lines[-1]]))
     outcome = replay(read_traffic(tmp_path / "log.jsonl"))
     assert (outcome.requests, outcome.hits, outcome.bypassed) == (4, {Tier.EXACT: 2}, {})
-    assert outcome.tokens == {"gpt-4o-mini": (12, 9), "gpt-3.5-turbo-instruct": (10, 20)}
+    saved = {model: (part.input, part.output) for model, part in outcome.saved.items()}
+    assert saved == {"gpt-4o-mini": (12, 9), "gpt-3.5-turbo-instruct": (10, 20)}
+
+
+PRICES = """
+[models."my-*"]
+input = 10
+output = 100
+"""
+
+
+def test_a_log_of_litellms_proxy_is_priced_by_hand(tmp_path: Path) -> None:
+    """In dollars for a million tokens, in and out: see each line."""
+    (tmp_path / "prices.toml").write_text(PRICES)
+    settings = FixedSettings(verifier="off", prices=str(tmp_path / "prices.toml"))
+    outcome = replay(read_traffic(LOGS / "litellm_proxy.jsonl"), settings)
+    told = {
+        model: (part.hits, part.unpriced, part.input, part.output, part.nanodollars)
+        for model, part in outcome.saved.items()
+    }
+    assert told == {
+        "gpt-4o-mini": (1, 0, 6, 40, 24_900),  # 0.15 and 0.6: 6 * 150 + 40 * 600
+        "gpt-4o": (2, 0, 12, 80, 830_000),  # 2.5 and 10: twice 6 * 2500 + 40 * 10,000
+        "claude-sonnet": (1, 0, 6, 40, 618_000),  # 3 and 15: 6 * 3000 + 40 * 15,000
+        "my-own": (1, 0, 9, 40, 4_090_000),  # the file's 10 and 100: 9 * 10,000 + 40 * 100,000
+        "gpt-3.5-turbo-instruct": (1, 0, 4, 40, 86_000),  # 1.5 and 2: 4 * 1500 + 40 * 2000
+    }
+
+
+CACHED = {"prompt_tokens": 1000, "prompt_tokens_details": {"cached_tokens": 800}}
+COUNTS = CACHED | {"completion_tokens": 100}
+BODIES = {"request": {"model": "gpt-4o", "messages": [{"role": "user", "content": "valkey"}]}}
+OBSERVED = {
+    "traceId": "t",
+    "type": "GENERATION",
+    "model": "gpt-4o",
+    "input": "valkey",
+    "output": "3",
+    "usageDetails": {"input": 200, "input_cached_tokens": 800, "output": 60, "output_audio": 40},
+}
+LOGGED = {
+    "call_type": "acompletion",
+    "model": "openai/gpt-4o",
+    "messages": "valkey",
+    "response": "3",
+    "model_group": "best",
+    "custom_llm_provider": "openai",
+    "usage": COUNTS,
+}
+
+
+@pytest.mark.parametrize(
+    ("line", "model"),
+    [
+        (BODIES | {"response": completion("3") | {"usage": COUNTS}}, "gpt-4o"),
+        (OBSERVED, "gpt-4o"),
+        (LOGGED, "best"),
+    ],
+)
+def test_every_log_is_priced_alike(tmp_path: Path, line: dict[str, Any], model: str) -> None:
+    """Of gpt-4o, 200 tokens at $2.5, 800 of a prompt cache at $1.25, 100 out at $10, a million."""
+    outcome = replay(traffic(tmp_path, line, line, line))
+    saved = Savings(hits=2, input=2000, output=200, nanodollars=2 * 2_500_000)
+    assert outcome.saved == {model: saved}
+    told = Rehearsed(Traffic("", [], {}), [outcome])
+    assert told.document()["saved"]["models"][model]["usd"] == 0.005
+    assert told.document()["rows"][0]["usd"] == 0.005
+    assert "saved: $0.0050, 2000 tokens in, 200 tokens out, 0.0 s by 2 hits" in str(told)
+
+
+def test_a_prices_file_with_a_mistake_is_refused_before_the_log_is_replayed(tmp_path: Path) -> None:
+    log = traffic(tmp_path, asked("valkey", 0))
+    settings = FixedSettings(verifier="off", prices=str(tmp_path / "none.toml"))
+    with pytest.raises(ConfigurationError, match="REPRISE_PRICES"):
+        Rehearsal(log, settings, Models(FakeEmbedder()))
 
 
 def test_entries_expire_by_the_times_of_the_log(tmp_path: Path) -> None:
@@ -91,7 +168,8 @@ def test_what_goes_past_the_cache_is_counted_by_reason(tmp_path: Path) -> None:
 def test_an_answer_that_the_log_has_not_is_made_up_and_never_compared(tmp_path: Path) -> None:
     log = traffic(tmp_path, {"prompt": "valkey what"}, {"prompt": "valkey what"})
     outcome = replay(log)
-    assert (outcome.hits.total(), outcome.pairs, outcome.tokens) == (1, [], {"unknown": (0, 0)})
+    assert (outcome.hits.total(), outcome.pairs) == (1, [])
+    assert outcome.saved == {"unknown": Savings(hits=1, unpriced=1)}
 
 
 def test_other_routes_are_replayed_too(tmp_path: Path) -> None:
@@ -101,7 +179,7 @@ def test_other_routes_are_replayed_too(tmp_path: Path) -> None:
     line = {"request": request, "response": answer, "url": "/v1/embeddings"}
     outcome = replay(traffic(tmp_path, line, line))
     assert (outcome.hits, outcome.pairs) == ({Tier.EXACT: 1}, [])
-    assert outcome.tokens == {"e": (1, 0)}
+    assert outcome.saved == {"e": Savings(hits=1, unpriced=1, input=1)}
 
 
 def test_a_stale_answer_is_followed_by_the_logs_own_newer_one(tmp_path: Path) -> None:
@@ -115,6 +193,8 @@ def test_a_stale_answer_is_followed_by_the_logs_own_newer_one(tmp_path: Path) ->
     outcome = replay(log, stale, ttl=60)
     assert outcome.hits == {Tier.EXACT: 1}
     assert [pair.agreement for pair in outcome.pairs] == [Agreement.WRONG]
+    # The upstream is asked behind it, so it saves time and nothing else.
+    assert outcome.saved == {"m": Savings(hits=1, unpriced=1, seconds=1.5)}
 
 
 @pytest.mark.parametrize(
@@ -241,7 +321,8 @@ def test_a_report_tells_all_of_it_as_text_and_as_json(tmp_path: Path) -> None:
     document = told.document()
     assert (document["requests"], document["unusable"]) == (4, {"unknown-shape": 1})
     assert document["bypassed"] == {"temperature": 1}
-    assert document["saved"] == {"seconds": 3.0, "tokens": {"m": {"input": 20, "output": 4}}}
+    saved = {"unpriced_hits": 2, "input_tokens": 20, "output_tokens": 4, "usd": 0.0, "seconds": 3.0}
+    assert document["saved"] == {"hits": 2, **saved, "models": {"m": {"hits": 2, **saved}}}
     (row,) = document["rows"]
     assert (row["semantic"]["count"], row["wrong_semantic"]["count"]) == (1, 1)
     assert row["excess_wrong"]["value"] == 1
@@ -255,5 +336,7 @@ def test_a_report_tells_all_of_it_as_text_and_as_json(tmp_path: Path) -> None:
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     text = str(told)
     assert "4 requests, 1 unknown-shape" in text
-    assert "saved: 3.0 s, 20 tokens in, 4 tokens out" in text
+    line = "$0.0000 (2 hits without a price), 20 tokens in, 4 tokens out, 3.0 s by 2 hits"
+    assert f"saved: {line}" in text
+    assert "m      2       -               2          20            4       3.0" in text
     assert "  answered It has 4." in text

@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 
 from app.core.errors import BadInput
-from app.tools.traffic import Exchange, read_exchange, read_traffic
+from app.core.models import Usage
+from app.tools.exchange import Exchange
+from app.tools.jsonl import read_lines
+from app.tools.traffic import read_exchange, read_traffic
+from app.upstream.prices import ListPrices
 
 LOGS = Path(__file__).parent / "logs"
 CHAT = "/v1/chat/completions"
@@ -47,7 +51,7 @@ def body(**fields: Any) -> dict[str, Any]:
 def test_bodies_of_the_api_are_taken_as_they_are(line: dict[str, Any]) -> None:
     found = read(line)
     assert (found.path, found.body, found.answer) == (CHAT, body(), ANSWER)
-    assert (found.at, found.tokens) == (1_700_000_000.0, (4, 3))
+    assert (found.at, found.usage) == (1_700_000_000.0, Usage(4, 3))
 
 
 @pytest.mark.parametrize(
@@ -125,12 +129,58 @@ def test_a_row_of_litellms_spend_logs_is_read() -> None:
 def test_a_log_that_litellm_has_written_is_read() -> None:
     traffic = read_traffic(LOGS / "litellm.jsonl")
     assert traffic.unusable == {"failed": 1}
-    assert [(e.path, e.model, e.said, e.tokens) for e in traffic.exchanges] == [
-        (CHAT, "gpt-4o-mini", "A key-value store in memory.", (10, 20)),
-        (CHAT, "gpt-4o-mini", "An in-memory store of keys and values.", (12, 9)),
-        ("/v1/completions", "gpt-3.5-turbo-instruct", "Hi.", (10, 20)),
+    assert [(e.path, e.model, e.said, e.usage) for e in traffic.exchanges] == [
+        (CHAT, "gpt-4o-mini", "A key-value store in memory.", Usage(10, 20)),
+        (CHAT, "gpt-4o-mini", "An in-memory store of keys and values.", Usage(12, 9)),
+        ("/v1/completions", "gpt-3.5-turbo-instruct", "Hi.", Usage(10, 20)),
     ]
     assert all(exchange.seconds for exchange in traffic.exchanges)
+
+
+def test_a_log_of_litellms_proxy_is_read_whole() -> None:
+    """tests/tools/logs/README.md tells how it was written."""
+    traffic = read_traffic(LOGS / "litellm_proxy.jsonl")
+    assert traffic.unusable == {"failed": 2}
+    text, vectors, responses = "/v1/completions", "/v1/embeddings", "/v1/responses"
+    assert [(e.path, e.model, e.sold_as, e.usage) for e in traffic.exchanges] == [
+        (CHAT, "gpt-4o-mini", "gpt-4o-mini", Usage(6, 40)),
+        (CHAT, "gpt-4o-mini", "gpt-4o-mini", Usage(6, 40)),
+        (CHAT, "gpt-4o-mini", "gpt-4o-mini", Usage(10, 40)),
+        (CHAT, "gpt-4o", "gpt-4o", Usage(6, 40)),
+        (CHAT, "gpt-4o", "gpt-4o", Usage(6, 40)),
+        (CHAT, "claude-sonnet", "claude-sonnet-4-5", Usage(6, 40)),
+        (CHAT, "claude-sonnet", "claude-sonnet-4-5", Usage(6, 40)),
+        (CHAT, "my-own", "my-own", Usage(9, 40)),
+        (CHAT, "my-own", "my-own", Usage(9, 40)),
+        (CHAT, "gpt-4o", "gpt-4o", Usage(7, 40)),
+        (CHAT, "gpt-4o", "gpt-4o", Usage(9, 40)),
+        (text, "gpt-3.5-turbo-instruct", "gpt-3.5-turbo-instruct", Usage(4, 40)),
+        (text, "gpt-3.5-turbo-instruct", "gpt-3.5-turbo-instruct", Usage(4, 40)),
+        (vectors, "text-embedding-3-small", "text-embedding-3-small", Usage(8)),
+        (responses, "gpt-4o", "gpt-4o", Usage(6, 40)),
+        (responses, "gpt-4o", "gpt-4o", Usage(6, 40)),
+        (CHAT, "gpt-4o", "gpt-4o", Usage(6, 40)),
+    ]
+    assert all(e.seconds and e.caller == "88dc28d0" for e in traffic.exchanges)
+    assert all(e.said for e in traffic.exchanges if e.path != vectors)
+    inputs = [e.body.get("input") for e in traffic.exchanges if e.path in (vectors, responses)]
+    assert inputs == [["What is Valkey?", "What is Redis?"], ASKED, ASKED]
+    assert [e.body["temperature"] for e in traffic.exchanges if "temperature" in e.body] == [0.2]
+
+
+def test_prices_are_those_that_litellms_proxy_has_counted() -> None:
+    path = LOGS / "litellm_proxy.jsonl"
+    costs = {
+        line.document["startTime"]: line.document["response_cost"] for line in read_lines(path)
+    }
+    prices = ListPrices("https://api.openai.com/v1", {})
+    counted = 0
+    for exchange in read_traffic(path).exchanges:
+        price = prices.nanodollars(exchange.model, exchange.usage or Usage(0))
+        if cost := costs[exchange.at]:
+            counted += 1
+            assert price == pytest.approx(cost * 1e9)
+    assert counted == 13
 
 
 def test_litellms_text_completions_are_read() -> None:
@@ -171,15 +221,17 @@ def test_langfuses_observations_are_read(line: dict[str, Any]) -> None:
     found = read(line)
     assert found.body == body(user="ann", temperature=0.5, top_p=1)
     assert (found.at, found.seconds) == (1_700_000_000.5, 1.5)
-    assert (found.said, found.tokens) == ("A store.", (4, 3))
+    assert (found.said, found.usage) == ("A store.", Usage(4, 3))
 
 
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
         (LITELLM | {"status": "failure"}, "failed"),
-        (LITELLM | {"call_type": "aembedding"}, "other-route"),
+        (LITELLM | {"call_type": "aimage_generation"}, "other-route"),
         (LITELLM | {"messages": {}}, "no-prompt"),
+        (LITELLM | {"call_type": "aembedding", "messages": [{"content": [1, 2]}]}, "no-prompt"),
+        (LITELLM | {"call_type": "aresponses", "messages": {}}, "no-prompt"),
         (LANGFUSE | {"type": "SPAN"}, "not-a-generation"),
         (LANGFUSE | {"level": "ERROR"}, "failed"),
         (LANGFUSE | {"input": None}, "no-prompt"),
@@ -194,6 +246,57 @@ def test_langfuses_observations_are_read(line: dict[str, Any]) -> None:
 )
 def test_what_cannot_be_replayed_says_why(line: dict[str, Any], reason: str) -> None:
     assert read_exchange(line) == reason
+
+
+@pytest.mark.parametrize(
+    ("told", "usage"),
+    [
+        ({"input": 4, "output": 3, "total": 7}, Usage(4, 3)),
+        ({"input": "4", "output": "3"}, Usage(4, 3)),
+        (
+            {
+                "input": 30,
+                "input_cached_tokens": 70,
+                "total": 120,
+                "output": 15,
+                "output_reasoning_tokens": 5,
+            },
+            Usage(100, 20, cached=70),
+        ),
+        (
+            {
+                "input": 30,
+                "cache_read_input_tokens": 60,
+                "cache_creation_input_tokens": 10,
+                "output": 20,
+            },
+            Usage(100, 20, cached=60, written=10),
+        ),
+        ({"input": 4, "output": 3, "inputCost": 0.5, "outputCost": 2.0}, Usage(4, 3)),
+        ({"input": 0, "output": 0}, None),
+        ({"input": None, "output": True}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_langfuses_details_are_added_to_what_they_are_not_part_of(
+    told: Any, usage: Usage | None
+) -> None:
+    assert read(LANGFUSE | {"usageDetails": told}).usage == usage
+
+
+@pytest.mark.parametrize(
+    ("line", "usage"),
+    [
+        (LITELLM | {"response": {}, "prompt_tokens": 4, "completion_tokens": 3}, Usage(4, 3)),
+        ({"prompt": "a", "usage": {"prompt_tokens": 4}}, Usage(4)),
+        ({"prompt": "a", "answer": "b", "usage": {"prompt_tokens": 0}}, None),
+        ({"prompt": "a", "usage": 4}, None),
+        ({"request": body(), "response": ANSWER | {"usage": None}}, None),
+    ],
+)
+def test_tokens_are_those_of_the_answer_or_of_the_line(line: Any, usage: Usage | None) -> None:
+    assert read(line).usage == usage
 
 
 @pytest.mark.parametrize("response", ["redacted-by-litellm", {}, None, ""])

@@ -1,4 +1,4 @@
-"""The words that every room uses: central types, errors, ports, metrics, work off the loop.
+"""Definitions that all rooms share: types, errors, ports, metrics, threads for slow work.
 
 May import: nothing of the project.
 """

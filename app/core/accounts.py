@@ -20,7 +20,7 @@ _A_DOLLAR = 1_000_000_000
 
 
 class Accounts:
-    """Counts savings and costs by model; `prices` are those of the server that is paid."""
+    """Counts savings and costs by model. `prices` is the price list of one server."""
 
     def __init__(self, metrics: Metrics, prices: Prices) -> None:
         self._tokens_of = functools.cache(metrics.saved_tokens.labels)
@@ -48,7 +48,7 @@ class Accounts:
         self._add("saved", model, saved)
 
     def would_save(self, model: str, saved: Saved) -> None:
-        """Add what a hit that was held back would have saved."""
+        """Add the savings that were missed because a hit was held back."""
         self._add("unsaved", model, saved)
 
     def _add(self, what: str, model: str, saved: Saved) -> None:
@@ -64,7 +64,7 @@ class Accounts:
             add(f"{what}.milliseconds", round(1000 * saved.seconds), model)
 
     def spent(self, purpose: Purpose, model: str, usage: Usage | None) -> None:
-        """Add the cost of a request that the cache itself has sent; None: its usage is unknown."""
+        """Add the cost of a request that the cache itself sent; `usage` is None if unknown."""
         metrics, tally, label = self._metrics, self._tally, self._label(model)
         tokens = usage.input + usage.output if usage else 0
         metrics.spent_tokens.labels(purpose, label).inc(tokens)
@@ -77,7 +77,7 @@ class Accounts:
             tally.add(f"spent.{purpose}.unpriced", of=model)
 
     def _label(self, model: str) -> str:
-        """Return a model's label in metrics; the 201st different name and later are `(other)`."""
+        """Return a model's label in metrics: its name, or `(other)` after the first 200 names."""
         if model not in self._models and len(self._models) >= _MOST_MODELS:
             return _OTHERS
         self._models.add(model)

@@ -64,13 +64,16 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class CacheStatus:
-    """The parameters of RFC 9211. Headers, the log line and metric labels are made from these.
+    """The parameters of the header `Cache-Status` (RFC 9211).
+
+    Headers, the log line and metric labels are made from them.
 
     `age` and `ttl` are in seconds, `distance` is the cosine distance of a hit by meaning.
     `forward_status`: the upstream's failure status, if a stored response was served instead.
     `entry`: the id of the stored response.
-    `shadow`: the status of the answer that was found but held back; else None.
-    `saved`: what a hit did not cost.
+    `shadow`: the status that the request would have had if no hit were held back; None if the
+    request is not affected.
+    `saved`: the tokens, price and time that a hit saved; None if it saved nothing.
     """
 
     outcome: Outcome
@@ -115,7 +118,7 @@ class CacheStatus:
     def miss(
         cls, entry: str, *, forward: Forward = "miss", detail: Failure | None = None
     ) -> "CacheStatus":
-        """Return the status of an answer from the upstream; `entry`: its id if it gets stored."""
+        """Return the status of an answer from the upstream; `entry` is its id if it is stored."""
         return cls(Outcome.MISS, forward=forward, detail=detail, entry=entry)
 
     @classmethod

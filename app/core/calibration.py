@@ -39,10 +39,10 @@ def log_odds(score: float, scale: Scale) -> float:
 class Calibration:
     """Figures measured with one embedder, on pairs that the verifier was not trained on.
 
-    `weights`: of a logistic regression on the `features`.
+    `weights`: the weights of a logistic regression on the result of `features`.
     `max_distance`: the greatest cosine distance at which the verifier is asked about two questions.
-    `thresholds`: pairs (error rate, probability), by rising error rate. If only answers of at least
-    that probability are served, at most that share of the hits is wrong.
+    `thresholds`: pairs (error rate, probability), by rising error rate. If only answers of at
+    least this probability are served, the share of wrong hits is at most the error rate.
     `sure`: the greatest log-odds; greater ones are reduced to it.
     `scale`: the unit of the verifier's scores.
     """
@@ -56,7 +56,8 @@ class Calibration:
     def probability(self, score: float, distance: float) -> float:
         """Return the probability, 0 to 1, that one answer serves both questions.
 
-        `score` is the verifier's, `distance` the cosine distance of the two questions.
+        `score` is the verifier's score of the two questions, `distance` their cosine distance.
+        Raises ValueError if `scale` is `probability` and `score` is not between 0 and 1.
         """
         return self._probability(log_odds(score, self.scale), distance)
 
@@ -88,13 +89,13 @@ class Calibration:
 def uncalibrated(max_distance: float) -> Calibration:
     """Return a calibration whose probabilities `raw_score` can turn back into scores.
 
-    It takes the score for log-odds and turns them into a probability; the distance has no effect.
+    The calibration treats a score as log-odds. The distance has no effect on the probability.
     """
     return Calibration((0.0, 1.0, 0.0, 0.0), max_distance, (), math.inf)
 
 
 def raw_score(probability: float) -> float | None:
-    """Return the log-odds of a probability that an `uncalibrated` verifier gave; None for 0."""
+    """Return the score from which an `uncalibrated` calibration made `probability`; None for 0."""
     if probability <= 0:
         return None
     return math.log(probability) - math.log1p(-min(probability, 1 - 2**-53))

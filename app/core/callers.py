@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def caller_text(names: Iterable[str]) -> str:
-    """Return a caller's names as the text that is stored with an entry."""
+    """Return the text that is stored with an entry: the names, sorted and separated by spaces."""
     return " ".join(sorted(set(names)))
 
 

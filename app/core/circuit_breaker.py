@@ -1,4 +1,4 @@
-"""Whether a failing dependency may be called. Pure: the caller passes the time."""
+"""A circuit breaker: whether a failing dependency may be called. The caller passes the time."""
 
 
 class CircuitBreaker:

@@ -52,7 +52,10 @@ def content_coding(headers: Iterable[Header]) -> str:
 
 
 def decoder_for(coding: str) -> Decoder | None:
-    """Return a decoder for the result of `content_coding`; None if a coding is unknown."""
+    """Return a decoder for the result of `content_coding`.
+
+    Return None if a coding is unknown, or if there are more than four.
+    """
     codings = coding.split(", ", maxsplit=_MOST)
     decoders = [decoder for one in codings if (decoder := _decoder_for(one))]
     if len(decoders) < len(codings) or len(codings) > _MOST:

@@ -19,5 +19,8 @@ def next_turn(epoch: str, turn: str) -> str:
 
 
 def is_dead(epoch: str, present: str) -> bool:
-    """Whether entries stored in `epoch` have been purged, because its era is over."""
+    """Whether entries stored in `epoch` have been purged, because its era is over.
+
+    `present` is the current epoch. If it is empty, the result is True.
+    """
     return era_of(epoch) != era_of(present) or not present

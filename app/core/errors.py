@@ -7,7 +7,7 @@
     ├── NotUnderstood            a body that cannot be interpreted; it is forwarded unchanged
     ├── Declined                 a dependency refuses one piece of work; not counted as a failure
     │   ├── Overloaded           the dependency has too much to do at the moment
-    │   └── NodeAway             the circuit breaker of a cluster's node is open
+    │   └── NodeAway             no node of the store's cluster can be asked at the moment
     ├── DependencyFailed         a dependency failed; the error's text says how and may be logged
     │   └── NodeFailed           a node of the store's cluster did not answer
     ├── DependencyUnavailable    a dependency of the cache failed; treated as a cache miss
@@ -37,8 +37,8 @@
         ├── NotCached            504
         └── UpstreamTimeout      504
 
-Exceptions of libraries are turned into these in two places: `upstream/http.py` does it for the
-HTTP client, `engine/resilience.py` for stores, embedders and verifiers.
+Two modules turn the exceptions of libraries into these errors: `upstream/http.py` for the HTTP
+client, and `engine/resilience.py` for stores, embedders and verifiers.
 """
 
 from typing import ClassVar, Literal
@@ -47,7 +47,7 @@ Misread = Literal["not-json", "ambiguous-json", "too-complex", "unknown-body"]
 """Why a body cannot be understood. docs/http-api.md explains each value."""
 
 Failure = Literal["store-unavailable", "embedder-unavailable", "verifier-unavailable", "defect"]
-"""Which dependency of the cache failed; `defect` means Reprise itself. See docs/http-api.md."""
+"""Which part of the cache failed; `defect` means a bug in Reprise. See docs/http-api.md."""
 
 
 class RepriseError(Exception):
@@ -63,7 +63,7 @@ class BadInput(RepriseError):
 
 
 class CallFailed(RepriseError):
-    """A command called a proxy or model, which refused or gave no answer; the text is printed."""
+    """A command's call to a proxy or model failed. The error's text is printed to the user."""
 
 
 class NotUnderstood(RepriseError):
@@ -95,7 +95,7 @@ class NodeFailed(DependencyFailed):
 
 
 class DependencyUnavailable(RepriseError):
-    """A store or embedder raised, timed out, gave an invalid result, or its breaker is open."""
+    """A dependency raised, timed out or gave an invalid result, or its circuit breaker is open."""
 
     def __init__(self, detail: Failure) -> None:
         super().__init__(detail)
@@ -155,7 +155,7 @@ class InvalidAdminToken(Refusal):
 
 
 class InvalidSession(Refusal):
-    """A request of the dashboard has no session, or one that has ended."""
+    """A request from the dashboard has no session, or its session has ended."""
 
     status_code = 401
     type = "invalid_request_error"
@@ -164,7 +164,7 @@ class InvalidSession(Refusal):
 
 
 class InvalidCsrfToken(Refusal):
-    """A request of the dashboard that changes something lacks the token of its session."""
+    """A request from the dashboard that changes something lacks its session's CSRF token."""
 
     status_code = 403
     type = "invalid_request_error"
@@ -172,7 +172,7 @@ class InvalidCsrfToken(Refusal):
 
 
 class ForbiddenOrigin(Refusal):
-    """Web pages of this origin, or requests for this host name, are not allowed."""
+    """Web pages of the request's origin, or requests for its host name, are not allowed."""
 
     status_code = 403
     type = "invalid_request_error"
@@ -180,7 +180,7 @@ class ForbiddenOrigin(Refusal):
 
 
 class PassthroughDisabled(Refusal):
-    """Forwarding is forbidden by `REPRISE_PASSTHROUGH`, or the path leaves the upstream's base."""
+    """`REPRISE_PASSTHROUGH` forbids forwarding, or the path is outside the upstream's base path."""
 
     status_code = 403
     type = "invalid_request_error"
@@ -232,7 +232,7 @@ class InternalError(Refusal):
 
 
 class HttpUnsupported(Refusal):
-    """The request has a method or a transfer coding that Reprise does not support."""
+    """Reprise does not support the request's HTTP version, method or transfer coding."""
 
     status_code = 501
     type = "invalid_request_error"
@@ -262,7 +262,7 @@ class ShuttingDown(Refusal):
 
 
 class TooBusy(Refusal):
-    """More requests, or more connections from one client, than the operator allows."""
+    """There are more requests, or more connections from one client, than the operator allows."""
 
     status_code = 503
     code = "too_busy"

@@ -14,9 +14,11 @@ class Standing(StrEnum):
 def standing_after(*, is_disputed: bool, correct: bool) -> Standing:
     """Return how far an entry is trusted after a report that its answer is right or wrong.
 
-    `is_disputed`: an earlier report said wrong. `correct`: this report says right. The first report
-    of a wrong answer limits the entry to exact matches; the second removes it. A report of a
-    correct answer restores full trust, whatever was reported before.
+    `is_disputed`: an earlier report said that the answer is wrong.
+    `correct`: this report says that the answer is right.
+
+    The first report of a wrong answer limits the entry to exact matches; the second removes it. A
+    report of a right answer restores full trust, whatever was reported before.
     """
     if correct:
         return Standing.TRUSTED

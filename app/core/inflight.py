@@ -1,8 +1,8 @@
 """Counts the bytes of bodies and replays that this process holds, and limits them.
 
-Up to `most` bytes, answers are kept for collapsed requests and for the store. Beyond that, nothing
-more is cached: large bodies are only passed on, as fast as they are read. Beyond twice `most`, new
-requests are refused.
+Up to `most` bytes, answers are kept for collapsed requests and for the store. Beyond this
+limit, nothing more is cached: large bodies are only passed on, as fast as they are read. Beyond
+twice `most`, new requests are refused.
 """
 
 import sys
@@ -31,7 +31,7 @@ class Inflight:
         return self.held >= 2 * self._most
 
     def has_room_for(self, size: int) -> bool:
-        """Whether a body of this many bytes may be held as a whole."""
+        """Whether a body of `size` bytes may be held as a whole; always True up to SMALL."""
         return size <= SMALL or not self.is_full
 
 

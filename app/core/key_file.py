@@ -8,7 +8,7 @@ from pathlib import Path
 from app.core.errors import ConfigurationError
 from app.core.models import Clock
 
-_PAUSE = 1.0  # seconds between two looks at the file
+_PAUSE = 1.0  # seconds between two checks of the file
 _VISIBLE = re.compile(r"[!-~]+")
 
 _logger = logging.getLogger("reprise")
@@ -70,7 +70,7 @@ class KeyFile:
         return found.st_mtime_ns, found.st_ino, found.st_size
 
     def _read(self) -> tuple[str, ...]:
-        """Return the keys. Raises OSError or ValueError, whose text contains no key."""
+        """Return the keys in the file. Raises OSError or ValueError; its text contains no key."""
         lines = (line.strip() for line in self._path.read_text(errors="replace").splitlines())
         keys = tuple(line for line in lines if line and not line.startswith("#"))
         if not keys:

@@ -1,4 +1,4 @@
-"""How long the latest requests took, for each way in which requests end (their kind)."""
+"""How long the latest requests took, by kind: the way in which a request ended."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,12 @@ class Latencies:
         self._seconds.setdefault(kind, deque(maxlen=_KEPT)).append(seconds)
 
     def percentiles(self) -> Mapping[str, Mapping[str, float]]:
-        """Return for each kind the number of known durations (`of`) and percentiles in ms."""
+        """Return, by kind, the number of durations (`of`) and `p50`, `p90` and `p99` in ms."""
         return {kind: _told(sorted(known)) for kind, known in sorted(self._seconds.items())}
 
 
 def _told(seconds: Sequence[float]) -> Mapping[str, float]:
-    """Return the number and percentiles of sorted durations; each percentile was measured."""
+    """Return the number and percentiles of sorted durations; no percentile is interpolated."""
     ranks = {f"p{share}": -(-share * len(seconds) // 100) for share in _SHARES}
     shown = {name: round(1000 * seconds[rank - 1], 2) for name, rank in ranks.items()}
     return {"of": len(seconds), **shown}

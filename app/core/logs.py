@@ -15,7 +15,7 @@ class TextFormatter(logging.Formatter):
     """Writes a record as one line: time, level, logger, message, then fields as `name=value`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a record."""
+        """Return a record as one line of text."""
         parts = [_time(record), record.levelname.lower(), record.name, record.getMessage()]
         parts += [f"{name}={value}" for name, value in _fields(record).items() if value != ""]
         return " ".join(parts)
@@ -25,7 +25,7 @@ class JsonFormatter(logging.Formatter):
     """Writes a record as one JSON object on one line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a record."""
+        """Return a record as one line of JSON."""
         document = {
             "time": _time(record),
             "level": record.levelname.lower(),
@@ -46,7 +46,7 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def configure_logging(level: str, form: str) -> None:
-    """Send the logs of this process to standard error."""
+    """Send this process's logs to standard error, as JSON if `form` is `json`, else as text."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

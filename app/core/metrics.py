@@ -26,13 +26,13 @@ from app.core.latencies import Latencies
 from app.core.tally import Tally
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""The variable that names the folder in which processes count together.
+"""The environment variable that names the folder in which processes keep their counts.
 
 It must be set before a process starts. https://prometheus.github.io/client_python/multiprocess/
 """
 
 trace_id: ContextVar[str] = ContextVar("trace_id", default="")
-"""The trace of the request in progress, in hexadecimal; empty without tracing."""
+"""The trace id of the request in progress, in hexadecimal; empty without tracing."""
 
 _OPENMETRICS = "application/openmetrics-text"
 _FAST = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
@@ -54,11 +54,11 @@ class _Seconds(Histogram):
 
 
 class Metrics:
-    """The metrics of one proxy, in their own registry, and sums that outlive it, in `tally`.
+    """The metrics of one proxy. If it has several processes, the metrics are sums over all of them.
 
-    If a proxy has several processes, the metrics are sums over all of them. Each process must then
-    have only one such object, because two would overwrite each other's counts. `latencies` are
-    those of the latest requests, for percentiles.
+    Each process must then have only one such object: two would overwrite each other's counts.
+    `registry` holds the Prometheus metrics, `tally` the sums that outlive the process, and
+    `latencies` the durations of this process's latest requests, for percentiles.
     """
 
     def __init__(self) -> None:
@@ -112,7 +112,7 @@ class Metrics:
             "Failed calls to the upstream, store, embedder or verifier, by part.",
             ["part"],
         )
-        # When the metrics are read; of several processes, also when a request has ended.
+        # When the metrics are read; with several processes, also when a request has ended.
         self.inflight = Gauge(
             "reprise_inflight_bytes",
             "Bytes of bodies and replays that are held at the moment.",
@@ -251,11 +251,11 @@ class Metrics:
 
     @property
     def is_common(self) -> bool:
-        """Whether the counts are those of several processes together."""
+        """Whether the counts include those of other processes."""
         return bool(self._folder)
 
     def counters(self) -> Iterable[Metric]:
-        """Return the counters, among others; of several processes, their sums."""
+        """Return the counters and maybe other metrics; with several processes, the sums."""
         if not self._folder:
             return self.registry.collect()
         files = map(str, Path(self._folder).glob("counter_*.db"))
@@ -269,9 +269,9 @@ def forget_process(pid: int, folder: str) -> None:
 
 
 def counts(counters: Iterable[Metric], name: str, label: str, **fixed: str) -> dict[str, int]:
-    """Return the sums of the counter `name` by value of `label`.
+    """Return the sum of the counter `name` for each value of `label`.
 
-    Only what has other labels as in `fixed` is summed.
+    `fixed` are values of other labels: only samples that have them are included.
     """
     sums: dict[str, int] = {}
     for sample in (sample for counter in counters for sample in counter.samples):

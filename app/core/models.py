@@ -17,7 +17,7 @@ Embedding = NDArray[np.float32]
 """A text as a vector: shape (dimensions,), unit length."""
 
 Clock = Callable[[], float]
-"""Returns the time in seconds: since 1970, unless said otherwise."""
+"""A function that returns the time, in seconds since 1970 unless stated otherwise."""
 
 
 CHAT_COMPLETION = "chat_completion"
@@ -46,8 +46,8 @@ class ClientRequest:
 class CacheKey:
     """The cache key of a request, in two parts: what must match exactly, and what by meaning.
 
-    `partition`: digest in lower-case hex of everything that must match exactly. Its role is that of
-    `Vary` and RFC 9111 §3.5 in HTTP.
+    `partition`: digest in lower-case hex of everything that must match exactly. It has the role
+    that `Vary` and RFC 9111 §3.5 have in HTTP.
     `digest`: the exact key: digest in lower-case hex of the partition and the text.
     `text`: the text that is embedded; None if only an exact match may answer.
     """
@@ -58,7 +58,10 @@ class CacheKey:
 
 
 class Fullness(IntEnum):
-    """How much of `usage` an answer has, or a request is entitled to; higher includes lower.
+    """How much of `usage` an answer has, or a request is entitled to.
+
+    A higher value includes the lower ones.
+
 
     `PLAIN`: as in a stream without `include_usage`.
     `STREAMED`: as in a stream with `include_usage`.
@@ -97,11 +100,11 @@ class Aging:
 
     @property
     def lifetime(self) -> float:
-        """For how many seconds the entry is kept in all, fresh and then stale."""
+        """The number of seconds for which the entry is kept in all: fresh, then stale."""
         return self.freshness_lifetime + self.stale_lifetime
 
     def left(self, now: float) -> float:
-        """Return for how many seconds from `now` the entry is still kept."""
+        """Return the seconds from `now` until the lifetime ends; negative after that."""
         return self.lifetime - self.age(now)
 
 
@@ -122,7 +125,7 @@ class StoredResponse(Aging):
     `vector_digest`: the store's checksum of its vector.
     `askers`: digests of a few credentials that have asked this, if callers share answers.
     `is_pinned`: an operator lets it be served by meaning, however few have asked.
-    `seconds`: how long the upstream took to give all of it; 0 if that is not known.
+    `seconds`: how many seconds the upstream took for the whole answer; 0 if unknown.
     """
 
     key: CacheKey
@@ -153,7 +156,7 @@ class StoredResponse(Aging):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The numbers of an answer's tokens.
+    """The token counts of an answer.
 
     `input` includes `cached`, read from a prompt cache, and `written`, written to one.
     """
@@ -252,7 +255,10 @@ class Counts:
 
 
 class Guard(StrEnum):
-    """The guard that found a difference which proves that one answer cannot serve two questions.
+    """The guards, each named after the difference that it finds between two questions.
+
+    Such a difference proves that one answer cannot serve both questions.
+
 
     `clauses`: a wish that only one question has.
     `kinds`: different things of one kind (cat, dog).
@@ -285,7 +291,11 @@ class Guard(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The verdict on a candidate: what refused it, if anything, and its probability, 0 to 1."""
+    """The verdict on a candidate.
+
+    `refused_by`: the guard that refused it, or `verifier`; None if nothing did.
+    `probability`: the probability, 0 to 1, that its answer serves the question; None if unknown.
+    """
 
     candidate: Candidate
     refused_by: Guard | Literal["verifier"] | None = None

@@ -64,5 +64,5 @@ class Threads:
 
 
 async def by_size(size: int, work: Callable[[], T]) -> T:
-    """Return the result of work on `size` bytes; in a thread if it would block the event loop."""
+    """Return the result of `work`; call it in a thread if `size` bytes would block the loop."""
     return work() if size < _LARGE else await asyncio.to_thread(work)

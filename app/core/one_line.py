@@ -1,7 +1,7 @@
-"""Shortens a text, to show it."""
+"""Shortens texts for display."""
 
 
 def one_line(text: str, most: int) -> str:
-    """Return a text as one line of at most `most` characters; one that is cut ends with `…`."""
+    """Return `text` as one line of at most `most` characters; a shortened text ends with `…`."""
     whole = " ".join(text.split())
     return whole if len(whole) <= most else whole[: most - 1] + "…"

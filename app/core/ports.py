@@ -73,29 +73,30 @@ class StoreOperations(Protocol):
     async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
         """Set how far an entry is trusted, unless it has changed since it was read.
 
-        `stored` is the entry as it was read. Return whether it was unchanged, so that it was set.
+        `stored` is the entry as it was read. Return False if it has changed, so
+        that nothing was set.
         """
 
     async def amend(self, stored: StoredResponse, amended: StoredResponse) -> bool:
         """Write an entry's `is_disputed`, `askers` and `is_pinned`, unless it has changed.
 
         `stored` is the entry as it was read; `amended` has the new values. Other fields stay.
-        Return whether the entry was unchanged, so that the values were written.
+        Return False if the entry has changed, so that nothing was written.
         """
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
         """Return a page of up to `limit` stored responses that `selector` selects.
 
-        `cursor` is empty for the first page, then the cursor of the page before. Entries stored or
-        removed during the scan may be missing; all others come exactly once. A page that is short
-        or empty is not necessarily the last one.
+        `cursor` is empty for the first page, then the previous page's cursor. Entries stored or
+        removed during the scan may be missing; all others are returned exactly once. A page that is
+        short or empty is not necessarily the last one.
         """
 
     async def embeddings_of(self, digests: Sequence[str]) -> Sequence[Embedding | None]:
-        """Return for each exact key, in order, the embedding of its question, or None."""
+        """Return one item per exact key, in order: the embedding of its question, or None."""
 
     async def refresh_epoch(self) -> None:
-        """Read the epoch, so that the property `epoch` is that of the latest purge."""
+        """Read the current epoch from the store, so that the property `epoch` is up to date."""
 
     async def advance_epoch(self) -> None:
         """Begin a new epoch: answers requested before are not stored; stored entries stay."""
@@ -121,7 +122,7 @@ class EmbeddingStore(Protocol):
         """The token of the current epoch, shared with the Store."""
 
     async def get_embeddings(self, digests: Sequence[str]) -> Sequence[StoredEmbedding | None]:
-        """Return for each exact key, in order, the stored embedding, or None."""
+        """Return one item per exact key, in order: the stored embedding, or None."""
 
     async def put_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
         """Store embeddings, replacing older ones with the same keys."""
@@ -181,7 +182,7 @@ class Leases(Protocol):
         """Release the lease if `token` still holds it."""
 
     async def aclose(self) -> None:
-        """Let go of everything."""
+        """Release all resources."""
 
 
 class Embedder(Protocol):
@@ -206,7 +207,7 @@ class Embedder(Protocol):
         """
 
     async def aclose(self) -> None:
-        """Let go of everything."""
+        """Release all resources."""
 
 
 class Verifier(Protocol):
@@ -214,7 +215,7 @@ class Verifier(Protocol):
 
     @property
     def calibration(self) -> Calibration:
-        """The greatest distance worth verifying, and the least probability that may be served."""
+        """The calibration: the greatest distance to verify, and the least probability to serve."""
 
     async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
         """Return for each candidate the probability, 0 to 1, that its answer serves the question.
@@ -223,7 +224,7 @@ class Verifier(Protocol):
         """
 
     async def aclose(self) -> None:
-        """Let go of everything."""
+        """Release all resources."""
 
 
 class UpstreamResponse(Protocol):
@@ -253,7 +254,7 @@ class Upstream(Protocol):
     async def send(self, request: ClientRequest) -> UpstreamResponse:
         """Forward a request and return the response once its head has arrived.
 
-        Never sends it twice. Raises UpstreamUnreachable or UpstreamTimeout.
+        The request is never sent twice. Raises UpstreamUnreachable or UpstreamTimeout.
         """
 
     async def aclose(self) -> None:

@@ -38,7 +38,7 @@ class Recent(Generic[K, V]):
         self._values.clear()
 
     def keep(self, key: K, value: V) -> None:
-        """Keep a value, in place of an older one."""
+        """Add or replace the value of a key; if full, drop the least recently used value."""
         self._values[key] = value
         self._values.move_to_end(key)
         if len(self._values) > self._most:

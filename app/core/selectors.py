@@ -28,7 +28,7 @@ class Near:
 class Selector:
     """Selects the entries that meet every condition that is not None.
 
-    `tag`, `model`, `namespace`: those of the entry.
+    `tag`, `model`, `namespace`: the entry has this tag, model or namespace.
     `near`: the entry's question is near this text.
     `upstream_ids`: the entry's answer has one of these ids at the upstream.
     `caller`: the entry was fetched for a caller with this name (`core/callers.py`).

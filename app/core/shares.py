@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 NORMAL_95 = 1.959963984540054
 """95 % of a normal distribution lies within this many standard deviations of its mean."""
-_COVERING = 2.2414027276049473  # 97.5 %, as intervals of rare events are too narrow
+_COVERING = 2.2414027276049473  # for 97.5 %: at 95 %, intervals of rare events are too narrow
 _HALVINGS = 30
 
 
 def wilson(count: float, of: float, deviations: float = NORMAL_95) -> tuple[float, float]:
     """Return the low and high end of Wilson's interval for the share `count / of`.
 
-    `deviations` is its width to either side, in standard deviations. Source: E. B. Wilson,
-    "Probable Inference, the Law of Succession, and Statistical Inference", 1927.
+    `deviations` is the interval's width to either side, in standard deviations. Source: E. B.
+    Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927.
     """
     if not of:
         return 0.0, 1.0
@@ -39,11 +39,11 @@ def excess(
 ) -> Difference | None:
     """Return the share `count / of`, less what the base rate `base / base_of` explains.
 
-    Both are shares of wrong ones. The result is `1 - (1 - share) / (1 - rate)`, from 0 to 1: W. S.
-    Abbott, "A Method of Computing the Effectiveness of an Insecticide", 1925. Its interval is made
-    from Wilson's for both shares: G. Y. Zou and A. Donner, "Construction of Confidence Limits About
-    Effect Measures", 2008. By default the interval contains the true value in at least 95 of 100
-    cases. None if `of` is 0 or the base rate is 1 or unknown.
+    Both are shares of wrong answers. The result is `1 - (1 - share) / (1 - rate)`, from 0 to 1: W.
+    S. Abbott, "A Method of Computing the Effectiveness of an Insecticide", 1925. Its interval is
+    made from Wilson's for both shares: G. Y. Zou and A. Donner, "Construction of Confidence Limits
+    About Effect Measures", 2008. By default the interval contains the true value in at least 95 of
+    100 cases. None if `of` is 0 or the base rate is 1 or unknown.
     """
     if not of or base >= base_of:
         return None
@@ -66,9 +66,9 @@ def excess(
 def least_share(count: int, of: int, doubt: float) -> float:
     """Return a lower bound of the true share, given the count.
 
-    If the true share were lower, the probability of such a high count would be at most `doubt`, for
-    any number `of`: W. Hoeffding, "Probability Inequalities for Sums of Bounded Random Variables",
-    1963, theorem 1.
+    If the true share were lower, the probability of such a high count would be at most `doubt`,
+    however small `of` is: W. Hoeffding, "Probability Inequalities for Sums of Bounded Random
+    Variables", 1963, theorem 1.
     """
     if not count:
         return 0.0

@@ -57,7 +57,7 @@ def checked_labels(namespace: str, tags: Iterable[str]) -> Tagging | None:
     """Return a namespace and tags as one value; None if they are refused.
 
     They are refused if there are too many tags, if a label is empty or too long, or if a tag
-    contains a comma or outer white space: it could not be read back from a list of tags.
+    contains a comma or outer white space: `tags_in` could not read such a tag back.
     """
     unique = frozenset(tags)
     if len(unique) > MOST_TAGS or not all(is_label(tag) for tag in unique):
@@ -73,7 +73,7 @@ def is_label(text: str) -> bool:
 
 
 def tags_in(value: str) -> frozenset[str]:
-    """Return the tags in a text in which commas separate them, such as the header's value."""
+    """Return the tags in a text in which commas separate them, as in the header `x-cache-tags`."""
     return frozenset(tag for item in value.split(_SEPARATOR) if (tag := item.strip(_WHITE)))
 
 

@@ -10,8 +10,8 @@ _OTHERS = "(other)"
 class Tally:
     """Sums that must outlive the process; stores keep them (`Totals` in `core/ports.py`).
 
-    The name of a sum is `what:of`. `what` is a name of ours without a colon. `of` may come from a
-    client, such as a model's name; after the first thousand different ones, it is `(other)`.
+    The name of a sum is `what:of`. `what` is a name from Reprise's code, without a colon. `of` may
+    come from a client, such as a model's name; after the first thousand names, it is `(other)`.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Tally:
 
     @property
     def own(self) -> Mapping[str, int]:
-        """The sums of all that this process has added, taken or not; those of 0 are left out."""
+        """The sums of all amounts that this process has added, taken or not; none of them is 0."""
         return self._taken + self._pending
 
     def take(self) -> Mapping[str, int]:
@@ -52,6 +52,6 @@ class Tally:
 
 
 def sums(totals: Mapping[str, int], what: str) -> dict[str, int]:
-    """Return the sums whose names begin with `what:`, by the rest of their names."""
+    """Return the sums whose names are `what:of`, by `of`."""
     prefix = f"{what}:"
     return {name.removeprefix(prefix): n for name, n in totals.items() if name.startswith(prefix)}

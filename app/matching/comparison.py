@@ -1,7 +1,7 @@
 """Whether two answers say the same, as far as that can be shown without a model.
 
-Answers to one question differ from run to run. So the result is evidence, not proof: compare its
-rates with the rates for answers to identical requests.
+Answers to one question differ from run to run. So one result is evidence, not proof: compare the
+rate of WRONG with its rate for answers to identical requests.
 """
 
 import json
@@ -16,7 +16,7 @@ from app.matching.guards.reading import examine
 _MOST = 8_000  # characters; only the beginning of each text, up to this length, is compared
 _MOST_JSON = 100_000  # characters; the beginning of a larger JSON document is compared as text
 _LONG = 40  # words; in shorter texts only facts are compared, not the share of common words
-_ALIKE = 0.5  # least share of the words that carry meaning that both texts contain
+_ALIKE = 0.5  # least share of the words with meaning that are in both texts
 _FENCED = re.compile(r"\s*```\w*\n(.*)```\s*", re.DOTALL)
 _NUMBERING = re.compile(r"^[ \t]*[0-9]{1,3}[.)][ \t]", re.MULTILINE)
 _AFFIRMING = frozenset({"yes", "ja", "oui", "sí", "si", "sì", "sim", "true", "correct"})
@@ -137,7 +137,7 @@ def _without(names: Set[Term], text: Evidence) -> set[Term]:
 
 
 def _likeness(a: Evidence, b: Evidence) -> float:
-    """Return which share (0 to 1) of the words that carry meaning is in both texts."""
+    """Return, of the words that carry meaning, the share (0 to 1) that is in both texts."""
     common = sum(term.is_in(b.words) for term in a.terms)
     common += sum(term.is_in(a.words) for term in b.terms)
     return common / max(1, len(a.terms) + len(b.terms))

@@ -57,7 +57,7 @@ _IN_SOME_CASES = re.compile(r"(?:^|(?<=[.!?\n]))[ \t*-]{0,6}(?:if|when|whenever|
 
 
 def payload_of(text: str) -> Payload:
-    """Return the parts of a text that its task is about, verbatim; often none.
+    """Return the parts of a text that its task is about, verbatim; often an empty tuple.
 
     These are: quoted texts; the text after a colon or after the first line; the text before a task
     about `this`; or the words that a short question names (`mom` in `Is mom a palindrome?`).

@@ -108,7 +108,10 @@ def _before_sources(text: str) -> tuple[int, int] | None:
 
 
 def _beside_much(text: str) -> tuple[int, int] | None:
-    """Return start and end of the last or first paragraph if it is a question and the rest long."""
+    """Return start and end of the last or first paragraph, or None.
+
+    It must be a short question, and the rest of the text must be long.
+    """
     whole = text.rstrip(_SPACE)
     start = _first(_SOLID, text, 0)
     last, first = whole.rfind("\n\n") + 2, _first(_PARAGRAPH_ENDS, text, start)

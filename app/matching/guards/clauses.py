@@ -1,4 +1,4 @@
-"""Finds clauses that only one of two texts has in addition, such as `Make it up`."""
+"""Finds clauses that only one of two texts has, such as `Make it up`."""
 
 import re
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ Words = tuple[str, ...]
 
 
 def sentences_of(text: str) -> tuple[Words, ...]:
-    """Return the words of each sentence of a straightened text, in lower case."""
+    """Return the words of each sentence of a text from `straighten`, in lower case."""
     found = (tuple(_WORDS.findall(sentence)) for sentence in _SENTENCES.split(text.lower()))
     return tuple(words for words in found if words)
 
@@ -49,9 +49,9 @@ def _has_weight(word: str, lexicon: Lexicon) -> bool:
 
 
 def wishes_more(one: Evidence, own: Sequence[str]) -> bool:
-    """Whether the first or last sentence of `one` says how to answer, in words that are only in it.
+    """Whether the first or last sentence of `one` says how to answer, in words of its own.
 
-    `own` are the words of the terms that the other text lacks.
+    `own` are the words of those terms of `one` that the other text lacks.
     """
     lexicon = one.lexicon
     if lexicon is None or len(one.sentences) <= 1:

@@ -25,7 +25,7 @@ _BRIEF = 2  # letters
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A number and its unit, which is empty if none is given.
+    """A number and its unit, which is empty if the text names none.
 
     `is_of_a_thing`: it belongs to the name before it, as in `Python 3` or `Android 6.0`.
     `is_a_bound`: a comparison precedes it, as in `after 6` or `under 15000`.
@@ -51,7 +51,7 @@ Amount = tuple[Decimal, int]
 class Term(NamedTuple):
     """A word that carries meaning, a number, or a piece that must match letter for letter.
 
-    `classes`: its stem and synonyms' names; two terms that share one count as equal.
+    `classes`: its classes of synonyms, or else its stem; terms that share one count as equal.
     `is_acronym`: it consists of three or more capitals, in a text that is not all in capitals.
     """
 
@@ -93,10 +93,11 @@ class Evidence(NamedTuple):
       their classes. `plain`: the words of the frame that carry no meaning.
     - `vague_numbers`: number words that may mean no number. `verbatims`: pieces such as `a.txt`.
     - `negations`: their number. `denied`: the words that a negation applies to.
+    - `is_softened`: it has a word that may stand for a negation (`fails`), or has `or not`.
     - `alternatives`: the alternatives that the text names, by group.
     - `narrowing`: groups in which naming an alternative changes the question even if the other
       text names none. `narrowing_requests`: the same, but only if both texts ask for things.
-    - `ways`: the words after `from`, and the words after `to`.
+    - `ways`: the words after `from`, after `to`, and the two (`first`, `second`) after `between`.
     - `is_request`: it asks for things, as in `all trains to Ghent`.
     - `codes`: words that mix letters and digits. `numbers`: the numbers in the frame.
     - `rows`: numbers that follow one another, as in `4111 1111 1111 1111`.

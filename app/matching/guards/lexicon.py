@@ -222,7 +222,7 @@ class _Words:
     def reader(self) -> Callable[[str], Word]:
         """Return a function that looks words up; listed words are prepared in advance.
 
-        It does not cache other words: by response times a caller could learn what others ask.
+        Other words are not cached: response times would show a caller what other callers ask.
         """
         listed = {*self.irregular, *self.synonyms, *self.alternatives, *self.function, *self.light}
         listed.update(self.ways, self.joints, self.negators, self.softeners, self.knowing)
@@ -254,7 +254,7 @@ class _Words:
 
 
 def load_units(section: str) -> MappingProxyType[str, tuple[str, Decimal]]:
-    """Return units by name: the base unit of each, and the factor from the unit to it."""
+    """Return the base unit of each unit, and the factor from the unit to it, by the unit's name."""
     units: dict[str, tuple[str, Decimal]] = {}
     for first, *names in _read("units.txt")[section]:
         name, _, measure = first.partition("=")
@@ -266,7 +266,7 @@ def load_units(section: str) -> MappingProxyType[str, tuple[str, Decimal]]:
 def load_markers() -> Mapping[str, str]:
     """Return the language of each word that only one language has, by word.
 
-    A word that English has too is left out for languages without word lists.
+    A word that English shares only with languages without word lists counts as English.
     """
     owners: dict[str, set[str]] = defaultdict(set)
     for language, *words in _read("languages.txt")["markers"]:
@@ -342,7 +342,7 @@ def _cut(word: str, suffixes: tuple[str, ...]) -> str:
 
 
 def _synonyms(sections: Sections, suffixes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Return the classes of words and stems; the forms of a name or date are a class, too."""
+    """Return the classes of each word and stem; the forms of a name or date are a class, too."""
     lines = [[_written(word) for word in line] for line in sections["synonyms"]]
     for guard in (Guard.NAMES, Guard.DATES):
         lines += [_spoken(forms) for forms in _words(sections[guard])]

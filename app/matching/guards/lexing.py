@@ -64,7 +64,7 @@ class Piece(NamedTuple):
 
 
 def straighten(text: str) -> str:
-    """Return a text with variants of characters unified (NFKC), and quotes and apostrophes too.
+    """Return a text in Unicode's normal form NFKC, with straight quotes and apostrophes.
 
     If NFKC would make the text more than four times longer, NFC is used instead.
     """

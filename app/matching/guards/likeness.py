@@ -58,7 +58,10 @@ def may_be_the_same(x: Sequence[Term], y: Sequence[Term]) -> bool:
 
 
 def _is_cut_from(short: str, long: str) -> bool:
-    """Whether `short` abbreviates `long`: its first and later letters in order, or its end."""
+    """Whether `short` abbreviates `long`.
+
+    `short` is the first letter and some later letters of `long`, in order, or the end of `long`.
+    """
     if len(short) > _LONGEST_CUT:
         return False
     left = iter(long[:_LONGEST_WHOLE])

@@ -12,7 +12,7 @@ Words = tuple[str, ...]
 
 
 def are_swapped(a: Evidence, b: Evidence) -> bool:
-    """Whether two parts of a text are exchanged in the other around a third: X m Y and Y m X."""
+    """Whether `b` is `a` with two parts exchanged around a third: `X m Y` and `Y m X`."""
     if len(a.frame) != len(b.frame) or a.frame == b.frame:
         return False
     start, end = common_ends(a.frame, b.frame)
@@ -119,7 +119,7 @@ def _without_articles(words: Words, lexicon: Lexicon) -> Words:
 
 
 def _of_weight(words: Words, lexicon: Lexicon) -> Words:
-    """Return words without small ones (`the`); those that join or exclude (`or`) are kept."""
+    """Return words without function words (`the`), except those that join or exclude (`or`)."""
     known = ((word, lexicon.look_up(word)) for word in words)
     return tuple(
         w
@@ -129,9 +129,9 @@ def _of_weight(words: Words, lexicon: Lexicon) -> Words:
 
 
 def have_other_operands(a: Evidence, b: Evidence) -> bool:
-    """Whether equal numbers, with equal words between them, are in another order: `5 minus 3`.
+    """Whether two texts have the same numbers in another order, and the same words between them.
 
-    False if the words between only join the numbers: `3 or 5`.
+    Example: `5 minus 3`, `3 minus 5`. Not if these words only join the numbers: `3 or 5`.
     """
     x, y = _from_number_to_number(a), _from_number_to_number(b)
     if x == y or len(x) > _MOST_MOVED or sorted(x) != sorted(y):

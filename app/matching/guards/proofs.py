@@ -73,12 +73,12 @@ class _Pair:
 
 
 def refusal(a: Evidence, b: Evidence) -> Guard | None:
-    """Return the first guard that proves two texts to ask for different answers, or None."""
+    """Return the first guard that proves that two texts ask for different answers, or None."""
     return next(_firing(a, b), None)
 
 
 def refusals(a: Evidence, b: Evidence) -> tuple[Guard, ...]:
-    """Return all guards that prove two texts to ask for different answers."""
+    """Return all guards that prove that two texts ask for different answers."""
     return tuple(dict.fromkeys(_firing(a, b)))
 
 
@@ -186,7 +186,7 @@ def _identifiers(pair: _Pair) -> bool:
 
 
 def _without_shared_parts(verbatims: Set[str], others: Set[str]) -> set[str]:
-    """Return those of `verbatims` that share no word with any of `others`; numbers do not count."""
+    """Return the `verbatims` that share no word with any of `others`; numbers do not count."""
     parts = {part for other in others for part in _WORDS.findall(other) if not part.isdecimal()}
     return {text for text in verbatims if parts.isdisjoint(_WORDS.findall(text))}
 
@@ -218,7 +218,7 @@ def _have_other_dates(a: Evidence, b: Evidence) -> bool:
 
 
 def _narrowing(one: Evidence, other: Evidence, pair: _Pair) -> set[Guard]:
-    """Return the guards for which `one` has a narrowing word, and `other` none of its group."""
+    """Return the guards for which `one` has a narrowing word and `other` no word of its group."""
     narrowing = one.narrowing
     if pair.asks_for_things:
         narrowing = narrowing | one.narrowing_requests
@@ -250,9 +250,9 @@ def _denies(denying: Evidence, affirming: Evidence) -> bool:
 
 
 def _denies_another_word(a: Evidence, b: Evidence) -> bool:
-    """Whether two texts of the same words negate different ones: `buried, not burnt`.
+    """Whether two texts with the same words negate different words: `buried, not burnt`.
 
-    Not for `no milk or eggs` and `no eggs or milk`; nor for `is it not open` and `isn't it open`,
+    False for `no milk or eggs` and `no eggs or milk`; nor for `is it not open` and `isn't it open`,
     where the negation does not move past another verb.
     """
     if a.lexicon is None or not 0 < a.negations == b.negations or a.denied == b.denied:
@@ -301,8 +301,8 @@ def _is_denial(word: str, others: set[str], prefixes: tuple[str, ...]) -> bool:
 def _names(pair: _Pair) -> bool:
     """Whether two texts differ in names.
 
-    Each must have a name that the other lacks; or only one has, and both ask for things. Common
-    names, and names of different kinds, count only if little else differs.
+    Each must have a name that the other lacks; or only one has such a name, and both ask for
+    things. Common names, and names of different kinds, count only if little else differs.
     """
     if not pair.is_close:
         return False

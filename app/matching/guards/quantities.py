@@ -12,7 +12,7 @@ _FEW = 10
 def cancelled(
     left: Sequence[Quantity], right: Sequence[Quantity], what: Callable[[Quantity], object]
 ) -> tuple[list[Quantity], list[Quantity]]:
-    """Return the quantities of each side without those for which `what` is equal on both sides."""
+    """Return the quantities of each side, without pairs for which `what` returns equal values."""
     both = Counter(map(what, left)) & Counter(map(what, right))
     return _without(left, what, both), _without(right, what, both)
 
@@ -52,7 +52,7 @@ def have_other_units(one: Evidence, other: Evidence) -> bool:
 
 
 def _units_of(text: Evidence) -> Mapping[Decimal, Set[str]]:
-    """Return the units of each value in a text; the empty unit if none is given."""
+    """Return the units of each value in a text; a value without a unit has the unit ''."""
     units: defaultdict[Decimal, set[str]] = defaultdict(set)
     for quantity in text.quantities:
         units[quantity.value].add(quantity.unit)

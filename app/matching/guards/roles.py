@@ -70,7 +70,7 @@ def _crosses(a: Evidence, b: Evidence) -> bool:
 
 
 def _asks_for_the_other(a: Evidence, b: Evidence) -> bool:
-    """Whether `a` asks who acts, and `b` on whom: `Who called Ann?`, `Who did Ann call?`.
+    """Whether `a` asks who acts, and `b` who is acted on: `Who called Ann?`, `Who did Ann call?`.
 
     Both begin alike; then `b` has a helper verb, such as `did`, and `a` has none.
     """

@@ -54,9 +54,10 @@ def differ_in_literal_space(a: str, b: str) -> bool:
 
 
 def differ_in_accents(words: Set[str], others: Set[str], loanwords: Set[str]) -> bool:
-    """Whether a word of one text differs from a word of the other only by accents: `résumé`.
+    """Whether a word of one text differs from a word of the other only by accents.
 
-    `loanwords`, such as `café`, may be written with or without accents and do not count.
+    Example: `resume`, `résumé`. `loanwords`, such as `café`, do not count: they may be
+    written with or without accents.
     """
     left, right = words - others, others - words
     if not (left and right) or all(word.isascii() for word in (*left, *right)):

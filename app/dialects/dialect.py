@@ -36,7 +36,7 @@ class Answer:
 
     @property
     def whole(self) -> SharedAnswer | None:
-        """The answer as collapsed requests may share it; None if they may not."""
+        """The answer for collapsed requests to share; None if they must not share it."""
         return SharedAnswer(self.content, self.fullness) if self.may_be_shared else None
 
 
@@ -45,7 +45,7 @@ class AnswerReader(Protocol, Generic[T_co]):
 
     @property
     def is_complete(self) -> bool:
-        """Whether the answer's own end mark has been read, such as `[DONE]`."""
+        """Whether the end mark of the answer, such as `[DONE]`, has been read."""
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the body."""

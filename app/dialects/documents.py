@@ -16,7 +16,7 @@ Judge = Callable[[JsonObject], Answer]
 
 
 class DocumentReader:
-    """Reads one JSON document."""
+    """Reads one JSON document; `judge` turns it into an Answer."""
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
@@ -31,7 +31,7 @@ class DocumentReader:
         """Do nothing: the document ends where the body ends."""
 
     def read(self) -> Answer:
-        """Return the Answer that the judge makes of the document. Raises NotUnderstood."""
+        """Return the document as an Answer. Raises NotUnderstood."""
         return self._judge(load_object(b"".join(self._body)))
 
 

@@ -98,7 +98,7 @@ class EmbeddingsRequest:
         return EmbeddingsReader(len(self.inputs))
 
     def body_of(self, inputs: Sequence[Input]) -> bytes:
-        """Return the body of this request with other inputs, as JSON."""
+        """Return the body of this request as JSON, with `inputs` instead of its own inputs."""
         return json.dumps({**self.document, "input": inputs}, ensure_ascii=False).encode()
 
 
@@ -116,7 +116,7 @@ class EmbeddingsAnswer:
 
     @property
     def whole(self) -> None:
-        """None: an answer is never shared as a whole, as requests differ in inputs and encoding."""
+        """None: collapsed requests share no answer, because their inputs or encodings differ."""
 
     @classmethod
     def parse(cls, body: bytes, count: int) -> "EmbeddingsAnswer":
@@ -146,10 +146,10 @@ class EmbeddingsAnswer:
 
 
 def shares(inputs: Sequence[Input], usage: Mapping[str, Any] | None) -> list[float | None]:
-    """Return how many of the tokens in `usage` each input accounts for; None if unknown.
+    """Return each input's share of the tokens in `usage`; None for each if `usage` has no sum.
 
-    The upstream only states the sum for all inputs. It is divided in proportion to their sizes, so
-    the shares add up to the same sum when the same inputs are requested again.
+    The upstream states only the sum for all inputs. The sum is divided in proportion to the sizes
+    of the inputs. The shares need not be whole numbers, but add up to the sum.
     """
     counted = (usage or {}).get("total_tokens", (usage or {}).get("prompt_tokens"))
     if type(counted) is not int or counted < 0:
@@ -159,7 +159,7 @@ def shares(inputs: Sequence[Input], usage: Mapping[str, Any] | None) -> list[flo
 
 
 def usage_of(tokens: Iterable[float | None]) -> JsonObject:
-    """Return the `usage` of inputs with these token counts; None counts as 0."""
+    """Return a `usage` object with the rounded sum of the inputs' `tokens`; None counts as 0."""
     total = round(sum(share for share in tokens if share is not None))
     return {"prompt_tokens": total, "total_tokens": total}
 

@@ -37,11 +37,14 @@ class EventParser:
 
     @property
     def unfinished(self) -> Sequence[str]:
-        """The data lines received so far of an event whose blank line has not come yet."""
+        """The data lines of the current event, whose final blank line has not come yet."""
         return self._data
 
     def comments(self) -> list[bytes]:
-        """Return the comments received since the last call."""
+        """Return the text of each comment received since the last call.
+
+        The list is always empty if the parser was made without `keeps_comments`.
+        """
         comments, self._comments = self._comments, []
         return comments
 
@@ -65,8 +68,9 @@ class EventParser:
         return events
 
     def flush(self) -> list[Event]:
-        """Return a list of the last event if the stream ended without the blank line after it.
+        """Return a list with the last event if the stream ended without the blank line after it.
 
+        Otherwise the list is empty.
         The standard says to drop such an event; OpenAI's clients and most others do not.
         """
         events = self._end_of_line() if self._unfinished else []
@@ -100,7 +104,7 @@ class EventParser:
 
 
 def is_idle(event: Event) -> bool:
-    """Whether an event only keeps the connection alive: a ping, or one without data."""
+    """Whether an event only keeps the connection alive: a ping, or an event without data."""
     data = event.data.strip()
     return data in {"", "{}"} or (event.type == "ping" and '"choices"' not in data)
 

@@ -39,13 +39,13 @@ def _requires(parameters: object) -> bool:
 
 
 def wants_json(form: object) -> bool:
-    """Whether a `response_format` or `text.format` of OpenAI's asks for JSON."""
+    """Whether the value of OpenAI's `response_format` or `text.format` asks for JSON."""
     kind = form.get("type") if isinstance(form, dict) else None
     return isinstance(kind, str) and kind in _JSON_FORMATS
 
 
 def name_of(function: object) -> str | None:
-    """Return a function's name, or None."""
+    """Return a function's `name`, or None if it has no name that is a string."""
     name = function.get("name") if isinstance(function, dict) else None
     return name if isinstance(name, str) else None
 

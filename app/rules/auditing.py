@@ -24,7 +24,7 @@ _BANDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 
 
 def band_of(distance: float | None) -> str:
-    """Return the band of a cosine distance, named by its upper end; empty for an exact match."""
+    """Return the upper end of the band of `distance`, such as `0.05`; empty for None."""
     if distance is None:
         return ""
     return next((f"{most:g}" for most in _BANDS if distance <= most), "2")
@@ -43,7 +43,7 @@ class Window:
         return Window(bits, min(self.length + 1, _WINDOW))
 
     def wrong(self, latest: int = _WINDOW) -> int:
-        """Return how many of the latest results were wrong."""
+        """Return how many of the last `latest` results were wrong."""
         return (self.bits & ((1 << latest) - 1)).bit_count()
 
 
@@ -55,9 +55,9 @@ class Evidence:
     """The evidence at a level of caution.
 
     `exact`, `served`: audits of exact matches, and of served hits by meaning.
-    `held`: comparisons of hits that caution holds back. `next`: those of them that the next lower
-    level would serve.
-    `looks`: audits of hits by meaning since the last test.
+    `held`: comparisons of hits that caution holds back. `next`: the same, but only of hits that
+    the next lower level would serve.
+    `looks`: the number of audits of hits by meaning since the last test.
     """
 
     level: int = 0
@@ -68,7 +68,7 @@ class Evidence:
     looks: int = 0
 
     def audited(self, tier: Tier, dial: float, *, is_wrong: bool) -> "Evidence":
-        """Return the evidence, with its level, after one more audit."""
+        """Return the evidence after one more audit; its level may be higher."""
         if tier is Tier.EXACT:
             return replace(self, exact=self.exact.add(is_wrong=is_wrong))
         known = replace(self, served=self.served.add(is_wrong=is_wrong), looks=self.looks + 1)
@@ -81,9 +81,10 @@ class Evidence:
         return Evidence(min(EXACT_ONLY, known.level + steps), known.exact)
 
     def kept_back(self, dial: float, *, is_wrong: bool, is_next: bool) -> "Evidence":
-        """Return the evidence, with its level, after comparing one more hit that was held back.
+        """Return the evidence after comparing one more hit that was held back.
 
-        `is_next`: the next lower level would serve it.
+        The level of the evidence may be one lower. `is_next`: the next lower level would serve the
+        hit.
         """
         if not self.level:
             return self
@@ -98,9 +99,9 @@ class Evidence:
 def suggested_dial(dial: float, low: float, high: float) -> float:
     """Return the dial that would bring the share of wrong hits down to about the current dial.
 
-    `low` and `high` are the ends of the interval of the share found wrong. If both are above the
-    dial, the verifier is less reliable here than where it was calibrated, so the result is lower in
-    proportion. Otherwise it is the current dial: only an operator may raise it.
+    `low` and `high` are the ends of the confidence interval of the share of wrong hits. If both are
+    above the dial, the verifier is less reliable here than where it was calibrated, so the result
+    is lower in proportion. Otherwise it is the current dial: only an operator may raise it.
     """
     if low <= dial:
         return dial

@@ -10,8 +10,9 @@ EXACT_ONLY = 3
 class Caution:
     """Which hits by meaning are served at a level. Level 0 is what the operator asks.
 
-    Each level halves the doubt that is allowed: 1 minus the verifier's least probability, or the
-    greatest cosine distance without a verifier. `least` and `max_distance` are those of level 0.
+    Each level halves the doubt that is allowed. With a verifier, the doubt is 1 minus its
+    probability; without one, it is the cosine distance. At level 0, `least` is the least
+    probability and `max_distance` the greatest distance.
     """
 
     level: int = 0

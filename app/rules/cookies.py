@@ -123,7 +123,7 @@ def name_of(cookie: bytes) -> bytes:
 
 
 def split(lines: Iterable[bytes]) -> list[bytes]:
-    """Return the cookies in Cookie headers, sorted by name; those of one name keep their order."""
+    """Return the cookies in Cookie headers, sorted by name; equal names keep their order."""
     return sorted(_cookies(lines), key=name_of)
 
 

@@ -42,7 +42,7 @@ class Bypass:
 class Serve:
     """Answer with a stored response; `status` says how it was found and how fresh it is.
 
-    `probability` is that of the verifier; None for an exact match, or if it was not asked.
+    `probability` is the verifier's; None for an exact match, or if no verifier was asked.
     `epoch` is the store's epoch in which the response was looked up.
     """
 
@@ -64,7 +64,7 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Join an identical request that is looking up or fetching the answer; if none is, start."""
+    """Join an identical request that is looking up or fetching the answer, or be the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ def _may_be_served(plan: Plan, found: Found, answer: Serve) -> bool:
 
 
 def _answer(plan: Plan, found: Found, now: float) -> Serve | None:
-    """Return the stored answer that is served, or would be if the mode allowed it."""
+    """Return the stored answer to serve if neither mode nor caution holds it back, or None."""
     if served := _exact(plan, found, now):
         return served
     if chosen := found.chosen:
@@ -250,7 +250,7 @@ def is_open(stored: StoredResponse) -> bool:
 
 
 def has_stale(plan: Plan, found: Found, now: float) -> bool:
-    """Whether the exact match is stale."""
+    """Whether there is an exact match that is stale."""
     stored = found.exact
     return stored is not None and is_for(plan, stored) and not stored.is_fresh(now)
 
@@ -270,7 +270,7 @@ def is_for(plan: Plan, stored: StoredResponse) -> bool:
 def after_upstream(
     plan: Plan, found: Found, recorded: Recorded[Answer], epoch: str, now: float
 ) -> Store | Discard:
-    """Decide whether an answer that was read completely is stored."""
+    """Decide whether to store an answer that was read completely."""
     answer = recorded.answer
     if answer.unfit:
         return Discard(answer.unfit)

@@ -18,7 +18,7 @@ _DISTANCE = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1
 
 @dataclass(frozen=True, slots=True)
 class Directives:
-    """What one request asks of this cache; None where it does not say.
+    """What one request asks of this cache. A value that the request does not set is None.
 
     `ttl`: the freshness lifetime in seconds of the answer that this request fetches.
     `max_distance`: the greatest cosine distance of a hit by meaning.

@@ -118,8 +118,8 @@ def limits_for(
 def bound(control: CacheControl, time_bound: TimeBound, limits: Limits, now: float) -> CacheControl:
     """Return the Cache-Control of a request, made stricter if its question is time-bound.
 
-    This is needed because a time-bound question may be near a question that is not, whose stored
-    answer has a longer lifetime.
+    This is needed because a stored answer to a similar question that is not time-bound may have a
+    longer lifetime.
     """
     if not time_bound:
         return control
@@ -132,10 +132,11 @@ def bound(control: CacheControl, time_bound: TimeBound, limits: Limits, now: flo
 
 
 def ends_at(time_bound: TimeBound, asked_at: float) -> float:
-    """Return the time from which an answer must not be served, whatever its lifetime.
+    """Return the time, in seconds since 1970, from which an answer must not be served.
 
     An answer about a day (`today`) is valid until that day ends. The caller's time zone is unknown,
-    and in some time zone a day ends at each quarter of an hour: so it is the next quarter.
+    and a day ends in some time zone at each quarter of an hour. So the next quarter is returned for
+    such an answer, and infinity for all others.
     """
     if time_bound is not TimeBound.DAY:
         return math.inf

@@ -45,7 +45,7 @@ _MOST_EMBEDDED = 65_536  # characters; more than any embedder takes
 
 
 class Isolation(StrEnum):
-    """Which requests may share entries: of one end user, of one credential, or of all callers."""
+    """Which requests may share entries: those of one end user, one credential, or all callers."""
 
     USER = "user"
     CREDENTIAL = "credential"
@@ -62,7 +62,7 @@ class KeyRules:
     `ignored_headers`: further neutral headers. `key_headers`: headers that are always part of the
     key. Both in lower case.
     `ignored_cookies`, `key_cookies`: the same for cookies, whose names are case-sensitive.
-    `api_keys`: the SHA-256 of the keys that callers need.
+    `api_keys`: the SHA-256 of each key that a caller may present; empty if callers need no key.
     """
 
     upstream: str
@@ -102,7 +102,7 @@ class MustMatch(NamedTuple):
 
 
 def build_key(request: ClientRequest, parsed: ParsedRequest, rules: KeyRules) -> CacheKey:
-    """Return the cache key of a request; embeddings have `build_embedding_keys`."""
+    """Return the cache key of a request. For embeddings, see `build_embedding_keys`."""
     frame, text = wording_of(parsed)
     partition = _partition(must_match(request, parsed, rules), rules, frame)
     return CacheKey(
@@ -113,7 +113,7 @@ def build_key(request: ClientRequest, parsed: ParsedRequest, rules: KeyRules) ->
 
 
 def wording_of(parsed: ParsedRequest) -> Template:
-    """Return a request's text, split into the slot, matched by meaning, and its exact frame."""
+    """Return a request's text, split into frame (matched exactly) and slot (by meaning)."""
     text = "\n".join(parsed.texts or ())
     return template_of(text) or Template("", text)
 
@@ -121,7 +121,7 @@ def wording_of(parsed: ParsedRequest) -> Template:
 def build_open_key(
     request: ClientRequest, parsed: ParsedRequest, rules: KeyRules
 ) -> CacheKey | None:
-    """Return the open key: that of answers which web pages of any origin may read.
+    """Return the open key: answers that web pages of any origin may read are stored under it.
 
     It is the request's key without `Origin`. None if the request has no `Origin` header that is
     part of its key, or if `key_headers` names `Origin`.
@@ -227,9 +227,9 @@ def _matters(name: bytes, rules: KeyRules) -> bool:
 def tells_callers_apart(headers: Iterable[Header], rules: KeyRules) -> bool:
     """Whether a request's headers identify the caller.
 
-    They do by a credential, by a header such as an authenticating proxy adds, or by one of
-    `key_headers`. The caller's address (Forwarded and the like) counts only if it is one of
-    `key_headers`; otherwise callers at all addresses share answers.
+    They do if one of them is a credential, suggests a person (as headers of authenticating proxies
+    do), or is one of `key_headers`. A header with the caller's address, such as Forwarded, counts
+    only if it is one of `key_headers`; otherwise callers at all addresses share answers.
     """
     return any(
         _matters(name, rules)
@@ -239,7 +239,7 @@ def tells_callers_apart(headers: Iterable[Header], rules: KeyRules) -> bool:
 
 
 def callers_of(headers: Iterable[Header], rules: KeyRules) -> str:
-    """Return the names of a request's caller (`core/callers.py`), one for each credential.
+    """Return the names of a request's caller as one text, a name for each credential.
 
     Cookies count only if there is no other credential.
     """
@@ -250,7 +250,7 @@ def callers_of(headers: Iterable[Header], rules: KeyRules) -> str:
 
 
 def caller_name(credential: bytes, rules: KeyRules) -> str:
-    """Return the caller's name for a credential, given as a header's value or as the bare key."""
+    """Return the caller's name, 32 hex digits; `credential` is a header's value or a bare key."""
     scheme, _, key = credential.strip().partition(b" ")
     bare = key.strip() if scheme.lower() == b"bearer" else b""
     told = (bare or credential.strip()).decode("latin-1")

@@ -29,7 +29,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
 def key_parts(request: ClientRequest, parsed: ParsedRequest, rules: KeyRules) -> dict[str, str]:
-    """Return the parts of a request that must match exactly: a digest for each, by name."""
+    """Return a digest of each part of a request that must match exactly, by the part's name."""
     exact = must_match(request, parsed, rules)
     identity, named_cookies, headers = _sorted_out(exact.headers)
     caller = digest_of([exact.caller, identity], b"caller", rules.secret)

@@ -19,10 +19,10 @@ class Limits:
     `max_bytes`: the largest body of a request or answer that is cached.
     `ttl`: the freshness lifetime. `min_ttl`, `max_ttl`: its bounds if a client asks for another.
     `volatile_ttl`: the freshness lifetime of answers to time-bound questions.
-    `stale_while_revalidate`, `stale_if_error`: how long a stale answer may serve (RFC 5861).
-    `store_timeout`, `embedder_timeout`: what each may take in the look-up of one request.
-    `finish_abandoned`: an answer that all clients have left is fetched to its end and stored.
-    `min_probability`: the least probability of the verifier, if that is above the dial's.
+    `stale_while_revalidate`, `stale_if_error`: how long a stale answer may be served (RFC 5861).
+    `store_timeout`, `embedder_timeout`: how long each part may take in one request's look-up.
+    `finish_abandoned`: fetch and store the rest of an answer after all its clients have left.
+    `min_probability`: the least probability of the verifier, if it is above the dial's line.
     `share_after`: if all callers share answers, how many credentials must have sent the same
     request before its entry may be served to others by meaning.
     """

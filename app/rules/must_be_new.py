@@ -80,7 +80,10 @@ def _masked(sentence: list[str]) -> list[str]:
 
 
 def _wishes(sentence: list[str], first: int, *, is_wanted: bool) -> bool:
-    """Whether a sentence that is not a question asks for something new, from `first` on."""
+    """Whether a sentence that is not a question asks for something new, from `first` on.
+
+    `is_wanted`: words such as `I want` come before `first`.
+    """
     if is_wanted and _gives(sentence, first, "things"):
         return True
     comes_late = bool(_length("preambles", sentence, first))
@@ -100,9 +103,9 @@ def _wishes(sentence: list[str], first: int, *, is_wanted: bool) -> bool:
 
 
 def _gives(sentence: list[str], start: int, *sections: str) -> bool:
-    """Whether a phrase of `sections` begins soon after `start`, before any of `objects`.
+    """Whether a phrase of `sections` begins soon after `start`, before any phrase of `objects`.
 
-    Then the wish is for something new, rather than for work on it or a word about it.
+    If so, the wish is for something new, not for work on it or a word about it.
     """
     for index in range(start, min(start + _REACH, len(sentence))):
         if _length("objects", sentence, index):

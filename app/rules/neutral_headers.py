@@ -338,7 +338,7 @@ _TELLING = re.compile("|".join(PERSON_OR_DOOR).encode())
 
 
 def is_neutral(name: bytes) -> bool:
-    """Whether a header, by its lower-case name, cannot change an answer or identify a person."""
+    """Whether a header (`name` in lower case) can neither change an answer nor name a person."""
     return name in NEUTRAL_HEADERS or (
         name.startswith(NEUTRAL_PREFIXES) and not tells_who_asks(name)
     )

@@ -95,14 +95,14 @@ class Plan:
 
     @property
     def opened(self) -> "Plan | None":
-        """The same request, without `Origin`, under its open key; None if it has none."""
+        """The same request without `Origin`, under its open key; None if it has no open key."""
         if self.open_key is None:
             return None
         request = without_origin(self.request)
         return replace(self, request=request, key=self.open_key, open_key=None)
 
     def kept_under(self, allow_origin: str) -> "Plan":
-        """Return the plan that has the key for storing an answer.
+        """Return the plan under whose key an answer is stored.
 
         It is `opened` if `allow_origin`, the answer's Access-Control-Allow-Origin, lets pages of
         any origin read it; otherwise this plan.
@@ -121,7 +121,10 @@ class Plan:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is a stream without `usage`; it may join a stream with it, not vice versa."""
+        """Whether its answer is a stream without `usage`.
+
+        Such a request may join one whose stream has `usage`, but not the other way round.
+        """
         return self.entitled is Fullness.PLAIN
 
 
@@ -143,9 +146,9 @@ class Found:
 
     `seconds_left`: the time that the store may still take.
     `exact`: the response stored under the exact key, whether it may be served or not.
-    `embedding`: that of the request's text.
+    `embedding`: the embedding of the request's text.
     `candidates`: the nearest stored responses, nearest first; None before the search.
-    `verdicts`: those on the candidates judged so far.
+    `verdicts`: the verdicts on the candidates that were judged so far.
     `chosen`: the candidate that may be served.
     `failure`: the part of the cache that failed.
     `epoch`: the store's epoch before the search; empty until the exact key was looked up.
@@ -162,11 +165,11 @@ class Found:
 
     @property
     def probability(self) -> float | None:
-        """The verifier's probability for the chosen candidate; None if it was not asked."""
+        """The verifier's probability for the chosen candidate; None if no verifier was asked."""
         told = (v.probability for v in self.verdicts if v.candidate is self.chosen)
         return next(told, None)
 
     @property
     def carried(self) -> Tagging:
-        """The labels of the entry that the new answer will replace."""
+        """The namespace and tags of the entry that the new answer will replace."""
         return self.exact.tagging if self.exact else UNTAGGED

@@ -29,7 +29,7 @@ def rounds(plan: Plan, candidates: Sequence[Candidate], now: float) -> list[list
 def standing_in(plan: Plan, candidates: Sequence[Candidate], now: float) -> list[list[Candidate]]:
     """Return the candidates that may answer because the upstream failed, nearest first.
 
-    They come as at most one list, like those of `rounds`.
+    The result is empty or contains one list.
     """
     usable = [
         candidate

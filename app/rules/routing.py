@@ -61,7 +61,7 @@ class Rule:
     min_probability: float = 0.0
 
     def misfit(self, subject: Subject) -> Criterion | None:
-        """Return the first criterion that a request does not match; None if it matches all."""
+        """Return the first criterion, such as `model`, that `subject` does not match, or None."""
         asked: tuple[tuple[Criterion, tuple[str, ...], str], ...] = (
             ("model", self.model, subject.model),
             ("namespace", self.namespace, subject.namespace),
@@ -79,7 +79,7 @@ class Rule:
 
 
 def subject_of(request: ClientRequest, model: str, namespace: str) -> Subject:
-    """Return a request's subject. If the path names an Azure deployment, that is the model."""
+    """Return a request's subject. If the path names an Azure deployment, its name is the model."""
     path = request.path
     if match := _DEPLOYMENT.fullmatch(path):
         model, path = unquote_to_bytes(match[1]).decode("utf-8", "replace"), match[2]

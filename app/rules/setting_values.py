@@ -17,7 +17,7 @@ SIMULATED = re.compile(r"simulated://(?:\?delay_ms=(\d{1,6}))?")
 
 
 def listed(value: object) -> object:
-    """Split a comma-separated list; a text without any item is an error."""
+    """Split a comma-separated text into a tuple; a text without any item is an error."""
     if not isinstance(value, str):
         return value
     items = tuple(item.strip() for item in value.split(",") if item.strip())

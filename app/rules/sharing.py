@@ -26,7 +26,7 @@ def asker_of(headers: Sequence[Header], rules: KeyRules) -> str:
 
 
 def digest_of_key(key: bytes) -> bytes:
-    """Return the SHA-256 of a key, as KeyRules keeps the keys that callers need."""
+    """Return the SHA-256 of a key, in the form of `KeyRules.api_keys`."""
     return hashlib.sha256(key).digest()
 
 
@@ -44,7 +44,7 @@ def presented_keys(headers: Sequence[Header]) -> list[bytes]:
 
 
 def askers_with(stored: StoredResponse | None, asker: str, share_after: int) -> frozenset[str]:
-    """Return the askers of a stored response, with `asker` added; at most `share_after`."""
+    """Return the askers of a stored response and `asker`, but at most `share_after` of them."""
     known = stored.askers if stored else frozenset[str]()
     is_new = asker and len(known) < share_after
     return known | {asker} if is_new else known

@@ -25,9 +25,9 @@ def why_not_stored(
 ) -> DiscardReason | None:
     """Return why a completion must not be stored, or None if it may.
 
-    `choices` is how many were asked for: an answer with fewer is incomplete. `structure` is what
-    the request demands of the text and calls. A stored answer that cannot be parsed would make the
-    client fail on each hit.
+    `choices` is the number of choices that were asked for: an answer with fewer is incomplete.
+    `structure` is what the request demands of the text and calls. A stored answer that cannot be
+    parsed would make the client fail on each hit.
     """
     told = completion.get("choices")
     if completion.get("error") is not None:

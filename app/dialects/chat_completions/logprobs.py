@@ -45,8 +45,8 @@ class Logprobs:
 def cut(text: str, tokens: Sequence[Any]) -> Iterator[Piece]:
     """Yield the pieces of a text, cut where its tokens end, each with its tokens.
 
-    If the tokens do not make up the text, they all come with the first piece. Then, or without
-    tokens, the text is cut after white space, if there is any.
+    If the tokens do not make up the text, they all come with the first piece. In that case, and
+    without tokens, the text is cut after white space if it has any.
     """
     units = list(_units(tokens)) if tokens else []
     if not tokens or "".join(unit for unit, _ in units) != text:
@@ -65,7 +65,7 @@ def cut(text: str, tokens: Sequence[Any]) -> Iterator[Piece]:
 
 
 def _units(tokens: Sequence[Any]) -> Iterator[tuple[str, list[Any]]]:
-    """Yield each token's text and a list of the token. Tokens that share a character are one list.
+    """Yield pairs of a text and the list of its tokens: one token, or more that share a character.
 
     Stops at the first token that cannot be read.
     """

@@ -18,8 +18,8 @@ def reader(
 ) -> ChunksReader | DocumentReader:
     """Return a reader for an answer.
 
-    `choices` is how many were asked for, `structure` what the request demands of the answer.
-    `entitled` is how much of `usage` the upstream gives to a request of this form.
+    `choices` is the number of choices that were asked for. `structure` is what the request demands
+    of the answer. `entitled` is how much of `usage` the upstream gives to a request of this form.
     """
     judge = partial(judged, choices=choices, structure=structure, entitled=entitled)
     return ChunksReader(CompletionBuilder(), judge) if is_stream else DocumentReader(judge)

@@ -109,7 +109,7 @@ class ChatRequest:
 
     @property
     def instructions(self) -> Sequence[str]:
-        """The system's and developer's texts, and the user's first turn if not the last."""
+        """The texts of system and developer, and the user's first turn if that is not the last."""
         first = next((at for at, m in enumerate(self.messages) if m["role"] == "user"), self.turn)
         return [
             _text_of(message.get("content"))
@@ -147,7 +147,10 @@ class ChatRequest:
         return chunked.replay_chunks(content, status, envelope, cut)
 
     def narrowing(self, leader: object) -> WithoutUsage | None:
-        """Return a filter that turns the leader's stream into this request's; None if none can."""
+        """Return a filter that turns a stream of the form `leader` into this request's stream.
+
+        None if no filter can.
+        """
         return chunked.narrowing(leader, self.form)
 
     def _uses_audio(self) -> bool:
@@ -203,7 +206,7 @@ def _model(document: Mapping[str, Any], *, needs_model: bool) -> str:
 
 
 def _turn(messages: Sequence[JsonObject]) -> int:
-    """Return the index of the last message whose role is not system or developer, else 0."""
+    """Return the index of the last message that is not a system or developer message, or 0."""
     places = range(len(messages) - 1, 0, -1)
     return next((place for place in places if messages[place]["role"] not in _REMINDERS), 0)
 

@@ -85,7 +85,7 @@ def _lax(value: Any, name: str) -> Any:
 
 
 def same_messages(messages: Sequence[JsonObject]) -> list[JsonObject]:
-    """Return messages in canonical form, with numbers in place of the ids of tool calls."""
+    """Return messages in canonical form; numbers replace the ids of tool calls."""
     numbers = _numbers_of(messages)
     return [_numbered(_plain(message), numbers) for message in messages]
 

@@ -1,4 +1,4 @@
-"""Says which parts of a chat completion must be JSON (text, arguments of calls); checks them."""
+"""Finds which parts of a chat completion must be JSON (text, call arguments), and checks them."""
 
 from collections.abc import Mapping
 from typing import Any

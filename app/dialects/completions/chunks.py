@@ -61,7 +61,7 @@ class CompletionBuilder:
 
 
 def _is_told_in_pieces(name: str, known: object, new: object) -> bool:
-    """Whether an unknown field seems to come in pieces, which no known rule can join."""
+    """Whether a field seems to come in pieces that no known rule can join."""
     grows = isinstance(new, list) or name == "finish_reason"
     return grows and known is not None and known != new
 

@@ -16,8 +16,8 @@ _WHOLE = frozenset({None, "finish-reason", "empty"})
 def judged(completion: JsonObject, choices: int, entitled: Fullness) -> Answer:
     """Return a completion as an Answer that says whether to store and share it.
 
-    `choices` is how many were asked for. If the completion has no `usage`, its fullness is
-    `entitled`: the upstream gives no more usage to requests of this form.
+    `choices` is the number of choices that were asked for. If the completion has no `usage`, its
+    fullness is `entitled`: the upstream gives no more usage to requests of this form.
     """
     completion = without_envelope(completion)
     unfit = why_not_stored(completion, choices)

@@ -12,7 +12,7 @@ from app.dialects.strict_json import JsonObject
 
 
 def joined(known: Any, new: Any) -> Any:
-    """Return the log probabilities so far, `known`, with those of the next chunk, `new`, added.
+    """Return the log probabilities so far, `known`, extended by the next chunk's, `new`.
 
     `known` is changed in place. Raises NotUnderstood if the two cannot be joined.
     """
@@ -37,8 +37,8 @@ def joined(known: Any, new: Any) -> Any:
 def pieces_of(text: str, logprobs: Any) -> list[tuple[str, JsonObject | None]]:
     """Return the pieces of a text, cut where its tokens end, each with its log probabilities.
 
-    If the tokens do not make up the text, all log probabilities come with the first piece. Then,
-    or without log probabilities, the text is cut after white space, if there is any.
+    If the tokens do not make up the text, all log probabilities come with the first piece. In that
+    case, and without log probabilities, the text is cut after white space if it has any.
     """
     if not isinstance(logprobs, dict):
         return [(piece, None) for piece in cut(text)]

@@ -137,7 +137,10 @@ class CompletionRequest:
         return chunked.replay_chunks(content, status, envelope, cut)
 
     def narrowing(self, leader: object) -> WithoutUsage | None:
-        """Return a filter that turns the leader's stream into this request's; None if none can."""
+        """Return a filter that turns a stream of the form `leader` into this request's stream.
+
+        None if no filter can.
+        """
         return chunked.narrowing(leader, self.form)
 
 

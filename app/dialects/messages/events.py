@@ -102,7 +102,7 @@ class MessageBuilder:
 
 
 def _update(known: JsonObject, told: Mapping[str, Any]) -> None:
-    """Copy the fields of an event into `known`; null does not replace a value."""
+    """Copy an event's fields, `told`, into `known`; null does not replace a value."""
     known.update({n: v for n, v in told.items() if v is not None or n not in known})
 
 
@@ -133,7 +133,7 @@ class _Block:
             unknown()
 
     def close(self) -> None:
-        """Join the pieces. Raises NotUnderstood, also if a tool's input is not JSON."""
+        """Join the pieces. Raises NotUnderstood, for example if a tool's input is not JSON."""
         if not self.is_open:
             unknown()
         self.is_open = False
@@ -152,10 +152,10 @@ def _text(fields: JsonObject, name: str) -> str:
 
 
 def events_of(message: Mapping[str, Any], message_id: str) -> Iterator[JsonObject]:
-    """Yield the events of a stream that adds up to a message, block by block.
+    """Yield the events of a stream that adds up to a message with the id `message_id`.
 
-    Texts and tool inputs come in pieces of up to 64 characters. Citations come before the text they
-    belong to, a signature after the thoughts that it signs.
+    Blocks come one after another. Texts and tool inputs come in pieces of up to 64 characters.
+    Citations come before the text they belong to, a signature after the thoughts that it signs.
     """
     usage: Mapping[str, Any] = message["usage"]
     at_end = {n: usage[n] for n in _USAGE_AT_END if usage.get(n) is not None}

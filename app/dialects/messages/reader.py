@@ -9,7 +9,7 @@ from app.dialects.strict_json import load_json
 
 
 class EventsReader:
-    """Reads a stream of events; it may end without `message_stop` if all blocks are closed."""
+    """Reads a stream of events. It may lack its last event, `message_stop`, if no block is open."""
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge

@@ -198,13 +198,13 @@ def _check_content(content: object) -> None:
 
 
 def _turn(messages: Sequence[JsonObject]) -> int:
-    """Return the index of the last message whose role is not system, else 0."""
+    """Return the index of the last message whose role is not system, or 0 if there is none."""
     places = range(len(messages) - 1, 0, -1)
     return next((place for place in places if messages[place]["role"] != "system"), 0)
 
 
 def _texts_of(content: str | list[JsonObject]) -> list[str] | None:
-    """Return the text of each block in a content, or None if a block is not text."""
+    """Return the text of each block of a message's content, or None if a block is not text."""
     if isinstance(content, str):
         return [content]
     texts = [text for b in content if b["type"] == "text" if isinstance(text := b.get("text"), str)]
@@ -212,7 +212,7 @@ def _texts_of(content: str | list[JsonObject]) -> list[str] | None:
 
 
 def _words_of(content: str | list[JsonObject]) -> str:
-    """Return all texts of a content, joined by line ends; other blocks are left out."""
+    """Return all texts of a message's content, joined by line ends; other blocks are left out."""
     if isinstance(content, str):
         return content
     texts = (block.get("text") for block in content)

@@ -44,7 +44,7 @@ def same_fields(document: Mapping[str, Any]) -> JsonObject:
 
 
 def same_messages(messages: Sequence[JsonObject]) -> list[JsonObject]:
-    """Return messages in canonical form, with numbers in place of the ids of tool calls."""
+    """Return messages in canonical form; numbers replace the ids of tool calls."""
     numbers = _numbers_of(messages)
     plain = [_unmarked(message) for message in messages]
     return [
@@ -63,7 +63,7 @@ def _unmarked(value: Any) -> Any:
 
 
 def _plain(content: Any) -> Any:
-    """Return only the text if a content is one plain text block; else the content unchanged."""
+    """Return the text of `content` if it is one plain text block, else `content` unchanged."""
     if not isinstance(content, list) or len(content) != 1 or not isinstance(content[0], dict):
         return content
     block = {n: v for n, v in content[0].items() if n != "citations" or v is not None}
@@ -85,7 +85,7 @@ def _linked(message: JsonObject) -> Iterator[JsonObject]:
 
 
 def _spoken(content: Any) -> Iterator[str]:
-    """Yield all strings in a content, except the ids that link calls and results."""
+    """Yield all strings in a message's content, except the ids that link calls and results."""
     if isinstance(content, str):
         yield content
         return

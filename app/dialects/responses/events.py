@@ -1,6 +1,6 @@
-"""The events of a stream that adds up to a response, without loss.
+"""Turns a response into the events of a stream, without loss.
 
-They come in the order in which OpenAI sends them:
+The events come in the order in which OpenAI sends them:
 https://platform.openai.com/docs/api-reference/responses-streaming
 """
 

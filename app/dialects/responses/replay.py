@@ -27,14 +27,17 @@ _ECHOES: Mapping[str, object] = MappingProxyType(
 
 
 class Anew(NamedTuple):
-    """A replay's own id (`name`), and its time in whole seconds since 1970 (`now`)."""
+    """A replay's own id (`name`) and its time (`now`, in whole seconds since 1970)."""
 
     name: str
     now: int
 
 
 def without_echoes(response: JsonObject, asked: Mapping[str, Any]) -> JsonObject:
-    """Return a response with defaults in the neutral fields that repeat those of `asked`."""
+    """Return a response without what it repeats from its request's body, `asked`.
+
+    Neutral fields that the request set have their default values instead.
+    """
     said = {n: v for n, v in _ECHOES.items() if n in response and asked.get(n) is not None}
     return {**response, **said}
 

@@ -42,8 +42,8 @@ class ResponsesRequest:
     `turn`: the index of the last item whose role is not system or developer, or None.
     `is_kept`: the request asks the upstream to store its answer.
     `texts`: the texts of the item at `turn` if it is the user's; None if all of the body must match
-    exactly. That includes requests with `is_kept`, and requests that refer to data that only the
-    upstream has, unless the operator allows those to match by meaning.
+    exactly. Without `by_meaning` (see `parse`) all must match exactly if the upstream stores the
+    answer, or if the request refers to data that only the upstream has.
     """
 
     document: Mapping[str, Any] = field(repr=False)
@@ -234,7 +234,7 @@ def _items(document: Mapping[str, Any]) -> list[JsonObject]:
 
 
 def _builds_on_what_is_not_told(document: Mapping[str, Any], items: Sequence[JsonObject]) -> bool:
-    """Whether a request refers to turns that it does not contain; they may give instructions."""
+    """Whether a request refers to turns that it does not contain; those may have instructions."""
     is_continued = document.get("previous_response_id") is not None
     return is_continued or any(item.get("type") in _KNOWN_THERE for item in items)
 

@@ -1,4 +1,4 @@
-"""Says which parts of a response programs parse as JSON, and checks that they are JSON.
+"""Finds which parts of a response must be JSON (text, call arguments), and checks them.
 
 https://platform.openai.com/docs/guides/structured-outputs
 """

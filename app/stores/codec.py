@@ -101,7 +101,10 @@ def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
 
 
 def dialect_in(fields: Mapping[str, bytes]) -> str:
-    """Return the dialect in a stored response's fields. Raises ValueError."""
+    """Return the dialect in a stored response's fields; `chat_completion` if there is none.
+
+    Raises ValueError.
+    """
     return sys.intern(fields.get("dialect", b"").decode()) or CHAT_COMPLETION
 
 
@@ -115,7 +118,7 @@ def _fullness(fields: Mapping[str, bytes], content: bytes) -> Fullness:
 
 
 def labels_in(fields: Mapping[str, bytes]) -> Tagging:
-    """Return the labels in a stored response's fields. Raises ValueError."""
+    """Return the namespace and tags in a stored response's fields. Raises ValueError."""
     # Absent fields count as empty: entries of older versions have neither.
     namespace, tags = fields.get("namespace", b""), fields.get("tags", b"")
     return Tagging(namespace.decode(), tags_in(tags.decode())) if namespace or tags else UNTAGGED
@@ -127,7 +130,7 @@ def upstream_id_in(fields: Mapping[str, bytes]) -> str:
 
 
 def caller_in(fields: Mapping[str, bytes]) -> str:
-    """Return the caller's names (`core/callers.py`) in an entry's fields. Raises ValueError."""
+    """Return the `caller_text` (`core/callers.py`) in an entry's fields. Raises ValueError."""
     return sys.intern(fields.get("caller", b"").decode())
 
 

@@ -2,7 +2,7 @@
 
 A line is one JSON object. In it, the answer is JSON, the embedding is base64, and the other fields
 of the entry (`codec.py`) are strings. A few fields are left out, such as the epoch. An invalid line
-raises ValueError, whose text says why and shows nothing of the line's content.
+raises ValueError. Its message gives the reason and contains nothing of the line's content.
 """
 
 import base64
@@ -63,7 +63,10 @@ def line_of(portable: Portable) -> bytes:
 
 
 def cursor_line(cursor: str | None) -> bytes:
-    """Return the last line of an export; `cursor` is where to continue, None if nothing is left."""
+    """Return the last line of an export, which contains `cursor`.
+
+    The next export begins at `cursor`; None means that no entries are left.
+    """
     return json.dumps({"cursor": cursor}).encode() + b"\n"
 
 
@@ -71,7 +74,7 @@ def portable_of(line: bytes, now: float, dialects: Mapping[str, Dialect]) -> Por
     """Return the entry in a line; None for a line made by `cursor_line`.
 
     The entry stays in the partition that the line names. `dialects` are the known dialects, by
-    name. `now` is in seconds since 1970. Raises ValueError.
+    name. `now` is in seconds since 1970. Raises ValueError if the line is invalid.
     """
     document = _document(line)
     if document.keys() == {"cursor"}:
@@ -104,9 +107,10 @@ def _document(line: bytes) -> Mapping[str, Any]:
 
 
 def _response(document: Mapping[str, Any], dialect: Dialect | None) -> bytes:
-    """Return the answer in a line as compact JSON. Raises ValueError if it may not be stored.
+    """Return the answer in a line as compact JSON.
 
-    The first version of the format named the field `completion`.
+    Raises ValueError if the answer is invalid or must not be stored. The first version of
+    the format named the field `completion`.
     """
     response = document.get("response", document.get("completion"))
     if dialect is None:

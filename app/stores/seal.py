@@ -35,7 +35,7 @@ _logger = logging.getLogger("reprise.store")
 
 
 class BrokenSeal(ValueError):
-    """An entry was altered, or it was not written with our secret."""
+    """An entry was altered, or it was not written with the secret of this process."""
 
 
 class Seal:
@@ -62,7 +62,7 @@ class Seal:
         return fields | {SEAL: self._seal(_RESPONSE, stored.id, fields)}
 
     def response_of(self, digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
-        """Decode a stored response. Raises ValueError; for a wrong seal, it is a BrokenSeal."""
+        """Decode a stored response. Raises ValueError, or BrokenSeal if the seal is wrong."""
         stored = response_of(digest, fields)
         self._check(_RESPONSE, digest, fields)
         return stored
@@ -73,13 +73,13 @@ class Seal:
         return fields | {SEAL: self._seal(_EMBEDDING, stored.id, fields)}
 
     def embedding_of(self, digest: str, fields: Mapping[str, bytes]) -> StoredEmbedding:
-        """Decode a stored embedding. Raises ValueError; for a wrong seal, it is a BrokenSeal."""
+        """Decode a stored embedding. Raises ValueError, or BrokenSeal if the seal is wrong."""
         stored = embedding_of(digest, fields)
         self._check(_EMBEDDING, digest, fields)
         return stored
 
     def with_vector(self, stored: StoredResponse, vector: bytes | None) -> StoredResponse:
-        """Return a copy of a response with `vector_digest` set; it is empty without a vector."""
+        """Return a copy of a response with the `vector_digest` of `vector`; empty for None."""
         return replace(stored, vector_digest=self._digest(vector) if vector else "")
 
     def check_vector(self, stored: StoredResponse, vector: bytes) -> None:

@@ -30,8 +30,8 @@ class Target:
     the key in `key_file`, else by `api_key`, else by nothing.
     `connect_timeout`, `read_timeout`: seconds; the latter is the longest time without any data.
     `setting`: the setting that contains `url`, for error messages.
-    `is_anthropic`: it is Anthropic's API, which gets the key as `x-api-key` and never gets the
-    header `api-key`.
+    `is_anthropic`: the server is Anthropic's API, which gets the key as `x-api-key` and never
+    gets the header `api-key`.
     """
 
     url: str
@@ -134,7 +134,7 @@ class HttpResponse:
 
 
 class _Upload:
-    """A request body that is being sent. `broken`: the client has broken it off."""
+    """A request body that is being sent. `broken`: whether the client has broken it off."""
 
     def __init__(self, pieces: AsyncIterator[bytes]) -> None:
         self._pieces = pieces

@@ -59,7 +59,7 @@ class LastWords(ResponseHandler):
 
 
 def remembering(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Return `context`, changed: its SSLObjects have their input buffer as attribute `incoming`."""
+    """Change `context` so that its SSLObjects have their input buffer as `incoming`; return it."""
     wrap = context.wrap_bio
 
     def wrap_bio(incoming: ssl.MemoryBIO, *args: Any, **options: Any) -> ssl.SSLObject:

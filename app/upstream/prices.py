@@ -1,6 +1,6 @@
 """Prices of answers, from the operator's own file or else from a list that comes with Reprise.
 
-The list is that of the package genai-prices (https://github.com/pydantic/genai-prices); nothing is
+The list comes from the package genai-prices (https://github.com/pydantic/genai-prices). Nothing is
 downloaded.
 """
 

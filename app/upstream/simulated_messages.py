@@ -26,6 +26,6 @@ def message_of(request: MessagesRequest, answer: Callable[[str], str]) -> JsonOb
 
 
 def tokens_of(request: MessagesRequest) -> int:
-    """Return a request's number of words in place of its tokens: plausible, not exact."""
+    """Return the number of words in a request, as an estimate of its number of tokens."""
     told = [request.document.get("system"), *(m["content"] for m in request.messages)]
     return sum(len(str(content).split()) for content in told if content)

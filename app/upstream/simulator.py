@@ -60,7 +60,7 @@ class SimulatedUpstream:
         }
 
     async def send(self, request: ClientRequest) -> "SimulatedResponse":
-        """Return an answer in the format of the request's API; 404 for a route not simulated."""
+        """Return an answer in the format of the request's API; 404 for an unknown route."""
         body = await _read(request.body)
         await asyncio.sleep(self._delay)
         if request.method == "GET" and request.path == b"/models":

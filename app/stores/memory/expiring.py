@@ -30,7 +30,7 @@ class Expiring(Generic[T]):
 
     `on_remove` is called with key and value for every value that is removed or replaced, except by
     `clear`. `on_evict` is called with key, value and reason (`expired`, `lru`, `bytes`) for each
-    value that this class removes by itself, and for a value that is larger than the whole room.
+    value that this class removes by itself, and for a value that is larger than the byte limit.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class Expiring(Generic[T]):
         self._order = Order()
 
     def peek(self, key: str) -> T | None:
-        """Return the value of a key, or None; it does not count as used."""
+        """Return the value of a key, or None, without counting a use."""
         entry = self._entries.get(key)
         return None if entry is None or entry.expires <= self._clock() else entry.value
 
     def use(self, key: str) -> T | None:
-        """Return the value of a key, or None; it counts as used."""
+        """Return the value of a key, or None, and count a use of it."""
         if (value := self.peek(key)) is not None:
             self._entries.move_to_end(key)
             self._entries[key].used = self._room.count_use()
@@ -79,8 +79,8 @@ class Expiring(Generic[T]):
     def put(self, key: str, value: T, expires: float, size: int) -> bool:
         """Keep a value of `size` bytes until `expires`. It replaces the older value of `key`.
 
-        Other values are evicted if there is no room for them. Return whether the value is kept: a
-        value larger than the whole room is not.
+        If the limits are exceeded, the least recently used values are evicted. Return False if the
+        value itself is larger than the byte limit, and so is not kept.
         """
         self.remove(key)
         if size > self._room.most:
@@ -116,7 +116,7 @@ class Expiring(Generic[T]):
 
     @property
     def idlest(self) -> float:
-        """The number of the least recent use, by `Room.count_use`; infinite without values."""
+        """The number, from `Room.count_use`, of the least recent use; infinite without values."""
         oldest = next(iter(self._entries.values()), None)
         return math.inf if oldest is None else oldest.used
 

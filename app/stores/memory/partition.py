@@ -2,7 +2,7 @@
 
 Embeddings are rows of blocks. Each new block is as large as all before it together, up to 4 MiB,
 since most partitions are small. A removed row is filled with NaN, so that no search finds it, and
-reused later. When few rows of a block are left, they move to another one and the block is freed.
+reused later. When few rows of a block are left, they move to other blocks and the block is freed.
 """
 
 from dataclasses import dataclass, field
@@ -102,7 +102,7 @@ class Partition:
             self.add(owner, block.matrix[row])
 
     def get(self, digest: str) -> Embedding | None:
-        """Return an embedding, or None."""
+        """Return a copy of an embedding, or None."""
         block, row = self._places.get(digest, (None, 0))
         return None if block is None else block.matrix[row].copy()
 
@@ -112,7 +112,7 @@ class Partition:
         """Return pairs (digest, distance) of the `k` nearest embeddings, nearest first.
 
         Large partitions are searched in a thread. A row that was written during the search is left
-        out: its distance may be that of its former embedding. Raises Overloaded if too many
+        out: its distance may belong to its former embedding. Raises Overloaded if too many
         searches wait for a thread, and ValueError for an embedding of another shape.
         """
         if embedding.shape != (self._dimensions,):

@@ -8,7 +8,7 @@ class Sharing(Protocol):
 
     @property
     def idlest(self) -> float:
-        """The number of the least recent use, by `Room.count_use`; infinite without values."""
+        """The number, from `Room.count_use`, of the least recent use; infinite without values."""
 
     def evict_idlest(self) -> None:
         """Evict its least recently used value."""

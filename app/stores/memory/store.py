@@ -1,4 +1,7 @@
-"""The store in memory, with exact nearest-neighbour search by numpy: the reference for others."""
+"""The store in memory, with exact nearest-neighbour search by numpy.
+
+It is the reference for the behaviour of the other stores.
+"""
 
 import secrets
 import sys
@@ -34,10 +37,10 @@ _SEARCHES_WAITING = 16  # a search of 100,000 rows takes about 10 ms
 class MemoryStore:
     """Keeps up to `max_entries` responses and as many embeddings; evicts the least recently used.
 
-    Together they take up to `max_bytes` of memory. Two functions are called for each entry that the
-    store evicts, or that is too large for it. `on_evict` gets the entry's kind (for an answer, its
-    dialect) and the reason (`expired`, `lru`, `bytes`). `on_leave` gets the entry's kind and exact
-    key.
+    Together they take up to `max_bytes` of memory. `on_evict` and `on_leave` are called for each
+    entry that the store evicts, or that is too large for it. `on_evict` gets the
+    entry's kind (for an answer, its dialect) and the reason (`expired`, `lru`, `bytes`). `on_leave`
+    gets the entry's kind and exact key.
     """
 
     def __init__(
@@ -90,7 +93,10 @@ class MemoryStore:
         ]
 
     async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
-        """Store a response, replacing an older one. Without embedding, it is for exact matches."""
+        """Store a response, replacing an older one.
+
+        Without `embedding`, only exact matches find it.
+        """
         self.keep(stored, embedding)
 
     def keep(self, stored: StoredResponse, embedding: Embedding | None) -> None:
@@ -136,7 +142,7 @@ class MemoryStore:
         return True
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
-        """Return those of the next `limit` responses that `selector` selects, oldest first."""
+        """Read the next `limit` responses, oldest first; return those that `selector` selects."""
         entries, following = self._responses.page(cursor, limit)
         if selector != EVERYTHING:
             entries = [stored for stored in entries if self._selects(selector, stored)]
@@ -173,7 +179,10 @@ class MemoryStore:
         self.keep_embeddings(embeddings)
 
     async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
-        """Return the keys of `caller` among the next `limit` embeddings, and the next cursor."""
+        """Return the exact keys of embeddings fetched for `caller`, and the next cursor.
+
+        Only the next `limit` embeddings are looked at.
+        """
         page, following = self._embeddings.page(cursor, limit)
         return [stored.id for stored in page if is_named(stored.caller, caller)], following
 
@@ -191,7 +200,7 @@ class MemoryStore:
                 self._embeddings.put(stored.id, stored, expires, size_of_embedding(stored))
 
     def peek(self, digest: str) -> StoredResponse | None:
-        """Return the response stored under an exact key; it does not count as used."""
+        """Return the response stored under an exact key, or None, without counting a use."""
         return self._responses.peek(digest)
 
     def holds(self, kind: Kind, digest: str) -> bool:
@@ -220,7 +229,7 @@ class MemoryStore:
         return "process"
 
     async def add_totals(self, amounts: Mapping[str, int]) -> None:
-        """Add amounts to sums."""
+        """Add each amount to the sum of the same name."""
         self.keep_totals(amounts)
 
     def keep_totals(self, amounts: Mapping[str, int]) -> None:

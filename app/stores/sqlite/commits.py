@@ -1,4 +1,4 @@
-"""Group commits to a journal: all changes that wait while one commit runs form the next one."""
+"""Group commits to a journal: all changes that arrive during one commit form the next commit."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -43,9 +43,9 @@ class Commits:
     async def commit(self, change: Change, then: Callable[[], Awaitable[T]]) -> T:
         """Commit a change to the journal, then call `then`, which makes the change in memory.
 
-        Return the result of `then`. The order of these calls is the order of the changes, even if
-        a caller was cancelled. Raises Overloaded if too many changes wait, and sqlite3.Error if the
-        commit failed; then nothing was changed.
+        Return the result of `then`. Changes are made in the order of the calls, even if a caller
+        is cancelled. Raises Overloaded if too many changes wait. If the commit fails, raises
+        sqlite3.Error and changes nothing.
         """
         if len(self._waiting) >= _MOST_WAITING:
             raise Overloaded
@@ -89,7 +89,10 @@ class Commits:
             self._writing = None
 
     async def _after(self, one: _Waiting, error: Exception) -> None:
-        """Handle a change whose commit failed: a write fails, a removal uses `Journal.remove`."""
+        """Handle a change whose commit failed with `error`.
+
+        A write raises `error` to its caller. A removal is tried again with `Journal.remove`.
+        """
         change = one.change
         if isinstance(change, Append | Amend | Add):
             _fail(one.done, error)

@@ -63,7 +63,7 @@ _logger = logging.getLogger("reprise.store")
 class Row(NamedTuple):
     """An entry as a row of the file; `expires` is in seconds since 1970.
 
-    `vector` is None if only exact matches may find it; `embedder` is the model that made `vector`.
+    `vector` is None if only exact matches find it; `embedder` is the model that made `vector`.
     """
 
     kind: Kind
@@ -84,7 +84,7 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Change: remove rows, given by kind and exact key."""
+    """Change: remove the rows with these kinds and exact keys."""
 
     keys: Iterable[tuple[Kind, str]]
 

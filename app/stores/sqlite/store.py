@@ -1,7 +1,7 @@
 """The store in this process that survives a restart: a MemoryStore with a journal in SQLite.
 
 Rules of this file: every change is committed to the journal first and made in memory after that. So
-no entry is served that a restart could lose, and no deleted entry comes back. Reads use memory
+a restart loses no entry that has been served, and brings back no deleted entry. Reads use memory
 only.
 """
 
@@ -88,9 +88,10 @@ class SqliteStore:
         return await self._memory.nearest(partition, embedding, k, max_distance)
 
     async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
-        """Store a response, replacing an older one. Without embedding, it is for exact matches.
+        """Store a response, replacing an older one.
 
-        Returns once it is committed. Raises Overloaded or sqlite3.Error.
+        Without `embedding`, only exact matches find it. Returns once the response is
+        committed. Raises Overloaded or sqlite3.Error.
         """
         stored = stored if stored.epoch else replace(stored, epoch=self.epoch)
         vector = None if embedding is None else codec.vector_bytes(embedding)
@@ -134,7 +135,7 @@ class SqliteStore:
             return True
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
-        """Return those of the next `limit` responses that `selector` selects, oldest first."""
+        """Read the next `limit` responses, oldest first; return those that `selector` selects."""
         return await self._memory.scan(cursor, limit, selector)
 
     async def embeddings_of(self, digests: Sequence[str]) -> list[Embedding | None]:
@@ -180,7 +181,10 @@ class SqliteStore:
         )
 
     async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
-        """Return the keys of `caller` among the next `limit` embeddings, and the next cursor."""
+        """Return the exact keys of embeddings fetched for `caller`, and the next cursor.
+
+        Only the next `limit` embeddings are looked at.
+        """
         return await self._memory.scan_embeddings(cursor, limit, caller)
 
     async def delete_embeddings(self, *digests: str) -> int:
@@ -204,7 +208,10 @@ class SqliteStore:
         return "file"
 
     async def add_totals(self, amounts: Mapping[str, int]) -> None:
-        """Add amounts to sums; return once committed. Raises Overloaded or sqlite3.Error."""
+        """Add each amount to the sum of the same name.
+
+        Returns once the amounts are committed. Raises Overloaded or sqlite3.Error.
+        """
         await self._commits.commit(Add(amounts), lambda: self._memory.add_totals(amounts))
 
     async def totals(self) -> Mapping[str, int]:

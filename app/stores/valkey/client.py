@@ -39,7 +39,7 @@ class Server(Protocol):
         """Whether writes may be lost in a failover, because a replica may replace the server."""
 
     async def call(self, *commands: Command) -> list[Reply]:
-        """Send commands in one pipeline; return their replies, of which some may be exceptions.
+        """Send commands in one pipeline; return their replies. Error replies are exceptions.
 
         If no command was answered, raises Overloaded, TimeoutError or another error.
         """
@@ -75,10 +75,11 @@ class Connections:
         self._is_closed = False
 
     async def call(self, *commands: Command) -> list[Reply]:
-        """Send commands in one pipeline; return their replies, of which some may be exceptions.
+        """Send commands in one pipeline; return their replies. Error replies are exceptions.
 
-        Raises Overloaded if too many calls are waiting, TimeoutError, or an error of the client
-        library: the server cannot be reached, refuses the login, is loading or breaks protocol.
+        Raises Overloaded if too many calls are waiting, TimeoutError after the time limit, or an
+        error of the client library if the server cannot be reached, refuses the login, is loading
+        or breaks the protocol.
         """
         if self._waiting >= _MOST_WAITING:
             raise Overloaded
@@ -149,7 +150,7 @@ def checked(reply: Reply) -> Reply:
 
 
 async def _is_stale(connection: AbstractConnection) -> bool:
-    """Whether the server has closed an idle connection, or sent data that was not asked for."""
+    """Whether the server has closed an idle connection, or sent unrequested data on it."""
     try:
         return bool(await connection.can_read_destructive())
     except ValkeyError:

@@ -66,9 +66,9 @@ return redis.call('UNLINK', KEYS[1])
 def write_hash(
     key: str, fields: Mapping[str, bytes], milliseconds: int, *, only_new: bool = False
 ) -> Command:
-    """Write a hash that expires after `milliseconds`, in place of any older value of the key.
+    """Write a hash that expires after `milliseconds`, replacing any older value of the key.
 
-    With `only_new`, write it only if the key does not exist.
+    With `only_new`, write the hash only if the key does not exist.
     """
     pairs = (item for pair in fields.items() for item in pair)
     return ("EVAL", _WRITE, 1, key, milliseconds, "NX" if only_new else "", *pairs)
@@ -95,7 +95,7 @@ def read_response(key: str) -> Command:
 
 
 def read_life(key: str) -> Command:
-    """Read the fields that tell whether a response is alive, and its dialect."""
+    """Read the fields that `Reader.is_alive` and `Reader.dialect` need."""
     return ("HMGET", key, *_LIFE)
 
 
@@ -104,7 +104,7 @@ def amend_response(
 ) -> Command:
     """Change a response, or remove it (`amended` is None), unless it changed since it was read.
 
-    The reply is 1 if it was unchanged.
+    The reply is 1 if the response was unchanged.
     """
     read = seal.response_fields(stored)
     command: Command = ("EVAL", _AMEND, 1, key, *(read.get(name, b"") for name in _AS_READ))
@@ -236,16 +236,16 @@ class Reader:
     def embedding(self, digest: str, value: Reply) -> StoredEmbedding | None:
         """Return the embedding in a reply to `read_embedding`; None if missing or invalid.
 
-        Raises the same as `response`.
+        Raises the same errors as `response`.
         """
         return self._valid(lambda: self._seal.embedding_of(digest, fields_of(_bytes(value))))
 
     def is_alive(self, values: Reply) -> bool:
-        """Whether a reply to `read_life` is of a response that is neither expired nor purged."""
+        """Whether a reply to `read_life` shows a response that is neither expired nor purged."""
         return not isinstance(values, Exception) and self._lives(_fields(_LIFE, values))
 
     def dialect(self, values: Reply) -> str:
-        """Return the dialect in a reply to `read_life`; chat completions if it has none."""
+        """Return the dialect in a reply to `read_life`; `chat_completion` if it has none."""
         fields = {} if isinstance(values, Exception) else _fields(_LIFE, values)
         return _shown(fields.get("dialect", b"")) or CHAT_COMPLETION
 

@@ -71,16 +71,16 @@ class Generations:
 
     @property
     def state(self) -> tuple[Command, Command]:
-        """The commands that read the server's state; `note` takes their replies.
+        """The commands that read the server's state; pass their replies to `note`.
 
-        They must come last in a pipeline: then entries read before them were still valid.
+        Send them last in a pipeline, so that a purge while it runs does not go unnoticed.
         """
         return ("GET", self.keys.generations), ("GET", EPOCH)
 
     async def known(self) -> tuple[int, ...]:
         """Return the living generations; read or create them if they are not known.
 
-        Raises the same as `Server.call`.
+        Raises the same errors as `Server.call`.
         """
         if not self.numbers and self._mending is None:
             self._begin_mending()
@@ -89,7 +89,10 @@ class Generations:
         return self.numbers
 
     def note(self, numbers: Reply, epoch: Reply) -> bool:
-        """Take the server's state; return whether all of its generations were known before."""
+        """Update the generations and the epoch from the replies to `state`.
+
+        Return False if the server's list has a generation that was unknown before, else True.
+        """
         token = checked(epoch)
         # While the list's shard is away, the last known list is used: the epoch decides validity.
         is_away = isinstance(numbers, Declined | DependencyFailed)

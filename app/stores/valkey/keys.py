@@ -93,12 +93,12 @@ class Keys:
         return key.split(":", _PARTS - 1)[-1]
 
     def generation_in(self, key: str) -> int | None:
-        """Return the generation of an entry's key; None if it is not an entry of this model."""
+        """Return the generation in an entry's key; None if it is not an entry of this model."""
         index, _, digest = key.rpartition(":")
         return self.generation_of(index) if digest else None
 
     def generation_of(self, index: str) -> int | None:
-        """Return the generation of an index's name; None if it is not an index of this model."""
+        """Return the generation in an index's name; None if it is not an index of this model."""
         head, _, number = index.rpartition(":")
         return int(number) if head == f"cache:{self.model}" and number.isdecimal() else None
 
@@ -109,7 +109,7 @@ def is_embedding(key: str) -> bool:
 
 
 def listed(generations: Sequence[int]) -> str:
-    """Return a list of generations as text, as it is stored."""
+    """Return a list of generations as the text to store."""
     return " ".join(map(str, generations))
 
 

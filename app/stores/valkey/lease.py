@@ -27,7 +27,7 @@ class ValkeyLeases:
         self._keys = keys
 
     async def take(self, name: str, token: str, seconds: float) -> str:
-        """Take the lease if it is free; return its holder's token, which is then `token`.
+        """Take the lease if it is free, for `seconds`. Return `token` if it was free.
 
         If another holder has the lease, return that holder's token.
         """

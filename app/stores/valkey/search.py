@@ -42,7 +42,7 @@ class Search:
 
 
 def create_index(name: str, prefix: str, dimensions: int, options: IndexOptions) -> Command:
-    """Return the command that creates an index over the keys with a prefix.
+    """Return the command that creates an index over all keys that begin with `prefix`.
 
     Only the fields that searches use are declared.
     """
@@ -60,9 +60,10 @@ def search_index(
 ) -> Command:
     """Return the command that searches an index for keys and distances.
 
-    It asks for the distance, since a reply without any field contains expired keys, too. With
-    ALLSHARDS, a search that does not finish is an error; without it, the result would be incomplete
-    without notice. Raises ValueError for a partition that is not hexadecimal.
+    It asks for the distance, since a reply without any field contains expired keys, too.
+    `says_all_shards` adds the option ALLSHARDS: then a search that does not finish is an error.
+    Without that option, its result is incomplete, and nothing in the reply says so. Raises
+    ValueError if the partition contains anything but letters and digits.
     """
     if not _TAG.fullmatch(search.partition):
         raise ValueError("a partition is letters and digits")
@@ -79,7 +80,7 @@ def search_index(
 
 
 def found_in(reply: Any) -> list[tuple[str, float]]:
-    """Return the keys and distances in the reply to a search.
+    """Return the pairs (key, distance) in the reply to a search.
 
     Raises TimeoutError if the search did not finish, ValueError if it is not a search's reply.
     """
@@ -98,7 +99,7 @@ def found_in(reply: Any) -> list[tuple[str, float]]:
 
 
 def documents_in(info: Any) -> int:
-    """Return the number of documents in a reply to FT.INFO; 0 if it does not contain it."""
+    """Return the number of documents in a reply to FT.INFO; 0 if it is missing."""
     if not isinstance(info, list):
         return 0
     facts = dict(zip(info[::2], info[1::2], strict=False))
@@ -106,7 +107,7 @@ def documents_in(info: Any) -> int:
 
 
 def limit_in(memory: Any) -> int:
-    """Return the memory limit in a reply to INFO, summed over nodes: bytes, or 0 for no limit."""
+    """Return the memory limit in bytes from a reply to INFO, summed over nodes; 0 for none."""
     limits = re.findall(rb"(?m)^maxmemory:(\d+)", memory) if isinstance(memory, bytes) else []
     return sum(map(int, limits))
 

@@ -94,7 +94,7 @@ class ValkeyStore:
         return self._generations.epoch
 
     def use(self, digest: str) -> None:
-        """Do nothing: the server itself notes uses and decides what to evict."""
+        """Do nothing: the server itself records uses and decides what to evict."""
 
     async def get(self, digest: str) -> StoredResponse | None:
         """Return the response stored under an exact key, or None. Takes one round trip."""
@@ -232,7 +232,10 @@ class ValkeyStore:
                 return
 
     async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
-        """Return the keys of `caller` among about `limit` embeddings, and the next cursor."""
+        """Return the exact keys of embeddings fetched for `caller`, and the next cursor.
+
+        Only about `limit` embeddings are looked at.
+        """
         return await self._survey.scan_embeddings(cursor, limit, caller)
 
     async def delete_embeddings(self, *digests: str) -> int:
@@ -242,7 +245,7 @@ class ValkeyStore:
         return alive
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
-        """Return those of the next `limit` responses that `selector` selects."""
+        """Read the next `limit` responses; return those that `selector` selects."""
         return await self._survey.scan(cursor, limit, selector)
 
     async def embeddings_of(self, digests: Sequence[str]) -> list[Embedding | None]:
@@ -296,7 +299,7 @@ class ValkeyStore:
         return "fleet"
 
     async def add_totals(self, amounts: Mapping[str, int]) -> None:
-        """Add amounts to sums. Takes one round trip."""
+        """Add each amount to the sum of the same name. Takes one round trip."""
         await add_totals(self._writes, amounts)
 
     async def totals(self) -> Mapping[str, int]:
@@ -321,7 +324,7 @@ class ValkeyStore:
     async def _ask(self, ask: Callable[[Sequence[int]], Sequence[Command]]) -> list[Reply]:
         """Send the commands that `ask` makes for the living generations; return their replies.
 
-        Send commands once more if the server has generations that this proxy did not know.
+        If the server has generations that this proxy did not know, sends commands a second time.
         """
         for _ in range(_ATTEMPTS):
             numbers = await self._generations.known()
@@ -339,7 +342,7 @@ class ValkeyStore:
         return [checked(reply) for reply in replies]
 
     async def _find(self, search: Search) -> list[tuple[float, str]]:
-        """Search all living generations; return distances and keys, nearest first.
+        """Search all living generations; return pairs (distance, key), nearest first.
 
         If several generations have an entry with the same digest, the newest generation counts.
         """

@@ -37,7 +37,7 @@ class Survey:
         self._reader = reader
 
     async def scan(self, cursor: str, limit: int, selector: Selector) -> Page:
-        """Return those of the next `limit` responses that `selector` selects.
+        """Read the next `limit` responses; return those that `selector` selects.
 
         A cursor is `place:key`: `place` is a cursor of SCAN, and `key` is the last key that was
         returned from this place. An invalid cursor gives an empty last page.
@@ -66,9 +66,9 @@ class Survey:
         return Page(entries, f"{place}:{page[-1]}")
 
     async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
-        """Return the keys of `caller` among about `limit` embeddings, and the next cursor.
+        """Return the exact keys of embeddings fetched for `caller`, and the next cursor.
 
-        The cursor is one of SCAN.
+        Only about `limit` embeddings are looked at. The cursor is a cursor of SCAN.
         """
         place = cursor or "0"
         if not place.isascii() or not place.isdecimal():
@@ -149,7 +149,11 @@ class Survey:
         return Counter(reader.dialect(life) for life in replies if reader.is_alive(life))
 
     async def facts(self) -> Mapping[str, object]:
-        """Return facts about the generations, newest first, and about indexes of other models."""
+        """Return facts about the generations, newest first, and about indexes of other models.
+
+        The keys are `model`, `generations` (each with `number`, `entries`, `inserts`) and
+        `other_models` (the names of their indexes).
+        """
         numbers = await self._generations.known()
         inserts, names, *infos = await self._connections.call(
             ("HMGET", self._keys.inserts, *numbers), ("FT._LIST",), *self._infos(numbers)

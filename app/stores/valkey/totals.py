@@ -7,7 +7,7 @@ from app.stores.valkey.keys import TOTALS
 
 
 async def add_totals(server: Server, amounts: Mapping[str, int]) -> None:
-    """Add amounts to sums. Raises the server's error if it refuses."""
+    """Add each amount to the sum of the same name. Raises the error if the server refuses."""
     replies = await server.call(*(("HINCRBY", TOTALS, name, n) for name, n in amounts.items()))
     for reply in replies:
         checked(reply)

@@ -68,8 +68,8 @@ class Upkeep:
     def inserted(self, generation: int, inserts: int) -> None:
         """Note that this proxy has inserted an entry into a generation.
 
-        `inserts` is the server's count of inserts after that. The server returns each count to only
-        one proxy, so at certain counts exactly one proxy checks the generations.
+        `inserts` is the server's count of inserts, this one included. The server returns each count
+        to only one proxy, so at certain counts exactly one proxy checks the generations.
         """
         number, most = self._taken
         most = most if generation == number else 0
@@ -102,7 +102,7 @@ class Upkeep:
         await self._chores.aclose()
 
     async def _look_after(self) -> None:
-        """Open the next generation if the newest is full; retire the oldest if it may go."""
+        """Open the next generation if the newest is full; retire the oldest if possible."""
         if not await self._lease(_LEASE):
             return  # another proxy is doing it
         numbers, fills, room = await self._fills()
@@ -124,7 +124,7 @@ class Upkeep:
         checked(reply)
 
     async def _lease(self, milliseconds: int) -> bool:
-        """Take or renew the lease for this work; return whether this proxy has it."""
+        """Take or renew the lease for the upkeep; return whether this proxy has it."""
         key = self._keys.lease
         taken, renewed = await self._connections.call(
             ("SET", key, self._token, "NX", "PX", _LEASE),
@@ -136,8 +136,8 @@ class Upkeep:
     async def _fills(self) -> tuple[Sequence[int], list[Fill], Room]:
         """Return the living generations, how full each is, and the server's room.
 
-        Without valkey-search, the fills are empty. By the time of a decision, the server's list may
-        have changed; `Generations.replace` checks that.
+        Without valkey-search, the list of fills is empty. The server's list of generations may
+        change before the caller acts on it; `Generations.replace` checks that.
         """
         numbers = await self._generations.known()
         memory, inserts, *infos = await self._connections.call(
@@ -166,7 +166,7 @@ class Upkeep:
         return await self._drop(numbers, numbers[:-1])
 
     async def _move(self, keys: Sequence[str], newest: int) -> None:
-        """Move entries into the newest generation, except those for which it has a newer answer.
+        """Move entries into the newest generation, unless it has newer ones with their digests.
 
         Each entry is copied, then its original is removed. If the original is gone by then, because
         it was deleted, replaced or purged meanwhile, the copy is removed, too.
@@ -203,7 +203,7 @@ class Upkeep:
         return is_replaced
 
     async def _drop_strays(self) -> None:
-        """Drop indexes that are not listed: a proxy ended before it had dropped them."""
+        """Drop indexes that are not listed, because a proxy ended before it dropped them."""
         (names,) = await self._connections.call(("FT._LIST",))
         numbers = self._generations.numbers
         strays = [

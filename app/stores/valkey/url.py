@@ -24,8 +24,8 @@ class Address:
     """The address of a server, or of any node of a cluster.
 
     A Unix socket has a `path`; other addresses have `host` and `port`, and an empty `path`. `ca` is
-    the path of a file of certificates, `password_file` that of a file with the password; both may
-    be empty. `reads_replicas` says whether entries of a cluster may be read from replicas.
+    the path of a file with certificates, and `password_file` the path of a file with the password;
+    both may be empty. `reads_replicas` says whether entries of a cluster may be read from replicas.
     """
 
     host: str
@@ -44,7 +44,7 @@ class Address:
 def address_of(url: str) -> Address:
     """Parse a URL: valkey://, valkeys:// (TLS), either of these with +cluster, or unix://.
 
-    Raises ValueError.
+    Raises ValueError if the URL is invalid.
     """
     parts = urlsplit(url)
     if parts.scheme not in _OPTIONS or parts.fragment:

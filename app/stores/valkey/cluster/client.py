@@ -56,7 +56,7 @@ class Errand:
     """A command to be sent to a node, and its reply.
 
     `turn`: in one call, commands with turn 1 are sent after those with turn 0 were answered.
-    `is_telling`: a timeout is the node's own fault; False if the node has to ask other nodes.
+    `is_telling`: True if a timeout is the node's own fault, False if it has to ask other nodes.
     `is_asking`: ASKING must be sent before it, because its slot is being moved.
     """
 
@@ -87,10 +87,11 @@ class Cluster:
         return any(len(shard) > 1 for shard in self._topology.shards)
 
     async def call(self, *commands: Command) -> list[Reply]:
-        """Send commands and return their replies, of which some may be exceptions.
+        """Send commands and return their replies. Error replies are exceptions.
 
-        If a node does not answer, its reply is NodeAway or NodeFailed. Raises TimeoutError. Raises
-        Declined or DependencyFailed if no node tells the layout of the cluster.
+        If a node does not answer, its reply is NodeAway or NodeFailed. Raises TimeoutError if the
+        call takes too long, and Declined or DependencyFailed if no layout of the cluster is known
+        and no node returns one.
         """
         async with asyncio.timeout(self._seconds):
             await self._topology.known()
@@ -133,7 +134,7 @@ class Cluster:
     def _search(self, command: Command, shards: Sequence[Sequence[Place]]) -> list[Errand]:
         """Return the errands of a search: one for each shard, or a single one.
 
-        A single one is enough while the coordinator runs and all primaries are well.
+        A single one is enough while the coordinator runs and all primaries answer.
         """
         primaries = [shard[0] for shard in shards]
         one = primaries[next(self._turn) % len(primaries)]
@@ -144,7 +145,7 @@ class Cluster:
         return [Errand(local, self._of(shard, command)) for shard in shards]
 
     def _of(self, shard: Sequence[Place], command: Command) -> Place:
-        """Return the node of a shard to ask: the primary, or one of the replicas, taking turns.
+        """Return the node that gets a command: the shard's primary, or its replicas in turn.
 
         Replicas are asked only if the settings and the command allow it.
         """
@@ -158,7 +159,7 @@ class Cluster:
         return sorted(places, key=lambda place: not self._topology.health.is_well(place))
 
     async def _run(self, errands: Sequence[Errand]) -> None:
-        """Send commands to their nodes; send those again that are redirected to another node."""
+        """Send commands to their nodes, and follow redirections to other nodes."""
         for _ in range(_REDIRECTIONS):
             batches: dict[Place, list[Errand]] = defaultdict(list)
             for errand in errands:

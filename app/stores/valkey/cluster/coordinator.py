@@ -29,16 +29,17 @@ class Coordinator:
         self._looking: asyncio.Task[None] | None = None
 
     def runs(self, index: str, place: Place) -> bool:
-        """Return whether the coordinator is known to run. Now and then, start to ask `place`.
+        """Return whether the coordinator is known to run.
 
-        `index` is the name of an index to ask about.
+        Now and then, also start a request to `place`, in the background, that finds out. `index` is
+        the name of the index that this request is about.
         """
         if self._looking is None and time.monotonic() >= self._next_look:
             self._looking = asyncio.create_task(self._look(index, place))
         return bool(self._runs)
 
     async def aclose(self) -> None:
-        """Stop asking."""
+        """Cancel the request in the background."""
         if self._looking is not None:
             self._looking.cancel()
             with suppress(asyncio.CancelledError):

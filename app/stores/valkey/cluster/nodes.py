@@ -1,6 +1,6 @@
 """Connections to the nodes of a cluster, with a circuit breaker for each node.
 
-Thanks to it, a node that hangs delays one trial request now and then, not all requests.
+With circuit breakers, a node that hangs delays one trial request now and then, not all requests.
 """
 
 import asyncio
@@ -45,6 +45,7 @@ class Health:
     def failed(self, place: Place, reason: str, *, was_well: bool) -> Exception:
         """Note that a node did not answer; return the error to raise.
 
+        `was_well`: the node was well when the request was sent.
         The error is NodeFailed for the first failure and for a failed trial. For other requests
         that were waiting for the node at the time, the error is NodeAway.
         """

@@ -46,7 +46,7 @@ _WAYS: Mapping[str, Way] = MappingProxyType(
 
 
 def way_of(command: Command) -> Way:
-    """Return the rule by which a command's nodes are found."""
+    """Return the rule by which a command's nodes are chosen."""
     return _WAYS.get(str(command[0]), Way.KEY)
 
 
@@ -65,14 +65,17 @@ def may_lag(command: Command) -> bool:
 
 
 def shard_in(command: Command) -> tuple[int, Command]:
-    """Return the number of the shard that a cluster's SCAN is at, and the SCAN for that shard."""
+    """Return the number of the shard that a SCAN has reached, and the SCAN to send to it."""
     name, place, *rest = command
     cursor, shard = divmod(int(place), _SHARDS)
     return shard, (name, cursor, *rest)
 
 
 def scanned(reply: Any, shard: int, shards: int) -> Any:
-    """Turn a shard's reply to SCAN into the cluster's, whose cursor may lead to the next shard."""
+    """Return the cluster's reply to SCAN, made from the reply of one shard.
+
+    Its cursor leads to the next shard once this one is finished; 0 after the last shard.
+    """
     if not isinstance(reply, list):
         return reply
     cursor, keys = int(reply[0]), reply[1]

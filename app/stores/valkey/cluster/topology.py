@@ -1,4 +1,4 @@
-"""The layout of a cluster, as learnt from its nodes; it is asked for again when in doubt."""
+"""Learns a cluster's layout from its nodes, and asks again when the layout may have changed."""
 
 import asyncio
 import random
@@ -13,7 +13,7 @@ from app.stores.valkey.cluster.nodes import Health, Nodes
 from app.stores.valkey.url import Address
 
 _ASK: Command = ("CLUSTER", "SLOTS")
-_PAUSE = 0.1  # seconds between two times of asking
+_PAUSE = 0.1  # seconds until the nodes are asked again
 _LASTS = 10.0  # seconds for which an answer is used
 
 
@@ -53,9 +53,9 @@ class Topology:
         self.doubt()
 
     async def known(self) -> None:
-        """Wait until a layout is known; start to replace an old one.
+        """Wait until a layout is known. If it is old, start to ask for a new one.
 
-        Raises Declined or DependencyFailed if no layout is known and no node tells it.
+        Raises Declined or DependencyFailed if no layout is known and no node returns one.
         """
         if not self._layout.ranges:
             await asyncio.shield(self._learn())
@@ -89,7 +89,7 @@ class Topology:
             task.exception()  # marks it as retrieved; whoever awaits the task gets it
 
     async def _ask_around(self) -> None:
-        """Ask one node after another for the layout, first those that answered last time."""
+        """Ask nodes in turn until one returns the layout; those that answered last come first."""
         places = {place for shard in self.shards for place in shard} - {self._seed}
         others = random.sample(sorted(places), len(places))  # in random order: one may be outdated
         told: Reply = None

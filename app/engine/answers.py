@@ -7,7 +7,7 @@ from app.core.cache_status import Head, Replay
 
 
 class PendingAnswer(Protocol):
-    """An answer that is arriving: `head` waits for its head, async iteration gives its body."""
+    """An answer that is arriving: `head` waits for its head, async iteration yields its body."""
 
     async def head(self) -> Head:
         """Wait for the head and return it."""
@@ -19,7 +19,7 @@ class PendingAnswer(Protocol):
         """
 
     async def aclose(self) -> None:
-        """Release the source; idempotent."""
+        """Stop reading and release the connection; idempotent."""
 
 
 async def pieces_of(replay: Replay) -> AsyncIterator[bytes]:

@@ -38,8 +38,8 @@ _FARTHEST = 2.0  # no cosine distance is greater
 class Dependencies:
     """The dependencies of the engine.
 
-    `inspector`: decides like `matcher`, but counts nothing; used for explanations.
-    `mark`: explained in the class `Operations`.
+    `inspector`: a matcher for explanations; it decides like `matcher`, but counts nothing.
+    `mark`: see the class `Operations`.
     """
 
     store: ResilientStore

@@ -26,7 +26,7 @@ class Batch:
 
     `digests`: the exact keys of its inputs, in order.
     `found`: the stored embeddings, by exact key.
-    `failure`: the part of the cache that failed.
+    `failure`: the part of the cache that failed, or None.
     `shadow`: in shadow mode, the status that the stored answer would have; else None.
     """
 
@@ -64,9 +64,9 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class BatchSource:
-    """A reader of an upstream request, and the batch that the request asks for.
+    """A reader of the flight of an upstream request, and the batch that this request asks for.
 
-    `own`: the request was made for this client, not for another one.
+    `own`: whether the request was made for this client, not for another one.
     """
 
     reader: Follower
@@ -80,7 +80,7 @@ class CombinedAnswer:
     An error response of the upstream is passed on. In two cases `fallback` forwards the client's
     whole request: if the upstream refuses a request that was made for another client, or if the
     answers cannot be combined, because one is not understood or comes from another model. Async
-    iteration gives the body. Call `aclose` at the end.
+    iteration yields the body. Call `aclose` at the end.
     """
 
     def __init__(

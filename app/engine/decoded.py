@@ -18,7 +18,7 @@ class Decoded:
 
     The upstream is asked for answers without coding, because requests that share an answer may
     accept different codings. Some upstreams use a coding nevertheless. An answer with an unknown
-    coding is passed on as it is. Async iteration gives the body. Call `aclose` at the end.
+    coding is passed on as it is. Async iteration yields the body. Call `aclose` at the end.
     """
 
     def __init__(self, answer: PendingAnswer, accepting: Sequence[Header] = ()) -> None:
@@ -27,7 +27,7 @@ class Decoded:
         self._body: AsyncIterable[bytes] = answer
 
     async def head(self) -> Head:
-        """Wait for the head. Raises the error that the answer failed with."""
+        """Wait for the head and return it. If the upstream request failed, raise its error."""
         head = await self._answer.head()
         coding = content_coding(head.headers)
         if not coding or accepts_coding(self._accepting, coding):

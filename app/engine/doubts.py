@@ -17,7 +17,7 @@ class Doubt:
 
     `line`: the least probability with which a stored answer is served.
     `answers`: whether `probability` reached this line. `distance`: cosine distance.
-    `asked_at`, `ends_at`: when the question came, and when the entry ends (seconds since 1970).
+    `asked_at`, `ends_at`: when it was asked, and when the entry ends (seconds since 1970).
     """
 
     entry: str
@@ -32,7 +32,7 @@ class Doubt:
 
     @property
     def doubt(self) -> float:
-        """The difference between probability and line; a label tells most where it is small."""
+        """How far `probability` is from `line`. Operators see the smallest first."""
         return abs(self.probability - self.line)
 
 
@@ -47,9 +47,9 @@ class Doubts:
         self._known = UntilPurge(self._nothing, epoch)
 
     def note(self, asked: str, verdicts: Sequence[Verdict], line: float, epoch: str) -> None:
-        """Keep the pair that one answer serves most probably, if the verifier has judged any.
+        """Keep the pair with the highest probability, if the verifier has judged any.
 
-        It is not kept if there was a purge since it was looked up in `epoch`.
+        `epoch` is the store's epoch at the look-up. If there was a purge since, nothing is kept.
         """
         known = self._known.of(epoch)
         judged = [verdict for verdict in verdicts if verdict.probability is not None]

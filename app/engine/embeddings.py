@@ -66,7 +66,7 @@ class EmbeddingsAnswerer:
         self._under_way: dict[tuple[str, str, str], _BatchFetch] = {}  # by `_name`
 
     async def answer(self, plan: EmbeddingsPlan) -> EmbeddingsReply:
-        """Return the answer to a request that may use the cache, or what will give it.
+        """Return the answer to a request that may use the cache, complete or still arriving.
 
         1. If every input is stored, the store answers.
         2. Otherwise one upstream request asks for the inputs that are neither stored nor being
@@ -236,7 +236,7 @@ class EmbeddingsAnswerer:
         return not (await self._look_up(batch)).missing
 
     async def _fill(self, batch: Batch, flight: Flight) -> None:
-        """Fetch a batch; look it up once more before, for the reason told in `Handler._find`."""
+        """Look a batch up once more, then fetch it. `Handler._find` explains why."""
         if not (batch.control.no_cache or batch.failure or batch.shadow):
             again = await self._look_up(batch)
             if not again.missing:
@@ -325,7 +325,7 @@ def _serving(
 ) -> dict[str, StoredEmbedding]:
     """Return the embeddings that may be served, by exact key.
 
-    Stale ones are included only if no input is missing then.
+    Stale ones are included only if every input then has an embedding.
     """
     control, limits = batch.control, batch.limits
     fresh = {e.id: e for e in stored if freshness.may_answer(e, control, now)}

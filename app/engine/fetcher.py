@@ -26,7 +26,7 @@ class Shareable(Protocol):
 
     @property
     def whole(self) -> SharedAnswer | None:
-        """The complete answer, for other readers to render in their form; None if they may not."""
+        """The complete answer, if other readers may render it in their form; else None."""
 
 
 T = TypeVar("T", bound=Shareable)
@@ -46,7 +46,7 @@ class Wanted(Generic[T]):
 
     `names`: the exact keys under which the answer may be stored.
     `reader`: returns a reader; its argument says whether the answer is an event stream.
-    `keep`: stores a completely read answer, or returns why it does not; called at most once.
+    `keep`: stores a complete answer, or returns the reason not to; called at most once.
     `entry`: returns the id of the answer's entry; its argument is the answer's
     Access-Control-Allow-Origin.
     """

@@ -27,7 +27,7 @@ class Findings:
         self._audits = audits
 
     async def sums(self) -> Sums:
-        """Return the store's sums; those of this process if the store does not answer."""
+        """Return the sums in the store, or this process's own sums if the store is unavailable."""
         return await self._ledger.sums()
 
     async def document(self) -> JsonObject:
@@ -49,7 +49,8 @@ def compared(totals: Mapping[str, int]) -> JsonObject:
     """Return the numbers of held-back answers, by tier and agreement, and the excess of wrong ones.
 
     Even two answers of the upstream to the same request may differ. So the share of exact matches
-    found wrong is the base rate; the excess is the share of hits by meaning that it cannot explain.
+    that were found wrong is the base rate. The excess is the share of hits by meaning that are
+    wrong and that the base rate does not explain.
     """
     shown = {
         tier.value: {a.value: _compared_as(totals, tier, a) for a in Agreement} for tier in Tier
@@ -73,7 +74,7 @@ def _compared_by_tier(totals: Mapping[str, int]) -> "_Counts":
 def audited(totals: Mapping[str, int]) -> JsonObject:
     """Return the share of audited hits found wrong, by tier, distance and namespace.
 
-    `excess_wrong` is how far the share of hits by meaning is above that of exact matches.
+    `excess_wrong` is this share of hits by meaning, minus the share of exact matches.
     """
     by_tier, by_distance = _Counts(), _Counts()
     by_namespace: dict[str, _Counts] = {}
@@ -108,7 +109,7 @@ def wrong_by_tier(totals: Mapping[str, int]) -> Mapping[Tier, tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class _Audit:
-    """How many audits had the same result; `band` (of distances) is empty for exact matches."""
+    """How many audits had one result. `band` is a range of distances, empty for exact matches."""
 
     tier: str
     band: str
@@ -128,9 +129,10 @@ def _audits_in(totals: Mapping[str, int]) -> Iterator[_Audit]:
 
 
 def saved(totals: Mapping[str, int]) -> JsonObject:
-    """Return the savings of hits, by model, and in total less the costs of embedding and audits.
+    """Return the savings of hits, by model and in total, and the costs of embedding and audits.
 
-    Dollars include only hits with a known price; `unpriced_hits` counts the others.
+    `net_usd` is the total minus these costs. Dollars include only hits with a known price;
+    `unpriced_hits` counts the others.
     """
     by_kind = {kind: sums(totals, f"saved.{kind}") for kind in _KINDS}
     models = {
@@ -145,7 +147,7 @@ def saved(totals: Mapping[str, int]) -> JsonObject:
 
 
 def unsaved(totals: Mapping[str, int]) -> JsonObject:
-    """Return what hits that were held back would have saved."""
+    """Return the total that hits would have saved, had they not been held back."""
     return _saved(_whole(totals, "unsaved"))
 
 

@@ -61,11 +61,11 @@ class Fleet:
         look: Callable[[], Awaitable[T | None]],
         written: Callable[[], Awaitable[None]],
     ) -> AsyncIterator[Lead[T]]:
-        """Take the lease of an answer, or wait for the answer from the proxy that has it.
+        """Take the lease of an answer, or wait until the proxy with the lease stores the answer.
 
         An async context manager. `look` looks the answer up in the store. After the `async with`
-        block, a background task awaits `written`, which returns once the answer is stored, and then
-        releases the lease. So the waiting proxies find the answer.
+        block, a background task awaits `written` and then releases the lease. `written` returns
+        once the answer is stored, so the waiting proxies find it.
         """
         if self._leases is None:
             yield Lead()
@@ -130,7 +130,7 @@ class Fleet:
 
 @dataclass(slots=True)
 class _Lease:
-    """The lease of one answer; `is_ours`: this request had it when it last asked."""
+    """The lease of one answer; `is_ours`: this request had it at the last `take` or `renew`."""
 
     leases: Leases
     name: str

@@ -35,10 +35,11 @@ class Flight:
     Up to `window` bytes, the whole answer is kept, so that readers can join at any time. Beyond
     that nobody can join, and pieces that every reader has seen are dropped. To limit memory, the
     upstream has to wait while the slowest reader is more than `window` bytes behind. If that makes
-    other readers wait too, the slow readers are soon cut off. While `inflight` is full, the window
-    is a small one.
+    other readers wait too, the slow readers are soon cut off. While `inflight` is full, `window` is
+    reduced.
 
-    `form`: the form of the answer. `finish`: go on without readers while the answer may be stored.
+    `form`: the form of the answer. `finish`: whether to fetch on without readers if the answer can
+    still be stored.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Flight:
         return self._whole and not self._ended and not self._cancelled
 
     def join(self, *, collapsed: bool = False) -> "Follower":
-        """Add and return a reader; `collapsed`: it did not start the flight."""
+        """Add and return a reader. `collapsed`: whether another request started the flight."""
         reader = Follower(self, collapsed=collapsed)
         self._readers.add(reader)
         return reader
@@ -141,7 +142,7 @@ class Flight:
         self._task.add_done_callback(lambda _: callback())
 
     async def read(self, reader: "Follower") -> bytes:
-        """Wait for and return the bytes that a reader has not seen yet; empty at the body's end."""
+        """Wait for bytes that a reader has not seen yet, and return them; b"" at the body's end."""
         while not (unseen := self._unseen_by(reader)):
             if self._ended:
                 if self._error is not None:
@@ -162,7 +163,7 @@ class Flight:
         return self._pieces[reader.position - self._dropped :]
 
     async def head(self, reader: "Follower") -> Head:
-        """Wait for the head of the answer. Raises the error that the flight failed with."""
+        """Wait for the head and return it. If the flight failed, raise its error."""
         while self._head is None:
             if self._ended:
                 error = self._error or UpstreamUnreachable("The upstream gave no answer.")
@@ -227,7 +228,7 @@ class Flight:
 
 
 class Follower:
-    """One client's view of a flight; async iteration gives the body.
+    """One client's view of a flight; async iteration yields the body.
 
     Call `aclose` at the end.
     """
@@ -246,7 +247,7 @@ class Follower:
         return self._flight.form
 
     async def head(self) -> Head:
-        """Wait for the head of the answer. Raises the error that the flight failed with."""
+        """Wait for the head and return it. If the flight failed, raise its error."""
         head = await self._flight.head(self)
         if not self.collapsed or head.cache_status.forward is None:
             return head

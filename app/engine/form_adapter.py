@@ -1,4 +1,4 @@
-"""Adapts a flight's answer for readers who asked for another form than the flight's first one."""
+"""Adapts a flight's answer for readers that asked for another form than the flight has."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -26,7 +26,7 @@ class FormAdapter:
     and the other a document, this reader waits for the complete answer. In two cases `again` sends
     this reader's own request to the upstream: if the answer was cut off or not understood, or if
     it has less of `usage` than this reader is entitled to. Error responses are passed on to every
-    reader. Content codings are decoded. Async iteration gives the body. Call `aclose` at the end.
+    reader. Content codings are decoded. Async iteration yields the body. Call `aclose` at the end.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class FormAdapter:
         self._body: AsyncIterable[bytes] = self._source
 
     async def head(self) -> Head:
-        """Wait for the head of the answer. Raises the error that the flight failed with."""
+        """Wait for the head and return it. If the flight failed, raise its error."""
         head = await self._source.head()
         if head.status_code != _OK:
             return head

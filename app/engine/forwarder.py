@@ -69,7 +69,7 @@ class _Watched:
 
 
 class Forwarding:
-    """An upstream answer for one client only. Async iteration gives the body.
+    """An upstream answer for one client only. Async iteration yields the body.
 
     Call `aclose` at the end.
     """

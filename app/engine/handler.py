@@ -1,4 +1,4 @@
-"""The path of a request, from the client's bytes to an answer (`embeddings.py`: embeddings)."""
+"""The path of a request, from the client's bytes to an answer; for embeddings: `embeddings.py`."""
 
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ Reply = Replay | Decoded | Joined | StaleIfError | Forwarding | EmbeddingsReply
 
 
 class Handler:
-    """Answers requests from the cache or, if that cannot, from the upstream."""
+    """Answers requests from the cache if it can, else from the upstream."""
 
     def __init__(
         self,
@@ -162,8 +162,8 @@ class Handler:
         """Look up the exact key again, then look up by meaning.
 
         If the caller wants a new answer, nothing stored is served; then this only embeds the text
-        and finds the entry that the new answer will replace, for its tags. A bug of ours costs a
-        hit, not an answer.
+        and finds the entry that the new answer will replace, for its tags. An unexpected exception
+        counts as a miss.
 
         The exact key is looked up a second time because a flight only collapses requests that
         overlap with it:

@@ -58,7 +58,7 @@ class HitCounts:
             self._counts.forget(digest)
 
     def of(self, stored: StoredResponse) -> HitCount:
-        """Return the count of an entry; a new one if the entry was replaced since."""
+        """Return the count of an entry; an empty one if the entry is not known or was replaced."""
         known = self._counts.get(stored.id)
         is_same = known is not None and known.stored_at == stored.stored_at
         return known if known and is_same else HitCount(stored.stored_at)

@@ -12,8 +12,7 @@ class Joined:
     """Another request's answer; if its status is 4xx, the answer to this caller's own request.
 
     The upstream may have refused the other request because of a field or header that is not part of
-    the key, and that this request does not have. Async iteration gives the body. Call `aclose` at
-    the end.
+    the key and that this request lacks. Async iteration yields the body. Call `aclose` at the end.
     """
 
     def __init__(self, answer: PendingAnswer, ask: Callable[[], PendingAnswer]) -> None:
@@ -21,7 +20,7 @@ class Joined:
         self._ask = ask
 
     async def head(self) -> Head:
-        """Wait for the head. Raises the error that the answer failed with."""
+        """Wait for the head and return it. If the upstream request failed, raise its error."""
         head = await self._answer.head()
         if head.cache_status.collapsed and is_refusal(head.status_code):
             await self._answer.aclose()

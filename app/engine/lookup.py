@@ -67,7 +67,7 @@ class Lookup:
         return await self._exact(plan, found, Budget(found.seconds_left))
 
     async def search(self, plan: Plan, found: Found) -> Found:
-        """Look up a response that may answer by meaning; a stale one only if no fresh one may."""
+        """Look up a response by meaning; choose a stale one only if no fresh one may answer."""
         return await self._search(plan, found, Budget(found.seconds_left), rounds)
 
     async def search_for_caller(self, plan: Plan, found: Found) -> Found:
@@ -95,7 +95,7 @@ class Lookup:
         return found
 
     async def embed(self, plan: Plan, found: Found) -> Found:
-        """Embed the request's text, unless it has none, is embedded already, or a part failed."""
+        """Add the text's embedding, unless there is no text, it has one, or a part has failed."""
         if plan.text is None or found.failure or found.embedding is not None:
             return found
         try:
@@ -114,7 +114,7 @@ class Lookup:
         self._store.put(decision.stored, decision.embedding)
 
     def note_served(self, plan: Plan, decision: Serve) -> None:
-        """Note that an entry has answered."""
+        """Record that an entry has answered: count the hit, and keep its wording or asker."""
         stored, distance = decision.stored, decision.status.distance
         self.hits.note(stored, distance)
         if distance is not None:
@@ -181,7 +181,7 @@ class Lookup:
     async def refresh_epoch(self) -> None:
         """Read the store's epoch, so that texts purged by other processes are no longer shown.
 
-        If the store is unavailable, the epoch that this process knows stays.
+        If the store is unavailable, this process goes on with the epoch that it knows.
         """
         with suppress(DependencyUnavailable):
             await self._store.refresh_epoch(Budget(self._limits.store_timeout))

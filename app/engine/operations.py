@@ -124,7 +124,7 @@ class Operations:
     async def restore(
         self, stored: StoredResponse, embedding: Embedding | None, embedder: str
     ) -> Fate:
-        """Import a response as pinned, unless the store has one that is as new or newer.
+        """Import a response as pinned, unless the store has one that is at least as new.
 
         If its embedding is of another model, the text is embedded again. If the present model
         cannot represent the text, only exact matches find the entry.
@@ -153,7 +153,7 @@ class Operations:
         return await self._store.feedback(digest, correct=correct)
 
     def caller(self, credential: str) -> str:
-        """Return the caller's name for a credential, as entries contain it."""
+        """Return the name by which entries refer to the caller with this credential."""
         return caller_name(credential.encode(), self._keys)
 
     async def pin(self, digest: str, *, pinned: bool) -> bool:

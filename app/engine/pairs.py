@@ -1,6 +1,7 @@
 """Hits whose two answers were compared and that an operator should see; in memory, for a time.
 
-Those are the most instructive wrong ones, and those of which comparing has shown nothing.
+These are the wrong hits with the smallest distances, and the hits whose comparison is open: it
+shows neither that they were right nor that they were wrong.
 """
 
 from collections.abc import Callable, Collection
@@ -19,7 +20,7 @@ _SHOWN = 300  # characters of a text
 
 
 def shown(text: str | None) -> str:
-    """Return the beginning of a text as one line, to show."""
+    """Return the first 300 characters of a text, as one line to show."""
     return one_line(text or "", _SHOWN)
 
 
@@ -29,8 +30,8 @@ class Pair:
 
     `distance`: cosine. `probability`: the verifier's, None without one.
     `entry`: the id of the stored response.
-    `asked_at`, `ends_at`: when it was asked, and until when it is kept (seconds since 1970).
-    `is_served`: a client got the stored answer; otherwise it was held back.
+    `asked_at`, `ends_at`: when it was asked, and when the entry ends (seconds since 1970).
+    `is_served`: whether a client got the stored answer; otherwise it was held back.
     """
 
     distance: float
@@ -57,9 +58,9 @@ class Pairs:
         self._open = UntilPurge(self._nothing, epoch)
 
     def note(self, pair: Pair, epoch: str) -> None:
-        """Add a wrong hit, replacing one of the same question and entry; its questions are cut.
+        """Add a wrong hit, replacing one of the same question and entry.
 
-        `epoch` is the one in which the hit was looked up.
+        Its questions are shortened. `epoch` is the store's epoch at the look-up.
         """
         if (wrong := self._wrong.of(epoch)) is None:
             return
@@ -68,10 +69,10 @@ class Pairs:
         wrong[:] = sorted([*others, pair], key=attrgetter("distance"))[:_MOST]
 
     def note_open(self, pair: Pair, epoch: str) -> None:
-        """Add a hit of which comparing shows neither that it was wrong nor that it was right.
+        """Add an open hit: comparing shows neither that it was right nor that it was wrong.
 
-        Its questions are kept as they are, for an operator to label them. It is ignored if one of
-        them is long. `epoch` is the one in which the hit was looked up.
+        Its questions are kept whole, so that an operator can label the hit. It is ignored if a
+        question has more than 2000 characters. `epoch` is the store's epoch at the look-up.
         """
         known = self._open.of(epoch)
         if known is not None and max(len(pair.asked), len(pair.stored)) <= _LONGEST_OPEN:
@@ -96,7 +97,7 @@ class Pairs:
                 known.forget((pair.entry, pair.asked))
 
     def clear(self) -> None:
-        """Remove all."""
+        """Remove all hits."""
         self._wrong.clear()
         self._open.clear()
 

@@ -40,7 +40,8 @@ class Observer(Protocol):
 class Budget:
     """The time in seconds that a dependency may still take for one request.
 
-    With `is_last`, it is called even if its circuit breaker is open, as nothing else can answer.
+    With `is_last`, the dependency is called even while its circuit breaker is open, because nothing
+    else can answer.
     """
 
     seconds: float

@@ -51,7 +51,7 @@ class Writes:
         task.add_done_callback(lambda done: self._forget(names, done))
 
     async def finished(self, names: Collection[str], seconds: float | None = None) -> None:
-        """Wait for the running writes to some keys, for at most `seconds` if given."""
+        """Wait for the running writes to some keys, for at most `seconds` unless it is None."""
         if tasks := self._of(names):
             await asyncio.wait(tasks, timeout=seconds)
 
@@ -80,7 +80,8 @@ class Writes:
 class ResilientStore:
     """Calls a store and checks its results, so that nobody is served another caller's entry.
 
-    `candidates` is how many of the nearest entries a search asks for.
+    `candidates` is the greatest number of entries that a search returns. Every method that waits
+    for a result of the store raises DependencyUnavailable if the store fails.
     """
 
     def __init__(
@@ -112,11 +113,11 @@ class ResilientStore:
         return any(part.is_down for part in (self._reading, self._searching, self._writing))
 
     async def get(self, key: CacheKey, budget: Budget) -> StoredResponse | None:
-        """Return the response stored under the exact key.
+        """Return the response stored under the exact key, or None.
 
         Wait for a running write to that key first, so that a client which has read its answer to
-        the end and sends the same request again gets a hit. Wait for half of the budget at most: a
-        slow write is no failure to read.
+        the end and sends the same request again gets a hit. Wait for half of the budget at most, so
+        that a slow write does not count as a failed read.
         """
         patience = budget.seconds / 2
 
@@ -138,7 +139,7 @@ class ResilientStore:
         max_distance: float,
         budget: Budget,
     ) -> Sequence[Candidate]:
-        """Return the responses of the key's partition that are nearest to an embedding."""
+        """Return the nearest responses of the key's partition, at most `max_distance` away."""
 
         async def work() -> Sequence[Candidate]:
             candidates = await self._store.nearest(
@@ -270,7 +271,7 @@ class ResilientStore:
         return await self._administer(lambda: self._store.delete_embeddings(*digests))
 
     async def advance_epoch(self) -> None:
-        """Begin a new epoch, so that answers requested before are not stored.
+        """Begin a new epoch, so that answers requested before now are not stored.
 
         Return once running writes have ended.
         """
@@ -295,7 +296,7 @@ async def amended(
 ) -> bool:
     """Apply `change` to an entry; return whether there is one.
 
-    If the entry was changed by others since it was read, it is read again.
+    If others have changed the entry meanwhile, read it and apply `change` again.
     """
     while (stored := await store.get(digest)) is not None:
         changed = change(stored)
@@ -307,8 +308,8 @@ async def amended(
 async def judged(store: WholeStore, digest: str, *, correct: bool) -> Standing | None:
     """Apply a caller's report; return the entry's new standing, or None if not stored.
 
-    If the entry was changed by others since it was read, it is read again, so that two reports at
-    once both count.
+    If others have changed the entry meanwhile, read it and apply the report again. So two reports
+    at the same time both count.
     """
     while (stored := await store.get(digest)) is not None:
         standing = standing_after(is_disputed=stored.is_disputed, correct=correct)

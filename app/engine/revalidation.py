@@ -35,7 +35,7 @@ class _Refresh:
 
 
 class Revalidations:
-    """Background flights, by the name of what they fetch; requests may join them."""
+    """Background flights, each with the name of what it fetches. Requests may join them."""
 
     def __init__(self, window: int, clock: Clock, inflight: Inflight) -> None:
         self._window = window

@@ -1,4 +1,4 @@
-"""Finds stored responses for an operator: by order, by words of the question, or by its meaning.
+"""Finds stored responses for an operator, by one of the kinds in `By`.
 
 Stores can only list entries. So a search looks at every entry, up to a limited number and time.
 """
@@ -115,6 +115,6 @@ class Search:
 async def _those(
     entries: Sequence[StoredResponse], fits: Callable[[StoredResponse], bool]
 ) -> Sequence[Hit]:
-    """Return the entries that fit; the newest of them rank first."""
+    """Return a hit for each entry for which `fits` is true; newer entries rank higher."""
     size = sum(len(e.key.text or "") for e in entries)
     return await by_size(size, lambda: [Hit(e, (e.stored_at, 0.0)) for e in entries if fits(e)])

@@ -97,7 +97,7 @@ class SharedFetch:
         return (plan.key.digest, self.lookup.epoch), (plan.parsed.form, *kept_as)
 
     async def _renew(self, plan: Plan, flight: Flight) -> None:
-        """Fetch a newer answer in place of a stale one, unless the store has one by now."""
+        """Fetch a newer answer to replace a stale one, unless the store has a fresh one by now."""
         found = await self._look(plan, self.lookup.nothing())
         if (decision := self._fresh(plan, found)) and (
             served := await self.serving.serve(plan, decision)

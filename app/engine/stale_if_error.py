@@ -20,9 +20,9 @@ Its argument is the upstream's failure status, or None if there was no response.
 class StaleIfError:
     """An upstream answer that is replaced by a stored one if it fails before anything was sent on.
 
-    With `waits`, the head is held back until the first piece of the body has arrived, so that an
-    earlier failure can still be replaced. This is useful if a stored response is known. Async
-    iteration gives the body. Call `aclose` at the end.
+    With `waits`, the head is held back until the first piece of the body has arrived, so that a
+    stored response can still replace an answer that fails before then. This is useful only if a
+    stored response is known. Async iteration yields the body. Call `aclose` at the end.
     """
 
     def __init__(self, source: PendingAnswer, stand_in: StandIn, *, waits: bool) -> None:

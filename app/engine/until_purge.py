@@ -1,4 +1,4 @@
-"""Texts that this process keeps in memory until a purge, whichever process of a fleet it reaches.
+"""Texts that this process keeps in memory until a purge by any process of the fleet.
 
 Every purge replaces the store's epoch (`core/epochs.py`), and all processes on a store read it.
 """
@@ -28,13 +28,13 @@ class UntilPurge(Generic[T]):
         return self._kept
 
     def of(self, epoch: str) -> T | None:
-        """Return the collection to add something to that was looked up in `epoch`.
+        """Return the collection, or None if there was a purge since `epoch`.
 
-        None if there was a purge since.
+        Call this before adding a text that was looked up in `epoch`.
         """
         kept = self.kept
         return kept if epoch == self._kept_in else None
 
     def clear(self) -> None:
-        """Empty it."""
+        """Empty the collection."""
         self._kept = self._new()

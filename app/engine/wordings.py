@@ -17,10 +17,10 @@ _MOST = 1000  # wordings of all entries together; each is cut to some hundred ch
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """A question that an entry has answered by meaning, cut to be shown.
+    """The beginning of a question that an entry has answered by meaning.
 
-    `count`: how often. The rest is of the last time: `asked_at` in seconds since 1970, `distance`
-    (cosine), `probability` of the verifier; None without one.
+    `count`: how often it was asked. The other values belong to its latest hit: `asked_at` (seconds
+    since 1970), `distance` (cosine), and `probability` (None without a verifier).
     """
 
     asked_at: float
@@ -48,7 +48,7 @@ class Wordings:
         self._known = UntilPurge(self._nothing, epoch)
 
     def note(self, asked: str, served: Serve) -> None:
-        """Keep the wording that a hit by meaning has answered, unless a purge came between."""
+        """Keep the question `asked` of a hit by meaning, unless a purge came after the look-up."""
         if (noted := self._known.of(served.epoch)) is None:
             return
         stored, name = served.stored, hash(asked)
@@ -70,7 +70,7 @@ class Wordings:
         return [k.wording for k in reversed(known) if (k.entry, k.stored_at) == name]
 
     def forget(self, entries: Collection[str]) -> None:
-        """Forget what some entries have answered."""
+        """Forget the wordings that some entries have answered."""
         noted = self._known.kept
         for known in noted.values():
             if known.entry in entries:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class _Writes:
-    """For one key: the number of upstream requests, and the latest whose answer was stored."""
+    """For one key: how many upstream requests are running, and the latest one that was stored."""
 
     under_way: int = 0
     latest: int = 0

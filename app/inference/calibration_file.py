@@ -1,4 +1,4 @@
-"""Files of calibrations: the one that ships, and those made by `reprise calibrate`.
+"""Calibration files: the one that Reprise ships, and those that `reprise calibrate` writes.
 
 A file is a JSON object. Its keys are names of embedding models, its values Calibrations. If it was
 made for a verifier on a server, `verifier` is the name of the verifier's model.
@@ -25,8 +25,8 @@ def read_calibrations(path: Path) -> Mapping[str, Calibration]:
 def calibration_for(path: Path, embedder: str, verifier: str = "") -> Calibration:
     """Return the calibration in an operator's file for an embedder.
 
-    `verifier` is the model of a verifier on a server; empty for the one that ships. Raises
-    ConfigurationError with a one-line message that names the setting.
+    `verifier` is the model of a verifier on a server; empty for the verifier that Reprise ships.
+    Raises ConfigurationError with a one-line message that names the setting.
     """
     try:
         document = _document(path)

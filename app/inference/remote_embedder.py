@@ -66,7 +66,7 @@ class RemoteEmbedder:
             self._options["dimensions"] = dimensions
 
     async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
-        """Return the unit embedding of a text; None if it may be too long for the server's model.
+        """Return the unit embedding of a text; None if it might be too long for the model.
 
         Raises Declined if the server refuses this caller, DependencyFailed, or an error of the
         HTTP client.

@@ -1,7 +1,7 @@
-"""A reranker on a server, used in place of the verifier that ships.
+"""A reranker on a server, which replaces the verifier that Reprise ships.
 
-It is called by the API of Hugging Face's Text Embeddings Inference; if a model is named, by the API
-of Cohere and Jina:
+Requests use the API of Hugging Face's Text Embeddings Inference or, if a model is named, the API of
+Cohere and Jina:
 https://huggingface.github.io/text-embeddings-inference/#/Text%20Embeddings%20Inference/rerank,
 https://docs.cohere.com/reference/rerank, https://api.jina.ai/redoc#tag/rerank.
 """
@@ -42,8 +42,8 @@ class RemoteVerifier:
     async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
         """Return for each candidate the probability, 0 to 1, that its answer serves the question.
 
-        0 if the server may not see both texts whole. Raises DependencyFailed or an error of the
-        HTTP client.
+        It is 0 if the two texts are, or might be, too long for the server. Raises DependencyFailed
+        or an error of the HTTP client.
         """
         seen = [c for c in candidates if self._sees(asked, c.text)]
         scores = await self._scores(asked, [c.text for c in seen]) if seen else None
@@ -61,10 +61,10 @@ class RemoteVerifier:
         return [told.get(candidate, 0.0) for candidate in candidates]
 
     def _sees(self, asked: str, text: str) -> bool:
-        """Whether the server cannot silently truncate these two texts.
+        """Whether it is certain that the server will not silently truncate these two texts.
 
-        Hugging Face's server is told not to truncate and reports an error instead. The others may
-        truncate, so only texts that are short enough are safe.
+        Requests to Hugging Face's server forbid truncation; it reports an error instead. The others
+        may truncate, so only texts that are short enough are safe.
         """
         return not self._model or len(asked.encode()) + len(text.encode()) <= LIKELY_WINDOW
 

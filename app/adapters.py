@@ -61,7 +61,7 @@ def adapters_for(
     """Return the adapters that the settings name.
 
     `embedder` and `verifier`, if given, are used instead of those in the settings. If the settings
-    turn the verifier off, there is none in any case.
+    turn the verifier off, `verifier` is ignored and the result has no verifier.
     """
     metrics = Metrics()
     own = read_prices(settings.prices)
@@ -177,7 +177,10 @@ def _upstream_key_file(settings: Settings, clock: Clock) -> KeyFile | None:
 def embedder_for(
     settings: Settings, clock: Clock = time.time, paid: Accounts | None = None
 ) -> Embedder:
-    """Return the embedder that the settings name; `paid` counts the cost of a remote one."""
+    """Return the embedder that the settings name.
+
+    If `paid` is given, the cost of a remote embedder is added to it.
+    """
     if settings.embedder == "local":
         return LocalEmbedder()
     key = settings.upstream_api_key if settings.embeds_upstream else settings.embedder_api_key
@@ -209,10 +212,11 @@ def embedder_for(
 def verifier_for(
     settings: Settings, embedder: str, calibration: Calibration | None = None
 ) -> Verifier:
-    """Return the verifier that the settings name; `embedder` names the model that finds candidates.
+    """Return the verifier that the settings name.
 
-    `calibration`, if given, replaces the one in the settings. Raises ConfigurationError if the
-    calibration or the model is missing or invalid.
+    `embedder` is the name of the model that finds candidates. `calibration`, if given, replaces the
+    one in the settings. Raises ConfigurationError if the calibration or the model is missing or
+    invalid.
     """
     model = settings.verifier_model
     if calibration is None:

@@ -27,7 +27,7 @@ _OPENAIS = re.compile(r"(?:.*\.)?openai\.(?:azure\.)?com")
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Return the settings from the environment and `.env`; `overrides` win over both.
+    """Return the settings from the environment and `.env`; `overrides` take precedence over both.
 
     Raises ConfigurationError with one line for each wrong setting.
     """
@@ -114,7 +114,7 @@ def _check_admin_listener(settings: Settings) -> None:
 
 
 def _check_key_files(settings: Settings) -> None:
-    """Raise ConfigurationError if keys are given both as a value and as a file."""
+    """Raise ConfigurationError if the same keys are set both as a value and as a file."""
     given = {
         "UPSTREAM_API_KEY": (
             settings.upstream_api_key.get_secret_value(),
@@ -155,7 +155,10 @@ def load_rules(settings: Settings) -> Sequence[Rule]:
 
 
 def _check_dial(settings: Settings, rule: str, rate: float) -> None:
-    """Raise ConfigurationError if a rule's dial has no effect, or is above the deployment's."""
+    """Raise ConfigurationError if a rule's dial has no effect, or is above the deployment's.
+
+    `rule` names the rule in the message; `rate` is its dial.
+    """
     if settings.verifier == "off":
         raise ConfigurationError(
             f"{rule}: max_error_rate = {rate:g} is not allowed with {PREFIX}VERIFIER=off: only the "
@@ -170,7 +173,7 @@ def _check_dial(settings: Settings, rule: str, rate: float) -> None:
 
 
 def warn_of_unknown_settings() -> None:
-    """Log a warning for each `REPRISE_…` variable that is not a setting, with a suggestion."""
+    """Log a warning for each `REPRISE_…` variable that is not a setting, maybe with a hint."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     for name in sorted({*os.environ, *dotenv_values(".env")}):
         if name.upper().startswith(PREFIX) and name.upper() not in known:

@@ -165,9 +165,9 @@ def _traced(parts: Adapters, tracing: Tracing) -> Adapters:
 def dialects_for(settings: Settings) -> Mapping[str, Dialect]:
     """Return the dialect of each cached path.
 
-    If the embedder is the upstream, it may get the callers' credentials. It must not get those that
-    are meant for another server. So if requests of Anthropic's API go to another server, they are
-    not embedded but matched exactly.
+    If the embedder is the upstream, it may get the callers' credentials. It must not get
+    credentials that are meant for another server. So if requests of Anthropic's API go to another
+    server, they are not embedded but matched exactly.
     """
     return dialects_of(
         responses_by_meaning=settings.responses_by_meaning,

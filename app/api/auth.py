@@ -9,7 +9,7 @@ from app.rules.sharing import presented_keys
 
 
 class ApiKeys:
-    """A set of keys. `bool()` of it is true if it contains any key."""
+    """A set of API keys, which is false if it is empty."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._keys = [_digest(key.encode()) for key in keys]

@@ -76,7 +76,7 @@ class ExchangeMiddleware:
             self._note(scope, status_code, time.perf_counter() - begin)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> Refusal | None:
-        """Run the application; return the Refusal that its exception becomes, or None.
+        """Run the application; return the Refusal for the exception that it raised, or None.
 
         None means that there was no exception, or that the client has disconnected.
         """
@@ -161,9 +161,9 @@ class GateMiddleware:
     Clients must send one of the keys in `key_file` or, without a file, in `keys`. If there are no
     keys, none is needed.
 
-    `guard_origin` is for a proxy on this machine that uses our own key: it protects the proxy from
-    web pages. Then `Origin` must be absent or one of `origins`, and `Host` must be a loopback name.
-    A page that rebinds its DNS name to this machine cannot forge `Host`.
+    `guard_origin` keeps out web pages that could use the proxy's key for the upstream, or read the
+    answers of all callers: `Origin` must be absent or one of `origins`, and `Host` must be a
+    loopback name. A page that rebinds its DNS name to this machine cannot forge `Host`.
     """
 
     def __init__(
@@ -201,9 +201,9 @@ class GateMiddleware:
 
 
 class CrowdMiddleware:
-    """Refuses requests to the API while there is too much work.
+    """Refuses requests to the API while `most` others are being answered (0: any number).
 
-    That is while `most` other requests are being answered, or the process holds too many bytes.
+    They are also refused while the process holds too many bytes of requests and answers.
 
     Health, metrics and operators' routes are never refused: they are needed most under load.
     """
@@ -232,7 +232,10 @@ class CrowdMiddleware:
 
 
 class StrangersMiddleware:
-    """Logs a warning, once, if a caller sends no credential: all such callers share answers."""
+    """Logs a warning at the first request without a credential.
+
+    All callers without a credential share answers.
+    """
 
     def __init__(self, app: ASGIApp, rules: KeyRules) -> None:
         self._app = app

@@ -23,7 +23,7 @@ _COUNTING = b"/messages/count_tokens"
 class Passthrough(StrEnum):
     """Which other routes are forwarded: all, none, or those that are safe for any caller.
 
-    The safe ones read `/models` and `/models/{id}`, or count the tokens of a message.
+    The safe routes are GET `/models`, GET `/models/{id}` and POST `/messages/count_tokens`.
     """
 
     ON = "on"
@@ -32,9 +32,10 @@ class Passthrough(StrEnum):
 
     @classmethod
     def of(cls, setting: str, *, is_own: bool) -> "Passthrough":
-        """Return the value for a setting; "auto" depends on `is_own`.
+        """Return the value for a setting.
 
-        `is_own` says whether the client's own credential is forwarded.
+        `is_own` says whether the client's own credential is forwarded. If it is, "auto" means `ON`;
+        otherwise `MODELS`.
         """
         if setting == "auto":
             return cls.ON if is_own else cls.MODELS
@@ -57,7 +58,8 @@ class OtherRoutes(BaseRoute):
 class PassthroughRoutes:
     """Forwards requests without interpreting them.
 
-    Raises RouteNotFound for paths outside the API, PassthroughDisabled for a route that is off.
+    Raises RouteNotFound for paths outside the API, PassthroughDisabled for a route that is not
+    forwarded.
 
     `anthropics` says which routes of Anthropic's API are forwarded, `passthrough` which others.
     """

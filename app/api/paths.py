@@ -1,6 +1,6 @@
 """The paths of the API and the prefixes that clients put before them.
 
-`/v1` is the usual prefix. Paths without it, and with Azure's `/openai/v1`, mean the same. Azure's
+`/v1` is the usual prefix. A path without it, or with Azure's `/openai/v1`, means the same. Azure's
 older routes name a deployment, as in `/openai/deployments/{name}/chat/completions?api-version=…`;
 only `/openai/responses?api-version=…` does not.
 https://learn.microsoft.com/en-us/azure/ai-foundry/openai/reference
@@ -51,7 +51,7 @@ class ApiPath(NamedTuple):
 
 
 def api_path(raw_path: bytes) -> ApiPath | None:
-    """Return a path of the API, split; None if the path is not one of the API."""
+    """Return `raw_path` split into prefix and rest, or None if it is not a path of the API."""
     for prefix in _LONGEST_FIRST:
         if raw_path.startswith(prefix + b"/"):
             return ApiPath(prefix, raw_path.removeprefix(prefix))
@@ -60,14 +60,14 @@ def api_path(raw_path: bytes) -> ApiPath | None:
 
 
 def is_api(path: str) -> bool:
-    """Whether a percent-decoded path may be one of the API."""
+    """Whether a percent-decoded path looks like a path of the API."""
     return path.startswith((V1.decode(), AZURE.decode())) or path[1:].partition("/")[0] in _ROOTS
 
 
 def forms_of(path: str) -> Iterator[tuple[str, bool]]:
-    """Yield the path patterns that mean the same as `path`, a path of `/v1`.
+    """Yield pairs: a pattern of paths that mean the same as `path`, and whether it names the model.
 
-    The second value of each pair says whether the pattern names the model: Azure's deployments do.
+    `path` begins with `/v1`. Azure's patterns with a deployment name the model.
     """
     rest = path.removeprefix(V1.decode())
     yield path, False
@@ -80,7 +80,7 @@ def forms_of(path: str) -> Iterator[tuple[str, bool]]:
 
 
 def route_of(path: str) -> str | None:
-    """Return the cached path of `/v1` that a percent-decoded path means, or None."""
+    """Return the path in `CACHED` that means the same as a percent-decoded path, or None."""
     for route in CACHED:
         rest = route.removeprefix(V1.decode())
         prefix = _PREFIX_OF_RESPONSES if route == RESPONSES else _PREFIX

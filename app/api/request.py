@@ -23,7 +23,7 @@ _DECODINGS = 3  # how often servers behind us may decode a path; more encoding i
 
 
 def client_request(scope: Scope, body: bytes | AsyncIterator[bytes]) -> ClientRequest:
-    """Return a request with its line and headers as the client sent them.
+    """Return the client's request, without the headers that concern only its connection.
 
     Raises RouteNotFound for a path outside the API, and PassthroughDisabled for a path that would
     leave the upstream's base path.
@@ -46,9 +46,9 @@ def client_request(scope: Scope, body: bytes | AsyncIterator[bytes]) -> ClientRe
 
 
 def _leads_elsewhere(path: bytes) -> bool:
-    """Whether a server could read a path as one with a segment `.` or `..`.
+    """Whether a server could understand a path as one with a segment `.` or `..`.
 
-    Some servers decode a path twice, take a backslash for a slash, drop the part of a segment after
+    Some servers decode a path twice, treat a backslash as a slash, drop the part of a segment after
     a semicolon or a NUL, or accept overlong UTF-8.
     """
     for _ in range(_DECODINGS):
@@ -66,7 +66,7 @@ def _leads_elsewhere(path: bytes) -> bool:
 class RequestReader:
     """Reads a request's body, whole or as a stream, and notices when the client disconnects.
 
-    `hold` counts the bytes held for this request, those of its body included.
+    `hold` counts the bytes that are held for this request, including its body.
     """
 
     def __init__(self, receive: Receive, hold: Hold | None = None) -> None:
@@ -94,14 +94,17 @@ class RequestReader:
         return whole
 
     async def stream(self) -> AsyncIterator[bytes]:
-        """Yield the body as it arrives."""
+        """Yield the pieces of the body as they arrive."""
         while self._read or not self._ended.is_set():
             if piece := self._read.popleft() if self._read else await self._next():
                 yield piece
                 self.hold.drop(len(piece))
 
     async def disconnected(self) -> None:
-        """Wait until the client disconnects; a disconnect is noticed only after the whole body."""
+        """Wait until the client disconnects.
+
+        A disconnect is noticed only after the whole body has arrived.
+        """
         await self._ended.wait()
         while not self._gone:
             self._gone = (await self._receive())["type"] == "http.disconnect"

@@ -1,4 +1,4 @@
-"""Sends answers to the client, and closes their source in every case."""
+"""Sends answers to the client, and closes each answer's source even if sending fails."""
 
 import asyncio
 import functools
@@ -81,7 +81,7 @@ def rendered(refusal: Refusal, *, is_anthropics: bool = False) -> tuple[list[Hea
 
 @functools.lru_cache(maxsize=1)
 def _date(now: int) -> bytes:
-    """Return the value of the Date header (RFC 9110 §6.6.1); cached for a second."""
+    """Return the value of the Date header (RFC 9110 §6.6.1) for `now`, in seconds since 1970."""
     return formatdate(now, usegmt=True).encode()
 
 
@@ -96,7 +96,10 @@ async def _start(head: Head, scope: Scope, send: Send) -> None:
 
 
 async def _write(body: bytes, send: Send, *, is_last: bool) -> None:
-    """Send a body in pieces, each after the client has read most of the previous ones."""
+    """Send a body in pieces, each after the client has read most of the previous ones.
+
+    `is_last` says whether `body` ends the response.
+    """
     at = 0
     while len(body) - at > _PIECE:
         await send(

@@ -31,10 +31,10 @@ class Admission(Enum):
 
 
 class Connections:
-    """Counts the connections of each address, which may have `most` open; 0: any number.
+    """Counts the open connections of each address, which may have up to `most` (0: any number).
 
-    Up to `most` refused connections may also stay open, until their clients have read why. They do
-    not count as served ones.
+    Up to `most` refused connections may also stay open, until their clients have read the error.
+    They are counted separately.
     """
 
     def __init__(self, most: int = 0) -> None:
@@ -42,7 +42,7 @@ class Connections:
         self._known = Counter[tuple[str, Admission]]()
 
     def enter(self, address: str) -> Admission:
-        """Count a new connection and return what happens to it; call `leave` at its end."""
+        """Count a new connection and return what happens to it; call `leave` when it ends."""
         kinds = (Admission.OPEN, Admission.REFUSED) if self._most else ()
         default = Admission.CUT if self._most else Admission.OPEN
         free = (kind for kind in kinds if self._known[address, kind] < self._most)

@@ -35,8 +35,9 @@ class Awaited(Enum):
 class Deadlines:
     """The deadlines of one connection.
 
-    `on_late` is called if the client has not sent in time what is awaited. If the client does not
-    read for too long, the connection is closed at once: it would not read an error either.
+    If the client does not send what is awaited in time, `on_late` is called with
+    the awaited part. If the client reads nothing for too long, the connection is closed at once:
+    an error would not be read either.
 
     A new timer is only set if a deadline is earlier than the present timer. Otherwise the present
     timer checks the deadlines when it fires. So a request needs almost no work for timers.

@@ -10,19 +10,22 @@ _OFFER_BUT_WEBSOCKET = re.compile(rb"(?i)\r\nupgrade[ \t]*:(?![^\r\n]*websocket)
 
 
 def without_offer(head: bytes) -> bytes:
-    """Return a head without its `Upgrade` field, unless that asks for a WebSocket in a GET."""
+    """Return a head without its `Upgrade` field, unless a GET asks for a WebSocket with it."""
     offer = _OFFER_BUT_WEBSOCKET if head.startswith(b"GET ") else _OFFER
     return offer.sub(b"", head)
 
 
 def empty_lines(data: bytes, at: int) -> int:
-    """Return the number of bytes of empty lines from `at` on."""
+    """Return the length in bytes of the empty lines that begin at `at`."""
     rest = data[at:]
     return len(rest) - len(rest.lstrip(b"\r\n"))
 
 
 def end_of_head(data: bytes, at: int) -> int:
-    """Return the index after a head, or after invalid data; `at` if more data must arrive first."""
+    """Return the index in `data` just after the head that begins at `at`.
+
+    If more data must arrive first, `at` is returned; if this is not a head, the length of the data.
+    """
     end = data.find(END_OF_HEAD, at)
     if end >= 0:
         return end + len(END_OF_HEAD)

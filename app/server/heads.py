@@ -13,7 +13,7 @@ _HOST = re.compile(rb"(?:\[[0-9A-Za-z:.%_~-]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(?:
 
 
 def why_refused(method: bytes, version: str, headers: Sequence[Header]) -> Refusal | None:
-    """Return why a request with this head is refused, or None.
+    """Return the Refusal for a request with this head, or None if the head is allowed.
 
     CONNECT would open a tunnel past the cache, and TRACE would reveal the caller's credentials (RFC
     9110 §9.3.6, §9.3.8). With several Hosts, servers could understand different requests (RFC 9112

@@ -1,6 +1,6 @@
-"""HTTP/1.1 for an ASGI application, with limits on what a client can make it hold.
+"""HTTP/1.1 for an ASGI application, with a limit on the memory that each connection can occupy.
 
-The memory of a connection is limited, whatever a client sends, even before its key is checked.
+The limit holds whatever a client sends, even before its key is checked.
 """
 
 import asyncio
@@ -69,7 +69,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     Upgrades. Java's client sends `Upgrade: h2c` with every request. A server may ignore it (RFC
     9110 §7.8), but httptools would not parse the body then. So the field is removed before parsing.
-    An upgrade to a WebSocket stays in a GET (RFC 6455 §4.1): the application refuses it.
+    But a GET keeps an upgrade to a WebSocket (RFC 6455 §4.1), which the application refuses.
 
     Half-closed connections. A client may close its side after its request (RFC 9112 §9.6) and still
     gets the answer. A client that has gone looks the same until something is written to it. So an
@@ -136,7 +136,10 @@ class HttpProtocol(HttpToolsProtocol):
         return not self.cycle.more_body and not self.cycle.response_started
 
     def _probe(self, cycle: RequestResponseCycle, interim: bytes = b"") -> None:
-        """Check again and again, until the answer begins, whether the client is still there."""
+        """Check periodically, until the answer begins, whether the client is still there.
+
+        `interim` is an interim response that is sent first.
+        """
         if cycle.response_started or cycle.disconnected or self.transport.is_closing():
             return
         if _has_hung_up(self.transport):
@@ -237,7 +240,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Add a field of the head or trailers. A copy of uvicorn's code, plus a limit."""
+        """Add a field of the head or trailers: uvicorn's code, plus a limit on their number."""
         headers = self.headers
         if len(headers) >= _MOST_FIELDS:
             self._fail()
@@ -265,7 +268,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def _fail(self) -> NoReturn:
-        """Raise the refusal for a head that is too large, which also stops the parser."""
+        """Raise HeadTooLarge, which also stops the parser."""
         self._refusal = HeadTooLarge(_TOO_LARGE)
         raise self._refusal
 

@@ -1,4 +1,4 @@
-"""Runs the application with uvicorn on a listening socket, and shuts it down in good order."""
+"""Runs the application with uvicorn on a listening socket, and shuts it down gracefully."""
 
 import asyncio
 import gc
@@ -94,7 +94,7 @@ class Server(uvicorn.Server):
 
 
 def listeners_of(settings: Settings) -> list[socket.socket]:
-    """Open and return the API's listening socket, then that of the operators if they have a port.
+    """Open and return the API's listening socket, and the operators' one if they have a port.
 
     Raises ConfigurationError if a socket cannot listen on its address.
     """
@@ -107,8 +107,8 @@ def listeners_of(settings: Settings) -> list[socket.socket]:
 def listen(host: str, port: int, kind: str = "") -> socket.socket:
     """Open and return a listening socket; port 0 picks a free port.
 
-    `kind` is the part of the setting's name before HOST and PORT. Raises ConfigurationError if the
-    socket cannot listen on the address.
+    `kind` is the part of the settings' names before HOST and PORT, such as "ADMIN_". Raises
+    ConfigurationError if the socket cannot listen on the address.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -155,7 +155,7 @@ def _exit(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 @contextmanager
 def serving(app: FastAPI) -> Iterator[str]:
-    """Serve on a free port of 127.0.0.1, in a thread, during the block; yield the URL."""
+    """Serve `app` in a thread, on a free port of 127.0.0.1, during the block; yield the URL."""
     with listen("127.0.0.1", 0) as sock:
         server = Server(app, _BACKGROUND_SHUTDOWN, lambda: None)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)

@@ -30,7 +30,10 @@ _logger = logging.getLogger("reprise")
 
 
 class Workers:
-    """Runs `settings.workers` processes until a signal arrives, or until one refuses to start."""
+    """Runs `settings.workers` processes until a signal arrives.
+
+    All of them are stopped, too, if one cannot start because a setting is invalid.
+    """
 
     def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
         self._settings = settings
@@ -113,7 +116,7 @@ def _work(settings: Settings, sockets: Sequence[socket.socket]) -> None:
 
 
 def _end_with_parent() -> None:
-    """Shut this worker down in good order when its parent process has ended."""
+    """Shut this worker down gracefully when its parent process has ended."""
     if (parent := multiprocessing.parent_process()) is not None:
         parent.join()
         os.kill(os.getpid(), signal.SIGTERM)

@@ -16,7 +16,10 @@ _PATIENCE = 60.0  # seconds
 
 
 class AdminClient:
-    """Calls the operators' routes of the proxy at `base_url`. Raises BadInput if that is no URL."""
+    """Calls the operators' routes of the proxy at `base_url`.
+
+    Raises BadInput if `base_url` is not a URL.
+    """
 
     def __init__(self, base_url: str, token: str) -> None:
         if not base_url.startswith(("http://", "https://")):
@@ -40,13 +43,14 @@ class AdminClient:
         return self._call("GET", "/cache/report")
 
     def purge(self, selector: Mapping[str, object], *, dry_run: bool) -> dict[str, Any]:
-        """Remove the selected entries; with `dry_run`, only preview that. Raises CallFailed."""
+        """Remove the selected entries; with `dry_run`, only count them. Raises CallFailed."""
         return self._call("POST", "/cache/purge", {**selector, "dry_run": dry_run})
 
     def export(self, cursor: str | None) -> Iterator[bytes]:
-        """Yield the lines of an export, beginning at an earlier export's cursor. Raises CallFailed.
+        """Yield the lines of an export. Raises CallFailed.
 
-        If the connection breaks off, the lines end without an error.
+        `cursor` is the cursor of an earlier export, where this one begins. If the connection breaks
+        off, the lines end without an error.
         """
         query = "" if cursor is None else f"?{urlencode({'cursor': cursor})}"
         with self._answer("GET", f"/cache/export{query}") as response:
@@ -56,7 +60,7 @@ class AdminClient:
                 return
 
     def import_lines(self, lines: bytes) -> dict[str, Any]:
-        """Import lines of an export; return counts of those stored or not. Raises CallFailed."""
+        """Import lines of an export; return the counts by result. Raises CallFailed."""
         return self._read("POST", "/cache/import", lines)
 
     def _call(self, method: str, path: str, document: object = None) -> dict[str, Any]:

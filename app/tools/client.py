@@ -30,7 +30,7 @@ class Reply:
 
 
 class Client:
-    """Sends questions to a proxy on this machine. HTTP_PROXY and the like are ignored."""
+    """Sends questions to a proxy on this machine. Variables such as HTTP_PROXY are ignored."""
 
     def __init__(self, base_url: str) -> None:
         self._connection = http.client.HTTPConnection(urlsplit(base_url).netloc, timeout=_PATIENCE)
@@ -47,7 +47,7 @@ class Client:
         self._connection.close()
 
     def ask(self, question: str, headers: Mapping[str, str]) -> Reply:
-        """Ask a question and read the answer. Raises RuntimeError if the proxy refuses."""
+        """Ask a question and read the answer. Raises RuntimeError if its status is not 200."""
         message = {"role": "user", "content": question}
         body = json.dumps({"model": "simulated", "messages": [message]}).encode()
         begin = time.perf_counter()
@@ -62,7 +62,10 @@ class Client:
         )
 
     def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[Message, bytes]:
-        """Send a request; return the answer's headers and body. Raises RuntimeError if refused."""
+        """Send a POST request; return the headers and the body of the answer.
+
+        Raises RuntimeError if its status is not 200.
+        """
         headers = {"Content-Type": "application/json", **headers}
         self._connection.request("POST", path, body, headers)
         response = self._connection.getresponse()

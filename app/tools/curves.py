@@ -9,14 +9,17 @@ from itertools import groupby
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Points (share of wrong answers, greatest recall at no more than that), both rising."""
+    """The greatest recall for each allowed share of wrong answers.
+
+    `points`: pairs (share, recall), both from 0 to 1 and both rising.
+    """
 
     name: str
     points: Sequence[tuple[float, float]]
 
 
 def curve(name: str, ranked: Iterable[tuple[float, bool]], positives: int) -> Curve:
-    """Return the curve that results if all items up to each rank in turn are served.
+    """Return the curve whose points result from serving all items up to each rank.
 
     An item is (rank, whether it is right). Items of the same rank are served together. `positives`
     is the number of right answers that are possible.
@@ -36,7 +39,10 @@ def curve(name: str, ranked: Iterable[tuple[float, bool]], positives: int) -> Cu
 
 
 def csv_of(files: Iterable[tuple[str, Sequence[Curve]]]) -> str:
-    """Return the curves of files as CSV (RFC 4180): `file,stage,wrong_share,recall`."""
+    """Return curves as CSV (RFC 4180) with the columns file, stage, wrong_share and recall.
+
+    `files` are pairs: the name of a file, and its curves.
+    """
     text = io.StringIO()
     rows = csv.writer(text)
     rows.writerow(("file", "stage", "wrong_share", "recall"))

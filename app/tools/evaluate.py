@@ -75,8 +75,8 @@ class Comparison:
     """A pair with the results of each stage.
 
     `distance`: cosine; infinite if the stored question can never answer the asked one.
-    `guards`: those that refuse it.
-    `probability`: the verifier's; 0 if it was not asked.
+    `guards`: the guards that refuse the pair.
+    `probability`: the verifier's; 0 if it was not asked, infinite for an exact match.
     """
 
     pair: Pair
@@ -121,7 +121,7 @@ def _rules(scale: Scale, verifier: Verifier | None) -> Iterator[MayServe]:
 def read_pairs(path: Path) -> PairSet:
     """Read labelled pairs: `{"a", "b", "same"}`. A question is a text or a list of messages.
 
-    Raises BadInput.
+    Raises BadInput if the file cannot be read or a line is invalid.
     """
     pairs = [
         Pair(_key(line, "a"), _key(line, "b"), bool(_label(line))) for line in read_lines(path)
@@ -160,8 +160,8 @@ def evaluate_pairs(
 ) -> Report:
     """Compare the pairs, and count for each stage and threshold how many would be served.
 
-    Guards are reported for the pairs within the greatest distance. `show` is how many of the pairs
-    wrongly refused by each guard are listed.
+    Guards are reported for the pairs within the greatest distance. `show` is the greatest number of
+    wrongly refused pairs to list.
     """
     comparisons = asyncio.run(_compare(pair_set, models, progress))
     positives = sum(pair.same for pair in pair_set.pairs)
@@ -254,7 +254,7 @@ async def _probability(pair: Pair, distance: float, verifier: Verifier | None) -
 
 
 def guards_of(pair: Pair, examined: Callable[[str], Evidence]) -> Sequence[Guard]:
-    """Return the guards that refuse a pair."""
+    """Return the guards that refuse a pair; `examined` returns the evidence of a text."""
     stored, asked = pair.stored, pair.asked
     if stored.digest == asked.digest or stored.text is None or asked.text is None:
         return ()

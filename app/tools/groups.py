@@ -21,7 +21,7 @@ Meaning = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Wordings of one question; near misses, which the same answer does not serve; a domain."""
+    """Wordings of one question, near misses that its answer does not fit, and a domain."""
 
     wordings: Sequence[str]
     near: Sequence[str]
@@ -39,14 +39,15 @@ class Question:
 
     @property
     def is_wording(self) -> bool:
-        """Whether it is a wording of the group's question."""
+        """Whether this text is a wording of the group's question."""
         return self.meaning[1] < 0
 
 
 def read_groups(path: Path) -> Sequence[Group]:
     """Read groups, one per line: `{"questions": [text], "near": [{"q": text}], "domain": text}`.
 
-    A near miss may also be just a text. `near` and `domain` may be left out. Raises BadInput.
+    A near miss may also be just a text. `near` and `domain` may be left out. Raises BadInput if the
+    file is invalid.
     """
     return [_group(line) for line in read_lines(path)]
 

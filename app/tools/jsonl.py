@@ -20,7 +20,7 @@ class Line:
     document: JsonObject = field(repr=False)
 
     def text(self, name: str) -> str:
-        """Return a field that must be a text. Raises BadInput."""
+        """Return the field `name`. Raises BadInput if it is not a text."""
         value = self.document.get(name)
         return value if isinstance(value, str) else self.refuse(f'"{name}" must be a text')
 
@@ -30,7 +30,7 @@ class Line:
 
 
 def read_lines(path: Path) -> Iterator[Line]:
-    """Yield a file's lines, except blank ones; a file named `.gz` is unpacked.
+    """Yield a file's lines, except blank ones; a `.gz` file is decompressed.
 
     Raises BadInput if the file cannot be read or has no lines, or if a line is not a JSON object.
     """

@@ -24,7 +24,7 @@ class Memo:
         return self._known[text]
 
     async def learn(self, texts: Iterable[str], advance: Callable[[], None]) -> None:
-        """Embed texts into the cache; `advance` is called after each."""
+        """Embed texts into the cache; `advance` is called after each text."""
         await each(texts, self.embed, advance)
 
     async def aclose(self) -> None:
@@ -32,7 +32,10 @@ class Memo:
 
 
 class Lent:
-    """A verifier, with another `calibration` if one is given. The verifier's creator closes it."""
+    """A verifier that uses `calibration`, if given, instead of its own.
+
+    The creator of that verifier closes it.
+    """
 
     def __init__(self, verifier: Verifier, calibration: Calibration | None = None) -> None:
         self._verifier = verifier
@@ -58,7 +61,7 @@ class Remembered:
         self.calibration = verifier.calibration
 
     async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
-        """Return each candidate's probability; those not in the cache are verified together."""
+        """Return each candidate's probability; verify those not in the cache in one call."""
         if new := [c for c in candidates if (asked, c.text) not in self._known]:
             told = await self._verifier.verify(asked, new)
             for candidate, probability in zip(new, told, strict=True):

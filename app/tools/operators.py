@@ -50,9 +50,9 @@ def operators_models(
 
 
 def terms_of(settings: Settings, models: Models, error_rates: Sequence[float]) -> Terms:
-    """Return the terms for measuring a proxy with these settings.
+    """Return the guards, greatest distance and dials with which to measure a proxy.
 
-    The dials to measure are `error_rates` and the dial of the settings.
+    The dials are `error_rates` and the dial of the settings.
     """
     rates = sorted({*error_rates, settings.max_error_rate})
     return Terms(settings.guards, max_distance_for(settings, models.verifier), rates)

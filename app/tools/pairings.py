@@ -26,10 +26,10 @@ def pairs_inside(stream: Sequence[Question]) -> Iterator[Two]:
 
 
 def nearest_pairs(stream: Sequence[Question], vectors: Floats) -> Iterator[Two]:
-    """Yield pairs (stored, asked): texts, each with the nearest other wording of its group.
+    """Yield pairs (stored, asked): each asked text with the nearest other wording of its group.
 
-    Each group gives equally many rewordings and near misses; the rest of the more frequent kind is
-    left out.
+    `vectors` has a row for each question. In each group, as many wordings as near misses are asked;
+    the surplus of the more frequent kind is left out.
     """
     rows = {question.text: row for question, row in zip(stream, vectors, strict=True)}
 
@@ -57,6 +57,6 @@ def _members(stream: Sequence[Question]) -> Iterable[Sequence[Question]]:
 
 
 def as_pair(two: Two) -> Pair:
-    """Return two questions as a labelled pair."""
+    """Return a stored and an asked question as a labelled pair."""
     stored, asked = two
     return Pair(stored.key, asked.key, stored.meaning == asked.meaning)

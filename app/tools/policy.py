@@ -125,9 +125,10 @@ def check_named(settings: Settings, model: str, namespace: str, path: str | None
 
 
 def check_request(settings: Settings, document: bytes) -> Check:
-    """Check a request given as JSON: its body, or body, headers and route as for /cache/explain.
+    """Check the request that a JSON document describes.
 
-    Raises BadInput or ConfigurationError.
+    The document is the request's body, or has body, headers and route as for /cache/explain. Raises
+    BadInput or ConfigurationError.
     """
     body, headers, path = _read(document)
     where, policy = _path_of(path), policy_for(settings, None)
@@ -193,7 +194,7 @@ def _dialect(settings: Settings, path: str) -> Dialect:
 
 
 def _read(document: bytes) -> tuple[bytes, list[Header], str]:
-    """Return body, headers and path of a request given as JSON. Raises BadInput."""
+    """Return body, headers and path of the request in a JSON document. Raises BadInput."""
     try:
         told: Any = load_json(document)
     except NotUnderstood as error:

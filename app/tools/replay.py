@@ -84,7 +84,11 @@ class Desk:
 
 @dataclass(slots=True)
 class _Tally:
-    """The outcomes of the counted requests; `hits` and `misses` are latencies in seconds."""
+    """The outcomes of the counted requests.
+
+    `right`: hits with the right answer. `taken`: those that an ideal cache would also have.
+    `hits`, `misses`: latencies in seconds.
+    """
 
     right: int = 0
     taken: int = 0
@@ -105,8 +109,8 @@ def read_stream(path: Path) -> Stream:
     """Read requests: `{"prompt", "answer_id"}`, or GPTCache's `{"origin", "similar", "answer_id"}`.
 
     In the latter format, all `origin` texts fill the cache before any `similar` text is asked. A
-    line may have `ns`, the name of its tenant, and `expect`: whether an ideal cache has a `hit`. By
-    default it has one if the tenant got the same answer before. Raises BadInput.
+    line may have `ns`, the name of its tenant, and `expect`, which is "hit" if an ideal cache has a
+    hit. Without `expect`, it has one if the tenant got the same answer before. Raises BadInput.
     """
     filling: list[Plan] = []
     counted: list[Plan] = []
@@ -198,7 +202,10 @@ def _threshold(rule: MayServe) -> float:
 
 @contextmanager
 def proxied(entries: int, rule: MayServe, models: Models) -> Iterator[tuple[Client, Desk]]:
-    """Run an empty proxy in which nothing expires, because its clock stands still."""
+    """Run an empty proxy during the block; yield a client, and the desk with the next answer.
+
+    The proxy stores up to `entries` answers. Its clock stands still, so nothing expires.
+    """
     now = time.time()
     settings = FixedSettings(
         upstream_url="simulated://",

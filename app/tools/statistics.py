@@ -38,7 +38,7 @@ class Share:
         return self.within(NORMAL_95)
 
     def within(self, deviations: float) -> tuple[float, float]:
-        """Wilson's interval with this many standard deviations to either side."""
+        """Return Wilson's interval with `deviations` standard deviations to either side."""
         return wilson(self.count, self.of, deviations)
 
     def document(self) -> JsonObject:
@@ -61,7 +61,7 @@ class GroupedShare(Share):
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The interval by the bootstrap over groups."""
+        """The 95 % interval, computed by the bootstrap over groups."""
         return self.reach
 
     def __str__(self) -> str:
@@ -75,7 +75,10 @@ class GroupedShare(Share):
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """The area under a ROC curve and its 95 % interval; None if all items are of one kind."""
+    """The area under a ROC curve and its 95 % interval.
+
+    `value`: the area, from 0 to 1; None if all items are positive, or all negative.
+    """
 
     value: float | None
     low: float
@@ -94,9 +97,9 @@ class Area:
 class Groups:
     """Computes intervals by the bootstrap: groups of items are drawn with replacement.
 
-    Source: B. Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979, with groups in place
-    of single items. `of_items` has the number of each item's group. The draws are the same in each
-    run.
+    Source: B. Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979, but with groups
+    instead of single items. `of_items` has the index of each item's group. The draws are the same
+    in each run.
     """
 
     def __init__(self, of_items: Ints, groups: int) -> None:
@@ -125,7 +128,11 @@ class Groups:
         return GroupedShare(plain.count, plain.of, (low, high))
 
     def auc(self, ranks: Floats, positive: Flags) -> Area:
-        """Return how often a positive item ranks above a negative one; ties count half."""
+        """Return the area under the ROC curve, with its interval.
+
+        The area is the share of pairs in which the positive item ranks above the negative one; ties
+        count half.
+        """
         values, places = np.unique(ranks, return_inverse=True)
         ones = np.ones(self._groups)
         area = self._area(places, len(values), positive, ones)
@@ -152,7 +159,7 @@ Row = Mapping[str, str | float | Share | Area | None]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of figures; `columns` are those of a row that are shown."""
+    """Rows of figures by name; `columns` are the names of the figures to print."""
 
     columns: Sequence[str]
     rows: Sequence[Row]

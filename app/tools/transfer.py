@@ -21,7 +21,10 @@ _CURSOR = b'{"cursor":'
 
 @dataclass(slots=True)
 class Taken:
-    """The results of an import; `problem` names the first refused line and the reason."""
+    """The results of an import.
+
+    `counts`: how many entries had each result. `problem`: the first refused line, and the reason.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
     problem: str = ""
@@ -34,8 +37,8 @@ class Taken:
 def export_entries(client: AdminClient, path: Path, progress: Progress) -> int:
     """Write all entries to a file, or continue a file whose export broke off.
 
-    Return how many entries were written. Raises CallFailed, or BadInput if the file is not an
-    export or is a complete one.
+    Return how many entries were written. Raises CallFailed if the export breaks off, BadInput if
+    the file is not an export or is a complete one.
     """
     stored = client.stats()["entries"] or {}
     written, is_whole = 0, False
@@ -57,7 +60,7 @@ def export_entries(client: AdminClient, path: Path, progress: Progress) -> int:
 def import_entries(client: AdminClient, path: Path, first: int, progress: Progress) -> Taken:
     """Import the entries of a file, beginning at the line `first`.
 
-    Raises CallFailed, whose text says at which line to continue.
+    Raises CallFailed, whose message says at which line to continue.
     """
     taken = Taken()
     with progress(path.name, sum(1 for _ in _lines(path))) as step:

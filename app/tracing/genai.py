@@ -77,7 +77,10 @@ class AnswerNotes:
         self._size = 0
 
     def feed(self, piece: bytes) -> None:
-        """Take the next bytes; keep the last part of a stream, or a document unless it is large."""
+        """Add the next bytes of the answer.
+
+        Of a stream, only the end is kept; a document is kept whole, unless it is large.
+        """
         self._size += len(piece)
         if self._is_stream:
             self._kept = (self._kept + piece)[-_TAIL:]
@@ -87,7 +90,7 @@ class AnswerNotes:
     def attributes(self) -> Attributes:
         """Return the answer's model and usage as attributes.
 
-        With content, they also contain the answer's text, unless it is a stream.
+        If `with_content` is true, they also contain the answer's text, unless it is a stream.
         """
         if self._is_stream:
             told = [_object(line) for line in self._lines()]

@@ -52,7 +52,7 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 def by_otlp(*, with_content: bool) -> Tracing:
-    """Return the Tracing that sends spans as the variables OTEL_EXPORTER_OTLP_… say."""
+    """Return a Tracing that sends spans by OTLP, as set by the variables OTEL_EXPORTER_OTLP_…."""
     told: dict[str, str | int] = {
         "service.name": os.environ.get("OTEL_SERVICE_NAME") or "reprise",
         "service.version": __version__,
@@ -64,7 +64,7 @@ def by_otlp(*, with_content: bool) -> Tracing:
 
 
 class OpenTelemetry:
-    """Makes spans of requests; `with_content`: they contain questions and answers, too."""
+    """Records requests as spans, with questions and answers only if `with_content` is true."""
 
     def __init__(self, provider: TracerProvider, *, with_content: bool = False) -> None:
         self._provider = provider
@@ -270,7 +270,7 @@ class _TracedUpstream:
 
 
 class _TracedResponse:
-    """A response that ends its span once it is released."""
+    """A response that ends its span when it is closed."""
 
     def __init__(self, response: UpstreamResponse, span: Span, *, with_content: bool) -> None:
         self.status_code = response.status_code
@@ -302,7 +302,7 @@ class _TracedResponse:
 
 
 def _with_context(request: ClientRequest) -> ClientRequest:
-    """Return a request with headers that tell the upstream the current span."""
+    """Return a request with `traceparent` headers that name the current span."""
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier)
     told = [(name.encode(), value.encode()) for name, value in carrier.items()]

@@ -65,8 +65,8 @@ class NoTracing:
 def open_telemetry(*, with_content: bool) -> Tracing:
     """Return the Tracing that sends spans by OTLP, set up by the variables of OpenTelemetry's SDK.
 
-    `with_content`: spans contain questions and answers, too. Raises ConfigurationError if the
-    libraries are not installed.
+    If `with_content` is true, spans also contain questions and answers. Raises ConfigurationError
+    if the libraries are not installed.
     """
     try:
         module = importlib.import_module(_REAL)

@@ -25,9 +25,9 @@ _MOST_BODY = 65_536
 
 
 async def asked(work: Awaitable[T]) -> T:
-    """Return the result of `work`.
+    """Await `work` and return its result.
 
-    Raises EmbedderUnavailable if the embedder failed, StoreUnavailable if the store did.
+    Raises EmbedderUnavailable if the embedder failed, StoreUnavailable if the store failed.
     """
     try:
         return await work
@@ -44,7 +44,8 @@ async def asked(work: Awaitable[T]) -> T:
 async def document_of(request: Request) -> Mapping[str, Any]:
     """Return the JSON object in a request's body.
 
-    Raises InvalidRequest if the body is something else, BodyTooLarge if it is too long.
+    Raises InvalidRequest if the body is not a JSON object, BodyTooLarge if it has more than
+    65,536 bytes.
     """
     body = await RequestReader(request.receive).body(_MOST_BODY)
     if body is None:
@@ -59,10 +60,10 @@ async def document_of(request: Request) -> Mapping[str, Any]:
 
 
 def selector_in(query: Mapping[str, str], *others: str) -> Selector:
-    """Return the selector in the parameters of a query string.
+    """Return the selector that the parameters of a query string describe.
 
-    `others` names the parameters that are allowed besides the selector's. Raises InvalidRequest for
-    any other one.
+    Its parameters are `tag`, `model` and `namespace`. `others` names the parameters that are also
+    allowed. Raises InvalidRequest if the query has any other parameter.
     """
     refuse_unknown(query, *others, "tag", "model", "namespace")
     return Selector(query.get("tag"), query.get("model"), query.get("namespace"))

@@ -30,12 +30,12 @@ _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 def explain_route(
     explainer: Explainer, dialects: Mapping[str, Dialect], token: str
 ) -> Callable[[Request], Awaitable[JSONResponse]]:
-    """Return the endpoint.
+    """Return the endpoint for POST /cache/explain.
 
     The body is the body of the request to explain, or `{"request": …, "headers": …, "route": …}`
     with the headers and route of that request. Without `headers`, those of the call to this
     endpoint are used, except the one with the operator's token. Without `route`, the request is
-    taken for a chat completion. `dialects` are the dialects by route.
+    treated as a chat completion. `dialects` maps each cached route to its dialect.
     """
     api_keys = ApiKeys([token] if token else [])
     most = explainer.limits.max_bytes
@@ -63,7 +63,10 @@ def explain_route(
 
 
 def _asked(body: bytes, headers: list[Header]) -> tuple[bytes, list[Header], str]:
-    """Return body, headers and route of the request to explain. Raises InvalidRequest."""
+    """Return the body, headers and route of the request to explain.
+
+    Raises InvalidRequest if "headers" or "route" is invalid, or if there is an unknown field.
+    """
     try:
         document = load_json(body)
     except NotUnderstood:
@@ -82,9 +85,10 @@ def _asked(body: bytes, headers: list[Header]) -> tuple[bytes, list[Header], str
 
 
 def _lines(headers: Any) -> list[Header]:
-    """Return the headers in a JSON object of names and values.
+    """Return the headers that a JSON object maps from names to values.
 
-    If a value is a list, each element of the list becomes one header.
+    If a value is a list, each element of the list becomes one header. Raises InvalidRequest if a
+    name or a value is invalid.
     """
     if not isinstance(headers, dict):
         raise InvalidRequest("headers must be an object with the value of each header by its name.")
@@ -126,7 +130,7 @@ def _told(told: Explanation, explainer: Explainer) -> JsonObject:
 def _limits(told: Explanation, explainer: Explainer) -> JsonObject:
     """Return the limits for hits by meaning that apply to the explained request.
 
-    If the request bypasses the cache, these are the limits of the deployment.
+    If the request bypasses the cache, they are the limits of the deployment.
     """
     if told.key is None:
         return {

@@ -1,4 +1,4 @@
-"""POST /cache/purge: removes entries selected by labels, by meaning, or all of them."""
+"""POST /cache/purge: removes all entries, or those selected by label, caller or meaning."""
 
 import logging
 from collections.abc import Mapping
@@ -29,7 +29,10 @@ class PurgeEndpoint:
         self._clock = clock
 
     async def __call__(self, request: Request) -> JSONResponse:
-        """Remove entries and return their number; with `dry_run`, only count them and show some."""
+        """Remove the selected entries and return their number.
+
+        With `dry_run`, remove nothing; return the number and some of the entries.
+        """
         document = await document_of(request)
         refuse_unknown(document, *_SELECTORS, "max_distance", "dry_run")
         dry_run = document.get("dry_run", False)

@@ -50,7 +50,7 @@ def operations_of(
 ) -> list[Operation]:
     """Return the operators' endpoints, except those that need dialects.
 
-    `calibration` is the verifier's, if there is one. `workers` is the number of processes.
+    `calibration` is the verifier's, if there is one. `workers` is the number of worker processes.
     """
     admin = _Admin(engine, clock)
     stats = StatsEndpoint(engine, metrics, calibration, workers)
@@ -79,7 +79,10 @@ def router_of(
 
 
 def admin_routes(operations: Iterable[Operation], token: str) -> APIRouter:
-    """Return the routes below `/cache`, which require `token`. If it is empty, all return 404."""
+    """Return the routes below `/cache`, which require `token`.
+
+    If `token` is empty, all of them return 404.
+    """
     api_keys = ApiKeys([token] if token else [])
 
     def check(request: Request) -> None:
@@ -102,16 +105,20 @@ class _Admin:
         self._clock = clock
 
     async def report(self) -> JSONResponse:
-        """Return the results of shadow mode or of traffic, with the most instructive wrong hits."""
+        """Return the results of shadow mode or of traffic.
+
+        `pairs`: the wrong hits with the smallest distances.
+        """
         await self._cache.refresh_epoch()
         document = await self._report.document()
         _logger.info("sent a report with %d pairs of questions", len(document["pairs"]))
         return JSONResponse(document)
 
     async def review(self) -> JSONResponse:
-        """Return the pairs of questions that the verifier was least sure about.
+        """Return pairs of questions for an operator to judge.
 
-        `open` are hits by meaning of which comparing their answers has shown nothing.
+        `pairs`: those that the verifier was least sure about. `open`: hits by meaning for which a
+        comparison of the two answers did not show whether the hit was right.
         """
         await self._cache.refresh_epoch()
         hits = self._pairs.open()
@@ -126,7 +133,7 @@ class _Admin:
         )
 
     async def entries(self, request: Request) -> JSONResponse:
-        """Return a page of stored entries."""
+        """Return a page of stored entries, and the cursor of the next page."""
         page = await asked(self._curator.entries(*_page(request.query_params)))
         shown = [self._listed(stored) for stored in page.entries]
         _logger.info("listed %d entries", len(shown))
@@ -155,7 +162,7 @@ class _Admin:
         return JSONResponse({"deleted": 1})
 
     async def feedback(self, request: Request) -> JSONResponse:
-        """Apply a report that an answer was right or wrong."""
+        """Apply a report that an answer was right or wrong; return the entry's new standing."""
         document = await document_of(request)
         refuse_unknown(document, "id", "correct")
         digest, correct = document.get("id"), document.get("correct")

@@ -23,7 +23,7 @@ _logger = logging.getLogger("reprise.admin")
 
 
 class SearchEndpoint:
-    """Searches all entries. The text is in the body, so that no URL and no log holds it."""
+    """Searches the entries. The text is in the body, so that no URL and no log contains it."""
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._search = engine.search
@@ -32,7 +32,7 @@ class SearchEndpoint:
         self._clock = clock
 
     async def __call__(self, request: Request) -> JSONResponse:
-        """Return what was found, in order, and how many entries were looked at."""
+        """Return the entries that were found, in order, and how many entries were searched."""
         document = await document_of(request)
         refuse_unknown(document, "by", "text", "limit", *_NAMES)
         result = await asked(self._search.run(await self._query(document)))

@@ -1,4 +1,4 @@
-"""GET /cache/stats: what is stored, what became of the requests, how long they took."""
+"""GET /cache/stats: what is stored, how requests ended, and how long they took."""
 
 import time
 
@@ -12,7 +12,7 @@ from app.engine.assembly import Engine
 
 
 class StatsEndpoint:
-    """Tells all figures of a running proxy, which has so many `workers`."""
+    """Reports all figures of a running proxy. `workers` is the number of its worker processes."""
 
     def __init__(
         self, engine: Engine, metrics: Metrics, calibration: Calibration | None, workers: int

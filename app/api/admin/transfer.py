@@ -39,7 +39,7 @@ _logger = logging.getLogger("reprise.admin")
 
 @dataclass(slots=True)
 class _Report:
-    """Counts what became of the lines of an import so far."""
+    """Counts the lines of an import so far, and the entries by result."""
 
     lines: int = 0
     fates: Counter[Fate] = field(default_factory=Counter)
@@ -56,7 +56,10 @@ class _Report:
 
 
 class Transfer:
-    """Both endpoints. `dialects` holds the dialects whose answers may be imported, by name."""
+    """The endpoints for export and import.
+
+    `dialects` maps names to dialects: only answers of these dialects can be imported.
+    """
 
     def __init__(
         self, operations: Operations, clock: Clock, dialects: Mapping[str, Dialect]
@@ -67,7 +70,7 @@ class Transfer:
         self._clock = clock
 
     async def export(self, request: Request) -> StreamingResponse:
-        """Stream all entries, or those that the query selects, from the query's `cursor` on."""
+        """Stream all entries, or those that the query selects, beginning at its `cursor`."""
         query = request.query_params
         selector = selector_in(query, "cursor")
         mark, is_marked, cursor = query.get("cursor", f"{self._mark}-").partition("-")
@@ -98,7 +101,10 @@ class Transfer:
             _logger.info("exported %d entries", exported)
 
     async def import_(self, request: Request) -> JSONResponse:
-        """Store entries, unless the store has newer ones; return the number of lines by result."""
+        """Store the entries in the body, except those that the store has as new or newer.
+
+        Return the number of entries by result, and the first refused line.
+        """
         report = _Report()
         try:
             async for lines in _batches(request):
@@ -117,7 +123,7 @@ class Transfer:
         return JSONResponse(report.document())
 
     async def _store(self, lines: Sequence[bytes], report: _Report) -> None:
-        """Store the entries in some lines, several at once; of duplicates, only the newest."""
+        """Store the entries in `lines`, several at once; of those with one id, only the newest."""
         newest: dict[str, Portable] = {}
         for number, line in enumerate(lines, report.lines + 1):
             if (portable := await self._read(number, line, report)) is None:
@@ -143,7 +149,10 @@ class Transfer:
         report.lines += len(lines)
 
     async def _read(self, number: int, line: bytes, report: _Report) -> Portable | None:
-        """Return the entry in a line; None if there is none to store (noted in the report)."""
+        """Return the entry in a line, or None if there is none to store.
+
+        Refused lines and expired entries are counted in `report`.
+        """
         if not line.strip():
             return None
         await asyncio.sleep(0)  # lets other requests run
@@ -164,10 +173,13 @@ def _stored_at(portable: Portable) -> float:
 
 
 class _Lines(StreamingResponse):
-    """A response of lines. If the store fails, it stays unfinished and the connection is closed."""
+    """A response that consists of lines.
+
+    If the store fails, the response is left unfinished and the connection is closed.
+    """
 
     async def stream_response(self, send: Send) -> None:
-        """Send the lines; log it if the store fails."""
+        """Send the lines; log a warning if the store fails."""
         try:
             await super().stream_response(send)
         except DependencyUnavailable:

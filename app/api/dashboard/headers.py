@@ -1,4 +1,4 @@
-"""Adds security headers to the dashboard: no frames, no code of other sites, no cached copies."""
+"""Adds security headers to the dashboard: no frames, no code from other sites, no cached copies."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 

@@ -44,7 +44,10 @@ _logger = logging.getLogger("reprise.admin")
 def dashboard_routes(
     operations: Iterable[Operation], token: str, clock: Clock
 ) -> Iterator[APIRouter]:
-    """Yield the routers of the dashboard; none if `token` is empty: then its paths return 404."""
+    """Yield the routers of the dashboard.
+
+    If `token` is empty, there are none, so the dashboard's paths return 404.
+    """
     if not token:
         return
     doors = _Doors(token, clock)
@@ -101,7 +104,7 @@ class _Doors:
         self._sessions = Sessions(token, clock)
 
     def check(self, request: Request) -> None:
-        """Raise a Refusal unless a request has a session and, if it is no GET, the CSRF token."""
+        """Raise a Refusal unless a request has a session and, except for a GET, the CSRF token."""
         check_site(request)
         session = self._session_of(request)
         if request.method == "GET":

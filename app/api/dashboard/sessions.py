@@ -15,10 +15,10 @@ _SESSION = re.compile(r"([0-9a-f]{1,12})\.[0-9a-f]{32}\.([0-9a-f]{64})")
 
 
 class Sessions:
-    """Opens and recognises sessions. Their key is made from the admin token.
+    """Opens and recognises sessions, which are signed with a key derived from the admin token.
 
-    So a new admin token ends all sessions, and a restart ends none. Those that a logout has ended
-    are remembered by this process alone. `clock` returns seconds since 1970.
+    So a new admin token ends all sessions, and a restart ends none. Only this process remembers
+    which sessions were ended by a logout. `clock` returns seconds since 1970.
     """
 
     def __init__(self, token: str, clock: Clock) -> None:
@@ -27,12 +27,12 @@ class Sessions:
         self._ended: Recent[str, bool] = Recent(_ENDED)
 
     def new(self) -> str:
-        """Return a new session, as its cookie contains it."""
+        """Return a new session as the value of its cookie."""
         named = f"{int(self._clock()) + LIFETIME:x}.{secrets.token_hex(16)}"
         return f"{named}.{self._mac('session', named)}"
 
     def holds(self, session: str) -> bool:
-        """Whether a session was signed with the key of this admin token and has not ended."""
+        """Whether a session was signed with the key of this admin token, and has not ended."""
         if (match := _SESSION.fullmatch(session)) is None:
             return False
         named = session.rpartition(".")[0]
@@ -41,11 +41,11 @@ class Sessions:
         return is_ours and not is_over
 
     def end(self, session: str) -> None:
-        """End a session, so that no copy of its cookie opens anything either."""
+        """End a session, so that copies of its cookie are no longer accepted."""
         self._ended.keep(session, True)
 
     def csrf_token(self, session: str) -> str:
-        """Return the CSRF token of a session, which a page must send with every change."""
+        """Return the CSRF token of a session, which requests that change something must send."""
         return self._mac("csrf", session)
 
     def _mac(self, purpose: str, text: str) -> str:

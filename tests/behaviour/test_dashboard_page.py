@@ -257,7 +257,11 @@ async def test_a_hit_of_which_comparing_shows_nothing_is_labelled_by_one_key(pag
         await log_in(page, f"{client.base_url}/dashboard#review", TOKEN)
         assert await page.text("#asked") == "valkey is what"
         told = await page.run("document.querySelector('.pair').textContent")
-        for part in ("A store of keys.", "A cache that is quick.", "served, the comparison gave no result"):
+        for part in (
+            "A store of keys.",
+            "A cache that is quick.",
+            "served, the comparison gave no result",
+        ):
             assert part in told
         assert (await page.text("#progress")).startswith("1 pair left,")  # not by the verifier too
         await page.run("document.querySelector('.pair').focus()")

@@ -374,7 +374,11 @@ def _scale(distances: Sequence[float] | None, rates: Sequence[float] | None) -> 
 
 
 def _with_admin_token(settings: Settings) -> tuple[Settings, str]:
-    """Return settings with an admin token: a random one if none is set and a terminal shows it."""
+    """Return settings and a line for the start message.
+
+    If no admin token is set and stderr is a terminal, the settings get a random token and the line
+    shows it. Otherwise the settings are unchanged and the line is empty.
+    """
     if settings.admin_token.get_secret_value() or not sys.stderr.isatty():
         return settings, ""
     token = secrets.token_urlsafe(24)

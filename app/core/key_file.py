@@ -70,7 +70,7 @@ class KeyFile:
         return found.st_mtime_ns, found.st_ino, found.st_size
 
     def _read(self) -> tuple[str, ...]:
-        """Return the keys in the file. Raises OSError or ValueError; its text contains no key."""
+        """Return the keys in the file. Raises OSError or ValueError, with no key in the message."""
         lines = (line.strip() for line in self._path.read_text(errors="replace").splitlines())
         keys = tuple(line for line in lines if line and not line.startswith("#"))
         if not keys:

@@ -93,7 +93,7 @@ class StoreOperations(Protocol):
         """
 
     async def embeddings_of(self, digests: Sequence[str]) -> Sequence[Embedding | None]:
-        """Return one item per exact key, in order: the embedding of its question, or None."""
+        """Return for each exact key in `digests`, in order, its question's embedding, or None."""
 
     async def refresh_epoch(self) -> None:
         """Read the current epoch from the store, so that the property `epoch` is up to date."""
@@ -122,7 +122,7 @@ class EmbeddingStore(Protocol):
         """The token of the current epoch, shared with the Store."""
 
     async def get_embeddings(self, digests: Sequence[str]) -> Sequence[StoredEmbedding | None]:
-        """Return one item per exact key, in order: the stored embedding, or None."""
+        """Return for each exact key in `digests`, in order, the stored embedding, or None."""
 
     async def put_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
         """Store embeddings, replacing older ones with the same keys."""

@@ -159,7 +159,7 @@ def _hits(stream: Sequence[Question], sources: Sequence[int]) -> _Hits:
 def run_benchmark(
     file: str, groups: Sequence[Group], models: Models, terms: Terms, progress: Progress
 ) -> Benchmark:
-    """Measure the proxy on groups, and other caches' rules on the same pairs and the same stream.
+    """Make pairs and a stream from groups; measure the proxy and other caches' rules on them.
 
     The verifier reads each pair of texts only once; its probabilities are cached.
     """

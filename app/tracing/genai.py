@@ -148,7 +148,7 @@ def _message(role: str, content: Any) -> dict[str, Any]:
 
 
 def _object(body: bytes) -> dict[str, Any]:
-    """Return the JSON object in a body; an empty one if it is large or not a JSON object."""
+    """Return the JSON object in a body. Return {} for a large body or any other content."""
     if len(body) > _LARGEST:
         return {}
     try:

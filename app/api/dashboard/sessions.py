@@ -45,7 +45,7 @@ class Sessions:
         self._ended.keep(session, True)
 
     def csrf_token(self, session: str) -> str:
-        """Return the CSRF token of a session, which requests that change something must send."""
+        """Return the CSRF token of a session. A request that changes something must send it."""
         return self._mac("csrf", session)
 
     def _mac(self, purpose: str, text: str) -> str:

@@ -34,9 +34,9 @@ def are_swapped(a: Evidence, b: Evidence) -> bool:
 
 
 def _is_symmetric(between: Words, after: Words, lexicon: Lexicon | None) -> bool:
-    """Whether the words `between` only join two parts, so that exchanging these changes nothing.
+    """Whether the words `between` only join two parts, so that swapping the parts changes nothing.
 
-    Examples are `is`, and `and` in `red wine and white wine`.
+    The word `and` in `red wine and white wine` does so. The word `is` does so, too.
     """
     if lexicon is None or lexicon.passive.issuperset(between):
         return True

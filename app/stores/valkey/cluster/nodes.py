@@ -46,8 +46,8 @@ class Health:
         """Note that a node did not answer; return the error to raise.
 
         `was_well`: the node was well when the request was sent.
-        The error is NodeFailed for the first failure and for a failed trial. For other requests
-        that were waiting for the node at the time, the error is NodeAway.
+        The error is NodeFailed if this failure is news, or if the request was only sent to try
+        whether the node works again. It is NodeAway if another request has reported it already.
         """
         is_news = self._breaker(place).failed(time.monotonic())
         if is_news:

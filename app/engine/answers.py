@@ -7,7 +7,10 @@ from app.core.cache_status import Head, Replay
 
 
 class PendingAnswer(Protocol):
-    """An answer that is arriving: `head` waits for its head, async iteration yields its body."""
+    """An answer that is still arriving.
+
+    `head` waits for the answer's head. Async iteration yields the body.
+    """
 
     async def head(self) -> Head:
         """Wait for the head and return it."""

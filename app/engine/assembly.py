@@ -38,7 +38,7 @@ _FARTHEST = 2.0  # no cosine distance is greater
 class Dependencies:
     """The dependencies of the engine.
 
-    `inspector`: a matcher for explanations; it decides like `matcher`, but counts nothing.
+    `inspector`: the matcher for explanations. It decides like `matcher`, but counts no metrics.
     `mark`: see the class `Operations`.
     """
 
@@ -58,7 +58,7 @@ class Dependencies:
 
 
 class Engine:
-    """The parts that answer requests, explain answers, and manage stored entries."""
+    """Holds the parts that answer requests, explain answers, and manage stored entries."""
 
     def __init__(self, parts: Dependencies, policy: Policy) -> None:
         context = Context(policy, parts.metrics, parts.clock, parts.inflight)

@@ -1,7 +1,8 @@
-"""Audits: a share of served hits is compared with the upstream's answer, in the background.
+"""Compares the answers of some served hits with the upstream's answers, in the background.
 
-The upstream is asked with the operator's key. No client waits for an audit; a failure is only
-counted. If hits by meaning are wrong too often, `rules/auditing.py` makes them stricter.
+An audit sends the client's request to the upstream again, with the operator's key. No client waits
+for an audit. If an audit fails, the failure is only counted. If hits by meaning are wrong too
+often, `rules/auditing.py` raises the level of caution.
 """
 
 import asyncio
@@ -40,14 +41,14 @@ _logger = logging.getLogger("reprise.audit")
 
 @dataclass(frozen=True, slots=True)
 class AuditTerms:
-    """How much is audited.
+    """Says which hits are audited, and how many.
 
-    `rate`: the share of hits that are audited, from 0 to 1.
+    `rate`: the share of hits to audit, from 0 to 1.
     `at_once`: how many audits may run at the same time.
     `a_second`: how many audits may start in one second.
     `dial`: the share of hits by meaning that may be wrong.
-    `least`: the least probability that the verifier must give at this dial.
-    `may_ask`: whether we have a key for the server that a request goes to.
+    `least`: the least probability that the verifier must give at this dial; None without verifier.
+    `may_ask`: returns whether an audit may send this request with the operator's key.
     `draw`: returns a random number from 0 to 1.
     """
 
@@ -62,7 +63,10 @@ class AuditTerms:
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """A hit, served or held back, whose answer is compared with the upstream's."""
+    """A hit whose stored answer is compared with the upstream's answer.
+
+    `is_served`: whether the client got the stored answer. If False, the hit was held back.
+    """
 
     plan: Plan
     decision: Serve
@@ -86,7 +90,7 @@ class _Case:
 
 
 class Audits:
-    """Draws hits at random, audits them, and keeps the evidence of this process."""
+    """Picks served hits at random, audits them, and keeps the results found by this process."""
 
     def __init__(
         self,
@@ -111,15 +115,15 @@ class Audits:
 
     @property
     def caution(self) -> Caution:
-        """The limits for hits by meaning that follow from the evidence so far."""
+        """The limits for hits by meaning that follow from the results so far."""
         return self._caution(self._evidence.level)
 
     def begin(self, plan: Plan, served: Serve) -> None:
-        """Start to audit a served hit, if it is drawn, and return at once.
+        """Start to audit a served hit if it is picked at random, and return at once.
 
-        Three kinds of hits are never audited: stale ones, which prove nothing; hits of requests
-        with `only-if-cached`, for which nothing may be sent to the upstream; and hits of requests
-        whose answer the upstream would store a second time.
+        Three kinds of hits are never audited. A stale hit would prove nothing. A request with
+        `only-if-cached` must not be sent to the upstream. A request whose answer the upstream
+        stores must not be sent again, because the upstream would store a second answer.
         """
         terms = self.terms
         if not terms.rate or terms.draw() >= terms.rate or served.is_stale:
@@ -158,7 +162,10 @@ class Audits:
             self._note(_Case(plan, served, asked_at, is_served=True), found)
 
     async def _ask(self, plan: Plan) -> Answer | None:
-        """Send a client's request to the upstream without the client's credentials."""
+        """Send a client's request to the upstream without the client's credentials.
+
+        Return the upstream's answer, or None if the answer cannot be used for an audit.
+        """
         request = outgoing(plan.request, identity=True)
         headers = [header for header in request.headers if header[0] not in CREDENTIALS]
         sent = replace(request, headers=headers)
@@ -181,7 +188,7 @@ class Audits:
         return recorded.answer if recorded and not recorder.reason else None
 
     def _note(self, case: _Case, found: Compared) -> None:
-        """Count the result of an audit, and update the evidence."""
+        """Count the result of an audit, and update the level of caution."""
         status = case.decision.status
         tier, agreement = status.tier or Tier.EXACT, found.agreement
         is_wrong = agreement is Agreement.WRONG
@@ -194,7 +201,10 @@ class Audits:
         self._conclude(self._evidence.audited(tier, self.terms.dial, is_wrong=is_wrong))
 
     def _show(self, case: _Case, found: Compared) -> None:
-        """Keep a hit by meaning for an operator, if it was wrong or if nothing is shown of it."""
+        """Keep a hit by meaning for operators to see, unless its answer was found right.
+
+        The answer was found wrong, or the comparison could not decide.
+        """
         if case.decision.status.distance is None:
             return
         if found.agreement is Agreement.WRONG:
@@ -205,7 +215,7 @@ class Audits:
     def noting(self, plan: Plan, found: Found, kept_back: Serve) -> Callable[[Compared], None]:
         """Return a function that notes the result of comparing a hit that was held back.
 
-        The result counts for the level of caution only if nothing but this level held the hit back.
+        If only the level of caution held the hit back, the result can lower this level.
         """
         tier, level = kept_back.status.tier or Tier.EXACT, self._evidence.level
         distance, probability = kept_back.status.distance, found.probability
@@ -264,5 +274,5 @@ class Audits:
         self._metrics.not_audited.labels(reason).inc()
 
     async def aclose(self) -> None:
-        """Wait for running audits, for a limited time."""
+        """Wait for running audits, and cancel those that take longer than five seconds."""
         await see_out(list(self._under_way))

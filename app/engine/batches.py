@@ -1,4 +1,4 @@
-"""Combines embeddings from the store with those from running upstream requests."""
+"""Combines stored embeddings with embeddings that upstream requests are fetching."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
@@ -24,10 +24,10 @@ _OK = 200
 class Batch:
     """An embeddings request and the results of its look-up.
 
-    `digests`: the exact keys of its inputs, in order.
+    `digests`: the exact keys of the request's inputs, in order.
     `found`: the stored embeddings, by exact key.
-    `failure`: the part of the cache that failed, or None.
-    `shadow`: in shadow mode, the status that the stored answer would have; else None.
+    `failure`: the part of the cache that failed; None if no part failed.
+    `shadow`: in shadow mode, the status that the request would have without this mode; else None.
     """
 
     request: ClientRequest
@@ -46,16 +46,17 @@ class Batch:
 
     @property
     def found_bytes(self) -> int:
-        """The size in bytes of the stored embeddings' numbers, for all inputs."""
+        """The size in bytes of the stored embeddings. An input that occurs twice counts twice."""
         found = self.found
         return sum(len(found[digest].numbers) for digest in self.digests if digest in found)
 
     def render(
         self, known: Mapping[str, Numbers], tokens: Mapping[str, float | None], model: str
     ) -> bytes:
-        """Return the body of the answer in the form that this request asks for.
+        """Return the body of the answer, with numbers encoded as this request asks for.
 
-        `known` maps each exact key to its embedding, and `tokens` maps it to its token count.
+        `known` maps the exact key of each input to the input's embedding. `tokens` maps the exact
+        key of each input to the input's token count, or to None if the count is unknown.
         """
         embeddings = [known[digest] for digest in self.digests]
         usage = dialect.usage_of(tokens[digest] for digest in self.digests)
@@ -64,9 +65,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class BatchSource:
-    """A reader of the flight of an upstream request, and the batch that this request asks for.
+    """One upstream request whose answer is part of a combined answer.
 
-    `own`: whether the request was made for this client, not for another one.
+    `reader`: reads the answer to the upstream request.
+    `batch`: the inputs in the upstream request.
+    `own`: True if the upstream request was made for this client, False if for another client.
     """
 
     reader: Follower
@@ -77,10 +80,10 @@ class BatchSource:
 class CombinedAnswer:
     """One answer made from stored embeddings and from one or more upstream requests.
 
-    An error response of the upstream is passed on. In two cases `fallback` forwards the client's
-    whole request: if the upstream refuses a request that was made for another client, or if the
-    answers cannot be combined, because one is not understood or comes from another model. Async
-    iteration yields the body. Call `aclose` at the end.
+    An error response of the upstream is passed on. `fallback` forwards the client's whole request.
+    It is called in two cases: the upstream refuses a request that was made for another client, or
+    the answers cannot be combined. Answers cannot be combined if one of them is not understood, or
+    if they come from different models. Async iteration yields the body. Call `aclose` at the end.
     """
 
     def __init__(
@@ -100,7 +103,7 @@ class CombinedAnswer:
     async def head(self) -> Head:
         """Wait for all upstream requests and return the head of the combined answer.
 
-        Raises the error of an upstream request that failed.
+        If one of the upstream requests failed, raises the error of this request.
         """
         answers = await _together([_read(source.reader) for source in self._sources])
         for source, (head, body) in zip(self._sources, answers, strict=True):
@@ -141,7 +144,7 @@ class CombinedAnswer:
             yield piece
 
     async def aclose(self) -> None:
-        """Leave the upstream requests; idempotent."""
+        """Stop reading the answers to the upstream requests; idempotent."""
         for source in self._sources:
             await source.reader.aclose()
         if self._forwarding is not None:
@@ -149,7 +152,7 @@ class CombinedAnswer:
 
 
 def document_headers(body: bytes) -> list[Header]:
-    """Return the headers of a JSON body."""
+    """Return `content-type` and `content-length` for a JSON body."""
     return [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
 
 

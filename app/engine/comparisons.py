@@ -1,4 +1,4 @@
-"""Compares stored answers with the upstream's; those held back in shadow mode in the background."""
+"""Compares stored answers with answers that the upstream gave to the same request."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,7 +17,10 @@ _TIMES = 50  # comparing takes about this many times as long as parsing
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Whether two answers agree, and the beginnings of their texts, to be shown."""
+    """The result of comparing a stored answer with an answer of the upstream.
+
+    `stored`, `answer`: the beginnings of the texts of the two answers, as one line each.
+    """
 
     agreement: Agreement
     stored: str = field(repr=False)
@@ -25,9 +28,10 @@ class Compared:
 
 
 async def compared(stored: bytes, answer: bytes) -> Compared:
-    """Return what comparing two answers shows; each is in the stored form of its dialect.
+    """Compare a stored answer with an answer of the upstream.
 
-    Raises ValueError if one cannot be read.
+    Each argument is the content of an answer as the store keeps it. Raises ValueError if one of
+    the answers cannot be read.
     """
 
     def work() -> Compared:
@@ -38,13 +42,16 @@ async def compared(stored: bytes, answer: bytes) -> Compared:
 
 
 class Comparisons:
-    """Compares answers that would have been served with the upstream's."""
+    """Compares held-back stored answers with the upstream's answers, in the background."""
 
     def __init__(self) -> None:
         self._under_way = set[asyncio.Task[None]]()
 
     def begin(self, stored: bytes, answer: bytes, note: Callable[[Compared], None]) -> None:
-        """Start to compare an answer with a new one, and return at once; `note` gets the result."""
+        """Start to compare a stored answer with the upstream's `answer`, and return at once.
+
+        `note` is called with the result. If too many comparisons are running, nothing is done.
+        """
         if len(self._under_way) >= _MOST:
             return
         task = asyncio.create_task(self._compare(stored, answer, note))
@@ -60,5 +67,5 @@ class Comparisons:
             log_defect(error)
 
     async def aclose(self) -> None:
-        """Wait for running comparisons, for a limited time."""
+        """Wait for running comparisons, and cancel those that take longer than five seconds."""
         await see_out(list(self._under_way))

@@ -11,7 +11,7 @@ from app.rules.plan import Policy
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The operator's policy, the metrics, the clock, and the count of bytes held."""
+    """The operator's policy, the metrics, the clock, and the count of bytes held in memory."""
 
     policy: Policy
     metrics: Metrics

@@ -1,4 +1,4 @@
-"""Decodes an answer's content coding for a client that does not accept it."""
+"""Decodes a compressed answer for a client that does not accept the answer's content coding."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import replace
@@ -14,11 +14,13 @@ _OF_THE_CODED = frozenset({b"content-encoding", b"content-length", b"content-md5
 
 
 class Decoded:
-    """An answer that is decoded, unless the request's headers accept its content coding.
+    """An answer that is decoded, unless the client accepts the answer's content coding.
 
-    The upstream is asked for answers without coding, because requests that share an answer may
-    accept different codings. Some upstreams use a coding nevertheless. An answer with an unknown
-    coding is passed on as it is. Async iteration yields the body. Call `aclose` at the end.
+    `accepting`: the headers of the client's request.
+
+    Clients that share an answer may accept different codings, so the upstream is asked for answers
+    without a coding. Some upstreams use a coding nevertheless. An answer with an unknown coding is
+    passed on as it is. Async iteration yields the body. Call `aclose` at the end.
     """
 
     def __init__(self, answer: PendingAnswer, accepting: Sequence[Header] = ()) -> None:
@@ -27,7 +29,10 @@ class Decoded:
         self._body: AsyncIterable[bytes] = answer
 
     async def head(self) -> Head:
-        """Wait for the head and return it. If the upstream request failed, raise its error."""
+        """Wait for the answer's head and return it, with other headers if the body is decoded.
+
+        If the upstream request failed, raises the error of this request.
+        """
         head = await self._answer.head()
         coding = content_coding(head.headers)
         if not coding or accepts_coding(self._accepting, coding):
@@ -43,7 +48,7 @@ class Decoded:
             yield piece
 
     async def aclose(self) -> None:
-        """Release the source; idempotent."""
+        """Close the answer; idempotent."""
         await self._answer.aclose()
 
 

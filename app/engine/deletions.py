@@ -1,7 +1,8 @@
 """Removes stored answers that a client deletes at the upstream through this proxy.
 
-An answer that this process has stored is found by its id. For other answers, for example those that
-another proxy of the fleet has stored, the whole store is searched, once for all waiting deletions.
+If this process stored the answer, the entry is found by the upstream's id of the answer. Otherwise,
+for example if another proxy of the fleet stored the answer, the whole store is searched. One search
+looks for the answers of all waiting deletions.
 """
 
 import asyncio
@@ -19,9 +20,10 @@ _SUCCESS = range(200, 300)
 
 
 class Deletions:
-    """Forwards requests that are not cached, and removes the stored answers that they delete.
+    """Forwards requests that never use the cache, and removes the answers that clients delete.
 
-    `id_in` returns the upstream's id of the answer that a request deletes, or None.
+    `id_in` returns the upstream's id of the answer that a request deletes. It returns None if the
+    request deletes no answer.
     """
 
     def __init__(
@@ -37,7 +39,7 @@ class Deletions:
         self._seeking = asyncio.Lock()
 
     def pass_through(self, request: ClientRequest) -> PendingAnswer:
-        """Forward a request without using the cache.
+        """Return the upstream's answer to a request, without looking into the store.
 
         Raises NotCached if the request has `only-if-cached`.
         """
@@ -65,14 +67,17 @@ class Deletions:
 
 
 class _Deleting:
-    """The upstream's answer to a deletion. The stored answer is removed before this one is sent."""
+    """The upstream's answer to a request that deletes a stored answer.
+
+    `forget` removes the stored answer before the client gets the head of the upstream's answer.
+    """
 
     def __init__(self, answer: Forwarding, forget: Callable[[], Awaitable[None]]) -> None:
         self._answer = answer
         self._forget = forget
 
     async def head(self) -> Head:
-        """Wait for the upstream's head; if it reports success, remove the stored answer first."""
+        """Return the head of the upstream's answer. If its status is 2xx, first call `forget`."""
         head = await self._answer.head()
         if head.status_code in _SUCCESS:
             await self._forget()
@@ -83,5 +88,5 @@ class _Deleting:
             yield piece
 
     async def aclose(self) -> None:
-        """Release the upstream; idempotent."""
+        """Close the upstream's answer; idempotent."""
         await self._answer.aclose()

@@ -1,4 +1,7 @@
-"""Questions that the verifier was least sure about: for an operator to review, in memory only."""
+"""Keeps pairs of questions that the verifier has judged, for an operator to review.
+
+The operator sees the least certain pairs first. The pairs are kept in memory only.
+"""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -13,11 +16,15 @@ _LONGEST = 2000  # characters; longer texts are not kept
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """A question and a stored one, and how probably one answer serves both.
+    """A pair of questions, and the probability that one answer serves both.
 
+    `entry`: the id of the stored response.
+    `distance`: the cosine distance of the two questions.
     `line`: the least probability with which a stored answer is served.
-    `answers`: whether `probability` reached this line. `distance`: cosine distance.
-    `asked_at`, `ends_at`: when it was asked, and when the entry ends (seconds since 1970).
+    `answers`: whether `probability` reached the line.
+    `asked_at`: when the new question was asked, in seconds since 1970.
+    `ends_at`: when the stored response ends, in seconds since 1970.
+    `asked`, `stored`: the new question, and the stored question.
     """
 
     entry: str
@@ -32,14 +39,14 @@ class Doubt:
 
     @property
     def doubt(self) -> float:
-        """How far `probability` is from `line`. Operators see the smallest first."""
+        """The absolute difference of `probability` and `line`. The smallest is shown first."""
         return abs(self.probability - self.line)
 
 
 class Doubts:
-    """The latest pairs that the verifier has judged, one for each request.
+    """Keeps the latest pairs that the verifier has judged, at most one pair for each request.
 
-    `epoch` returns the store's epoch.
+    `epoch` returns the store's epoch. A purge removes all pairs.
     """
 
     def __init__(self, clock: Clock, epoch: Callable[[], str]) -> None:
@@ -47,9 +54,11 @@ class Doubts:
         self._known = UntilPurge(self._nothing, epoch)
 
     def note(self, asked: str, verdicts: Sequence[Verdict], line: float, epoch: str) -> None:
-        """Keep the pair with the highest probability, if the verifier has judged any.
+        """Keep the pair of `asked` and the stored question with the highest probability.
 
-        `epoch` is the store's epoch at the look-up. If there was a purge since, nothing is kept.
+        `epoch` is the store's epoch when the candidates were looked up. Nothing is kept if the
+        verifier judged no candidate, if a question is too long, or if there was a purge since the
+        look-up.
         """
         known = self._known.of(epoch)
         judged = [verdict for verdict in verdicts if verdict.probability is not None]
@@ -74,20 +83,20 @@ class Doubts:
         known.keep((stored.id, asked), doubt)
 
     def all(self) -> list[Doubt]:
-        """Return the pairs whose entry has not ended, those nearest to the line first."""
+        """Return the pairs whose stored response has not ended, sorted by `doubt`."""
         now = self._clock()
         present = [doubt for doubt in self._known.kept.values() if doubt.ends_at > now]
         return sorted(present, key=lambda doubt: doubt.doubt)
 
     def forget(self, entries: Collection[str]) -> None:
-        """Forget the pairs of some entries."""
+        """Remove the pairs of the stored responses with the ids in `entries`."""
         known = self._known.kept
         for doubt in known.values():
             if doubt.entry in entries:
                 known.forget((doubt.entry, doubt.asked))
 
     def clear(self) -> None:
-        """Forget all pairs."""
+        """Remove all pairs."""
         self._known.clear()
 
     @staticmethod

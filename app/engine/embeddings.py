@@ -1,4 +1,7 @@
-"""The path of an embeddings request: inputs are looked up one by one; missing ones are fetched."""
+"""Answers embeddings requests.
+
+Each input of a request is looked up on its own. Inputs that are not stored are fetched.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -66,14 +69,14 @@ class EmbeddingsAnswerer:
         self._under_way: dict[tuple[str, str, str], _BatchFetch] = {}  # by `_name`
 
     async def answer(self, plan: EmbeddingsPlan) -> EmbeddingsReply:
-        """Return the answer to a request that may use the cache, complete or still arriving.
+        """Return the answer to a request that may use the cache. The answer may still be arriving.
 
-        1. If every input is stored, the store answers.
+        1. If every input is stored, the answer is made from the store.
         2. Otherwise one upstream request asks for the inputs that are neither stored nor being
-           fetched. Inputs that are being fetched come from the requests already running. If the
-           upstream fails, stale embeddings may be served.
+           fetched. The embeddings of inputs that are being fetched come from the upstream requests
+           that are already running. If the upstream fails, stale embeddings may be served.
 
-        Raises NotCached.
+        Raises NotCached if the request has `only-if-cached` and cannot be answered from the store.
         """
         batch = Batch(plan.request, plan.parsed, plan.control, plan.limits, plan.digests)
         if not batch.control.no_cache:
@@ -93,9 +96,9 @@ class EmbeddingsAnswerer:
         return StaleIfError(answer, lambda failed: self._stand_in(batch, failed), waits=False)
 
     async def _answer(self, batch: Batch) -> Replay:
-        """Render a batch all of whose inputs are stored; if some are stale, start a revalidation.
+        """Return the answer to a batch whose embeddings are all stored.
 
-        Stale embeddings are served only if no input has to be fetched.
+        If some of the embeddings are stale, start a revalidation of these.
         """
         replay, now = await self._replay(batch), self._clock()
         replay = self._saving(batch, replay)
@@ -113,7 +116,10 @@ class EmbeddingsAnswerer:
         return replay
 
     def _saving(self, batch: Batch, replay: Replay) -> Replay:
-        """Return a fresh answer with its savings in the status, and count them."""
+        """Add the savings of a fresh answer to its status, and count the savings.
+
+        A stale answer is returned unchanged, and nothing is counted for it.
+        """
         status = replay.head.cache_status
         if status.outcome is not Outcome.HIT:
             return replay
@@ -123,14 +129,22 @@ class EmbeddingsAnswerer:
         return replace(replay, head=replace(replay.head, cache_status=replace(status, saved=saved)))
 
     async def _stand_in(self, batch: Batch, failed: int | None) -> Replay | None:
-        """Render a batch from the store if the upstream failed; None if an input is missing."""
+        """Return an answer made from the store because the upstream failed.
+
+        `failed` is the upstream's failure status, or None if it sent no response. Return None if
+        the client wants a new answer or if an embedding is missing.
+        """
         if batch.control.no_cache:
             return None
         found = await self._look_up(batch, standing_in=True)
         return None if found.missing else (await self._replay(found)).instead_of(failed)
 
     async def _look_up(self, batch: Batch, *, standing_in: bool = False) -> Batch:
-        """Return the batch with its stored embeddings, or with none if several models made them."""
+        """Return a copy of the batch with the stored embeddings that may be served.
+
+        If different models made these embeddings, the copy has no embeddings. `standing_in`:
+        whether stale embeddings would be served because the upstream failed.
+        """
         digests = list(dict.fromkeys(batch.digests))
         try:
             stored = await self._store.get(digests, Budget(self._limits.store_timeout))
@@ -141,7 +155,7 @@ class EmbeddingsAnswerer:
         return replace(batch, found=found if one_model else {})
 
     async def _replay(self, batch: Batch) -> Replay:
-        """Render a batch all of whose inputs are stored."""
+        """Return the answer to a batch whose embeddings are all stored."""
         now = self._clock()
         found = batch.found.values()
         oldest = _oldest(batch, now)
@@ -157,16 +171,18 @@ class EmbeddingsAnswerer:
         return replay.readable_by(oldest.allow_origin) if oldest.allow_origin else replay
 
     def _ask_alone(self, batch: Batch) -> Decoded:
-        """Fetch all inputs, even those that are stored, in a flight that nobody can join."""
+        """Fetch the embeddings of all inputs, stored or not, in a flight that nobody can join."""
         shadow = CacheStatus.miss("") if batch.missing else _hit(batch, self._clock())
         return Decoded(
             self._start(replace(batch, shadow=shadow)).flight.join(), batch.request.headers
         )
 
     def _ask(self, batch: Batch) -> Fetching:
-        """Join the running requests for inputs, and start one for the other missing inputs.
+        """Return an answer made from stored embeddings and from upstream requests.
 
-        This does not await, so no other request can start a fetch in between.
+        Inputs that are already being fetched come from the running upstream requests. One new
+        upstream request asks for all other missing inputs. This method contains no `await`, so no
+        other fetch of these inputs can start meanwhile.
         """
         accepting = batch.request.headers
         fetched_already = self._being_fetched(batch)
@@ -236,7 +252,10 @@ class EmbeddingsAnswerer:
         return not (await self._look_up(batch)).missing
 
     async def _fill(self, batch: Batch, flight: Flight) -> None:
-        """Look a batch up once more, then fetch it. `Handler._find` explains why."""
+        """Look up a batch once more; if an embedding is missing, ask the upstream for the batch.
+
+        `Handler._find` explains why this looks up again.
+        """
         if not (batch.control.no_cache or batch.failure or batch.shadow):
             again = await self._look_up(batch)
             if not again.missing:
@@ -296,7 +315,7 @@ class EmbeddingsAnswerer:
             self._store.put(stored)
 
     async def aclose(self) -> None:
-        """Wait for running revalidations, for a limited time."""
+        """Wait for running revalidations, and cancel those that take longer than five seconds."""
         await self._revalidations.aclose()
 
 
@@ -305,7 +324,7 @@ def _oldest(batch: Batch, now: float) -> StoredEmbedding:
 
 
 def _hit(batch: Batch, now: float) -> CacheStatus:
-    """Return the status of an answer all of whose inputs are stored."""
+    """Return the status of the answer to a batch whose embeddings are all stored."""
     oldest = _oldest(batch, now)
     return CacheStatus(
         Outcome.HIT if oldest.is_fresh(now) else Outcome.STALE,
@@ -323,9 +342,10 @@ def _is_same(one: Batch, other: Batch) -> bool:
 def _serving(
     batch: Batch, stored: Sequence[StoredEmbedding], now: float, *, standing_in: bool
 ) -> dict[str, StoredEmbedding]:
-    """Return the embeddings that may be served, by exact key.
+    """Return the embeddings in `stored` that may be served, by exact key.
 
-    Stale ones are included only if every input then has an embedding.
+    Stale embeddings are included only if then every input of the batch has an embedding.
+    `standing_in`: whether stale embeddings would be served because the upstream failed.
     """
     control, limits = batch.control, batch.limits
     fresh = {e.id: e for e in stored if freshness.may_answer(e, control, now)}
@@ -335,7 +355,7 @@ def _serving(
 
 
 def _part_of(batch: Batch, digests: list[str]) -> Batch:
-    """Return a copy of a batch with only the inputs that have these exact keys."""
+    """Return a copy of a batch with only the inputs whose exact keys are in `digests`."""
     inputs = dict(zip(batch.digests, batch.asked.inputs, strict=True))
     body = batch.asked.body_of([inputs[digest] for digest in digests])
     headers = [header for header in batch.request.headers if header[0] != b"content-length"]

@@ -1,4 +1,7 @@
-"""Asks the upstream once for all readers of a flight, and stores a copy; used for every API."""
+"""Sends one upstream request for all readers of a flight, and stores a copy of the answer.
+
+Used for every API.
+"""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import aclosing
@@ -26,13 +29,13 @@ class Shareable(Protocol):
 
     @property
     def whole(self) -> SharedAnswer | None:
-        """The complete answer, if other readers may render it in their form; else None."""
+        """The complete answer; None if collapsed requests must not share the answer."""
 
 
 T = TypeVar("T", bound=Shareable)
 
 Watch = Callable[[UpstreamResponse], AsyncIterator[bytes]]
-"""Returns a response's body as it arrives, and may do something for each piece."""
+"""A function that yields the body of a response as it arrives, and may act on each piece."""
 
 
 def watch_nothing(response: UpstreamResponse) -> AsyncIterator[bytes]:
@@ -44,11 +47,13 @@ def watch_nothing(response: UpstreamResponse) -> AsyncIterator[bytes]:
 class Wanted(Generic[T]):
     """A request to the upstream, and how to read and store its answer.
 
+    `status`: the cache status to tell the client.
     `names`: the exact keys under which the answer may be stored.
-    `reader`: returns a reader; its argument says whether the answer is an event stream.
-    `keep`: stores a complete answer, or returns the reason not to; called at most once.
-    `entry`: returns the id of the answer's entry; its argument is the answer's
-    Access-Control-Allow-Origin.
+    `reader`: returns a reader of the answer. The argument is True if the answer is an event stream.
+    `keep`: stores the complete answer and returns None, or returns the reason not to store it.
+    Called at most once.
+    `entry`: returns the id under which the answer may be stored. The argument is the answer's
+    Access-Control-Allow-Origin, or "".
     """
 
     request: ClientRequest
@@ -61,7 +66,7 @@ class Wanted(Generic[T]):
 
 
 class Fetcher:
-    """Passes answers from the upstream to the readers of flights and into the store."""
+    """Passes answers of the upstream on to the readers of flights, and stores copies."""
 
     def __init__(self, forwarder: Forwarder, context: Context) -> None:
         self._forwarder = forwarder
@@ -71,7 +76,9 @@ class Fetcher:
         self._order = WriteOrder()
 
     async def fetch(self, wanted: Wanted[T], flight: Flight, watch: Watch = watch_nothing) -> None:
-        """Pass the upstream's answer on as it arrives; store it before its last bytes are sent on.
+        """Pass the upstream's answer on to the readers of `flight` as it arrives.
+
+        The answer is stored before its last bytes are passed on. `watch` yields the answer's body.
 
         Raises UpstreamUnreachable, UpstreamTimeout or UpstreamInterrupted.
         """

@@ -1,4 +1,4 @@
-"""The results of comparisons and audits so far, as JSON values."""
+"""Reports the results of comparisons and audits, and the savings of hits, as JSON values."""
 
 import itertools
 from collections import Counter
@@ -20,22 +20,25 @@ _A_DOLLAR, _MILLIONTHS = 1_000_000_000, 6
 
 
 class Findings:
-    """Reports the results of this process, or of all processes that share its store."""
+    """Reports the results of all processes that share the store, or of this process alone."""
 
     def __init__(self, ledger: Ledger, audits: Audits) -> None:
         self._ledger = ledger
         self._audits = audits
 
     async def sums(self) -> Sums:
-        """Return the sums in the store, or this process's own sums if the store is unavailable."""
+        """Return the sums of all processes that share the store.
+
+        If the store is unavailable, return the sums of this process.
+        """
         return await self._ledger.sums()
 
     async def document(self) -> JsonObject:
-        """Return all results as JSON values."""
+        """Return all results so far as JSON values."""
         return self.told(await self.sums())
 
     def told(self, found: Sums) -> JsonObject:
-        """Return the results for the sums `found`, as JSON values."""
+        """Return the results that follow from the sums `found`, as JSON values."""
         terms, level = self._audits.terms, self._audits.caution.level
         return {
             "kept_in": found.kept_in,
@@ -46,11 +49,13 @@ class Findings:
 
 
 def compared(totals: Mapping[str, int]) -> JsonObject:
-    """Return the numbers of held-back answers, by tier and agreement, and the excess of wrong ones.
+    """Return the results of comparing stored answers that were held back, from named sums.
 
-    Even two answers of the upstream to the same request may differ. So the share of exact matches
-    that were found wrong is the base rate. The excess is the share of hits by meaning that are
-    wrong and that the base rate does not explain.
+    For each tier, the result has the numbers of answers found right, wrong and open.
+
+    Even two answers of the upstream to the same request may differ. So the base rate is the share
+    of exact matches that were found wrong. `excess_wrong` is the share of hits by meaning that were
+    found wrong, less what the base rate explains; None if too little is known.
     """
     shown = {
         tier.value: {a.value: _compared_as(totals, tier, a) for a in Agreement} for tier in Tier
@@ -72,9 +77,10 @@ def _compared_by_tier(totals: Mapping[str, int]) -> "_Counts":
 
 
 def audited(totals: Mapping[str, int]) -> JsonObject:
-    """Return the share of audited hits found wrong, by tier, distance and namespace.
+    """Return the share of audited hits that were found wrong, by tier, distance and namespace.
 
-    `excess_wrong` is this share of hits by meaning, minus the share of exact matches.
+    `totals` are named sums. `excess_wrong` is the share of hits by meaning that were found wrong,
+    less what the share of exact matches that were found wrong explains.
     """
     by_tier, by_distance = _Counts(), _Counts()
     by_namespace: dict[str, _Counts] = {}
@@ -97,9 +103,9 @@ def audited(totals: Mapping[str, int]) -> JsonObject:
 
 
 def wrong_by_tier(totals: Mapping[str, int]) -> Mapping[Tier, tuple[int, int]]:
-    """Return for each tier how many hits were found wrong, and how many were compared.
+    """Return for each tier the number of hits found wrong, and the number of hits compared.
 
-    Audited hits and held-back hits count the same.
+    Both numbers include hits that were audited and hits that were held back.
     """
     counts = _compared_by_tier(totals)
     for audit in _audits_in(totals):
@@ -109,7 +115,10 @@ def wrong_by_tier(totals: Mapping[str, int]) -> Mapping[Tier, tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class _Audit:
-    """How many audits had one result. `band` is a range of distances, empty for exact matches."""
+    """The number (`count`) of audits with the same tier, band, agreement and namespace.
+
+    `band` is a range of cosine distances; empty for exact matches.
+    """
 
     tier: str
     band: str
@@ -129,10 +138,10 @@ def _audits_in(totals: Mapping[str, int]) -> Iterator[_Audit]:
 
 
 def saved(totals: Mapping[str, int]) -> JsonObject:
-    """Return the savings of hits, by model and in total, and the costs of embedding and audits.
+    """Return the savings of hits, in total and by model, and the costs of embedding and audits.
 
-    `net_usd` is the total minus these costs. Dollars include only hits with a known price;
-    `unpriced_hits` counts the others.
+    `net_usd` is the total savings minus the costs, in dollars. `usd` includes only hits with a
+    known price. `unpriced_hits` is the number of hits without a known price.
     """
     by_kind = {kind: sums(totals, f"saved.{kind}") for kind in _KINDS}
     models = {
@@ -147,7 +156,7 @@ def saved(totals: Mapping[str, int]) -> JsonObject:
 
 
 def unsaved(totals: Mapping[str, int]) -> JsonObject:
-    """Return the total that hits would have saved, had they not been held back."""
+    """Return what all hits that were held back would have saved in total."""
     return _saved(_whole(totals, "unsaved"))
 
 
@@ -176,7 +185,7 @@ def _spent(totals: Mapping[str, int], purpose: str) -> JsonObject:
 
 
 class _Counts:
-    """For each name, the number of hits, and how many of them were found wrong."""
+    """Counts compared hits under names, and the hits among them that were found wrong."""
 
     def __init__(self) -> None:
         self._wrong, self._of = Counter[str](), Counter[str]()

@@ -1,7 +1,9 @@
-"""One upstream request for a whole fleet: the proxy with an answer's lease asks, others wait.
+"""Sends only one upstream request for an answer that several proxies need at the same time.
 
-A lease is not a strict lock. If another proxy has it, this one waits a limited time for the answer
-to be stored, then asks the upstream itself. So no request hangs if the holder or the store fails.
+The proxies of a fleet share a store. The proxy that holds the lease of an answer asks the upstream,
+and the other proxies wait until the answer is stored. A lease is not a strict lock: each proxy
+waits for a limited time, then asks the upstream itself. So no request hangs if the store or the
+proxy with the lease fails.
 """
 
 import asyncio
@@ -26,9 +28,10 @@ _CLOSING_SECONDS = 2.0
 
 
 class Lead(Generic[T]):
-    """What `Fleet.lead` yields.
+    """The result of `Fleet.lead`.
 
-    `found` is the answer that another proxy stored. If it is None, this proxy asks the upstream.
+    `found` is the answer that another proxy stored. If `found` is None, the caller must ask the
+    upstream.
     """
 
     def __init__(self, found: T | None = None, renew: Callable[[], None] = lambda: None) -> None:
@@ -36,16 +39,17 @@ class Lead(Generic[T]):
         self._renew = renew
 
     async def watch(self, response: UpstreamResponse) -> AsyncIterator[bytes]:
-        """Yield the pieces of a response's body as they arrive; meanwhile, renew the lease."""
+        """Yield the pieces of a response's body as they arrive, and renew the lease meanwhile."""
         async for piece in response:
             self._renew()
             yield piece
 
 
 class Fleet:
-    """Decides which proxy asks the upstream; without leases, every proxy does.
+    """Decides whether this proxy or another one of the fleet asks the upstream for an answer.
 
-    `wait`: seconds to wait for another proxy's answer, and the duration of a lease.
+    `leases`: the leases in the shared store. If None, every proxy asks the upstream.
+    `wait`: how long to wait for another proxy's answer, and how long a lease lasts, in seconds.
     """
 
     def __init__(self, leases: Leases | None, wait: float, metrics: Metrics) -> None:
@@ -63,9 +67,10 @@ class Fleet:
     ) -> AsyncIterator[Lead[T]]:
         """Take the lease of an answer, or wait until the proxy with the lease stores the answer.
 
-        An async context manager. `look` looks the answer up in the store. After the `async with`
-        block, a background task awaits `written` and then releases the lease. `written` returns
-        once the answer is stored, so the waiting proxies find it.
+        Use this as an async context manager. `name` is the name of the lease. `look` looks up the
+        answer in the store. `written` returns once the answer is stored. After the `async with`
+        block, a background task awaits `written` and then releases the lease, so that the waiting
+        proxies find the answer.
         """
         if self._leases is None:
             yield Lead()
@@ -79,12 +84,13 @@ class Fleet:
                 self._begin(self._give_back(lease, written))
 
     async def _settle(self, lease: "_Lease", look: Callable[[], Awaitable[T | None]]) -> T | None:
-        """Wait until the answer is stored, this proxy has the lease, or the time is up.
+        """Return the stored answer, or None if this proxy must ask the upstream.
 
-        Return the stored answer, or None if this proxy is to ask the upstream. After taking the
-        lease, look the answer up once more: the last holder may have stored it meanwhile. Do not
-        wait for a second holder: the first one failed or its answer must not be stored, and that is
-        likely for the next one, too.
+        Wait until the answer is stored, this proxy holds the lease, or the time is up. After taking
+        the lease, look up the answer once more, because the last holder may have stored the answer
+        meanwhile. If the lease passes to a second other proxy, do not wait any longer. In that case
+        the first holder failed or got an answer that must not be stored, and the second holder
+        would probably do the same.
         """
         deadline = lease.now() + self._wait
         pause, first = _FIRST_PAUSE, ""
@@ -120,7 +126,7 @@ class Fleet:
         task.add_done_callback(self._tasks.discard)
 
     async def aclose(self) -> None:
-        """Release the held leases, for a limited time, then disconnect."""
+        """Wait up to two seconds until all leases are released, then disconnect."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=_CLOSING_SECONDS)
         if self._leases is not None:
@@ -130,7 +136,10 @@ class Fleet:
 
 @dataclass(slots=True)
 class _Lease:
-    """The lease of one answer; `is_ours`: this request had it at the last `take` or `renew`."""
+    """The lease of one answer.
+
+    `is_ours`: whether this request held the lease at the last `take` or `renew`.
+    """
 
     leases: Leases
     name: str

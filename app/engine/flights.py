@@ -1,9 +1,10 @@
-"""Flights: one upstream request whose answer is read by several clients.
+"""Flights: running upstream requests, each with an answer that several clients can read.
 
-A *flight* is a task that fetches one answer and keeps it while it arrives. Each reader gets it from
-the first byte, at its own pace, whenever it joined. The task belongs to no reader: the first reader
-may leave while others stay. When the last reader leaves, the task is cancelled, which closes the
-upstream request, unless the answer is to be fetched to its end in order to store it.
+A *flight* is a task that fetches one answer and keeps the bytes while they arrive. Each reader gets
+all bytes of the answer, from the first one, at the reader's own pace. The task belongs to no
+reader: the first reader may leave while other readers stay. When the last reader leaves, the task
+is cancelled and the upstream request is closed. Only if the answer can still be stored, the task
+may go on.
 """
 
 import asyncio
@@ -23,23 +24,25 @@ _PIECE = 65_536  # bytes that a reader gets at once; more only if a single piece
 _LEAST_WINDOW = 262_144  # bytes; the window while the process holds too many bytes
 
 Fill = Callable[["Flight"], Awaitable[None]]
-"""Fetches an answer: calls `begin` once, then `write` for each piece; may raise at any point.
+"""A function that fetches the answer of a flight. It may raise at any point.
 
-It calls `settle` with the complete answer, for readers who want it in another form.
+It calls the flight's `begin` once, then the flight's `write` for each piece of the body. It calls
+the flight's `settle` with the complete answer, for readers that want another form of the answer.
 """
 
 
 class Flight:
     """One answer that is being fetched.
 
-    Up to `window` bytes, the whole answer is kept, so that readers can join at any time. Beyond
-    that nobody can join, and pieces that every reader has seen are dropped. To limit memory, the
-    upstream has to wait while the slowest reader is more than `window` bytes behind. If that makes
-    other readers wait too, the slow readers are soon cut off. While `inflight` is full, `window` is
-    reduced.
+    Until more than `window` bytes have arrived, all bytes are kept, so that readers can join. After
+    that, nobody can join, and pieces that every reader has read are dropped. To limit memory, the
+    upstream must wait while the slowest reader is more than `window` bytes behind. A reader that
+    makes other readers wait for more than a second in total is cut off.
 
-    `form`: the form of the answer. `finish`: whether to fetch on without readers if the answer can
-    still be stored.
+    `fill`: fetches the answer.
+    `form`: the form of the answer, for example streamed.
+    `finish`: whether a flight without readers goes on while the answer can still be stored.
+    `inflight`: the count of bytes held in memory. While it is full, the window is smaller.
     """
 
     def __init__(
@@ -72,11 +75,14 @@ class Flight:
 
     @property
     def joinable(self) -> bool:
-        """Whether the answer is still arriving and a new reader would get all of it."""
+        """Whether the answer is still arriving and a new reader would get the whole answer."""
         return self._whole and not self._ended and not self._cancelled
 
     def join(self, *, collapsed: bool = False) -> "Follower":
-        """Add and return a reader. `collapsed`: whether another request started the flight."""
+        """Add a new reader and return this reader.
+
+        `collapsed`: whether another request started the flight.
+        """
         reader = Follower(self, collapsed=collapsed)
         self._readers.add(reader)
         return reader
@@ -87,7 +93,7 @@ class Flight:
         self._wake()
 
     async def write(self, piece: bytes) -> None:
-        """Pass a piece of the body on; wait while the slowest reader is too far behind."""
+        """Pass a piece of the body on to all readers; wait if the slowest is too far behind."""
         if not piece:
             return
         self._pieces.append(piece)
@@ -108,7 +114,10 @@ class Flight:
         return self._window
 
     def settle(self, result: SharedAnswer | None) -> None:
-        """Set the complete answer, or None if it cannot be shared; only the first call counts."""
+        """Set the complete answer, or None if the answer cannot be shared.
+
+        Only the first call has an effect.
+        """
         if not self._settled:
             self._settled = True
             self._result = result
@@ -138,11 +147,14 @@ class Flight:
         return self._task
 
     def on_end(self, callback: Callable[[], None]) -> None:
-        """Call `callback` when the flight has ended, whether it succeeded or not."""
+        """Call `callback` once the flight has ended, with or without success."""
         self._task.add_done_callback(lambda _: callback())
 
     async def read(self, reader: "Follower") -> bytes:
-        """Wait for bytes that a reader has not seen yet, and return them; b"" at the body's end."""
+        """Wait for bytes of the body that `reader` has not got yet, and return these bytes.
+
+        Return b"" at the end of the body. If the flight failed, raises the flight's error.
+        """
         while not (unseen := self._unseen_by(reader)):
             if self._ended:
                 if self._error is not None:
@@ -163,7 +175,10 @@ class Flight:
         return self._pieces[reader.position - self._dropped :]
 
     async def head(self, reader: "Follower") -> Head:
-        """Wait for the head and return it. If the flight failed, raise its error."""
+        """Wait for the answer's head and return it.
+
+        If the flight failed, raises the flight's error.
+        """
         while self._head is None:
             if self._ended:
                 error = self._error or UpstreamUnreachable("The upstream gave no answer.")
@@ -172,7 +187,10 @@ class Flight:
         return self._head
 
     async def result(self, reader: "Follower") -> SharedAnswer | None:
-        """Wait for the complete answer; None if it cannot be shared. The reader skips the body."""
+        """Wait for the complete answer and return it; None if the answer cannot be shared.
+
+        `reader` gets no more bytes of the body.
+        """
         while not (self._settled or self._ended):
             reader.position = self._dropped + len(self._pieces)
             self._progress.set()
@@ -180,14 +198,17 @@ class Flight:
         return self._result
 
     def leave(self, reader: "Follower") -> None:
-        """Remove a reader; if it was the last, the flight may be cancelled."""
+        """Remove a reader. If no reader is left, the fetch may be cancelled."""
         self._readers.discard(reader)
         self._progress.set()
         self._cancel_if_in_vain()
         self._let_go_if_over()
 
     def _cancel_if_in_vain(self) -> None:
-        """Cancel the fetch if it has no readers and its answer will not be stored (any more)."""
+        """Cancel the fetch if no reader is left and the rest of the answer is not needed.
+
+        The rest is needed while the answer can still be stored and `finish` is true.
+        """
         if self._readers or self._ended or self._cancelled:
             return
         if self._settled or not (self._finish and self._whole):
@@ -228,9 +249,10 @@ class Flight:
 
 
 class Follower:
-    """One client's view of a flight; async iteration yields the body.
+    """A reader of a flight's answer. Async iteration yields the body.
 
     Call `aclose` at the end.
+    `collapsed`: whether another request started the flight.
     """
 
     def __init__(self, flight: Flight, *, collapsed: bool) -> None:
@@ -247,7 +269,10 @@ class Follower:
         return self._flight.form
 
     async def head(self) -> Head:
-        """Wait for the head and return it. If the flight failed, raise its error."""
+        """Wait for the answer's head and return it.
+
+        If the flight failed, raises the flight's error.
+        """
         head = await self._flight.head(self)
         if not self.collapsed or head.cache_status.forward is None:
             return head
@@ -263,7 +288,10 @@ class Follower:
             yield piece
 
     async def result(self) -> SharedAnswer | None:
-        """Skip the body and wait for the complete answer; None if it cannot be shared."""
+        """Skip the body, wait for the complete answer and return it.
+
+        Return None if the answer cannot be shared.
+        """
         return await self._flight.result(self)
 
     async def aclose(self) -> None:
@@ -271,12 +299,12 @@ class Follower:
         self._flight.leave(self)
 
     def cut_off(self) -> None:
-        """End this reader: it gets no more of the body."""
+        """Stop this reader. From now on, reading the body raises UpstreamInterrupted."""
         self.is_cut_off = True
         self.wake()
 
     def wake(self) -> None:
-        """Wake this reader up, because the flight has changed."""
+        """Tell this reader that the flight has changed, so that `wait` returns."""
         self._changed.set()
 
     async def wait(self) -> None:
@@ -286,7 +314,7 @@ class Follower:
 
 
 class Flights:
-    """The running flights, by key. The arguments are explained in the class `Flight`."""
+    """The running flights, by key. The class `Flight` explains the parameters."""
 
     def __init__(
         self, window: int, *, finish: bool = False, inflight: Inflight | None = None
@@ -300,9 +328,9 @@ class Flights:
     def join(
         self, key: Hashable, fill: Fill, form: Hashable = None, others: Iterable[Hashable] = ()
     ) -> Follower:
-        """Join the flight of `key` or of a key in `others`; if there is none, start one.
+        """Return a new reader of the running flight with the key `key` or a key in `others`.
 
-        A new flight gets the key `key` and the form `form`.
+        If no such flight can be joined, start a flight with the key `key` and the form `form`.
         """
         for name in (key, *others):
             flight = self._flights.get(name)
@@ -314,11 +342,11 @@ class Flights:
         return flight.join()
 
     def alone(self, fill: Fill) -> Follower:
-        """Start a flight that nobody else can join."""
+        """Start a flight that nobody else can join, and return the flight's reader."""
         return self._start(fill, None).join()
 
     async def aclose(self) -> None:
-        """Wait for running flights, for a limited time."""
+        """Wait for running flights, and cancel those that take longer than five seconds."""
         await see_out([flight.task for flight in self._started])
 
     def _start(self, fill: Fill, form: Hashable) -> Flight:

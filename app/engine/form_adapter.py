@@ -1,4 +1,4 @@
-"""Adapts a flight's answer for readers that asked for another form than the flight has."""
+"""Changes the form of a flight's answer for clients that asked for another form."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -16,17 +16,18 @@ from app.rules.headers import ALLOW_ORIGIN, value_of
 _OK = 200
 
 Render = Callable[[SharedAnswer, CacheStatus], Awaitable[Replay | None]]
-"""Renders an answer in the form that a request asks for; returns None if it cannot be read."""
+"""A function that renders an answer in another form; None if the answer cannot be read."""
 
 
 class FormAdapter:
-    """A flight's answer in the form that this reader asked for.
+    """A flight's answer in the form that the client asked for.
 
-    If both forms are streams, the flight's stream is filtered while it arrives. If one is a stream
-    and the other a document, this reader waits for the complete answer. In two cases `again` sends
-    this reader's own request to the upstream: if the answer was cut off or not understood, or if
-    it has less of `usage` than this reader is entitled to. Error responses are passed on to every
-    reader. Content codings are decoded. Async iteration yields the body. Call `aclose` at the end.
+    `parsed` is the client's request. If the flight's answer and the client's form are streams, the
+    stream is filtered while it arrives, if possible. Otherwise the complete answer is awaited and
+    rendered. `again` sends the client's own request to the upstream. It is called if the flight's
+    answer is cut off or not understood, or has less of `usage` than the client is entitled to. An
+    error response is passed on, with its content coding decoded. Async iteration yields the body.
+    Call `aclose` at the end.
     """
 
     def __init__(
@@ -44,7 +45,10 @@ class FormAdapter:
         self._body: AsyncIterable[bytes] = self._source
 
     async def head(self) -> Head:
-        """Wait for the head and return it. If the flight failed, raise its error."""
+        """Wait for the answer's head and return it.
+
+        If the flight failed, raises the flight's error.
+        """
         head = await self._source.head()
         if head.status_code != _OK:
             return head
@@ -71,11 +75,14 @@ class FormAdapter:
             yield piece
 
     async def aclose(self) -> None:
-        """Leave the flight; idempotent."""
+        """Stop reading the answer; idempotent."""
         await self._source.aclose()
 
     def _narrowing(self, head: Head) -> StreamFilter | None:
-        """Return a filter for the flight's stream; None if it cannot be filtered as it arrives."""
+        """Return a filter that turns the flight's stream into the stream that the client wants.
+
+        Return None if the answer must be read to its end and rendered instead.
+        """
         if head.cache_status.is_stored:  # a stored answer is complete at once: no need to filter
             return None
         if content_coding(head.headers):  # a coding that could not be decoded

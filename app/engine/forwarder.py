@@ -1,4 +1,4 @@
-"""Sends requests to the upstream; each attempt is timed and each failure counted."""
+"""Sends requests to the upstream, measures how long each takes, and counts failures."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -24,7 +24,10 @@ class Forwarder:
         self._failures = metrics.failures.labels("upstream")
 
     async def send(self, request: ClientRequest) -> UpstreamResponse:
-        """Forward a request. Raises UpstreamUnreachable or UpstreamTimeout."""
+        """Send a request to the upstream and return the response; its body may still be arriving.
+
+        Raises UpstreamUnreachable or UpstreamTimeout.
+        """
         try:
             with self._seconds.time():
                 response = await self._upstream.send(request)
@@ -34,21 +37,25 @@ class Forwarder:
         return _Watched(response, self._failures.inc)
 
     def bypass(self, request: ClientRequest, detail: BypassReason) -> "Forwarding":
-        """Forward a request without using the cache.
+        """Return the upstream's answer to a request that does not use the cache.
 
-        Raises NotCached if the request has `only-if-cached`.
+        `detail`: why the request does not use the cache. Raises NotCached if the request has
+        `only-if-cached`.
         """
         if cache_control(request.headers).only_if_cached:
             raise NotCached(NOT_CACHED)
         return self.forward(outgoing(request), CacheStatus.bypass(detail))
 
     def forward(self, request: ClientRequest, status: CacheStatus) -> "Forwarding":
-        """Return the upstream's answer to a request, for one client only."""
+        """Return the upstream's answer to a request, for one client only.
+
+        The request is sent when `head` of the result is called. `status` is put into this head.
+        """
         return Forwarding(self, request, status)
 
 
 class _Watched:
-    """A response that calls `on_break` if its body breaks off."""
+    """A response of the upstream. `on_break` is called if the body breaks off."""
 
     def __init__(self, response: UpstreamResponse, on_break: Callable[[], None]) -> None:
         self._response = response
@@ -69,7 +76,7 @@ class _Watched:
 
 
 class Forwarding:
-    """An upstream answer for one client only. Async iteration yields the body.
+    """An answer of the upstream for one client only. Async iteration yields the body.
 
     Call `aclose` at the end.
     """
@@ -91,16 +98,17 @@ class Forwarding:
                 yield piece
 
     async def aclose(self) -> None:
-        """Release the upstream; idempotent."""
+        """Close the upstream's response; idempotent."""
         if self._response is not None:
             await self._response.aclose()
 
 
 def outgoing(request: ClientRequest, *, identity: bool = False) -> ClientRequest:
-    """Return a request without its Cache-Control, which is meant for this cache.
+    """Return a copy of a client's request to send to the upstream.
 
-    With `identity` it asks for an answer without content coding, because the readers of a flight
-    may accept different codings.
+    The copy has no Cache-Control header, because the client meant this header for our cache. If
+    `identity` is true, the copy asks for an answer without content coding, because the readers of a
+    flight may accept different codings.
     """
     dropped = {b"cache-control", b"accept-encoding"} if identity else {b"cache-control"}
     headers = [header for header in request.headers if header[0] not in dropped]

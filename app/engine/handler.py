@@ -1,4 +1,7 @@
-"""The path of a request, from the client's bytes to an answer; for embeddings: `embeddings.py`."""
+"""Turns the bytes of a client's request into an answer.
+
+Embeddings requests are answered in `embeddings.py`.
+"""
 
 from dataclasses import replace
 
@@ -32,7 +35,7 @@ Reply = Replay | Decoded | Joined | StaleIfError | Forwarding | EmbeddingsReply
 
 
 class Handler:
-    """Answers requests from the cache if it can, else from the upstream."""
+    """Answers requests from the cache if possible, otherwise from the upstream."""
 
     def __init__(
         self,
@@ -58,13 +61,13 @@ class Handler:
     async def handle(self, dialect: Dialect, request: ClientRequest, body: bytes) -> Reply:
         """Return the answer to a request: a stored response, a flight's answer, or the upstream's.
 
-        1. A request that cannot be interpreted, or must not be cached, is forwarded unchanged.
-        2. If the store has an answer under the exact key, this answer is served.
-        3. Otherwise the request joins the flight of its key, or starts one, which looks the answer
-           up by meaning and then asks the upstream. If the upstream fails, a stale response may be
-           served.
+        1. A request that is not understood or must not be cached is forwarded to the upstream.
+        2. If the store has a suitable answer under the exact key, this answer is served.
+        3. Otherwise the request joins the running flight of the exact key, or starts a flight. A
+           new flight looks up an answer by meaning, then asks the upstream. If the upstream fails,
+           a stale response may be served.
 
-        Raises NotCached.
+        Raises NotCached if the request has `only-if-cached` and no stored answer may be served.
         """
         plan = await self.admit(dialect, request, body)
         if isinstance(plan, Bypass):
@@ -91,7 +94,10 @@ class Handler:
     async def admit(
         self, dialect: Dialect, request: ClientRequest, body: bytes
     ) -> Bypass | Plan | EmbeddingsPlan:
-        """Decide whether a request may use the cache. A large body is parsed in a thread."""
+        """Return a plan if a request may use the cache, otherwise a Bypass with the reason.
+
+        A large body is parsed in a thread.
+        """
         plan = await by_size(
             len(body), lambda: decisions.admit(dialect, request, body, self._policy)
         )
@@ -106,10 +112,10 @@ class Handler:
         return decisions.bound_to_time(plan, bound, now)
 
     def _judge(self, plan: Plan, now: float) -> tuple[bool, TimeBound]:
-        """Return whether the answer must be new, and whether it is time-bound.
+        """Return whether the answer must be new, and whether the answer depends on the time.
 
-        Both results are cached under the exact key. So no caller can learn from response times
-        what another caller has asked.
+        Both results are cached under the exact key, which only callers who share answers have in
+        common. So callers cannot learn from response times what other callers have asked.
         """
         name = (plan.key.digest, year_of(now))
         if (known := self._judged.get(name)) is None:
@@ -118,9 +124,10 @@ class Handler:
         return known
 
     def _join(self, plan: Plan, found: Found) -> Joined:
-        """Join the flight of a plan's key, whatever the form of its answer, or start one.
+        """Return the answer of the running flight with the plan's key, or of a new flight.
 
-        A request that is entitled to `usage` does not join a flight that has not asked for it.
+        The flight's answer may have another form than the plan's request asks for. A request that
+        is entitled to `usage` does not join a flight that has not asked the upstream for `usage`.
         """
         form = plan.parsed.form
         name = (
@@ -147,7 +154,7 @@ class Handler:
         return Joined(answer, lambda: Decoded(self._flights.alone(fill), accepting))
 
     async def _fill(self, plan: Plan, found: Found, flight: Flight) -> None:
-        """Give a flight its answer: from the store, a running fetch of it, or the upstream."""
+        """Fill a flight with an answer from the store, a running revalidation, or the upstream."""
         found, served = await self._find(plan, found)
         if served:
             await served.give(flight)
@@ -161,9 +168,10 @@ class Handler:
     async def _find(self, plan: Plan, found: Found) -> tuple[Found, Served | None]:
         """Look up the exact key again, then look up by meaning.
 
-        If the caller wants a new answer, nothing stored is served; then this only embeds the text
-        and finds the entry that the new answer will replace, for its tags. An unexpected exception
-        counts as a miss.
+        Return `found` with the new results, and the stored response to serve, or None. If the
+        caller wants a new answer, no stored response is served. In that case this only computes the
+        embedding of the text, and finds the entry that the new answer will replace, because the new
+        answer keeps the tags of this entry. An unexpected exception counts as a miss.
 
         The exact key is looked up a second time because a flight only collapses requests that
         overlap with it:
@@ -190,9 +198,10 @@ class Handler:
         return found, None
 
     async def _stand_in(self, plan: Plan, failed: int | None) -> Replay | None:
-        """Return a stored response to serve because the upstream failed (RFC 5861 §4), or None.
+        """Return a stored response to serve because the upstream failed (RFC 5861 §4).
 
-        `failed` is the upstream's failure status, or None if it sent no response.
+        `failed` is the upstream's failure status, or None if the upstream sent no response. Return
+        None if no stored response may be served.
         """
         found = await self._lookup.stand_in(plan, self._lookup.nothing())
         decision = decisions.in_place_of_failure(plan, found, self._clock())
@@ -200,5 +209,5 @@ class Handler:
         return served.replay.instead_of(failed) if served else None
 
     async def aclose(self) -> None:
-        """Wait for flights without readers that are still being fetched, for a limited time."""
+        """Wait for running flights, and cancel those that take longer than five seconds."""
         await self._flights.aclose()

@@ -1,6 +1,6 @@
-"""Counts how often each entry has answered in this process, and at which distances.
+"""Counts how often this process has served each entry, and at which distances.
 
-The counts are not stored, so that an exact hit needs no write.
+The counts are kept in memory only, so that an exact hit writes nothing to the store.
 """
 
 from collections import deque
@@ -16,9 +16,10 @@ _DISTANCES = 10
 
 @dataclass(slots=True)
 class HitCount:
-    """How often an entry has answered since it was stored, and the latest distances of hits.
+    """How often this process has served an entry, and the latest distances of hits by meaning.
 
-    `exact` is how many of the hits were exact matches.
+    `stored_at`: when the entry was stored, in seconds since 1970.
+    `count`: the number of all hits. `exact`: the number of hits that were exact matches.
     """
 
     stored_at: float
@@ -41,7 +42,7 @@ class HitCount:
 
 
 class HitCounts:
-    """The counts of the entries that have answered recently."""
+    """The hit counts of the entries that were served most recently."""
 
     def __init__(self) -> None:
         self._counts: Recent[str, HitCount] = Recent(_ENTRIES)
@@ -53,12 +54,16 @@ class HitCounts:
         self._counts.keep(stored.id, count)
 
     def forget(self, digests: Iterable[str]) -> None:
-        """Remove the counts of some entries."""
+        """Remove the counts of the entries with the ids in `digests`."""
         for digest in digests:
             self._counts.forget(digest)
 
     def of(self, stored: StoredResponse) -> HitCount:
-        """Return the count of an entry; an empty one if the entry is not known or was replaced."""
+        """Return the hit count of an entry.
+
+        The hit count is zero if no hit is known, or if the known hits were of an older entry with
+        the same id.
+        """
         known = self._counts.get(stored.id)
         is_same = known is not None and known.stored_at == stored.stored_at
         return known if known and is_same else HitCount(stored.stored_at)

@@ -1,4 +1,4 @@
-"""`python -m app` is `reprise`."""
+"""Runs the command `reprise` as `python -m app`."""
 
 from app.cli import main
 

@@ -179,7 +179,7 @@ def embedder_for(
 ) -> Embedder:
     """Return the embedder that the settings name.
 
-    If `paid` is given, the cost of a remote embedder is added to it.
+    If `paid` is given, the cost of each call to a remote embedder is added to `paid`.
     """
     if settings.embedder == "local":
         return LocalEmbedder()

@@ -1,4 +1,7 @@
-"""Reads the settings and refuses invalid ones: one line per mistake, which says what is allowed."""
+"""Reads the settings and refuses invalid ones, with one line per mistake.
+
+Each line says what is allowed.
+"""
 
 import difflib
 import logging
@@ -27,9 +30,10 @@ _OPENAIS = re.compile(r"(?:.*\.)?openai\.(?:azure\.)?com")
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Return the settings from the environment and `.env`; `overrides` take precedence over both.
+    """Return the settings from the environment and `.env`.
 
-    Raises ConfigurationError with one line for each wrong setting.
+    `overrides` take precedence over the environment and `.env`. Raises ConfigurationError with one
+    line for each invalid setting.
     """
     try:
         settings = Settings(**overrides)
@@ -140,9 +144,9 @@ def check_verifier(settings: Settings) -> None:
 
 
 def load_rules(settings: Settings) -> Sequence[Rule]:
-    """Return the rules in the policy file; empty if the settings name no policy file.
+    """Return the rules in the policy file. If the settings name no policy file, there are no rules.
 
-    Raises ConfigurationError if the file or a rule is invalid; its message names the place.
+    Raises ConfigurationError, with the place in the message, if the file or a rule is invalid.
     """
     if not settings.policy:
         return ()
@@ -155,9 +159,9 @@ def load_rules(settings: Settings) -> Sequence[Rule]:
 
 
 def _check_dial(settings: Settings, rule: str, rate: float) -> None:
-    """Raise ConfigurationError if a rule's dial has no effect, or is above the deployment's.
+    """Raise ConfigurationError if a rule's dial has no effect, or is above the settings' dial.
 
-    `rule` names the rule in the message; `rate` is its dial.
+    `rule` is what the message calls the rule. `rate` is the rule's dial.
     """
     if settings.verifier == "off":
         raise ConfigurationError(
@@ -173,7 +177,10 @@ def _check_dial(settings: Settings, rule: str, rate: float) -> None:
 
 
 def warn_of_unknown_settings() -> None:
-    """Log a warning for each `REPRISE_…` variable that is not a setting, maybe with a hint."""
+    """Log a warning for each `REPRISE_…` variable that is not a setting.
+
+    If the name is similar to that of a setting, the warning suggests that setting.
+    """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     for name in sorted({*os.environ, *dotenv_values(".env")}):
         if name.upper().startswith(PREFIX) and name.upper() not in known:

@@ -118,7 +118,7 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
 def _dialects_operations(
     engine: Engine, clock: Clock, dialects: Mapping[str, Dialect], settings: Settings
 ) -> Iterator[Operation]:
-    """Yield the operators' endpoints that need dialects."""
+    """Yield the operators' endpoints that need to know the dialects."""
     token = settings.admin_token.get_secret_value()
     yield Operation("POST", "/explain", explain_route(engine.explainer, dialects, token))
     transfer = Transfer(engine.operations, clock, {d.name: d for d in dialects.values()})
@@ -165,9 +165,9 @@ def _traced(parts: Adapters, tracing: Tracing) -> Adapters:
 def dialects_for(settings: Settings) -> Mapping[str, Dialect]:
     """Return the dialect of each cached path.
 
-    If the embedder is the upstream, it may get the callers' credentials. It must not get
-    credentials that are meant for another server. So if requests of Anthropic's API go to another
-    server, they are not embedded but matched exactly.
+    If the upstream is also the embedder, texts may be sent to it with the callers' credentials. The
+    upstream must not get credentials that are meant for another server. So if requests of
+    Anthropic's API go to another server, these requests are not embedded but matched exactly.
     """
     return dialects_of(
         responses_by_meaning=settings.responses_by_meaning,
@@ -273,10 +273,10 @@ def policy_for(settings: Settings, verifier: Verifier | None) -> Policy:
 
 
 def _calibrated(rule: Rule, verifier: Verifier | None) -> Rule:
-    """Return `rule` with the minimum probability that keeps its dial.
+    """Return `rule` with the least probability that the verifier must give at the rule's dial.
 
-    The probability comes from the verifier's calibration. Without a verifier or a dial, `rule` is
-    returned unchanged.
+    The probability comes from the verifier's calibration. If there is no verifier, or if the rule
+    has no dial, `rule` is returned unchanged.
     """
     if verifier is None or rule.max_error_rate is None:
         return rule

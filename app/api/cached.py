@@ -22,15 +22,15 @@ class Handler(Protocol):
     async def handle(
         self, dialect: Dialect, request: ClientRequest, body: bytes
     ) -> Replay | PendingAnswer:
-        """Return the answer to a request."""
+        """Return the answer to `request`, whose body is `body`."""
 
 
 class CachedRoute:
     """Answers the requests of one route.
 
-    A request is forwarded without the cache in three cases: its body has more than `max_bytes`; the
-    process already holds so many bytes that the body has no room; or a bug of ours raises an error
-    before any part of an answer has been sent.
+    A request is forwarded without the cache in three cases. Its body has more than `max_bytes`. Or
+    the process already holds so many bytes that there is no room for the body. Or a bug of ours
+    raises an error before any part of an answer has been sent.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
         EMBEDDINGS: Embeddings(),
     }
 )
-"""The dialects by path, as far as they do not depend on the settings."""
+"""The dialects that do not depend on the settings, by path."""
 
 DEPLOYED: Mapping[str, Dialect] = MappingProxyType(
     {
@@ -31,7 +31,11 @@ DEPLOYED: Mapping[str, Dialect] = MappingProxyType(
 
 
 def dialects_of(*, responses_by_meaning: bool, messages_exact_only: bool) -> Mapping[str, Dialect]:
-    """Return the dialect of each cached path."""
+    """Return the dialect of each cached path.
+
+    `responses_by_meaning`: whether answers of the Responses API may be served by meaning.
+    `messages_exact_only`: whether answers of Anthropic's API are served by exact match only.
+    """
     return {
         **DIALECTS,
         MESSAGES: Messages(exact_only=messages_exact_only),

@@ -42,7 +42,7 @@ _access = logging.getLogger("reprise.access")
 
 
 class ExchangeMiddleware:
-    """Turns exceptions into error responses, and counts and logs how each request ended.
+    """Turns exceptions into error responses. Counts and logs how each request ended.
 
     Only requests to the API are counted and logged. Their content is never logged.
     """
@@ -76,9 +76,9 @@ class ExchangeMiddleware:
             self._note(scope, status_code, time.perf_counter() - begin)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> Refusal | None:
-        """Run the application; return the Refusal for the exception that it raised, or None.
+        """Run the application. Return the Refusal for an exception that the application raised.
 
-        None means that there was no exception, or that the client has disconnected.
+        Return None if there was no exception, or if the client has disconnected.
         """
         try:
             await self._app(scope, receive, send)
@@ -123,7 +123,7 @@ class ExchangeMiddleware:
 
 
 class CorsMiddleware:
-    """Allows web pages of some origins, or of all (`*`), to call the API (CORS).
+    """Allows web pages of the given origins, or of all origins (`*`), to call the API (CORS).
 
     Preflight requests are answered here, since browsers send no key with them. CORS headers of the
     upstream are replaced: the operator of this proxy decides which pages may read its answers.
@@ -158,11 +158,11 @@ class CorsMiddleware:
 class GateMiddleware:
     """Refuses requests to the API that lack a key or come from a web page that is not allowed.
 
-    Clients must send one of the keys in `key_file` or, without a file, in `keys`. If there are no
-    keys, none is needed.
+    If `key_file` is given, a client must send one of the keys in that file. Otherwise a client must
+    send one of `keys`. If there are no keys at all, a client needs none.
 
     `guard_origin` keeps out web pages that could use the proxy's key for the upstream, or read the
-    answers of all callers: `Origin` must be absent or one of `origins`, and `Host` must be a
+    answers of all callers. Then `Origin` must be absent or one of `origins`, and `Host` must be a
     loopback name. A page that rebinds its DNS name to this machine cannot forge `Host`.
     """
 
@@ -201,9 +201,10 @@ class GateMiddleware:
 
 
 class CrowdMiddleware:
-    """Refuses requests to the API while `most` others are being answered (0: any number).
+    """Refuses a request to the API while `most` other requests to the API are being answered.
 
-    They are also refused while the process holds too many bytes of requests and answers.
+    If `most` is 0, any number of requests may be answered at a time. A request is also refused
+    while the process holds too many bytes of requests and answers.
 
     Health, metrics and operators' routes are never refused: they are needed most under load.
     """
@@ -271,13 +272,16 @@ def _check_origin(headers: Sequence[Header], origins: frozenset[str]) -> None:
 
 
 def _host_name(authority: str) -> str:
-    """Return the host in an authority (RFC 9110 §4.2.1); empty if it is not a valid authority."""
+    """Return the host in an authority (RFC 9110 §4.2.1).
+
+    The host is an empty string if `authority` is invalid.
+    """
     match = _AUTHORITY.fullmatch(authority)
     return (match[1] or match[2]) if match else ""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is a loopback one: `localhost`, 127.0.0.0/8 or ::1."""
+    """Whether `host` is `localhost`, an address in 127.0.0.0/8, or ::1."""
     if host.rstrip(".").lower() == "localhost":
         return True
     try:

@@ -26,7 +26,10 @@ def ops_routes(cache: Lookup, metrics: Metrics) -> APIRouter:
 
     @router.api_route("/metrics", methods=["GET", "HEAD"])
     async def exposition(request: Request) -> Response:
-        """Return all metrics, in OpenMetrics format if the client accepts it, else Prometheus's."""
+        """Return all metrics.
+
+        The format is OpenMetrics if the client accepts that, otherwise the format of Prometheus.
+        """
         if (counts := await cache.count()) is not None:
             for kind in known - set(counts.by_kind):
                 metrics.entries.labels(kind).set(0)  # for the processes that still tell of it

@@ -1,4 +1,4 @@
-"""The other routes of the API: requests are forwarded unchanged, streamed both ways."""
+"""The routes of the API that are not cached: requests are forwarded unchanged, as streams."""
 
 import re
 from dataclasses import replace
@@ -21,9 +21,10 @@ _COUNTING = b"/messages/count_tokens"
 
 
 class Passthrough(StrEnum):
-    """Which other routes are forwarded: all, none, or those that are safe for any caller.
+    """Which of the routes that are not cached are forwarded: all, none, or the safe ones.
 
-    The safe routes are GET `/models`, GET `/models/{id}` and POST `/messages/count_tokens`.
+    These are safe for any caller: GET `/models`, GET `/models/{id}` and POST
+    `/messages/count_tokens`.
     """
 
     ON = "on"
@@ -34,8 +35,8 @@ class Passthrough(StrEnum):
     def of(cls, setting: str, *, is_own: bool) -> "Passthrough":
         """Return the value for a setting.
 
-        `is_own` says whether the client's own credential is forwarded. If it is, "auto" means `ON`;
-        otherwise `MODELS`.
+        `is_own` says whether the client's own credential is forwarded. The setting "auto" means
+        `ON` if `is_own` is true, and `MODELS` if `is_own` is false.
         """
         if setting == "auto":
             return cls.ON if is_own else cls.MODELS
@@ -43,7 +44,7 @@ class Passthrough(StrEnum):
 
 
 class OtherRoutes(BaseRoute):
-    """A route that matches every method and path, so it must be the last one."""
+    """A route that matches every method and path, so it must come after all other routes."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -58,10 +59,11 @@ class OtherRoutes(BaseRoute):
 class PassthroughRoutes:
     """Forwards requests without interpreting them.
 
-    Raises RouteNotFound for paths outside the API, PassthroughDisabled for a route that is not
-    forwarded.
+    Raises RouteNotFound for a path outside the API. Raises PassthroughDisabled for a route that is
+    not forwarded.
 
-    `anthropics` says which routes of Anthropic's API are forwarded, `passthrough` which others.
+    `anthropics` says which routes of Anthropic's API are forwarded. `passthrough` says which of all
+    other routes are forwarded.
     """
 
     def __init__(

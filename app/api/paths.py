@@ -1,8 +1,9 @@
 """The paths of the API and the prefixes that clients put before them.
 
-`/v1` is the usual prefix. A path without it, or with Azure's `/openai/v1`, means the same. Azure's
-older routes name a deployment, as in `/openai/deployments/{name}/chat/completions?api-version=…`;
-only `/openai/responses?api-version=…` does not.
+`/v1` is the usual prefix. A path without a prefix, or with Azure's prefix `/openai/v1`, means the
+same. Azure's older paths name a deployment, as in
+`/openai/deployments/{name}/chat/completions?api-version=…`. Of these older paths, only
+`/openai/responses?api-version=…` names no deployment.
 https://learn.microsoft.com/en-us/azure/ai-foundry/openai/reference
 """
 
@@ -60,14 +61,14 @@ def api_path(raw_path: bytes) -> ApiPath | None:
 
 
 def is_api(path: str) -> bool:
-    """Whether a percent-decoded path looks like a path of the API."""
+    """Whether a percent-decoded path begins like a path of the API."""
     return path.startswith((V1.decode(), AZURE.decode())) or path[1:].partition("/")[0] in _ROOTS
 
 
 def forms_of(path: str) -> Iterator[tuple[str, bool]]:
-    """Yield pairs: a pattern of paths that mean the same as `path`, and whether it names the model.
+    """Yield pairs: a pattern of paths that mean the same as `path`, and whether it names a model.
 
-    `path` begins with `/v1`. Azure's patterns with a deployment name the model.
+    `path` begins with `/v1`. Only a pattern with Azure's deployment names a model.
     """
     rest = path.removeprefix(V1.decode())
     yield path, False

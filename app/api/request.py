@@ -23,10 +23,10 @@ _DECODINGS = 3  # how often servers behind us may decode a path; more encoding i
 
 
 def client_request(scope: Scope, body: bytes | AsyncIterator[bytes]) -> ClientRequest:
-    """Return the client's request, without the headers that concern only its connection.
+    """Return the client's request, without the headers that concern only the client's connection.
 
-    Raises RouteNotFound for a path outside the API, and PassthroughDisabled for a path that would
-    leave the upstream's base path.
+    Raises RouteNotFound for a path outside the API. Raises PassthroughDisabled for a path that
+    would leave the upstream's base path.
     """
     known = api_path(scope["raw_path"])
     if known is None:
@@ -46,7 +46,7 @@ def client_request(scope: Scope, body: bytes | AsyncIterator[bytes]) -> ClientRe
 
 
 def _leads_elsewhere(path: bytes) -> bool:
-    """Whether a server could understand a path as one with a segment `.` or `..`.
+    """Whether a server could take a segment of a path for `.` or `..`.
 
     Some servers decode a path twice, treat a backslash as a slash, drop the part of a segment after
     a semicolon or a NUL, or accept overlong UTF-8.
@@ -77,10 +77,10 @@ class RequestReader:
         self._gone = False
 
     async def body(self, limit: int) -> bytes | None:
-        """Return the whole body, or None if it is too long.
+        """Return the whole body, or None if the body is too long.
 
-        A body is too long if it has more than `limit` bytes, or if the process has no room for it.
-        After None, the bytes read so far are not lost: `stream` yields them first.
+        A body is too long if it has more than `limit` bytes, or if the process has no room for the
+        body. After None, the bytes read so far are not lost: `stream` yields them first.
         """
         size = 0
         while not self._ended.is_set():

@@ -41,7 +41,7 @@ _REPLACED_WITHOUT_BODY = _REPLACED | {b"content-length"}
 async def respond(
     answer: Replay | PendingAnswer, scope: Scope, incoming: RequestReader, send: Send
 ) -> None:
-    """Send an answer; stop as soon as the client disconnects."""
+    """Send an answer. Stop as soon as the client disconnects."""
     if isinstance(answer, Replay):
         incoming.hold.add(len(answer.body))
         await _start(answer.head, scope, send)
@@ -61,7 +61,7 @@ async def refuse(refusal: Refusal, scope: Scope, send: Send) -> None:
 
 
 def rendered(refusal: Refusal, *, is_anthropics: bool = False) -> tuple[list[Header], bytes]:
-    """Return headers and body of an error response in OpenAI's or Anthropic's format."""
+    """Return the headers and the body of an error response in OpenAI's or Anthropic's format."""
     document: Mapping[str, Any] = refusal.body()
     named: list[Header] = []
     if is_anthropics:
@@ -96,7 +96,7 @@ async def _start(head: Head, scope: Scope, send: Send) -> None:
 
 
 async def _write(body: bytes, send: Send, *, is_last: bool) -> None:
-    """Send a body in pieces, each after the client has read most of the previous ones.
+    """Send a body in pieces. Before each piece, the client must have read most of those before it.
 
     `is_last` says whether `body` ends the response.
     """

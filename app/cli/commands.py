@@ -311,10 +311,7 @@ def _measure(
     *,
     as_json: bool,
 ) -> Sequence[Report]:
-    """Read all files, then measure them one after another; print and return the reports.
-
-    `work`: a function that reads a file, and one that measures its content.
-    """
+    """Read all files by `work[0]`, measure each by `work[1]`, and print and return the reports."""
     read, measure = work
     with reported():
         read_files = [read(file) for file in files]
@@ -337,7 +334,7 @@ def _measure(
 
 
 def _run_benchmark(rates: Sequence[float], sample: int | None, show: int, *, as_json: bool) -> None:
-    """Measure these settings on the groups that ship, and print the results."""
+    """Measure the current settings on the groups that ship with Reprise; print the results."""
     with reported():
         groups = read_groups(BENCHMARK)
         groups = groups if sample is None else sampled(groups, sample)

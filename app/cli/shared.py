@@ -29,14 +29,20 @@ def reported() -> Iterator[None]:
 
 @contextmanager
 def bar(label: str, steps: int) -> Iterator[Callable[[], None]]:
-    """Show a progress bar, on a terminal only; yield the function that advances it by one step."""
+    """Show a progress bar, on a terminal only.
+
+    Yield a function that advances the bar by one step.
+    """
     hidden = not sys.stderr.isatty()
     with typer.progressbar(length=steps, label=label, file=sys.stderr, hidden=hidden) as shown:
         yield lambda: shown.update(1)
 
 
 def admin_client(url: str | None) -> AdminClient:
-    """Return a client of the proxy at a URL, or else of the one that these settings would start."""
+    """Return a client of the proxy at `url`.
+
+    If `url` is None, the client is for the proxy that `reprise serve` would start.
+    """
     settings = load_settings()
     name = settings.operators_host if settings.admin_port else settings.host
     host = f"[{name}]" if ":" in name else name

@@ -35,22 +35,25 @@ class AdminClient:
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
     def stats(self) -> dict[str, Any]:
-        """Return counts of entries and requests. Raises CallFailed."""
+        """Return what GET /cache/stats answers. Raises CallFailed."""
         return self._call("GET", "/cache/stats")
 
     def report(self) -> dict[str, Any]:
-        """Return the report on shadow mode or traffic. Raises CallFailed."""
+        """Return what GET /cache/report answers. Raises CallFailed."""
         return self._call("GET", "/cache/report")
 
     def purge(self, selector: Mapping[str, object], *, dry_run: bool) -> dict[str, Any]:
-        """Remove the selected entries; with `dry_run`, only count them. Raises CallFailed."""
+        """Remove the selected entries; with `dry_run`, remove nothing. Raises CallFailed.
+
+        Return the answer, which has the number of the selected entries.
+        """
         return self._call("POST", "/cache/purge", {**selector, "dry_run": dry_run})
 
     def export(self, cursor: str | None) -> Iterator[bytes]:
         """Yield the lines of an export. Raises CallFailed.
 
-        `cursor` is the cursor of an earlier export, where this one begins. If the connection breaks
-        off, the lines end without an error.
+        The export begins at `cursor`, which comes from an earlier export; if it is None, at the
+        first entry. If the connection breaks off, the lines end without an error.
         """
         query = "" if cursor is None else f"?{urlencode({'cursor': cursor})}"
         with self._answer("GET", f"/cache/export{query}") as response:
@@ -60,7 +63,7 @@ class AdminClient:
                 return
 
     def import_lines(self, lines: bytes) -> dict[str, Any]:
-        """Import lines of an export; return the counts by result. Raises CallFailed."""
+        """Import lines of an export; return the number of entries by result. Raises CallFailed."""
         return self._read("POST", "/cache/import", lines)
 
     def _call(self, method: str, path: str, document: object = None) -> dict[str, Any]:

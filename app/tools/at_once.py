@@ -14,7 +14,7 @@ async def each(
 ) -> Sequence[R]:
     """Return the results of `work` on each item, in the order of the items.
 
-    `advance` is called after each item. If work fails, the first error is raised.
+    `advance` is called after each item. If `work` raises errors, the first of them is raised.
     """
     ahead = iter(enumerate(items))
     done: dict[int, R] = {}

@@ -47,7 +47,10 @@ class Client:
         self._connection.close()
 
     def ask(self, question: str, headers: Mapping[str, str]) -> Reply:
-        """Ask a question and read the answer. Raises RuntimeError if its status is not 200."""
+        """Ask a question and read the answer.
+
+        Raises RuntimeError if the status of the answer is not 200.
+        """
         message = {"role": "user", "content": question}
         body = json.dumps({"model": "simulated", "messages": [message]}).encode()
         begin = time.perf_counter()
@@ -64,7 +67,7 @@ class Client:
     def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[Message, bytes]:
         """Send a POST request; return the headers and the body of the answer.
 
-        Raises RuntimeError if its status is not 200.
+        Raises RuntimeError if the status of the answer is not 200.
         """
         headers = {"Content-Type": "application/json", **headers}
         self._connection.request("POST", path, body, headers)

@@ -1,4 +1,4 @@
-"""Curves of each stage: the greatest recall for each allowed share of wrong answers."""
+"""Curves of the stages of matching: the greatest recall for each allowed share of wrong answers."""
 
 import csv
 import io
@@ -19,10 +19,10 @@ class Curve:
 
 
 def curve(name: str, ranked: Iterable[tuple[float, bool]], positives: int) -> Curve:
-    """Return the curve whose points result from serving all items up to each rank.
+    """Return a curve. Each of its points results from serving all answers up to a certain rank.
 
-    An item is (rank, whether it is right). Items of the same rank are served together. `positives`
-    is the number of right answers that are possible.
+    `ranked` has a pair for each answer: the rank, and whether the answer is right. Answers of the
+    same rank are served together. `positives` is the number of right answers that are possible.
     """
     reached: list[tuple[float, float]] = []
     right = wrong = 0
@@ -41,7 +41,7 @@ def curve(name: str, ranked: Iterable[tuple[float, bool]], positives: int) -> Cu
 def csv_of(files: Iterable[tuple[str, Sequence[Curve]]]) -> str:
     """Return curves as CSV (RFC 4180) with the columns file, stage, wrong_share and recall.
 
-    `files` are pairs: the name of a file, and its curves.
+    `files` has pairs: the name of a file, and the curves for that file.
     """
     text = io.StringIO()
     rows = csv.writer(text)

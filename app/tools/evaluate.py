@@ -1,4 +1,8 @@
-"""`reprise evaluate`: how well each stage distinguishes equal questions from different ones."""
+"""`reprise evaluate`: how well each stage distinguishes equal questions from different ones.
+
+The stages are the distance, the distance with guards, the distance with the verifier, and all
+three.
+"""
 
 import asyncio
 import functools
@@ -47,7 +51,7 @@ class Models:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """The thresholds to measure: greatest distances, and shares of hits that may be wrong."""
+    """The thresholds to measure: greatest distances, and dials."""
 
     distances: Sequence[float]
     error_rates: Sequence[float] = ()
@@ -55,7 +59,7 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A stored question, an asked one, and whether they mean the same."""
+    """A stored question, an asked question, and whether the two mean the same."""
 
     stored: CacheKey
     asked: CacheKey
@@ -74,9 +78,10 @@ class PairSet:
 class Comparison:
     """A pair with the results of each stage.
 
-    `distance`: cosine; infinite if the stored question can never answer the asked one.
+    `distance`: the cosine distance; infinite if the stored question can never answer the asked one.
     `guards`: the guards that refuse the pair.
-    `probability`: the verifier's; 0 if it was not asked, infinite for an exact match.
+    `probability`: what the verifier gave; 0 if the verifier was not asked, infinite for an exact
+    match.
     """
 
     pair: Pair
@@ -89,9 +94,9 @@ class Comparison:
 class MayServe:
     """A rule for serving a stored answer.
 
-    `distance`: the greatest cosine distance. `guarded`: guards may refuse the answer. `least`: the
-    least probability that the verifier must give. `error_rate`: the dial to which `least` belongs;
-    if None, the verifier is not asked.
+    `distance`: the greatest cosine distance. `guarded`: whether guards may refuse the answer.
+    `least`: the least probability that the verifier must give. `error_rate`: the dial to which
+    `least` belongs; if None, the verifier is not asked.
     """
 
     stage: str
@@ -101,7 +106,7 @@ class MayServe:
     error_rate: float | None = None
 
     def allows(self, comparison: Comparison) -> bool:
-        """Whether the stored answer may be served."""
+        """Whether the answer to the stored question may be served for the asked question."""
         if comparison.distance > self.distance or (self.guarded and comparison.guards):
             return False
         return comparison.probability >= self.least
@@ -158,10 +163,10 @@ def evaluate_pairs(
     *,
     show: int = 0,
 ) -> Report:
-    """Compare the pairs, and count for each stage and threshold how many would be served.
+    """Compare the pairs. Count for each stage and threshold how many pairs would share an answer.
 
-    Guards are reported for the pairs within the greatest distance. `show` is the greatest number of
-    wrongly refused pairs to list.
+    Guards are reported only for pairs within the greatest distance of `scale`. `show` is the
+    greatest number of wrongly refused pairs to list.
     """
     comparisons = asyncio.run(_compare(pair_set, models, progress))
     positives = sum(pair.same for pair in pair_set.pairs)
@@ -262,7 +267,10 @@ def guards_of(pair: Pair, examined: Callable[[str], Evidence]) -> Sequence[Guard
 
 
 async def distance_of(pair: Pair, embedder: Embedder) -> float:
-    """Return a pair's cosine distance; infinite if `stored` can never answer `asked`."""
+    """Return a pair's cosine distance.
+
+    The distance is infinite if the answer to `stored` can never be served for `asked`.
+    """
     stored, asked = pair.stored, pair.asked
     if stored.digest == asked.digest:
         return 0.0

@@ -1,4 +1,4 @@
-"""An exchange, a request with its answer, made from what a line of a log has.
+"""An exchange: a request and its answer, made from one line of a log.
 
 Values that a log does not have are None or empty.
 """
@@ -29,7 +29,7 @@ _MOST_PARAMETERS = frozenset(
         *("instructions", "max_output_tokens", "reasoning", "text"),
     }
 )
-"""The parameters that are taken from a log's list; others there are not parameters of the API."""
+"""The parameters, besides `model` and `user`, that are taken from a log's list of parameters."""
 _TEXTS = frozenset({"stop", "system", "instructions", "previous_response_id"})
 _MILLISECONDS, _MICROSECONDS = 1e11, 1e14  # a time of at least this is in that unit
 _TIMES = ("time", "timestamp", "at", "created_at", "created", "start_time", "startTime")
@@ -40,13 +40,14 @@ _SECONDS = ("seconds", "duration", "latency")
 class Exchange:
     """A request and its answer.
 
-    `path`, `body`: the request's.
-    `answer`: the JSON document of the API.
+    `path`, `body`: the path and body of the request.
+    `answer`: the answer in the API's format; None if the log does not have it.
     `at`: the time of the request, in seconds since 1970; None if unknown.
     `seconds`: how long the answer took.
     `caller`: a name for the caller.
     `usage`: the answer's token counts.
-    `sold_as`: the model's name at its provider, if the log has that beside the client's name.
+    `sold_as`: the provider's name for the model; empty if the log has only the client's name for
+    it.
     """
 
     path: str
@@ -74,14 +75,19 @@ class Exchange:
 
     @property
     def said(self) -> str:
-        """The text of the answer; empty if the log does not have it."""
+        """The text of the answer; empty if the log does not have that text."""
         return said_in(json.dumps(self.answer).encode()) if self.answer else ""
 
 
 def chat_exchange(
     line: JsonObject, asked: JsonObject, messages: Any, answer: Any
 ) -> Exchange | Unusable:
-    """Return an exchange of chat messages; a text counts as one message of the user."""
+    """Return an exchange of chat messages.
+
+    If `messages` is a string, it counts as one message of the user. `line` is the line of the log,
+    `asked` has the parameters, and `answer` is what the log recorded. If the line cannot be
+    replayed, return the reason.
+    """
     if isinstance(messages, str) and messages.strip():
         messages = [{"role": "user", "content": messages}]
     if not isinstance(messages, list) or not messages or not isinstance(messages[-1], dict):
@@ -94,7 +100,10 @@ def chat_exchange(
 def exchange_of(
     line: JsonObject, path: str, body: JsonObject, answer: JsonObject | None, at: float | None
 ) -> Exchange:
-    """Return an exchange whose request is not streamed, because a log has whole answers."""
+    """Return an exchange made from a line of a log.
+
+    Its request does not ask for a stream, because a log has whole answers.
+    """
     caller = next((line[n] for n in ("caller", "key", "api_key") if line.get(n)), "")
     body = {name: v for name, v in body.items() if name not in {"stream", "stream_options"}}
     namespace = line.get("namespace", "")
@@ -111,7 +120,10 @@ def exchange_of(
 
 
 def parameters_in(asked: JsonObject) -> JsonObject:
-    """Return the API's parameters in a log's list; numbers written as texts become numbers."""
+    """Return the parameters of the API that a log has.
+
+    Numbers that the log has as strings become numbers.
+    """
     told: JsonObject = {}
     for name, value in asked.items():
         if name in {"model", "user"} and isinstance(value, str) and value:
@@ -125,7 +137,10 @@ def parameters_in(asked: JsonObject) -> JsonObject:
 
 
 def answer_in(answer: Any, body: Mapping[str, Any], path: str) -> JsonObject | None:
-    """Return an answer in the API's format, made from a log's record; None if that has none."""
+    """Return an answer in the API's format, made from what a log recorded as the answer.
+
+    `body` and `path` are those of the request. Return None if the log recorded no answer.
+    """
     if path == RESPONSES:
         is_answer = isinstance(answer, dict) and isinstance(answer.get("output"), list)
         return answer if is_answer else None
@@ -149,7 +164,10 @@ def answer_in(answer: Any, body: Mapping[str, Any], path: str) -> JsonObject | N
 
 
 def _as_completion(answer: JsonObject) -> JsonObject:
-    """Return a text completion in the API's format; LiteLLM logs it in the chat format."""
+    """Return a text completion in the API's format, made from one in the chat format.
+
+    LiteLLM logs text completions in the chat format.
+    """
     choices = []
     for choice in answer["choices"]:
         told = dict(choice) if isinstance(choice, dict) else {}
@@ -160,7 +178,10 @@ def _as_completion(answer: JsonObject) -> JsonObject:
 
 
 def parsed(value: Any) -> Any:
-    """Parse a text that is JSON, as in the columns of exports; return any other value unchanged."""
+    """Return what a string of JSON means. Return any other value unchanged.
+
+    Exports have such strings in some of their columns.
+    """
     if not isinstance(value, str) or not value.lstrip().startswith(("{", "[", '"')):
         return value
     try:
@@ -178,7 +199,10 @@ def _number(value: str) -> float | None:
 
 
 def _seconds_of(line: JsonObject) -> float | None:
-    """Return the seconds that an answer took, by times or duration in the line, or None."""
+    """Return how many seconds an answer took, or None if the line does not say.
+
+    The line has either the times of the request and of the answer, or a duration.
+    """
     ends = [time_in(line.get(name)) for name in ("endTime", "end_time", "ended_at")]
     end, begin = next((t for t in ends if t is not None), None), time_of(line)
     if end is not None and begin is not None:
@@ -191,15 +215,16 @@ def _seconds_of(line: JsonObject) -> float | None:
 
 
 def time_of(line: JsonObject) -> float | None:
-    """Return the time of the request, in seconds since 1970, or None."""
+    """Return the time of the request, in seconds since 1970; None if the line does not have it."""
     told = (time_in(line.get(name)) for name in _TIMES)
     return next((time for time in told if time is not None), None)
 
 
 def time_in(value: Any) -> float | None:
-    """Return a time in seconds since 1970; None if it cannot be read.
+    """Return a time in seconds since 1970; None if `value` cannot be read.
 
-    It may be in seconds, milliseconds or microseconds since 1970, or in ISO 8601 (by default UTC).
+    `value` may be in seconds, milliseconds or microseconds since 1970, or in ISO 8601 (by default
+    UTC).
     """
     if isinstance(value, str):
         try:

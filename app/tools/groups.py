@@ -1,4 +1,7 @@
-"""Groups of texts: wordings of one question, and near misses that ask something else."""
+"""Groups of texts: wordings of one question, and near misses.
+
+A near miss is a text that is similar to the question but asks something else.
+"""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -16,12 +19,18 @@ BENCHMARK = Path(__file__).parent.parent / "data" / "benchmark" / "dev.jsonl.gz"
 _SEED = 0
 
 Meaning = tuple[int, int]
-"""What a text asks: the index of its group, and its index among the near misses, or -1."""
+"""What a text asks: the index of its group, and the index of the text in `Group.near`.
+
+The latter index is -1 if the text is a wording of the group's question.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Wordings of one question, near misses that its answer does not fit, and a domain."""
+    """Wordings of one question, near misses, and the domain to which the question belongs.
+
+    A near miss is a similar text that the answer to the question does not fit.
+    """
 
     wordings: Sequence[str]
     near: Sequence[str]
@@ -30,7 +39,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A text of a group, the key that the proxy makes for it, and its labelled meaning."""
+    """A text of a group, the key that the proxy makes for the text, and the text's meaning."""
 
     text: str
     key: CacheKey
@@ -70,14 +79,17 @@ def _is_text(value: object) -> bool:
 
 
 def sampled(groups: Sequence[Group], size: int) -> Sequence[Group]:
-    """Return `size` of the groups, always the same ones. Raises BadInput if there are fewer."""
+    """Return `size` of the groups; for the same groups, always the same ones.
+
+    Raises BadInput if there are fewer groups than `size`.
+    """
     if size > len(groups):
         raise BadInput(f"--sample {size} is not allowed: there are {len(groups)} groups")
     return random.Random(_SEED).sample(groups, size)  # noqa: S311
 
 
 def questions_of(groups: Sequence[Group]) -> Iterator[Question]:
-    """Yield every text of some groups, without duplicates."""
+    """Yield every text of the groups, without duplicates."""
     seen: set[str] = set()
     for number, group in enumerate(groups):
         texts = [(text, -1) for text in group.wordings]

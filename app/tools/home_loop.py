@@ -14,17 +14,20 @@ T = TypeVar("T")
 
 
 class HomeLoop:
-    """An event loop that runs in its own thread."""
+    """The event loop to which the connections of models belong. It runs in its own thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in this loop; await and return its result in the caller's loop."""
+        """Run a coroutine in this loop. Await the result in the caller's loop, and return it."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in this loop; block and return its result, for callers without a loop."""
+        """Run a coroutine in this loop. Block until it ends, and return its result.
+
+        This is for callers that have no event loop.
+        """
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
@@ -43,7 +46,7 @@ def home_loop() -> Iterator[HomeLoop]:
 
 
 class EmbedderAtHome:
-    """Calls an embedder in its home loop. The creator of that embedder closes it."""
+    """Calls an embedder in the event loop `home`. The creator of `embedder` closes it."""
 
     def __init__(self, embedder: Embedder, home: HomeLoop) -> None:
         self._embedder = embedder
@@ -63,7 +66,7 @@ class EmbedderAtHome:
 
 
 class VerifierAtHome:
-    """Calls a verifier in its home loop. The creator of that verifier closes it."""
+    """Calls a verifier in the event loop `home`. The creator of `verifier` closes it."""
 
     def __init__(self, verifier: Verifier, home: HomeLoop) -> None:
         self._verifier = verifier
@@ -71,7 +74,10 @@ class VerifierAtHome:
         self.calibration = verifier.calibration
 
     async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
-        """Return each candidate's probability. Raises CallFailed if the verifier fails."""
+        """Return the verifier's probability for each candidate.
+
+        Raises CallFailed if the verifier fails.
+        """
         try:
             return await self._home.run(_verify(self._verifier, asked, candidates))
         except RepriseError as error:

@@ -13,14 +13,14 @@ from app.dialects.strict_json import JsonObject, load_json
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of a file, with its file and line number."""
+    """A JSON object from one line of a file, with the file's path and the line's number."""
 
     path: Path
     number: int
     document: JsonObject = field(repr=False)
 
     def text(self, name: str) -> str:
-        """Return the field `name`. Raises BadInput if it is not a text."""
+        """Return the value of the field `name`. Raises BadInput if that value is not a string."""
         value = self.document.get(name)
         return value if isinstance(value, str) else self.refuse(f'"{name}" must be a text')
 
@@ -30,7 +30,7 @@ class Line:
 
 
 def read_lines(path: Path) -> Iterator[Line]:
-    """Yield a file's lines, except blank ones; a `.gz` file is decompressed.
+    """Yield a file's lines, except blank ones. If the name ends in `.gz`, the file is decompressed.
 
     Raises BadInput if the file cannot be read or has no lines, or if a line is not a JSON object.
     """

@@ -1,4 +1,7 @@
-"""Reads the token counts of an answer from a line of a log; None where it does not tell them."""
+"""Reads the token counts of an answer from a line of a log.
+
+The result is None if the line has no token counts.
+"""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -10,10 +13,11 @@ from app.dialects.usage import usage_of
 
 
 def usage_in_line(line: JsonObject, answer: JsonObject | None) -> Usage | None:
-    """Return the counts of the answer's `usage`, else of the line's, else of the line itself.
+    """Return the token counts of an answer, or None if the log does not have them.
 
-    LiteLLM writes `prompt_tokens` and `completion_tokens` into the line. Counts that are all 0 are
-    those of a log that does not know them.
+    They are read from the first of these that has any: the field `usage` of `answer`, the field
+    `usage` of `line`, and `line` itself. LiteLLM writes `prompt_tokens` and `completion_tokens`
+    into the line. Counts that are all 0 mean that the log does not know the counts.
     """
     for told in ((answer or {}).get("usage"), line.get("usage"), line):
         usage = usage_of(told)
@@ -23,10 +27,12 @@ def usage_in_line(line: JsonObject, answer: JsonObject | None) -> Usage | None:
 
 
 def langfuses_usage(line: JsonObject, told: Any) -> Usage | None:
-    """Return the counts of `told`, the usage details of a Langfuse observation, else of its line.
+    """Return the token counts of a Langfuse observation, or None if it has none.
 
-    A detail, such as `input_cached_tokens`, is not part of `input`, so all that are named so are
-    added: https://langfuse.com/docs/observability/features/token-and-cost-tracking
+    `told` is the observation's usage details. If they have no counts, the counts are read from
+    `line`. Langfuse does not count a detail such as `input_cached_tokens` in `input`. So all counts
+    with "input" in their name are added up, and likewise all with "output".
+    https://langfuse.com/docs/observability/features/token-and-cost-tracking
     """
     counts = dict(_counts(told)) if isinstance(told, dict) else {}
 
@@ -39,7 +45,10 @@ def langfuses_usage(line: JsonObject, told: Any) -> Usage | None:
 
 
 def _counts(told: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    """Yield the counts by name without prices, such as `inputCost`; exports write some as texts."""
+    """Yield the name and value of each count that is not 0; some exports write counts as strings.
+
+    Prices, such as `inputCost`, are left out.
+    """
     for name, value in told.items():
         if name.endswith("Cost") or isinstance(value, bool):
             continue

@@ -1,4 +1,7 @@
-"""Wrappers of models: they cache results, and may be used by several proxies in turn."""
+"""Wrappers of an embedder or a verifier, most of which cache results.
+
+Several proxies may use one wrapper in turn.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -9,7 +12,7 @@ from app.tools.at_once import each
 
 
 class Memo:
-    """Caches an embedder's result for each text. The creator of that embedder closes it."""
+    """Caches an embedder's result for each text. The creator of `embedder` closes it."""
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
@@ -18,7 +21,7 @@ class Memo:
         self.dimensions = embedder.dimensions
 
     async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
-        """Return the embedding of a text, from the cache if it was embedded before."""
+        """Return the embedding of a text. The text is embedded only if it is not in the cache."""
         if text not in self._known:
             self._known[text] = await self._embedder.embed(text, credentials)
         return self._known[text]
@@ -32,9 +35,9 @@ class Memo:
 
 
 class Lent:
-    """A verifier that uses `calibration`, if given, instead of its own.
+    """A verifier with `calibration`, if given, instead of the calibration of `verifier`.
 
-    The creator of that verifier closes it.
+    The creator of `verifier` closes it.
     """
 
     def __init__(self, verifier: Verifier, calibration: Calibration | None = None) -> None:
@@ -50,7 +53,7 @@ class Lent:
 
 
 class Remembered:
-    """Caches a verifier's probability for each pair of texts. The verifier's creator closes it.
+    """Caches a verifier's probability for each pair of texts. The creator of `verifier` closes it.
 
     The cache's key has no distance, because the distance depends only on the two texts.
     """
@@ -61,7 +64,10 @@ class Remembered:
         self.calibration = verifier.calibration
 
     async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
-        """Return each candidate's probability; verify those not in the cache in one call."""
+        """Return each candidate's probability.
+
+        All candidates that are not in the cache are verified in one call.
+        """
         if new := [c for c in candidates if (asked, c.text) not in self._known]:
             told = await self._verifier.verify(asked, new)
             for candidate, probability in zip(new, told, strict=True):

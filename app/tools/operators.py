@@ -23,10 +23,10 @@ _PATIENT = 30.0  # seconds; a busy server must not change the figures
 def operators_models(
     settings: Settings, calibration: Calibration | None = None
 ) -> Iterator[Models]:
-    """Yield the models that the settings name; close them after the block.
+    """Yield the models that the settings name; close these models after the block.
 
-    `calibration`, if given, replaces the verifier's own. Raises ConfigurationError, or BadInput if
-    the embedder needs each client's credential.
+    `calibration`, if given, replaces the calibration of the verifier. Raises ConfigurationError.
+    Raises BadInput if the embedder needs each client's credential.
     """
     if settings.embeds_as_caller:
         raise BadInput(
@@ -50,7 +50,7 @@ def operators_models(
 
 
 def terms_of(settings: Settings, models: Models, error_rates: Sequence[float]) -> Terms:
-    """Return the guards, greatest distance and dials with which to measure a proxy.
+    """Return the guards, the greatest distance and the dials to use when a proxy is measured.
 
     The dials are `error_rates` and the dial of the settings.
     """
@@ -63,7 +63,7 @@ def calibrate_for(
 ) -> tuple[Calibrated, str]:
     """Calibrate the verifier of the settings; return the result and the embedder's name.
 
-    Raises BadInput if the verifier is off, ConfigurationError if a model cannot be created.
+    Raises BadInput if the verifier is off. Raises ConfigurationError if a model cannot be created.
     """
     with operators_models(settings, uncalibrated(_FARTHEST)) as models:
         if models.verifier is None:

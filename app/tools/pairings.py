@@ -10,14 +10,14 @@ from app.tools.groups import Question
 from app.tools.statistics import Floats
 
 Two = tuple[Question, Question]
-"""A pair: the stored question, and the asked one."""
+"""A pair: the stored question, and the asked question."""
 
 
 def pairs_inside(stream: Sequence[Question]) -> Iterator[Two]:
-    """Yield each wording with each other text of its group, as pairs (stored, asked).
+    """Yield pairs (stored, asked) of texts of the same group. At least one of the two is a wording.
 
-    The text that comes first in the stream is the stored one, so that few pairs are verified in
-    both orders.
+    Each pair of texts is yielded once. The stored text is the one that comes first in `stream`, so
+    that few pairs are verified in both orders.
     """
     for members in _members(stream):
         for stored, asked in itertools.combinations(members, 2):
@@ -28,8 +28,8 @@ def pairs_inside(stream: Sequence[Question]) -> Iterator[Two]:
 def nearest_pairs(stream: Sequence[Question], vectors: Floats) -> Iterator[Two]:
     """Yield pairs (stored, asked): each asked text with the nearest other wording of its group.
 
-    `vectors` has a row for each question. In each group, as many wordings as near misses are asked;
-    the surplus of the more frequent kind is left out.
+    `vectors` has a row for each question. In each group, the number of asked wordings equals the
+    number of asked near misses. The rest of the more frequent kind is not asked.
     """
     rows = {question.text: row for question, row in zip(stream, vectors, strict=True)}
 

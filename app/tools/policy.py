@@ -37,10 +37,10 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The values that apply to a request; lifetimes are in seconds.
+    """The values that apply to a request. Lifetimes are in seconds.
 
-    `max_error_rate` is None without a verifier. `max_distance` is None if the calibration of the
-    verifier decides it.
+    `max_error_rate` is None if the verifier is off. `max_distance` is None if the greatest distance
+    comes from the verifier's calibration.
     """
 
     tier: str
@@ -53,10 +53,11 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The rule that applies to a request, the rules before it that do not, and the resulting terms.
+    """Which rule applies to a request, which earlier rules do not, and the terms that result.
 
-    `number`, from 1, and `name` are those of the rule; None if no rule applies. `bypass`: why the
-    request would bypass the cache, or None.
+    `number` (from 1) and `name` are those of the rule that applies; None if no rule applies.
+    `passed` has the earlier rules, which do not apply. `bypass` is the reason why the request would
+    bypass the cache; None if it would not.
     """
 
     subject: Subject
@@ -127,8 +128,8 @@ def check_named(settings: Settings, model: str, namespace: str, path: str | None
 def check_request(settings: Settings, document: bytes) -> Check:
     """Check the request that a JSON document describes.
 
-    The document is the request's body, or has body, headers and route as for /cache/explain. Raises
-    BadInput or ConfigurationError.
+    The document is the request's body, or it is `{"request": …, "headers": …, "route": …}` with the
+    request's body, headers and route. Raises BadInput or ConfigurationError.
     """
     body, headers, path = _read(document)
     where, policy = _path_of(path), policy_for(settings, None)
@@ -168,7 +169,10 @@ def _check(policy: Policy, subject: Subject, terms: Terms, bypass: str | None) -
 def _terms(
     settings: Settings, rule: Rule | None, limits: Limits, tier: str, asked: float | None = None
 ) -> Terms:
-    """Return the terms under a rule; `asked` is the greatest distance that the request allows."""
+    """Return the terms that result from `rule`.
+
+    `asked` is the greatest distance that the request itself allows, if it says so.
+    """
     distances = (settings.max_distance, rule.max_distance if rule else None, asked)
     dial = strictest(settings.max_error_rate, rule.max_error_rate if rule else None)
     return Terms(
@@ -194,7 +198,10 @@ def _dialect(settings: Settings, path: str) -> Dialect:
 
 
 def _read(document: bytes) -> tuple[bytes, list[Header], str]:
-    """Return body, headers and path of the request in a JSON document. Raises BadInput."""
+    """Return the body, headers and path of the request that a JSON document describes.
+
+    Raises BadInput.
+    """
     try:
         told: Any = load_json(document)
     except NotUnderstood as error:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
-"""Shows the progress of work with a label and a number of steps.
+"""Called with a label and a number of steps, returns a context manager that shows progress.
 
-It yields a function, which must be called after each step.
+The context manager yields a function, which must be called after each step.
 """

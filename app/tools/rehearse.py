@@ -1,6 +1,7 @@
-"""`reprise rehearse`: replays a log through a proxy with the log's times, and counts the savings.
+"""`reprise rehearse`: replays a log through a proxy at the log's times, and counts the savings.
 
-Nothing leaves the machine: the upstream answers from the log, and models run in this process.
+Nothing leaves the machine: the answers of the upstream come from the log, and the models run in
+this process.
 """
 
 import json
@@ -49,10 +50,10 @@ class Terms:
 class Pair:
     """A hit for which the log has an answer to compare with.
 
-    `asked`, `stored`: the indexes of the exchange that asked, and of the one whose answer was
-    served.
+    `asked`: the index of the exchange whose request was sent.
+    `stored`: the index of the exchange whose answer was served.
     `distance`: the value of `x-cache-distance` (cosine); empty for an exact match.
-    `agreement`: of the served answer with the log's own.
+    `agreement`: whether the served answer agrees with the answer that the log has for the request.
     """
 
     asked: int
@@ -66,10 +67,9 @@ class Pair:
 class Outcome:
     """The results of replaying a log with some terms.
 
-    `hits`: their number by tier. `bypassed`: the number of requests that bypassed the cache, by
-    reason.
-    `saved`: by model, what the upstream took, in the log, for the answers that were hits.
-    `pairs`: the hits for which the log has an answer to compare with.
+    `hits`: the number of hits by tier. `bypassed`: the number of requests that bypassed the cache,
+    by reason. `saved`: what the hits would have saved, by model. `pairs`: the hits for which the
+    log has an answer to compare with.
     """
 
     terms: Terms
@@ -80,16 +80,16 @@ class Outcome:
     pairs: list[Pair] = field(default_factory=list)
 
     def counted(self, tier: Tier) -> Mapping[Agreement, int]:
-        """Return the number of compared hits of a tier, by agreement with the log's own answer."""
+        """Return the number of compared hits of a tier, for each result of the comparison."""
         told = Counter(pair.agreement for pair in self.pairs if pair.tier is tier)
         return {agreement: told[agreement] for agreement in Agreement}
 
 
 class LoggedUpstream:
-    """An upstream that gives the log's answers; if the log has none, a made-up one.
+    """An upstream that gives the log's answers. If the log has no answer, a simulated one is given.
 
-    An exchange is found by the request's `x-request-id`, not by order: a revalidation may come
-    after the next request.
+    The header `x-request-id` of a request says which exchange it belongs to. The order of the
+    requests does not: a revalidation may come after the next request.
     """
 
     def __init__(self, exchanges: Sequence[Exchange]) -> None:
@@ -120,7 +120,7 @@ class Rehearsal:
         self._compared: dict[tuple[int, int], Agreement] = {}
 
     def replay(self, terms: Terms, progress: Progress) -> Outcome:
-        """Send all requests through an empty proxy, one after another, with the log's times.
+        """Send all requests through an empty proxy, one after another, at the times in the log.
 
         Raises RuntimeError if the proxy or a part of it fails.
         """
@@ -139,9 +139,9 @@ class Rehearsal:
         return outcome
 
     def _send(self, client: Client, number: int, outcome: Outcome, origin: dict[str, int]) -> None:
-        """Send an exchange's request and count its outcome.
+        """Send the request of the exchange with the index `number`, and count the outcome.
 
-        `origin` has, by the id of an entry, the exchange that stored it.
+        `origin` maps the id of each entry to the index of the exchange whose answer the entry is.
         """
         exchange = self._traffic.exchanges[number]
         headers = {_NUMBER.decode(): str(number)}
@@ -171,7 +171,11 @@ class Rehearsal:
     def _agreement(
         self, asked: int, stored: int, answer: Mapping[str, object], served: bytes
     ) -> Agreement:
-        """Return whether a served answer agrees with the log's; cached by pair of exchanges."""
+        """Return whether a served answer agrees with the log's answer.
+
+        `asked` and `stored` are indexes of exchanges. The result is cached for each pair of
+        indexes.
+        """
         if (known := self._compared.get((asked, stored))) is None:
             known = compare(said_in(served), said_in(json.dumps(answer).encode()))
             self._compared[asked, stored] = known
@@ -180,7 +184,7 @@ class Rehearsal:
     def _settings_on(self, terms: Terms) -> Settings:
         """Return the operator's settings with `terms` applied, and without anything remote.
 
-        Settings on sharing, limits and matching stay as they are.
+        The settings for sharing, limits and matching do not change otherwise.
         """
         own = self._settings
         most = max(1, len(self._traffic.exchanges))
@@ -207,7 +211,10 @@ class Rehearsal:
 
 
 def refuse_to_send(settings: Settings) -> None:
-    """Raise BadInput if the settings name a remote model, which would get the log's questions."""
+    """Raise BadInput if the settings name a remote model.
+
+    A remote model would receive the questions in the log.
+    """
     for name, elsewhere in (
         ("EMBEDDER", settings.embedder if settings.embedder != "local" else ""),
         ("VERIFIER_URL", settings.verifier_url if settings.verifier == "on" else ""),
@@ -233,7 +240,10 @@ class _LogClock:
 def _proxied(
     exchanges: Sequence[Exchange], settings: Settings, models: Models
 ) -> Iterator[tuple[Client, _LogClock]]:
-    """Run an empty proxy with the log as upstream; yield a client for it, and its clock."""
+    """Run an empty proxy whose upstream gives the log's answers.
+
+    Yield a client of the proxy, and the proxy's clock.
+    """
     clock = _LogClock(exchanges[0].at or 0.0)
     verifier = Lent(models.verifier) if models.verifier else None
     upstream: Upstream = LoggedUpstream(exchanges)

@@ -1,4 +1,4 @@
-"""The results of replaying a log with several terms, and the settings that they suggest."""
+"""The results of replaying a log with several terms, and the settings that the results suggest."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """A suggested value for a setting, and why; `value` is None if none can be suggested."""
+    """A suggested value for a setting, and the reason. `value` is None if none can be suggested."""
 
     setting: str
     value: float | None
@@ -51,7 +51,10 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """The results for a log; the first of `outcomes` is for the operator's own settings."""
+    """The results for a log. The first of `outcomes` is for the operator's own settings.
+
+    `show` is the greatest number of wrong hits to list.
+    """
 
     traffic: Traffic
     outcomes: Sequence[Outcome]
@@ -107,7 +110,10 @@ class Rehearsed:
         return "\n".join(lines)
 
     def _telling(self) -> Sequence[Pair]:
-        """Return the hits by meaning that contradict the log's answer, the farthest first."""
+        """Return the hits by meaning whose answer contradicts the log's answer.
+
+        Hits with the greatest distance come first. At most `show` hits are returned.
+        """
         wrong = [p for p in self.own.pairs if p.agreement is Agreement.WRONG]
         far = sorted(wrong, key=lambda pair: float(pair.distance or 0.0), reverse=True)
         return [pair for pair in far if pair.tier is Tier.SEMANTIC][: self.show]
@@ -125,7 +131,10 @@ class Rehearsed:
 def rehearse(
     traffic: Traffic, settings: Settings, models: Models, progress: Progress, show: int = 0
 ) -> Rehearsed:
-    """Replay a log with the operator's terms and with others. Raises ConfigurationError."""
+    """Replay a log with the operator's own terms and with other terms.
+
+    `show` is the greatest number of wrong hits to list. Raises ConfigurationError.
+    """
     rehearsal = Rehearsal(traffic, settings, models)
     is_verified = models.verifier is not None
     outcomes = [
@@ -138,8 +147,9 @@ def rehearse(
 def terms_for(settings: Settings, traffic: Traffic, *, is_verified: bool) -> Sequence[Terms]:
     """Return the operator's own terms, then terms with other dials, then with other lifetimes.
 
-    Lifetimes that are too long for the log's duration are left out. With a policy file, dials below
-    the operator's are left out, because the file's rules may depend on that dial.
+    Without a verifier (`is_verified`), there are no other dials. Lifetimes that are too long for
+    the log's duration are left out. If there is a policy file, dials below the operator's dial are
+    left out, because the rules in the file may depend on the operator's dial.
     """
     own = Terms(settings.max_error_rate, settings.ttl)
     times = [exchange.at or 0.0 for exchange in traffic.exchanges]
@@ -177,16 +187,20 @@ def _wrong(outcome: Outcome, tier: Tier) -> Share:
 
 
 def _excess(outcome: Outcome) -> Difference | None:
-    """Return how much more often hits by meaning are found wrong than exact matches."""
+    """Return how far the share of wrong hits by meaning exceeds that of wrong exact matches.
+
+    Return None if there is too little to compare.
+    """
     semantic, exact = (_wrong(outcome, tier) for tier in (Tier.SEMANTIC, Tier.EXACT))
     return excess(semantic.count, semantic.of, exact.count, exact.of)
 
 
 def _dial(outcomes: Sequence[Outcome]) -> Advice:
-    """Suggest the greatest dial at which hits were found wrong no more often than it allows.
+    """Suggest the greatest dial at which no more hits by meaning were wrong than the dial allows.
 
-    The share of exact matches found wrong is subtracted, since answers to the same request differ,
-    too. Without exact matches, nothing is subtracted.
+    Answers to the same request differ, too. So the share of hits by meaning that were found wrong
+    is reduced by the share of exact matches that were found wrong. If there were no exact matches,
+    the share is not reduced.
     """
     setting, ttl = "REPRISE_MAX_ERROR_RATE", outcomes[0].terms.ttl
     on_own = [outcome for outcome in outcomes if outcome.terms.ttl == ttl]
@@ -214,7 +228,10 @@ def _found_wrong(outcome: Outcome) -> float:
 
 
 def _ttl(outcomes: Sequence[Outcome]) -> Advice:
-    """Suggest the shortest lifetime with at least 95 % of the hits of the longest one tried."""
+    """Suggest the shortest lifetime with at least 95 % of the hits of the longest one.
+
+    Only lifetimes that were tried count.
+    """
     setting, dial = "REPRISE_TTL", outcomes[0].terms.max_error_rate
     tried = [outcome for outcome in outcomes if outcome.terms.max_error_rate == dial]
     hits = {outcome.terms.ttl: outcome.hits.total() for outcome in tried}

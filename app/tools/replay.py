@@ -1,4 +1,4 @@
-"""`reprise replay`: sends a stream of requests through a proxy, and counts right and wrong hits."""
+"""`reprise replay`: sends requests through a proxy, and counts right and wrong hits."""
 
 import asyncio
 import sys
@@ -41,7 +41,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One request of a stream, its right answer, and whether an ideal cache would have a hit."""
+    """A request to send, its right answer, and whether an ideal cache would have a hit."""
 
     prompt: str
     answer_id: str
@@ -51,7 +51,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """The requests of one file: those that only fill the cache, then those that count."""
+    """The requests of one file: those that only fill the cache, then those that are counted."""
 
     file: str
     filling: Sequence[Plan]
@@ -60,9 +60,9 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class MayServe:
-    """A rule for hits by meaning: a stage, the guards, and the greatest cosine distance.
+    """A rule for hits by meaning: a stage, whether guards are on, and the greatest cosine distance.
 
-    `error_rate` is the share of hits that may be wrong; if None, the verifier is not asked.
+    `error_rate` is the dial; if None, the verifier is not asked.
     """
 
     stage: str
@@ -73,12 +73,12 @@ class MayServe:
 
 @dataclass(slots=True)
 class Desk:
-    """Gives the simulated upstream the answer to the current request."""
+    """Tells the simulated upstream what to answer to the current request."""
 
     answer_id: str = ""
 
     def answer(self, _: str) -> str:
-        """Return the answer that was set before the request."""
+        """Return the answer that `answer_id` was set to before the request."""
         return self.answer_id
 
 
@@ -86,8 +86,8 @@ class Desk:
 class _Tally:
     """The outcomes of the counted requests.
 
-    `right`: hits with the right answer. `taken`: those that an ideal cache would also have.
-    `hits`, `misses`: latencies in seconds.
+    `right`: the number of hits with the right answer. `taken`: the number of such hits that an
+    ideal cache would have, too. `hits`, `misses`: the latency of each hit or miss, in seconds.
     """
 
     right: int = 0
@@ -108,9 +108,10 @@ class _Tally:
 def read_stream(path: Path) -> Stream:
     """Read requests: `{"prompt", "answer_id"}`, or GPTCache's `{"origin", "similar", "answer_id"}`.
 
-    In the latter format, all `origin` texts fill the cache before any `similar` text is asked. A
-    line may have `ns`, the name of its tenant, and `expect`, which is "hit" if an ideal cache has a
-    hit. Without `expect`, it has one if the tenant got the same answer before. Raises BadInput.
+    In GPTCache's format, all `origin` texts fill the cache before any `similar` text is asked. A
+    line may have `ns`, the name of its tenant. A line with a `prompt` may have `expect`, which is
+    "hit" if an ideal cache has a hit. Without `expect`, an ideal cache has a hit if an earlier line
+    of the same tenant has the same answer. Raises BadInput.
     """
     filling: list[Plan] = []
     counted: list[Plan] = []
@@ -135,9 +136,10 @@ def _expects_hit(line: Line, had: bool) -> bool:
 
 
 def replay_stream(stream: Stream, scale: Scale, models: Models, progress: Progress) -> Report:
-    """Send a stream through an empty proxy for each stage and threshold, and count the hits.
+    """Send the requests through an empty proxy for each stage and threshold, and count the hits.
 
-    Each text is embedded only once, before the replays, so latencies do not include embedding.
+    Each text is embedded only once, before any request is sent, so latencies do not include
+    embedding.
     """
     memo = Memo(models.embedder)
     shared = replace(models, embedder=memo)
@@ -202,9 +204,10 @@ def _threshold(rule: MayServe) -> float:
 
 @contextmanager
 def proxied(entries: int, rule: MayServe, models: Models) -> Iterator[tuple[Client, Desk]]:
-    """Run an empty proxy during the block; yield a client, and the desk with the next answer.
+    """Run an empty proxy during the block. Yield its client, and the desk for its upstream.
 
-    The proxy stores up to `entries` answers. Its clock stands still, so nothing expires.
+    The desk tells the upstream what to answer. The proxy stores up to `entries` answers. The
+    proxy's clock stands still, so nothing expires.
     """
     now = time.time()
     settings = FixedSettings(

@@ -14,7 +14,7 @@ _KEPT = MappingProxyType(
 
 
 def report_text(told: Mapping[str, Any]) -> str:
-    """Return the document of `GET /cache/report` as plain text."""
+    """Return the JSON document of `GET /cache/report` as plain text."""
     lines = [
         f"mode       {told['mode']}; counted {_KEPT[told['kept_in']]}",
         f"requests   {_counts(told['requests'])}",
@@ -62,7 +62,10 @@ def _interval(share: Mapping[str, float]) -> str:
 
 
 def saved_text(saved: Mapping[str, Any]) -> str:
-    """Return what hits have saved, as `GET /cache/stats` tells it, in one line."""
+    """Return what hits have saved, in one line.
+
+    `saved` has the figures from the answer of `GET /cache/stats`.
+    """
     unpriced = f" ({saved['unpriced_hits']} hits without a price)" if saved["unpriced_hits"] else ""
     return (
         f"${saved['usd']:.4f}{unpriced}, {saved['input_tokens']} tokens in, "

@@ -13,9 +13,10 @@ _A_DOLLAR, _MILLIONTHS = 1_000_000_000, 6
 
 @dataclass(slots=True)
 class Savings:
-    """What some hits would have saved; `unpriced` of them have no known price.
+    """What some hits would have saved.
 
-    `input`, `output`: tokens. `nanodollars`: billionths of a dollar.
+    `unpriced`: the number of hits whose price is not known. `input`, `output`: tokens.
+    `nanodollars`: billionths of a dollar. `seconds`: the time.
     """
 
     hits: int = 0
@@ -26,9 +27,10 @@ class Savings:
     seconds: float = 0.0
 
     def add(self, exchange: Exchange, prices: Prices, *, is_stale: bool) -> None:
-        """Add a hit: what the log's own answer has taken; of a stale hit, its time alone.
+        """Add what a hit saves: the tokens, price and time that its exchange took in the log.
 
-        The upstream is asked behind a stale hit.
+        Of a stale hit, only the time is added, because a revalidation asks the upstream
+        nevertheless.
         """
         usage = None if is_stale else exchange.usage
         price = _price(exchange, prices) if usage else None
@@ -42,11 +44,11 @@ class Savings:
 
     @property
     def usd(self) -> float:
-        """The dollars of the hits whose price is known."""
+        """The dollars that were saved by the hits whose price is known."""
         return round(self.nanodollars / _A_DOLLAR, _MILLIONTHS)
 
     def document(self) -> JsonObject:
-        """Return the figures by the names that `GET /cache/stats` gives them."""
+        """Return the figures under the names that `GET /cache/stats` uses."""
         return {
             "hits": self.hits,
             "unpriced_hits": self.unpriced,
@@ -58,13 +60,13 @@ class Savings:
 
 
 def total(parts: Mapping[str, Savings]) -> Savings:
-    """Return the sum of the savings of some models."""
+    """Return the sum of the savings of all models. `parts` has the savings of each model."""
     sums = (sum(getattr(part, f.name) for part in parts.values()) for f in fields(Savings))
     return Savings(*sums)
 
 
 def by_model(parts: Mapping[str, Savings]) -> str:
-    """Return a table of savings by model, those with the most dollars first."""
+    """Return the savings of each model as a table. The model with the most dollars comes first."""
     rows: list[Sequence[str]] = [
         [
             model,
@@ -82,7 +84,11 @@ def by_model(parts: Mapping[str, Savings]) -> str:
 
 
 def _price(exchange: Exchange, prices: Prices) -> int | None:
-    """Return an answer's price by the name that the client gave, else by the one it is sold by."""
+    """Return the price of an exchange's answer in billionths of a dollar; None if it is not known.
+
+    The price is looked up by the client's name for the model. If that name has no price, the price
+    is looked up by the provider's name for the model.
+    """
     if exchange.usage is None:
         return None
     price = prices.nanodollars(exchange.model, exchange.usage)

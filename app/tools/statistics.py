@@ -1,4 +1,4 @@
-"""Shares and areas under curves with confidence intervals, and tables and reports of them."""
+"""Shares and areas under curves, with their confidence intervals, and tables and reports."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ class Share:
         return self.within(NORMAL_95)
 
     def within(self, deviations: float) -> tuple[float, float]:
-        """Return Wilson's interval with `deviations` standard deviations to either side."""
+        """Return Wilson's interval, with `deviations` standard deviations to either side."""
         return wilson(self.count, self.of, deviations)
 
     def document(self) -> JsonObject:
@@ -97,9 +97,9 @@ class Area:
 class Groups:
     """Computes intervals by the bootstrap: groups of items are drawn with replacement.
 
-    Source: B. Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979, but with groups
-    instead of single items. `of_items` has the index of each item's group. The draws are the same
-    in each run.
+    Source: B. Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979. Efron draws single
+    items; this class draws groups. `of_items` has for each item the index of its group. `groups` is
+    the number of groups. The draws are the same in each run.
     """
 
     def __init__(self, of_items: Ints, groups: int) -> None:
@@ -109,10 +109,10 @@ class Groups:
         self._weights = draw.multinomial(groups, np.full(groups, 1 / groups), size=_ROUNDS)
 
     def share(self, counted: Flags, among: Flags) -> GroupedShare:
-        """Return the share of the items in `among` that are also in `counted`.
+        """Return the share of the items in `among` that are also in `counted`, with its interval.
 
-        The interval is at least as wide as Wilson's: if the share is 0 or 1, all draws are equal
-        and would give no width.
+        The interval is at least as wide as Wilson's. If the share is 0 or 1, it is the same in all
+        draws, so the bootstrap alone would give an interval without width.
         """
         counts, ofs = (
             np.bincount(self._of_items[chosen], minlength=self._groups)
@@ -130,8 +130,8 @@ class Groups:
     def auc(self, ranks: Floats, positive: Flags) -> Area:
         """Return the area under the ROC curve, with its interval.
 
-        The area is the share of pairs in which the positive item ranks above the negative one; ties
-        count half.
+        A pair is a positive item and a negative item. The area is the share of pairs whose positive
+        item has the higher rank. A pair with equal ranks counts half.
         """
         values, places = np.unique(ranks, return_inverse=True)
         ones = np.ones(self._groups)

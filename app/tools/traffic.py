@@ -1,7 +1,7 @@
 """Reads requests and answers from logs: OpenAI's bodies, LiteLLM's and Langfuse's, or prompts.
 
-Each reader takes one line and returns an Exchange, or the reason why the line cannot be replayed,
-which `reprise rehearse` counts.
+Each reader takes one line of a log. The reader returns an Exchange or, if the line cannot be
+replayed, the reason. `reprise rehearse` counts the reasons.
 """
 
 from collections import Counter
@@ -50,7 +50,7 @@ class Traffic:
 
 
 def read_traffic(path: Path) -> Traffic:
-    """Read a log; the format of each line is recognised. Raises BadInput if no line is usable."""
+    """Read a log. The format of each line is recognised. Raises BadInput if no line is usable."""
     unusable: Counter[str] = Counter()
     exchanges: list[Exchange] = []
     for line in read_lines(path):
@@ -66,7 +66,10 @@ def read_traffic(path: Path) -> Traffic:
 
 
 def _in_order(exchanges: Sequence[Exchange]) -> Iterator[Exchange]:
-    """Yield exchanges sorted by time; one without a time gets that of the one before it."""
+    """Yield exchanges sorted by time.
+
+    An exchange without a time gets the time of the exchange before it in the log.
+    """
     now = next((e.at for e in exchanges if e.at is not None), 0.0)
     timed = []
     for exchange in exchanges:
@@ -116,7 +119,10 @@ def from_bodies(document: JsonObject) -> Exchange | Unusable:
 
 
 def from_conversation(document: JsonObject) -> Exchange | Unusable:
-    """Read `{"messages": …}`, as for fine-tuning. A last message of the assistant is the answer."""
+    """Read `{"messages": …}`, as for fine-tuning.
+
+    If the last message is from the assistant, it is the answer.
+    """
     messages, answer = document["messages"], document.get("response")
     if messages and isinstance(messages[-1], dict) and messages[-1].get("role") == "assistant":
         messages, answer = messages[:-1], messages[-1]
@@ -169,9 +175,10 @@ def from_litellm(document: JsonObject) -> Exchange | Unusable:
 def _from_litellms_messages(
     line: JsonObject, path: str, asked: JsonObject, messages: Any, answer: Any
 ) -> Exchange | Unusable:
-    """Return an exchange of a route that LiteLLM logs as if its inputs were messages.
+    """Return an exchange of a route other than chat completions.
 
-    Vectors are not read: some are packed, and nothing is compared with them.
+    LiteLLM logs the inputs of such a route as if they were messages. Vectors are not read: some are
+    packed, and nothing is compared with them.
     """
     if isinstance(messages, str):
         messages = [{"content": messages}]
@@ -191,8 +198,9 @@ def _from_litellms_messages(
 
 
 def from_langfuse(document: JsonObject) -> Exchange | Unusable:
-    """Read an observation from Langfuse's API, or from an export, whose names have underscores.
+    """Read an observation from Langfuse's API or from an export of Langfuse.
 
+    In an export, the names of the fields have underscores.
     https://langfuse.com/docs/api-and-data-platform/features/blob-storage-export-fields
     """
     if document["type"] != "GENERATION":

@@ -1,4 +1,7 @@
-"""Exports entries of a running proxy to a file, and imports them; both can be resumed."""
+"""Exports the entries of a running proxy to a file, and imports entries from a file.
+
+An export or import that broke off can be continued.
+"""
 
 import gzip
 import os
@@ -23,7 +26,8 @@ _CURSOR = b'{"cursor":'
 class Taken:
     """The results of an import.
 
-    `counts`: how many entries had each result. `problem`: the first refused line, and the reason.
+    `counts`: the number of entries by result. `problem`: which line was refused first, and why;
+    empty if none was refused.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -37,8 +41,8 @@ class Taken:
 def export_entries(client: AdminClient, path: Path, progress: Progress) -> int:
     """Write all entries to a file, or continue a file whose export broke off.
 
-    Return how many entries were written. Raises CallFailed if the export breaks off, BadInput if
-    the file is not an export or is a complete one.
+    Return how many entries were written. Raises CallFailed if the export breaks off. Raises
+    BadInput if the file already has a complete export, or has something else than an export.
     """
     stored = client.stats()["entries"] or {}
     written, is_whole = 0, False
@@ -58,9 +62,9 @@ def export_entries(client: AdminClient, path: Path, progress: Progress) -> int:
 
 
 def import_entries(client: AdminClient, path: Path, first: int, progress: Progress) -> Taken:
-    """Import the entries of a file, beginning at the line `first`.
+    """Import the entries of a file, beginning with the line number `first`.
 
-    Raises CallFailed, whose message says at which line to continue.
+    Raises CallFailed, with the number of the line at which to continue in the message.
     """
     taken = Taken()
     with progress(path.name, sum(1 for _ in _lines(path))) as step:
@@ -95,9 +99,9 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _continued(file: BinaryIO, path: Path) -> str | None:
-    """Cut a file off after its last cursor; return that cursor, or None for an empty file.
+    """Remove what follows the last cursor in a file. Return that cursor; None if the file is empty.
 
-    Raises BadInput if the file is not an export or is a complete one.
+    Raises BadInput if the file already has a complete export, or has something else than an export.
     """
     end, last, is_empty = 0, b"", True
     for line in file:

@@ -27,7 +27,7 @@ _MOST_BODY = 65_536
 async def asked(work: Awaitable[T]) -> T:
     """Await `work` and return its result.
 
-    Raises EmbedderUnavailable if the embedder failed, StoreUnavailable if the store failed.
+    Raises EmbedderUnavailable if the embedder failed. Raises StoreUnavailable if the store failed.
     """
     try:
         return await work
@@ -44,8 +44,8 @@ async def asked(work: Awaitable[T]) -> T:
 async def document_of(request: Request) -> Mapping[str, Any]:
     """Return the JSON object in a request's body.
 
-    Raises InvalidRequest if the body is not a JSON object, BodyTooLarge if it has more than
-    65,536 bytes.
+    Raises InvalidRequest if the body is not a JSON object. Raises BodyTooLarge if the body has more
+    than 65,536 bytes.
     """
     body = await RequestReader(request.receive).body(_MOST_BODY)
     if body is None:
@@ -62,8 +62,8 @@ async def document_of(request: Request) -> Mapping[str, Any]:
 def selector_in(query: Mapping[str, str], *others: str) -> Selector:
     """Return the selector that the parameters of a query string describe.
 
-    Its parameters are `tag`, `model` and `namespace`. `others` names the parameters that are also
-    allowed. Raises InvalidRequest if the query has any other parameter.
+    The selector has the values of `tag`, `model` and `namespace`. The query may also have the
+    parameters that `others` names. Raises InvalidRequest if the query has any other parameter.
     """
     refuse_unknown(query, *others, "tag", "model", "namespace")
     return Selector(query.get("tag"), query.get("model"), query.get("namespace"))
@@ -72,7 +72,7 @@ def selector_in(query: Mapping[str, str], *others: str) -> Selector:
 def refuse_unknown(names: Mapping[str, object], *known: str) -> None:
     """Raise InvalidRequest if one of `names` is not in `known`.
 
-    If a misspelt name were ignored, too many entries would be selected.
+    Without this check, a misspelt name would be ignored, and too many entries would be selected.
     """
     if unknown := sorted(set(names) - set(known)):
         raise InvalidRequest(
@@ -81,7 +81,7 @@ def refuse_unknown(names: Mapping[str, object], *known: str) -> None:
 
 
 def listed(stored: StoredResponse, now: float) -> JsonObject:
-    """Return a stored response as a JSON object for a list, without its answer."""
+    """Return what a list of entries shows of a stored response, without the text of the answer."""
     return {
         "id": stored.id,
         "dialect": stored.dialect,

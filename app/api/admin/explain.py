@@ -32,10 +32,11 @@ def explain_route(
 ) -> Callable[[Request], Awaitable[JSONResponse]]:
     """Return the endpoint for POST /cache/explain.
 
-    The body is the body of the request to explain, or `{"request": …, "headers": …, "route": …}`
-    with the headers and route of that request. Without `headers`, those of the call to this
-    endpoint are used, except the one with the operator's token. Without `route`, the request is
-    treated as a chat completion. `dialects` maps each cached route to its dialect.
+    The body of a call is the body of the request to explain, or it is `{"request": …, "headers": …,
+    "route": …}`, with the body, headers and route of the request to explain. Without `headers`, the
+    headers of the call are used, except the header that contains `token`. Without `route`, the
+    request to explain counts as a chat completion. `dialects` maps each cached route to its
+    dialect.
     """
     api_keys = ApiKeys([token] if token else [])
     most = explainer.limits.max_bytes
@@ -65,7 +66,8 @@ def explain_route(
 def _asked(body: bytes, headers: list[Header]) -> tuple[bytes, list[Header], str]:
     """Return the body, headers and route of the request to explain.
 
-    Raises InvalidRequest if "headers" or "route" is invalid, or if there is an unknown field.
+    `body` and `headers` are those of the call. Raises InvalidRequest if the field "headers" or
+    "route" in `body` is invalid, or if `body` has an unknown field.
     """
     try:
         document = load_json(body)
@@ -85,7 +87,7 @@ def _asked(body: bytes, headers: list[Header]) -> tuple[bytes, list[Header], str
 
 
 def _lines(headers: Any) -> list[Header]:
-    """Return the headers that a JSON object maps from names to values.
+    """Return the headers in a JSON object of names and values.
 
     If a value is a list, each element of the list becomes one header. Raises InvalidRequest if a
     name or a value is invalid.
@@ -130,7 +132,7 @@ def _told(told: Explanation, explainer: Explainer) -> JsonObject:
 def _limits(told: Explanation, explainer: Explainer) -> JsonObject:
     """Return the limits for hits by meaning that apply to the explained request.
 
-    If the request bypasses the cache, they are the limits of the deployment.
+    If that request bypasses the cache, return the limits that the settings give.
     """
     if told.key is None:
         return {

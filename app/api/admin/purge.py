@@ -1,4 +1,4 @@
-"""POST /cache/purge: removes all entries, or those selected by label, caller or meaning."""
+"""POST /cache/purge: removes all entries, or those selected by tag, model, caller or meaning."""
 
 import logging
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _logger = logging.getLogger("reprise.admin")
 
 
 class PurgeEndpoint:
-    """Removes the entries that an operator selects, or only shows which ones it would remove."""
+    """Removes the entries that an operator selects, or only shows what a removal would remove."""
 
     def __init__(self, operations: Operations, clock: Clock) -> None:
         self._curator = operations
@@ -31,7 +31,8 @@ class PurgeEndpoint:
     async def __call__(self, request: Request) -> JSONResponse:
         """Remove the selected entries and return their number.
 
-        With `dry_run`, remove nothing; return the number and some of the entries.
+        If the body has `"dry_run": true`, remove nothing. Then the answer has the number of the
+        selected entries and a list of some of these entries.
         """
         document = await document_of(request)
         refuse_unknown(document, *_SELECTORS, "max_distance", "dry_run")

@@ -1,6 +1,6 @@
-"""The operators' endpoints, and their routes below /cache, which need a token.
+"""The operators' endpoints, and their routes below /cache, which need the admin token.
 
-Every action is logged with its kind and the number of entries, never with callers or content.
+For every action, its kind and the number of entries are logged, but no caller and no content.
 """
 
 import json
@@ -34,7 +34,7 @@ _logger = logging.getLogger("reprise.admin")
 
 
 class Operation(NamedTuple):
-    """One of the operators' endpoints, and its method and path below a prefix."""
+    """An endpoint for operators, with its HTTP method and its path below a prefix."""
 
     method: str
     path: str
@@ -48,9 +48,10 @@ def operations_of(
     calibration: Calibration | None = None,
     workers: int = 1,
 ) -> list[Operation]:
-    """Return the operators' endpoints, except those that need dialects.
+    """Return the operators' endpoints, except those that need to know the dialects.
 
-    `calibration` is the verifier's, if there is one. `workers` is the number of worker processes.
+    `calibration` is that of the verifier; None if there is no verifier. `workers` is the number of
+    worker processes.
     """
     admin = _Admin(engine, clock)
     stats = StatsEndpoint(engine, metrics, calibration, workers)
@@ -71,7 +72,10 @@ def operations_of(
 def router_of(
     prefix: str, operations: Iterable[Operation], check: Callable[[Request], None]
 ) -> APIRouter:
-    """Return the routes of `operations`; `check` raises a Refusal if a request may not use them."""
+    """Return a router with a route below `prefix` for each of `operations`.
+
+    `check` is called with each request. It raises a Refusal if the request may not use the routes.
+    """
     router = APIRouter(prefix=prefix, dependencies=[Depends(check)])
     for method, path, endpoint in operations:
         router.add_api_route(path, endpoint, methods=[method])
@@ -81,7 +85,7 @@ def router_of(
 def admin_routes(operations: Iterable[Operation], token: str) -> APIRouter:
     """Return the routes below `/cache`, which require `token`.
 
-    If `token` is empty, all of them return 404.
+    If `token` is empty, each of these routes returns 404.
     """
     api_keys = ApiKeys([token] if token else [])
 
@@ -107,7 +111,7 @@ class _Admin:
     async def report(self) -> JSONResponse:
         """Return the results of shadow mode or of traffic.
 
-        `pairs`: the wrong hits with the smallest distances.
+        In the answer, `pairs` lists the wrong hits with the smallest distances.
         """
         await self._cache.refresh_epoch()
         document = await self._report.document()
@@ -117,8 +121,9 @@ class _Admin:
     async def review(self) -> JSONResponse:
         """Return pairs of questions for an operator to judge.
 
-        `pairs`: those that the verifier was least sure about. `open`: hits by meaning for which a
-        comparison of the two answers did not show whether the hit was right.
+        In the answer, `pairs` lists the pairs that the verifier was least sure about. `open` lists
+        the hits by meaning that were compared with the upstream's answer, if the comparison did not
+        show whether the hit was right.
         """
         await self._cache.refresh_epoch()
         hits = self._pairs.open()
@@ -140,7 +145,7 @@ class _Admin:
         return JSONResponse({"entries": shown, "cursor": page.cursor or None})
 
     async def entry(self, digest: str) -> JSONResponse:
-        """Return one stored response with its question and answer."""
+        """Return one stored response, including its question and its answer."""
         stored = await asked(self._curator.entry(digest))
         if stored is None:
             raise EntryNotFound(_NOTHING)
@@ -162,7 +167,10 @@ class _Admin:
         return JSONResponse({"deleted": 1})
 
     async def feedback(self, request: Request) -> JSONResponse:
-        """Apply a report that an answer was right or wrong; return the entry's new standing."""
+        """Apply a report that an answer was right or wrong.
+
+        Return the entry's new standing: "trusted", "exact_only" or "removed".
+        """
         document = await document_of(request)
         refuse_unknown(document, "id", "correct")
         digest, correct = document.get("id"), document.get("correct")
@@ -181,7 +189,8 @@ class _Admin:
     async def pin(self, request: Request) -> JSONResponse:
         """Pin or unpin an entry.
 
-        A pinned entry may be served by meaning, even if few callers have asked its question.
+        A pinned entry may be served by meaning, even if few callers have asked the entry's
+        question.
         """
         document = await document_of(request)
         refuse_unknown(document, "id", "pinned")

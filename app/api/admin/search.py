@@ -1,4 +1,4 @@
-"""POST /cache/search: the newest, most used or disputed entries, or those about a text."""
+"""POST /cache/search: lists the newest, most used or disputed entries, or those about a text."""
 
 import logging
 from collections.abc import Mapping
@@ -23,7 +23,10 @@ _logger = logging.getLogger("reprise.admin")
 
 
 class SearchEndpoint:
-    """Searches the entries. The text is in the body, so that no URL and no log contains it."""
+    """Searches the entries.
+
+    The text to search for is in the request's body, so that no URL and no log contains the text.
+    """
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._search = engine.search
@@ -32,7 +35,10 @@ class SearchEndpoint:
         self._clock = clock
 
     async def __call__(self, request: Request) -> JSONResponse:
-        """Return the entries that were found, in order, and how many entries were searched."""
+        """Return the entries that were found, and how many entries were searched.
+
+        The order of the entries depends on the kind of the search, which `by` in the body names.
+        """
         document = await document_of(request)
         refuse_unknown(document, "by", "text", "limit", *_NAMES)
         result = await asked(self._search.run(await self._query(document)))

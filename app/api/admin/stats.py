@@ -1,4 +1,4 @@
-"""GET /cache/stats: what is stored, how requests ended, and how long they took."""
+"""GET /cache/stats: what is stored, how requests ended, and how long requests took."""
 
 import time
 
@@ -12,7 +12,7 @@ from app.engine.assembly import Engine
 
 
 class StatsEndpoint:
-    """Reports all figures of a running proxy. `workers` is the number of its worker processes."""
+    """Reports all figures of a running proxy. `workers` is the number of the proxy's processes."""
 
     def __init__(
         self, engine: Engine, metrics: Metrics, calibration: Calibration | None, workers: int

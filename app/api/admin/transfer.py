@@ -39,7 +39,7 @@ _logger = logging.getLogger("reprise.admin")
 
 @dataclass(slots=True)
 class _Report:
-    """Counts the lines of an import so far, and the entries by result."""
+    """Counts the lines of an import and, for each result, the entries with that result."""
 
     lines: int = 0
     fates: Counter[Fate] = field(default_factory=Counter)
@@ -58,7 +58,7 @@ class _Report:
 class Transfer:
     """The endpoints for export and import.
 
-    `dialects` maps names to dialects: only answers of these dialects can be imported.
+    `dialects` maps names to dialects. Only answers of these dialects can be imported.
     """
 
     def __init__(
@@ -70,7 +70,10 @@ class Transfer:
         self._clock = clock
 
     async def export(self, request: Request) -> StreamingResponse:
-        """Stream all entries, or those that the query selects, beginning at its `cursor`."""
+        """Stream all entries, or the entries that the query string selects.
+
+        If the query string has a `cursor`, the export begins there.
+        """
         query = request.query_params
         selector = selector_in(query, "cursor")
         mark, is_marked, cursor = query.get("cursor", f"{self._mark}-").partition("-")
@@ -101,7 +104,7 @@ class Transfer:
             _logger.info("exported %d entries", exported)
 
     async def import_(self, request: Request) -> JSONResponse:
-        """Store the entries in the body, except those that the store has as new or newer.
+        """Store the entries in the body. Skip an entry if the store has it already, or a newer one.
 
         Return the number of entries by result, and the first refused line.
         """
@@ -123,7 +126,10 @@ class Transfer:
         return JSONResponse(report.document())
 
     async def _store(self, lines: Sequence[bytes], report: _Report) -> None:
-        """Store the entries in `lines`, several at once; of those with one id, only the newest."""
+        """Store the entries in `lines`, several at a time.
+
+        If several entries have the same id, only the newest of them is stored.
+        """
         newest: dict[str, Portable] = {}
         for number, line in enumerate(lines, report.lines + 1):
             if (portable := await self._read(number, line, report)) is None:
@@ -149,9 +155,10 @@ class Transfer:
         report.lines += len(lines)
 
     async def _read(self, number: int, line: bytes, report: _Report) -> Portable | None:
-        """Return the entry in a line, or None if there is none to store.
+        """Return the entry in a line, or None if the line has no entry that should be stored.
 
-        Refused lines and expired entries are counted in `report`.
+        `number` is the number of the line. Refused lines and expired entries are not stored, but
+        they are counted in `report`.
         """
         if not line.strip():
             return None
@@ -179,7 +186,7 @@ class _Lines(StreamingResponse):
     """
 
     async def stream_response(self, send: Send) -> None:
-        """Send the lines; log a warning if the store fails."""
+        """Send the lines. If the store fails, log a warning and stop."""
         try:
             await super().stream_response(send)
         except DependencyUnavailable:
@@ -189,7 +196,10 @@ class _Lines(StreamingResponse):
 
 
 async def _batches(request: Request) -> AsyncIterator[Sequence[bytes]]:
-    """Yield lists of successive lines of a body. Raises InvalidRequest if a line is too long."""
+    """Yield lists of successive lines of a request's body.
+
+    Raises InvalidRequest if a line is too long.
+    """
     lines: list[bytes] = []
     size, rest = 0, [b""]
     async for piece in request.stream():

@@ -1,4 +1,4 @@
-"""Adds security headers to the dashboard: no frames, no code from other sites, no cached copies."""
+"""Adds security headers to the dashboard: they forbid frames, code from other sites and caching."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,7 +22,7 @@ HEADERS: tuple[Header, ...] = (
 
 
 class DashboardHeadersMiddleware:
-    """Adds the headers to every response below `/dashboard`, errors included."""
+    """Adds security headers to every response below `/dashboard`, and to errors, too."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

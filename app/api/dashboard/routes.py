@@ -1,8 +1,8 @@
 """The routes of the dashboard: its files, login and logout, and the operators' endpoints it uses.
 
-The session is a cookie of the path `/dashboard`: browsers send it nowhere else, so it never takes
-part in a request to the API. A request that changes something also needs a CSRF token in a header,
-and only pages of this origin can read that token.
+The session is a cookie of the path `/dashboard`. Browsers send this cookie nowhere else, so it
+never takes part in a request to the API. A request that changes something also needs a CSRF token
+in a header, and only pages of this origin can read that token.
 """
 
 import hmac
@@ -46,7 +46,7 @@ def dashboard_routes(
 ) -> Iterator[APIRouter]:
     """Yield the routers of the dashboard.
 
-    If `token` is empty, there are none, so the dashboard's paths return 404.
+    If `token` is empty, yield nothing, so that the dashboard's paths return 404.
     """
     if not token:
         return
@@ -68,7 +68,7 @@ def dashboard_routes(
 
 
 class _Files:
-    """The page and the files that it loads, read from the disk once."""
+    """The dashboard's page, and the files that the page loads. They are read from the disk once."""
 
     def __init__(self) -> None:
         self._responses: Mapping[str, tuple[bytes, str]] = {
@@ -78,11 +78,14 @@ class _Files:
         }
 
     async def page(self) -> Response:
-        """Return the page. It shows nothing before the login."""
+        """Return the page. The page shows nothing before the login."""
         return self._response(_PAGE)
 
     async def beside(self) -> Response:
-        """Redirect to `/dashboard`: the page's links are relative to the path without the slash."""
+        """Redirect `/dashboard/` to `/dashboard`.
+
+        The page's links are relative to the path without the slash.
+        """
         return RedirectResponse("../dashboard", 308)
 
     async def file(self, name: str) -> Response:
@@ -97,7 +100,7 @@ class _Files:
 
 
 class _Doors:
-    """Login, logout, and the check of each request between them."""
+    """Handles login and logout, and checks the requests of a session."""
 
     def __init__(self, token: str, clock: Clock) -> None:
         self._token = ApiKeys([token])
@@ -152,10 +155,11 @@ def check_site(request: Request) -> None:
 def _with_cookie(
     response: JSONResponse, request: Request, session: str, seconds: int
 ) -> JSONResponse:
-    """Return `response` with the session's cookie, which lives for `seconds`.
+    """Return `response` with a cookie for `session`. The cookie lives for `seconds`.
 
-    The cookie is for HTTPS alone, unless the page came by HTTP from a loopback address. The header
-    `Origin` says how the page came, even if a proxy in front of this one ends TLS.
+    Browsers send the cookie over HTTPS only, unless the page came over HTTP from a loopback
+    address. The header `Origin` says how the page came, even if another proxy in front of this
+    proxy ends TLS.
     """
     origin = urlsplit(request.headers.get("origin", ""))
     is_plain = origin.scheme == "http" and is_loopback(origin.hostname or "")

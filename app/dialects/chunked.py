@@ -1,6 +1,6 @@
 """Code for both of OpenAI's completions APIs, which answer with one JSON document or a stream.
 
-A stream consists of chunks and then `[DONE]`. It has `usage` only if the request asks for it.
+A stream consists of chunks and then `[DONE]`. It has `usage` only if the request asks for usage.
 https://platform.openai.com/docs/api-reference/chat-streaming
 https://platform.openai.com/docs/api-reference/completions
 """
@@ -25,14 +25,14 @@ _ENVELOPE = frozenset({"id", "object", "created", "obfuscation"})
 
 
 class Form(NamedTuple):
-    """The form in which an answer is asked for: one document, a stream, or a stream with usage."""
+    """The form of an answer: one document, a stream without usage, or a stream with usage."""
 
     stream: bool
     include_usage: bool
 
     @property
     def entitled(self) -> Fullness:
-        """How much of `usage` the upstream gives to a request of this form."""
+        """How much of `usage` the upstream sends in an answer of this form."""
         if not self.stream:
             return Fullness.ALL
         return Fullness.STREAMED if self.include_usage else Fullness.PLAIN
@@ -42,7 +42,7 @@ class Builder(Protocol):
     """Builds a document from the chunks of one stream."""
 
     def add(self, chunk: object) -> None:
-        """Take the next chunk. Raises NotUnderstood."""
+        """Take the next chunk. Raises NotUnderstood if the chunk is invalid."""
 
     def completion(self) -> JsonObject:
         """Return the document that the chunks add up to."""
@@ -65,12 +65,12 @@ class ChunksReader:
             self.is_complete = True  # clients may disconnect at this line, before its blank line
 
     def end(self) -> None:
-        """Take the last event, if the body ended without the blank line after it."""
+        """Take the last event if the body ended without the blank line that ends an event."""
         for event in self._events.flush():
             self._take(event)
 
     def read(self) -> Answer:
-        """Return the answer that the chunks make up. Raises NotUnderstood."""
+        """Return the answer that the chunks add up to. Raises NotUnderstood."""
         return self._judge(self._builder.completion())
 
     def _take(self, event: Event) -> None:
@@ -96,11 +96,11 @@ def chunks_of(
     *,
     include_usage: bool,
 ) -> Iterator[JsonObject]:
-    """Yield the chunks of a stream that adds up to a document, without the envelope.
+    """Yield the chunks into which a document is cut for a stream, without the envelope.
 
-    Choices come one after another, each cut into pieces by `cut`. The fields in `repeated` are in
-    every chunk, other fields only in the first. With `include_usage`, a last chunk without choices
-    has the usage.
+    Choices come one after another; `cut` cuts each choice into pieces. The fields in `repeated` are
+    in every chunk. Other fields, except choices and usage, are only in the first chunk. With
+    `include_usage`, the usage is in a last chunk without choices.
     """
     usage = document.get("usage") if include_usage else None
     once = {n: v for n, v in document.items() if n not in {"choices", "usage"}}
@@ -116,7 +116,10 @@ def chunks_of(
 
 
 def replay_document(content: bytes, status: CacheStatus, envelope: Mapping[str, Any]) -> Replay:
-    """Render a stored document with a new envelope. Raises ValueError if it is no JSON object."""
+    """Render `content`, a stored document, with a new envelope.
+
+    Raises ValueError if `content` is not a JSON object.
+    """
     return documents.json_replay(enclosed(content, envelope), status)
 
 
@@ -126,9 +129,10 @@ def replay_chunks(
     envelope: Mapping[str, Any],
     cut: Callable[[JsonObject], Iterable[JsonObject]],
 ) -> Replay:
-    """Render a stored document as a stream; `cut` makes its chunks, `envelope` is added to each.
+    """Render `content`, a stored document, as a stream of chunks.
 
-    Raises ValueError if the document cannot be read.
+    `cut` turns the document into chunks. The fields of `envelope` are added to each chunk. Raises
+    ValueError if `content` cannot be read.
     """
     return documents.stream_replay(b"".join(_events(content, envelope, cut)), status)
 
@@ -150,7 +154,7 @@ def _events(
 class WithoutUsage:
     """Removes the usage from a stream of chunks; events that are not chunks stay unchanged.
 
-    Comments stay, too: some servers send them while a model thinks, so that clients do not time
+    Comments stay, too: some servers send comments while a model thinks, so that clients do not time
     out.
     """
 
@@ -164,14 +168,15 @@ class WithoutUsage:
         return b"".join([*comments, *map(without_usage, events)])
 
     def flush(self) -> bytes:
-        """Return the bytes still to be sent when the stream has ended cleanly."""
+        """Return the bytes that are left to send after the stream has ended without an error."""
         return b"".join(map(without_usage, self._events.flush()))
 
 
 def narrowing(leader: object, form: Form) -> WithoutUsage | None:
-    """Return a filter that turns a stream of the form `leader` into one of `form`, or None.
+    """Return a filter that turns a stream of form `leader` into a stream of form `form`.
 
-    A filter can only remove usage, so the leader must have asked for at least as much usage.
+    The result is None if no filter can do that. A filter can only remove usage, so a stream of form
+    `leader` must have at least as much usage as one of form `form`.
     """
     if not isinstance(leader, Form) or leader.entitled < form.entitled:
         return None
@@ -179,10 +184,10 @@ def narrowing(leader: object, form: Form) -> WithoutUsage | None:
 
 
 def without_usage(event: Event) -> bytes:
-    """Return an event of an upstream's stream as bytes, without its usage.
+    """Return an event of an upstream's stream as bytes, without the usage.
 
-    Empty for a chunk that has only usage. An event that is not a chunk or has no usage stays
-    unchanged.
+    The result is empty for a chunk that has only usage. An event that is not a chunk, or is a chunk
+    without usage, stays unchanged.
     """
     try:
         chunk = load_json(event.data)

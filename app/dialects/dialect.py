@@ -1,8 +1,8 @@
 """The protocol of a dialect: everything the cache must know about one API, in one place.
 
 A dialect parses requests, reads answers incrementally while their bytes are sent on to the client,
-and renders a stored answer in the form that a request asks for (JSON or a stream). It does no I/O
-and uses no clock. `tests/engine/toy_dialect.py` is a complete small example.
+and renders a stored answer in the form that a request asks for (JSON or a stream). A dialect
+does no I/O and uses no clock. `tests/engine/toy_dialect.py` is a complete small example.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,11 +20,13 @@ T_co = TypeVar("T_co", covariant=True)
 class Answer:
     """A complete answer, in the one form from which every other form is rendered.
 
-    `content`: UTF-8 JSON.
-    `unfit`: why it must not be stored, or None.
-    `may_be_shared`: it may be sent to collapsed requests, even if it must not be stored.
-    `exact_only`: it must be served by exact match only.
-    `upstream_id`: the id under which the upstream keeps it, if a client may use that id; or empty.
+    `content`: the answer as JSON in UTF-8.
+    `fullness`: how much of `usage` the answer has.
+    `unfit`: why the answer must not be stored, or None if it may be stored.
+    `may_be_shared`: whether the answer may be sent to collapsed requests, stored or not.
+    `exact_only`: whether the answer may be served by exact match only.
+    `upstream_id`: the id of the answer if the upstream stores it, too, and clients may use that id;
+    else empty.
     """
 
     content: bytes = field(repr=False)
@@ -36,7 +38,7 @@ class Answer:
 
     @property
     def whole(self) -> SharedAnswer | None:
-        """The answer for collapsed requests to share; None if they must not share it."""
+        """The answer that collapsed requests share, or None if they must not share this answer."""
         return SharedAnswer(self.content, self.fullness) if self.may_be_shared else None
 
 
@@ -51,28 +53,31 @@ class AnswerReader(Protocol, Generic[T_co]):
         """Take the next bytes of the body."""
 
     def end(self) -> None:
-        """Note that the body has ended without an error."""
+        """Tell the reader that the body has ended without an error."""
 
     def read(self) -> T_co:
         """Return the complete answer."""
 
 
 class StreamFilter(Protocol):
-    """Turns the stream made for one request into the stream for another, piece by piece."""
+    """Turns a stream made for one request into the stream for another request, piece by piece."""
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes; return the bytes that can be sent now. Raises UnicodeDecodeError."""
 
     def flush(self) -> bytes:
-        """Return the bytes still to be sent when the stream has ended cleanly."""
+        """Return the bytes that are left to send after the stream has ended without an error."""
 
 
 class Form(Protocol):
-    """The form of an answer, for example streamed. Requests with equal forms get equal bytes."""
+    """The form of an answer, for example a stream.
+
+    Requests with equal forms get equal bytes if they share an answer.
+    """
 
     @property
     def entitled(self) -> Fullness:
-        """How much of `usage` the upstream gives to a request of this form."""
+        """How much of `usage` the upstream sends in an answer of this form."""
 
     def __hash__(self) -> int: ...
 
@@ -84,11 +89,11 @@ class ParsedRequest(Protocol):
 
     @property
     def model(self) -> str:
-        """The name of the model that is asked."""
+        """The name of the model that the request asks for."""
 
     @property
     def form(self) -> Form:
-        """The form in which the answer is asked for."""
+        """The form of the answer that the request asks for."""
 
     @property
     def must_match(self) -> Mapping[str, Any]:
@@ -108,50 +113,53 @@ class ParsedRequest(Protocol):
 
     @property
     def treatment(self) -> str:
-        """A digest of the fields that affect how the upstream handles the request, not the answer.
+        """A digest of the fields that change the handling of the request, but not the answer.
 
-        An example is the service tier. Requests whose treatment differs are never collapsed. Empty
-        if the request sets no such field.
+        An example is the service tier. Requests with different digests are never collapsed. The
+        digest is empty if the request sets no such field.
         """
 
     @property
     def question(self) -> str:
-        """The text that is searched for words that limit reuse, such as "today"; may be empty."""
+        """The text of the question, which may be empty.
+
+        This text is searched for words that limit the reuse of the answer, such as "today".
+        """
 
     @property
     def instructions(self) -> Sequence[str]:
         """The texts outside the user's last turn that may say what to do with that turn."""
 
     def bypass_reason(self, max_temperature: float) -> BypassReason | None:
-        """Return why the request must not use the cache, or None if it may."""
+        """Return why the request must not use the cache, or None if it may use the cache."""
 
     def reader(self, *, is_stream: bool) -> AnswerReader[Answer]:
-        """Return a reader for the answer, an event stream or a JSON document."""
+        """Return a reader for the answer: an event stream if `is_stream`, else a JSON document."""
 
     def render(self, content: bytes, status: CacheStatus, *, nonce: str, now: float) -> Replay:
         """Render a stored answer in the form that this request asks for.
 
-        `content` is the `content` of an Answer. The rendered answer's id is made from `nonce`, 32
-        hex digits; `now`, in seconds since 1970, is its creation time. Raises ValueError if the
-        content cannot be read.
+        `content` is the `content` of an Answer. `nonce` has 32 hex digits; the id of the rendered
+        answer is made from it. `now` is the creation time of the rendered answer, in seconds since
+        1970. Raises ValueError if `content` cannot be read.
         """
 
     def narrowing(self, leader: object) -> StreamFilter | None:
-        """Return a filter that turns a stream of the form `leader` into this request's stream.
+        """Return a filter that turns a stream of form `leader` into one of this request's form.
 
-        None if no filter can. `leader` may be a form of another dialect.
+        The result is None if no filter can do that. `leader` may be a form of another dialect.
         """
 
 
 class Dialect(Protocol):
-    """One API."""
+    """One API: parses the requests, and checks answers that are imported."""
 
     @property
     def name(self) -> str:
-        """The API's name in the store and in `/cache/*`; it must never change."""
+        """The name of the API in the store and in `/cache/*`. This name must never change."""
 
     def why_not_stored(self, content: Mapping[str, Any]) -> DiscardReason | None:
-        """Return why an imported answer must not be stored, or None if it may.
+        """Return why an imported answer must not be stored, or None if it may be stored.
 
         `content` should be the content of an Answer, but has not been validated.
         """

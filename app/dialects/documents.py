@@ -16,7 +16,7 @@ Judge = Callable[[JsonObject], Answer]
 
 
 class DocumentReader:
-    """Reads one JSON document; `judge` turns it into an Answer."""
+    """Reads one JSON document; `judge` turns the document into an Answer."""
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
@@ -41,9 +41,9 @@ def written(document: Mapping[str, Any]) -> bytes:
 
 
 def enclosed(document: bytes, envelope: Mapping[str, Any]) -> bytes:
-    """Return the JSON object `document`, unparsed, with the fields of `envelope` put first.
+    """Return `document`, a JSON object, with the fields of `envelope` before its own fields.
 
-    Raises ValueError if `document` is not a JSON object.
+    `document` is not parsed. Raises ValueError if `document` does not begin and end with a brace.
     """
     if not document.startswith(b"{") or not document.endswith(b"}"):
         raise ValueError("the stored content is not a JSON object")

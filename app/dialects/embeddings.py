@@ -25,17 +25,18 @@ Input = str | list[int]
 
 Encoding = Literal["float", "base64"]
 
-_MOST_INPUTS = 4096  # each has a key of its own; OpenAI takes 2048
+_MOST_INPUTS = 4096  # each input has its own key; OpenAI allows 2048
 
 _ITEM = frozenset({"object", "index", "embedding"})
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """An embedding's numbers as little-endian floats of `width` bytes each.
+    """The numbers of an embedding as little-endian floats of `width` bytes each.
 
-    `width` is 4 if the upstream sent float32 numbers, or decimals that are each the shortest
-    spelling of a float32 (as most servers do); else 8. Neither width changes a number.
+    `width` is 4 if the upstream sent float32 numbers. It is also 4 if the upstream sent decimals
+    that are each the shortest spelling of a float32, as most servers do. Otherwise it is 8. Storing
+    the numbers in this width does not change them.
     """
 
     raw: bytes = field(repr=False)
@@ -87,7 +88,7 @@ class EmbeddingsRequest:
 
     @property
     def treatment(self) -> str:
-        """A digest of fields that affect how the upstream handles the request, not the answer."""
+        """A digest of the fields that change the handling of the request, but not the answer."""
         return treatment_of(self.document)
 
     def bypass_reason(self, max_temperature: float) -> None:
@@ -98,7 +99,7 @@ class EmbeddingsRequest:
         return EmbeddingsReader(len(self.inputs))
 
     def body_of(self, inputs: Sequence[Input]) -> bytes:
-        """Return the body of this request as JSON, with `inputs` instead of its own inputs."""
+        """Return the body of this request as JSON, but with `inputs` as the inputs."""
         return json.dumps({**self.document, "input": inputs}, ensure_ascii=False).encode()
 
 
@@ -106,7 +107,7 @@ class EmbeddingsRequest:
 class EmbeddingsAnswer:
     """An upstream's answer: an embedding for each input, in order.
 
-    `is_all` is False if its items have other fields too, which a replay would lose.
+    `is_all` is False if any embedding came with further fields: a replay would lose these fields.
     """
 
     model: str
@@ -146,7 +147,7 @@ class EmbeddingsAnswer:
 
 
 def shares(inputs: Sequence[Input], usage: Mapping[str, Any] | None) -> list[float | None]:
-    """Return each input's share of the tokens in `usage`; None for each if `usage` has no sum.
+    """Return for each input its share of the tokens in `usage`, or None if `usage` has no sum.
 
     The upstream states only the sum for all inputs. The sum is divided in proportion to the sizes
     of the inputs. The shares need not be whole numbers, but add up to the sum.
@@ -159,7 +160,7 @@ def shares(inputs: Sequence[Input], usage: Mapping[str, Any] | None) -> list[flo
 
 
 def usage_of(tokens: Iterable[float | None]) -> JsonObject:
-    """Return a `usage` object with the rounded sum of the inputs' `tokens`; None counts as 0."""
+    """Return a `usage` object with the sum of `tokens`, rounded. None counts as 0."""
     total = round(sum(share for share in tokens if share is not None))
     return {"prompt_tokens": total, "total_tokens": total}
 
@@ -181,7 +182,10 @@ class EmbeddingsReader:
         """Do nothing: the document ends where the body ends."""
 
     def read(self) -> EmbeddingsAnswer:
-        """Return the embeddings. Raises NotUnderstood, also if a replay would lose a field."""
+        """Return the embeddings.
+
+        Raises NotUnderstood if the answer is invalid, or if a replay would lose a field.
+        """
         answer = EmbeddingsAnswer.parse(b"".join(self._body), self._count)
         if not answer.is_all:
             raise NotUnderstood("unknown-body")

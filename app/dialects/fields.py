@@ -17,9 +17,9 @@ def unknown() -> NoReturn:
 
 
 def field_of(document: Mapping[str, Any], name: str, *types: type) -> Any:
-    """Return a field's value, or None if it is absent or null.
+    """Return the value of the field `name`, or None if the field is absent or null.
 
-    Raises NotUnderstood if the value's type is not one of `types`.
+    Raises NotUnderstood if the type of the value is not one of `types`.
     """
     value = document.get(name)
     # type(), not isinstance(): in Python, True is an int; in JSON, true is not a number.
@@ -29,10 +29,10 @@ def field_of(document: Mapping[str, Any], name: str, *types: type) -> Any:
 def without_defaults(
     document: Mapping[str, Any], defaults: Mapping[str, object], nullable: Collection[str]
 ) -> JsonObject:
-    """Return the fields of a request, except those that have their default value.
+    """Return the fields of a request, except fields that have their default value.
 
-    In a `nullable` field, null means that the field is absent. A float such as 1.0 becomes an int,
-    since clients write either.
+    A field in `nullable` that is null counts as absent. A float such as 1.0 becomes an int, because
+    some clients write 1 and others write 1.0.
     """
     told: JsonObject = {}
     for name, value in document.items():

@@ -25,15 +25,15 @@ NEUTRAL_FIELDS = frozenset(
 """Body fields that do not change the answer."""
 
 _CACHE_OPTIONS = "prompt_cache_options"
-# The only cache options that change the answer: `prewarm` asks for no output at all,
-# `comparison_response_id` for a report beside it.
+# The only cache options that change the answer. `prewarm` asks for no output at all.
+# `comparison_response_id` asks for a report in addition to the output.
 _TELLING_OPTIONS = ("comparison_response_id", "prewarm")
 
 _TREATMENT = (NEUTRAL_FIELDS | {"store"}) - {"stream", "stream_options"}
 
 
 def without_neutral(document: Mapping[str, Any]) -> JsonObject:
-    """Return the fields of a request, except those that do not change the answer."""
+    """Return the fields of a request, except fields that do not change the answer."""
     told = {name: value for name, value in document.items() if name not in NEUTRAL_FIELDS}
     options = document.get(_CACHE_OPTIONS)
     if isinstance(options, dict):
@@ -43,20 +43,20 @@ def without_neutral(document: Mapping[str, Any]) -> JsonObject:
 
 
 def treatment_of(document: Mapping[str, Any]) -> str:
-    """Return a digest of the fields that affect how the upstream handles a request, not the answer.
+    """Return a digest of the fields that change the handling of a request, but not the answer.
 
-    Requests with different digests are not collapsed. So no caller waits in another's slower
-    service tier, and if the upstream refuses metadata, only the request that sent them fails. The
-    digest is empty if the request sets none of these fields.
+    Requests with different digests are not collapsed. So no caller waits in the slower service tier
+    of another caller. If the upstream refuses the metadata of one request, no other request fails.
+    The digest is empty if the request sets none of these fields.
     """
     return digest_of_fields(document, _TREATMENT)
 
 
 def numbers_of(ids: Iterable[str], texts: Iterable[str]) -> dict[str, int]:
-    """Return a number for each id of a tool call, by order of first appearance.
+    """Return a number for each id of a tool call, in the order in which the ids first appear.
 
-    Such an id only links a call to its result, so a number can replace it. An id whose words all
-    occur in `texts` gets no number: a message may refer to it.
+    The id of a call only links the call to its result, so a number can replace the id. If all words
+    of an id occur in `texts`, the id gets no number, because a text may refer to this id.
     """
     names = dict.fromkeys(ids)
     if not names:

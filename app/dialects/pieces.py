@@ -9,5 +9,5 @@ _PIECE = re.compile(rf".{{1,{LONGEST}}}(?:\s|$)|.{{1,{LONGEST}}}", re.DOTALL)
 
 
 def cut(text: str) -> list[str]:
-    """Return the pieces of a text: up to 64 characters, cut after white space if there is any."""
+    """Return the pieces of a text: up to 64 characters each, cut after white space if possible."""
     return _PIECE.findall(text)

@@ -1,4 +1,4 @@
-"""The text of a stored answer of any dialect: its texts and the arguments of its tool calls."""
+"""Finds what a stored answer of any dialect says: its texts and the arguments of its tool calls."""
 
 import json
 from collections.abc import Iterator
@@ -10,9 +10,10 @@ _THOUGHTS = frozenset({"reasoning", "thinking", "redacted_thinking"})
 
 
 def said_in(content: bytes) -> str:
-    """Return a stored answer's texts and its calls' arguments, with blank lines between them.
+    """Return the texts of a stored answer and the arguments of its tool calls.
 
-    The model's thoughts are left out. Raises ValueError if the content is not JSON.
+    They are separated by blank lines. The model's thoughts are left out. Raises ValueError if
+    `content` is not JSON.
     """
     return "\n\n".join(_texts(json.loads(content)))
 

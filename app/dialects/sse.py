@@ -11,20 +11,20 @@ from app.dialects.strict_json import compact
 
 _BOM = b"\xef\xbb\xbf"
 _LF = 0x0A
-# Many clients split lines at these characters, though the format of event streams does not. They
-# occur only inside JSON strings, so they can be escaped.
+# Many clients split lines at these characters, though the format of event streams does not.
+# The characters occur only inside JSON strings, so they can be escaped.
 _LINE_ENDS = MappingProxyType({ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"})
 
 
 class Event(NamedTuple):
-    """One event: its data, and its type (`message` unless the stream names another)."""
+    """One event: its data and its type. The type is `message` if the stream does not name one."""
 
     data: str
     type: str = "message"
 
 
 class EventParser:
-    """Parses a byte stream into events. The chunks of bytes may be split anywhere."""
+    """Parses a byte stream into events. The stream may be split between any two bytes."""
 
     def __init__(self, *, keeps_comments: bool = False) -> None:
         self._unfinished: list[bytes] = []  # pieces of a line, joined once when it ends
@@ -37,7 +37,7 @@ class EventParser:
 
     @property
     def unfinished(self) -> Sequence[str]:
-        """The data lines of the current event, whose final blank line has not come yet."""
+        """The data lines so far of an event whose final blank line has not come yet."""
         return self._data
 
     def comments(self) -> list[bytes]:
@@ -49,7 +49,7 @@ class EventParser:
         return comments
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """Take the next bytes; return the events that they complete.
+        """Take the next bytes, and return the events that end in these bytes.
 
         Raises UnicodeDecodeError if the stream is not UTF-8.
         """
@@ -68,10 +68,10 @@ class EventParser:
         return events
 
     def flush(self) -> list[Event]:
-        """Return a list with the last event if the stream ended without the blank line after it.
+        """Return the last event, in a list, if the stream ended without the event's blank line.
 
-        Otherwise the list is empty.
-        The standard says to drop such an event; OpenAI's clients and most others do not.
+        Otherwise the list is empty. The standard says to drop such an event, but OpenAI's clients
+        and most other clients keep it.
         """
         events = self._end_of_line() if self._unfinished else []
         return events + self._dispatch()
@@ -110,7 +110,10 @@ def is_idle(event: Event) -> bool:
 
 
 def json_data(document: Mapping[str, Any]) -> str:
-    """Return a JSON document as the data of an event: one line, Unicode line ends escaped."""
+    """Return a JSON document as the data of an event.
+
+    The data is one line. Line ends of Unicode inside it are escaped.
+    """
     return compact(document).translate(_LINE_ENDS)
 
 
@@ -120,11 +123,11 @@ def encode_comment(text: bytes) -> bytes:
 
 
 def encode(data: bytes) -> bytes:
-    """Return an event of type `message` as bytes; `data` must be one line."""
+    """Return `data` as an event of type `message`, in bytes; `data` must be one line."""
     return b"data: " + data + b"\n\n"
 
 
 def encode_event(event: Event) -> bytes:
-    """Return an event of any type as bytes; its data may have several lines."""
+    """Return an event of any type as bytes. The event's data may have several lines."""
     kind = b"" if event.type == "message" else b"event: " + event.type.encode() + b"\n"
     return kind + encode(event.data.replace("\n", "\ndata: ").encode())

@@ -1,4 +1,4 @@
-"""A JSON parser. It refuses what other parsers may read differently or what takes long to parse."""
+"""A JSON parser. It refuses JSON that other parsers may read differently or need long to parse."""
 
 import json
 import math
@@ -31,7 +31,7 @@ def _ambiguous(_: str) -> NoReturn:
 
 _DEEPEST = 200
 _MOST_PARTS = 50_000  # texts, names, arrays and objects; parsing this many takes up to 0.1 s
-_MOST_NUMBERS = 500_000  # takes as long; there may be more, as embeddings requests have many tokens
+_MOST_NUMBERS = 500_000  # parsing these takes as long; embeddings requests have many tokens
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -43,7 +43,7 @@ _DECODER = json.JSONDecoder(
 
 
 def load_json(raw: bytes | str) -> Any:
-    """Parse JSON, and refuse what other parsers may read differently.
+    """Parse JSON, and refuse JSON that other parsers may read differently.
 
     Raises NotUnderstood with one of these details:
     `not-json`: the text is not JSON.
@@ -57,7 +57,7 @@ def load_json(raw: bytes | str) -> Any:
         document = _DECODER.decode(text)
         if text.count("[") + text.count("{") > _DEEPEST and _depth(document) > _DEEPEST:
             raise NotUnderstood("ambiguous-json")
-        if _SURROGATE.search(text):  # the only way to a lone one
+        if _SURROGATE.search(text):  # a lone surrogate can only be written as an escape
             json.dumps(document, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise NotUnderstood("ambiguous-json") from None
@@ -67,9 +67,9 @@ def load_json(raw: bytes | str) -> Any:
 
 
 def load_object(raw: bytes | str) -> JsonObject:
-    """Parse a JSON object as `load_json` does.
+    """Parse a JSON object by the rules of `load_json`.
 
-    Raises NotUnderstood, with `unknown-body` for JSON that is not an object.
+    Raises NotUnderstood as `load_json` does, and with `unknown-body` if the JSON is not an object.
     """
     document = load_json(raw)
     if not isinstance(document, dict):
@@ -96,11 +96,12 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def check_structure(text: str, most_numbers: float = math.inf) -> None:
-    """Raise NotUnderstood (`too-complex`) for JSON with so many parts that parsing takes long.
+    """Raise NotUnderstood (`too-complex`) if JSON has so many parts that parsing takes long.
 
-    A parser makes an object for each part and holds the interpreter's lock meanwhile, so no other
-    thread runs. A string counts as one part, however many commas it contains. The count is exact
-    for valid JSON; in other text it is exact up to the first error.
+    Strings, arrays and objects are parts. `most_numbers` is the greatest number of commas outside
+    strings, and so limits how many numbers there are. A parser makes a Python object for each part.
+    Meanwhile it holds the interpreter's lock, so no other thread runs. The number of parts is exact
+    for valid JSON. In other text it is exact up to the first error.
     """
     if len(text) <= _MOST_PARTS:
         return

@@ -45,7 +45,7 @@ def wants_json(form: object) -> bool:
 
 
 def name_of(function: object) -> str | None:
-    """Return a function's `name`, or None if it has no name that is a string."""
+    """Return the `name` of a function, or None if it has no name or the name is not a string."""
     name = function.get("name") if isinstance(function, dict) else None
     return name if isinstance(name, str) else None
 

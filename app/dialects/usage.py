@@ -10,17 +10,18 @@ from typing import Any
 from app.core.models import Usage
 
 _FIELD = b'"usage":'
-_MOST = 16_384  # bytes of the field that are read
+_MOST = 16_384  # the most bytes of the field that are read
 _LOOKS = 4
 _TOO_MANY = 1_000_000_000_000
 _DECODER = json.JSONDecoder()
 
 
 def usage_in(content: bytes) -> Usage | None:
-    """Return the token counts of a stored answer of any dialect; None if it has no usage.
+    """Return the token counts of a stored answer of any dialect, or None if it has no usage.
 
     Only the field `usage` is parsed, so that a long answer takes no more time than a short one. The
-    field is found by a search for its quoted name: quotes inside the texts of JSON are escaped.
+    field is found by searching for its name in quotes. The search does not stop inside a text,
+    because JSON escapes the quotes in texts.
     """
     at = len(content)
     for _ in range(_LOOKS):  # usage comes last, unless a client's field has the same name
@@ -37,7 +38,10 @@ def usage_in(content: bytes) -> Usage | None:
 
 
 def usage_of(told: Any) -> Usage | None:
-    """Return the token counts in `told`, an answer's `usage` field; None if it has none."""
+    """Return the token counts in `told`, the field `usage` of an answer.
+
+    The result is None if `told` has no token counts.
+    """
     if not isinstance(told, dict):
         return None
     given = told.get("prompt_tokens", told.get("input_tokens"))
@@ -46,8 +50,9 @@ def usage_of(told: Any) -> Usage | None:
         return None
     details = told.get("prompt_tokens_details", told.get("input_tokens_details"))
     cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else 0
-    # Anthropic's input tokens do not include those read from or written to its prompt cache. Its
-    # names beside `prompt_tokens` are a gateway's, which has added them, as the OpenAI API does.
+    # In Anthropic's API, `input_tokens` does not include tokens read from or written to the prompt
+    # cache. If a gateway sends Anthropic's names beside `prompt_tokens`, then `prompt_tokens`
+    # includes these tokens, as in OpenAI's API.
     read, written = (
         _count(told.get(name))
         for name in ("cache_read_input_tokens", "cache_creation_input_tokens")

@@ -1,7 +1,7 @@
 """Chat completions: joins chunks into a completion and cuts a completion into chunks, without loss.
 
-A *completion* here is the JSON object of a chat completion without `id`, `object` and `created`,
-which every replay sets anew. Unknown fields are kept unchanged. The formats:
+A *completion* here is the JSON object of a chat completion without `id`, `object` and `created`:
+each replay sets these fields anew. Unknown fields are kept unchanged. The formats:
 https://platform.openai.com/docs/api-reference/chat/object
 https://platform.openai.com/docs/api-reference/chat-streaming/streaming
 """
@@ -14,7 +14,7 @@ from app.dialects import chunked
 from app.dialects.chat_completions.logprobs import Logprobs
 from app.dialects.strict_json import JsonObject
 
-# Never sent in pieces; some servers repeat the whole value in each chunk.
+# Fields that are never sent in pieces. Some servers repeat the whole value in each chunk.
 _WHOLE = frozenset({"finish_reason", "format", "id", "index", "name", "role", "type"})
 _IN_EVERY_CHUNK = frozenset({"model", "system_fingerprint", "service_tier"})
 
@@ -22,8 +22,9 @@ _IN_EVERY_CHUNK = frozenset({"model", "system_fingerprint", "service_tier"})
 class CompletionBuilder:
     """Builds a completion from the chunks of one stream.
 
-    Deltas are joined as OpenAI's own SDKs do: strings and lists are appended, objects are merged,
-    list entries are matched by `index`. Chunks that cannot be joined by these rules are refused.
+    Deltas are joined by the rules of OpenAI's own SDKs: strings are concatenated, and so are lists;
+    objects are merged, and so are list entries with the same `index`. Chunks that cannot be joined
+    by these rules are refused.
     """
 
     def __init__(self) -> None:
@@ -32,7 +33,7 @@ class CompletionBuilder:
         self._messages: dict[int, JsonObject] = {}
 
     def add(self, chunk: object) -> None:
-        """Take the next chunk. Raises NotUnderstood (`unknown-body`) if it is not a valid one."""
+        """Take the next chunk. Raises NotUnderstood (`unknown-body`) if the chunk is invalid."""
         if not isinstance(chunk, dict):
             raise NotUnderstood("unknown-body")
         choices = chunk.get("choices")
@@ -75,7 +76,10 @@ class CompletionBuilder:
 
 
 def _in_order(calls: list[Any]) -> list[JsonObject]:
-    """Return tool calls in the order of their `index`, without that field: only chunks have it."""
+    """Return tool calls in the order of their `index`, and without the field `index`.
+
+    Only the tool calls in chunks have this field. Raises NotUnderstood if a call lacks it.
+    """
     if not all(isinstance(call, dict) and isinstance(call.get("index"), int) for call in calls):
         raise NotUnderstood("unknown-body")
     calls = sorted(calls, key=lambda call: call["index"])
@@ -83,11 +87,11 @@ def _in_order(calls: list[Any]) -> list[JsonObject]:
 
 
 class _Text(list[str]):
-    """The pieces of a string so far; joined once, at the end."""
+    """The pieces of a string that have arrived so far. They are joined once, at the end."""
 
 
 class _Entries(dict[int, JsonObject]):
-    """The entries of a list so far, each under the `index` that its pieces carry."""
+    """The entries of a list that have arrived so far, each under its `index`."""
 
 
 def _join(known: JsonObject, delta: Mapping[str, Any]) -> None:
@@ -96,9 +100,10 @@ def _join(known: JsonObject, delta: Mapping[str, Any]) -> None:
 
 
 def _joined(name: str, known: Any, new: Any) -> Any:
-    """Return a field's value joined with the next chunk's; mutable values are extended in place.
+    """Return `known`, the value of a field so far, joined with `new`, its value in the next chunk.
 
-    Raises NotUnderstood if the two cannot be joined.
+    `name` is the name of the field. A list or dict in `known` is changed in place. Raises
+    NotUnderstood if the values cannot be joined.
     """
     if new is None:
         return known
@@ -136,7 +141,7 @@ def _joined_lists(known: Any, new: list[Any]) -> Any:
 
 
 def _finished(value: Any) -> Any:
-    """Return a value as plain JSON: the pieces of a string become a string, `_Entries` a list."""
+    """Return a value as plain JSON: `_Text` becomes a string, and `_Entries` becomes a list."""
     if isinstance(value, _Text):
         return "".join(value)
     if isinstance(value, _Entries):
@@ -147,11 +152,12 @@ def _finished(value: Any) -> Any:
 
 
 def chunks_of(completion: Mapping[str, Any], *, include_usage: bool) -> Iterator[JsonObject]:
-    """Return the chunks of a stream that adds up to a completion, without the envelope.
+    """Return the chunks into which a completion is cut for a stream, without the envelope.
 
-    Each choice begins with a chunk of the role and all fields that are not text. Then come its
-    texts, in pieces of up to 64 characters that end at white space or, with log probabilities, at
-    the end of a token. Last come the tool calls, one by one, and the finish reason.
+    The first chunk of a choice has the role and all other fields that are sent whole. Then come the
+    texts of the choice, in pieces of up to 64 characters. A piece ends at white space or, if there
+    are log probabilities, at the end of a token. Then come the tool calls, one in each chunk, and
+    last the finish reason. With `include_usage`, the usage comes in a chunk after all choices.
     """
     return chunked.chunks_of(
         completion, _choice_chunks, _IN_EVERY_CHUNK, include_usage=include_usage
@@ -169,7 +175,7 @@ def _choice_chunks(choice: Mapping[str, Any]) -> Iterator[JsonObject]:
     told = rest.pop("logprobs") if isinstance(choice.get("logprobs"), dict) else {}
     logprobs = Logprobs(told)
     yield {**base, **rest, "delta": opening, "finish_reason": None}
-    # Thoughts, then content, then calls: some readers keep the order in which they come.
+    # First thoughts, then content, then calls: some clients show them in the order of arrival.
     for name in sorted(texts, key=lambda name: name == "content"):
         for piece, of_piece in logprobs.pieces(name, texts[name]):
             beside = {"logprobs": of_piece} if of_piece else {}

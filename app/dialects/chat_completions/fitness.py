@@ -1,6 +1,6 @@
-"""Whether a chat completion may be stored, and which requests it may answer.
+"""Whether a chat completion may be stored, and which requests the stored one may answer.
 
-Each reason for not storing is a token that docs/http-api.md explains. When in doubt, do not store.
+docs/http-api.md explains each reason for not storing. When in doubt, do not store.
 """
 
 from collections.abc import Mapping
@@ -23,11 +23,11 @@ _FREE = Structure()
 def why_not_stored(
     completion: Mapping[str, Any], choices: int, structure: Structure = _FREE
 ) -> DiscardReason | None:
-    """Return why a completion must not be stored, or None if it may.
+    """Return why a completion must not be stored, or None if it may be stored.
 
-    `choices` is the number of choices that were asked for: an answer with fewer is incomplete.
-    `structure` is what the request demands of the text and calls. A stored answer that cannot be
-    parsed would make the client fail on each hit.
+    `choices` is the number of choices that the request asked for. A completion with another number
+    of choices is incomplete. `structure` says what the request demands of texts and calls, such as
+    JSON. If a stored completion did not meet these demands, the client would fail on each hit.
     """
     told = completion.get("choices")
     if completion.get("error") is not None:
@@ -45,7 +45,10 @@ def why_not_stored(
 
 
 def may_be_shared(reason: DiscardReason | None) -> bool:
-    """Whether an answer that is not stored for `reason` may be sent to collapsed requests."""
+    """Whether an answer may be sent to collapsed requests.
+
+    `reason` is why the answer is not stored, or None if it is stored.
+    """
     return reason in _WHOLE
 
 
@@ -86,9 +89,9 @@ def _calls_a_tool(message: Mapping[str, Any]) -> bool:
 
 
 def is_exact_only(completion: JsonObject, structure: Structure = _FREE) -> bool:
-    """Whether an answer may be served by exact match only, because it calls a tool.
+    """Whether an answer calls a tool, so that it may be served by exact match only.
 
-    A call that the request forced does not count: its arguments are a structured answer.
+    A call that the request forced does not count: the arguments of such a call are the answer.
     """
     messages = [choice["message"] for choice in completion["choices"]]
     return any(_calls_a_tool(message) and calls_others(message, structure) for message in messages)

@@ -1,4 +1,4 @@
-"""Cuts the log probabilities of a text's tokens into pieces, together with the text.
+"""Cuts a text into pieces, together with the log probabilities of the text's tokens.
 
 https://platform.openai.com/docs/api-reference/chat/object#choices-logprobs
 """
@@ -15,9 +15,9 @@ Piece = tuple[str, Sequence[Any]]
 
 
 class Logprobs:
-    """The `logprobs` of one choice: a list of tokens for each of its texts, such as `content`.
+    """The field `logprobs` of one choice. It has a list of tokens for each text, such as `content`.
 
-    Each token is returned once, with the piece of the text that it belongs to.
+    Each token is yielded once, with the piece of the text to which the token belongs.
     """
 
     def __init__(self, told: Mapping[str, Any]) -> None:
@@ -25,28 +25,32 @@ class Logprobs:
         self._frame: JsonObject = {n: [] if n in self._left else v for n, v in told.items()}
 
     def pieces(self, name: str, text: str) -> Iterator[tuple[str, JsonObject | None]]:
-        """Yield the pieces of `text` (field `name`), each with its tokens' `logprobs` if any."""
+        """Yield the pieces of `text`, each with the `logprobs` of its tokens.
+
+        `name` is the name of the field that contains `text`. A piece without tokens comes with
+        None.
+        """
         for piece, tokens in cut(text, self._left.get(name, [])):
             yield piece, self._framed({name: tokens}) if tokens else None
             if tokens:
                 self._left.pop(name, None)
 
     def rest(self) -> JsonObject | None:
-        """Return the `logprobs` that `pieces` has not returned; None if nothing is left."""
+        """Return the `logprobs` that `pieces` has not yielded, or None if nothing is left."""
         left, self._left = self._left, {}
         return self._framed(left) if self._frame or any(left.values()) else None
 
     def _framed(self, told: Mapping[str, Any]) -> JsonObject:
-        """Return `told` with the other fields of `logprobs`; only the first call adds those."""
+        """Return `told`. The first call adds the other fields of `logprobs` to the result."""
         frame, self._frame = self._frame, {}
         return {**frame, **told}
 
 
 def cut(text: str, tokens: Sequence[Any]) -> Iterator[Piece]:
-    """Yield the pieces of a text, cut where its tokens end, each with its tokens.
+    """Yield the pieces of a text, each with its tokens. A piece ends where a token ends.
 
-    If the tokens do not make up the text, they all come with the first piece. In that case, and
-    without tokens, the text is cut after white space if it has any.
+    If the tokens do not make up the text, the first piece comes with all tokens. In that case, and
+    if there are no tokens, each piece ends after white space if possible.
     """
     units = list(_units(tokens)) if tokens else []
     if not tokens or "".join(unit for unit, _ in units) != text:
@@ -65,9 +69,10 @@ def cut(text: str, tokens: Sequence[Any]) -> Iterator[Piece]:
 
 
 def _units(tokens: Sequence[Any]) -> Iterator[tuple[str, list[Any]]]:
-    """Yield pairs of a text and the list of its tokens: one token, or more that share a character.
+    """Yield pairs: a text, and the list of the tokens that make up this text.
 
-    Stops at the first token that cannot be read.
+    The list has one token, or several tokens that share a character. The generator stops at the
+    first token that cannot be read.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
     its: list[Any] = []

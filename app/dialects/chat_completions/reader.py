@@ -1,4 +1,4 @@
-"""Reads the answer to a chat completion request, whole or in chunks, and judges it."""
+"""Reads the answer to a chat completion request, and judges whether it may be stored and shared."""
 
 from functools import partial
 from typing import Any
@@ -16,10 +16,11 @@ from app.dialects.structure import Structure
 def reader(
     choices: int, structure: Structure, entitled: Fullness, *, is_stream: bool
 ) -> ChunksReader | DocumentReader:
-    """Return a reader for an answer.
+    """Return a reader for an answer: a stream of chunks if `is_stream`, else a JSON document.
 
-    `choices` is the number of choices that were asked for. `structure` is what the request demands
-    of the answer. `entitled` is how much of `usage` the upstream gives to a request of this form.
+    `choices` is the number of choices that the request asked for. `structure` is the structure that
+    the request demands of the answer. `entitled` says how much of `usage` the upstream sends in an
+    answer to such a request.
     """
     judge = partial(judged, choices=choices, structure=structure, entitled=entitled)
     return ChunksReader(CompletionBuilder(), judge) if is_stream else DocumentReader(judge)
@@ -28,10 +29,11 @@ def reader(
 def judged(
     completion: JsonObject, choices: int, structure: Structure, entitled: Fullness
 ) -> Answer:
-    """Return a completion as an Answer that says whether to store, share and match it by meaning.
+    """Return the Answer for a completion: whether to store it, share it and match it by meaning.
 
-    If the completion has no `usage`, its fullness is `entitled`: the upstream gives no more usage
-    to requests of this form.
+    `choices` is the number of choices that the request asked for. `structure` is the structure that
+    the request demands of the answer. `entitled` is the fullness of the Answer if the completion
+    has no `usage`, because the upstream sends no more usage to such a request.
     """
     completion = without_envelope(completion)
     unfit = fitness.why_not_stored(completion, choices, structure)

@@ -23,7 +23,7 @@ from app.dialects.openai import treatment_of, without_neutral
 from app.dialects.strict_json import JsonObject, load_object
 
 _REMINDERS = frozenset({"system", "developer"})
-_TEXT = 0  # replaces the last user turn's text in the key; no request can contain it there
+_TEXT = 0  # replaces the last user turn's text in the key; no request has a number there
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class ChatRequest:
     """The parsed body of a chat completion request; `document` is the whole body.
 
     `turn`: the index of the last message whose role is not system or developer.
-    `texts`: the texts of that message if it is the user's; None if all of the body must match
-    exactly.
+    `texts`: the texts of the message at `turn`, or None if all of the body must match exactly.
+    `texts` is None unless the user wrote that message and all its parts are texts.
     """
 
     document: Mapping[str, Any] = field(repr=False)
@@ -72,7 +72,7 @@ class ChatRequest:
 
     @property
     def form(self) -> Form:
-        """The form in which the answer is asked for."""
+        """The form of the answer that the request asks for."""
         return Form(self.stream, self.stream and self.include_usage)
 
     @property
@@ -91,14 +91,14 @@ class ChatRequest:
 
     @property
     def treatment(self) -> str:
-        """A digest of fields that affect how the upstream handles the request, not the answer."""
+        """A digest of the fields that change the handling of the request, but not the answer."""
         return treatment_of(self.document)
 
     @property
     def question(self) -> str:
-        """The text of the last user turn.
+        """The text of the last user turn, but empty if a tool's result follows that turn.
 
-        Empty if a tool's result follows that turn: the result decides the answer and is in the key.
+        The answer then depends on the result, which is in the key.
         """
         for message in reversed(self.messages):
             if message["role"] == "user":
@@ -109,7 +109,10 @@ class ChatRequest:
 
     @property
     def instructions(self) -> Sequence[str]:
-        """The texts of system and developer, and the user's first turn if that is not the last."""
+        """The texts of system and developer messages, and the text of the user's first turn.
+
+        The user's first turn is left out if it is also the last turn.
+        """
         first = next((at for at, m in enumerate(self.messages) if m["role"] == "user"), self.turn)
         return [
             _text_of(message.get("content"))
@@ -118,7 +121,7 @@ class ChatRequest:
         ]
 
     def bypass_reason(self, max_temperature: float) -> BypassReason | None:
-        """Return why the request must not use the cache, or None."""
+        """Return why the request must not use the cache, or None if it may use the cache."""
         body = self.document
         if body.get("store") not in (None, False):
             return "store"
@@ -133,12 +136,15 @@ class ChatRequest:
         return None
 
     def reader(self, *, is_stream: bool) -> ChunksReader | DocumentReader:
-        """Return a reader of the answer: of a stream of chunks or a JSON document."""
+        """Return a reader for the answer: chunks if `is_stream`, else a JSON document."""
         structure = structure_of(self.document)
         return reader(self.choices, structure, self.form.entitled, is_stream=is_stream)
 
     def render(self, content: bytes, status: CacheStatus, *, nonce: str, now: float) -> Replay:
-        """Render a stored completion in the requested form. Raises ValueError if it is invalid."""
+        """Render `content`, a stored completion, in the form that the request asks for.
+
+        ParsedRequest explains the arguments. Raises ValueError if `content` is invalid.
+        """
         envelope = {"id": f"chatcmpl-{nonce}", "object": "chat.completion", "created": int(now)}
         if not self.stream:
             return chunked.replay_document(content, status, envelope)
@@ -147,9 +153,9 @@ class ChatRequest:
         return chunked.replay_chunks(content, status, envelope, cut)
 
     def narrowing(self, leader: object) -> WithoutUsage | None:
-        """Return a filter that turns a stream of the form `leader` into this request's stream.
+        """Return a filter that turns a stream of form `leader` into one of this request's form.
 
-        None if no filter can.
+        The result is None if no filter can do that.
         """
         return chunked.narrowing(leader, self.form)
 
@@ -174,7 +180,7 @@ class ChatCompletions:
         self._needs_model = needs_model
 
     def why_not_stored(self, content: Mapping[str, Any]) -> DiscardReason | None:
-        """Return why an imported completion must not be stored, or None if it may."""
+        """Return why an imported completion must not be stored, or None if it may be stored."""
         choices = content.get("choices")
         count = len(choices) if isinstance(choices, list) else 0
         return fitness.why_not_stored(content, count)
@@ -206,7 +212,10 @@ def _model(document: Mapping[str, Any], *, needs_model: bool) -> str:
 
 
 def _turn(messages: Sequence[JsonObject]) -> int:
-    """Return the index of the last message that is not a system or developer message, or 0."""
+    """Return the index of the last message whose role is not system or developer.
+
+    The result is 0 if there is no such message.
+    """
     places = range(len(messages) - 1, 0, -1)
     return next((place for place in places if messages[place]["role"] not in _REMINDERS), 0)
 
@@ -227,7 +236,7 @@ def _messages(messages: object) -> list[JsonObject]:
 
 
 def texts_of(content: object) -> list[str] | None:
-    """Return the text of each part of a message's content, or None if a part is not text."""
+    """Return the text of each part of a message's content, or None if any part is not a text."""
     if isinstance(content, str):
         return [content]
     if not isinstance(content, list) or not content:

@@ -1,8 +1,8 @@
-"""Requests in canonical form: default values left out, and one spelling for equal values.
+"""Brings requests into canonical form: no default values, and one spelling for equal values.
 
 https://platform.openai.com/docs/api-reference/chat/create lists the defaults. Other servers may
-have other defaults, but only for sampling parameters. An answer that is possible with one value of
-such a parameter is also possible with the other.
+have other defaults, but only for sampling parameters. An answer that is possible with one
+default of a sampling parameter is also possible with another default.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,8 +42,8 @@ _NULLABLE = frozenset(
 """Fields in which null means that the field is absent."""
 
 _CHOICES = MappingProxyType({"tool_choice": "tools", "function_call": "functions"})
-"""A field that chooses, and the list it chooses from. Its default is `auto`, or `none` if that
-list is empty."""
+"""Each field that chooses a tool, and the field that lists the tools. The default of the choosing
+field is `auto`, or `none` if the list is empty."""
 
 _MESSAGE_NULLABLE = frozenset({"audio", "function_call", "name", "refusal", "tool_calls"})
 _NUMBERS = frozenset({"frequency_penalty", "presence_penalty", "temperature", "top_p"})
@@ -77,7 +77,7 @@ def _written(name: str, value: Any) -> Any:
 
 
 def _lax(value: Any, name: str) -> Any:
-    """Return a value without `strict` inside its field `name`, if `strict` is false or null."""
+    """Return `value`, but without `strict` in its field `name` if `strict` is false or null."""
     inner = value.get(name) if isinstance(value, dict) else None
     if not isinstance(inner, dict) or inner.get("strict", True) not in (None, False):
         return value
@@ -104,7 +104,7 @@ def _plain(message: JsonObject) -> JsonObject:
 
 
 def _numbers_of(messages: Sequence[JsonObject]) -> dict[str, int]:
-    """Return a number for each tool call's id, except ids that a text mentions."""
+    """Return a number for the id of each tool call, except for ids that a text mentions."""
     ids = (found for message in messages for found in _ids(message))
     return numbers_of(ids, (text for message in messages for text in _texts(message)))
 
@@ -144,6 +144,9 @@ def _numbered(message: JsonObject, numbers: Mapping[str, int]) -> JsonObject:
 
 
 def _linked(value: JsonObject, name: str, numbers: Mapping[str, int]) -> JsonObject:
-    """Return a copy in which the id in the field `name` is replaced by its number, if any."""
+    """Return a copy of `value` in which a number replaces the id in the field `name`.
+
+    An id without a number in `numbers` stays.
+    """
     found = value.get(name)
     return {**value, name: numbers.get(found, found)} if isinstance(found, str) else {**value}

@@ -1,4 +1,4 @@
-"""Finds which parts of a chat completion must be JSON (text, call arguments), and checks them."""
+"""Finds and checks the parts of a chat completion that must be JSON: texts, arguments of calls."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from app.dialects.structure import Structure, demanding, name_of, objects, wants
 
 
 def structure_of(body: Mapping[str, Any]) -> Structure:
-    """Return the structure that the body of a chat completion request demands of its answer."""
+    """Return the structure that the body of a chat completion request demands of the answer."""
     functions = [
         *(tool.get("function") for tool in objects(body.get("tools"))),
         *objects(body.get("functions")),
@@ -37,7 +37,10 @@ def _forced(body: Mapping[str, Any]) -> str | None:
 
 
 def calls_others(message: Mapping[str, Any], structure: Structure) -> bool:
-    """Whether a message calls any function other than the one that the request forced."""
+    """Whether a message calls any function other than the one that the request forced.
+
+    The result is True if the request forced no function.
+    """
     if structure.forced is None:
         return True
     calls = message.get("tool_calls") or []
@@ -67,7 +70,7 @@ def _is_broken(function: Mapping[str, Any], structure: Structure) -> bool:
 
 
 def has_broken_text(message: Mapping[str, Any], structure: Structure) -> bool:
-    """Whether a message's text must be JSON but is not."""
+    """Whether a message's text must be JSON but is not JSON."""
     if not structure.is_json:
         return False
     content = message.get("content")

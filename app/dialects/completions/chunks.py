@@ -1,7 +1,7 @@
 """Text completions: joins chunks into a completion and cuts a completion into chunks, without loss.
 
-A *completion* here is the JSON object of a text completion without `id`, `object` and `created`,
-which every replay sets anew. Unknown fields are kept unchanged. The format:
+A *completion* here is the JSON object of a text completion without `id`, `object` and `created`:
+each replay sets these fields anew. Unknown fields are kept unchanged. The format:
 https://platform.openai.com/docs/api-reference/completions/object
 """
 
@@ -26,7 +26,7 @@ class CompletionBuilder:
         self._texts: dict[int, list[str]] = {}
 
     def add(self, chunk: object) -> None:
-        """Take the next chunk. Raises NotUnderstood (`unknown-body`) if it is not a valid one."""
+        """Take the next chunk. Raises NotUnderstood (`unknown-body`) if the chunk is invalid."""
         if not isinstance(chunk, dict) or not isinstance(choices := chunk.get("choices"), list):
             raise NotUnderstood("unknown-body")
         for name, value in chunked.without_envelope(chunk).items():
@@ -61,16 +61,21 @@ class CompletionBuilder:
 
 
 def _is_told_in_pieces(name: str, known: object, new: object) -> bool:
-    """Whether a field seems to come in pieces that no known rule can join."""
+    """Whether two values of a field seem to be pieces of one value.
+
+    `known` is the value in earlier chunks, `new` the value in the next chunk. No rule for joining
+    such pieces is known.
+    """
     grows = isinstance(new, list) or name == "finish_reason"
     return grows and known is not None and known != new
 
 
 def chunks_of(completion: Mapping[str, Any], *, include_usage: bool) -> Iterator[JsonObject]:
-    """Return the chunks of a stream that adds up to a completion, without the envelope.
+    """Return the chunks into which a completion is cut for a stream, without the envelope.
 
-    The text of each choice comes in pieces. Its other fields, such as the finish reason, come with
-    the last piece.
+    The text of each choice comes in pieces. The other fields of the choice, such as the finish
+    reason, come with the last piece. With `include_usage`, the usage comes in a chunk after all
+    choices.
     """
     return chunked.chunks_of(
         completion, _choice_chunks, _IN_EVERY_CHUNK, include_usage=include_usage

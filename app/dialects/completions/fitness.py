@@ -1,4 +1,7 @@
-"""Whether a text completion may be stored. docs/http-api.md explains each reason."""
+"""Whether a text completion may be stored.
+
+docs/http-api.md explains each reason for not storing.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,10 +17,11 @@ _WHOLE = frozenset({None, "finish-reason", "empty"})
 
 
 def judged(completion: JsonObject, choices: int, entitled: Fullness) -> Answer:
-    """Return a completion as an Answer that says whether to store and share it.
+    """Return the Answer for a completion: whether to store it and share it.
 
-    `choices` is the number of choices that were asked for. If the completion has no `usage`, its
-    fullness is `entitled`: the upstream gives no more usage to requests of this form.
+    `choices` is the number of choices that the request asked for. `entitled` is the fullness of the
+    Answer if the completion has no `usage`, because the upstream sends no more usage to such a
+    request.
     """
     completion = without_envelope(completion)
     unfit = why_not_stored(completion, choices)
@@ -31,7 +35,10 @@ def judged(completion: JsonObject, choices: int, entitled: Fullness) -> Answer:
 
 
 def why_not_stored(completion: Mapping[str, Any], choices: int) -> DiscardReason | None:
-    """Return why a completion must not be stored, or None if it may."""
+    """Return why a completion must not be stored, or None if it may be stored.
+
+    `choices` is the number of choices that the request asked for.
+    """
     told = completion.get("choices")
     if completion.get("error") is not None:
         return "error"

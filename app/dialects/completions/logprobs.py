@@ -1,4 +1,4 @@
-"""Joins and cuts the log probabilities of a text: lists with one entry for each token.
+"""Joins and cuts log probabilities. They are lists with one entry for each token of a text.
 
 https://platform.openai.com/docs/api-reference/completions/object#completions-object-choices
 """
@@ -12,9 +12,9 @@ from app.dialects.strict_json import JsonObject
 
 
 def joined(known: Any, new: Any) -> Any:
-    """Return the log probabilities so far, `known`, extended by the next chunk's, `new`.
+    """Return `known`, the log probabilities so far, extended by `new`, those of the next chunk.
 
-    `known` is changed in place. Raises NotUnderstood if the two cannot be joined.
+    `known` is changed in place. Raises NotUnderstood if `known` and `new` cannot be joined.
     """
     if new is None:
         return known
@@ -35,10 +35,11 @@ def joined(known: Any, new: Any) -> Any:
 
 
 def pieces_of(text: str, logprobs: Any) -> list[tuple[str, JsonObject | None]]:
-    """Return the pieces of a text, cut where its tokens end, each with its log probabilities.
+    """Return the pieces of a text, each with its log probabilities or None.
 
-    If the tokens do not make up the text, all log probabilities come with the first piece. In that
-    case, and without log probabilities, the text is cut after white space if it has any.
+    Each piece ends where a token ends. If the tokens do not make up the text, the first piece comes
+    with all log probabilities. In that case, and without log probabilities, each piece ends after
+    white space if possible.
     """
     if not isinstance(logprobs, dict):
         return [(piece, None) for piece in cut(text)]
@@ -54,19 +55,26 @@ def pieces_of(text: str, logprobs: Any) -> list[tuple[str, JsonObject | None]]:
         begin, end = end, end + sum(sizes[one:last])
         told = {name: logprobs[name][one:last] for name in lists}
         pieces.append((text[begin:end], {**frame, **told}))
-        frame = {}  # said once
+        frame = {}  # only the first piece has the fields that are not lists
     return pieces
 
 
 def _sizes(tokens: Sequence[Any], text: str) -> list[int]:
-    """Return the length of each token in characters; empty if tokens do not make up the text."""
+    """Return the length of each token in characters.
+
+    The list is empty if the tokens do not make up the text.
+    """
     if not all(isinstance(token, str) for token in tokens) or "".join(tokens) != text:
         return []
     return [len(token) for token in tokens]
 
 
 def _runs(sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """Return each piece's range of tokens: the indexes of its first token and after its last."""
+    """Return the range of tokens that each piece consists of.
+
+    `sizes` are the lengths of the tokens. A range is the index of its first token and the index
+    after its last token.
+    """
     runs, first, size = [], 0, 0
     for place, length in enumerate(sizes):
         if place > first and size + length > LONGEST:

@@ -48,7 +48,8 @@ _TURNS = re.compile(
 class CompletionRequest:
     """The parsed body of a text completion request; `document` is the whole body.
 
-    `texts` contains the prompt if it may be matched by meaning; None if it must match exactly.
+    `texts` contains the prompt if the prompt may be matched by meaning. It is None if the prompt
+    must match exactly.
     """
 
     document: Mapping[str, Any] = field(repr=False)
@@ -83,7 +84,7 @@ class CompletionRequest:
 
     @property
     def form(self) -> Form:
-        """The form in which the answer is asked for."""
+        """The form of the answer that the request asks for."""
         return Form(self.stream, self.stream and self.include_usage)
 
     @property
@@ -93,7 +94,7 @@ class CompletionRequest:
         if isinstance(told.get("stop"), str):
             told["stop"] = [told["stop"]]
         if self.texts is not None:
-            told["prompt"] = {"end": _end(self.texts[0])}  # stands for the text; no valid prompt
+            told["prompt"] = {"end": _end(self.texts[0])}  # replaces the text; no prompt is a dict
         return without_defaults(told, _DEFAULTS, _NULLABLE)
 
     @property
@@ -103,33 +104,39 @@ class CompletionRequest:
 
     @property
     def treatment(self) -> str:
-        """A digest of fields that affect how the upstream handles the request, not the answer."""
+        """A digest of the fields that change the handling of the request, but not the answer."""
         return treatment_of(self.document)
 
     @property
     def question(self) -> str:
-        """The prompt. For a list of prompts: those that are texts, joined by line ends."""
+        """The prompt.
+
+        A list of prompts becomes one text: those prompts that are texts, joined by line ends.
+        """
         prompt = self.document.get("prompt")
         prompts = prompt if isinstance(prompt, list) else [prompt]
         return "\n".join(text for text in prompts if isinstance(text, str))
 
     @property
     def instructions(self) -> Sequence[str]:
-        """Empty: a completion request has no text but the prompt itself."""
+        """Empty: a completion request has no text other than the prompt."""
         return ()
 
     def bypass_reason(self, max_temperature: float) -> BypassReason | None:
-        """Return why the request must not use the cache, or None."""
+        """Return why the request must not use the cache, or None if it may use the cache."""
         is_wild = self.temperature is not None and self.temperature > max_temperature
         return "temperature" if is_wild else None
 
     def reader(self, *, is_stream: bool) -> ChunksReader | DocumentReader:
-        """Return a reader of the answer: of a stream of chunks or a JSON document."""
+        """Return a reader for the answer: chunks if `is_stream`, else a JSON document."""
         judge = partial(judged, choices=self.choices, entitled=self.form.entitled)
         return ChunksReader(CompletionBuilder(), judge) if is_stream else DocumentReader(judge)
 
     def render(self, content: bytes, status: CacheStatus, *, nonce: str, now: float) -> Replay:
-        """Render a stored completion in the requested form. Raises ValueError if it is invalid."""
+        """Render `content`, a stored completion, in the form that the request asks for.
+
+        ParsedRequest explains the arguments. Raises ValueError if `content` is invalid.
+        """
         envelope = {"id": f"cmpl-{nonce}", "object": "text_completion", "created": int(now)}
         if not self.stream:
             return chunked.replay_document(content, status, envelope)
@@ -137,9 +144,9 @@ class CompletionRequest:
         return chunked.replay_chunks(content, status, envelope, cut)
 
     def narrowing(self, leader: object) -> WithoutUsage | None:
-        """Return a filter that turns a stream of the form `leader` into this request's stream.
+        """Return a filter that turns a stream of form `leader` into one of this request's form.
 
-        None if no filter can.
+        The result is None if no filter can do that.
         """
         return chunked.narrowing(leader, self.form)
 
@@ -156,7 +163,7 @@ class Completions:
         self._needs_model = needs_model
 
     def why_not_stored(self, content: Mapping[str, Any]) -> DiscardReason | None:
-        """Return why an imported completion must not be stored, or None if it may."""
+        """Return why an imported completion must not be stored, or None if it may be stored."""
         choices = content.get("choices")
         return why_not_stored(content, len(choices) if isinstance(choices, list) else 0)
 
@@ -166,10 +173,11 @@ class Completions:
 
 
 def _texts(document: Mapping[str, Any]) -> list[str] | None:
-    """Return the prompt as the one text that may be matched by meaning, or None.
+    """Return a list of the prompt if the prompt may be matched by meaning, else None.
 
-    None if the request sets `echo` or `suffix`: the answer then depends on each word of the prompt.
-    Also None if the prompt is not one text, or is a conversation written as one text.
+    The result is None if the request sets `echo` or `suffix`, because the answer then depends on
+    each word of the prompt. It is also None if the prompt is not one text, or if the prompt is a
+    conversation written as one text.
     """
     prompt = document.get("prompt")
     if not isinstance(prompt, str) or field_of(document, "echo", bool):
@@ -178,12 +186,18 @@ def _texts(document: Mapping[str, Any]) -> list[str] | None:
 
 
 def _end(text: str) -> str:
-    """Return the punctuation and white space at a text's end: the completion continues there."""
+    """Return the punctuation and white space at the end of a prompt.
+
+    The completion continues directly after these characters.
+    """
     return text[len(text.rstrip(string.punctuation + string.whitespace)) :]
 
 
 def _prompts(prompt: object) -> int:
-    """Return the number of prompts, each a text or a list of tokens. Raises NotUnderstood."""
+    """Return the number of prompts. A prompt is a text or a list of tokens.
+
+    Raises NotUnderstood if `prompt` is neither a prompt nor a list of prompts.
+    """
     if prompt is None or isinstance(prompt, str):
         return 1
     if not isinstance(prompt, list) or not prompt:

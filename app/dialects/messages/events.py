@@ -1,8 +1,8 @@
 """Messages: joins events into a message and turns a message into events, without loss.
 
-A *message* here is the JSON object of a message without its `id`, which every replay sets anew.
-Unknown fields are kept unchanged. Events, deltas and blocks of unknown types are refused if it is
-not known how to join them. The formats:
+A *message* here is the JSON object of a message without its `id`: each replay sets a new id.
+Unknown fields are kept unchanged. Events and deltas of unknown types are refused, because no rule
+for joining them is known. The formats:
 https://platform.claude.com/docs/en/api/messages
 https://platform.claude.com/docs/en/build-with-claude/streaming
 """
@@ -17,11 +17,12 @@ from app.dialects.strict_json import JsonObject, load_json
 
 ENVELOPE = frozenset({"id"})
 """Fields that each replay sets anew."""
-# Types of blocks whose text comes in pieces. The text's field and the deltas are named after them.
+# Types of blocks whose text comes in pieces. The type is in the name of the field with
+# the text, and in the names of the deltas.
 _TOLD = frozenset({"text", "thinking"})
 
 _AT_END = ("stop_reason", "stop_sequence", "stop_details")
-# The fields of the usage that `message_delta` has; the other fields are in `message_start`.
+# The fields of `usage` in the event `message_delta`. The other fields are in `message_start`.
 _USAGE_AT_END = (
     *("input_tokens", "output_tokens", "output_tokens_details"),
     *("cache_creation_input_tokens", "cache_read_input_tokens", "server_tool_use"),
@@ -31,7 +32,8 @@ _USAGE_AT_END = (
 class MessageBuilder:
     """Builds a message from the events of one stream, as the official SDKs do.
 
-    Events that the SDKs would ignore are refused. `is_complete`: `message_stop` has been read.
+    Events of unknown types, which the SDKs would ignore, are refused. `is_complete` says whether
+    the event `message_stop` has been read.
     """
 
     def __init__(self) -> None:
@@ -41,14 +43,14 @@ class MessageBuilder:
         self._blocks: list[_Block] = []
 
     def add(self, event: object) -> None:
-        """Take the next event. Raises NotUnderstood (`unknown-body`) if it is not a valid one."""
+        """Take the next event. Raises NotUnderstood (`unknown-body`) if the event is invalid."""
         if not isinstance(event, dict):
             unknown()
         kind = event.get("type")
         if kind == "ping":
             return
         if bool(self._message) is (kind == "message_start"):
-            unknown()  # it comes first, and once
+            unknown()  # `message_start` comes first, and only once
         match kind:
             case "message_start":
                 self._begin(event.get("message"))
@@ -102,7 +104,7 @@ class MessageBuilder:
 
 
 def _update(known: JsonObject, told: Mapping[str, Any]) -> None:
-    """Copy an event's fields, `told`, into `known`; null does not replace a value."""
+    """Copy the fields in `told` into `known`. A null does not replace a value."""
     known.update({n: v for n, v in told.items() if v is not None or n not in known})
 
 
@@ -133,7 +135,10 @@ class _Block:
             unknown()
 
     def close(self) -> None:
-        """Join the pieces. Raises NotUnderstood, for example if a tool's input is not JSON."""
+        """Join the pieces of the block.
+
+        Raises NotUnderstood, for example if the input of a tool is not JSON.
+        """
         if not self.is_open:
             unknown()
         self.is_open = False
@@ -152,10 +157,11 @@ def _text(fields: JsonObject, name: str) -> str:
 
 
 def events_of(message: Mapping[str, Any], message_id: str) -> Iterator[JsonObject]:
-    """Yield the events of a stream that adds up to a message with the id `message_id`.
+    """Yield the events into which a message is cut for a stream.
 
-    Blocks come one after another. Texts and tool inputs come in pieces of up to 64 characters.
-    Citations come before the text they belong to, a signature after the thoughts that it signs.
+    `message_id` is the id that the message gets. Blocks come one after another. Texts and tool
+    inputs come in pieces of up to 64 characters. Citations come before the text to which they
+    belong. A signature comes after the thoughts that it signs.
     """
     usage: Mapping[str, Any] = message["usage"]
     at_end = {n: usage[n] for n in _USAGE_AT_END if usage.get(n) is not None}
@@ -183,7 +189,7 @@ def _opening(message: Mapping[str, Any], at_end: JsonObject, message_id: str) ->
 
 
 def _cut(block: Mapping[str, Any]) -> tuple[JsonObject, list[JsonObject]]:
-    """Return a block in its initial state, and the deltas that complete it."""
+    """Return the initial state of a block, and a list of the deltas that complete the block."""
     opened, kind = {**block}, block["type"]
     deltas: list[JsonObject] = []
     if kind == "text":

@@ -1,6 +1,6 @@
-"""Whether a message may be stored, and which requests it may answer.
+"""Whether a message may be stored, and which requests the stored one may answer.
 
-Each reason for not storing is a token that docs/http-api.md explains. When in doubt, do not store.
+docs/http-api.md explains each reason for not storing. When in doubt, do not store.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,10 @@ _FREE = Structure()
 
 
 def judged(message: JsonObject, structure: Structure) -> Answer:
-    """Return a message as an Answer that says whether to store, share and match it by meaning."""
+    """Return the Answer for a message: whether to store it, share it and match it by meaning.
+
+    `structure` is the structure that the request demands of the answer.
+    """
     message = {name: value for name, value in message.items() if name not in ENVELOPE}
     unfit = why_not_stored(message, structure)
     may_be_shared = unfit in _WHOLE
@@ -34,7 +37,10 @@ def judged(message: JsonObject, structure: Structure) -> Answer:
 def why_not_stored(
     message: Mapping[str, Any], structure: Structure = _FREE
 ) -> DiscardReason | None:
-    """Return why a message must not be stored, or None if it may."""
+    """Return why a message must not be stored, or None if it may be stored.
+
+    `structure` is the structure that the request demands of the answer.
+    """
     if message.get("type") == "error" or message.get("error") is not None:
         return "error"
     content = message.get("content")
@@ -69,7 +75,10 @@ def _why_not_content(
 
 
 def _is_known(block: object) -> bool:
-    """Whether a block is well-formed and from the model itself, not from a tool run by a server."""
+    """Whether a block is well-formed and comes from the model.
+
+    A block that does not come from the model comes from a tool that a server runs.
+    """
     if not isinstance(block, dict):
         return False
     match block.get("type"):

@@ -9,7 +9,10 @@ from app.dialects.strict_json import load_json
 
 
 class EventsReader:
-    """Reads a stream of events. It may lack its last event, `message_stop`, if no block is open."""
+    """Reads a stream of events.
+
+    The stream may lack its last event, `message_stop`, if each block in the stream has ended.
+    """
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
@@ -27,19 +30,19 @@ class EventsReader:
             self._take(event)
 
     def end(self) -> None:
-        """Take the last event, if the body ended without the blank line after it."""
+        """Take the last event if the body ended without the blank line that ends an event."""
         for event in self._events.flush():
             self._take(event)
 
     def read(self) -> Answer:
-        """Return the answer that the events make up. Raises NotUnderstood."""
+        """Return the answer that the events add up to. Raises NotUnderstood."""
         return self._judge(self._builder.message())
 
     def _take(self, event: Event) -> None:
         if self.is_complete or not event.data.strip():
             return
         document = load_json(event.data)
-        # The SDKs read the event's name, other clients the `type` in its data: they must agree.
+        # SDKs read the name of the event, other clients read `type` in the data: both must agree.
         kind = document.get("type") if isinstance(document, dict) else None
         if event.type not in ("message", kind):
             unknown()

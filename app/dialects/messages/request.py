@@ -22,12 +22,12 @@ from app.dialects.messages.tools import structure_of, uses_servers
 from app.dialects.sse import Event
 from app.dialects.strict_json import JsonObject, load_object
 
-_TEXT = 0  # replaces the last user turn's text in the key; no request can contain it there
+_TEXT = 0  # replaces the last user turn's text in the key; no request has a number there
 _TREATMENT = NEUTRAL_FIELDS - {"stream"}
 
 
 class Form(NamedTuple):
-    """The form in which an answer is asked for: one document or a stream. Both have the usage."""
+    """The form of an answer: one document or a stream. Both forms have the usage."""
 
     stream: bool
 
@@ -42,8 +42,9 @@ class MessagesRequest:
     """The parsed body of a Messages request; `document` is the whole body.
 
     `turn`: the index of the last message whose role is not system.
-    `texts`: the texts of that message if it is the user's and contains only text; None if all of
-    the body must match exactly.
+    `texts`: the texts of the message at `turn`, or None if all of the body must match exactly.
+    `texts` is None unless the user wrote that message and all its blocks are texts. It is also None
+    with `exact_only` (see `parse`).
     """
 
     document: Mapping[str, Any] = field(repr=False)
@@ -59,9 +60,10 @@ class MessagesRequest:
 
     @classmethod
     def parse(cls, body: bytes, *, exact_only: bool = False) -> "MessagesRequest":
-        """Parse the body of a request; with `exact_only` none of it is matched by meaning.
+        """Parse the body of a request.
 
-        Raises NotUnderstood (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
+        With `exact_only`, no part of the body is matched by meaning. Raises NotUnderstood
+        (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
         """
         document = load_object(body)
         messages = _messages(document.get("messages"))
@@ -81,12 +83,12 @@ class MessagesRequest:
 
     @property
     def form(self) -> Form:
-        """The form in which the answer is asked for."""
+        """The form of the answer that the request asks for."""
         return Form(self.stream)
 
     @property
     def must_match(self) -> Mapping[str, Any]:
-        """The body in canonical form, without neutral fields, `cache_control` and the `texts`."""
+        """The body in canonical form, without neutral fields, `cache_control` and `texts`."""
         messages = same_messages(self.messages)
         if self.texts is not None:
             turn = messages[self.turn]
@@ -100,14 +102,14 @@ class MessagesRequest:
 
     @property
     def treatment(self) -> str:
-        """A digest of fields that affect how the upstream handles the request, not the answer."""
+        """A digest of the fields that change the handling of the request, but not the answer."""
         return digest_of_fields(self.document, _TREATMENT)
 
     @property
     def question(self) -> str:
-        """The text of the last user turn.
+        """The text of the last user turn, but empty if that turn contains a tool's result.
 
-        Empty if the turn has a tool's result: the result decides the answer, and is in the key.
+        The answer then depends on the result, which is in the key.
         """
         users = [message for message in self.messages if message["role"] == "user"]
         content = users[-1]["content"] if users else ""
@@ -116,7 +118,10 @@ class MessagesRequest:
 
     @property
     def instructions(self) -> Sequence[str]:
-        """The system's texts, and the user's first turn if that is not the last one."""
+        """The text of the field `system`, of system messages, and of the user's first turn.
+
+        The user's first turn is left out if it is also the last turn.
+        """
         users = [at for at, message in enumerate(self.messages) if message["role"] == "user"]
         first = users[0] if users and users[0] != self.turn else None
         return [
@@ -129,7 +134,7 @@ class MessagesRequest:
         ]
 
     def bypass_reason(self, max_temperature: float) -> BypassReason | None:
-        """Return why the request must not use the cache, or None."""
+        """Return why the request must not use the cache, or None if it may use the cache."""
         if self.document.get("thread") is not None:
             return "conversation"
         if uses_servers(self.document):
@@ -139,12 +144,15 @@ class MessagesRequest:
         return None
 
     def reader(self, *, is_stream: bool) -> EventsReader | DocumentReader:
-        """Return a reader of the answer: of a stream of events or a JSON document."""
+        """Return a reader for the answer: an event stream if `is_stream`, else a JSON document."""
         judge = partial(judged, structure=structure_of(self.document))
         return EventsReader(judge) if is_stream else DocumentReader(judge)
 
     def render(self, content: bytes, status: CacheStatus, *, nonce: str, now: float) -> Replay:
-        """Render a stored message in the requested form. Raises ValueError if it is invalid."""
+        """Render `content`, a stored message, in the form that the request asks for.
+
+        ParsedRequest explains the arguments. Raises ValueError if `content` is invalid.
+        """
         message_id = f"msg_{nonce}"
         request_id = (b"request-id", f"req_{nonce}".encode())
         if not self.stream:
@@ -162,7 +170,7 @@ class MessagesRequest:
 
 
 class Messages:
-    """The dialect of `POST /v1/messages`; with `exact_only` nothing is matched by meaning."""
+    """The dialect of `POST /v1/messages`. With `exact_only`, nothing is matched by meaning."""
 
     name = "message"
 
@@ -170,7 +178,7 @@ class Messages:
         self._exact_only = exact_only
 
     def why_not_stored(self, content: Mapping[str, Any]) -> DiscardReason | None:
-        """Return why an imported message must not be stored, or None if it may."""
+        """Return why an imported message must not be stored, or None if it may be stored."""
         return why_not_stored(content)
 
     def parse(self, body: bytes) -> MessagesRequest:
@@ -198,13 +206,16 @@ def _check_content(content: object) -> None:
 
 
 def _turn(messages: Sequence[JsonObject]) -> int:
-    """Return the index of the last message whose role is not system, or 0 if there is none."""
+    """Return the index of the last message whose role is not system.
+
+    The result is 0 if there is no such message.
+    """
     places = range(len(messages) - 1, 0, -1)
     return next((place for place in places if messages[place]["role"] != "system"), 0)
 
 
 def _texts_of(content: str | list[JsonObject]) -> list[str] | None:
-    """Return the text of each block of a message's content, or None if a block is not text."""
+    """Return the text of each block of a message's content, or None if any block is not a text."""
     if isinstance(content, str):
         return [content]
     texts = [text for b in content if b["type"] == "text" if isinstance(text := b.get("text"), str)]
@@ -212,7 +223,10 @@ def _texts_of(content: str | list[JsonObject]) -> list[str] | None:
 
 
 def _words_of(content: str | list[JsonObject]) -> str:
-    """Return all texts of a message's content, joined by line ends; other blocks are left out."""
+    """Return all texts of a message's content, joined by line ends.
+
+    Blocks without a text are left out.
+    """
     if isinstance(content, str):
         return content
     texts = (block.get("text") for block in content)

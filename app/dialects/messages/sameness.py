@@ -1,4 +1,4 @@
-"""Messages requests in canonical form: one spelling for equal values, no `cache_control`.
+"""Brings requests into canonical form: one spelling for equal values, and no `cache_control`.
 
 https://platform.claude.com/docs/en/api/messages
 """
@@ -72,7 +72,7 @@ def _plain(content: Any) -> Any:
 
 
 def _numbers_of(messages: Sequence[JsonObject]) -> dict[str, int]:
-    """Return a number for each tool call's id, except ids that a text mentions."""
+    """Return a number for the id of each tool call, except for ids that a text mentions."""
     ids = (block[_LINKS[block["type"]]] for message in messages for block in _linked(message))
     return numbers_of(ids, (text for message in messages for text in _spoken(message["content"])))
 
@@ -85,7 +85,7 @@ def _linked(message: JsonObject) -> Iterator[JsonObject]:
 
 
 def _spoken(content: Any) -> Iterator[str]:
-    """Yield all strings in a message's content, except the ids that link calls and results."""
+    """Yield all strings in a message's content, except ids that link a tool call to its result."""
     if isinstance(content, str):
         yield content
         return

@@ -10,8 +10,9 @@ from typing import Any
 from app.dialects.strict_json import JsonObject
 from app.dialects.structure import Structure, demanding, name_of, objects
 
-# Types of tools that the client runs, including some that Anthropic defines. All others run on a
-# server and give results that change: web search and fetch, code execution, tools of MCP servers.
+# Types of tools that the client runs, including some that Anthropic defines. Tools of other types
+# run on a server and give results that change: web search and fetch, code execution, tools of MCP
+# servers.
 _RUN_BY_CLIENTS = ("custom", "bash_", "browser_", "computer_", "memory_", "text_editor_")
 
 
@@ -28,7 +29,7 @@ def _is_clients(tool: object) -> bool:
 
 
 def structure_of(document: Mapping[str, Any]) -> Structure:
-    """Return the structure that a request demands of its answer."""
+    """Return the structure that a request demands of the answer."""
     tools = document.get("tools")
     config = document.get("output_config")
     wanted = config.get("format") if isinstance(config, dict) else document.get("output_format")

@@ -1,4 +1,4 @@
-"""Recognises DELETE /v1/responses/{id}, by which the upstream deletes a stored response.
+"""Recognises requests to delete a response at the upstream: DELETE /v1/responses/{id}.
 
 https://platform.openai.com/docs/api-reference/responses/delete
 """

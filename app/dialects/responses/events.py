@@ -32,10 +32,11 @@ _NAMES = MappingProxyType(
 
 
 def events_of(response: Mapping[str, Any]) -> Iterator[JsonObject]:
-    """Yield the numbered events of a stream that adds up to a response.
+    """Yield the events into which a response is cut for a stream, numbered from 0.
 
-    Items come one after another, texts in pieces of up to 64 characters. The last event contains
-    the whole response. Raises LookupError, TypeError or AttributeError if `response` is malformed.
+    Items come one after another. Texts come in pieces of up to 64 characters. The last event
+    contains the whole response. Raises LookupError, TypeError or AttributeError if `response` is
+    malformed.
     """
     for number, event in enumerate(_events(response)):
         kind = event.pop("type")
@@ -60,7 +61,7 @@ def _events(response: Mapping[str, Any]) -> Iterator[JsonObject]:
 
 
 def _told(item: Mapping[str, Any]) -> tuple[JsonObject, Iterator[JsonObject]]:
-    """Return an item in its initial state, and the events that complete it."""
+    """Return the initial state of an item, and an iterator of the events that complete the item."""
     kind = item["type"]
     begun = {"status": "in_progress"} if item.get("status") is not None else {}
     if kind == "message":
@@ -106,9 +107,11 @@ def _summary(parts: list[Mapping[str, Any]]) -> Iterator[JsonObject]:
 def _pieces(
     name: str, field: str, text: str, place: Mapping[str, Any], tokens: Any = None
 ) -> Iterator[JsonObject]:
-    """Yield an event for each piece of a text, then one with the whole text.
+    """Yield an event for each piece of a text, then an event with the whole text.
 
-    Events of an output text have the log probabilities of their `tokens`.
+    The types of the events begin with `name`. The last event has the whole text in the field
+    `field`. Each event has the fields in `place`, which say where the text belongs. The events of
+    an output text also have the log probabilities in `tokens`.
     """
     has_tokens = name == _NAMES["output_text"]
     tokens = tokens if isinstance(tokens, list) else []
@@ -120,7 +123,7 @@ def _pieces(
 
 
 def _brief(token: Mapping[str, Any]) -> JsonObject:
-    """Return a token's log probability in the form of events: without `bytes`."""
+    """Return the log probability of a token without `bytes`, a field that events do not have."""
     told = {name: value for name, value in token.items() if name != "bytes"}
     if isinstance(others := told.get("top_logprobs"), list):
         told["top_logprobs"] = [{n: v for n, v in o.items() if n != "bytes"} for o in others]

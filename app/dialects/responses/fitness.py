@@ -1,6 +1,6 @@
-"""Whether a response may be stored, and which requests it may answer.
+"""Whether a response may be stored, and which requests the stored one may answer.
 
-Each reason for not storing is a token that docs/http-api.md explains. When in doubt, do not store.
+docs/http-api.md explains each reason for not storing. When in doubt, do not store.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,10 @@ _FREE = Structure()
 def why_not_stored(
     response: Mapping[str, Any], structure: Structure = _FREE
 ) -> DiscardReason | None:
-    """Return why a response must not be stored, or None if it may."""
+    """Return why a response must not be stored, or None if it may be stored.
+
+    `structure` is the structure that the request demands of the answer.
+    """
     status, output = response.get("status"), response.get("output")
     if response.get("error") is not None or status == _FAILED:
         return "error"
@@ -47,14 +50,17 @@ def why_not_stored(
 
 
 def may_be_shared(reason: DiscardReason | None) -> bool:
-    """Whether an answer that is not stored for `reason` may be sent to collapsed requests."""
+    """Whether an answer may be sent to collapsed requests.
+
+    `reason` is why the answer is not stored, or None if it is stored.
+    """
     return reason in _WHOLE
 
 
 def is_exact_only(response: Mapping[str, Any], structure: Structure = _FREE) -> bool:
-    """Whether an answer may be served by exact match only, because it calls a tool.
+    """Whether an answer calls a tool, so that it may be served by exact match only.
 
-    A call that the request forced does not count: its arguments are a structured answer.
+    A call that the request forced does not count: the arguments of such a call are the answer.
     """
     calls = [item for item in response["output"] if item["type"] in _CALLS]
     if structure.forced is None:

@@ -1,4 +1,4 @@
-"""Reads the answer to a Responses request, whole or in events, and judges it.
+"""Reads the answer to a Responses request, and judges whether it may be stored and shared.
 
 https://platform.openai.com/docs/api-reference/responses-streaming
 """
@@ -24,10 +24,10 @@ _TOLD = (*_ENDS, _ITEM_DONE, '"error"')
 def judged(
     response: JsonObject, asked: Mapping[str, Any], structure: Structure, *, is_kept: bool
 ) -> Answer:
-    """Return a response as an Answer that says whether to store, share and match it by meaning.
+    """Return the Answer for a response: whether to store it, share it and match it by meaning.
 
-    `asked` is the body of the request, `structure` what it demands of the answer. `is_kept`: the
-    upstream stores the answer too, under its id.
+    `asked` is the body of the request. `structure` is the structure that the request demands of the
+    answer. `is_kept` says whether the request asks the upstream to store the answer, too.
     """
     unfit = fitness.why_not_stored(response, structure)
     may_be_shared = fitness.may_be_shared(unfit)
@@ -42,7 +42,7 @@ def judged(
 
 
 class EventsReader:
-    """Reads a stream of events; the last one repeats the whole response."""
+    """Reads a stream of events. The last event contains the whole response."""
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
@@ -58,12 +58,12 @@ class EventsReader:
             self._take(event)
 
     def end(self) -> None:
-        """Take the last event, if the body ended without the blank line after it."""
+        """Take the last event if the body ended without the blank line that ends an event."""
         for event in self._events.flush():
             self._take(event)
 
     def read(self) -> Answer:
-        """Return the answer that the events make up. Raises NotUnderstood."""
+        """Return the answer that the events add up to. Raises NotUnderstood."""
         if self._failure or self._response is None:
             return Answer(b"{}", unfit=self._failure or "incomplete", may_be_shared=False)
         response = self._response

@@ -1,4 +1,4 @@
-"""Renders a stored response as the client asked for it: JSON, or a stream of events."""
+"""Renders a stored response in the form that the client asked for: JSON, or a stream of events."""
 
 import json
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ from app.dialects.responses.events import events_of
 from app.dialects.sse import Event
 from app.dialects.strict_json import JsonObject
 
-# Neutral fields of a request that the answer repeats, with the values they have if the request
-# does not set them. Those values are stored, so that no caller sees what another has sent.
+# Neutral fields of a request that the answer repeats, with their default values. An answer is
+# stored with the default values, so that no caller sees what another caller has sent.
 _ECHOES: Mapping[str, object] = MappingProxyType(
     {
         "metadata": {},
@@ -27,16 +27,16 @@ _ECHOES: Mapping[str, object] = MappingProxyType(
 
 
 class Anew(NamedTuple):
-    """A replay's own id (`name`) and its time (`now`, in whole seconds since 1970)."""
+    """The new id (`name`) and time (`now`, in whole seconds since 1970) of a replay."""
 
     name: str
     now: int
 
 
 def without_echoes(response: JsonObject, asked: Mapping[str, Any]) -> JsonObject:
-    """Return a response without what it repeats from its request's body, `asked`.
+    """Return a response without the values of neutral fields that it repeats from the request.
 
-    Neutral fields that the request set have their default values instead.
+    `asked` is the body of the request. The default values of these fields replace the values.
     """
     said = {n: v for n, v in _ECHOES.items() if n in response and asked.get(n) is not None}
     return {**response, **said}
@@ -50,10 +50,11 @@ def replay(
     *,
     stream: bool,
 ) -> Replay:
-    """Render a stored response for the request `asked`.
+    """Render `content`, a stored response, for a request with the body `asked`.
 
-    The replay gets the id and time of `anew`; if `anew` is None, the stored ones stay. Raises
-    ValueError if `content` cannot be read.
+    The replay gets the id and time in `anew`. If `anew` is None, it keeps the stored id and time.
+    The replay is a stream of events if `stream` is true, else a JSON document. Raises ValueError if
+    `content` cannot be read.
     """
     response = json.loads(content)
     if not isinstance(response, dict):
@@ -69,7 +70,10 @@ def replay(
 
 
 def stream_of(response: JsonObject) -> list[bytes]:
-    """Return the events of a response, each as bytes. Raises ValueError if it is malformed."""
+    """Return the events of a response, each as bytes.
+
+    Raises ValueError if `response` is malformed.
+    """
     try:
         return [
             sse.encode_event(Event(sse.json_data(event), event["type"]))

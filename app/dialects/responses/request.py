@@ -21,14 +21,14 @@ from app.dialects.strict_json import JsonObject, load_object
 from app.dialects.structure import objects
 
 _REMINDERS = frozenset({"system", "developer"})
-_OWN_TOOLS = frozenset({"function", "custom"})  # the client's: the upstream only asks for calls
+_OWN_TOOLS = frozenset({"function", "custom"})  # tools that the client runs, not the upstream
 _RESULTS = ("_output",)  # the types of items that contain a tool's result end with this
-_KNOWN_THERE = frozenset({"compaction", "item_reference"})  # refer to data only the upstream has
-_TEXT = 0  # replaces the last user turn's text in the key; no request can contain it there
+_KNOWN_THERE = frozenset({"compaction", "item_reference"})  # items that refer to upstream data
+_TEXT = 0  # replaces the last user turn's text in the key; no request has a number there
 
 
 class Form(NamedTuple):
-    """The form in which an answer is asked for: one document or a stream. Both have the usage."""
+    """The form of an answer: one document or a stream. Both forms have the usage."""
 
     stream: bool
     entitled: Fullness = Fullness.ALL
@@ -40,10 +40,10 @@ class ResponsesRequest:
 
     `items`: the items of the input.
     `turn`: the index of the last item whose role is not system or developer, or None.
-    `is_kept`: the request asks the upstream to store its answer.
-    `texts`: the texts of the item at `turn` if it is the user's; None if all of the body must match
-    exactly. Without `by_meaning` (see `parse`) all must match exactly if the upstream stores the
-    answer, or if the request refers to data that only the upstream has.
+    `is_kept`: whether the request asks the upstream to store the answer.
+    `texts`: the texts of the item at `turn`, or None if all of the body must match exactly. `texts`
+    is None unless the user wrote that item and all its parts are texts. It is also None if `parse`
+    finds that the request may not be matched by meaning.
     """
 
     document: Mapping[str, Any] = field(repr=False)
@@ -61,8 +61,8 @@ class ResponsesRequest:
     def parse(cls, body: bytes, *, by_meaning: bool = False) -> "ResponsesRequest":
         """Parse the body of a request.
 
-        `by_meaning`: match the request by meaning even if the upstream stores its answer, or if the
-        request refers to data that only the upstream has.
+        `by_meaning`: whether a request may be matched by meaning although the upstream stores the
+        answer, or although the request refers to data that only the upstream has.
 
         Raises NotUnderstood (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
         """
@@ -88,7 +88,7 @@ class ResponsesRequest:
 
     @property
     def form(self) -> Form:
-        """The form in which the answer is asked for."""
+        """The form of the answer that the request asks for."""
         return Form(self.stream)
 
     @property
@@ -107,14 +107,14 @@ class ResponsesRequest:
 
     @property
     def treatment(self) -> str:
-        """A digest of fields that affect how the upstream handles the request, not the answer."""
+        """A digest of the fields that change the handling of the request, but not the answer."""
         return treatment_of(self.document)
 
     @property
     def instructions(self) -> Sequence[str]:
-        """The field `instructions`, the system's and developer's texts, and the user's first turn.
+        """The field `instructions`, the texts of system and developer, and the user's first turn.
 
-        The user's first turn is left out if it is also the last.
+        The user's first turn is left out if it is also the last turn.
         """
         told = self.document.get("instructions")
         users = [at for at, item in enumerate(self.items) if _role(item) == "user"]
@@ -128,9 +128,9 @@ class ResponsesRequest:
 
     @property
     def question(self) -> str:
-        """The text of the last user turn.
+        """The text of the last user turn, but empty if a tool's result follows that turn.
 
-        Empty if a tool's result follows that turn: the result decides the answer and is in the key.
+        The answer then depends on the result, which is in the key.
         """
         for item in reversed(self.items):
             if _role(item) == "user":
@@ -140,7 +140,7 @@ class ResponsesRequest:
         return ""
 
     def bypass_reason(self, max_temperature: float) -> BypassReason | None:
-        """Return why the request must not use the cache, or None."""
+        """Return why the request must not use the cache, or None if it may use the cache."""
         body = self.document
         if field_of(body, "background", bool):
             return "background"
@@ -157,16 +157,18 @@ class ResponsesRequest:
         return None
 
     def reader(self, *, is_stream: bool) -> EventsReader | DocumentReader:
-        """Return a reader of the answer: of a stream of events or a JSON document."""
+        """Return a reader for the answer: an event stream if `is_stream`, else a JSON document."""
         structure = structure_of(self.document)
         judge = partial(judged, asked=self.document, structure=structure, is_kept=self.is_kept)
         return EventsReader(judge) if is_stream else DocumentReader(judge)
 
     def render(self, content: bytes, status: CacheStatus, *, nonce: str, now: float) -> Replay:
-        """Render a stored response in the requested form. Raises ValueError if it is invalid.
+        """Render `content`, a stored response, in the form that the request asks for.
 
-        A response that the upstream stores too keeps its id, so that clients can continue, retrieve
-        and delete it there.
+        ParsedRequest explains the arguments. Raises ValueError if `content` is invalid.
+
+        A response that the upstream stores, too, keeps its id. So clients can continue, retrieve
+        and delete it at the upstream.
         """
         anew = None if self.is_kept else replay.Anew(f"resp_{nonce}", int(now))
         return replay.replay(content, status, self.document, anew, stream=self.stream)
@@ -196,8 +198,8 @@ class ResponsesRequest:
 class Responses:
     """The dialect of `POST /v1/responses`.
 
-    `by_meaning`: match by meaning even if the upstream stores the answer, or the request continues
-    a stored one.
+    `by_meaning`: whether a request may be matched by meaning although the upstream stores the
+    answer, or although the request refers to data that only the upstream has.
     """
 
     name = "response"
@@ -206,7 +208,7 @@ class Responses:
         self._by_meaning = by_meaning
 
     def why_not_stored(self, content: Mapping[str, Any]) -> DiscardReason | None:
-        """Return why an imported response must not be stored, or None if it may."""
+        """Return why an imported response must not be stored, or None if it may be stored."""
         return fitness.why_not_stored(content)
 
     def parse(self, body: bytes) -> ResponsesRequest:
@@ -215,7 +217,7 @@ class Responses:
 
 
 def _items(document: Mapping[str, Any]) -> list[JsonObject]:
-    """Return the items of the input; a string becomes one message of the user."""
+    """Return the items of the input. A string counts as one message of the user."""
     told = document.get("input")
     if isinstance(told, str):
         return [{"role": "user", "content": told}]
@@ -234,7 +236,10 @@ def _items(document: Mapping[str, Any]) -> list[JsonObject]:
 
 
 def _builds_on_what_is_not_told(document: Mapping[str, Any], items: Sequence[JsonObject]) -> bool:
-    """Whether a request refers to turns that it does not contain; those may have instructions."""
+    """Whether a request refers to turns that it does not contain.
+
+    Such turns may contain instructions.
+    """
     is_continued = document.get("previous_response_id") is not None
     return is_continued or any(item.get("type") in _KNOWN_THERE for item in items)
 
@@ -254,13 +259,19 @@ def _role(item: JsonObject) -> str:
 
 
 def _turn(items: Sequence[JsonObject]) -> int | None:
-    """Return the index of the last item whose role is not system or developer, or None."""
+    """Return the index of the last item whose role is not system or developer.
+
+    The result is None if there is no such item.
+    """
     places = range(len(items) - 1, -1, -1)
     return next((place for place in places if _role(items[place]) not in _REMINDERS), None)
 
 
 def _words_of(item: JsonObject) -> str:
-    """Return all texts of a message, joined by line ends; other parts are left out."""
+    """Return all texts of a message, joined by line ends.
+
+    Parts without a text are left out.
+    """
     content = item.get("content")
     if not isinstance(content, list):
         return content if isinstance(content, str) else ""
@@ -268,7 +279,10 @@ def _words_of(item: JsonObject) -> str:
 
 
 def _texts_of(item: JsonObject) -> list[str] | None:
-    """Return the text of each part of a user's message; None for anything else."""
+    """Return the text of each part of a user's message.
+
+    The result is None if `item` is not a user's message, or if any part is not a text.
+    """
     content = item.get("content")
     if _role(item) != "user" or not content:
         return None

@@ -1,4 +1,4 @@
-"""Requests in canonical form: default values left out, and one spelling for equal values.
+"""Brings requests into canonical form: no default values, and one spelling for equal values.
 
 https://platform.openai.com/docs/api-reference/responses/create lists the defaults.
 """

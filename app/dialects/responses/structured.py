@@ -1,4 +1,4 @@
-"""Finds which parts of a response must be JSON (text, call arguments), and checks them.
+"""Finds and checks the parts of a response that must be JSON: texts, arguments of calls.
 
 https://platform.openai.com/docs/guides/structured-outputs
 """
@@ -13,7 +13,7 @@ _ANSWERS = frozenset({None, "final_answer"})  # the phases of messages that are 
 
 
 def structure_of(body: Mapping[str, Any]) -> Structure:
-    """Return the structure that the body of a Responses request demands of its answer."""
+    """Return the structure that the body of a Responses request demands of the answer."""
     text = body.get("text")
     wanted = text.get("format") if isinstance(text, dict) else None
     return Structure(wants_json(wanted), demanding(body.get("tools"), "parameters"), _forced(body))
@@ -36,19 +36,19 @@ def _forced(body: Mapping[str, Any]) -> str | None:
 
 
 def texts_in(message: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the text of each part of a response's message."""
+    """Yield each text in a message of a response."""
     for part in objects(message.get("content")):
         if part.get("type") == "output_text" and isinstance(text := part.get("text"), str):
             yield text
 
 
 def is_answer(message: Mapping[str, Any]) -> bool:
-    """Whether a message is (part of) the answer, not a comment that comes before it."""
+    """Whether a message is the answer or a part of the answer, not a comment before the answer."""
     return message.get("phase") in _ANSWERS
 
 
 def has_broken_text(message: Mapping[str, Any], structure: Structure) -> bool:
-    """Whether a message's text must be JSON but is not."""
+    """Whether a message's text must be JSON but is not JSON."""
     if not structure.is_json or not is_answer(message):
         return False
     return not all(is_json(text) for text in texts_in(message))

@@ -1,4 +1,4 @@
-"""Shares the answer to another caller's request, unless the upstream refused that request."""
+"""Answers a request with another request's answer, unless the upstream refused the other one."""
 
 from collections.abc import AsyncIterator, Callable
 
@@ -9,10 +9,13 @@ _REFUSED, _FAILED = 400, 500  # the first status of client errors, and of server
 
 
 class Joined:
-    """Another request's answer; if its status is 4xx, the answer to this caller's own request.
+    """The answer for a caller whose request joined another caller's request.
 
-    The upstream may have refused the other request because of a field or header that is not part of
-    the key and that this request lacks. Async iteration yields the body. Call `aclose` at the end.
+    It is the other request's answer. But if the status of that answer is 4xx, this caller's own
+    request is sent, too, and answered separately. The upstream may have refused the other request
+    because of a field or header that is not part of the key and that this request lacks.
+
+    Async iteration yields the body. Call `aclose` at the end.
     """
 
     def __init__(self, answer: PendingAnswer, ask: Callable[[], PendingAnswer]) -> None:
@@ -20,7 +23,7 @@ class Joined:
         self._ask = ask
 
     async def head(self) -> Head:
-        """Wait for the head and return it. If the upstream request failed, raise its error."""
+        """Wait for the head and return it. If the upstream request failed, raise the error."""
         head = await self._answer.head()
         if head.cache_status.collapsed and is_refusal(head.status_code):
             await self._answer.aclose()
@@ -33,10 +36,10 @@ class Joined:
             yield piece
 
     async def aclose(self) -> None:
-        """Release the source; idempotent."""
+        """Release the underlying answer. Calling this again does nothing."""
         await self._answer.aclose()
 
 
 def is_refusal(status_code: int) -> bool:
-    """Whether a status is a client error, 4xx (RFC 9110 §15.5)."""
+    """Return whether a status code is a client error, 4xx (RFC 9110 §15.5)."""
     return _REFUSED <= status_code < _FAILED

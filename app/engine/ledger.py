@@ -1,4 +1,4 @@
-"""Writes the sums of a Tally to the store, in the background, and reads the totals from there."""
+"""Writes the sums of a Tally to the store in the background, and reads all sums from the store."""
 
 import asyncio
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _LONGEST_PAUSE = 60.0  # seconds between two attempts while the store fails
 class Sums:
     """Sums by name, and where they are kept.
 
-    `kept_in` is `process` also if the store did not answer.
+    If the store did not answer, `kept_in` is `process`: the sums are those of this process.
     """
 
     amounts: Mapping[str, int]
@@ -28,9 +28,8 @@ class Sums:
 class Ledger:
     """Writes sums to the store, at most once in `pause` seconds.
 
-    Sums that could not be written are written later. If it is unknown whether a write
-    succeeded, it is repeated. So the sums of one write may be counted twice, but nothing is lost
-    while the process runs.
+    A write that fails is repeated later. It may have succeeded without an answer from the store;
+    then its amounts are counted twice. But nothing is lost while the process runs.
     """
 
     def __init__(self, store: ResilientStore, tally: Tally, pause: float = _PAUSE) -> None:
@@ -41,7 +40,7 @@ class Ledger:
         tally.on_add = self._begin
 
     async def sums(self) -> Sums:
-        """Return the store's sums; those of this process if the store does not answer."""
+        """Return the store's sums, or only this process's sums if the store does not answer."""
         try:
             await self._write()
             return Sums(await self._store.totals(), self._store.totals_last)
@@ -74,7 +73,7 @@ class Ledger:
             raise
 
     async def aclose(self) -> None:
-        """Write the remaining sums."""
+        """Write the remaining sums to the store; if the store fails, they are lost."""
         if self._writing is not None:
             self._writing.cancel()
             await asyncio.wait([self._writing])

@@ -1,7 +1,7 @@
 """Looks up stored responses: by exact key first, then by meaning.
 
-Every step returns a new `Found` with all results so far. A step that fails raises nothing; `Found`
-names the failure.
+Each method that looks something up returns a new `Found` with all results so far. If a store or a
+model fails, the method does not raise an exception; `Found.failure` names the failure.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,14 +25,17 @@ from app.rules.rounds import rounds, standing_in
 _LAST_ATTEMPTS = 3
 
 Rounds = Callable[[Plan, Sequence[Candidate], float], list[list[Candidate]]]
-"""Returns the candidates that may answer, in lists that are judged one after another."""
+"""Returns the candidates that may answer, in lists.
+
+A list is judged only if no candidate was chosen from the lists before it.
+"""
 
 
 class Lookup:
     """Finds stored responses and stores new ones.
 
-    `reach` is a cosine distance for explanations. With it, candidates up to this distance are
-    returned, even those that are too far away to answer.
+    `reach` is a cosine distance, needed only to explain decisions. Candidates up to this distance
+    are returned, even if they are too far away to be served.
     """
 
     def __init__(
@@ -55,33 +58,38 @@ class Lookup:
 
     @property
     def epoch(self) -> str:
-        """The current epoch's token: an answer requested in another epoch is not stored."""
+        """The current epoch, as a token. Answers requested in another epoch are not stored."""
         return self._store.epoch
 
     def nothing(self) -> Found:
-        """Return an empty `Found`, as before any look-up."""
+        """Return the empty `Found` with which the look-up of a request begins."""
         return Found(self._limits.store_timeout)
 
     async def exact(self, plan: Plan, found: Found) -> Found:
-        """Look up the response stored under the exact key, fresh or stale."""
+        """Look up the response stored under the plan's exact key, fresh or stale."""
         return await self._exact(plan, found, Budget(found.seconds_left))
 
     async def search(self, plan: Plan, found: Found) -> Found:
-        """Look up a response by meaning; choose a stale one only if no fresh one may answer."""
+        """Look up a response by meaning. Fresh responses are preferred to stale ones."""
         return await self._search(plan, found, Budget(found.seconds_left), rounds)
 
     async def search_for_caller(self, plan: Plan, found: Found) -> Found:
-        """Do what `search` does, and keep the pair that was judged, for an operator to review."""
+        """Do what `search` does, and keep a pair of questions for an operator to review.
+
+        These are the question asked and the stored question that the verifier found most likely to
+        have a suitable answer. Nothing is kept if the verifier judged no candidate.
+        """
         found = await self.search(plan, found)
         line = max(self.matcher.least or 0.0, plan.limits.min_probability)
         self.doubts.note(plan.text or "", found.verdicts, line, found.epoch)
         return found
 
     async def stand_in(self, plan: Plan, known: Found) -> Found:
-        """Look up a response to serve because the upstream failed: by exact key, then by meaning.
+        """Look up a response to serve instead of a failure of the upstream.
 
-        The store is asked even if its circuit breaker is open, and again if it fails, because
-        nothing else can answer.
+        The look-up is by exact key, then by meaning. The store is asked even if its circuit breaker
+        is open. If the store fails, it is asked again, up to three times in all, because nothing
+        else can answer.
         """
         found = known
         for _ in range(_LAST_ATTEMPTS):
@@ -95,7 +103,11 @@ class Lookup:
         return found
 
     async def embed(self, plan: Plan, found: Found) -> Found:
-        """Add the text's embedding, unless there is no text, it has one, or a part has failed."""
+        """Return `found` with the embedding of the plan's text.
+
+        `found` is returned unchanged if the plan has no text, if the embedding is known already, or
+        if a part has failed before.
+        """
         if plan.text is None or found.failure or found.embedding is not None:
             return found
         try:
@@ -114,7 +126,11 @@ class Lookup:
         self._store.put(decision.stored, decision.embedding)
 
     def note_served(self, plan: Plan, decision: Serve) -> None:
-        """Record that an entry has answered: count the hit, and keep its wording or asker."""
+        """Record that an entry has answered a request.
+
+        The hit is counted. For a hit by meaning, the wording of the question is kept. For an exact
+        hit, the plan's asker, if there is one, is added to the entry.
+        """
         stored, distance = decision.stored, decision.status.distance
         self.hits.note(stored, distance)
         if distance is not None:
@@ -124,7 +140,7 @@ class Lookup:
             self._store.count_asker(stored, plan.asker, self._limits.share_after)
 
     async def written(self, plan: Plan) -> None:
-        """Wait for the running writes to a plan's keys, whether they succeed or not."""
+        """Wait until the running writes to a plan's keys have ended, successfully or not."""
         await self._store.written(plan.key.digest)
         if plan.open_key:
             await self._store.written(plan.open_key.digest)
@@ -139,7 +155,7 @@ class Lookup:
                 stored = opened if opened and decisions.is_open(opened) else None
         except DependencyUnavailable as unavailable:
             return replace(found, failure=unavailable.detail, seconds_left=budget.seconds)
-        # Read now: a purge while the search runs then keeps its texts from those for operators.
+        # Read now: if a purge comes during the search, no text of it is kept for operators.
         return replace(found, exact=stored, seconds_left=budget.seconds, epoch=self.epoch)
 
     async def _search(self, plan: Plan, found: Found, budget: Budget, in_rounds: Rounds) -> Found:
@@ -175,13 +191,13 @@ class Lookup:
 
     @property
     def embedder(self) -> dict[str, str | int]:
-        """The embedding model's name and its number of dimensions."""
+        """The embedding model: its `name`, and the number of `dimensions` of its vectors."""
         return {"name": self._embedder.name, "dimensions": self._embedder.dimensions}
 
     async def refresh_epoch(self) -> None:
         """Read the store's epoch, so that texts purged by other processes are no longer shown.
 
-        If the store is unavailable, this process goes on with the epoch that it knows.
+        If the store is unavailable, the epoch that this process read last remains valid.
         """
         with suppress(DependencyUnavailable):
             await self._store.refresh_epoch(Budget(self._limits.store_timeout))
@@ -194,14 +210,14 @@ class Lookup:
             return None
 
     async def facts(self) -> Mapping[str, object] | None:
-        """Return facts about the store to show to an operator; None if the store is unavailable."""
+        """Return facts to show to an operator about the store; None if the store is unavailable."""
         try:
             return await self._store.facts(Budget(self._limits.store_timeout))
         except DependencyUnavailable:
             return None
 
     async def degraded(self) -> list[str]:
-        """Return the parts that are down, out of `store`, `embedder` and `verifier`."""
+        """Return the names of the parts that are down: `store`, `embedder`, `verifier`."""
         is_silent = await self.count() is None
         down = {
             "store": is_silent or self._store.is_down,
@@ -211,7 +227,7 @@ class Lookup:
         return [name for name, is_down in down.items() if is_down]
 
     async def aclose(self) -> None:
-        """Finish what is being written, then close the store, the embedder and the verifier."""
+        """Wait for the running writes, then close the store, the embedder and the verifier."""
         await self._store.aclose()
         await self._embedder.aclose()
         await self.matcher.aclose()

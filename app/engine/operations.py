@@ -1,4 +1,4 @@
-"""Operators' actions on stored entries: list, purge, import, pin, report as wrong.
+"""What operators can do with entries: list, purge, import, pin and unpin them, or report an answer.
 
 Every method that uses the store or the embedder may raise DependencyUnavailable.
 """
@@ -29,7 +29,7 @@ _NOBODY = ""  # the partition for embedding operators' texts; no caller has it
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """How many entries a purge would remove, and a few of them to show."""
+    """What a purge would remove: the number of entries, and a few of these entries to show."""
 
     count: int
     entries: Sequence[StoredResponse]
@@ -45,7 +45,7 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Data about entries that this process keeps in addition to the store."""
+    """What this process has seen of entries: data that are not in the store."""
 
     hits: HitCounts
     wordings: Wordings
@@ -53,7 +53,7 @@ class Seen:
     doubts: Doubts
 
     def forget(self, entries: Sequence[str]) -> None:
-        """Forget the texts of questions that were compared with some entries."""
+        """Forget the texts of questions that belong to the entries with these ids."""
         self.wordings.forget(entries)
         self.pairs.forget(entries)
         self.doubts.forget(entries)
@@ -68,8 +68,9 @@ class Seen:
 class Operations:
     """The actions of operators on stored entries.
 
-    `mark` is a text in each cursor, without hyphens. If a store does not keep cursors across
-    restarts, each start of the process uses another `mark`, so that old cursors are recognised.
+    `mark` is a text without hyphens. It becomes part of each cursor that a client gets. If the
+    store's cursors do not survive a restart, each start of the process has another `mark`, by which
+    the old cursors are recognised.
     """
 
     def __init__(
@@ -95,13 +96,14 @@ class Operations:
         return self._embedder.name
 
     async def entry(self, digest: str) -> StoredResponse | None:
-        """Return the response stored under an exact key, or None."""
+        """Return the response stored under the exact key `digest`, or None if there is none."""
         return await self._store.entry(digest)
 
     async def entries(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
-        """Return a page of up to `limit` stored responses that are selected.
+        """Return a page of up to `limit` stored responses that `selector` selects.
 
-        A page that is short or empty is not necessarily the last: the last one has no cursor.
+        `cursor` is empty for the first page, then the previous page's cursor. A page with fewer
+        than `limit` responses is not necessarily the last page. The last page has an empty cursor.
         """
         found: list[StoredResponse] = []
         for _ in range(_SCANS):
@@ -114,20 +116,24 @@ class Operations:
         return Page(found, cursor)
 
     async def scan(self, cursor: str, limit: int, selector: Selector) -> Page:
-        """Look at the next `limit` stored responses; return those that are selected."""
+        """Ask the store once for a page of up to `limit` responses that `selector` selects.
+
+        `cursor` works as in `entries`.
+        """
         return await self._store.scan(cursor, limit, selector)
 
     async def embeddings_of(self, entries: Sequence[StoredResponse]) -> Sequence[Embedding | None]:
-        """Return for each entry, in order, the embedding of its question, or None."""
+        """Return for each response in `entries`, in order, its question's embedding, or None."""
         return await self._store.embeddings_of([stored.id for stored in entries])
 
     async def restore(
         self, stored: StoredResponse, embedding: Embedding | None, embedder: str
     ) -> Fate:
-        """Import a response as pinned, unless the store has one that is at least as new.
+        """Import a response and pin it, unless the store has an entry that is at least as new.
 
-        If its embedding is of another model, the text is embedded again. If the present model
-        cannot represent the text, only exact matches find the entry.
+        `embedder` is the name of the model that computed `embedding`. If this is not the present
+        model, the question is embedded again. Without an embedding, or if the present model cannot
+        represent the question, the entry is only found by exact key.
         """
         known = await self._store.entry(stored.id)
         if known is not None and known.stored_at >= stored.stored_at:
@@ -141,41 +147,44 @@ class Operations:
         return Fate.IMPORTED
 
     async def delete(self, digest: str) -> bool:
-        """Remove a stored response; return whether there was one."""
+        """Remove the response stored under an exact key; return whether there was one."""
         self._seen.forget([digest])
         return bool(await self._store.delete(digest))
 
     async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
-        """Apply a report that an answer is right or wrong; return the entry's new standing.
+        """Apply a report that the answer of an entry is right (`correct`) or wrong.
 
-        Return None if no entry has this id.
+        Return the entry's new standing, or None if no entry has the id `digest`.
         """
         return await self._store.feedback(digest, correct=correct)
 
     def caller(self, credential: str) -> str:
-        """Return the name by which entries refer to the caller with this credential."""
+        """Return the name of the caller with this credential, as it is written in entries."""
         return caller_name(credential.encode(), self._keys)
 
     async def pin(self, digest: str, *, pinned: bool) -> bool:
-        """Pin or unpin an entry; return whether there is one."""
+        """Pin or unpin an entry; return False if there is no entry with the id `digest`."""
         return await self._store.pin(digest, pinned=pinned)
 
     async def near(self, text: str, max_distance: float) -> Near | None:
-        """Return a condition for entries within `max_distance` (cosine) of a text.
+        """Return the selection of all entries within the cosine distance `max_distance` of a text.
 
-        None if the text cannot be embedded.
+        Return None if the text cannot be embedded.
         """
         budget = Budget(self._limits.embedder_timeout)
         embedding = await self._embedder.embed(_NOBODY, text, budget)
         return None if embedding is None else Near(embedding, max_distance)
 
     async def distances(self, near: Near, entries: Sequence[StoredResponse]) -> list[float | None]:
-        """Return each entry's cosine distance from `near`; None for an entry without embedding."""
+        """Return for each entry, in order, the cosine distance of its question from `near`.
+
+        The distance is None for an entry without an embedding.
+        """
         embeddings = await self.embeddings_of(entries)
         return [None if e is None else near.distance(e) for e in embeddings]
 
     async def preview(self, selector: Selector) -> Preview:
-        """Return how many entries a purge would remove, and a few of them to show."""
+        """Return what `purge` would remove: the number of entries, and a few of them to show."""
         if selector == EVERYTHING:
             counts = await self._store.count(Budget(self._limits.store_timeout))
             page = await self.entries("", _SHOWN)
@@ -190,12 +199,12 @@ class Operations:
         return Preview(count, shown)
 
     async def purge(self, selector: Selector) -> int:
-        """Remove the selected entries; return how many there were.
+        """Remove the selected entries; return how many were removed.
 
-        Answers that are being fetched meanwhile are not stored, selected or not: it is not known
-        yet whether they would be selected.
+        Answers that are being fetched during the purge are not stored, because it is not known yet
+        whether they would be selected.
         """
-        # Texts of questions are kept without their callers, so all of them have to be removed.
+        # It is not known which caller asked a question, so the texts of all questions are removed.
         self._seen.clear()
         if selector == EVERYTHING:
             return await self._store.purge()
@@ -217,9 +226,9 @@ class Operations:
         return removed
 
     async def forget_known(self, upstream_id: str) -> bool:
-        """Remove the answer that has this id at the upstream, if this process has stored it.
+        """Remove an answer if this process has stored it recently.
 
-        Return whether it was removed.
+        `upstream_id` is the id of the answer at the upstream. Return whether it was removed.
         """
         if (digest := self._store.known_as(upstream_id)) is None:
             return False
@@ -231,14 +240,17 @@ class Operations:
         return bool(await self._store.delete(digest))
 
     async def forget(self, upstream_ids: Collection[str]) -> None:
-        """Remove the answers that have these ids at the upstream, whichever proxy stored them."""
+        """Remove answers, whichever process of the fleet has stored them.
+
+        `upstream_ids` are the ids of the answers at the upstream.
+        """
         async for entries in self._selected(Selector(upstream_ids=frozenset(upstream_ids))):
             ids = [stored.id for stored in entries]
             self._seen.forget(ids)
             await self._store.delete(*ids)
 
     async def _embeddings_of_caller(self, caller: str) -> AsyncIterator[Sequence[str]]:
-        """Yield the exact keys of all embeddings that were made for a caller, in lists."""
+        """Yield lists of exact keys: together, those of all embeddings fetched for a caller."""
         cursor = ""
         while True:
             digests, cursor = await self._store.scan_embeddings(cursor, _AT_ONCE, caller)
@@ -249,7 +261,7 @@ class Operations:
                 return
 
     async def _selected(self, selector: Selector) -> AsyncIterator[Sequence[StoredResponse]]:
-        """Yield all selected entries, in lists."""
+        """Yield lists of entries: together, all that `selector` selects."""
         cursor = ""
         while True:
             page = await self._store.scan(cursor, _AT_ONCE, selector)

@@ -1,7 +1,7 @@
-"""Hits whose two answers were compared and that an operator should see; in memory, for a time.
+"""Keeps hits by meaning that an operator should review, in memory and only for a time.
 
-These are the wrong hits with the smallest distances, and the hits whose comparison is open: it
-shows neither that they were right nor that they were wrong.
+The stored answer of each hit was compared with the upstream's answer. Two kinds of hits are kept:
+wrong hits, and open hits. Open means that the comparison shows neither "right" nor "wrong".
 """
 
 from collections.abc import Callable, Collection
@@ -20,18 +20,22 @@ _SHOWN = 300  # characters of a text
 
 
 def shown(text: str | None) -> str:
-    """Return the first 300 characters of a text, as one line to show."""
+    """Return the first 300 characters of a text as one line, to be shown to an operator."""
     return one_line(text or "", _SHOWN)
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A hit by meaning whose answer was compared: two questions, and the beginnings of two answers.
+    """A hit by meaning whose stored answer was compared with the upstream's answer.
 
-    `distance`: cosine. `probability`: the verifier's, None without one.
+    `distance`: the cosine distance of the two questions.
+    `probability`: the probability that the verifier gave; None if there is no verifier.
     `entry`: the id of the stored response.
-    `asked_at`, `ends_at`: when it was asked, and when the entry ends (seconds since 1970).
-    `is_served`: whether a client got the stored answer; otherwise it was held back.
+    `asked_at`: when the question was asked (seconds since 1970).
+    `ends_at`: when the entry ends (seconds since 1970).
+    `is_served`: whether a client got the stored answer; otherwise, the answer was held back.
+    `asked`, `stored`: the question of the request, and that of the stored response.
+    `answer`, `upstreams_answer`: the beginnings of the stored answer and of the upstream's answer.
     """
 
     distance: float
@@ -47,9 +51,9 @@ class Pair:
 
 
 class Pairs:
-    """Keeps the wrong hits with the smallest distances, and the latest open ones.
+    """Keeps the wrong hits with the smallest distances, and the latest open hits.
 
-    `epoch` returns the store's epoch. A hit is ignored if there was a purge since it was looked up.
+    `epoch` returns the store's current epoch. A hit is ignored if a purge came after its look-up.
     """
 
     def __init__(self, clock: Clock, epoch: Callable[[], str]) -> None:
@@ -58,9 +62,9 @@ class Pairs:
         self._open = UntilPurge(self._nothing, epoch)
 
     def note(self, pair: Pair, epoch: str) -> None:
-        """Add a wrong hit, replacing one of the same question and entry.
+        """Add a wrong hit; it replaces an earlier hit with the same question and entry.
 
-        Its questions are shortened. `epoch` is the store's epoch at the look-up.
+        The questions of the hit are shortened. `epoch` is the store's epoch at the hit's look-up.
         """
         if (wrong := self._wrong.of(epoch)) is None:
             return
@@ -69,27 +73,28 @@ class Pairs:
         wrong[:] = sorted([*others, pair], key=attrgetter("distance"))[:_MOST]
 
     def note_open(self, pair: Pair, epoch: str) -> None:
-        """Add an open hit: comparing shows neither that it was right nor that it was wrong.
+        """Add an open hit: the comparison shows neither "right" nor "wrong".
 
-        Its questions are kept whole, so that an operator can label the hit. It is ignored if a
-        question has more than 2000 characters. `epoch` is the store's epoch at the look-up.
+        The questions of the hit are not shortened, so that an operator can say whether it is right.
+        If one of them has more than 2000 characters, the hit is ignored. `epoch` is the store's
+        epoch at the hit's look-up.
         """
         known = self._open.of(epoch)
         if known is not None and max(len(pair.asked), len(pair.stored)) <= _LONGEST_OPEN:
             known.keep((pair.entry, pair.asked), pair)
 
     def open(self) -> list[Pair]:
-        """Return the open hits whose entry has not ended, the latest first."""
+        """Return the open hits, the latest first, but none whose entry has ended."""
         now = self._clock()
         return [pair for pair in reversed(self._open.kept.values()) if pair.ends_at > now]
 
     def all(self) -> list[Pair]:
-        """Return the wrong hits that are kept, the nearest first."""
+        """Return the wrong hits, the smallest distance first, but none whose entry has ended."""
         now = self._clock()
         return [pair for pair in self._wrong.kept if pair.ends_at > now]
 
     def forget(self, entries: Collection[str]) -> None:
-        """Remove the hits of some entries."""
+        """Remove all hits on the entries with these ids."""
         wrong, known = self._wrong.kept, self._open.kept
         wrong[:] = [pair for pair in wrong if pair.entry not in entries]
         for pair in known.values():

@@ -1,6 +1,7 @@
-"""Records a copy of an upstream answer while its bytes are sent on, and reads it.
+"""Records a copy of an upstream answer while the answer is sent on, and parses the copy.
 
-Nothing that an upstream sends makes this raise: an answer that is not understood is not stored.
+Nothing that an upstream sends makes this code raise an exception. An answer that cannot be parsed
+is not stored.
 """
 
 import re
@@ -24,13 +25,13 @@ _LENGTH = re.compile("[0-9]{1,15}")
 
 
 class Recorder(Generic[T]):
-    """Feeds a copy of an answer to a reader.
+    """Records one answer: passes the bytes that it gets to an AnswerReader.
 
-    `is_complete`: whether the whole answer was received. When it becomes True, call `outcome`,
-    which sets it to False again, before the last bytes are sent to the client.
-    `reason`: why the answer will not be stored, or None.
-    `size`: bytes received, after decoding the content coding.
-    `hold`: counts the bytes that are kept; if the process holds too many, recording stops.
+    `is_complete`: whether the whole answer was received and `outcome` was not called yet. When it
+    becomes True, call `outcome` before the last bytes are sent to the client.
+    `reason`: why the answer will not be stored; None if there is no reason so far.
+    `size`: the number of bytes received, counted after the content coding is decoded.
+    `hold`: counts the recorded bytes. If the process holds too many bytes, recording stops.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Recorder(Generic[T]):
         return self.is_complete or self._settled or self.reason is not None
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes of the body, still in their content coding."""
+        """Record the next bytes of the body, not yet decoded from the answer's content coding."""
         if self._is_over:
             return
         self._received += len(chunk)
@@ -111,7 +112,7 @@ class Recorder(Generic[T]):
         self._hold.release()
 
     def end(self) -> None:
-        """Note that the body has ended without an error; do not call this if it broke off."""
+        """Note that the whole body has arrived. Do not call this if the body was cut off."""
         if not self._is_over and self._decoder and not self._decoder.is_finished:
             self.reason = "incomplete"
         if not self._is_over and self._reader:
@@ -120,9 +121,9 @@ class Recorder(Generic[T]):
             self.is_complete = True
 
     def outcome(self) -> Recorded[T] | None:
-        """Return the complete answer, parsed; None if it is not understood.
+        """Parse the complete answer and return the result; None if it cannot be parsed.
 
-        A large answer takes long to parse, so this may be called in another thread.
+        This may be called in another thread, because a large answer takes long to parse.
         """
         self.is_complete = False
         self._settled = True

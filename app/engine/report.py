@@ -1,4 +1,4 @@
-"""Reports the results of shadow mode or of traffic, and the dial that they suggest."""
+"""Reports the results of shadow mode or of served traffic, and which dial these results suggest."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,7 +16,7 @@ _ENOUGH = 50  # compared answers in each tier; with fewer, no dial is suggested
 
 
 class Report:
-    """Makes the report that an operator reads before turning the cache on, or changing its dial."""
+    """Makes a report. Operators read it before they turn the cache on or change the dial."""
 
     def __init__(self, findings: Findings, pairs: Pairs, policy: Policy, terms: AuditTerms) -> None:
         self._findings = findings
@@ -25,7 +25,7 @@ class Report:
         self._terms = terms
 
     async def document(self) -> JsonObject:
-        """Return the report as JSON values."""
+        """Return the report as a JSON object."""
         found = await self._findings.sums()
         totals = found.amounts
         return {
@@ -38,9 +38,10 @@ class Report:
         }
 
     def in_force(self) -> JsonObject:
-        """Return what decides which answers are served: mode, dial, limits, the operator's rules.
+        """Return the settings that decide which answers are served.
 
-        `min_probability` is None without a verifier.
+        They include the mode, the dial, some limits and the operator's rules. `min_probability` is
+        None if there is no verifier.
         """
         limits = self._policy.limits
         return {
@@ -54,7 +55,10 @@ class Report:
         }
 
     def _dial(self, totals: Mapping[str, int]) -> JsonObject:
-        """Return the suggested dial or distance, and why."""
+        """Return the name, the present and suggested value of a setting, and why.
+
+        The setting is the dial. Without a verifier, it is the greatest distance of a hit.
+        """
         found, is_enough = _evidence(totals)
         dial = self._terms.dial
         name, present = "REPRISE_MAX_ERROR_RATE", dial
@@ -75,7 +79,10 @@ class Report:
 
 
 def outcomes(totals: Mapping[str, int], what: str) -> JsonObject:
-    """Return the number of requests by outcome, and of hits by tier."""
+    """Return numbers of requests: of hits for each tier, of other requests for each outcome.
+
+    `what` is the first word in the names of the sums to use, such as "requests" or "shadow".
+    """
     told = {"exact": 0, "semantic": 0, "stale": 0, "miss": 0}
     for name, count in totals.items():
         kind, _, rest = name.partition(":")[0].partition(".")
@@ -88,10 +95,10 @@ def outcomes(totals: Mapping[str, int], what: str) -> JsonObject:
 
 
 def _evidence(totals: Mapping[str, int]) -> tuple[Difference | None, bool]:
-    """Return the excess of wrong hits by meaning, and whether enough hits were compared.
+    """Return an excess, and whether enough hits were compared in each tier.
 
-    The excess is how far the share of wrong hits by meaning is above the share of wrong exact
-    matches; None if unknown.
+    The excess is the share of wrong hits among hits by meaning, minus the share of wrong hits among
+    exact hits. It is None if it is unknown.
     """
     found = wrong_by_tier(totals)
     is_enough = min(of for _, of in found.values()) >= _ENOUGH

@@ -1,8 +1,9 @@
 """Calls store, embedder and verifier so that their failures cost a hit, never an answer.
 
-A dependency may raise, hang or return an invalid result. Each call has a timeout, its result is
-checked, and failures are counted. If a dependency keeps failing, its circuit breaker opens. Callers
-only see DependencyUnavailable.
+Each of the three is called a dependency. It may raise an exception, hang, or return an invalid
+result. So each call has a timeout, the result is checked, and failures are counted. If a dependency
+keeps failing, its circuit breaker opens. The only exception that is raised for a failure is
+DependencyUnavailable.
 """
 
 import asyncio
@@ -30,18 +31,18 @@ _logger = logging.getLogger("reprise.cache")
 
 
 class Observer(Protocol):
-    """Records durations, as a Prometheus histogram does."""
+    """A recorder of durations, such as a Prometheus histogram."""
 
     def observe(self, amount: float) -> None:
-        """Record one duration, in seconds."""
+        """Record the duration `amount`, in seconds."""
 
 
 @dataclass(slots=True)
 class Budget:
-    """The time in seconds that a dependency may still take for one request.
+    """The time that a dependency may still take for one request, in seconds.
 
-    With `is_last`, the dependency is called even while its circuit breaker is open, because nothing
-    else can answer.
+    If `is_last` is true, nothing else can answer the request. Then the dependency is called even
+    while its circuit breaker is open.
     """
 
     seconds: float
@@ -49,7 +50,10 @@ class Budget:
 
 
 class Dependency:
-    """One dependency's circuit breaker, failure counter and log lines. `clock` is monotonic."""
+    """Calls one dependency through a circuit breaker; counts and logs its failures.
+
+    `clock` is monotonic, in seconds.
+    """
 
     def __init__(self, name: str, detail: Failure, metrics: Metrics, clock: Clock) -> None:
         self._name = name
@@ -66,9 +70,10 @@ class Dependency:
     async def call(
         self, work: Callable[[], Awaitable[T]], budget: Budget, duration: Observer | None = None
     ) -> T:
-        """Return the result of `work`; subtract its duration from the budget and record it.
+        """Call `work` and return its result.
 
-        Raises DependencyUnavailable, and no other exception.
+        The time that `work` takes is subtracted from the budget, and recorded by `duration`. Raises
+        DependencyUnavailable if `work` fails, takes too long, or may not be called.
         """
         begin = self._clock()
         if budget.seconds <= 0 or not (self._breaker.allows(begin) or budget.is_last):
@@ -103,10 +108,10 @@ class Dependency:
 
 
 class ResilientEmbedder:
-    """Calls an embedder, checks its vectors and caches them for each partition.
+    """Calls an embedder, checks its vectors, and caches them for each partition.
 
-    With `as_caller`, the embedder gets the caller's credentials, and cached vectors are only used
-    for the same credentials.
+    If `as_caller` is true, the embedder gets the caller's credentials, and a cached vector is only
+    returned to callers with the same credentials.
     """
 
     def __init__(
@@ -133,9 +138,9 @@ class ResilientEmbedder:
     async def embed(
         self, partition: str, text: str, budget: Budget, credentials: Sequence[Header] = ()
     ) -> Embedding | None:
-        """Return the unit embedding of a text; None if the model cannot represent it.
+        """Return the embedding of a text; None if the model cannot represent the text.
 
-        If the text was embedded for the same partition recently, the cached vector is returned,
+        If the text was embedded for the same partition recently, the cached embedding is returned,
         even if the embedder is down. Raises DependencyUnavailable.
         """
         name = (partition, text, *(credentials if self._as_caller else ()))
@@ -169,9 +174,9 @@ class ResilientEmbedder:
 
 
 class ResilientVerifier:
-    """Calls a verifier, checks its probabilities and caches them for each partition.
+    """Calls a verifier, checks its probabilities, and caches them for each partition.
 
-    `timeout` is the time limit in seconds for one question with all of its candidates.
+    `timeout` is the limit, in seconds, for one call with a question and all candidates.
     """
 
     def __init__(
@@ -195,10 +200,11 @@ class ResilientVerifier:
     async def verify(
         self, partition: str, asked: str, candidates: Sequence[StoredText]
     ) -> Sequence[float]:
-        """Return for each candidate the probability, 0 to 1, that its answer serves the question.
+        """Return for each candidate the probability, 0 to 1, that its answer serves `asked`.
 
-        Pairs that were verified for the same partition recently come from the cache, even if the
-        verifier is down. Raises DependencyUnavailable.
+        `asked` is the question of a request. A probability that was computed recently for the same
+        partition, question and candidate comes from a cache, even if the verifier is down. Raises
+        DependencyUnavailable.
         """
         told = {
             candidate: known

@@ -1,4 +1,4 @@
-"""Calls the store so that its failures cost a hit, never an answer, and checks its results."""
+"""Calls the store and checks its results. A failure of the store costs a hit, never an answer."""
 
 import asyncio
 import time
@@ -39,19 +39,22 @@ _IDS_KNOWN = 16_384
 
 
 class Writes:
-    """Writes that run in the background; those to the same key run one after another."""
+    """Runs writes in the background; two writes to the same key run one after the other."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def begin(self, names: Collection[str], write: Callable[[], Awaitable[None]]) -> None:
-        """Start a write to the keys `names` and return at once. Its failures are ignored here."""
+        """Start a write to the keys `names`; return at once. DependencyUnavailable is ignored."""
         task = asyncio.ensure_future(self._run(write, self._of(names)))
         self._tasks.update(dict.fromkeys(names, task))
         task.add_done_callback(lambda done: self._forget(names, done))
 
     async def finished(self, names: Collection[str], seconds: float | None = None) -> None:
-        """Wait for the running writes to some keys, for at most `seconds` unless it is None."""
+        """Wait for the running writes to the keys `names`.
+
+        The wait takes at most `seconds`. If `seconds` is None, there is no limit.
+        """
         if tasks := self._of(names):
             await asyncio.wait(tasks, timeout=seconds)
 
@@ -78,10 +81,10 @@ class Writes:
 
 
 class ResilientStore:
-    """Calls a store and checks its results, so that nobody is served another caller's entry.
+    """Calls a store and checks its results, so that nobody is served an entry of another partition.
 
-    `candidates` is the greatest number of entries that a search returns. Every method that waits
-    for a result of the store raises DependencyUnavailable if the store fails.
+    `candidates` is the greatest number of entries that `nearest` returns. If the store fails, every
+    method that waits for a result of the store raises DependencyUnavailable.
     """
 
     def __init__(
@@ -104,20 +107,20 @@ class ResilientStore:
 
     @property
     def epoch(self) -> str:
-        """The store's current epoch, as far as this process knows."""
+        """The latest epoch of the store that this process knows."""
         return self._store.epoch
 
     @property
     def is_down(self) -> bool:
-        """Whether any circuit breaker of the store is open."""
+        """Whether the circuit breaker for reading, searching or writing is open."""
         return any(part.is_down for part in (self._reading, self._searching, self._writing))
 
     async def get(self, key: CacheKey, budget: Budget) -> StoredResponse | None:
         """Return the response stored under the exact key, or None.
 
-        Wait for a running write to that key first, so that a client which has read its answer to
-        the end and sends the same request again gets a hit. Wait for half of the budget at most, so
-        that a slow write does not count as a failed read.
+        A running write to that key is awaited first. So a client that has read an answer to the end
+        and repeats the request gets a hit. The wait takes at most half of the budget, so that a
+        slow write does not count as a failed read.
         """
         patience = budget.seconds / 2
 
@@ -139,7 +142,10 @@ class ResilientStore:
         max_distance: float,
         budget: Budget,
     ) -> Sequence[Candidate]:
-        """Return the nearest responses of the key's partition, at most `max_distance` away."""
+        """Return the stored responses of the key's partition that are nearest to `embedding`.
+
+        `max_distance` is the greatest cosine distance of a response that is returned.
+        """
 
         async def work() -> Sequence[Candidate]:
             candidates = await self._store.nearest(
@@ -152,7 +158,7 @@ class ResilientStore:
         return await self._searching.call(work, budget, self._semantic_seconds)
 
     def use(self, stored: StoredResponse) -> None:
-        """Note that an entry has answered a request."""
+        """Tell the store that an entry has answered a request."""
         try:
             self._store.use(stored.id)
         except Exception as error:  # noqa: BLE001 - it must not affect the answer
@@ -172,7 +178,10 @@ class ResilientStore:
         self._writes.begin([stored.id], write)
 
     def count_asker(self, stored: StoredResponse, asker: str, share_after: int) -> None:
-        """Start to add an asker to an entry, and return at once."""
+        """Start to add a caller to the askers of an entry, and return at once.
+
+        Once an entry has `share_after` askers, it may be served by meaning, and no more are added.
+        """
 
         async def count() -> None:
             await self._writing.call(
@@ -188,10 +197,7 @@ class ResilientStore:
             self._writes.begin([stored.id], count)
 
     async def pin(self, digest: str, *, pinned: bool) -> bool:
-        """Pin an entry, so that it may be served by meaning, or unpin it.
-
-        Return whether there is such an entry.
-        """
+        """Pin or unpin an entry; return whether there is an entry with the id `digest`."""
         await self._writes.finished([digest])
         return await self._administer(
             lambda: amended(self._store, digest, lambda now: replace(now, is_pinned=pinned))
@@ -200,12 +206,12 @@ class ResilientStore:
     def known_as(self, upstream_id: str) -> str | None:
         """Return the exact key of an answer that this process stored recently, or None.
 
-        `upstream_id` is the id under which the upstream keeps that answer.
+        `upstream_id` is the id of the answer at the upstream.
         """
         return self._by_upstream_id.get(upstream_id)
 
     async def written(self, digest: str) -> None:
-        """Wait for the running writes to an exact key."""
+        """Wait for the running writes to the exact key `digest`."""
         await self._writes.finished([digest])
 
     async def count(self, budget: Budget) -> Counts:
@@ -217,24 +223,27 @@ class ResilientStore:
         await self._reading.call(self._store.refresh_epoch, budget)
 
     async def facts(self, budget: Budget) -> Mapping[str, object]:
-        """Return facts about the store to show to an operator, as JSON values."""
+        """Return facts to show to an operator about the store, as JSON values."""
         return await self._reading.call(self._store.facts, budget)
 
     @property
     def totals_last(self) -> Keeping:
-        """How the store keeps sums: in the process, in a file, or in a server of the fleet."""
+        """Where the store keeps sums: in the process, in a file, or in a server of the fleet."""
         return self._store.totals_last
 
     async def add_totals(self, amounts: Mapping[str, int]) -> None:
-        """Add amounts to sums in the store."""
+        """Add each amount to the sum of the same name in the store."""
         await self._totalling.call(lambda: self._store.add_totals(amounts), Budget(_WRITE_SECONDS))
 
     async def totals(self) -> Mapping[str, int]:
-        """Return all sums by name."""
+        """Return all sums in the store by name."""
         return await self._totalling.call(self._store.totals, Budget(_WRITE_SECONDS))
 
     async def entry(self, digest: str) -> StoredResponse | None:
-        """Return the response stored under an exact key, for an operator; or None."""
+        """Return the response stored under an exact key, or None.
+
+        This is for operators. It may take longer than `get`.
+        """
         return await self._administer(lambda: self._store.get(digest))
 
     async def delete(self, *digests: str) -> int:
@@ -243,12 +252,15 @@ class ResilientStore:
         return await self._administer(lambda: self._store.delete(*digests))
 
     async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
-        """Apply a report on an answer; return the entry's new standing, or None if not stored."""
+        """Apply a report that the answer of an entry is right (`correct`) or wrong.
+
+        Return the entry's new standing, or None if no entry has the id `digest`.
+        """
         await self._writes.finished([digest])
         return await self._administer(lambda: judged(self._store, digest, correct=correct))
 
     async def restore(self, stored: StoredResponse, embedding: Embedding | None) -> None:
-        """Store a response and wait until it is stored."""
+        """Store a response; return once it is stored."""
         await self._writes.finished([stored.id])
         await self._administer(lambda: self._store.put(stored, embedding))
 
@@ -257,13 +269,16 @@ class ResilientStore:
         return await self._administer(lambda: self._store.scan(cursor, limit, selector))
 
     async def embeddings_of(self, digests: Sequence[str]) -> Sequence[Embedding | None]:
-        """Return for each exact key, in order, the embedding of its question, or None."""
+        """Return for each exact key in `digests`, in order, its question's embedding, or None."""
         return await self._administer(lambda: self._store.embeddings_of(digests))
 
     async def scan_embeddings(
         self, cursor: str, limit: int, caller: str
     ) -> tuple[Sequence[str], str]:
-        """Return some exact keys of a caller's embeddings, and the next cursor."""
+        """Look at about `limit` embeddings; return a list of exact keys, and the next cursor.
+
+        The keys are those of the embeddings that were fetched for `caller`.
+        """
         return await self._administer(lambda: self._store.scan_embeddings(cursor, limit, caller))
 
     async def delete_embeddings(self, *digests: str) -> int:
@@ -273,17 +288,17 @@ class ResilientStore:
     async def advance_epoch(self) -> None:
         """Begin a new epoch, so that answers requested before now are not stored.
 
-        Return once running writes have ended.
+        Then wait for the running writes, for a limited time.
         """
         await self._administer(self._store.advance_epoch)
         await self._writes.drain()
 
     async def purge(self) -> int:
-        """Remove all entries; return how many there were."""
+        """Remove all entries; return how many were removed."""
         return await self._administer(self._store.purge)
 
     async def aclose(self) -> None:
-        """Wait for running writes, then close the store."""
+        """Wait for the running writes, for a limited time, then close the store."""
         await self._writes.drain()
         await self._store.aclose()
 
@@ -294,9 +309,10 @@ class ResilientStore:
 async def amended(
     store: WholeStore, digest: str, change: Callable[[StoredResponse], StoredResponse]
 ) -> bool:
-    """Apply `change` to an entry; return whether there is one.
+    """Apply `change` to an entry; return whether there is an entry with the id `digest`.
 
-    If others have changed the entry meanwhile, read it and apply `change` again.
+    If the entry is changed by others at the same time, the new entry is read, and `change` is
+    applied to that entry.
     """
     while (stored := await store.get(digest)) is not None:
         changed = change(stored)
@@ -306,10 +322,11 @@ async def amended(
 
 
 async def judged(store: WholeStore, digest: str, *, correct: bool) -> Standing | None:
-    """Apply a caller's report; return the entry's new standing, or None if not stored.
+    """Apply a report that the answer of an entry is right (`correct`) or wrong.
 
-    If others have changed the entry meanwhile, read it and apply the report again. So two reports
-    at the same time both count.
+    Return the entry's new standing, or None if no entry has the id `digest`. If the entry is
+    changed by others at the same time, the report is applied to the new entry. So two reports at
+    the same time both count.
     """
     while (stored := await store.get(digest)) is not None:
         standing = standing_after(is_disputed=stored.is_disputed, correct=correct)
@@ -319,7 +336,7 @@ async def judged(store: WholeStore, digest: str, *, correct: bool) -> Standing |
 
 
 class ResilientEmbeddingStore:
-    """Calls a store of embeddings and checks its results. It does not close the store."""
+    """Calls a store of embeddings and checks its results. `aclose` does not close the store."""
 
     def __init__(
         self, store: EmbeddingStore, metrics: Metrics, clock: Clock = time.monotonic
@@ -334,18 +351,18 @@ class ResilientEmbeddingStore:
 
     @property
     def epoch(self) -> str:
-        """The store's current epoch, as far as this process knows."""
+        """The latest epoch of the store that this process knows."""
         return self._store.epoch
 
     @property
     def is_down(self) -> bool:
-        """Whether a circuit breaker of the store is open."""
+        """Whether the circuit breaker for reading or writing is open."""
         return self._reading.is_down or self._writing.is_down
 
     async def get(self, digests: Sequence[str], budget: Budget) -> Sequence[StoredEmbedding | None]:
-        """Return for each exact key, in order, the stored embedding, or None.
+        """Return for each exact key in `digests`, in order, the stored embedding, or None.
 
-        Wait for running writes to these keys first, for half of the budget at most.
+        Running writes to these keys are awaited first, for at most half of the budget.
         """
         patience = budget.seconds / 2
 
@@ -372,5 +389,5 @@ class ResilientEmbeddingStore:
         self._writes.begin([stored.id for stored in embeddings], write)
 
     async def aclose(self) -> None:
-        """Wait for running writes."""
+        """Wait for the running writes, for a limited time."""
         await self._writes.drain()

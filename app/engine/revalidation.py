@@ -1,8 +1,8 @@
-"""Revalidations: newer answers are fetched in the background after stale ones were served.
+"""Fetches newer answers in the background after stale answers were served (RFC 5861 §3).
 
-RFC 5861 §3. Each answer has at most one revalidation at a time, and only a few dozen run at once.
-After a failure, or if no newer answer was stored, that answer is not fetched again for a while, so
-that not every request for it asks the upstream.
+Each answer has at most one revalidation at a time, and at most a few dozen revalidations run at
+once. If the upstream fails or its answer is not stored, the same answer has no revalidation for the
+next ten seconds. So a failing upstream does not get one request for each stale hit.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class _Refresh:
 
 
 class Revalidations:
-    """Background flights, each with the name of what it fetches. Requests may join them."""
+    """Runs flights in the background. Requests for the same answer may join a running flight."""
 
     def __init__(self, window: int, clock: Clock, inflight: Inflight) -> None:
         self._window = window
@@ -45,11 +45,13 @@ class Revalidations:
         self._resting: Recent[Hashable, float] = Recent(_MOST_RESTING)  # names, and until when
 
     def begin(self, name: Hashable, form: Hashable, fill: Fill, is_renewed: IsRenewed) -> None:
-        """Start a fetch in the background and return at once.
+        """Start to fetch an answer in the background, and return at once.
 
-        Nothing is started if a fetch of this name is running or failed recently, or if too many
-        fetches are running. `is_renewed` is called after the fetch; it returns whether the store
-        has a newer answer.
+        `name` identifies the answer, and `form` the form in which it is fetched. `fill` fetches it.
+        `is_renewed` is called after the fetch, and returns whether the store has a newer answer.
+
+        Nothing is started in three cases: this answer is being fetched already, a fetch of it
+        failed a short time ago, or too many fetches are running.
         """
         if name in self._under_way or len(self._under_way) >= _MOST:
             return
@@ -60,14 +62,14 @@ class Revalidations:
         self._under_way[name] = _Refresh(flight, task)
 
     def join(self, name: Hashable, form: Hashable) -> Follower | None:
-        """Join the running fetch of this name, if it has this form; else return None."""
+        """Join the running fetch that has this name and this form; return None if there is none."""
         refresh = self._under_way.get(name)
         if refresh is None or refresh.flight.form != form or not refresh.flight.joinable:
             return None
         return refresh.flight.join(collapsed=True)
 
     async def aclose(self) -> None:
-        """Wait for running fetches, for a limited time."""
+        """Wait for the running fetches, for a limited time."""
         await see_out([refresh.task for refresh in self._under_way.values()])
 
     async def _see_to_its_end(
@@ -93,7 +95,7 @@ class Revalidations:
 
 
 async def follow(flight: Flight, reader: Follower) -> None:
-    """Pass another flight's answer, read by `reader`, on to the readers of `flight`."""
+    """Send the answer that `reader` gets from another flight to the readers of `flight`."""
     async with aclosing(reader):
         flight.begin(await reader.head())
         async for piece in reader:

@@ -1,4 +1,4 @@
-"""The savings of a hit: the tokens, time and price of the stored answer."""
+"""Computes and counts what hits save: the tokens, time and price of the stored answers."""
 
 from collections.abc import Iterable
 
@@ -14,14 +14,14 @@ _Taken = tuple[Usage | None, int | None]
 
 
 class Savings:
-    """Finds an entry's tokens and price, which are cached, and counts savings and costs."""
+    """Computes what hits save, and counts savings and costs. Results are cached for each entry."""
 
     def __init__(self, accounts: Accounts) -> None:
         self.accounts = accounts
         self._known: Recent[tuple[str, float], _Taken] = Recent(_KNOWN)
 
     def of(self, stored: StoredResponse, status: CacheStatus) -> Saved:
-        """Return the savings of a hit: tokens, price and time; only time if the hit is stale."""
+        """Return what a hit saves: tokens, price and time. A stale hit saves only time."""
         if status.outcome is Outcome.STALE:
             return Saved(seconds=stored.seconds)
         name = (stored.id, stored.stored_at)
@@ -33,19 +33,22 @@ class Savings:
         return Saved(*known, stored.seconds)
 
     def of_embeddings(self, model: str, tokens: Iterable[float | None]) -> Saved:
-        """Return the savings of an embeddings hit; `tokens` are the inputs' token counts."""
+        """Return what a hit of an embeddings request saves: tokens and price.
+
+        `tokens` are the numbers of tokens of the request's inputs, each None if unknown.
+        """
         known = [count for count in tokens if count is not None]
         usage = Usage(round(sum(known))) if known else None
         return Saved(usage, self.accounts.price(model, usage) if usage else None)
 
     def note(self, model: str, saved: Saved) -> None:
-        """Count the savings of a served hit."""
+        """Count what a served hit has saved. `model` is the name of the answer's model."""
         self.accounts.saved(model, saved)
 
     def note_kept_back(self, stored: StoredResponse, status: CacheStatus) -> None:
-        """Count what a hit that was held back would have saved."""
+        """Count what a hit would have saved. The hit was held back instead of being served."""
         self.accounts.would_save(stored.model, self.of(stored, status))
 
     def note_audit(self, model: str, answer: bytes) -> None:
-        """Count the cost of an audit."""
+        """Count the cost of an audit: the tokens and price of the upstream's answer `answer`."""
         self.accounts.spent("audit", model, usage_in(answer))

@@ -1,6 +1,7 @@
-"""Finds stored responses for an operator, by one of the kinds in `By`.
+"""Searches the stored responses for an operator.
 
-Stores can only list entries. So a search looks at every entry, up to a limited number and time.
+Stores can only list entries. So a search looks at one entry after another. It stops after a limited
+number of entries or a limited time.
 """
 
 import asyncio
@@ -19,22 +20,22 @@ _PAGE, _PAGES = 250, 400  # page size, and pages that are looked at
 _SECONDS = 2.0
 
 Rank = tuple[float, float]
-"""The higher, the earlier an entry is shown."""
+"""The rank of an entry. Entries with higher ranks are listed first."""
 
 
 class By(StrEnum):
-    """The kind of a search: which entries it finds, and in which order it lists them."""
+    """The kinds of searches: which entries are found, and in which order they are listed."""
 
     NEWEST = "newest"
-    MOST_USED = "most-used"  # in this process; without those that have not answered
-    DISPUTED = "disputed"  # the newest of those that were called wrong
-    TEXT = "text"  # the newest of those whose question has these characters, in any case
-    MEANING = "meaning"  # the nearest
+    MOST_USED = "most-used"  # in this process; without entries that have not answered
+    DISPUTED = "disputed"  # the newest of the entries that were reported as wrong
+    TEXT = "text"  # the newest of the entries whose question contains the text, in any case
+    MEANING = "meaning"  # the entries at the smallest distances
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An entry that was found; `distance` (cosine) is None unless the search was by meaning."""
+    """An entry that was found. `distance` (cosine) is only known if the search is by meaning."""
 
     stored: StoredResponse
     rank: Rank
@@ -43,9 +44,10 @@ class Hit:
 
 @dataclass(slots=True)
 class Result:
-    """What was found.
+    """What a search has found.
 
-    `searched`: how many entries were looked at. `searched_all`: whether these were all entries.
+    `searched`: the number of entries that the search has looked at.
+    `searched_all`: whether the search has looked at all entries.
     """
 
     hits: Sequence[Hit] = ()
@@ -55,7 +57,11 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to search for. `text` is used only with `By.TEXT`, `near` only with `By.MEANING`."""
+    """What to search for.
+
+    `limit` is the greatest number of entries to return. Only the entries that `selector` selects
+    are looked at. `text` is used only with `By.TEXT`, and `near` only with `By.MEANING`.
+    """
 
     by: By
     limit: int
@@ -65,20 +71,23 @@ class Query:
 
 
 class Search:
-    """Searches all entries."""
+    """Runs searches among all entries."""
 
     def __init__(self, operations: Operations, counts: HitCounts) -> None:
         self._operations = operations
         self._counts = counts
 
     async def run(self, query: Query) -> Result:
-        """Return what was found within the limits. Raises DependencyUnavailable."""
+        """Run a search and return its result, which is incomplete if a limit was reached.
+
+        Raises DependencyUnavailable.
+        """
         result = Result()
         try:
             async with asyncio.timeout(_SECONDS):
                 await self._look(query, result)
         except TimeoutError:
-            pass  # the results so far are shown, and that the search was not complete
+            pass  # the result so far is returned, and says that it is incomplete
         return result
 
     async def _look(self, query: Query, result: Result) -> None:
@@ -115,6 +124,6 @@ class Search:
 async def _those(
     entries: Sequence[StoredResponse], fits: Callable[[StoredResponse], bool]
 ) -> Sequence[Hit]:
-    """Return a hit for each entry for which `fits` is true; newer entries rank higher."""
+    """Return a Hit for each entry for which `fits` returns True. Newer entries get higher ranks."""
     size = sum(len(e.key.text or "") for e in entries)
     return await by_size(size, lambda: [Hit(e, (e.stored_at, 0.0)) for e in entries if fits(e)])

@@ -16,19 +16,19 @@ from app.rules.plan import Plan
 
 
 def new_request_id() -> str:
-    """Return a new value for `x-request-id`, for an answer made by Reprise."""
+    """Return a new value of the header `x-request-id`, for an answer that Reprise creates."""
     return f"req_{random.getrandbits(128):032x}"
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A stored response rendered for a request, and the decision to serve it."""
+    """The decision to serve a stored response, and that response as rendered for a request."""
 
     decision: Serve
     replay: Replay
 
     async def give(self, flight: Flight) -> None:
-        """Send this response to all readers of a flight."""
+        """Send the rendered response to all readers of a flight."""
         stored = self.decision.stored
         flight.begin(self.replay.head)
         flight.settle(SharedAnswer(stored.content, stored.fullness))
@@ -46,9 +46,10 @@ class Serving:
         self._inflight = context.inflight
 
     async def serve(self, plan: Plan, decision: Serve) -> Served | None:
-        """Render a stored response and count the hit.
+        """Render the stored response in `decision`, and count a hit of that entry.
 
-        Return None, which is a miss, if it cannot be read or if the process holds too many bytes.
+        Return None if the stored response cannot be read or if the process holds too many bytes.
+        Then the request is a miss.
         """
         content = decision.stored.content
         if not self._inflight.has_room_for(len(content)):
@@ -65,7 +66,10 @@ class Serving:
         return Served(decision, replay)
 
     async def render(self, plan: Plan, content: bytes, status: CacheStatus) -> Replay | None:
-        """Render an answer in the form that a request asks for; None if it cannot be read."""
+        """Return the answer `content` in the form that a request asks for.
+
+        Return None if `content` cannot be read.
+        """
         nonce, now = f"{random.getrandbits(128):032x}", self._clock()
         try:
             replay = await by_size(

@@ -1,7 +1,8 @@
-"""Fetches each missing answer once for all who ask for it, stores it, and renews stale answers.
+"""Fetches a missing answer only once for several requests, stores it, and renews stale answers.
 
-Within this proxy, requests follow a running revalidation of the same answer. Within a fleet, the
-proxy that holds an answer's lease asks the upstream; the others wait until it is stored.
+In one proxy, a request joins the running revalidation of the same answer. In a fleet, there is a
+lease for each answer. The proxy that holds the lease asks the upstream. The other proxies wait
+until the answer is stored.
 """
 
 from collections.abc import Hashable
@@ -29,7 +30,7 @@ _MOST_LOOKS = 3
 
 
 class SharedFetch:
-    """Fetches each answer once for this proxy and its fleet, stores it, and renews stale ones."""
+    """Fetches an answer only once for the whole fleet, stores it, and renews stale answers."""
 
     def __init__(
         self, serving: Serving, fetcher: Fetcher, fleet: Fleet, audits: Audits, context: Context
@@ -50,7 +51,10 @@ class SharedFetch:
     async def fetch_once(
         self, plan: Plan, found: Found, status: CacheStatus, flight: Flight
     ) -> None:
-        """Fetch an answer for the readers of a flight, or wait for one that is being fetched."""
+        """Fetch an answer for the readers of a flight.
+
+        If the same answer is being fetched already, wait for it instead.
+        """
         # In these cases the answer will not be stored, so no other proxy could find it.
         if plan.is_alone or found.failure or plan.limits.ttl <= 0:
             await self._fetch(plan, found, status, flight)
@@ -75,7 +79,10 @@ class SharedFetch:
                 await self._fetch(plan, latest, status, flight, lead.watch)
 
     async def serve(self, plan: Plan, decision: Serve) -> Served | None:
-        """Render a stored response; if it is stale, start a revalidation (RFC 5861 §3)."""
+        """Render a stored response; if the response is stale, start a revalidation (RFC 5861 §3).
+
+        Return None if the stored response cannot be served.
+        """
         stored, savings = decision.stored, self.serving.savings
         saved = savings.of(stored, decision.status)
         decision = replace(decision, status=replace(decision.status, saved=saved))
@@ -92,12 +99,15 @@ class SharedFetch:
         return served
 
     def _name(self, plan: Plan) -> tuple[Hashable, Hashable]:
-        """Return the name of what a revalidation fetches, and a value that identifies its form."""
+        """Return the name and the form that identify a revalidation (`Revalidations.begin`)."""
         kept_as = (plan.asked.ttl, plan.tagging.tags, plan.parsed.treatment)
         return (plan.key.digest, self.lookup.epoch), (plan.parsed.form, *kept_as)
 
     async def _renew(self, plan: Plan, flight: Flight) -> None:
-        """Fetch a newer answer to replace a stale one, unless the store has a fresh one by now."""
+        """Fetch a newer answer to replace a stale one.
+
+        If the store has a fresh answer by now, send that answer to the readers of the flight.
+        """
         found = await self._look(plan, self.lookup.nothing())
         if (decision := self._fresh(plan, found)) and (
             served := await self.serving.serve(plan, decision)
@@ -117,7 +127,7 @@ class SharedFetch:
         return decision if isinstance(decision, Serve) and not decision.is_stale else None
 
     async def _look(self, plan: Plan, found: Found) -> Found:
-        """Look up the exact key once more; return `found` with only this result replaced."""
+        """Look up the exact key again; return `found` with the new value of `exact`."""
         again = await self.lookup.exact(plan, self.lookup.nothing())
         return replace(found, exact=again.exact)
 
@@ -129,7 +139,7 @@ class SharedFetch:
         flight: Flight,
         watch: Watch = watch_nothing,
     ) -> None:
-        """Pass the upstream's answer on as it arrives, and store a copy if allowed."""
+        """Send the upstream's answer to the readers of a flight; store a copy if allowed."""
         kept_back = decisions.kept_back(plan, found, self._clock())
         if kept_back:
             self.serving.savings.note_kept_back(kept_back.stored, kept_back.status)
@@ -161,7 +171,7 @@ class SharedFetch:
         epoch: str,
         ticket: WriteTicket,
     ) -> DiscardReason | None:
-        """Store an answer if allowed; return None, or why it was not stored."""
+        """Store an answer if that is allowed. Return why it was not stored, or None if it was."""
         plan = plan.kept_under(recorded.allow_origin)
         digest, seen = plan.key.digest, 0
         for _ in range(_MOST_LOOKS):  # keep the tags of an answer that was stored meanwhile
@@ -183,7 +193,7 @@ class SharedFetch:
         return None
 
     async def aclose(self) -> None:
-        """Wait for running background work, for a limited time."""
+        """Wait for running revalidations, comparisons and audits, for a limited time."""
         await self._revalidations.aclose()
         await self._comparisons.aclose()
         await self.audits.aclose()

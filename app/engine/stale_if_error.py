@@ -11,18 +11,20 @@ from app.rules.freshness import is_failure
 _Failed = UpstreamInterrupted | UpstreamTimeout | UpstreamUnreachable
 
 StandIn = Callable[[int | None], Awaitable[Replay | None]]
-"""Returns a stored response to serve instead of a failure, or None.
+"""Returns a stored response to serve instead of a failure, or None if there is no such response.
 
-Its argument is the upstream's failure status, or None if there was no response.
+The argument is the status of the upstream's answer, or None if the upstream did not answer.
 """
 
 
 class StaleIfError:
-    """An upstream answer that is replaced by a stored one if it fails before anything was sent on.
+    """The upstream's answer, or a stored response if the upstream fails early.
 
-    With `waits`, the head is held back until the first piece of the body has arrived, so that a
-    stored response can still replace an answer that fails before then. This is useful only if a
-    stored response is known. Async iteration yields the body. Call `aclose` at the end.
+    A stored response can replace the upstream's answer only until `head` returns. If `waits` is
+    true, `head` waits for the first piece of the body, so that a failure before that piece can be
+    replaced, too. Waiting is useful only if a stored response is known.
+
+    Async iteration yields the body. Call `aclose` at the end.
     """
 
     def __init__(self, source: PendingAnswer, stand_in: StandIn, *, waits: bool) -> None:
@@ -34,7 +36,10 @@ class StaleIfError:
         self._error: _Failed | None = None
 
     async def head(self) -> Head:
-        """Wait for the head. Raises the source's error if no stored response replaces it."""
+        """Wait for the head and return it.
+
+        If the upstream request failed and there is no stored response, raise the error.
+        """
         head = None
         try:
             head = await self._source.head()
@@ -71,5 +76,5 @@ class StaleIfError:
             yield piece
 
     async def aclose(self) -> None:
-        """Release the source; idempotent."""
+        """Release the upstream's answer. Calling this again does nothing."""
         await self._source.aclose()

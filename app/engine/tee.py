@@ -1,4 +1,4 @@
-"""Passes an upstream's answer on to the readers of a flight, and records a copy of it."""
+"""Sends an upstream's answer to the readers of a flight, and records a copy of the answer."""
 
 from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import TypeVar
@@ -14,7 +14,7 @@ from app.rules.decisions import Recorded
 T = TypeVar("T")
 
 Keep = Callable[[Recorded[T]], Awaitable[SharedAnswer | None]]
-"""Stores an answer, if allowed; returns it as other readers may share it, or None."""
+"""Stores an answer if that is allowed. Returns what other readers may share of it, or None."""
 
 
 async def tee(
@@ -24,10 +24,11 @@ async def tee(
     recorder: Recorder[T],
     keep: Keep[T],
 ) -> None:
-    """Pass an answer on as it arrives; call `keep` with the complete answer, at most once.
+    """Send an answer to the readers of a flight as it arrives, and record it.
 
-    `keep` is called before the last bytes are passed on, so that a client which has read them and
-    asks again gets a hit. A bug of ours in recording ends the copy, but not the answer.
+    When the answer is complete and could be parsed, `keep` is called once, before the last bytes
+    are sent. So a client that has read an answer to the end and repeats the request gets a hit. If
+    recording raises an exception, recording stops, but the answer is still sent.
     """
     flight.begin(head)
     is_sound = True
@@ -42,7 +43,10 @@ async def tee(
 async def _copy(
     step: Callable[[], None], flight: Flight, recorder: Recorder[T], keep: Keep[T]
 ) -> bool:
-    """Do one step of recording; return False if recording has failed."""
+    """Call `step`, which records a part of the answer; call `keep` if the answer is complete.
+
+    Return False if one of these calls raised an exception. The exception is logged.
+    """
     try:
         step()
         if recorder.is_complete:

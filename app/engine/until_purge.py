@@ -1,6 +1,7 @@
-"""Texts that this process keeps in memory until a purge by any process of the fleet.
+"""Keeps texts in the memory of this process until any process of the fleet purges entries.
 
-Every purge replaces the store's epoch (`core/epochs.py`), and all processes on a store read it.
+Every purge replaces the store's epoch (`core/epochs.py`). All processes that use the same store
+read the same epoch.
 """
 
 from collections.abc import Callable
@@ -10,9 +11,10 @@ T = TypeVar("T")
 
 
 class UntilPurge(Generic[T]):
-    """A collection that is emptied once the store has another epoch.
+    """A collection that is emptied when the store's epoch changes.
 
-    `new` returns an empty one. `epoch` returns the store's epoch, as far as this process knows.
+    `new` returns an empty collection. `epoch` returns the latest epoch of the store that
+    this process knows.
     """
 
     def __init__(self, new: Callable[[], T], epoch: Callable[[], str]) -> None:
@@ -22,15 +24,15 @@ class UntilPurge(Generic[T]):
 
     @property
     def kept(self) -> T:
-        """The collection, with what was added since the last purge."""
+        """The collection. It contains only what was added after the last purge."""
         if self._kept_in != (present := self._epoch()):
             self._kept, self._kept_in = self._new(), present
         return self._kept
 
     def of(self, epoch: str) -> T | None:
-        """Return the collection, or None if there was a purge since `epoch`.
+        """Return the collection, or None if `epoch` is not the store's epoch any more.
 
-        Call this before adding a text that was looked up in `epoch`.
+        Call this before a text is added. `epoch` is the store's epoch when the text was looked up.
         """
         kept = self.kept
         return kept if epoch == self._kept_in else None

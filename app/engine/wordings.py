@@ -1,6 +1,6 @@
-"""Other wordings of a stored question that its entry has answered: for an operator, in memory only.
+"""Keeps the questions that entries have answered by meaning, to show them to an operator.
 
-They are kept for this process alone and not stored, so that a hit needs no write.
+They are kept in the memory of this process and not in the store, so that a hit needs no write.
 """
 
 from collections.abc import Callable, Collection
@@ -17,10 +17,13 @@ _MOST = 1000  # wordings of all entries together; each is cut to some hundred ch
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """The beginning of a question that an entry has answered by meaning.
+    """A question that an entry has answered by meaning.
 
-    `count`: how often it was asked. The other values belong to its latest hit: `asked_at` (seconds
-    since 1970), `distance` (cosine), and `probability` (None without a verifier).
+    `asked`: the beginning of the question.
+    `count`: how often the entry has answered the question.
+    `asked_at`: when the question was asked last (seconds since 1970).
+    `distance`: the cosine distance from the stored question.
+    `probability`: the probability that the verifier gave last; None if there is no verifier.
     """
 
     asked_at: float
@@ -32,7 +35,12 @@ class Wording:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A wording, and the entry that has answered it: its id, and when it was stored."""
+    """A wording, and the entry that has answered it.
+
+    `entry`: the id of the entry.
+    `stored_at`: when the entry was stored (seconds since 1970).
+    `name`: a hash of the whole question.
+    """
 
     entry: str
     stored_at: float
@@ -41,14 +49,14 @@ class _Known:
 
 
 class Wordings:
-    """The wordings that entries have answered most recently; `epoch` returns the store's epoch."""
+    """Keeps the latest thousand wordings of all entries. `epoch` returns the store's epoch."""
 
     def __init__(self, clock: Clock, epoch: Callable[[], str]) -> None:
         self._clock = clock
         self._known = UntilPurge(self._nothing, epoch)
 
     def note(self, asked: str, served: Serve) -> None:
-        """Keep the question `asked` of a hit by meaning, unless a purge came after the look-up."""
+        """Keep the question `asked` of a hit by meaning, unless a purge came after its look-up."""
         if (noted := self._known.of(served.epoch)) is None:
             return
         stored, name = served.stored, hash(asked)
@@ -64,13 +72,13 @@ class Wordings:
         noted.keep((stored.id, name), _Known(stored.id, stored.stored_at, name, wording))
 
     def of(self, stored: StoredResponse) -> list[Wording]:
-        """Return the wordings that an entry has answered since it was stored, the latest first."""
+        """Return the wordings that a stored response has answered, the latest first."""
         name = (stored.id, stored.stored_at)
         known = self._known.kept.values()
         return [k.wording for k in reversed(known) if (k.entry, k.stored_at) == name]
 
     def forget(self, entries: Collection[str]) -> None:
-        """Forget the wordings that some entries have answered."""
+        """Forget the wordings that the entries with these ids have answered."""
         noted = self._known.kept
         for known in noted.values():
             if known.entry in entries:

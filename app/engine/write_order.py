@@ -1,4 +1,4 @@
-"""Keeps an older answer from replacing a newer one in the store."""
+"""Prevents an older answer from replacing a newer answer in the store."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -7,14 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class _Writes:
-    """For one key: how many upstream requests are running, and the latest one that was stored."""
+    """The upstream requests for one key.
+
+    `under_way`: how many of these requests are running.
+    `latest`: the number of the latest request whose answer was stored, or 0.
+    """
 
     under_way: int = 0
     latest: int = 0
 
 
 class WriteOrder:
-    """Numbers the upstream requests in the order in which they are sent."""
+    """Numbers upstream requests in the order in which the requests are sent."""
 
     def __init__(self) -> None:
         self._writes: dict[str, _Writes] = {}
@@ -22,9 +26,9 @@ class WriteOrder:
 
     @contextmanager
     def take(self, keys: Collection[str]) -> Iterator["WriteTicket"]:
-        """Yield a ticket for a request that may store answers under `keys`.
+        """Return a context manager for an upstream request whose answer may be stored under `keys`.
 
-        A context manager: the ticket is valid inside the `with` block.
+        The target of the `with` statement is a ticket, which is valid inside the block.
         """
         self._last += 1
         keys = set(keys)
@@ -44,9 +48,10 @@ class WriteOrder:
         return self._writes[key].latest
 
     def claim(self, key: str, number: int) -> bool:
-        """Return whether a request's answer may be stored; if so, note it as the latest.
+        """Return whether the answer to the request `number` may be stored under a key.
 
-        False if a later request's answer was stored.
+        Return False if the answer to a later request was stored. Otherwise, return True and note
+        that the answer to this request is the latest one.
         """
         writes = self._writes[key]
         if number < writes.latest:
@@ -57,15 +62,16 @@ class WriteOrder:
 
 @dataclass(frozen=True, slots=True)
 class WriteTicket:
-    """One upstream request and its number."""
+    """The number of one upstream request, and the WriteOrder that gave it."""
 
     order: WriteOrder
     number: int
 
     def claim(self, key: str) -> bool:
-        """Return whether this answer may be stored; if so, note it as the latest.
+        """Return whether the answer to this request may be stored under a key.
 
-        False if a later request's answer was stored.
+        Return False if the answer to a later request was stored. Otherwise, return True and note
+        that the answer to this request is the latest one.
         """
         return self.order.claim(key, self.number)
 

@@ -1,4 +1,4 @@
-"""Limits the number of connections that each client address may have open."""
+"""Limits the number of open connections for each address of a client."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,31 +10,35 @@ from app.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """The most connections per client (0: any number), and how slow a client may be."""
+    """The limits for the connections of each client.
+
+    `per_client`: the greatest number of open connections; 0 means no limit.
+    `patience`: how many seconds a client may take.
+    """
 
     per_client: int = 0
     patience: Patience = field(default_factory=Patience)
 
     @classmethod
     def of(cls, settings: Settings) -> "ConnectionLimits":
-        """Return the limits in the settings."""
+        """Return the limits that the settings contain."""
         patience = Patience(settings.head_timeout, settings.client_timeout, settings.idle_timeout)
         return cls(settings.max_connections, patience)
 
 
 class Admission(Enum):
-    """What happens to a new connection: served, refused with an answer, or closed at once."""
+    """What happens to a new connection: it is served, refused with an answer, or closed at once."""
 
     OPEN = auto()
-    REFUSED = auto()  # it gets an error response, and stays open until that was read
+    REFUSED = auto()  # it stays open until the client has read the error response
     CUT = auto()
 
 
 class Connections:
-    """Counts the open connections of each address, which may have up to `most` (0: any number).
+    """Counts the open connections of each address.
 
-    Up to `most` refused connections may also stay open, until their clients have read the error.
-    They are counted separately.
+    `most` is the greatest number of connections that are served for one address; 0 means no limit.
+    Up to `most` refused connections may stay open in addition, until the client has read the error.
     """
 
     def __init__(self, most: int = 0) -> None:
@@ -42,7 +46,10 @@ class Connections:
         self._known = Counter[tuple[str, Admission]]()
 
     def enter(self, address: str) -> Admission:
-        """Count a new connection and return what happens to it; call `leave` when it ends."""
+        """Count a new connection from an address, and return what happens to the connection.
+
+        Call `leave` when the connection ends.
+        """
         kinds = (Admission.OPEN, Admission.REFUSED) if self._most else ()
         default = Admission.CUT if self._most else Admission.OPEN
         free = (kind for kind in kinds if self._known[address, kind] < self._most)
@@ -51,7 +58,7 @@ class Connections:
         return admission
 
     def leave(self, address: str, admission: Admission) -> None:
-        """Note the end of a connection; `admission` is what `enter` returned for it."""
+        """Note the end of a connection. `admission` is what `enter` returned for it."""
         self._known[address, admission] -= 1
         if not self._known[address, admission]:
             del self._known[address, admission]

@@ -1,4 +1,4 @@
-"""Deadlines, so that a connection does not wait for ever for a slow or vanished client."""
+"""Deadlines: no connection waits for ever for a client that is slow or has disappeared."""
 
 import asyncio
 import math
@@ -13,9 +13,9 @@ _LEAST_RATE = 500  # bytes per second of a body, on average from its beginning
 class Patience:
     """How many seconds a client may take.
 
-    `head`: to send the head of a request, from its first byte on.
-    `client`: between two pieces of a body, or to read most of what it was sent.
-    `idle`: to begin the next request.
+    `head`: from the first byte of a request to the end of its head.
+    `client`: from one piece of a request's body to the next piece, or to read most of an answer.
+    `idle`: from the start of a connection or the end of an answer to the next request.
     """
 
     head: float = 30.0
@@ -26,7 +26,7 @@ class Patience:
 class Awaited(Enum):
     """What the client has to send next."""
 
-    NOTHING = auto()  # it only has to read its answer
+    NOTHING = auto()  # the client only has to read the answer
     REQUEST = auto()
     HEAD = auto()
     BODY = auto()
@@ -35,12 +35,12 @@ class Awaited(Enum):
 class Deadlines:
     """The deadlines of one connection.
 
-    If the client does not send what is awaited in time, `on_late` is called with
-    the awaited part. If the client reads nothing for too long, the connection is closed at once:
-    an error would not be read either.
+    If the client does not send in time what is awaited, `on_late` is called with the awaited part.
+    If the client does not read in time, the connection is closed at once, because the client would
+    not read an error either.
 
-    A new timer is only set if a deadline is earlier than the present timer. Otherwise the present
-    timer checks the deadlines when it fires. So a request needs almost no work for timers.
+    A new timer is only set if a deadline is earlier than the end of the present timer. Otherwise,
+    the deadlines are checked when the present timer ends. So most requests set no timer.
     """
 
     def __init__(
@@ -61,7 +61,10 @@ class Deadlines:
         self._timer = self._loop.call_later(patience.idle, self._look)
 
     def expect(self, awaited: Awaited, received: int = 0) -> None:
-        """Note what is awaited from now on, and that `received` bytes have just arrived."""
+        """Note what is awaited from now on.
+
+        `received` is the number of bytes that have just arrived.
+        """
         now = self._loop.time()
         if awaited is not self._awaited:
             self._awaited, self._since, self._received = awaited, now, 0
@@ -73,18 +76,18 @@ class Deadlines:
         self._look_by(self._due)
 
     def excuse(self) -> None:
-        """Restart the deadline for a body, because the client could not send until now."""
+        """Restart the deadline for a body. Call this if the client could not send until now."""
         if self._awaited is Awaited.BODY:
             self._since, self._received = self._loop.time(), 0
             self._due = self._due_after(self._since)
 
     def await_reader(self) -> None:
-        """Set the deadline by which the client must have read most of what it was sent."""
+        """Set the deadline until which the client must have read most of the answer."""
         self._unread_until = self._loop.time() + self._patience.client
         self._look_by(self._unread_until)
 
     def reader_is_back(self) -> None:
-        """Remove the deadline for reading: the client has read most of what it was sent."""
+        """Remove the deadline for reading, because the client has read most of the answer."""
         self._unread_until = math.inf
 
     def end(self) -> None:

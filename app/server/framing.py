@@ -1,30 +1,34 @@
-"""Finds the ends of the parts of an HTTP/1.1 message (RFC 9112) in data that arrive in pieces."""
+"""Finds where a head or body of HTTP/1.1 ends (RFC 9112), in data that arrive in pieces."""
 
 import re
 
 END_OF_HEAD = b"\r\n\r\n"
-"""The bytes that end a head, and a chunked body."""
+"""The last bytes of a head. They are also the last bytes of a chunked body."""
 
 _OFFER = re.compile(rb"(?i)\r\nupgrade[ \t]*:[^\r\n]*")
 _OFFER_BUT_WEBSOCKET = re.compile(rb"(?i)\r\nupgrade[ \t]*:(?![^\r\n]*websocket)[^\r\n]*")
 
 
 def without_offer(head: bytes) -> bytes:
-    """Return a head without its `Upgrade` field, unless a GET asks for a WebSocket with it."""
+    """Return the head of a request without the `Upgrade` field.
+
+    The field is kept if the method is GET and the field asks for a WebSocket.
+    """
     offer = _OFFER_BUT_WEBSOCKET if head.startswith(b"GET ") else _OFFER
     return offer.sub(b"", head)
 
 
 def empty_lines(data: bytes, at: int) -> int:
-    """Return the length in bytes of the empty lines that begin at `at`."""
+    """Return how many bytes of `data`, from index `at` on, belong to empty lines."""
     rest = data[at:]
     return len(rest) - len(rest.lstrip(b"\r\n"))
 
 
 def end_of_head(data: bytes, at: int) -> int:
-    """Return the index in `data` just after the head that begins at `at`.
+    """Return the index in `data` just after the head that begins at the index `at`.
 
-    If more data must arrive first, `at` is returned; if this is not a head, the length of the data.
+    If the head is not complete yet, return `at`. If the data at `at` are not a head, return the
+    length of `data`.
     """
     end = data.find(END_OF_HEAD, at)
     if end >= 0:
@@ -33,16 +37,16 @@ def end_of_head(data: bytes, at: int) -> int:
 
 
 def _may_begin_a_head(data: bytes) -> bool:
-    """Whether data may be the beginning of a head; the parser refuses other data."""
+    """Return whether `data` may be the beginning of a head. The parser refuses other data."""
     return data[:1].isupper() and b"\n\n" not in data
 
 
 def end_of_chunks(data: bytes, at: int, least: int) -> int:
-    """Return the index in `data` just after the first empty line: a chunked body may end there.
+    """Return the index in `data` just after the next empty line, where a chunked body may end.
 
-    The search skips the first `least` bytes from `at` on. Without an empty line, the length of the
-    data is returned. But if `least` is 0 and an empty line has begun to arrive at the end of the
-    data, the index where it begins is returned.
+    The search begins `least` bytes after the index `at`. If there is no empty line, the length of
+    `data` is returned. There is one exception: if `least` is 0 and `data` ends with the first bytes
+    of an empty line, the index of these bytes is returned.
     """
     end = data.find(END_OF_HEAD, at + least)
     if end >= 0:

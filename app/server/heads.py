@@ -1,4 +1,4 @@
-"""Refuses requests whose head other servers could understand in another way."""
+"""Refuses heads that Reprise does not support or that servers could understand differently."""
 
 import re
 from collections.abc import Sequence
@@ -8,16 +8,17 @@ from app.core.models import Header
 
 _METHODS_UNSUPPORTED = frozenset({b"CONNECT", b"TRACE"})
 _VERSIONS = frozenset({"1.0", "1.1"})
-# uri-host [ ":" port ] (RFC 9110 §7.2, RFC 3986 §3.2.2); an empty value is valid, too.
+# uri-host [ ":" port ] (RFC 9110 §7.2, RFC 3986 §3.2.2). An empty value is valid, too.
 _HOST = re.compile(rb"(?:\[[0-9A-Za-z:.%_~-]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
 
 
 def why_refused(method: bytes, version: str, headers: Sequence[Header]) -> Refusal | None:
     """Return the Refusal for a request with this head, or None if the head is allowed.
 
-    CONNECT would open a tunnel past the cache, and TRACE would reveal the caller's credentials (RFC
-    9110 §9.3.6, §9.3.8). With several Hosts, servers could understand different requests (RFC 9112
-    §3.2). The only supported transfer coding is `chunked`, which HTTP/1.0 does not have (§6.1).
+    CONNECT would open a tunnel past the cache (RFC 9110 §9.3.6). TRACE would reveal the caller's
+    credentials (RFC 9110 §9.3.8). If there are several Host fields, Reprise and the upstream could
+    choose different ones (RFC 9112 §3.2). The only supported transfer coding is `chunked`. HTTP/1.0
+    has no transfer codings (RFC 9112 §6.1).
     """
     if version not in _VERSIONS:
         return HttpUnsupported("Only HTTP/1.0 and HTTP/1.1 are supported.")

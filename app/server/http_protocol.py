@@ -1,6 +1,6 @@
 """HTTP/1.1 for an ASGI application, with a limit on the memory that each connection can occupy.
 
-The limit holds whatever a client sends, even before its key is checked.
+The limit applies to all that a client sends, even before the client's API key is checked.
 """
 
 import asyncio
@@ -42,9 +42,10 @@ _PROBE_SECONDS = 0.5  # most answers have begun within this time
 
 
 class _Flow(FlowControl):
-    """Uvicorn's flow control; while `is_held`, the application cannot resume reading.
+    """Uvicorn's flow control, with a switch that prevents reading from the connection.
 
-    `on_resume` is called when reading is resumed, so that the client can send again.
+    While `is_held` is true, `resume_reading` does nothing. `on_resume` is called when reading is
+    resumed: from then on, the client can send again.
     """
 
     is_held = False
@@ -62,25 +63,27 @@ class _Flow(FlowControl):
 class HttpProtocol(HttpToolsProtocol):
     """Uvicorn's HTTP protocol, changed in the following points.
 
-    Limits. Requests are parsed one at a time: a head when all of it has arrived, the next request
-    when this one was answered. Data that arrive before that are kept unparsed; beyond 64 kB,
-    reading stops. A request may have 64 kB besides its body: empty lines, its head, the framing of
-    chunks, and trailers, which are dropped (RFC 9110 §6.5.1).
+    Limits. Requests are parsed one at a time. A head is parsed when it is complete. A request is
+    parsed when the request before it is answered. Data that cannot be parsed yet are kept; beyond
+    64 kB, reading stops. All parts of a request besides its body may together have 64 kB: empty
+    lines, the head, the framing of chunks, and the trailers. Trailers are dropped (RFC 9110
+    §6.5.1).
 
-    Upgrades. Java's client sends `Upgrade: h2c` with every request. A server may ignore it (RFC
-    9110 §7.8), but httptools would not parse the body then. So the field is removed before parsing.
-    But a GET keeps an upgrade to a WebSocket (RFC 6455 §4.1), which the application refuses.
+    Upgrades. Java's client sends `Upgrade: h2c` with every request. A server may ignore this field
+    (RFC 9110 §7.8), but httptools does not parse the body of a request that has it. So the field is
+    removed before parsing. The field of a GET that asks for a WebSocket is kept (RFC 6455 §4.1),
+    and the application refuses the request.
 
     Half-closed connections. A client may close its side after its request (RFC 9112 §9.6) and still
-    gets the answer. A client that has gone looks the same until something is written to it. So an
-    interim response is sent, which every client of HTTP/1.1 ignores (RFC 9110 §15.2).
+    gets the answer. A client that has disappeared looks the same until something is written to the
+    connection. So an interim response is sent, which clients of HTTP/1.1 ignore (RFC 9110 §15.2).
 
-    HTTP/1.0. Such clients do not know chunks: the end of the connection ends the body.
+    HTTP/1.0. Its clients do not know chunks. The body ends when the connection is closed.
 
     Deadlines. A client that does not send the rest of its request gets 408 (RFC 9110 §15.5.9).
 
-    Shutdown. An idle connection is not closed at once: a request may be arriving, which the client
-    may be unable to repeat. It is answered, with `Connection: close` (RFC 9112 §9.6).
+    Shutdown. An idle connection is not closed at once, because a request may be arriving that the
+    client cannot repeat. That request is answered, with `Connection: close` (RFC 9112 §9.6).
     """
 
     flow: _Flow
@@ -125,7 +128,10 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Return whether to keep our side open, because a complete request has no answer yet."""
+        """Note that the client has closed its side; return whether to keep our side open.
+
+        It is kept open if a complete request was received and its answer has not begun.
+        """
         if self.scheme == "https" or self._is_idle() or not self._may_be_answered():
             return False
         self._is_half_closed = True
@@ -136,9 +142,9 @@ class HttpProtocol(HttpToolsProtocol):
         return not self.cycle.more_body and not self.cycle.response_started
 
     def _probe(self, cycle: RequestResponseCycle, interim: bytes = b"") -> None:
-        """Check periodically, until the answer begins, whether the client is still there.
+        """Check periodically, until the answer begins, whether the client is still connected.
 
-        `interim` is an interim response that is sent first.
+        `interim` is an interim response. It is sent once to a client of HTTP/1.1.
         """
         if cycle.response_started or cycle.disconnected or self.transport.is_closing():
             return
@@ -184,7 +190,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._deadlines.reader_is_back()
 
     def _parse(self) -> None:
-        """Parse the received data, up to the end of the current message."""
+        """Parse the received data of the current request, and keep the rest of the data."""
         data, at = self._unparsed, 0
         while at < len(data):
             if self._is_between:
@@ -209,7 +215,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._keep(data[at:])
 
     def _end_in_body(self, data: bytes, at: int) -> int:
-        """Return the index up to which `data` surely belongs to the current message.
+        """Return an index: `data` from `at` up to this index belong to the current request.
 
         If the index is `at`, more data must arrive first.
         """
@@ -220,7 +226,7 @@ class HttpProtocol(HttpToolsProtocol):
         return end
 
     def _keep(self, data: bytes) -> None:
-        """Keep unparsed data for later; stop reading while there are more than 64 kB."""
+        """Keep unparsed data for later. While more than 64 kB are kept, reading stops."""
         self._unparsed = data
         if not data and not self.flow.is_held:
             return
@@ -240,7 +246,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Add a field of the head or trailers: uvicorn's code, plus a limit on their number."""
+        """Add a field of the head or trailers, as uvicorn does, but limit the number of fields."""
         headers = self.headers
         if len(headers) >= _MOST_FIELDS:
             self._fail()
@@ -268,7 +274,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def _fail(self) -> NoReturn:
-        """Raise HeadTooLarge, which also stops the parser."""
+        """Raise HeadTooLarge. The exception also stops the parser."""
         self._refusal = HeadTooLarge(_TOO_LARGE)
         raise self._refusal
 
@@ -322,9 +328,10 @@ class HttpProtocol(HttpToolsProtocol):
         self.loop.call_later(_REFUSED_SECONDS, self.transport.close)
 
     def _may_answer(self) -> bool:
-        """Whether an error response may be sent.
+        """Return whether an error response may be sent.
 
-        All earlier requests must be answered, and no answer to this one may have begun.
+        It may be sent if all earlier requests are answered and the answer to the current request
+        has not begun.
         """
         if self._is_between or self._is_in_head:
             return self._is_idle()
@@ -349,7 +356,7 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class _Unchunked:
-    """Sends an answer without chunks, whether its length is known or not."""
+    """Sends an answer to an HTTP/1.0 client: never in chunks, even if its length is not known."""
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle = cycle
@@ -368,7 +375,10 @@ class _Unchunked:
 
 
 def _has_hung_up(transport: asyncio.Transport) -> bool:
-    """Whether a connection was reset; the event loop notices a reset only while it reads."""
+    """Return whether a connection was reset.
+
+    The event loop does not notice a reset while reading is stopped.
+    """
     sock = transport.get_extra_info("socket")
     if not sock:
         return False

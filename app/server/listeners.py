@@ -1,4 +1,4 @@
-"""A separate listener for operators, in addition to the one for the API."""
+"""Separates the operators' port from the API's port."""
 
 import re
 
@@ -12,9 +12,11 @@ _OPERATORS = re.compile(r"/(?:metrics|(?:cache|dashboard)(?:/.*)?)", re.DOTALL)
 
 
 class OperatorsListener:
-    """Serves metrics and operators' routes only on the operators' port, and health on every port.
+    """Serves each path only on the port for which it is meant.
 
-    What counts is the port on which the connection arrived, not a port that the client names.
+    Metrics and operators' routes are served on the operators' port `port`, health checks on all
+    ports, and other paths on the other ports. The port is that of the connection. A port in the
+    Host header is ignored.
     """
 
     def __init__(self, app: ASGIApp, port: int) -> None:

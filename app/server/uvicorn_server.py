@@ -1,4 +1,4 @@
-"""Runs the application with uvicorn on a listening socket, and shuts it down gracefully."""
+"""Runs the application with uvicorn on listening sockets, and shuts it down gracefully."""
 
 import asyncio
 import gc
@@ -26,10 +26,10 @@ _BACKGROUND_SHUTDOWN = 5  # shutdown timeout in seconds of a server in a thread
 
 
 class Server(uvicorn.Server):
-    """Uvicorn with our HTTP protocol.
+    """Uvicorn's server with Reprise's HTTP protocol.
 
-    The server calls `on_listening` once it listens. As soon as it is told to stop, `/readyz`
-    reports 503.
+    The server calls `on_listening` when it has begun to listen. From the moment when a signal tells
+    the server to stop, `/readyz` answers 503.
     """
 
     def __init__(
@@ -72,7 +72,8 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, then finish the running requests.
 
-        Connections in the socket's queue are accepted first: closing the socket would reset them.
+        The connections that wait in the queues of the sockets are accepted first, because they
+        would be reset when the sockets are closed.
         """
         taken = [
             self._serve_last(connection) for sock in sockets or [] for connection in _all(sock)
@@ -88,14 +89,15 @@ class Server(uvicorn.Server):
         protocol.shutdown()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Start the shutdown after a signal; running requests are finished."""
+        """Start the shutdown after a signal. Running requests are still answered."""
         self._state.ready = False
         super().handle_exit(sig, frame)
 
 
 def listeners_of(settings: Settings) -> list[socket.socket]:
-    """Open and return the API's listening socket, and the operators' one if they have a port.
+    """Open and return the listening sockets that the settings ask for.
 
+    The first one is for the API. If the operators have their own port, the second one is for them.
     Raises ConfigurationError if a socket cannot listen on its address.
     """
     sockets = [listen(settings.host, settings.port)]
@@ -105,14 +107,14 @@ def listeners_of(settings: Settings) -> list[socket.socket]:
 
 
 def listen(host: str, port: int, kind: str = "") -> socket.socket:
-    """Open and return a listening socket; port 0 picks a free port.
+    """Open and return a listening socket. If `port` is 0, a free port is chosen.
 
-    `kind` is the part of the settings' names before HOST and PORT, such as "ADMIN_". Raises
-    ConfigurationError if the socket cannot listen on the address.
+    Raises ConfigurationError if the socket cannot listen on the address. `kind` is used in the
+    message, which names the settings `REPRISE_{kind}HOST` and `REPRISE_{kind}PORT`.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        # If a name has both, as localhost does, most clients try IPv4.
+        # If a name has IPv4 and IPv6 addresses, as localhost does, most clients try IPv4.
         family, _, _, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
@@ -123,7 +125,7 @@ def listen(host: str, port: int, kind: str = "") -> socket.socket:
 
 
 def _all(sock: socket.socket) -> list[socket.socket]:
-    """Accept and return the connections in a listening socket's queue."""
+    """Accept and return all connections that wait in the queue of a listening socket."""
     found = []
     with suppress(OSError):  # the queue is empty, or the socket is closed
         sock.setblocking(False)
@@ -133,17 +135,17 @@ def _all(sock: socket.socket) -> list[socket.socket]:
 
 
 def url_of(sock: socket.socket) -> str:
-    """Return the base URL of a listening socket."""
+    """Return the URL of a listening socket, such as `http://127.0.0.1:8000`."""
     host, port = sock.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def run_server(server: Server, *sockets: socket.socket) -> None:
-    """Serve on some sockets until a signal arrives, then exit with status 0."""
+    """Serve on the sockets until SIGINT or SIGTERM arrives, then exit with status 0."""
     # Uvicorn raises the signal again after its shutdown; exit with 0 then.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _exit)
-    # Objects created so far live to the end: excluding them shortens the collector's pauses.
+    # Objects created so far live to the end. Without them, garbage collections take less time.
     gc.collect()
     gc.freeze()
     server.run(sockets=[*sockets])
@@ -155,7 +157,10 @@ def _exit(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 @contextmanager
 def serving(app: FastAPI) -> Iterator[str]:
-    """Serve `app` in a thread, on a free port of 127.0.0.1, during the block; yield the URL."""
+    """Return a context manager that serves `app` in a thread, on a free port of 127.0.0.1.
+
+    The target of the `with` statement is the URL. The server stops at the end of the block.
+    """
     with listen("127.0.0.1", 0) as sock:
         server = Server(app, _BACKGROUND_SHUTDOWN, lambda: None)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)

@@ -1,4 +1,4 @@
-"""Starts, replaces and stops several worker processes that serve one listening socket."""
+"""Starts, replaces and stops several worker processes that serve the same listening sockets."""
 
 import logging
 import multiprocessing
@@ -30,9 +30,10 @@ _logger = logging.getLogger("reprise")
 
 
 class Workers:
-    """Runs `settings.workers` processes until a signal arrives.
+    """Runs `settings.workers` worker processes until SIGINT or SIGTERM arrives.
 
-    All of them are stopped, too, if one cannot start because a setting is invalid.
+    A worker that ends is replaced. But if a worker cannot start because a setting is invalid, all
+    workers are stopped.
     """
 
     def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
@@ -44,7 +45,10 @@ class Workers:
         self._folder = ""
 
     def run(self) -> int:
-        """Run the workers, which share a folder for metrics; return the exit code at the end."""
+        """Run the workers until all of them have ended; return the exit code for this process.
+
+        The workers share a temporary folder for metrics.
+        """
         with ExitStack() as stack:
             try:
                 folder = stack.enter_context(TemporaryDirectory(prefix="reprise-metrics-"))
@@ -54,7 +58,7 @@ class Workers:
                     "no temporary folder (%s): /metrics only counts the worker that answers", told
                 )
             else:
-                # The library reads this when it is imported, so it must be set before that.
+                # The metrics library reads this variable when a worker imports the library.
                 self._folder = os.environ[FOLDER] = folder
             return self._run()
 
@@ -71,7 +75,7 @@ class Workers:
         return self._exit_code
 
     def _start(self) -> None:
-        # Spawned, not forked: a forked process would lack the threads of this one.
+        # Spawned, not forked: a forked process would lack the threads of this process.
         context = multiprocessing.get_context("spawn")
         process = context.Process(target=_work, args=(self._settings, self._sockets))
         process.start()
@@ -116,7 +120,7 @@ def _work(settings: Settings, sockets: Sequence[socket.socket]) -> None:
 
 
 def _end_with_parent() -> None:
-    """Shut this worker down gracefully when its parent process has ended."""
+    """Wait until the parent process has ended, then shut this worker down gracefully."""
     if (parent := multiprocessing.parent_process()) is not None:
         parent.join()
         os.kill(os.getpid(), signal.SIGTERM)

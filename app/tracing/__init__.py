@@ -1,4 +1,4 @@
-"""Traces of requests by OpenTelemetry, which is imported only if the settings ask for it.
+"""Traces requests with OpenTelemetry. OpenTelemetry is imported only if the settings ask for it.
 
 May import: `core`, `dialects`, `rules`, `engine`, `api`.
 """

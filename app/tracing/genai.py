@@ -1,4 +1,4 @@
-"""Attributes of requests and answers by OpenTelemetry's conventions for generative AI.
+"""Attributes of spans for requests and answers, as OpenTelemetry's conventions for AI define them.
 
 https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans
 """
@@ -41,7 +41,10 @@ _DATA = b"data:"
 
 
 def asked(request: ClientRequest, *, with_content: bool) -> Attributes:
-    """Return the attributes of a request to a model; empty for other requests."""
+    """Return the span attributes of a request to a model; {} for any other request.
+
+    If `with_content` is true, the attributes contain the request's messages.
+    """
     path = (request.prefix + request.path).decode("latin-1")
     operation = _OPERATIONS.get(route_of(path) or "")
     if operation is None or request.method != "POST":
@@ -61,14 +64,14 @@ def asked(request: ClientRequest, *, with_content: bool) -> Attributes:
 
 
 def span_name(attributes: Attributes, otherwise: str) -> str:
-    """Return the name of a request's span; `otherwise` if it is not a request to a model."""
+    """Return the name for a span with these attributes; `otherwise` if they name no operation."""
     operation = attributes.get("gen_ai.operation.name")
     model = attributes.get("gen_ai.request.model", "")
     return f"{operation} {model}".rstrip() if operation else otherwise
 
 
 class AnswerNotes:
-    """Collects the attributes of an answer while its bytes are passed on."""
+    """Keeps bytes of an answer while the answer is sent on, and finds its span attributes."""
 
     def __init__(self, *, is_stream: bool, with_content: bool) -> None:
         self._is_stream = is_stream
@@ -79,7 +82,8 @@ class AnswerNotes:
     def feed(self, piece: bytes) -> None:
         """Add the next bytes of the answer.
 
-        Of a stream, only the end is kept; a document is kept whole, unless it is large.
+        If the answer is a stream, only its end is kept. If it is one document, all of it is kept,
+        unless it is large.
         """
         self._size += len(piece)
         if self._is_stream:
@@ -88,9 +92,9 @@ class AnswerNotes:
             self._kept += piece
 
     def attributes(self) -> Attributes:
-        """Return the answer's model and usage as attributes.
+        """Return the span attributes of the answer: its model, usage and finish reasons.
 
-        If `with_content` is true, they also contain the answer's text, unless it is a stream.
+        If `with_content` is true and the answer is not a stream, the answer's text is added.
         """
         if self._is_stream:
             told = [_object(line) for line in self._lines()]
@@ -131,7 +135,11 @@ def _answered(document: Mapping[str, Any]) -> Attributes:
 
 
 def _messages(content: Any) -> list[dict[str, Any]]:
-    """Return a request's messages in the format of the conventions: roles and parts."""
+    """Return a request's messages in the format of OpenTelemetry's conventions.
+
+    `content` is the request's `messages`, `input` or `prompt`. Each message that is returned has a
+    `role` and `parts`.
+    """
     if not isinstance(content, list):
         return [_message("user", str(content))]
     return [
@@ -148,7 +156,7 @@ def _message(role: str, content: Any) -> dict[str, Any]:
 
 
 def _object(body: bytes) -> dict[str, Any]:
-    """Return the JSON object in a body. Return {} for a large body or any other content."""
+    """Return the JSON object in a body; {} if the body is large or is not a JSON object."""
     if len(body) > _LARGEST:
         return {}
     try:

@@ -1,4 +1,7 @@
-"""Wraps the adapters in spans of OpenTelemetry; the engine does not know about them."""
+"""Wraps the application, store, models and upstream, so that their work becomes spans.
+
+The spans are those of OpenTelemetry. The engine does not know about them.
+"""
 
 import asyncio
 import os
@@ -52,7 +55,11 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 def by_otlp(*, with_content: bool) -> Tracing:
-    """Return a Tracing that sends spans by OTLP, as set by the variables OTEL_EXPORTER_OTLP_…."""
+    """Return a Tracing that sends spans to a collector by OTLP.
+
+    The environment variables OTEL_EXPORTER_OTLP_… set where and how. If `with_content` is true, the
+    spans also contain questions and answers.
+    """
     told: dict[str, str | int] = {
         "service.name": os.environ.get("OTEL_SERVICE_NAME") or "reprise",
         "service.version": __version__,
@@ -64,7 +71,10 @@ def by_otlp(*, with_content: bool) -> Tracing:
 
 
 class OpenTelemetry:
-    """Records requests as spans, with questions and answers only if `with_content` is true."""
+    """Records requests as spans.
+
+    If `with_content` is true, the spans also contain questions and answers.
+    """
 
     def __init__(self, provider: TracerProvider, *, with_content: bool = False) -> None:
         self._provider = provider
@@ -90,14 +100,17 @@ class OpenTelemetry:
         return _TracedGuards(self._tracer)
 
     async def aclose(self) -> None:
-        """Send the remaining spans, but do not wait long for a collector that does not answer."""
+        """Send the remaining spans. The wait for the collector's answer is limited."""
         closing = threading.Thread(target=self._provider.shutdown, daemon=True)
         closing.start()
         await asyncio.to_thread(closing.join, _CLOSING_SECONDS)
 
 
 class _TracedApp:
-    """Makes one span for each request of the API, from its head to the last byte of the answer."""
+    """Makes one span for each request to the API.
+
+    The span begins with the head of the request, and ends with the last byte of the answer.
+    """
 
     def __init__(self, app: ASGIApp, tracer: Tracer) -> None:
         self._app = app
@@ -135,7 +148,7 @@ class _TracedApp:
 
 
 def _note(span: Span, status: CacheStatus | None) -> None:
-    """Set the attributes that say what the cache did with a request."""
+    """Set attributes of a span that say what the cache did with the request."""
     if status is None:
         return
     told: dict[str, Any] = {
@@ -150,7 +163,7 @@ def _note(span: Span, status: CacheStatus | None) -> None:
 
 
 class _TracedStore:
-    """A store whose look-ups are spans; other methods are passed through."""
+    """A store that records each look-up as a span. Other methods are called unchanged."""
 
     def __init__(self, store: WholeStore, tracer: Tracer) -> None:
         self._store = store
@@ -221,14 +234,17 @@ class _TracedVerifier:
 
 
 class _TracedGuards(Guards):
-    """Guards that record their work as a span, which ends when no more verdicts are taken."""
+    """Guards that record their work as a span.
+
+    The span ends when the iterator over the verdicts ends or is closed.
+    """
 
     def __init__(self, tracer: Tracer) -> None:
         super().__init__()
         self._tracer = tracer
 
     def verdicts(self, asked: str, candidates: Iterable[Candidate]) -> Iterator[Verdict]:
-        # Not made the current span, because guards may run in a thread.
+        # This span is not made the current span, because guards may run in a thread.
         span = self._tracer.start_span("guards")
         refused = 0
         try:
@@ -241,7 +257,10 @@ class _TracedGuards(Guards):
 
 
 class _TracedUpstream:
-    """An upstream whose requests are spans, from their head to the last byte of the answer."""
+    """An upstream that records each request as a span.
+
+    The span begins when the request is sent, and ends when the response is closed.
+    """
 
     def __init__(self, upstream: Upstream, tracer: Tracer, *, with_content: bool) -> None:
         self._upstream = upstream
@@ -270,7 +289,7 @@ class _TracedUpstream:
 
 
 class _TracedResponse:
-    """A response that ends its span when it is closed."""
+    """An upstream response that ends `span` when the response is closed."""
 
     def __init__(self, response: UpstreamResponse, span: Span, *, with_content: bool) -> None:
         self.status_code = response.status_code
@@ -302,7 +321,10 @@ class _TracedResponse:
 
 
 def _with_context(request: ClientRequest) -> ClientRequest:
-    """Return a request with `traceparent` headers that name the current span."""
+    """Return a copy of a request whose trace headers name the current span.
+
+    These are `traceparent` and `tracestate`.
+    """
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier)
     told = [(name.encode(), value.encode()) for name, value in carrier.items()]

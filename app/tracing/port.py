@@ -1,4 +1,4 @@
-"""The port of tracing, an implementation that does nothing, and a loader of the real one."""
+"""The port for tracing, an implementation without effect, and the import of OpenTelemetry."""
 
 import importlib
 from typing import Protocol
@@ -13,32 +13,32 @@ _REAL = "app.tracing.otel"  # imported on demand: its libraries are optional
 
 
 class Tracing(Protocol):
-    """Wraps the parts that a request passes through, so that their work becomes spans."""
+    """Wraps the parts through which a request passes, so that they record their work as spans."""
 
     def app(self, app: ASGIApp) -> ASGIApp:
-        """Return an application whose requests are spans, children of the client's spans."""
+        """Return `app`, wrapped: each request becomes a span, a child of the client's span."""
 
     def store(self, store: WholeStore) -> WholeStore:
-        """Return a store whose look-ups are spans."""
+        """Return `store`, wrapped: each look-up becomes a span."""
 
     def embedder(self, embedder: Embedder) -> Embedder:
-        """Return an embedder that records each call as a span."""
+        """Return `embedder`, wrapped: each call becomes a span."""
 
     def verifier(self, verifier: Verifier) -> Verifier:
-        """Return a verifier that records each call as a span."""
+        """Return `verifier`, wrapped: each call becomes a span."""
 
     def upstream(self, upstream: Upstream) -> Upstream:
-        """Return an upstream whose requests are spans and get a `traceparent` header."""
+        """Return `upstream`, wrapped: each request becomes a span and gets trace headers."""
 
     def guards(self) -> Guards:
         """Return guards that record their work as a span."""
 
     async def aclose(self) -> None:
-        """Send the remaining spans, for a limited time."""
+        """Send the remaining spans; stop after a limited time."""
 
 
 class NoTracing:
-    """Tracing that wraps nothing and makes no spans."""
+    """A Tracing that returns each part unchanged, so that there are no spans."""
 
     def app(self, app: ASGIApp) -> ASGIApp:
         return app
@@ -63,10 +63,11 @@ class NoTracing:
 
 
 def open_telemetry(*, with_content: bool) -> Tracing:
-    """Return the Tracing that sends spans by OTLP, set up by the variables of OpenTelemetry's SDK.
+    """Return a Tracing that sends spans to a collector by OTLP.
 
-    If `with_content` is true, spans also contain questions and answers. Raises ConfigurationError
-    if the libraries are not installed.
+    The environment variables of OpenTelemetry's SDK set where and how. If `with_content` is true,
+    the spans also contain questions and answers. Raises ConfigurationError if OpenTelemetry's
+    libraries are not installed.
     """
     try:
         module = importlib.import_module(_REAL)

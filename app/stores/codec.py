@@ -1,8 +1,8 @@
 """Encodes stored responses and embeddings as named byte strings, for stores outside this process.
 
 Rules of this file: data of another format version, damaged data and missing fields raise
-ValueError, which counts as a miss. Unknown fields are ignored, so that an older version of Reprise
-can read entries to which a newer one has added fields.
+ValueError; the caller treats such an entry as a miss. Unknown fields are ignored, so that an older
+version of Reprise can read an entry to which a newer version has added fields.
 """
 
 import struct
@@ -32,7 +32,7 @@ _LENGTHS = struct.Struct("<HI")  # of a field's name and of its value, in bytes
 
 
 def response_fields(stored: StoredResponse) -> dict[str, bytes]:
-    """Return a stored response as fields, without its id and its embedding."""
+    """Return the fields of a stored response, except its id and its embedding."""
     response, encoding = _packed(stored.content)
     fields = {
         "version": VERSION,
@@ -68,7 +68,10 @@ def response_fields(stored: StoredResponse) -> dict[str, bytes]:
 
 
 def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
-    """Decode a stored response from `fields`; `digest` is its id. Raises ValueError."""
+    """Decode the stored response with the id `digest`.
+
+    Raises ValueError if `fields` are damaged.
+    """
     _check_version(fields)
     prompt = fields.get("prompt")
     content = _unpacked(_field(fields, "response"), fields.get("encoding", _PLAIN))
@@ -101,9 +104,9 @@ def response_of(digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
 
 
 def dialect_in(fields: Mapping[str, bytes]) -> str:
-    """Return the dialect in a stored response's fields; `chat_completion` if there is none.
+    """Return the dialect in a stored response's fields, or `chat_completion` if they have none.
 
-    Raises ValueError.
+    Raises ValueError if the dialect is not UTF-8.
     """
     return sys.intern(fields.get("dialect", b"").decode()) or CHAT_COMPLETION
 
@@ -118,24 +121,33 @@ def _fullness(fields: Mapping[str, bytes], content: bytes) -> Fullness:
 
 
 def labels_in(fields: Mapping[str, bytes]) -> Tagging:
-    """Return the namespace and tags in a stored response's fields. Raises ValueError."""
+    """Return the namespace and tags in a stored response's fields.
+
+    Raises ValueError if the namespace or a tag is damaged.
+    """
     # Absent fields count as empty: entries of older versions have neither.
     namespace, tags = fields.get("namespace", b""), fields.get("tags", b"")
     return Tagging(namespace.decode(), tags_in(tags.decode())) if namespace or tags else UNTAGGED
 
 
 def upstream_id_in(fields: Mapping[str, bytes]) -> str:
-    """Return the upstream's id in a stored response's fields. Raises ValueError."""
+    """Return the id that the upstream gave to a stored response; empty if there is none.
+
+    Raises ValueError if the id is not UTF-8.
+    """
     return fields.get("upstream_id", b"").decode()
 
 
 def caller_in(fields: Mapping[str, bytes]) -> str:
-    """Return the `caller_text` (`core/callers.py`) in an entry's fields. Raises ValueError."""
+    """Return the names of an entry's callers as one text, made by `core.callers.caller_text`.
+
+    Raises ValueError if the text is not UTF-8.
+    """
     return sys.intern(fields.get("caller", b"").decode())
 
 
 def embedding_fields(stored: StoredEmbedding) -> dict[str, bytes]:
-    """Return a stored embedding as fields, without its id."""
+    """Return the fields of a stored embedding, except its id."""
     fields = {
         "version": VERSION,
         "numbers": stored.numbers,
@@ -156,7 +168,10 @@ def embedding_fields(stored: StoredEmbedding) -> dict[str, bytes]:
 
 
 def embedding_of(digest: str, fields: Mapping[str, bytes]) -> StoredEmbedding:
-    """Decode a stored embedding from `fields`; `digest` is its id. Raises ValueError."""
+    """Decode the stored embedding with the id `digest`.
+
+    Raises ValueError if `fields` are damaged.
+    """
     _check_version(fields)
     width = _field(fields, "width")
     numbers = _field(fields, "numbers")
@@ -178,7 +193,7 @@ def embedding_of(digest: str, fields: Mapping[str, bytes]) -> StoredEmbedding:
 
 
 def fields_bytes(fields: Mapping[str, bytes]) -> bytes:
-    """Encode fields as bytes: for each field the lengths of name and value, then both of them."""
+    """Encode fields as bytes: for each field the lengths of name and value, the name, the value."""
     parts = []
     for name, value in fields.items():
         raw = name.encode()
@@ -201,14 +216,14 @@ def fields_of(raw: bytes) -> dict[str, bytes]:
 
 
 def vector_bytes(embedding: Embedding) -> bytes:
-    """Return an embedding as little-endian float32 numbers, as valkey-search expects them."""
+    """Return an embedding as little-endian float32 numbers, which is valkey-search's format."""
     return embedding.astype("<f4").tobytes()
 
 
 def vector_of(raw: bytes, dimensions: int) -> Embedding:
-    """Return the embedding in bytes made by `vector_bytes`: shape (dimensions,).
+    """Decode bytes made by `vector_bytes` to an embedding of shape (dimensions,).
 
-    Raises ValueError if the bytes are damaged or of another length.
+    Raises ValueError if the bytes are damaged or their length is wrong.
     """
     vector = np.frombuffer(raw, "<f4")
     if vector.shape != (dimensions,) or not np.isfinite(vector).all():

@@ -1,8 +1,8 @@
-"""Entries as lines of JSON, to export them from any store and import them into any other.
+"""Entries as lines of JSON. They can be exported from any store and imported into any other.
 
 A line is one JSON object. In it, the answer is JSON, the embedding is base64, and the other fields
 of the entry (`codec.py`) are strings. A few fields are left out, such as the epoch. An invalid line
-raises ValueError. Its message gives the reason and contains nothing of the line's content.
+raises ValueError. The error's message gives the reason and contains nothing of the line's content.
 """
 
 import base64
@@ -36,9 +36,9 @@ _LONGEST_LIFE = 2_592_000.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Portable:
-    """An entry to export or import, with its embedding and the name of the embedding's model.
+    """An entry to export or import. `embedder` is the name of the model that made `embedding`.
 
-    Without an embedding, only exact matches find the entry.
+    If `embedding` is None, only exact matches find the entry.
     """
 
     stored: StoredResponse
@@ -47,7 +47,7 @@ class Portable:
 
 
 def line_of(portable: Portable) -> bytes:
-    """Return an entry as one line. Raises ValueError if its answer is not JSON."""
+    """Return an entry as one line. Raises ValueError if the entry's answer is not JSON."""
     stored, embedding = portable.stored, portable.embedding
     fields = response_fields(replace(stored, content=b""))
     texts = {n: raw.decode() for n, raw in fields.items() if n not in _TEXTS_ELSEWHERE}
@@ -63,18 +63,18 @@ def line_of(portable: Portable) -> bytes:
 
 
 def cursor_line(cursor: str | None) -> bytes:
-    """Return the last line of an export, which contains `cursor`.
+    """Return the last line of an export. This line contains `cursor`.
 
-    The next export begins at `cursor`; None means that no entries are left.
+    The next export begins at `cursor`. None means that all entries have been exported.
     """
     return json.dumps({"cursor": cursor}).encode() + b"\n"
 
 
 def portable_of(line: bytes, now: float, dialects: Mapping[str, Dialect]) -> Portable | None:
-    """Return the entry in a line; None for a line made by `cursor_line`.
+    """Return the entry in a line, or None for a line made by `cursor_line`.
 
-    The entry stays in the partition that the line names. `dialects` are the known dialects, by
-    name. `now` is in seconds since 1970. Raises ValueError if the line is invalid.
+    The entry stays in the partition that the line names. `now` is in seconds since 1970. `dialects`
+    contains the known dialects by name. Raises ValueError if the line is invalid.
     """
     document = _document(line)
     if document.keys() == {"cursor"}:
@@ -107,10 +107,10 @@ def _document(line: bytes) -> Mapping[str, Any]:
 
 
 def _response(document: Mapping[str, Any], dialect: Dialect | None) -> bytes:
-    """Return the answer in a line as compact JSON.
+    """Return the answer in a line as compact JSON. `dialect` is None if the answer's is unknown.
 
-    Raises ValueError if the answer is invalid or must not be stored. The first version of
-    the format named the field `completion`.
+    Raises ValueError if the dialect is unknown, or the answer is invalid or must not be stored. The
+    first version of the format named the field of the answer `completion`, not `response`.
     """
     response = document.get("response", document.get("completion"))
     if dialect is None:

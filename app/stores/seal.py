@@ -1,12 +1,12 @@
 """Seals: checksums by which a store detects entries that were altered after they were written.
 
-A seal covers an entry's key and content, so that an altered entry, or one moved to another key, is
-a miss. With a secret, the seal is an HMAC (RFC 2104), which nobody without the secret can make.
-Without a secret it is a plain checksum, which detects accidents only.
+A seal covers an entry's key and content. An entry that was altered, or moved to another key, is a
+miss. With a secret, a seal is an HMAC (RFC 2104), which nobody without the secret can make. Without
+a secret, a seal is a plain checksum, which detects accidents only.
 
-Rules of this file: entries are checked before they are used. An empty field and an absent one are
-the same. Fields that may change later, such as `disputed`, are covered too: whoever changes them
-must write a new seal.
+Rules of this file: an entry is checked before it is used. An empty field and an absent field are
+treated alike. Fields that may change later, such as `disputed`, are covered too: code that changes
+such a field must write a new seal.
 """
 
 import hashlib
@@ -35,14 +35,14 @@ _logger = logging.getLogger("reprise.store")
 
 
 class BrokenSeal(ValueError):
-    """An entry was altered, or it was not written with the secret of this process."""
+    """An entry was altered after it was written, or was sealed with another secret."""
 
 
 class Seal:
-    """Adds seals to entries when they are written, and checks them when they are read.
+    """Adds seals to entries when they are written, and checks seals when entries are read.
 
     `model` is the name of the embedding model. `on_broken` is called for each entry with a wrong
-    seal. Without a secret, entries of old versions, which have no seal, are accepted.
+    seal. If `secret` is empty, an entry without a seal, written by an old version, is accepted.
     """
 
     def __init__(
@@ -57,33 +57,42 @@ class Seal:
         self._is_told = False
 
     def response_fields(self, stored: StoredResponse) -> dict[str, bytes]:
-        """Return a stored response as fields, its seal included."""
+        """Return the fields of a stored response, its seal included."""
         fields = response_fields(stored)
         return fields | {SEAL: self._seal(_RESPONSE, stored.id, fields)}
 
     def response_of(self, digest: str, fields: Mapping[str, bytes]) -> StoredResponse:
-        """Decode a stored response. Raises ValueError, or BrokenSeal if the seal is wrong."""
+        """Decode the stored response with the id `digest`.
+
+        Raises ValueError if `fields` are invalid, BrokenSeal if the seal is wrong.
+        """
         stored = response_of(digest, fields)
         self._check(_RESPONSE, digest, fields)
         return stored
 
     def embedding_fields(self, stored: StoredEmbedding) -> dict[str, bytes]:
-        """Return a stored embedding as fields, its seal included."""
+        """Return the fields of a stored embedding, its seal included."""
         fields = embedding_fields(stored)
         return fields | {SEAL: self._seal(_EMBEDDING, stored.id, fields)}
 
     def embedding_of(self, digest: str, fields: Mapping[str, bytes]) -> StoredEmbedding:
-        """Decode a stored embedding. Raises ValueError, or BrokenSeal if the seal is wrong."""
+        """Decode the stored embedding with the id `digest`.
+
+        Raises ValueError if `fields` are invalid, BrokenSeal if the seal is wrong.
+        """
         stored = embedding_of(digest, fields)
         self._check(_EMBEDDING, digest, fields)
         return stored
 
     def with_vector(self, stored: StoredResponse, vector: bytes | None) -> StoredResponse:
-        """Return a copy of a response with the `vector_digest` of `vector`; empty for None."""
+        """Return a copy of a response whose `vector_digest` is computed from `vector`.
+
+        If `vector` is None, the copy's `vector_digest` is empty.
+        """
         return replace(stored, vector_digest=self._digest(vector) if vector else "")
 
     def check_vector(self, stored: StoredResponse, vector: bytes) -> None:
-        """Raise BrokenSeal unless a response was written with this vector."""
+        """Raise BrokenSeal if `vector` is not the vector that a response was written with."""
         is_old = not stored.vector_digest and not self._key
         if not is_old and stored.vector_digest != self._digest(vector):
             self._broken()
@@ -107,7 +116,7 @@ class Seal:
 
     def _broken(self) -> None:
         self._on_broken()
-        if not self._is_told:  # once: else whoever can write to the store could fill the log
+        if not self._is_told:  # once: else one who can write to the store could fill the log
             self._is_told = True
             _logger.error(
                 "an entry in the store was altered, or was written by another program or with "

@@ -1,4 +1,4 @@
-"""A mapping of limited size whose values expire; the least recently used are evicted."""
+"""A mapping of limited size whose values expire. It evicts the least recently used values."""
 
 import heapq
 import math
@@ -28,9 +28,10 @@ class _Entry(Generic[T]):
 class Expiring(Generic[T]):
     """Keeps up to `most` values, within the byte limit of `room`. Times are in seconds since 1970.
 
-    `on_remove` is called with key and value for every value that is removed or replaced, except by
-    `clear`. `on_evict` is called with key, value and reason (`expired`, `lru`, `bytes`) for each
-    value that this class removes by itself, and for a value that is larger than the byte limit.
+    `on_remove(key, value)` is called for every value that is removed or replaced, except by
+    `clear`. `on_evict(key, value, reason)` is called for each value that this class removes by
+    itself, and for each value that `put` does not keep. The reason is `expired`, `lru` (there were
+    too many values) or `bytes` (the values took too many bytes).
     """
 
     def __init__(
@@ -54,21 +55,21 @@ class Expiring(Generic[T]):
         self._order = Order()
 
     def peek(self, key: str) -> T | None:
-        """Return the value of a key, or None, without counting a use."""
+        """Return the value of a key, or None. This does not count as a use of the value."""
         entry = self._entries.get(key)
         return None if entry is None or entry.expires <= self._clock() else entry.value
 
     def use(self, key: str) -> T | None:
-        """Return the value of a key, or None, and count a use of it."""
+        """Return the value of a key, or None. This counts as a use of the value."""
         if (value := self.peek(key)) is not None:
             self._entries.move_to_end(key)
             self._entries[key].used = self._room.count_use()
         return value
 
     def amend(self, key: str, value: T, grown: int) -> None:
-        """Replace the value of an existing key by one that takes `grown` bytes more.
+        """Replace the value of an existing key. The new value is `grown` bytes larger.
 
-        Its expiry and its place in the order of use do not change.
+        The key's expiry and its place in the order of use do not change.
         """
         entry = self._entries[key]
         entry.value = value
@@ -77,10 +78,10 @@ class Expiring(Generic[T]):
         self._room.make()
 
     def put(self, key: str, value: T, expires: float, size: int) -> bool:
-        """Keep a value of `size` bytes until `expires`. It replaces the older value of `key`.
+        """Keep a value of `size` bytes until `expires`, in place of any older value of `key`.
 
-        If the limits are exceeded, the least recently used values are evicted. Return False if the
-        value itself is larger than the byte limit, and so is not kept.
+        If there are too many values or bytes then, the least recently used values are evicted.
+        Return True, or False if the value alone exceeds the byte limit; then it is not kept.
         """
         self.remove(key)
         if size > self._room.most:
@@ -100,7 +101,7 @@ class Expiring(Generic[T]):
         return True
 
     def remove(self, key: str) -> bool:
-        """Remove a value; return whether there was one."""
+        """Remove the value of a key. Return whether there was one."""
         if (entry := self._entries.pop(key, None)) is None:
             return False
         self._due[math.ceil(entry.expires)].pop(key, None)
@@ -116,12 +117,12 @@ class Expiring(Generic[T]):
 
     @property
     def idlest(self) -> float:
-        """The number, from `Room.count_use`, of the least recent use; infinite without values."""
+        """The number that `Room.count_use` gave the least recently used value, or infinity."""
         oldest = next(iter(self._entries.values()), None)
         return math.inf if oldest is None else oldest.used
 
     def evict_idlest(self) -> None:
-        """Evict the least recently used value, because the limit on bytes is reached."""
+        """Evict the least recently used value, because all values together take too many bytes."""
         self._evict(next(iter(self._entries)), "bytes")
 
     def clear(self) -> int:
@@ -137,7 +138,7 @@ class Expiring(Generic[T]):
     def page(self, cursor: str, limit: int) -> tuple[list[T], str]:
         """Return up to `limit` values, oldest first, and the cursor for the next page.
 
-        `cursor` is empty for the first page; the returned cursor is empty after the last.
+        `cursor` is empty for the first page. The returned cursor is empty after the last page.
         """
         if cursor and not (cursor.isascii() and cursor.isdecimal()):
             return [], ""

@@ -1,4 +1,7 @@
-"""Keys in order of insertion, which can be read page by page while keys are added and removed."""
+"""Keys in the order in which they were added, to be read in pages.
+
+Keys may be added and removed between two pages.
+"""
 
 from bisect import bisect_right
 
@@ -6,7 +9,10 @@ _WORTH_TIDYING = 1024  # places
 
 
 class Order:
-    """Keys, each with a number (its place) that grows with each insertion and is never reused."""
+    """Keys in the order in which they were added. Each key has a number, its place.
+
+    A key that is added later has a greater place, and no place is used twice.
+    """
 
     def __init__(self) -> None:
         self._places: list[int] = []
@@ -39,7 +45,10 @@ class Order:
         self._alive = 0
 
     def after(self, place: int, limit: int) -> list[tuple[int, str]]:
-        """Return up to `limit` pairs (place, key) after a place; 0 begins at the first key."""
+        """Return up to `limit` pairs (place, key) that come after `place`, in order.
+
+        With 0, the first pair is that of the first key.
+        """
         found: list[tuple[int, str]] = []
         for index in range(bisect_right(self._places, place), len(self._places)):
             if (key := self._keys[index]) is not None:

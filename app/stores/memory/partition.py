@@ -1,8 +1,9 @@
 """The embeddings of one partition, searched by numpy.
 
-Embeddings are rows of blocks. Each new block is as large as all before it together, up to 4 MiB,
-since most partitions are small. A removed row is filled with NaN, so that no search finds it, and
-reused later. When few rows of a block are left, they move to other blocks and the block is freed.
+Embeddings are rows of blocks. Since most partitions are small, each new block is only as large as
+all earlier blocks together, and at most 4 MiB. A removed row is filled with NaN, so that no search
+finds it, and is used again later. When a block has few rows left, its rows move to other blocks and
+the block is freed.
 """
 
 from dataclasses import dataclass, field
@@ -23,7 +24,8 @@ class _Block:
     """A block of rows: `matrix` has shape (rows, dimensions).
 
     `owners[row]` is the digest of the row's entry, or None for a removed row. `since[row]` is the
-    number of the change that wrote the row. `free` lists the indexes of removed rows.
+    number of the change that wrote the row; a partition counts its changes. `free` lists the
+    indexes of removed rows.
     """
 
     matrix: NDArray[np.float32]
@@ -42,7 +44,7 @@ class _Block:
 
 
 class Partition:
-    """The embeddings of one partition; each is added and found under its entry's digest."""
+    """The embeddings of one partition. Each is added, found and removed by its entry's digest."""
 
     def __init__(self, dimensions: int) -> None:
         self._dimensions = dimensions
@@ -54,7 +56,7 @@ class Partition:
         return len(self._places)
 
     def add(self, digest: str, embedding: Embedding) -> None:
-        """Add an embedding. Raises ValueError if it has another number of dimensions."""
+        """Add the embedding of the entry `digest`. Raises ValueError if its shape is wrong."""
         if embedding.shape != (self._dimensions,):
             raise ValueError("the embedding has an unexpected shape")
         block = next((block for block in reversed(self._blocks) if not block.is_full), None)
@@ -81,7 +83,7 @@ class Partition:
         return block
 
     def remove(self, digest: str) -> None:
-        """Remove an embedding, if it is there."""
+        """Remove the embedding of the entry `digest`, if there is one."""
         block, row = self._places.pop(digest, (None, 0))
         if block is None:
             return
@@ -92,7 +94,7 @@ class Partition:
             self._let_go(block)
 
     def _let_go(self, block: _Block) -> None:
-        """Give up a block: move the rows that are left in it to other blocks."""
+        """Free a block: move its remaining rows to other blocks."""
         self._blocks.remove(block)
         block.is_left = True  # running searches still read the block, which does not change
         left = [(row, owner) for row, owner in enumerate(block.owners) if owner]
@@ -102,18 +104,19 @@ class Partition:
             self.add(owner, block.matrix[row])
 
     def get(self, digest: str) -> Embedding | None:
-        """Return a copy of an embedding, or None."""
+        """Return a copy of the embedding of the entry `digest`, or None."""
         block, row = self._places.get(digest, (None, 0))
         return None if block is None else block.matrix[row].copy()
 
     async def search(
         self, embedding: Embedding, k: int, threads: Threads
     ) -> list[tuple[str, float]]:
-        """Return pairs (digest, distance) of the `k` nearest embeddings, nearest first.
+        """Return up to `k` pairs (digest, distance), those nearest to `embedding`, nearest first.
 
-        Large partitions are searched in a thread. A row that was written during the search is left
-        out: its distance may belong to its former embedding. Raises Overloaded if too many
-        searches wait for a thread, and ValueError for an embedding of another shape.
+        Large partitions are searched in a thread. A row that is written during the search is left
+        out, because the distance may be that of the embedding that was in the row before. Raises
+        Overloaded if too many searches wait for a thread, and ValueError if the shape of
+        `embedding` is wrong.
         """
         if embedding.shape != (self._dimensions,):
             raise ValueError("the embedding has an unexpected shape")
@@ -132,7 +135,7 @@ class Partition:
         ]
 
     def _is_at_home(self, digest: str, row: NDArray[np.float32]) -> bool:
-        """Whether the embedding of `digest`, now in another block, still equals `row`."""
+        """Whether the partition still has an embedding of the entry `digest` that equals `row`."""
         block, place = self._places.get(digest, (None, 0))
         return block is not None and np.array_equal(block.matrix[place], row)
 

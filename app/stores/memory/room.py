@@ -4,20 +4,20 @@ from typing import Protocol
 
 
 class Sharing(Protocol):
-    """A collection that shares a Room with others."""
+    """A collection that shares a Room with other collections."""
 
     @property
     def idlest(self) -> float:
-        """The number, from `Room.count_use`, of the least recent use; infinite without values."""
+        """The number that `Room.count_use` gave the least recently used value, or infinity."""
 
     def evict_idlest(self) -> None:
-        """Evict its least recently used value."""
+        """Evict the least recently used value of this collection."""
 
 
 class Room:
-    """Up to `most` bytes for several collections together.
+    """A limit of `most` bytes for several collections together.
 
-    If there are more, the values used least recently are evicted, whichever collection has them.
+    If they hold more, the least recently used values of all these collections are evicted.
     """
 
     def __init__(self, most: int) -> None:
@@ -27,15 +27,15 @@ class Room:
         self._uses = 0
 
     def share(self, collection: Sharing) -> None:
-        """Add a collection that shares this room."""
+        """Add a collection to those that share this limit."""
         self._sharing.append(collection)
 
     def count_use(self) -> int:
-        """Count a use of a value; return the number of this use: each is greater than the last."""
+        """Count one more use of a value. Return the number of uses so far, this one included."""
         self._uses += 1
         return self._uses
 
     def make(self) -> None:
-        """Evict values until the rest takes at most `most` bytes."""
+        """Evict values until the remaining values take at most `most` bytes."""
         while self.used > self.most:
             min(self._sharing, key=lambda collection: collection.idlest).evict_idlest()

@@ -1,7 +1,7 @@
 """The memory in bytes that an entry takes in this process.
 
-Contents, texts and keys are measured for each entry. The overhead of an entry is a constant, which
-was measured with tracemalloc, CPython 3.11 and numpy 2.
+Contents, texts and keys are measured for each entry. The overhead of an entry is a constant. It was
+measured with tracemalloc, on CPython 3.11 with numpy 2.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ _AROUND_AN_EMBEDDING = 720
 
 
 def size_of(stored: StoredResponse) -> int:
-    """Return the size in bytes of a response without its embedding."""
+    """Return the bytes of memory that a response takes, its embedding not included."""
     texts = (
         *(stored.key.partition, stored.key.digest, stored.key.text, stored.model, stored.parts),
         *(stored.allow_origin, stored.upstream_id, stored.caller, stored.vector_digest),
@@ -25,12 +25,12 @@ def size_of(stored: StoredResponse) -> int:
 
 
 def size_of_row(embedding: Embedding) -> int:
-    """Return the size in bytes of an embedding by which a response is found."""
+    """Return the bytes of memory that the embedding of a response's question takes."""
     return _AROUND_A_ROW + int(embedding.nbytes)
 
 
 def size_of_embedding(stored: StoredEmbedding) -> int:
-    """Return the size in bytes of an embedding made by the upstream."""
+    """Return the bytes of memory that an embedding made by the upstream takes."""
     texts = (stored.id, stored.model, stored.allow_origin, stored.caller)
     return _AROUND_AN_EMBEDDING + getsizeof(stored.numbers) + _size_of_all(texts)
 

@@ -1,6 +1,6 @@
 """The store in memory, with exact nearest-neighbour search by numpy.
 
-It is the reference for the behaviour of the other stores.
+This store is the reference for the behaviour of the other stores.
 """
 
 import secrets
@@ -35,12 +35,13 @@ _SEARCHES_WAITING = 16  # a search of 100,000 rows takes about 10 ms
 
 
 class MemoryStore:
-    """Keeps up to `max_entries` responses and as many embeddings; evicts the least recently used.
+    """Keeps up to `max_entries` responses and up to `max_entries` embeddings in memory.
 
-    Together they take up to `max_bytes` of memory. `on_evict` and `on_leave` are called for each
-    entry that the store evicts, or that is too large for it. `on_evict` gets the
-    entry's kind (for an answer, its dialect) and the reason (`expired`, `lru`, `bytes`). `on_leave`
-    gets the entry's kind and exact key.
+    Responses and embeddings together take up to `max_bytes`. If a limit is exceeded, the least
+    recently used entries are evicted. `on_evict(kind, reason)` and `on_leave(kind, digest)` are
+    called for each entry that is evicted, has expired or is too large to be kept. In `on_evict`,
+    the kind of a response is its dialect. The reason is `expired`, `lru` (there were too many
+    entries) or `bytes` (the entries took too much memory).
     """
 
     def __init__(
@@ -67,12 +68,12 @@ class MemoryStore:
         self.epoch = secrets.token_hex(8)
 
     async def get(self, digest: str) -> StoredResponse | None:
-        """Return the response stored under an exact key, or None."""
+        """Return the response stored under the exact key `digest`, or None."""
         self._responses.expire()
         return self._responses.peek(digest)
 
     def use(self, digest: str) -> None:
-        """Note that an entry has answered a request: other entries are evicted before it."""
+        """Note that an entry has answered a request. Entries used earlier are evicted before it."""
         self._responses.use(digest)
 
     async def nearest(
@@ -82,7 +83,10 @@ class MemoryStore:
         k: int,
         max_distance: float,
     ) -> list[Candidate]:
-        """Return up to `k` responses of `partition` within `max_distance`, nearest first."""
+        """Return up to `k` candidates within `max_distance` of `embedding`, nearest first.
+
+        Only responses of `partition` are searched.
+        """
         self._responses.expire()
         if (known := self._partitions.get(partition)) is None:
             return []
@@ -93,9 +97,9 @@ class MemoryStore:
         ]
 
     async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
-        """Store a response, replacing an older one.
+        """Store a response, replacing any older one with the same exact key.
 
-        Without `embedding`, only exact matches find it.
+        If `embedding` is None, only exact matches find the response.
         """
         self.keep(stored, embedding)
 
@@ -115,13 +119,13 @@ class MemoryStore:
             partition.add(stored.id, embedding)
 
     async def delete(self, *digests: str) -> int:
-        """Remove the responses stored under these exact keys; return how many were removed."""
+        """Remove the responses with these exact keys; return how many were removed."""
         return sum(map(self._remove, digests))
 
     async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
-        """Set how far an entry is trusted, unless it has changed since it was read.
+        """Set how far an entry is trusted, unless the entry has changed since `stored` was read.
 
-        Return whether it was unchanged.
+        Return whether the entry was unchanged.
         """
         if standing is not Standing.REMOVED:
             disputed = standing is Standing.EXACT_ONLY
@@ -132,9 +136,10 @@ class MemoryStore:
         return True
 
     async def amend(self, stored: StoredResponse, amended: StoredResponse) -> bool:
-        """Write an entry's `is_disputed`, `askers` and `is_pinned`, unless it has changed.
+        """Write `is_disputed`, `askers` and `is_pinned` of `amended` to an entry.
 
-        `stored` is the entry as it was read. Return whether it was unchanged.
+        If the entry has changed since `stored` was read, nothing is written. Return whether the
+        entry was unchanged.
         """
         if self.peek(stored.id) is not stored:
             return False
@@ -142,52 +147,53 @@ class MemoryStore:
         return True
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
-        """Read the next `limit` responses, oldest first; return those that `selector` selects."""
+        """Read the next `limit` responses, oldest first. Return those that `selector` selects."""
         entries, following = self._responses.page(cursor, limit)
         if selector != EVERYTHING:
             entries = [stored for stored in entries if self._selects(selector, stored)]
         return Page(entries, following)
 
     async def embeddings_of(self, digests: Sequence[str]) -> list[Embedding | None]:
-        """Return for each exact key, in order, the embedding of its question, or None."""
+        """Return for each exact key in `digests`, in order, the question's embedding, or None."""
         return [
             None if (stored := self.peek(digest)) is None else self._embedding_of(stored)
             for digest in digests
         ]
 
     async def refresh_epoch(self) -> None:
-        """Do nothing: no other process replaces the epoch."""
+        """Do nothing, because no other process replaces the epoch."""
 
     async def advance_epoch(self) -> None:
-        """Replace the epoch, but keep the entries: answers requested before are not stored."""
+        """Replace the epoch but keep the entries. Answers requested before are no longer stored."""
         self.epoch = next_turn(self.epoch, secrets.token_hex(8))
 
     async def purge(self) -> int:
-        """Remove all entries and replace the epoch; return the number of entries."""
+        """Remove all entries and replace the epoch. Return how many entries there were."""
         self.epoch = secrets.token_hex(8)
         self._partitions.clear()
         self._dialects.clear()
         return self._responses.clear() + self._embeddings.clear()
 
     async def get_embeddings(self, digests: Sequence[str]) -> list[StoredEmbedding | None]:
-        """Return for each exact key, in order, the stored embedding, or None."""
+        """Return for each exact key in `digests`, in order, the stored embedding, or None."""
         self._embeddings.expire()
         return [self._embeddings.use(digest) for digest in digests]
 
     async def put_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
-        """Store embeddings, replacing older ones with the same keys."""
+        """Store embeddings, replacing older ones with the same exact keys."""
         self.keep_embeddings(embeddings)
 
     async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
-        """Return the exact keys of embeddings fetched for `caller`, and the next cursor.
+        """Look at the next `limit` embeddings.
 
-        Only the next `limit` embeddings are looked at.
+        Return the exact keys of those that were fetched for `caller`, and the next cursor. It is
+        empty after the last embedding.
         """
         page, following = self._embeddings.page(cursor, limit)
         return [stored.id for stored in page if is_named(stored.caller, caller)], following
 
     async def delete_embeddings(self, *digests: str) -> int:
-        """Remove the embeddings stored under these exact keys; return how many were removed."""
+        """Remove the embeddings with these exact keys; return how many were removed."""
         alive = [digest for digest in digests if self._embeddings.peek(digest) is not None]
         return sum(map(self._embeddings.remove, alive))
 
@@ -200,17 +206,17 @@ class MemoryStore:
                 self._embeddings.put(stored.id, stored, expires, size_of_embedding(stored))
 
     def peek(self, digest: str) -> StoredResponse | None:
-        """Return the response stored under an exact key, or None, without counting a use."""
+        """Return the response stored under the exact key `digest`, or None. No use is counted."""
         return self._responses.peek(digest)
 
     def holds(self, kind: Kind, digest: str) -> bool:
-        """Whether an entry is stored under an exact key; this does not count as a use."""
+        """Whether there is an entry with this kind and exact key. No use is counted."""
         kept = self._embeddings if kind is Kind.EMBEDDING else self._responses
         return kept.peek(digest) is not None
 
     @property
     def held(self) -> int:
-        """The bytes of memory that all entries take."""
+        """How many bytes of memory all entries take together."""
         return self._room.used
 
     async def count(self) -> Counts:
@@ -220,12 +226,12 @@ class MemoryStore:
         return Counts(alive.total(), len(self._embeddings), +alive)
 
     async def facts(self) -> Mapping[str, object]:
-        """Return an empty mapping: only the shared store reports facts."""
+        """Return an empty mapping, because only the store in Valkey has facts to report."""
         return {}
 
     @property
     def totals_last(self) -> Keeping:
-        """Where sums are kept: always `process`, so they are lost when the process ends."""
+        """Where sums are kept: always `process`. They are lost when the process ends."""
         return "process"
 
     async def add_totals(self, amounts: Mapping[str, int]) -> None:
@@ -241,7 +247,7 @@ class MemoryStore:
         return dict(self._totals)
 
     async def aclose(self) -> None:
-        """Stop the threads. The entries are lost when the process ends."""
+        """Stop the threads that search. The entries stay in memory until the process ends."""
         self._threads.shutdown()
 
     def _remove(self, digest: str) -> bool:

@@ -1,4 +1,4 @@
-"""Group commits to a journal: all changes that arrive during one commit form the next commit."""
+"""Commits changes to a journal. All changes that arrive during one commit form the next commit."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -26,10 +26,10 @@ class _Waiting:
 
 
 class Commits:
-    """Commits changes in the order of the calls, in one thread.
+    """Commits changes to `journal` in the order of the calls, in one thread.
 
-    `is_kept` says whether memory contains an entry. The row of an evicted entry is kept if memory
-    contains the entry again.
+    `is_kept(kind, digest)` says whether memory contains an entry. If memory contains an evicted
+    entry again, the entry's row is not removed.
     """
 
     def __init__(self, journal: Journal, is_kept: Callable[[Kind, str], bool]) -> None:
@@ -41,11 +41,11 @@ class Commits:
         self._writing: asyncio.Task[None] | None = None
 
     async def commit(self, change: Change, then: Callable[[], Awaitable[T]]) -> T:
-        """Commit a change to the journal, then call `then`, which makes the change in memory.
+        """Commit a change to the journal, then call `then` to make the change in memory.
 
         Return the result of `then`. Changes are made in the order of the calls, even if a caller
-        is cancelled. Raises Overloaded if too many changes wait. If the commit fails, raises
-        sqlite3.Error and changes nothing.
+        is cancelled. Raises Overloaded if too many changes are waiting. If the commit fails,
+        nothing changes and sqlite3.Error is raised.
         """
         if len(self._waiting) >= _MOST_WAITING:
             raise Overloaded
@@ -56,7 +56,7 @@ class Commits:
         return await done
 
     def drop(self, kind: Kind, digest: str) -> None:
-        """Note that memory has evicted an entry; a later commit removes its row."""
+        """Note that memory has evicted an entry. A later commit removes the entry's row."""
         self._dropped[kind, digest] = None
 
     async def aclose(self) -> None:
@@ -91,7 +91,8 @@ class Commits:
     async def _after(self, one: _Waiting, error: Exception) -> None:
         """Handle a change whose commit failed with `error`.
 
-        A write raises `error` to its caller. A removal is tried again with `Journal.remove`.
+        For Append, Amend and Add, the caller of `commit` gets `error`. Other changes are tried
+        again with `Journal.remove`.
         """
         change = one.change
         if isinstance(change, Append | Amend | Add):

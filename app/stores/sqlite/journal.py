@@ -2,11 +2,11 @@
 
 Rules of this file: a commit survives the end of the process, even by kill -9
 (https://sqlite.org/wal.html). A crash of the machine may undo the last commits, but does not damage
-the file. Only one process may have the file open: SQLite's lock enforces that, and the system
+the file. Only one process may have the file open: SQLite's lock enforces this, and the system
 releases the lock when the process ends. A file that is damaged, or was written by a newer version,
 is renamed and kept. A file of another program is not touched.
 
-All functions block, and a journal must be used by one thread at a time.
+All functions block the calling thread. A journal must be used by one thread at a time.
 """
 
 import logging
@@ -63,7 +63,8 @@ _logger = logging.getLogger("reprise.store")
 class Row(NamedTuple):
     """An entry as a row of the file; `expires` is in seconds since 1970.
 
-    `vector` is None if only exact matches find it; `embedder` is the model that made `vector`.
+    `vector` is None if only exact matches find the entry. `embedder` is the name of the model that
+    made `vector`.
     """
 
     kind: Kind
@@ -77,42 +78,42 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Change: write rows, replacing older ones; rows of a past epoch are skipped."""
+    """A change that writes rows, replacing older ones. Rows of a past epoch are skipped."""
 
     rows: Iterable[Row]
 
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Change: remove the rows with these kinds and exact keys."""
+    """A change that removes the rows with these kinds and exact keys."""
 
     keys: Iterable[tuple[Kind, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Amend:
-    """Change: replace the fields of a row, if it still has the same `expires`."""
+    """A change that replaces the fields of a row, if the file's row has the same `expires`."""
 
     row: Row
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Change: begin a new epoch; answers requested earlier are no longer written."""
+    """A change that begins a new epoch. Answers requested earlier are no longer written."""
 
     epoch: str
 
 
 @dataclass(frozen=True, slots=True)
 class Purge:
-    """Change: remove all rows and begin a new epoch."""
+    """A change that removes all rows and begins a new epoch."""
 
     epoch: str
 
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """Change: add each amount to the sum of the same name."""
+    """A change that adds each amount to the sum of the same name."""
 
     amounts: Mapping[str, int]
 
@@ -129,7 +130,7 @@ class _Unusable(Exception):
 
 
 class Journal:
-    """An open journal file. Methods raise sqlite3.Error; a `write` that fails changes nothing."""
+    """An open journal file. If a method cannot read or write the file, it raises sqlite3.Error."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self._path = path
@@ -138,7 +139,10 @@ class Journal:
 
     @classmethod
     def open(cls, path: Path, clock: Clock) -> Self:
-        """Open a file, or create it. Raises ConfigurationError if that is not possible."""
+        """Open the file at `path`, or create it. `clock` dates the new name of an unusable file.
+
+        Raises ConfigurationError if the file can be neither opened nor created.
+        """
         try:
             try:
                 return cls(path, _connect(path))
@@ -160,12 +164,12 @@ class Journal:
             yield Row(Kind(kind), *rest)
 
     def totals(self) -> dict[str, int]:
-        """Return all sums by name; values that are not whole numbers are left out."""
+        """Return all sums by name. A sum that is not a whole number in the file is left out."""
         rows = self._opened().execute("SELECT name, value FROM totals")
         return {name: value for name, value in rows if isinstance(value, int)}
 
     def write(self, changes: Iterable[Change]) -> None:
-        """Make changes in order, in one transaction: if one fails, none is made."""
+        """Make changes in order, in one transaction. If one of them fails, none is made."""
         epoch = self.epoch
         with self._opened() as connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -176,10 +180,10 @@ class Journal:
         self.epoch = epoch
 
     def remove(self, change: Remove | Turn | Purge) -> None:
-        """Remove entries even if the disk is full, so that no restart brings them back.
+        """Make a change even if the disk is full, so that no restart brings removed entries back.
 
-        Removing a row needs disk space, too. If there is none, the whole file is deleted, so that
-        a restart finds nothing; a new file is created once there is space.
+        The change itself needs disk space. If there is none, the whole file is deleted, so that
+        a restart finds nothing. A new file is created once there is space.
         """
         try:
             self.write([change])

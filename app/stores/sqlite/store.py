@@ -39,7 +39,7 @@ _logger = logging.getLogger("reprise.store")
 
 
 class SqliteStore:
-    """A MemoryStore whose entries are also kept in a file.
+    """A MemoryStore whose entries are also kept in the file at `path`.
 
     Raises ConfigurationError if the file cannot be opened, or another process has it open.
     """
@@ -70,11 +70,11 @@ class SqliteStore:
         return self._memory.epoch
 
     async def get(self, digest: str) -> StoredResponse | None:
-        """Return the response stored under an exact key, or None."""
+        """Return the response stored under the exact key `digest`, or None."""
         return await self._memory.get(digest)
 
     def use(self, digest: str) -> None:
-        """Note that an entry has answered a request: other entries are evicted before it."""
+        """Note that an entry has answered a request. Entries used earlier are evicted before it."""
         self._memory.use(digest)
 
     async def nearest(
@@ -84,14 +84,18 @@ class SqliteStore:
         k: int,
         max_distance: float,
     ) -> list[Candidate]:
-        """Return up to `k` responses of `partition` within `max_distance`, nearest first."""
+        """Return up to `k` candidates within `max_distance` of `embedding`, nearest first.
+
+        Only responses of `partition` are searched.
+        """
         return await self._memory.nearest(partition, embedding, k, max_distance)
 
     async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
-        """Store a response, replacing an older one.
+        """Store a response, replacing any older one with the same exact key.
 
-        Without `embedding`, only exact matches find it. Returns once the response is
-        committed. Raises Overloaded or sqlite3.Error.
+        If `embedding` is None, only exact matches find the response. Returns once the response is
+        committed. Raises Overloaded if too many changes are waiting, sqlite3.Error if the commit
+        fails.
         """
         stored = stored if stored.epoch else replace(stored, epoch=self.epoch)
         vector = None if embedding is None else codec.vector_bytes(embedding)
@@ -100,16 +104,16 @@ class SqliteStore:
         await self._commits.commit(Append([row]), lambda: self._memory.put(stored, embedding))
 
     async def delete(self, *digests: str) -> int:
-        """Remove the responses stored under these exact keys; return how many were removed."""
+        """Remove the responses with these exact keys; return how many were removed."""
         return await self._commits.commit(
             Remove([(Kind.ANSWER, digest) for digest in digests]),
             lambda: self._memory.delete(*digests),
         )
 
     async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
-        """Set how far an entry is trusted, unless it has changed since it was read.
+        """Set how far an entry is trusted, unless the entry has changed since `stored` was read.
 
-        Return whether it was unchanged.
+        Return whether the entry was unchanged.
         """
         if standing is not Standing.REMOVED:
             disputed = standing is Standing.EXACT_ONLY
@@ -122,9 +126,10 @@ class SqliteStore:
             return True
 
     async def amend(self, stored: StoredResponse, amended: StoredResponse) -> bool:
-        """Write an entry's `is_disputed`, `askers` and `is_pinned`, unless it has changed.
+        """Write `is_disputed`, `askers` and `is_pinned` of `amended` to an entry.
 
-        `stored` is the entry as it was read. Return whether it was unchanged.
+        If the entry has changed since `stored` was read, nothing is written. Return whether the
+        entry was unchanged.
         """
         async with self._marking:  # a second report must see the result of the first
             if self._memory.peek(stored.id) is not stored:
@@ -135,18 +140,18 @@ class SqliteStore:
             return True
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
-        """Read the next `limit` responses, oldest first; return those that `selector` selects."""
+        """Read the next `limit` responses, oldest first. Return those that `selector` selects."""
         return await self._memory.scan(cursor, limit, selector)
 
     async def embeddings_of(self, digests: Sequence[str]) -> list[Embedding | None]:
-        """Return for each exact key, in order, the embedding of its question, or None."""
+        """Return for each exact key in `digests`, in order, the question's embedding, or None."""
         return await self._memory.embeddings_of(digests)
 
     async def refresh_epoch(self) -> None:
-        """Do nothing: no other process replaces the epoch."""
+        """Do nothing, because no other process replaces the epoch."""
 
     async def advance_epoch(self) -> None:
-        """Replace the epoch, but keep the entries: answers requested before are not stored."""
+        """Replace the epoch but keep the entries. Answers requested before are no longer stored."""
         epoch = next_turn(self.epoch, secrets.token_hex(8))
 
         async def begin() -> None:
@@ -155,7 +160,7 @@ class SqliteStore:
         await self._commits.commit(Turn(epoch), begin)
 
     async def purge(self) -> int:
-        """Remove all entries and replace the epoch; return the number of entries."""
+        """Remove all entries and replace the epoch. Return how many entries there were."""
         epoch = secrets.token_hex(8)
 
         async def purge_memory() -> int:
@@ -166,13 +171,14 @@ class SqliteStore:
         return await self._commits.commit(Purge(epoch), purge_memory)
 
     async def get_embeddings(self, digests: Sequence[str]) -> list[StoredEmbedding | None]:
-        """Return for each exact key, in order, the stored embedding, or None."""
+        """Return for each exact key in `digests`, in order, the stored embedding, or None."""
         return await self._memory.get_embeddings(digests)
 
     async def put_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
-        """Store embeddings, replacing older ones with the same keys.
+        """Store embeddings, replacing older ones with the same exact keys.
 
-        Returns once they are committed. Raises Overloaded or sqlite3.Error.
+        Returns once the embeddings are committed. Raises Overloaded if too many changes are
+        waiting, sqlite3.Error if the commit fails.
         """
         present = [e if e.epoch else replace(e, epoch=self.epoch) for e in embeddings]
         await self._commits.commit(
@@ -181,14 +187,15 @@ class SqliteStore:
         )
 
     async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
-        """Return the exact keys of embeddings fetched for `caller`, and the next cursor.
+        """Look at the next `limit` embeddings.
 
-        Only the next `limit` embeddings are looked at.
+        Return the exact keys of those that were fetched for `caller`, and the next cursor. It is
+        empty after the last embedding.
         """
         return await self._memory.scan_embeddings(cursor, limit, caller)
 
     async def delete_embeddings(self, *digests: str) -> int:
-        """Remove the embeddings stored under these exact keys; return how many were removed."""
+        """Remove the embeddings with these exact keys; return how many were removed."""
         return await self._commits.commit(
             Remove([(Kind.EMBEDDING, digest) for digest in digests]),
             lambda: self._memory.delete_embeddings(*digests),
@@ -199,18 +206,19 @@ class SqliteStore:
         return await self._memory.count()
 
     async def facts(self) -> Mapping[str, object]:
-        """Return an empty mapping: only the shared store reports facts."""
+        """Return an empty mapping, because only the store in Valkey has facts to report."""
         return await self._memory.facts()
 
     @property
     def totals_last(self) -> Keeping:
-        """Where sums are kept: always `file`, so a restart does not lose them."""
+        """Where sums are kept: always `file`. A restart does not lose them."""
         return "file"
 
     async def add_totals(self, amounts: Mapping[str, int]) -> None:
         """Add each amount to the sum of the same name.
 
-        Returns once the amounts are committed. Raises Overloaded or sqlite3.Error.
+        Returns once the amounts are committed. Raises Overloaded if too many changes are waiting,
+        sqlite3.Error if the commit fails.
         """
         await self._commits.commit(Add(amounts), lambda: self._memory.add_totals(amounts))
 
@@ -249,7 +257,7 @@ class SqliteStore:
             )
 
     def _keep(self, row: Row) -> bool:
-        """Read a row into memory; return whether it has a vector that cannot be used.
+        """Read a row into memory. Return True if the row has a vector that cannot be used.
 
         Raises ValueError if the row cannot be read.
         """
@@ -265,7 +273,7 @@ class SqliteStore:
         return embedding is None and row.vector is not None
 
     def _present(self, epoch: str) -> str:
-        """Return the current epoch if `epoch` belongs to the same era; otherwise `epoch`."""
+        """Return the current epoch if `epoch` has the same era (`core/epochs.py`), else `epoch`."""
         return epoch if is_dead(epoch, self.epoch) else self.epoch
 
     def _embedding(self, row: Row, stored: StoredResponse) -> Embedding | None:

@@ -1,1 +1,1 @@
-"""The store that a fleet shares: Valkey with the valkey-search module."""
+"""The store that a fleet of proxies shares: Valkey with the module valkey-search."""

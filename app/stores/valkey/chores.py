@@ -1,4 +1,4 @@
-"""Background work: each kind runs once at a time; failures are logged."""
+"""Background work. No two pieces of work with the same name run at once. Failures are logged."""
 
 import asyncio
 import logging
@@ -14,12 +14,12 @@ class Chores:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def begin(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Start `work` in the background, unless work with the same name is running."""
+        """Start `work` in the background, unless work named `name` is already running."""
         if name not in self._tasks:
             self._tasks[name] = asyncio.create_task(self._run(name, work))
 
     async def aclose(self) -> None:
-        """Cancel the work that is running."""
+        """Cancel all work that is running."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()

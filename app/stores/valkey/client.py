@@ -32,16 +32,17 @@ _MOST_WAITING = 512
 
 
 class Server(Protocol):
-    """A Valkey server, or a cluster used like one server."""
+    """A Valkey server, or a cluster that is used like one server."""
 
     @property
     def has_replicas(self) -> bool:
-        """Whether writes may be lost in a failover, because a replica may replace the server."""
+        """Whether a replica may replace the server in a failover, and recent writes may be lost."""
 
     async def call(self, *commands: Command) -> list[Reply]:
-        """Send commands in one pipeline; return their replies. Error replies are exceptions.
+        """Send commands in one pipeline; return their replies in order.
 
-        If no command was answered, raises Overloaded, TimeoutError or another error.
+        An error reply is returned as an exception, not raised. If no command was answered, raises
+        Overloaded, TimeoutError or another error.
         """
 
     async def aclose(self) -> None:
@@ -49,10 +50,10 @@ class Server(Protocol):
 
 
 class Connections:
-    """Up to `most` connections to one server. A call waits if all are in use.
+    """Up to `most` connections to one server. A call waits if all connections are in use.
 
     A call takes at most `seconds`, waiting and connecting included. A call that fails is not
-    repeated: the next call connects again.
+    repeated; the next call connects again. `greeting` is sent first on each new connection.
     """
 
     has_replicas = False  # if a single server has replicas, they never replace it
@@ -75,11 +76,11 @@ class Connections:
         self._is_closed = False
 
     async def call(self, *commands: Command) -> list[Reply]:
-        """Send commands in one pipeline; return their replies. Error replies are exceptions.
+        """Send commands in one pipeline; return their replies in order.
 
-        Raises Overloaded if too many calls are waiting, TimeoutError after the time limit, or an
-        error of the client library if the server cannot be reached, refuses the login, is loading
-        or breaks the protocol.
+        An error reply is returned as an exception, not raised. Raises Overloaded if too many calls
+        are waiting, TimeoutError after the time limit, or an error of the client library if the
+        server cannot be reached, refuses the login, is loading or breaks the protocol.
         """
         if self._waiting >= _MOST_WAITING:
             raise Overloaded
@@ -95,7 +96,7 @@ class Connections:
                 self._room.release()
 
     async def aclose(self) -> None:
-        """Close all connections; those in use are closed when their call ends."""
+        """Close all connections. A connection in use is closed when its call ends."""
         self._is_closed = True
         while self._idle:
             with suppress(ValkeyError):
@@ -143,14 +144,14 @@ class Connections:
 
 
 def checked(reply: Reply) -> Reply:
-    """Return a reply; raise it if it is an exception."""
+    """Return `reply`, or raise it if it is an exception."""
     if isinstance(reply, Exception):
         raise reply
     return reply
 
 
 async def _is_stale(connection: AbstractConnection) -> bool:
-    """Whether the server has closed an idle connection, or sent unrequested data on it."""
+    """Whether the server has closed an idle connection, or has sent unrequested data on it."""
     try:
         return bool(await connection.can_read_destructive())
     except ValkeyError:

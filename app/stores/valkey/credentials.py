@@ -6,9 +6,9 @@ from valkey.credentials import CredentialProvider
 
 
 class PasswordFile(CredentialProvider):
-    """A user's password or token in a file, which is read for every new connection.
+    """Reads a user's password or token from a file, again for every new connection.
 
-    The file may be a mounted secret, or written by another process that renews short-lived tokens.
+    The file may be a mounted secret, or a file in which another process renews short-lived tokens.
     Line ends at the end of the file are not part of the password.
     """
 
@@ -17,6 +17,9 @@ class PasswordFile(CredentialProvider):
         self._username = username
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        """Return the arguments of AUTH. Raises OSError if the file cannot be read."""
+        """Return the arguments of the command AUTH: user name and password, or only the password.
+
+        Raises OSError if the file cannot be read.
+        """
         password = self._path.read_text(errors="replace").rstrip("\r\n")
         return (self._username, password) if self._username else (password,)

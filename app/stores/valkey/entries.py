@@ -1,6 +1,6 @@
 """The commands that write and read entries in Valkey, and the meaning of their replies.
 
-Each function named `write_…`, `read_…`, `amend_…` returns a command; the caller sends it.
+Each function named `write_…`, `read_…` or `amend_…` returns a command, and the caller sends it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -66,9 +66,10 @@ return redis.call('UNLINK', KEYS[1])
 def write_hash(
     key: str, fields: Mapping[str, bytes], milliseconds: int, *, only_new: bool = False
 ) -> Command:
-    """Write a hash that expires after `milliseconds`, replacing any older value of the key.
+    """Return the command that writes a hash, replacing any older value of the key.
 
-    With `only_new`, write the hash only if the key does not exist.
+    The hash expires after `milliseconds`. If `only_new` is True and the key exists, nothing is
+    written.
     """
     pairs = (item for pair in fields.items() for item in pair)
     return ("EVAL", _WRITE, 1, key, milliseconds, "NX" if only_new else "", *pairs)
@@ -81,7 +82,10 @@ def write_response(
     milliseconds: int,
     seal: Seal,
 ) -> Command:
-    """Write a stored response; with an embedding, it can be found by meaning."""
+    """Return the command that writes a stored response. It expires after `milliseconds`.
+
+    If `embedding` is None, only exact matches find the response.
+    """
     vector = None if embedding is None else vector_bytes(embedding)
     fields = seal.response_fields(seal.with_vector(stored, vector))
     if vector is not None:
@@ -90,21 +94,22 @@ def write_response(
 
 
 def read_response(key: str) -> Command:
-    """Read a stored response without its vector."""
+    """Return the command that reads a stored response without its vector."""
     return ("HMGET", key, *RESPONSE_FIELDS)
 
 
 def read_life(key: str) -> Command:
-    """Read the fields that `Reader.is_alive` and `Reader.dialect` need."""
+    """Return the command that reads the fields that `Reader.is_alive` and `Reader.dialect` need."""
     return ("HMGET", key, *_LIFE)
 
 
 def amend_response(
     key: str, stored: StoredResponse, amended: StoredResponse | None, seal: Seal
 ) -> Command:
-    """Change a response, or remove it (`amended` is None), unless it changed since it was read.
+    """Return the command that changes a stored response, or removes it if `amended` is None.
 
-    The reply is 1 if the response was unchanged.
+    If the response has changed since `stored` was read, the command does nothing and the reply is
+    0. Otherwise the reply is 1.
     """
     read = seal.response_fields(stored)
     command: Command = ("EVAL", _AMEND, 1, key, *(read.get(name, b"") for name in _AS_READ))
@@ -116,12 +121,12 @@ def amend_response(
 
 
 def read_choice(key: str, selector: Selector) -> Command:
-    """Read the fields of a response that a selector needs."""
+    """Return the command that reads those fields of a response that a selector needs."""
     return ("HMGET", key, *(_SELECTED_BY if selector.near else _SELECTED_BY[:-1]))
 
 
 def is_chosen(values: Reply, selector: Selector, dimensions: int) -> bool:
-    """Whether the selector selects the response in a reply to `read_choice`."""
+    """Whether a selector selects the response whose fields are in a reply to `read_choice`."""
     if isinstance(values, Exception):
         return False
     fields = _fields(_SELECTED_BY, values)
@@ -134,12 +139,15 @@ def is_chosen(values: Reply, selector: Selector, dimensions: int) -> bool:
 
 
 def read_vector(key: str) -> Command:
-    """Read a stored response's vector."""
+    """Return the command that reads the vector of a stored response."""
     return ("HGET", key, "embedding")
 
 
 def embedding_in(vector: Reply, dimensions: int) -> Embedding | None:
-    """Return the embedding in a reply to `read_vector`; None if absent or of another length."""
+    """Return the embedding in a reply to `read_vector`.
+
+    Return None if there is no embedding, or if it is damaged or has another length.
+    """
     try:
         return vector_of(_bytes(vector), dimensions)
     except ValueError:
@@ -147,39 +155,46 @@ def embedding_in(vector: Reply, dimensions: int) -> Embedding | None:
 
 
 def write_embedding(key: str, stored: StoredEmbedding, milliseconds: int, seal: Seal) -> Command:
-    """Write a stored embedding as one string, which takes less memory than a hash."""
+    """Return the command that writes a stored embedding. It expires after `milliseconds`.
+
+    The embedding is written as one string, which takes less memory than a hash.
+    """
     return ("SET", key, fields_bytes(seal.embedding_fields(stored)), "PX", milliseconds)
 
 
 def read_embedding(key: str) -> Command:
-    """Read a stored embedding."""
+    """Return the command that reads a stored embedding."""
     return ("GET", key)
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """All fields of a hash, and its remaining lifetime in milliseconds."""
+    """All fields of a hash, and the hash's remaining lifetime in milliseconds."""
 
     fields: Mapping[str, bytes]
     milliseconds: int
 
     def write(self, key: str) -> Command:
-        """Return the command that writes the copy to a key, if the key does not exist."""
+        """Return the command that writes this copy to `key`, unless the key exists."""
         return write_hash(key, self.fields, self.milliseconds, only_new=True)
 
     def remove(self, key: str) -> Command:
-        """Return the command that removes the copy again, unless the key was written anew."""
+        """Return the command that removes this copy from a key, unless the copy was replaced."""
         written = (self.fields["created_at"], self.fields["epoch"])
         return ("EVAL", _REMOVE_COPY, 1, key, *written)
 
 
 def read_copy(key: str) -> tuple[Command, Command]:
-    """Return the commands that read all fields of a hash, and its remaining lifetime."""
+    """Return two commands: one reads all fields of a hash, the other its remaining lifetime."""
     return ("HGETALL", key), ("PTTL", key)
 
 
 def copy_of(values: Reply, left: Reply, epoch: str) -> Copy | None:
-    """Return the copy in the replies to `read_copy`; None if gone, damaged or of another era."""
+    """Return the copy of a hash from the two replies to `read_copy`.
+
+    Return None if the hash is gone or damaged, or its era (`core/epochs.py`) is not that of
+    `epoch`.
+    """
     if not isinstance(values, list) or not isinstance(left, int) or left <= 0:
         return None
     fields = {
@@ -192,12 +207,12 @@ def copy_of(values: Reply, left: Reply, epoch: str) -> Copy | None:
 
 
 def read_epoch(key: str) -> Command:
-    """Read the epoch of a stored response."""
+    """Return the command that reads the epoch of a stored response."""
     return ("HGET", key, "epoch")
 
 
 def epoch_in(embedding: Reply) -> bytes | None:
-    """Return the epoch in a reply to `read_embedding`, or None."""
+    """Return the epoch of the embedding in a reply to `read_embedding`, or None."""
     try:
         return fields_of(_bytes(embedding)).get("epoch")
     except (ValueError, Refused, DependencyFailed):
@@ -207,8 +222,9 @@ def epoch_in(embedding: Reply) -> bytes | None:
 class Reader:
     """Reads entries from replies, if they are valid.
 
-    An entry is valid if its seal is right, it has this format version and the current era, and it
-    has not expired. `token` is the current epoch, `now` is in seconds since 1970.
+    An entry is valid if its seal is right, it has this format version, its era (`core/epochs.py`)
+    is not over, and it has not expired. `token` is the current epoch. `now` is in seconds since
+    1970.
     """
 
     def __init__(self, token: str, now: float, seal: Seal) -> None:
@@ -217,16 +233,16 @@ class Reader:
         self._seal = seal
 
     def response(self, digest: str, values: Reply) -> StoredResponse | None:
-        """Return the response in a reply to `read_response`; None if it is missing or invalid.
+        """Return the response in a reply to `read_response`, or None if it is missing or invalid.
 
-        If the reply is an error, raises it, unless the error only means that the entry is damaged
-        or that its node is away.
+        If the reply is an error, raises that error. Return None instead if the error only means
+        that the entry is damaged or that its node is away.
         """
         fields = _fields(RESPONSE_FIELDS, [] if _is_lost(values) else checked(values))
         return self._valid(lambda: self._seal.response_of(digest, fields))
 
     def is_found_by(self, stored: StoredResponse, vector: Reply) -> bool:
-        """Whether a reply to `read_vector` is the vector that a response was written with."""
+        """Whether a reply to `read_vector` has the vector with which a response was written."""
         try:
             self._seal.check_vector(stored, _bytes(vector))
         except BrokenSeal:
@@ -234,18 +250,18 @@ class Reader:
         return True
 
     def embedding(self, digest: str, value: Reply) -> StoredEmbedding | None:
-        """Return the embedding in a reply to `read_embedding`; None if missing or invalid.
+        """Return the embedding in a reply to `read_embedding`, or None if it is missing or invalid.
 
         Raises the same errors as `response`.
         """
         return self._valid(lambda: self._seal.embedding_of(digest, fields_of(_bytes(value))))
 
     def is_alive(self, values: Reply) -> bool:
-        """Whether a reply to `read_life` shows a response that is neither expired nor purged."""
+        """Whether a reply to `read_life` is that of a response neither expired nor purged."""
         return not isinstance(values, Exception) and self._lives(_fields(_LIFE, values))
 
     def dialect(self, values: Reply) -> str:
-        """Return the dialect in a reply to `read_life`; `chat_completion` if it has none."""
+        """Return the dialect in a reply to `read_life`, or `chat_completion` if there is none."""
         fields = {} if isinstance(values, Exception) else _fields(_LIFE, values)
         return _shown(fields.get("dialect", b"")) or CHAT_COMPLETION
 
@@ -280,6 +296,6 @@ def _bytes(value: Reply) -> bytes:
 
 
 def _is_lost(reply: Reply) -> bool:
-    """Whether a reply says that a key has a value of the wrong type, or its node is away."""
+    """Whether a reply says that a key's value has the wrong type, or that its node is away."""
     is_damage = isinstance(reply, Refused) and str(reply).startswith("WRONGTYPE")
     return is_damage or isinstance(reply, Declined)

@@ -1,7 +1,7 @@
-"""The list of living generations and the current epoch, which every look-up needs.
+"""The list of living generations and the current epoch. Every look-up needs both.
 
-Both are stored in the server; this module has a copy of the last state read. Whatever is missing
-in the server, because it is new, was flushed or lost an index, is created again.
+Both are stored in the server; this module has a copy of what it last read. If the list, the epoch
+or an index is missing, because the server is new, was flushed or lost it, it is created again.
 """
 
 import asyncio
@@ -45,14 +45,14 @@ _logger = logging.getLogger("reprise.store")
 
 
 class SearchUnavailable(Exception):
-    """The server has no index to search and cannot create one; the log says why."""
+    """The server has no index to search and cannot create one. The reason is in the log."""
 
 
 class Generations:
     """The living generations of one embedding model's entries, newest first, and the epoch.
 
-    `token` is the epoch as last read or set, empty if the reply had none; `epoch` is the last
-    `token` that was not empty.
+    `token` is the epoch that was last read or set; it is empty if the server had none. `epoch` is
+    the last value of `token` that was not empty.
     """
 
     def __init__(
@@ -71,14 +71,14 @@ class Generations:
 
     @property
     def state(self) -> tuple[Command, Command]:
-        """The commands that read the server's state; pass their replies to `note`.
+        """The commands that read the server's state. Pass the replies to `note`.
 
-        Send them last in a pipeline, so that a purge while it runs does not go unnoticed.
+        Send these commands last in a pipeline, so that a purge during the pipeline is noticed.
         """
         return ("GET", self.keys.generations), ("GET", EPOCH)
 
     async def known(self) -> tuple[int, ...]:
-        """Return the living generations; read or create them if they are not known.
+        """Return the living generations. If they are not known, read or create them first.
 
         Raises the same errors as `Server.call`.
         """
@@ -89,7 +89,7 @@ class Generations:
         return self.numbers
 
     def note(self, numbers: Reply, epoch: Reply) -> bool:
-        """Update the generations and the epoch from the replies to `state`.
+        """Update the generations and the epoch from the replies to the commands of `state`.
 
         Return False if the server's list has a generation that was unknown before, else True.
         """
@@ -107,27 +107,33 @@ class Generations:
         return is_covered
 
     def mend(self) -> None:
-        """Start to create what is missing in the server, unless that was tried a moment ago."""
+        """Start to create what is missing in the server, unless that failed a moment ago."""
         if self._mending is None and time.monotonic() >= self._next_mending:
             self._begin_mending()
 
     def missing(self) -> None:
-        """Note that an index is missing. Raises SearchUnavailable if it cannot be created."""
+        """Note that an index is missing.
+
+        Raises SearchUnavailable if the index cannot be created.
+        """
         self.mend()
         if self._problem and self._mending is None:
             raise SearchUnavailable
 
     async def open(self, number: int) -> None:
-        """Create the index of a generation, if there is none. Raises Refused."""
+        """Create the index of a generation, if there is none.
+
+        Raises Refused if the server refuses.
+        """
         (reply,) = await self._connections.call(self._create(number))
         if not is_there_already(reply):
             checked(reply)
 
     async def replace(self, before: Sequence[int], after: Sequence[int], *also: Command) -> bool:
-        """Replace the server's list of generations if it is still `before`; return whether it was.
+        """Replace the server's list of generations by `after`, if the list is still `before`.
 
-        The commands `also` are sent before the replacement in the same pipeline. So other proxies
-        rarely see the effect of these commands together with the old list.
+        Return whether the list was replaced. The commands `also` are sent first, in the same
+        pipeline. So other proxies rarely see the effect of these commands while the list is old.
         """
         key, lists = self.keys.generations, (listed(before), listed(after))
         *_, reply = await self._connections.call(*also, ("EVAL", _REPLACE_LIST, 1, key, *lists))
@@ -140,7 +146,7 @@ class Generations:
         """Begin a new era (`core/epochs.py`) for all proxies.
 
         If there are replicas, wait a moment until one of them has received the new epoch, so that a
-        failover does not undo it.
+        failover does not undo this.
         """
         token = secrets.token_hex(8)
         commands: list[Command] = [("SET", EPOCH, token)]
@@ -206,9 +212,10 @@ class Generations:
         self.numbers = alive
 
     async def _create_all(self, numbers: Sequence[int], there: Collection[int | None]) -> None:
-        """Create indexes. If the server refuses, exact matches work without them.
+        """Create the indexes of generations. If the server refuses, only exact matches work.
 
-        The commands are sent for existing indexes, too: perhaps some nodes of a cluster lack them.
+        The commands are also sent for the indexes in `there`, since some nodes of a cluster may
+        lack them.
         """
         problem = ""
         replies = await self._connections.call(*map(self._create, numbers))

@@ -77,15 +77,15 @@ class Keys:
         return f"cache:{self.model}:*:*"
 
     def index(self, generation: int) -> str:
-        """Return the name of a generation's index."""
+        """Return the name of the index of a generation."""
         return f"cache:{self.model}:{generation}"
 
     def prefix(self, generation: int) -> str:
-        """Return the prefix of all keys of a generation."""
+        """Return the text with which all keys of a generation's entries begin."""
         return f"cache:{self.model}:{generation}:"
 
     def entry(self, generation: int, digest: str) -> str:
-        """Return the key of a stored response."""
+        """Return the key of a stored response in a generation."""
         return f"{self.prefix(generation)}{digest}"
 
     def digest_of(self, key: str) -> str:
@@ -93,12 +93,18 @@ class Keys:
         return key.split(":", _PARTS - 1)[-1]
 
     def generation_in(self, key: str) -> int | None:
-        """Return the generation in an entry's key; None if it is not an entry of this model."""
+        """Return the generation in an entry's key.
+
+        Return None if the key is not that of an entry of this model.
+        """
         index, _, digest = key.rpartition(":")
         return self.generation_of(index) if digest else None
 
     def generation_of(self, index: str) -> int | None:
-        """Return the generation in an index's name; None if it is not an index of this model."""
+        """Return the generation in an index's name.
+
+        Return None if the name is not that of an index of this model.
+        """
         head, _, number = index.rpartition(":")
         return int(number) if head == f"cache:{self.model}" and number.isdecimal() else None
 
@@ -109,12 +115,12 @@ def is_embedding(key: str) -> bool:
 
 
 def listed(generations: Sequence[int]) -> str:
-    """Return a list of generations as the text to store."""
+    """Return the text in which a list of generations is stored."""
     return " ".join(map(str, generations))
 
 
 def generations_in(told: object) -> tuple[int, ...]:
-    """Return the generations in a stored list, newest first; empty if it is absent or damaged."""
+    """Return the generations in a stored list, newest first, or () if it is absent or damaged."""
     if not isinstance(told, bytes):
         return ()
     numbers = told.decode(errors="replace").split()

@@ -1,4 +1,4 @@
-"""Leases in Valkey: each is a key with its holder's token as value, which expires by itself."""
+"""Leases in Valkey. A lease is a key that expires by itself; its value is the holder's token."""
 
 import math
 
@@ -27,9 +27,9 @@ class ValkeyLeases:
         self._keys = keys
 
     async def take(self, name: str, token: str, seconds: float) -> str:
-        """Take the lease if it is free, for `seconds`. Return `token` if it was free.
+        """Take the lease `name` for `seconds` if it is free, and return `token`.
 
-        If another holder has the lease, return that holder's token.
+        If the lease is not free, return the token of its holder.
         """
         key = self._keys.flight(name)
         taken = ("SET", key, token, "NX", "GET", "PX", _milliseconds(seconds))
@@ -37,13 +37,16 @@ class ValkeyLeases:
         return token if checked(holder) is None else bytes(holder).decode(errors="replace")
 
     async def renew(self, name: str, token: str, seconds: float) -> bool:
-        """Extend the lease to `seconds` from now if `token` holds it; return whether it did."""
+        """Extend the lease `name` if `token` holds it. Return whether it was extended.
+
+        The lease then ends `seconds` from now.
+        """
         key = self._keys.flight(name)
         (renewed,) = await self._server.call(("EVAL", RENEW, 1, key, token, _milliseconds(seconds)))
         return bool(checked(renewed))
 
     async def release(self, name: str, token: str) -> None:
-        """Release the lease if `token` still holds it."""
+        """Release the lease `name` if `token` still holds it."""
         (reply,) = await self._server.call(("EVAL", _RELEASE, 1, self._keys.flight(name), token))
         checked(reply)
 

@@ -1,6 +1,6 @@
-"""The commands of valkey-search, and the meaning of its replies. Pure.
+"""The commands of valkey-search, and the meaning of the replies. Pure.
 
-Its replies are flat lists. Its errors are texts that differ between versions.
+The replies of valkey-search are flat lists. Its errors are texts that differ between versions.
 """
 
 import math
@@ -21,7 +21,10 @@ _NEAREST, _FARTHEST = -0.01, 2.01  # cosine distances, with room for rounding
 
 @dataclass(frozen=True, slots=True)
 class IndexOptions:
-    """The parameters of indexes; `max_inserts`: inserts until the next generation is opened."""
+    """The parameters of an index.
+
+    After at least `max_inserts` inserts into a generation, the next generation is opened.
+    """
 
     algorithm: Literal["hnsw", "flat"] = "hnsw"
     ef_runtime: int = 100
@@ -32,7 +35,7 @@ class IndexOptions:
 class Search:
     """A search for the `k` nearest entries of a partition, with a time limit in seconds.
 
-    `vector` is little-endian float32, of unit length.
+    `vector` is an embedding as little-endian float32 numbers.
     """
 
     partition: str
@@ -44,7 +47,7 @@ class Search:
 def create_index(name: str, prefix: str, dimensions: int, options: IndexOptions) -> Command:
     """Return the command that creates an index over all keys that begin with `prefix`.
 
-    Only the fields that searches use are declared.
+    Only the fields that searches use are declared in the index.
     """
     vector: Command = ("TYPE", "FLOAT32", "DIM", dimensions, "DISTANCE_METRIC", "COSINE")
     if options.algorithm == "hnsw":
@@ -58,12 +61,12 @@ def create_index(name: str, prefix: str, dimensions: int, options: IndexOptions)
 def search_index(
     name: str, search: Search, options: IndexOptions, *, says_all_shards: bool
 ) -> Command:
-    """Return the command that searches an index for keys and distances.
+    """Return the command that searches the index `name`. The reply has keys and distances.
 
-    It asks for the distance, since a reply without any field contains expired keys, too.
-    `says_all_shards` adds the option ALLSHARDS: then a search that does not finish is an error.
-    Without that option, its result is incomplete, and nothing in the reply says so. Raises
-    ValueError if the partition contains anything but letters and digits.
+    The command asks for the distance, because a reply without any field also contains expired keys.
+    `says_all_shards` adds the option ALLSHARDS. With this option, a search that does not finish is
+    an error. Without it, the result of such a search is incomplete, and the reply does not say so.
+    Raises ValueError if the partition contains anything but letters and digits.
     """
     if not _TAG.fullmatch(search.partition):
         raise ValueError("a partition is letters and digits")
@@ -80,9 +83,9 @@ def search_index(
 
 
 def found_in(reply: Any) -> list[tuple[str, float]]:
-    """Return the pairs (key, distance) in the reply to a search.
+    """Return the pairs (key, distance) in a reply to a search.
 
-    Raises TimeoutError if the search did not finish, ValueError if it is not a search's reply.
+    Raises TimeoutError if the search did not finish, ValueError for any other kind of reply.
     """
     if isinstance(reply, bytes):
         raise TimeoutError  # valkey-search 1.0 reports a timeout as a simple string
@@ -99,7 +102,7 @@ def found_in(reply: Any) -> list[tuple[str, float]]:
 
 
 def documents_in(info: Any) -> int:
-    """Return the number of documents in a reply to FT.INFO; 0 if it is missing."""
+    """Return the number of documents in a reply to FT.INFO, or 0 if the reply has none."""
     if not isinstance(info, list):
         return 0
     facts = dict(zip(info[::2], info[1::2], strict=False))
@@ -107,45 +110,45 @@ def documents_in(info: Any) -> int:
 
 
 def limit_in(memory: Any) -> int:
-    """Return the memory limit in bytes from a reply to INFO, summed over nodes; 0 for none."""
+    """Return the memory limit in a reply to INFO, in bytes, summed over all nodes; 0 for none."""
     limits = re.findall(rb"(?m)^maxmemory:(\d+)", memory) if isinstance(memory, bytes) else []
     return sum(map(int, limits))
 
 
 def names_in(reply: Any) -> list[str]:
-    """Return the index names in a reply to FT._LIST; empty if it is an error."""
+    """Return the names of indexes in a reply to FT._LIST, or [] if the reply is an error."""
     return [name.decode() for name in reply] if isinstance(reply, list) else []
 
 
 def is_missing(refusal: object) -> bool:
-    """Whether a reply is the error that an index does not exist."""
+    """Whether a reply is the error that says that an index does not exist."""
     return isinstance(refusal, Exception) and "not found" in str(refusal)
 
 
 def is_there_already(refusal: object) -> bool:
-    """Whether a reply is the error that an index exists already."""
+    """Whether a reply is the error that says that an index exists already."""
     return isinstance(refusal, Exception) and "already exists" in str(refusal)
 
 
 def is_not_loaded(refusal: object) -> bool:
-    """Whether a reply is the error that the server does not have the module valkey-search."""
+    """Whether a reply is the error of a server that does not have the module valkey-search."""
     return isinstance(refusal, Exception) and "unknown command" in str(refusal)
 
 
 def knows_no_all_shards(refusal: object) -> bool:
-    """Whether a reply is an error that may mean that the module does not support ALLSHARDS."""
+    """Whether a reply is an error that may mean that valkey-search has no option ALLSHARDS."""
     return isinstance(refusal, Exception) and _NO_OPTION.search(str(refusal)) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """The bytes that a vector takes in an index, and the server's memory limit (0 for none)."""
+    """The bytes that a vector takes in an index, and the server's memory limit (0 for no limit)."""
 
     vector_bytes: int
     limit: int
 
     def is_crowded_by(self, dead: int) -> bool:
-        """Whether this many dead vectors take more than an eighth of the memory limit."""
+        """Whether `dead` removed vectors take more than an eighth of the memory limit."""
         return 0 < self.limit < 8 * dead * self.vector_bytes
 
 
@@ -163,7 +166,11 @@ class Fill:
 
 
 def wants_successor(fills: Sequence[Fill], options: IndexOptions, room: Room) -> bool:
-    """Whether a new generation should be opened, because the newest (`fills[0]`) is full."""
+    """Whether a new generation should be opened.
+
+    This is so if the newest generation (`fills[0]`) is full, or if its removed vectors take too
+    much memory.
+    """
     newest, alive = fills[0], sum(fill.documents for fill in fills)
     is_full = newest.inserts >= max(options.max_inserts, 2 * alive)
     return is_full or room.is_crowded_by(newest.dead)
@@ -172,9 +179,9 @@ def wants_successor(fills: Sequence[Fill], options: IndexOptions, room: Room) ->
 def may_retire(fills: Sequence[Fill], room: Room) -> bool:
     """Whether the oldest generation (the last of `fills`) may be dropped.
 
-    Its living entries are copied first. The only generation is never dropped. The older one of two
-    may be dropped if at most a tenth of its vectors are alive, or half of them if memory is short.
-    With more than two generations, the oldest may always be dropped.
+    Its entries are copied first. A single generation may not be dropped. If there are more than
+    two, the oldest always may. If there are two, the older one may be dropped when at most a tenth
+    of its vectors are alive. If its removed vectors take too much memory, half is enough.
     """
     if len(fills) != 2:  # noqa: PLR2004
         return len(fills) > 1

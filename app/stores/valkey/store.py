@@ -1,8 +1,8 @@
 """The shared store: Valkey with valkey-search, used by any number of proxies at once.
 
 Entries are divided into generations, each with its own index, because an index never frees the
-memory of expired entries. Writes go to the newest generation, searches to all of them; the oldest
-is dropped as a whole.
+memory of expired entries. Entries are written to the newest generation and searched in all of them.
+The oldest generation is dropped as a whole.
 """
 
 import math
@@ -94,10 +94,10 @@ class ValkeyStore:
         return self._generations.epoch
 
     def use(self, digest: str) -> None:
-        """Do nothing: the server itself records uses and decides what to evict."""
+        """Do nothing. The server itself notes which entries are used and decides what to evict."""
 
     async def get(self, digest: str) -> StoredResponse | None:
-        """Return the response stored under an exact key, or None. Takes one round trip."""
+        """Return the response stored under the exact key `digest`, or None, in one round trip."""
 
         def ask(numbers: Sequence[int]) -> list[Command]:
             return [read_response(self._keys.entry(number, digest)) for number in numbers]
@@ -118,11 +118,11 @@ class ValkeyStore:
         k: int,
         max_distance: float,
     ) -> list[Candidate]:
-        """Return up to `k` responses of `partition` within `max_distance`, nearest first.
+        """Return up to `k` candidates within `max_distance` of `embedding`, nearest first.
 
-        One round trip searches; a second one reads the entries found, so that only the answers
-        needed are transferred. Raises SearchUnavailable if the server cannot search, TimeoutError
-        if a search did not finish.
+        Only responses of `partition` are searched. One round trip searches; a second one reads the
+        entries found, so that no other answers are transferred. Raises SearchUnavailable if the
+        server cannot search, TimeoutError if a search did not finish.
         """
         if embedding.shape != (self._dimensions,):
             raise ValueError("the embedding has an unexpected shape")
@@ -150,7 +150,10 @@ class ValkeyStore:
         return candidates[:k]
 
     async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
-        """Store a response, replacing an older one. Takes one round trip."""
+        """Store a response, replacing any older one with the same exact key.
+
+        If `embedding` is None, only exact matches find the response. Takes one round trip.
+        """
         for _ in range(_ATTEMPTS):
             numbers = await self._generations.known()
             epoch = self.epoch
@@ -171,7 +174,7 @@ class ValkeyStore:
             await self._write(("UNLINK", newest))  # undo: it was purged meanwhile, or has no index
 
     async def delete(self, *digests: str) -> int:
-        """Remove the responses stored under these exact keys; return how many were removed."""
+        """Remove the responses with these exact keys; return how many were removed."""
         there: set[str] = set()
         for _ in range(_ATTEMPTS):
             numbers = await self._generations.known()
@@ -188,9 +191,9 @@ class ValkeyStore:
         return len(there)
 
     async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
-        """Set how far an entry is trusted, unless it has changed since it was read.
+        """Set how far an entry is trusted, unless the entry has changed since `stored` was read.
 
-        Return whether it was unchanged.
+        Return whether the entry was unchanged.
         """
         if standing is Standing.REMOVED:
             return await self._amend(stored, None)
@@ -198,9 +201,10 @@ class ValkeyStore:
         return await self._amend(stored, replace(stored, is_disputed=disputed))
 
     async def amend(self, stored: StoredResponse, amended: StoredResponse) -> bool:
-        """Write an entry's `is_disputed`, `askers` and `is_pinned`, unless it has changed.
+        """Write `is_disputed`, `askers` and `is_pinned` of `amended` to an entry.
 
-        `stored` is the entry as it was read. Return whether it was unchanged.
+        If the entry has changed since `stored` was read, nothing is written. Return whether the
+        entry was unchanged.
         """
         return await self._amend(stored, amended)
 
@@ -211,13 +215,16 @@ class ValkeyStore:
         )
 
     async def get_embeddings(self, digests: Sequence[str]) -> list[StoredEmbedding | None]:
-        """Return for each exact key, in order, the stored embedding, or None: one round trip."""
+        """Return for each exact key in `digests`, in order, the stored embedding, or None.
+
+        Takes one round trip.
+        """
         replies = await self._ask(lambda _: [read_embedding(embedding_key(d)) for d in digests])
         reader = self._reader()
         return [reader.embedding(d, reply) for d, reply in zip(digests, replies, strict=True)]
 
     async def put_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
-        """Store embeddings, replacing older ones with the same keys. Takes one round trip."""
+        """Store embeddings, replacing older ones with the same exact keys. Takes one round trip."""
         for _ in range(_ATTEMPTS):
             await self._generations.known()
             epoch = self.epoch
@@ -232,24 +239,25 @@ class ValkeyStore:
                 return
 
     async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
-        """Return the exact keys of embeddings fetched for `caller`, and the next cursor.
+        """Look at about the next `limit` embeddings.
 
-        Only about `limit` embeddings are looked at.
+        Return the exact keys of those that were fetched for `caller`, and the next cursor. It is
+        empty after the last embedding.
         """
         return await self._survey.scan_embeddings(cursor, limit, caller)
 
     async def delete_embeddings(self, *digests: str) -> int:
-        """Remove the embeddings stored under these exact keys; return how many were removed."""
+        """Remove the embeddings with these exact keys; return how many were removed."""
         alive = sum(found is not None for found in await self.get_embeddings(digests))
         await self._write(*(("UNLINK", embedding_key(digest)) for digest in digests))
         return alive
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
-        """Read the next `limit` responses; return those that `selector` selects."""
+        """Read the next `limit` responses. Return those that `selector` selects."""
         return await self._survey.scan(cursor, limit, selector)
 
     async def embeddings_of(self, digests: Sequence[str]) -> list[Embedding | None]:
-        """Return for each exact key, in order, the embedding of its question, or None."""
+        """Return for each exact key in `digests`, in order, the question's embedding, or None."""
 
         def ask(numbers: Sequence[int]) -> list[Command]:
             return [
@@ -270,13 +278,13 @@ class ValkeyStore:
         await self._ask(lambda _: [])
 
     async def advance_epoch(self) -> None:
-        """Replace the epoch, but keep the entries: no proxy stores answers requested before."""
+        """Replace the epoch but keep the entries. No proxy stores answers requested before."""
         await self._generations.advance_epoch()
 
     async def purge(self) -> int:
-        """Make all entries unreadable at once, for all proxies; return how many there were.
+        """Make all entries unreadable at once, for all proxies. Return how many entries there were.
 
-        Their memory is freed gradually after that.
+        The memory of the entries is freed gradually after that.
         """
         alive = Counts(0, 0)
         # The entries of a shard that is away cannot be counted, but they are purged, too.
@@ -286,16 +294,16 @@ class ValkeyStore:
         return alive.answers + alive.embeddings
 
     async def count(self) -> Counts:
-        """Return how many answers and embeddings are stored; above 500 keys, an estimate."""
+        """Return how many answers and embeddings are stored: above 500 keys, an estimate."""
         return await self._survey.count()
 
     async def facts(self) -> Mapping[str, object]:
-        """Return facts about the generations, and about indexes of other models."""
+        """Return facts about the generations, and about the indexes of other embedding models."""
         return await self._survey.facts()
 
     @property
     def totals_last(self) -> Keeping:
-        """Where sums are kept: always `fleet`, since all proxies on this server share them."""
+        """Where sums are kept: always `fleet`. All proxies that use this server share the sums."""
         return "fleet"
 
     async def add_totals(self, amounts: Mapping[str, int]) -> None:
@@ -307,7 +315,7 @@ class ValkeyStore:
         return await read_totals(self._writes)
 
     async def aclose(self) -> None:
-        """Stop background work and disconnect. Another proxy finishes the work."""
+        """Stop background work and disconnect. Another proxy will finish that work."""
         for part in (self._upkeep, self._generations, self._reads, self._writes):
             await part.aclose()
 
@@ -322,9 +330,10 @@ class ValkeyStore:
         return math.ceil(stored.left(self._clock()) * 1000)
 
     async def _ask(self, ask: Callable[[Sequence[int]], Sequence[Command]]) -> list[Reply]:
-        """Send the commands that `ask` makes for the living generations; return their replies.
+        """Send the commands that `ask` makes for the living generations; return the replies.
 
-        If the server has generations that this proxy did not know, sends commands a second time.
+        If the server has generations that this proxy did not know, the commands are made and sent a
+        second time.
         """
         for _ in range(_ATTEMPTS):
             numbers = await self._generations.known()
@@ -334,7 +343,7 @@ class ValkeyStore:
         return replies
 
     async def _write(self, *commands: Command) -> list[Reply]:
-        """Send writing commands and return their replies; raise the first error among these."""
+        """Send commands that write; return their replies. Raises the first error reply."""
         *replies, told, epoch = await self._writes.call(*commands, *self._generations.state)
         if any(isinstance(reply, OutOfMemory) for reply in replies):
             self._upkeep.relieve()
@@ -344,7 +353,7 @@ class ValkeyStore:
     async def _find(self, search: Search) -> list[tuple[float, str]]:
         """Search all living generations; return pairs (distance, key), nearest first.
 
-        If several generations have an entry with the same digest, the newest generation counts.
+        If several generations have an entry with the same digest, only the newest of these counts.
         """
 
         def ask(numbers: Sequence[int]) -> list[Command]:

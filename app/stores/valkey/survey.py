@@ -37,10 +37,10 @@ class Survey:
         self._reader = reader
 
     async def scan(self, cursor: str, limit: int, selector: Selector) -> Page:
-        """Read the next `limit` responses; return those that `selector` selects.
+        """Read the next `limit` responses. Return those that `selector` selects.
 
-        A cursor is `place:key`: `place` is a cursor of SCAN, and `key` is the last key that was
-        returned from this place. An invalid cursor gives an empty last page.
+        A cursor is `place:key`: `place` is a cursor of the command SCAN, and `key` is the last key
+        that was read from there. If the cursor is invalid, the page is empty and no page follows.
         """
         place, _, last = (cursor or "0:").partition(":")
         if not place.isascii() or not place.isdecimal():
@@ -66,9 +66,10 @@ class Survey:
         return Page(entries, f"{place}:{page[-1]}")
 
     async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
-        """Return the exact keys of embeddings fetched for `caller`, and the next cursor.
+        """Look at about the next `limit` embeddings.
 
-        Only about `limit` embeddings are looked at. The cursor is a cursor of SCAN.
+        Return the exact keys of those that were fetched for `caller`, and the next cursor. A cursor
+        is one of the command SCAN, or empty before the first and after the last embedding.
         """
         place = cursor or "0"
         if not place.isascii() or not place.isdecimal():
@@ -103,7 +104,7 @@ class Survey:
         ]
 
     async def count(self) -> Counts:
-        """Return how many entries are alive: exact in a small database, else an estimate.
+        """Return how many entries are alive: exact in a small database, estimated in a larger one.
 
         The estimate is made from a sample of the keys.
         """
@@ -143,7 +144,7 @@ class Survey:
         )
 
     async def _dialects(self, keys: Sequence[str]) -> Counter[str]:
-        """Return, by dialect, how many of the entries with these keys are alive."""
+        """Return for each dialect how many of the responses with these keys are alive."""
         reader = self._reader()
         replies = await self._connections.call(*map(read_life, keys)) if keys else []
         return Counter(reader.dialect(life) for life in replies if reader.is_alive(life))
@@ -151,8 +152,8 @@ class Survey:
     async def facts(self) -> Mapping[str, object]:
         """Return facts about the generations, newest first, and about indexes of other models.
 
-        The keys are `model`, `generations` (each with `number`, `entries`, `inserts`) and
-        `other_models` (the names of their indexes).
+        The keys are `model`, `generations` (each with `number`, `entries` and `inserts`) and
+        `other_models` (the names of the other models' indexes).
         """
         numbers = await self._generations.known()
         inserts, names, *infos = await self._connections.call(
@@ -173,6 +174,6 @@ class Survey:
 
 
 def _scaled(sample: Counter[str], total: int) -> Mapping[str, int]:
-    """Return how many of `total` entries are of each dialect, in proportion to a sample."""
+    """Return for each dialect how many of `total` entries have it, in proportion to `sample`."""
     share = total / max(1, sample.total())
     return {dialect: round(count * share) for dialect, count in sample.items()}

@@ -1,4 +1,4 @@
-"""Sums that all proxies on a Valkey share: the fields of one hash, changed by HINCRBY."""
+"""Sums that all proxies on a Valkey server share: the fields of one hash, changed by HINCRBY."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from app.stores.valkey.keys import TOTALS
 
 
 async def add_totals(server: Server, amounts: Mapping[str, int]) -> None:
-    """Add each amount to the sum of the same name. Raises the error if the server refuses."""
+    """Add each amount to the sum of the same name. If a reply is an error, raise that error."""
     replies = await server.call(*(("HINCRBY", TOTALS, name, n) for name, n in amounts.items()))
     for reply in replies:
         checked(reply)

@@ -1,7 +1,7 @@
 """Keeps the indexes small: opens and retires generations, and removes entries after a purge.
 
-All of it runs in the background, in small steps, on any proxy. If one proxy ends in the middle, the
-next one finishes the work.
+This work runs in the background, in small steps, on any proxy. If a proxy ends in the middle,
+another proxy finishes the work.
 """
 
 import asyncio
@@ -68,8 +68,9 @@ class Upkeep:
     def inserted(self, generation: int, inserts: int) -> None:
         """Note that this proxy has inserted an entry into a generation.
 
-        `inserts` is the server's count of inserts, this one included. The server returns each count
-        to only one proxy, so at certain counts exactly one proxy checks the generations.
+        `inserts` is the server's count of inserts, this insert included. The server returns each
+        count to one proxy only. At certain counts, the proxy that got the count checks the
+        generations.
         """
         number, most = self._taken
         most = most if generation == number else 0
@@ -98,11 +99,11 @@ class Upkeep:
             self._chores.begin("removing purged entries", self._clear)
 
     async def aclose(self) -> None:
-        """Cancel the work that is running."""
+        """Cancel all work that is running."""
         await self._chores.aclose()
 
     async def _look_after(self) -> None:
-        """Open the next generation if the newest is full; retire the oldest if possible."""
+        """Open the next generation if one is needed. Retire old generations that may be dropped."""
         if not await self._lease(_LEASE):
             return  # another proxy is doing it
         numbers, fills, room = await self._fills()
@@ -124,7 +125,10 @@ class Upkeep:
         checked(reply)
 
     async def _lease(self, milliseconds: int) -> bool:
-        """Take or renew the lease for the upkeep; return whether this proxy has it."""
+        """Take or renew the lease for the upkeep. Return whether this proxy has the lease.
+
+        The lease ends `milliseconds` from now.
+        """
         key = self._keys.lease
         taken, renewed = await self._connections.call(
             ("SET", key, self._token, "NX", "PX", _LEASE),
@@ -134,10 +138,10 @@ class Upkeep:
         return bool(checked(renewed))
 
     async def _fills(self) -> tuple[Sequence[int], list[Fill], Room]:
-        """Return the living generations, how full each is, and the server's room.
+        """Return the living generations, how full each of them is, and the server's room.
 
         Without valkey-search, the list of fills is empty. The server's list of generations may
-        change before the caller acts on it; `Generations.replace` checks that.
+        change before the caller uses the result; `Generations.replace` checks this.
         """
         numbers = await self._generations.known()
         memory, inserts, *infos = await self._connections.call(
@@ -155,7 +159,7 @@ class Upkeep:
     async def _retire(self, numbers: Sequence[int]) -> bool:
         """Copy the living entries of the oldest generation into the newest, then drop the oldest.
 
-        Return whether it was dropped.
+        Return whether the oldest generation was dropped.
         """
         pattern = f"{self._keys.prefix(numbers[-1])}*"
         async for keys in self._found(pattern):
@@ -166,10 +170,11 @@ class Upkeep:
         return await self._drop(numbers, numbers[:-1])
 
     async def _move(self, keys: Sequence[str], newest: int) -> None:
-        """Move entries into the newest generation, unless it has newer ones with their digests.
+        """Move the entries with these keys into the newest generation.
 
-        Each entry is copied, then its original is removed. If the original is gone by then, because
-        it was deleted, replaced or purged meanwhile, the copy is removed, too.
+        If the newest generation already has an entry with the same digest, that entry is kept. Each
+        entry is copied, then its original is removed. If the original is gone by then, because it
+        was deleted, replaced or purged, the copy is removed, too.
         """
         replies = await self._connections.call(*(c for key in keys for c in read_copy(key)))
         copies = {
@@ -192,7 +197,7 @@ class Upkeep:
         await self._connections.call(*orphans)
 
     async def _drop(self, before: Sequence[int], after: Sequence[int]) -> bool:
-        """Replace the list of generations, and drop the indexes of those no longer listed.
+        """Replace the list of generations, and drop the indexes that are no longer in the list.
 
         Return whether the list was replaced.
         """
@@ -203,7 +208,7 @@ class Upkeep:
         return is_replaced
 
     async def _drop_strays(self) -> None:
-        """Drop indexes that are not listed, because a proxy ended before it dropped them."""
+        """Drop old indexes that are not in the list. A proxy that ended early may leave such."""
         (names,) = await self._connections.call(("FT._LIST",))
         numbers = self._generations.numbers
         strays = [
@@ -243,7 +248,10 @@ class Upkeep:
         await self._drop(numbers, (numbers[0] + 1,))
 
     async def _clear(self) -> None:
-        """Remove entries that no look-up can find: of a past era, or of no living generation."""
+        """Remove entries that no look-up can find.
+
+        Their era (`core/epochs.py`) is over, or their generation is no longer in the list.
+        """
         async for keys in self._found(ALL_ENTRIES):
             replies = await self._connections.call(*map(read_epoch, keys))
             await self._remove_dead(keys, replies)
@@ -266,7 +274,7 @@ class Upkeep:
         await self._connections.call(*(("UNLINK", key) for key in dead))
 
     async def _found(self, pattern: str) -> AsyncIterator[list[str]]:
-        """Yield the keys that match a pattern, in lists, with a short pause after each."""
+        """Yield the keys that match a pattern, in lists, with a short pause after each list."""
         cursor = b"0"
         while True:
             (reply,) = await self._connections.call(

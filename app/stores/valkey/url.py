@@ -23,9 +23,10 @@ _OPTION = re.compile(r"(?i)(password=)[^&#]*")
 class Address:
     """The address of a server, or of any node of a cluster.
 
-    A Unix socket has a `path`; other addresses have `host` and `port`, and an empty `path`. `ca` is
-    the path of a file with certificates, and `password_file` the path of a file with the password;
-    both may be empty. `reads_replicas` says whether entries of a cluster may be read from replicas.
+    For a Unix socket, `path` is set. For other addresses, `host` and `port` are set, and `path` is
+    empty. `ca` is the path of a file with certificates, or empty. `password_file` is the path of a
+    file with the password, or empty. `reads_replicas` says whether entries of a cluster may be read
+    from replicas.
     """
 
     host: str
@@ -42,9 +43,10 @@ class Address:
 
 
 def address_of(url: str) -> Address:
-    """Parse a URL: valkey://, valkeys:// (TLS), either of these with +cluster, or unix://.
+    """Parse a URL. It begins with valkey://, valkeys:// (TLS) or unix://.
 
-    Raises ValueError if the URL is invalid.
+    For a cluster, it begins with valkey+cluster:// or valkeys+cluster://. Raises ValueError if the
+    URL is invalid.
     """
     parts = urlsplit(url)
     if parts.scheme not in _OPTIONS or parts.fragment:
@@ -86,5 +88,5 @@ def address_of(url: str) -> Address:
 
 
 def masked(url: str) -> str:
-    """Return a text, perhaps a URL, with user and password replaced by `***`, fit for logs."""
+    """Return a text, perhaps a URL, with `***` in place of the user and password, for logs."""
     return _OPTION.sub(r"\1***", _USERINFO.sub("//***@", url))

@@ -1,8 +1,8 @@
 """A cluster that is used as if it were one server.
 
-Every command has at most one key. A command with a key goes to the shard of that key; a command
-without one goes to the nodes that `routes.py` names for it. The commands for one node are sent in
-one pipeline, in order.
+Every command has at most one key. A command with a key goes to the shard of that key. A command
+without a key goes to the nodes that `routes.py` chooses. The commands for one node are sent in one
+pipeline, in order.
 """
 
 import asyncio
@@ -35,9 +35,9 @@ _ASKING: Command = ("ASKING",)
 
 
 def servers_at(address: Address, seconds: float) -> tuple[Server, Server]:
-    """Return a server for look-ups that take `seconds` at most, and another for writes.
+    """Return two servers: one for look-ups, which take at most `seconds`, and one for writes.
 
-    They have separate connections, because a write waits until it is indexed.
+    The two have separate connections, because a write waits until its entry is indexed.
     """
     if not address.is_cluster:
         return (
@@ -53,11 +53,12 @@ def servers_at(address: Address, seconds: float) -> tuple[Server, Server]:
 
 @dataclass(slots=True)
 class Errand:
-    """A command to be sent to a node, and its reply.
+    """A command to be sent to a node, and the node's reply.
 
-    `turn`: in one call, commands with turn 1 are sent after those with turn 0 were answered.
-    `is_telling`: True if a timeout is the node's own fault, False if it has to ask other nodes.
-    `is_asking`: ASKING must be sent before it, because its slot is being moved.
+    `turn` is 0 or 1. In one call, commands with turn 1 are sent after all commands with turn 0 were
+    answered. `is_telling` is True if a timeout is the fault of this node, and False if the node has
+    to ask other nodes. `is_asking` is True if the command ASKING must be sent first, because the
+    slot of the command's key is being moved.
     """
 
     command: Command
@@ -69,7 +70,11 @@ class Errand:
 
 
 class Cluster:
-    """A cluster. A call takes at most `seconds`, even if nodes do not answer."""
+    """A cluster, with up to `most` connections to each node.
+
+    A call takes at most `seconds`, even if nodes do not answer. If `reads_replicas` is True,
+    replicas may answer commands that only read.
+    """
 
     def __init__(
         self, topology: Topology, most: int, seconds: float, *, reads_replicas: bool = False
@@ -83,15 +88,15 @@ class Cluster:
 
     @property
     def has_replicas(self) -> bool:
-        """Whether writes may be lost in a failover, because a shard has replicas."""
+        """Whether a replica may replace a primary in a failover, and recent writes may be lost."""
         return any(len(shard) > 1 for shard in self._topology.shards)
 
     async def call(self, *commands: Command) -> list[Reply]:
-        """Send commands and return their replies. Error replies are exceptions.
+        """Send commands; return their replies in order.
 
-        If a node does not answer, its reply is NodeAway or NodeFailed. Raises TimeoutError if the
-        call takes too long, and Declined or DependencyFailed if no layout of the cluster is known
-        and no node returns one.
+        An error reply is returned as an exception, not raised. If a node does not answer a command,
+        the reply is NodeAway or NodeFailed. Raises TimeoutError if the call takes too long, and
+        Declined or DependencyFailed if the layout of the cluster is unknown and no node returns it.
         """
         async with asyncio.timeout(self._seconds):
             await self._topology.known()
@@ -132,9 +137,9 @@ class Cluster:
         return [Errand(command, shard[0]) for shard in shards]
 
     def _search(self, command: Command, shards: Sequence[Sequence[Place]]) -> list[Errand]:
-        """Return the errands of a search: one for each shard, or a single one.
+        """Return the errands of a search: one for each shard, or one for the whole cluster.
 
-        A single one is enough while the coordinator runs and all primaries answer.
+        One errand is enough if valkey-search's coordinator runs and all primaries answer.
         """
         primaries = [shard[0] for shard in shards]
         one = primaries[next(self._turn) % len(primaries)]
@@ -145,9 +150,10 @@ class Cluster:
         return [Errand(local, self._of(shard, command)) for shard in shards]
 
     def _of(self, shard: Sequence[Place], command: Command) -> Place:
-        """Return the node that gets a command: the shard's primary, or its replicas in turn.
+        """Return the node of a shard to which a command is sent: the primary or a replica.
 
-        Replicas are asked only if the settings and the command allow it.
+        If the settings and the command allow it, replicas that answer are used in turn. If not, or
+        if no replica answers, the primary is used.
         """
         if self._reads_replicas and may_lag(command):
             well = [place for place in shard[1:] if self._topology.health.is_well(place)]
@@ -159,7 +165,7 @@ class Cluster:
         return sorted(places, key=lambda place: not self._topology.health.is_well(place))
 
     async def _run(self, errands: Sequence[Errand]) -> None:
-        """Send commands to their nodes, and follow redirections to other nodes."""
+        """Send the errands to their nodes, follow redirections, and set each errand's reply."""
         for _ in range(_REDIRECTIONS):
             batches: dict[Place, list[Errand]] = defaultdict(list)
             for errand in errands:

@@ -1,4 +1,7 @@
-"""Whether valkey-search runs with its coordinator: then one node searches the whole cluster."""
+"""Finds out whether valkey-search's coordinator runs.
+
+If the coordinator runs, one node searches the whole cluster.
+"""
 
 import asyncio
 import logging
@@ -17,9 +20,10 @@ _logger = logging.getLogger("reprise.store")
 
 
 class Coordinator:
-    """Knows whether the coordinator runs. Until that is known, it counts as not running.
+    """Knows whether valkey-search's coordinator runs.
 
-    Without the coordinator every primary is searched, which is correct in either case.
+    Until that is known, the coordinator counts as not running. Then every primary is searched,
+    which gives correct results whether the coordinator runs or not.
     """
 
     def __init__(self, nodes: Nodes) -> None:
@@ -31,15 +35,15 @@ class Coordinator:
     def runs(self, index: str, place: Place) -> bool:
         """Return whether the coordinator is known to run.
 
-        Now and then, also start a request to `place`, in the background, that finds out. `index` is
-        the name of the index that this request is about.
+        Now and then, this also starts a request to the node `place` in the background, to find out
+        whether the coordinator runs. The request asks about the index with the name `index`.
         """
         if self._looking is None and time.monotonic() >= self._next_look:
             self._looking = asyncio.create_task(self._look(index, place))
         return bool(self._runs)
 
     async def aclose(self) -> None:
-        """Cancel the request in the background."""
+        """Cancel the request in the background, if there is one."""
         if self._looking is not None:
             self._looking.cancel()
             with suppress(asyncio.CancelledError):
@@ -67,7 +71,10 @@ class Coordinator:
 
 
 def _says_no(reply: object) -> bool:
-    """Whether a node refuses FT.INFO's option CLUSTER: it has no coordinator or is too old."""
+    """Whether a reply refuses FT.INFO's option CLUSTER.
+
+    A node refuses it if valkey-search runs without a coordinator or is too old.
+    """
     if not isinstance(reply, Refused) or is_missing(reply) or is_not_loaded(reply):
         return False
     return "CLUSTER" in str(reply) or "arguments" in str(reply)

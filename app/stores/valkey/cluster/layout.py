@@ -1,7 +1,7 @@
 """Which node of a cluster has which keys. Pure.
 
-A key belongs to one of 16,384 slots, a slot to one shard: a primary and its replicas. See
-https://valkey.io/topics/cluster-spec/.
+A key belongs to one of 16,384 slots. A slot belongs to one shard, which is a primary and its
+replicas. See https://valkey.io/topics/cluster-spec/.
 """
 
 import re
@@ -24,7 +24,7 @@ class Place(NamedTuple):
 
 
 class Range(NamedTuple):
-    """The slots from `first` to `last`, and the nodes that have them, the primary first."""
+    """The slots from `first` to `last`, and the nodes that have these slots, the primary first."""
 
     first: int
     last: int
@@ -32,9 +32,10 @@ class Range(NamedTuple):
 
 
 class Redirection(NamedTuple):
-    """A redirection of a key's slot to another node.
+    """A node's reply that another node has the slot of a command's key.
 
-    `is_passing`: for this command only, while the slot is being moved (ASK); else for good (MOVED).
+    `is_passing` is True if this is so for one command only, while the slot is being moved (ASK),
+    and False if the slot has moved for good (MOVED).
     """
 
     slot: int
@@ -44,7 +45,7 @@ class Redirection(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The layout of a cluster as one of its nodes describes it; `ranges` are sorted by slot."""
+    """The layout of a cluster as one of its nodes reports it. `ranges` are sorted by slot."""
 
     ranges: Sequence[Range]
 
@@ -54,7 +55,7 @@ class Layout:
         return list({told.places[0]: told.places for told in self.ranges}.values())
 
     def shard_of(self, slot: int) -> tuple[Place, ...]:
-        """Return the nodes that have a slot, the primary first; empty if no node has it."""
+        """Return the nodes that have a slot, the primary first, or () if no node has the slot."""
         index = bisect_right(self.ranges, slot, key=lambda told: told.first) - 1
         if index < 0 or slot > self.ranges[index].last:
             return ()
@@ -68,7 +69,7 @@ def slot_of(key: str | bytes) -> int:
 
 
 def layout_in(reply: Any, asked: Place) -> Layout:
-    """Return the layout in a reply to CLUSTER SLOTS. Raises ValueError if it is not such a reply.
+    """Return the layout in a reply to CLUSTER SLOTS. Raises ValueError for any other reply.
 
     `asked` is the node that replied.
     """
@@ -84,7 +85,10 @@ def layout_in(reply: Any, asked: Place) -> Layout:
 
 
 def redirection_in(reply: object, asked: Place) -> Redirection | None:
-    """Return where a MOVED or ASK error redirects to; None for any other reply."""
+    """Return the redirection in a MOVED or ASK error, or None for any other reply.
+
+    `asked` is the node that replied.
+    """
     if not isinstance(reply, Exception):
         return None
     told = _REDIRECTION.fullmatch(str(reply))
@@ -100,5 +104,5 @@ def _place(told: Sequence[Any], asked: Place) -> Place | None:
 
 
 def _host(name: str, asked: Place) -> str:
-    """Return a host's name; if it is empty or unknown, the host of the node that was asked."""
+    """Return `name`, or the host of the node that was asked if `name` is empty or unknown."""
     return name if name not in {"", _UNKNOWN} else asked.host

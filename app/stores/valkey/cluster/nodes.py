@@ -1,6 +1,7 @@
 """Connections to the nodes of a cluster, with a circuit breaker for each node.
 
-With circuit breakers, a node that hangs delays one trial request now and then, not all requests.
+If a node hangs, its circuit breaker is open. Then the node delays only the one request that is sent
+to it now and then as a trial, not all requests.
 """
 
 import asyncio
@@ -30,11 +31,15 @@ class Health:
         self._breakers: dict[Place, CircuitBreaker] = {}
 
     def is_well(self, place: Place) -> bool:
-        """Whether a node answered when it was last asked; True if it never was."""
+        """Whether a node answered when it was last asked, or was never asked."""
         return place not in self._breakers or not self._breakers[place].is_open
 
     def allows(self, place: Place) -> bool:
-        """Whether a node may be asked. For a node that is away, True begins a trial."""
+        """Whether a node may be asked now.
+
+        If the node did not answer before, True is returned only now and then. The request that the
+        caller then sends to the node is a trial: it shows whether the node answers again.
+        """
         return self._breaker(place).allows(time.monotonic())
 
     def answered(self, place: Place) -> None:
@@ -43,11 +48,11 @@ class Health:
             _logger.warning("the node %s:%d of the cluster answers again", *place)
 
     def failed(self, place: Place, reason: str, *, was_well: bool) -> Exception:
-        """Note that a node did not answer; return the error to raise.
+        """Note that a node did not answer, because of `reason`. Return the error for the caller.
 
-        `was_well`: the node was well when the request was sent.
-        The error is NodeFailed if this failure is news, or if the request was only sent to try
-        whether the node works again. It is NodeAway if another request has reported it already.
+        `was_well` says whether the node was well when the request was sent. The error is NodeAway
+        if the node was well then and another request has reported the failure since. Otherwise it
+        is NodeFailed.
         """
         is_news = self._breaker(place).failed(time.monotonic())
         if is_news:
@@ -62,7 +67,7 @@ class Health:
         return NodeAway()
 
     def keep(self, places: Collection[Place]) -> None:
-        """Forget all nodes except these."""
+        """Forget all nodes except those in `places`."""
         self._breakers = {p: breaker for p, breaker in self._breakers.items() if p in places}
 
     def _breaker(self, place: Place) -> CircuitBreaker:
@@ -70,7 +75,10 @@ class Health:
 
 
 class Nodes:
-    """Up to `most` connections to each node. A call takes at most 60 % of `seconds`."""
+    """Up to `most` connections to each node of a cluster.
+
+    A call takes at most 60 % of `seconds`.
+    """
 
     def __init__(self, address: Address, most: int, seconds: float, health: Health) -> None:
         self._address = address
@@ -86,13 +94,11 @@ class Nodes:
     async def ask(
         self, place: Place, commands: Sequence[Command], *, is_telling: bool = True
     ) -> list[Reply]:
-        """Send commands to a node; return one reply for each.
+        """Send commands to a node; return one reply for each command.
 
         If the node is not asked or does not answer, each reply is the error NodeAway, NodeFailed or
-        Overloaded.
-
-        With `is_telling`, a timeout opens the node's circuit breaker. Without it, a timeout may be
-        the fault of another node that this one asks.
+        Overloaded. If `is_telling` is True, a timeout opens the node's circuit breaker. It must be
+        False if the node asks other nodes, because a timeout may then be the fault of those.
         """
         if not self._health.allows(place):
             return [NodeAway()] * len(commands)
@@ -113,7 +119,7 @@ class Nodes:
         return [self._health.failed(place, reason, was_well=was_well)] * len(commands)
 
     async def keep(self, places: Collection[Place]) -> None:
-        """Disconnect from all nodes except these."""
+        """Disconnect from all nodes except those in `places`."""
         for place in set(self._connections) - set(places):
             with suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSING_SECONDS):

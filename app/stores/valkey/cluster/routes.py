@@ -15,11 +15,11 @@ _MAY_LAG = frozenset({"HMGET", "HSTRLEN", "FT.SEARCH"})
 
 
 class Way(Enum):
-    """Where a command goes.
+    """Which nodes get a command.
 
-    `KEY`, `CURSOR`: to the shard of the command's key or cursor. `EACH`: to every shard. `IN_TURN`:
-    to one shard, and after its reply to the others. `AFTER`: to the node that got the command
-    before this one in the same call.
+    `KEY`: the shard that has the command's key. `CURSOR`: the shard that the command's cursor has
+    reached. `EACH`: every shard. `IN_TURN`: one shard, and after its reply all other shards.
+    `AFTER`: the node that got the previous command of the same call.
     """
 
     KEY = "key"
@@ -46,35 +46,36 @@ _WAYS: Mapping[str, Way] = MappingProxyType(
 
 
 def way_of(command: Command) -> Way:
-    """Return the rule by which a command's nodes are chosen."""
+    """Return the rule by which the nodes for a command are chosen."""
     return _WAYS.get(str(command[0]), Way.KEY)
 
 
 def key_of(command: Command) -> str:
-    """Return the key of a command that has one."""
+    """Return the key in a command. The command must have a key."""
     return str(command[_SCRIPT_KEY if command[0] == "EVAL" else 1])
 
 
 def may_lag(command: Command) -> bool:
-    """Whether a command may be answered by a replica, whose data may be a moment old.
+    """Whether a replica may answer a command. A replica's data may be a moment old.
 
-    A replica may return entries and embeddings: each contains its epoch, which shows whether it was
-    purged. The current epoch and the list of generations must come from a primary.
+    A replica may return stored responses and embeddings, since each contains its epoch, which shows
+    whether it was purged. Only a primary may return the current epoch and the list of generations.
     """
     return command[0] in _MAY_LAG or (command[0] == "GET" and is_embedding(str(command[1])))
 
 
 def shard_in(command: Command) -> tuple[int, Command]:
-    """Return the number of the shard that a SCAN has reached, and the SCAN to send to it."""
+    """Return the number of the shard that a SCAN has reached, and the command for that shard."""
     name, place, *rest = command
     cursor, shard = divmod(int(place), _SHARDS)
     return shard, (name, cursor, *rest)
 
 
 def scanned(reply: Any, shard: int, shards: int) -> Any:
-    """Return the cluster's reply to SCAN, made from the reply of one shard.
+    """Return a reply to SCAN for the whole cluster, made from the reply of one shard.
 
-    Its cursor leads to the next shard once this one is finished; 0 after the last shard.
+    `shard` is the number of that shard, and `shards` is how many shards there are. When the shard
+    is finished, the returned cursor leads to the next shard. After the last shard it is 0.
     """
     if not isinstance(reply, list):
         return reply
@@ -85,14 +86,14 @@ def scanned(reply: Any, shard: int, shards: int) -> Any:
 
 
 def merged(command: Command, replies: Sequence[Any]) -> Any:
-    """Return one reply made from the replies of all nodes that got a command."""
+    """Return one reply made from the replies of all nodes that got `command`."""
     return replies[0] if len(replies) == 1 else _MERGES[str(command[0])](replies)
 
 
 def _answered(replies: Sequence[Any]) -> Sequence[Any]:
-    """Return the replies without those of nodes that are away, unless all are away.
+    """Return all replies except NodeAway and NodeFailed. If there are no others, return these.
 
-    Entries on a node that is away count as evicted.
+    So entries on a node that is away count as evicted.
     """
     return [r for r in replies if not isinstance(r, NodeAway | NodeFailed)] or replies
 
@@ -102,7 +103,7 @@ def _refusal(replies: Sequence[Any]) -> Exception | None:
 
 
 def _nearest(replies: Sequence[Any]) -> Any:
-    """Join the results of a search; return an error if any shard's reply is one."""
+    """Join the shards' replies to a search. If a shard replied with an error, return the error."""
     answered = _answered(replies)
     if odd := [reply for reply in answered if not isinstance(reply, list)]:
         return odd[0]
@@ -128,7 +129,11 @@ def _texts(replies: Sequence[Any]) -> Any:
 
 
 def _done(replies: Sequence[Any]) -> Any:
-    """Merge the replies to FT.CREATE or FT.DROPINDEX; some nodes may have done it already."""
+    """Merge the nodes' replies to FT.CREATE or FT.DROPINDEX.
+
+    A node may reply that the index exists already, or is already gone. If another node has done the
+    command, this is not an error.
+    """
     answered = _answered(replies)
     refusals = [reply for reply in answered if isinstance(reply, Exception)]
     real = [r for r in refusals if not is_there_already(r) and not is_missing(r)]

@@ -1,4 +1,4 @@
-"""Learns a cluster's layout from its nodes, and asks again when the layout may have changed."""
+"""Learns a cluster's layout from its nodes, and asks them again when the layout may be outdated."""
 
 import asyncio
 import random
@@ -18,7 +18,10 @@ _LASTS = 10.0  # seconds for which an answer is used
 
 
 class Topology:
-    """The shards of a cluster, and the nodes' health. A call takes `seconds` at most."""
+    """Knows the shards of a cluster and the health of its nodes.
+
+    A node has at most `seconds` to return the layout.
+    """
 
     def __init__(self, address: Address, seconds: float) -> None:
         self.health = Health()
@@ -37,7 +40,10 @@ class Topology:
         return self._layout.shards
 
     def lane(self, most: int, seconds: float) -> Nodes:
-        """Return separate connections to the nodes, for one purpose such as look-ups."""
+        """Return new connections to the nodes, for one purpose such as look-ups.
+
+        `most` and `seconds` are passed to `Nodes`.
+        """
         nodes = Nodes(self._address, most, seconds, self.health)
         self._lanes.append(nodes)
         return nodes
@@ -48,12 +54,12 @@ class Topology:
         return self._layout.shard_of(slot) if moved is None else (moved,)
 
     def moved(self, slot: int, place: Place) -> None:
-        """Note that a slot has moved to another node."""
+        """Note that a slot has moved to the node `place`."""
         self._moved[slot] = place
         self.doubt()
 
     async def known(self) -> None:
-        """Wait until a layout is known. If it is old, start to ask for a new one.
+        """Wait until a layout is known. If the known layout is old, start to ask for a new one.
 
         Raises Declined or DependencyFailed if no layout is known and no node returns one.
         """
@@ -63,7 +69,7 @@ class Topology:
             self._learn()
 
     def doubt(self) -> None:
-        """Start to ask for the layout again, unless that was done a moment ago."""
+        """Start to ask for the layout again, unless nodes were asked a moment ago."""
         if time.monotonic() > self._learnt_at + _PAUSE:
             self._learn()
 
@@ -89,7 +95,10 @@ class Topology:
             task.exception()  # marks it as retrieved; whoever awaits the task gets it
 
     async def _ask_around(self) -> None:
-        """Ask nodes in turn until one returns the layout; those that answered last come first."""
+        """Ask one node after another until one returns the layout.
+
+        Nodes that did not answer their last request are asked last.
+        """
         places = {place for shard in self.shards for place in shard} - {self._seed}
         others = random.sample(sorted(places), len(places))  # in random order: one may be outdated
         told: Reply = None

@@ -1,7 +1,7 @@
 """Whether two answers say the same, as far as that can be shown without a model.
 
-Answers to one question differ from run to run. So one result is evidence, not proof: compare the
-rate of WRONG with its rate for answers to identical requests.
+Answers to one question differ from run to run. So a single result proves little. What counts is how
+much more often than for identical requests the result is WRONG.
 """
 
 import json
@@ -26,7 +26,7 @@ _Path = tuple[str | int, ...]
 
 
 class Agreement(StrEnum):
-    """Whether two answers agree; OPEN if the comparison shows neither."""
+    """Whether two answers agree: RIGHT if they do, WRONG if they do not, OPEN if it is unclear."""
 
     RIGHT = "right"
     WRONG = "wrong"
@@ -34,10 +34,10 @@ class Agreement(StrEnum):
 
 
 def compare(one: str, other: str) -> Agreement:
-    """Return WRONG if a fact differs in two answers, RIGHT if they agree, else OPEN.
+    """Return WRONG if a fact differs in two answers, RIGHT if the answers agree, else OPEN.
 
-    Facts are numbers, names, yes or no, and the values in JSON. Answers agree if they are equal, or
-    if they are long and have most words that carry meaning in common.
+    Facts are numbers, names, yes or no, and the values in JSON. Answers agree if they are equal.
+    Long answers agree, too, if at least half of the words that carry meaning are in both.
     """
     if one == other:
         return Agreement.RIGHT if one.strip() else Agreement.OPEN
@@ -67,7 +67,10 @@ def _compare_documents(one: Any, other: Any) -> Agreement:
 
 
 def _leaves(document: Any) -> Iterator[tuple[_Path, Any]]:
-    """Yield each value of a document that is neither an object nor a list, with its path."""
+    """Yield each value of a document that is neither an object nor a list, after its path.
+
+    A path consists of the names of members and the indexes of elements, from the outside in.
+    """
     rest: list[tuple[_Path, Any]] = [((), document)]
     while rest:
         path, value = rest.pop()
@@ -103,8 +106,8 @@ def _compare_texts(one: str, other: str) -> Agreement:
 def _facts_differ(a: Evidence, b: Evidence, *, is_long: bool) -> bool:
     """Whether two texts contradict each other in a number, a name, or yes and no.
 
-    In short texts, each must have a number (or name) that the other lacks. In long texts, they must
-    both have numbers (or names) and none in common.
+    Numbers in short texts do so if each text has a number that the other lacks. Numbers in long
+    texts do so if both texts have numbers, but none in common. The same is true for names.
     """
     if _polarity(a) * _polarity(b) < 0:
         return True
@@ -137,7 +140,7 @@ def _without(names: Set[Term], text: Evidence) -> set[Term]:
 
 
 def _likeness(a: Evidence, b: Evidence) -> float:
-    """Return, of the words that carry meaning, the share (0 to 1) that is in both texts."""
+    """Return the share (0 to 1) of the words that carry meaning that both texts have."""
     common = sum(term.is_in(b.words) for term in a.terms)
     common += sum(term.is_in(a.words) for term in b.terms)
     return common / max(1, len(a.terms) + len(b.terms))

@@ -57,10 +57,11 @@ _IN_SOME_CASES = re.compile(r"(?:^|(?<=[.!?\n]))[ \t*-]{0,6}(?:if|when|whenever|
 
 
 def payload_of(text: str) -> Payload:
-    """Return the parts of a text that its task is about, verbatim; often an empty tuple.
+    """Return the payload of a text: the parts that the text's task is about, verbatim.
 
-    These are: quoted texts; the text after a colon or after the first line; the text before a task
-    about `this`; or the words that a short question names (`mom` in `Is mom a palindrome?`).
+    The payload consists of quoted texts; the text after a colon or after the first line; the text
+    before a task about `this`; or the words that a short question names (`mom` in `Is mom a
+    palindrome?`). It is empty if the text has no such task.
     """
     if len(text) > _LONGEST:
         return ()
@@ -79,7 +80,7 @@ def payload_of(text: str) -> Payload:
 
 
 def _task_in(text: str) -> int | None:
-    """Return the index at which a task is named, near either end of a text, or None."""
+    """Return the index where a text names a task, near the beginning or the end; else None."""
     for start in dict.fromkeys((0, max(len(text) - _ENDS, 0))):
         if found := _TASK.search(text[start : start + _ENDS].lower()):
             return start + found.start()
@@ -118,7 +119,7 @@ def _places(part: str, text: str) -> Iterator[int]:
 
 
 def makes_payload(instructions: str) -> bool:
-    """Whether instructions turn every text of the user into the payload of a task.
+    """Whether instructions make every text of the user the payload of a task.
 
     Examples are `You are a proofreader` and `Translate every message to French`.
     """

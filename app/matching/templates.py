@@ -1,9 +1,9 @@
 """Splits prompts made by frameworks into a frame, which must match exactly, and a question's slot.
 
 Common prompt templates for retrieval, prompt programming and agents label their slot: `Question:
-…`, `[[ ## question ## ]]`, `<query>…</query>`, `Current Task: …`. Without a label, a question that
-stands alone before or after a long text is the slot. When in doubt, text counts as frame: a slot
-that is found too short or in the wrong place only costs hits.
+…`, `[[ ## question ## ]]`, `<query>…</query>`, `Current Task: …`. If there is no label, the slot is
+a question that stands alone before or after a long text. When in doubt, text counts as frame: if
+the slot is too short or in the wrong place, only hits are lost.
 """
 
 import re
@@ -71,7 +71,7 @@ def template_of(text: str) -> Template | None:
 
 
 def _last_named(text: str) -> tuple[int, int] | None:
-    """Return start and end of the last slot that has a label, or None."""
+    """Return the indexes of the start and end of the last slot that has a label, or None."""
     keywords = deque((found.start() for found in _KEYWORD.finditer(text)), _MOST_LINES)
     lines = dict.fromkeys(text.rfind("\n", 0, at) + 1 for at in reversed(keywords))
     for label in filter(None, (_LABEL.match(text, line) for line in lines)):
@@ -87,9 +87,9 @@ def _last_named(text: str) -> tuple[int, int] | None:
 
 
 def _paragraph(text: str, start: int) -> tuple[int, int]:
-    """Return start and end of the paragraph after a heading.
+    """Return the indexes of the start and end of the paragraph after a heading.
 
-    A paragraph that ends with a colon counts as another heading.
+    The heading ends at `start`. A paragraph that ends with a colon counts as another heading.
     """
     end = start
     for _ in range(_MOST_HEADINGS):
@@ -101,16 +101,19 @@ def _paragraph(text: str, start: int) -> tuple[int, int]:
 
 
 def _before_sources(text: str) -> tuple[int, int] | None:
-    """Return start and end of the first line if a list of sources follows it, or None."""
+    """Return the indexes of the start and end of the first line, or None.
+
+    The result is None unless a list of sources follows that line.
+    """
     start = _first(_SOLID, text, 0)
     end = _first(_LINE_ENDS, text, start)
     return (start, end) if _SOURCES.match(text, _first(_SOLID, text, end)) else None
 
 
 def _beside_much(text: str) -> tuple[int, int] | None:
-    """Return start and end of the last or first paragraph, or None.
+    """Return the indexes of the start and end of the last or the first paragraph, or None.
 
-    It must be a short question, and the rest of the text must be long.
+    The paragraph must be a short question, and the rest of the text must be long.
     """
     whole = text.rstrip(_SPACE)
     start = _first(_SOLID, text, 0)

@@ -1,9 +1,11 @@
 """Decides by the results of audits how strict hits by meaning must be (the level of caution).
 
 Answers to the same request differ from run to run. So exact matches are the control group: what
-counts is how far the share of wrong hits by meaning is above theirs (`excess` in `core/shares.py`).
+counts is how far the share of wrong hits by meaning is above the share of wrong exact matches
+(`excess` in `core/shares.py`).
 
-Rules of this file: evidence can only make hits stricter than the operator asks, or undo that.
+Rules of this file: evidence can raise the level of caution, and lower it again. It can never make
+hits less strict than the operator asks (level 0).
 """
 
 from dataclasses import dataclass, replace
@@ -24,7 +26,10 @@ _BANDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 
 
 def band_of(distance: float | None) -> str:
-    """Return the upper end of the band of `distance`, such as `0.05`; empty for None."""
+    """Return the upper end of the band (a range of distances) that contains `distance`.
+
+    An example is `0.05`. The result is empty if `distance` is None.
+    """
     if distance is None:
         return ""
     return next((f"{most:g}" for most in _BANDS if distance <= most), "2")
@@ -32,13 +37,16 @@ def band_of(distance: float | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The results of the latest comparisons: a bit for each, 1 if wrong; the latest in bit 0."""
+    """The results of the latest comparisons, one bit for each: 1 if an answer was wrong.
+
+    `bits`: the results; the latest is bit 0. `length`: how many results there are.
+    """
 
     bits: int = 0
     length: int = 0
 
     def add(self, *, is_wrong: bool) -> "Window":
-        """Return the window with one more result; the oldest is dropped if it is full."""
+        """Return the window with one more result. A full window loses its oldest result."""
         bits = (self.bits << 1 | is_wrong) & ((1 << _WINDOW) - 1)
         return Window(bits, min(self.length + 1, _WINDOW))
 
@@ -52,12 +60,12 @@ _NOTHING = Window()
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The evidence at a level of caution.
+    """The level of caution, and the results of audits that can change it.
 
-    `exact`, `served`: audits of exact matches, and of served hits by meaning.
-    `held`: comparisons of hits that caution holds back. `next`: the same, but only of hits that
-    the next lower level would serve.
-    `looks`: the number of audits of hits by meaning since the last test.
+    `exact`: audits of exact matches. `served`: audits of hits by meaning that were served.
+    `held`: comparisons of hits that caution holds back.
+    `next`: comparisons of those held-back hits that the next lower level would serve.
+    `looks`: the number of audits of hits by meaning since the level was last tested.
     """
 
     level: int = 0
@@ -68,7 +76,11 @@ class Evidence:
     looks: int = 0
 
     def audited(self, tier: Tier, dial: float, *, is_wrong: bool) -> "Evidence":
-        """Return the evidence after one more audit; its level may be higher."""
+        """Return the evidence after one more audit. The new level of caution may be higher.
+
+        `tier`: how the audited hit was found. `is_wrong`: the audit showed that its answer was
+        wrong.
+        """
         if tier is Tier.EXACT:
             return replace(self, exact=self.exact.add(is_wrong=is_wrong))
         known = replace(self, served=self.served.add(is_wrong=is_wrong), looks=self.looks + 1)
@@ -81,9 +93,9 @@ class Evidence:
         return Evidence(min(EXACT_ONLY, known.level + steps), known.exact)
 
     def kept_back(self, dial: float, *, is_wrong: bool, is_next: bool) -> "Evidence":
-        """Return the evidence after comparing one more hit that was held back.
+        """Return the evidence after the comparison of one more hit that was held back.
 
-        The level of the evidence may be one lower. `is_next`: the next lower level would serve the
+        The new level of caution may be one lower. `is_next`: the next lower level would serve the
         hit.
         """
         if not self.level:
@@ -97,11 +109,12 @@ class Evidence:
 
 
 def suggested_dial(dial: float, low: float, high: float) -> float:
-    """Return the dial that would bring the share of wrong hits down to about the current dial.
+    """Return a lower dial if the share of wrong hits is above `dial`, else `dial`.
 
     `low` and `high` are the ends of the confidence interval of the share of wrong hits. If both are
-    above the dial, the verifier is less reliable here than where it was calibrated, so the result
-    is lower in proportion. Otherwise it is the current dial: only an operator may raise it.
+    above `dial`, the verifier is less reliable here than where it was calibrated. Then the result
+    is lower than `dial` in the same proportion, so that about the share `dial` of the hits would be
+    wrong. Otherwise the result is `dial`, because only an operator may raise the dial.
     """
     if low <= dial:
         return dial
@@ -109,7 +122,10 @@ def suggested_dial(dial: float, low: float, high: float) -> float:
 
 
 def _surely_wrong(known: Evidence) -> float:
-    """Return a lower bound of how far the share of wrong hits is above that of exact matches."""
+    """Return a lower bound of how far hits by meaning are wrong more often than exact matches.
+
+    The bound is a share, from 0 to 1, like the `excess` in `core/shares.py`.
+    """
     rate = most_share(known.exact.wrong(), known.exact.length, _DOUBT)
     if rate >= 1:
         return 0.0
@@ -122,7 +138,11 @@ def _surely_wrong(known: Evidence) -> float:
 
 
 def _is_within(held: Window, exact: Window, dial: float) -> bool:
-    """Whether `held` shows that hits are wrong no more often than the dial allows."""
+    """Whether the comparisons in `held` show that no more hits are wrong than `dial` allows.
+
+    Only the share of wrong hits above the share of wrong exact matches counts. The result is False
+    if there are too few comparisons.
+    """
     if held.length < _ENOUGH:
         return False
     found = excess(held.wrong(), held.length, exact.wrong(), exact.length, _RECOVERED)

@@ -1,4 +1,4 @@
-"""Caution: hits by meaning must be surer than the operator asks, after wrong hits were found."""
+"""Caution: after audits found wrong hits by meaning, such hits must be surer than usual."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,12 @@ EXACT_ONLY = 3
 
 @dataclass(frozen=True, slots=True)
 class Caution:
-    """Which hits by meaning are served at a level. Level 0 is what the operator asks.
+    """Which hits by meaning are served at a level of caution. Level 0 is what the operator asks.
 
-    Each level halves the doubt that is allowed. With a verifier, the doubt is 1 minus its
-    probability; without one, it is the cosine distance. At level 0, `least` is the least
-    probability and `max_distance` the greatest distance.
+    Each level halves the doubt that is allowed; at level 3 only exact matches are served. With a
+    verifier, the doubt is 1 minus the verifier's probability; without a verifier, the doubt is the
+    cosine distance. `least` is the least probability at level 0, and `max_distance` is the greatest
+    distance at level 0.
     """
 
     level: int = 0
@@ -20,7 +21,10 @@ class Caution:
     least: float | None = None
 
     def serves(self, distance: float, probability: float | None) -> bool:
-        """Whether a candidate with this distance and probability may be served."""
+        """Whether a candidate with this distance and probability may be served.
+
+        `probability` is the verifier's; None if no verifier was asked.
+        """
         if self.level >= EXACT_ONLY:
             return False
         if not self.level:

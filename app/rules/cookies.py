@@ -1,8 +1,9 @@
 """Which cookies identify a caller, and which only keep a client on the same server.
 
-Rules of this file: a Cookie header is split at semicolons (RFC 6265 §4.2.1), not parsed into a
-mapping as in the standard library: there, two cookies of one name become one, so two callers could
-look like one. A header with quotes, which parsers read differently, is kept whole.
+Rules of this file: a Cookie header is split at semicolons (RFC 6265 §4.2.1). It is not parsed into
+a mapping as in the standard library, because a mapping has only one cookie of each name, so two
+callers could look like one. A header with quotes is kept whole, because parsers read quotes in
+different ways.
 """
 
 from collections.abc import Iterable, Iterator
@@ -117,13 +118,19 @@ def balances_load(cookie: bytes) -> bool:
 
 
 def name_of(cookie: bytes) -> bytes:
-    """Return the name of a cookie, given as `name=value`; empty if it has none or has quotes."""
+    """Return the name of a cookie, which is given as `name=value`.
+
+    The result is empty if the cookie has no name or contains quotes.
+    """
     name, separator, _ = cookie.partition(b"=")
     return name.strip() if separator and b'"' not in cookie else b""
 
 
 def split(lines: Iterable[bytes]) -> list[bytes]:
-    """Return the cookies in Cookie headers, sorted by name; equal names keep their order."""
+    """Return the cookies in the values of Cookie headers, sorted by name.
+
+    Cookies with the same name keep their order.
+    """
     return sorted(_cookies(lines), key=name_of)
 
 
@@ -138,9 +145,9 @@ def _cookies(lines: Iterable[bytes]) -> Iterator[bytes]:
 def telling(cookies: Iterable[bytes], ignored: frozenset[bytes], *, is_alone: bool) -> list[bytes]:
     """Return the cookies that identify a caller, without those named in `ignored`.
 
-    A cookie for load balancing does not count beside another credential or another cookie. If there
-    is nothing else (`is_alone`: no other credential), the upstream may know the caller only by it,
-    so it counts.
+    A cookie for load balancing is left out if the request has another credential or a cookie for
+    another purpose. If it has neither, the upstream may know the caller only by the cookies for
+    load balancing, so these are returned. `is_alone`: the request has no credential except cookies.
     """
     told = [cookie for cookie in cookies if name_of(cookie) not in ignored]
     persons = [cookie for cookie in told if not balances_load(cookie)]

@@ -1,12 +1,12 @@
-"""Decides what happens next to a request: one function per step, each returns a decision.
+"""Decides what happens next to a request: one function per step. Each returns a decision.
 
-    admit           -> Bypass | Plan | BatchPlan   parse, cacheability, key, limits
+    admit           -> Bypass | Plan | EmbeddingsPlan   parse, cacheability, key, limits
     after_exact     -> Serve | Refuse | Join
     after_search    -> Serve | Refuse | Fetch
     after_upstream  -> Store | Discard
 
-All are pure: `now` is an argument, in seconds since 1970. The engine acts on the decisions, which
-say why they were made; `/cache/explain` prints them.
+All are pure: `now` is an argument, in seconds since 1970. Each decision says why it was made. The
+engine acts on the decisions, and `/cache/explain` prints them.
 """
 
 from dataclasses import dataclass, field, replace
@@ -32,7 +32,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Bypass:
-    """Forward the request without using the cache; `rule` is the name of its rule, if known."""
+    """Forward the request without using the cache.
+
+    `rule` is the name of the operator's rule that asks for this; empty if no rule does.
+    """
 
     reason: BypassReason
     rule: str = ""
@@ -42,7 +45,8 @@ class Bypass:
 class Serve:
     """Answer with a stored response; `status` says how it was found and how fresh it is.
 
-    `probability` is the verifier's; None for an exact match, or if no verifier was asked.
+    `probability` is the verifier's. It is None for an exact match, and None if no verifier was
+    asked.
     `epoch` is the store's epoch in which the response was looked up.
     """
 
@@ -64,7 +68,10 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Join an identical request that is looking up or fetching the answer, or be the first."""
+    """Join an identical request that is already looking up or fetching the answer.
+
+    If there is no such request, this request is the first, and later ones can join it.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +83,10 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Store an answer; without `embedding`, only exact matches find it."""
+    """Store an answer.
+
+    If `embedding` is None, the answer can be found only by its exact key.
+    """
 
     stored: StoredResponse
     embedding: Embedding | None = field(repr=False)
@@ -93,7 +103,7 @@ class Discard:
 class Recorded(Generic[T]):
     """A completely read answer, its lifetimes in seconds, and its Access-Control-Allow-Origin.
 
-    `seconds` is how long the upstream took, from the request to the last byte.
+    `seconds`: how many seconds the upstream took, from the request to the last byte.
     """
 
     answer: T
@@ -106,7 +116,7 @@ class Recorded(Generic[T]):
 def admit(
     dialect: Dialect, request: ClientRequest, body: bytes, policy: Policy
 ) -> Bypass | Plan | EmbeddingsPlan:
-    """Decide whether a request may use the cache, and on which terms."""
+    """Decide whether a request may use the cache, and with which key and limits."""
     asked = directives(request.headers)
     try:
         parsed = dialect.parse(body)
@@ -147,7 +157,10 @@ def admit(
 
 
 def bound_to_time(plan: Plan, bound: TimeBound, now: float) -> Plan:
-    """Return a plan with stricter terms if its question is time-bound."""
+    """Return `plan`, made stricter if its question is time-bound.
+
+    `bound` says in which way the answer to the question depends on the time.
+    """
     if not bound:
         return plan
     return replace(
@@ -169,7 +182,11 @@ def after_exact(plan: Plan, found: Found, now: float) -> Serve | Refuse | Join:
 
 
 def is_settled(plan: Plan, found: Found, now: float) -> bool:
-    """Whether the exact match settles the request: it is served, or it is fresh but in shadow."""
+    """Whether an exact match settles the request, so that no search by meaning follows.
+
+    The match does so if it may be served, even stale. If the mode forbids serving exact matches,
+    the match does so only if it is fresh.
+    """
     answer = _exact(plan, found, now)
     return answer is not None and (plan.mode.serves(Tier.EXACT) or not answer.is_stale)
 
@@ -183,7 +200,7 @@ def after_search(plan: Plan, found: Found, now: float) -> Serve | Refuse | Fetch
 
 
 def _may_be_served(plan: Plan, found: Found, answer: Serve) -> bool:
-    """Whether an answer may be served: neither the mode nor caution holds it back."""
+    """Whether an answer may be served, because neither the mode nor caution holds it back."""
     if not plan.mode.serves(answer.status.tier):
         return False
     distance = answer.status.distance
@@ -191,7 +208,10 @@ def _may_be_served(plan: Plan, found: Found, answer: Serve) -> bool:
 
 
 def _answer(plan: Plan, found: Found, now: float) -> Serve | None:
-    """Return the stored answer to serve if neither mode nor caution holds it back, or None."""
+    """Return the stored answer that was found, even if the mode or caution holds it back.
+
+    An exact match comes before a hit by meaning. The result is None if there is neither.
+    """
     if served := _exact(plan, found, now):
         return served
     if chosen := found.chosen:
@@ -217,13 +237,13 @@ def unanswered(plan: Plan, found: Found, now: float) -> Refuse | Fetch:
 
 
 def kept_back(plan: Plan, found: Found, now: float) -> Serve | None:
-    """Return the stored answer that the mode or caution holds back; or None."""
+    """Return the stored answer that the mode or caution holds back, or None."""
     answer = _answer(plan, found, now)
     return answer if answer and not _may_be_served(plan, found, answer) else None
 
 
 def in_place_of_failure(plan: Plan, found: Found, now: float) -> Serve | None:
-    """Return the stored answer to serve because the upstream failed (RFC 5861 §4), or None."""
+    """Return the stored answer to serve after the upstream failed (RFC 5861 §4), or None."""
     stored, distance, probability = found.exact, None, None
     if stored is None or not (
         is_for(plan, stored) and freshness.may_stand_in(stored, plan.control, plan.limits, now)
@@ -245,7 +265,7 @@ def _exact(plan: Plan, found: Found, now: float) -> Serve | None:
 
 
 def is_open(stored: StoredResponse) -> bool:
-    """Whether web pages of any origin may read an answer."""
+    """Whether web pages of any origin may read a stored answer."""
     return stored.allow_origin == ANY_ORIGIN
 
 
@@ -256,14 +276,14 @@ def has_stale(plan: Plan, found: Found, now: float) -> bool:
 
 
 def may_serve(plan: Plan, stored: StoredResponse, now: float) -> bool:
-    """Whether a stored response is fresh enough for a request, or stale but may be served."""
+    """Whether a stored response, fresh or stale, is young enough to be served to a request."""
     return freshness.may_answer(stored, plan.control, now) or freshness.may_answer_stale(
         stored, plan.control, plan.limits, now
     )
 
 
 def is_for(plan: Plan, stored: StoredResponse) -> bool:
-    """Whether an entry has all tags that a request asks for, and enough of `usage`."""
+    """Whether an entry has the tags, and as much of the field `usage`, as a request asks for."""
     return stored.tagging.cover(plan.tagging) and stored.fullness >= plan.entitled
 
 

@@ -18,10 +18,12 @@ _DISTANCE = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1
 
 @dataclass(frozen=True, slots=True)
 class Directives:
-    """What one request asks of this cache. A value that the request does not set is None.
+    """What one request asks of this cache.
 
-    `ttl`: the freshness lifetime in seconds of the answer that this request fetches.
-    `max_distance`: the greatest cosine distance of a hit by meaning.
+    `control`: the request's Cache-Control.
+    `ttl`: the freshness lifetime, in seconds, of the answer that the request fetches; None if not
+    set.
+    `max_distance`: the greatest cosine distance of a hit by meaning; None if not set.
     `exact_only`: only an exact match may serve the request.
     """
 
@@ -34,9 +36,9 @@ class Directives:
 def directives(headers: Iterable[Header]) -> Directives:
     """Return the directives in a request's headers, in the strictest reading.
 
-    Of repeated headers the smallest value counts. An invalid number counts as 0. An answer with the
-    lifetime 0 stays fresh for `MIN_TTL` only; with the greatest distance 0, only a hit at distance
-    0 may be served. An unknown tier counts as exact matches only.
+    If an `x-cache-*` header is repeated, its smallest value counts. An invalid number counts as 0.
+    An answer with the lifetime 0 stays fresh only for the operator's `min_ttl`. With the greatest
+    distance 0, only a hit at distance 0 may be served. An unknown tier allows only exact matches.
     """
     lines = list(headers)
     return Directives(

@@ -1,7 +1,7 @@
 """How long an answer stays fresh, and when it may be served: fresh, stale, or after an error.
 
-Rules of this file: a client can never get more than the operator allows; if two readings are
-possible, the stricter one counts.
+Rules of this file: a client can never get more than the operator allows. If a header can be read in
+two ways, the stricter one counts.
 """
 
 import math
@@ -31,9 +31,10 @@ def may_answer_stale(stored: Aging, control: CacheControl, limits: Limits, now: 
     """Whether a stale response may be served while a newer one is fetched.
 
     If the client sends no `max-stale`, the response may be stale for the operator's
-    `stale_while_revalidate` (RFC 5861 §3). If it does, the response may be stale for `max-stale`
-    seconds, but at most for the operator's longest stale time. A stale response is never served to
-    a client that sends `min-fresh`, or `max-age` without `max-stale` (RFC 9111 §5.2.1).
+    `stale_while_revalidate` (RFC 5861 §3). If the client sends `max-stale`, the response may be
+    stale for that many seconds, but at most for the operator's longest stale time. A stale response
+    is never served to a client that sends `min-fresh`. Nor is it served to a client that sends
+    `max-age` without `max-stale` (RFC 9111 §5.2.1).
     """
     if control.no_cache or control.min_fresh is not None:
         return False
@@ -49,10 +50,10 @@ def may_answer_stale(stored: Aging, control: CacheControl, limits: Limits, now: 
 def may_stand_in(stored: Aging, control: CacheControl, limits: Limits, now: float) -> bool:
     """Whether a response may be served because the upstream failed (RFC 5861 §4).
 
-    If the client sends `stale-if-error`, the response may be stale for that time, but at most for
-    the operator's longest stale time. If it does not, the operator's `stale_if_error` is the
-    longest time, unless the client asks for a fresher answer by `max-age`, `min-fresh` or
-    `max-stale`.
+    If the client sends `stale-if-error`, the response may be stale for that many seconds, but at
+    most for the operator's longest stale time. If the client sends no `stale-if-error`, the
+    response may be stale for the operator's `stale_if_error`. But if the client then sends
+    `max-age`, `min-fresh` or `max-stale`, the failure allows no staler response than usual.
     """
     if control.no_cache:
         return False
@@ -65,22 +66,24 @@ def may_stand_in(stored: Aging, control: CacheControl, limits: Limits, now: floa
 
 
 def _is_within(stored: Aging, window: float, now: float) -> bool:
-    """Whether a response is fresh, or stale for at most `window` seconds and still kept."""
+    """Whether a response is fresh, or has been stale for at most `window` seconds.
+
+    A stale response must also be within its own `stale_lifetime`.
+    """
     if stored.is_fresh(now):
         return True
     return window > 0 and -stored.ttl(now) <= window and stored.left(now) > 0
 
 
 def is_failure(status_code: int) -> bool:
-    """Whether a status means that the upstream cannot answer now: 429 or 5xx."""
+    """Whether a status code means that the upstream cannot answer now: 429 or 5xx."""
     return status_code == _TOO_MANY_REQUESTS or status_code >= _SERVER_ERRORS
 
 
 def freshness_lifetime(headers: Sequence[Header], limits: Limits, *, is_stream: bool) -> float:
-    """Return for how many seconds an answer stays fresh; 0 means that it must not be stored.
+    """Return for how many seconds an answer stays fresh. 0 means that it must not be stored.
 
-    For streams the upstream's Cache-Control is ignored, because frameworks set `no-cache` on every
-    stream.
+    The Cache-Control of a stream is ignored, because frameworks set `no-cache` on every stream.
     """
     if is_stream:
         return limits.ttl
@@ -93,7 +96,8 @@ def freshness_lifetime(headers: Sequence[Header], limits: Limits, *, is_stream: 
 def stale_lifetime(headers: Sequence[Header], limits: Limits, *, is_stream: bool) -> float:
     """Return for how many seconds an answer is kept after it has become stale.
 
-    0 if the upstream forbids serving it stale by `must-revalidate` (RFC 9111 §5.2.2.2).
+    The result is 0 if the upstream forbids serving the answer stale, for example by
+    `must-revalidate` (RFC 9111 §5.2.2.2). The Cache-Control of a stream is ignored.
     """
     if not is_stream and cache_control(headers).must_revalidate:
         return 0.0
@@ -103,9 +107,10 @@ def stale_lifetime(headers: Sequence[Header], limits: Limits, *, is_stream: bool
 def limits_for(
     limits: Limits, asked_ttl: float | None, time_bound: TimeBound = TimeBound.NONE
 ) -> Limits:
-    """Return the limits for one request, which may ask for another freshness lifetime.
+    """Return the limits for one request.
 
-    A time-bound answer is fresh for at most `volatile_ttl`, and is never served stale.
+    `asked_ttl` is the freshness lifetime in seconds that the request asks for; None if it asks for
+    none. A time-bound answer is fresh for at most `volatile_ttl`, and is never served stale.
     """
     if asked_ttl is not None:
         limits = replace(limits, ttl=min(max(asked_ttl, limits.min_ttl), limits.max_ttl))
@@ -116,10 +121,10 @@ def limits_for(
 
 
 def bound(control: CacheControl, time_bound: TimeBound, limits: Limits, now: float) -> CacheControl:
-    """Return the Cache-Control of a request, made stricter if its question is time-bound.
+    """Return a request's Cache-Control, made stricter if the request's question is time-bound.
 
-    This is needed because a stored answer to a similar question that is not time-bound may have a
-    longer lifetime.
+    The stored answer to a similar question may have a longer lifetime, if that question is not
+    time-bound. The stricter Cache-Control rules out such an answer once it is too old.
     """
     if not time_bound:
         return control
@@ -135,8 +140,8 @@ def ends_at(time_bound: TimeBound, asked_at: float) -> float:
     """Return the time, in seconds since 1970, from which an answer must not be served.
 
     An answer about a day (`today`) is valid until that day ends. The caller's time zone is unknown,
-    and a day ends in some time zone at each quarter of an hour. So the next quarter is returned for
-    such an answer, and infinity for all others.
+    and a day ends in some time zone at each quarter of an hour. So for such an answer the result is
+    the next quarter of an hour. For all other answers the result is infinity.
     """
     if time_bound is not TimeBound.DAY:
         return math.inf

@@ -22,7 +22,7 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-"""Headers for a single connection (RFC 9110 §7.6.1), older names that it mentions included."""
+"""Headers for a single connection (RFC 9110 §7.6.1), with older names that the RFC mentions."""
 
 CREDENTIALS = frozenset({b"authorization", b"api-key", b"x-api-key", b"cookie"})
 """Headers that identify the caller."""
@@ -60,7 +60,7 @@ _NO_DIRECTIVES = CacheControl()
 
 
 def value_of(headers: Iterable[Header], name: bytes) -> str | None:
-    """Return the first value of a field, or None."""
+    """Return the value of the first header with this name, or None."""
     for key, value in headers:
         if key == name:
             return value.decode("latin-1")
@@ -68,10 +68,11 @@ def value_of(headers: Iterable[Header], name: bytes) -> str | None:
 
 
 def accepts_coding(headers: Iterable[Header], coding: str) -> bool:
-    """Whether a request's `Accept-Encoding` lists a content coding (RFC 9110 §12.5.3).
+    """Whether a request accepts a content coding by its `Accept-Encoding` (RFC 9110 §12.5.3).
 
-    `coding` may list several, separated by commas: all must be accepted. Without `Accept-Encoding`
-    the RFC allows any coding, but this returns False: few clients that do not send it can decode.
+    If `coding` contains several codings, separated by commas, all must be accepted. Without
+    `Accept-Encoding` the result is False, although the RFC allows any coding then: few clients that
+    do not send `Accept-Encoding` can decode.
     """
     told = b",".join(value for name, value in headers if name == b"accept-encoding")
     accepted = dict[str, bool]()
@@ -88,10 +89,11 @@ def credentials(headers: Iterable[Header]) -> list[Header]:
 
 
 def end_to_end(headers: Sequence[Header]) -> list[Header]:
-    """Return the end-to-end headers: without hop-by-hop ones and those that Connection names.
+    """Return the end-to-end headers of a message.
 
-    Connection cannot remove headers that tell callers apart: without them, all callers would share
-    answers.
+    Hop-by-hop headers are left out, and so are the headers that the Connection header names.
+    Credentials and headers for this cache stay even if Connection names them: without credentials,
+    all callers would share answers.
     """
     named: set[bytes] = set()
     for name, value in headers:
@@ -107,10 +109,11 @@ def is_ours(name: bytes) -> bool:
 
 
 def cache_control(headers: Iterable[Header]) -> CacheControl:
-    """Return the directives of all Cache-Control headers; unknown directives are ignored.
+    """Return the directives of all Cache-Control headers. Unknown directives are ignored.
 
-    If a directive is repeated, the first counts. An invalid number counts as 0: by RFC 9111 §4.2.1
-    a response with invalid freshness information is stale. Requests are read just as strictly.
+    If a directive is repeated, the first one counts. An invalid number counts as 0, because a
+    response with invalid freshness information is stale (RFC 9111 §4.2.1). Requests are read just
+    as strictly.
     """
     value = ",".join(v.decode("latin-1") for k, v in headers if k == b"cache-control")
     if not value:
@@ -134,7 +137,10 @@ def cache_control(headers: Iterable[Header]) -> CacheControl:
 
 
 def seconds_of(value: str | None) -> int | None:
-    """Return a number of seconds (RFC 9111 §1.2.2); None for None, 0 for an invalid number."""
+    """Return the number of seconds in the value of a directive (RFC 9111 §1.2.2).
+
+    None gives None, and an invalid number gives 0.
+    """
     if value is None:
         return None
     if not _DELTA_SECONDS.fullmatch(value):

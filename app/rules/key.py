@@ -1,7 +1,7 @@
 """Builds a request's cache key: what must match exactly, and the text that may match by meaning.
 
 Rules of this file: everything that can change an answer is part of the partition, unless it is
-declared neutral. Nothing is normalised except the order of JSON keys and white space between them.
+declared neutral. Nothing is normalised except the order of keys, and white space, in JSON.
 """
 
 import hashlib
@@ -56,12 +56,12 @@ class Isolation(StrEnum):
 class KeyRules:
     """The rules of a deployment for keys.
 
-    `upstream`: the upstream's URL. `anthropic`: the URL for requests of Anthropic's API; empty if
-    they go to the same upstream.
-    `secret`: if set, digests are HMACs with it.
-    `ignored_headers`: further neutral headers. `key_headers`: headers that are always part of the
-    key. Both in lower case.
-    `ignored_cookies`, `key_cookies`: the same for cookies, whose names are case-sensitive.
+    `upstream`: the upstream's URL. `anthropic`: the upstream's URL for requests of Anthropic's API;
+    empty if such requests go to `upstream`.
+    `secret`: the secret of the HMACs; if it is empty, digests are not HMACs.
+    `ignored_headers`: further neutral headers, in lower case.
+    `key_headers`: headers, in lower case, that are always part of the key.
+    `ignored_cookies`, `key_cookies`: the same for cookies. Their names are case-sensitive.
     `api_keys`: the SHA-256 of each key that a caller may present; empty if callers need no key.
     """
 
@@ -86,10 +86,10 @@ class KeyRules:
 
 
 class MustMatch(NamedTuple):
-    """The parts of a request that must match exactly, as JSON values; the partition's input.
+    """The parts of a request that must match exactly, as JSON values. The partition digests them.
 
-    `caller`: the isolation and, if that is `user`, the end user. `headers`: pairs of name and
-    value, credentials included.
+    `caller`: the isolation and, if the isolation is `user`, the end user. `headers`: pairs of name
+    and value, including the credentials.
     """
 
     upstream: str
@@ -113,7 +113,7 @@ def build_key(request: ClientRequest, parsed: ParsedRequest, rules: KeyRules) ->
 
 
 def wording_of(parsed: ParsedRequest) -> Template:
-    """Return a request's text, split into frame (matched exactly) and slot (by meaning)."""
+    """Return a request's text, split into frame (matched exactly) and slot (matched by meaning)."""
     text = "\n".join(parsed.texts or ())
     return template_of(text) or Template("", text)
 
@@ -121,10 +121,11 @@ def wording_of(parsed: ParsedRequest) -> Template:
 def build_open_key(
     request: ClientRequest, parsed: ParsedRequest, rules: KeyRules
 ) -> CacheKey | None:
-    """Return the open key: answers that web pages of any origin may read are stored under it.
+    """Return the open key of a request, or None.
 
-    It is the request's key without `Origin`. None if the request has no `Origin` header that is
-    part of its key, or if `key_headers` names `Origin`.
+    Answers that web pages of any origin may read are stored under the open key. It is the key of
+    the same request without `Origin`. The result is None if the request has no `Origin` header that
+    is part of its key. It is None, too, if `key_headers` names `Origin`.
     """
     if ORIGIN in rules.key_headers or not any(
         name == ORIGIN and _matters(name, rules) for name, _ in request.headers
@@ -175,12 +176,18 @@ def must_match(
 
 
 def _path(request: ClientRequest) -> bytes:
-    """Return the path; after a prefix other than `/v1`, the prefix and a space come first."""
+    """Return the path of a request.
+
+    If the request has another prefix than `/v1`, the result begins with the prefix and a space.
+    """
     return request.path if request.prefix == V1 else request.prefix + b" " + request.path
 
 
 def _identity(parsed: ParsedRequest | EmbeddingsRequest, isolation: Isolation) -> list[Any]:
-    """Return the isolation and, if it is `user`, the end user. Credentials: see `_significant`."""
+    """Return the isolation and, if the isolation is `user`, the end user.
+
+    Credentials are not included, because `_significant` returns them.
+    """
     end_user = parsed.end_user if isolation is Isolation.USER else ()
     return [isolation.value, *end_user]
 
@@ -188,7 +195,8 @@ def _identity(parsed: ParsedRequest | EmbeddingsRequest, isolation: Isolation) -
 def _significant(headers: Iterable[Header], rules: KeyRules) -> list[list[str]]:
     """Return the headers that tell callers apart or may change the answer, sorted by name.
 
-    Each cookie is a header of its own; cookies are sorted by their names.
+    Each header is a list of name and value. Each cookie becomes a Cookie header of its own; the
+    Cookie headers are sorted by the names of the cookies.
     """
     lines = list(headers)
     kept = [header for header in lines if header[0] != _COOKIE and _matters(header[0], rules)]
@@ -200,7 +208,7 @@ def _significant(headers: Iterable[Header], rules: KeyRules) -> list[list[str]]:
 
 
 def _told_cookies(headers: Sequence[Header], rules: KeyRules) -> list[bytes]:
-    """Return the cookies that are part of the key, because they tell callers apart."""
+    """Return the cookies that are part of the key, sorted by name."""
     values = [value for name, value in headers if name == _COOKIE]
     if not values:
         return []
@@ -227,9 +235,10 @@ def _matters(name: bytes, rules: KeyRules) -> bool:
 def tells_callers_apart(headers: Iterable[Header], rules: KeyRules) -> bool:
     """Whether a request's headers identify the caller.
 
-    They do if one of them is a credential, suggests a person (as headers of authenticating proxies
-    do), or is one of `key_headers`. A header with the caller's address, such as Forwarded, counts
-    only if it is one of `key_headers`; otherwise callers at all addresses share answers.
+    One header is enough. It must be a credential, have a name that suggests a person (as headers of
+    authenticating proxies have), or be one of `key_headers`. A header with the caller's address,
+    such as Forwarded, must be one of `key_headers`. If it is not, callers at all addresses share
+    answers.
     """
     return any(
         _matters(name, rules)
@@ -239,9 +248,10 @@ def tells_callers_apart(headers: Iterable[Header], rules: KeyRules) -> bool:
 
 
 def callers_of(headers: Iterable[Header], rules: KeyRules) -> str:
-    """Return the names of a request's caller as one text, a name for each credential.
+    """Return the names of a request's caller as one text.
 
-    Cookies count only if there is no other credential.
+    Each credential gives the caller one name. Cookies give names only if there is no other
+    credential.
     """
     lines = [(name, value) for name, value in headers if name in CREDENTIALS]
     told = [value for name, value in lines if name != _COOKIE]
@@ -250,7 +260,10 @@ def callers_of(headers: Iterable[Header], rules: KeyRules) -> str:
 
 
 def caller_name(credential: bytes, rules: KeyRules) -> str:
-    """Return the caller's name, 32 hex digits; `credential` is a header's value or a bare key."""
+    """Return the name that a credential gives to the caller: 32 hex digits.
+
+    `credential` is the value of a header, or an API key alone.
+    """
     scheme, _, key = credential.strip().partition(b" ")
     bare = key.strip() if scheme.lower() == b"bearer" else b""
     told = (bare or credential.strip()).decode("latin-1")
@@ -258,9 +271,10 @@ def caller_name(credential: bytes, rules: KeyRules) -> str:
 
 
 def digest_of(document: object, purpose: bytes, secret: bytes) -> str:
-    """Return the digest of a JSON document, in lower-case hex; the order of keys does not matter.
+    """Return the digest of a JSON document, in lower-case hex.
 
-    Digests for different purposes are never equal. With a `secret` the digest is an HMAC.
+    The order of keys in the document does not matter. Digests for different purposes are never
+    equal. If `secret` is not empty, the digest is an HMAC.
     """
     message = b"\0".join((_LABEL, purpose, _ENCODER.encode(document).encode()))
     if secret:

@@ -1,8 +1,8 @@
 """The named parts that a partition is made from, to explain why a stored answer did not match.
 
 Rules of this file: two requests have equal parts if and only if they have equal partitions. The
-names of parts can be read; their contents are digests. Parts of different callers have different
-digests, so they cannot be compared.
+names of parts can be read; the contents are digests. The same content has different digests for
+different callers, so that nobody can compare the parts of two callers.
 """
 
 import re
@@ -29,7 +29,10 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
 def key_parts(request: ClientRequest, parsed: ParsedRequest, rules: KeyRules) -> dict[str, str]:
-    """Return a digest of each part of a request that must match exactly, by the part's name."""
+    """Return the parts of a request that must match exactly.
+
+    The keys of the result are the names of the parts; the values are short digests.
+    """
     exact = must_match(request, parsed, rules)
     identity, named_cookies, headers = _sorted_out(exact.headers)
     caller = digest_of([exact.caller, identity], b"caller", rules.secret)
@@ -59,8 +62,8 @@ def _sorted_out(
 ) -> tuple[list[Sequence[str]], dict[str, list[str]], dict[str, list[str]]]:
     """Return three things: the caller's credentials, other cookies by name, other headers by name.
 
-    A cookie identifies the caller only if there is no other credential; a cookie for load balancing
-    never does.
+    A cookie identifies the caller only if there is no other credential. A cookie for load balancing
+    never identifies the caller.
     """
     identity: list[Sequence[str]] = []
     beside: dict[str, list[str]] = {}
@@ -90,15 +93,18 @@ def _named(kind: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def differences(one: KeyParts, other: KeyParts) -> list[str]:
-    """Return the names of the parts in which two keys differ."""
+    """Return the names of the parts that differ in two requests."""
     return [name for name in {**one, **other} if one.get(name) != other.get(name)]
 
 
 def parts_text(parts: KeyParts) -> str:
-    """Return parts as one line of text; interned, as all entries of a partition share it."""
+    """Return parts as one line of text.
+
+    The text is interned, because all entries of a partition have the same one.
+    """
     return sys.intern(" ".join(f"{name}={digest}" for name, digest in parts.items()))
 
 
 def parts_of(text: str) -> dict[str, str]:
-    """Return the parts in a text made by `parts_text`; it never raises, whatever the text."""
+    """Return the parts in a text made by `parts_text`. Other texts do not raise an error."""
     return {name: digest for item in text.split() for name, _, digest in [item.partition("=")]}

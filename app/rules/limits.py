@@ -16,14 +16,19 @@ class Limits:
     Times are in seconds.
 
     `max_distance`: the greatest cosine distance of a hit by meaning.
+    `max_temperature`: a request with a higher temperature does not use the cache.
     `max_bytes`: the largest body of a request or answer that is cached.
-    `ttl`: the freshness lifetime. `min_ttl`, `max_ttl`: its bounds if a client asks for another.
-    `volatile_ttl`: the freshness lifetime of answers to time-bound questions.
+    `ttl`: the freshness lifetime, if a client asks for no other.
+    `min_ttl`, `max_ttl`: the bounds of a freshness lifetime that a client asks for.
+    `volatile_ttl`: the longest freshness lifetime of answers to time-bound questions.
     `stale_while_revalidate`, `stale_if_error`: how long a stale answer may be served (RFC 5861).
-    `store_timeout`, `embedder_timeout`: how long each part may take in one request's look-up.
-    `finish_abandoned`: fetch and store the rest of an answer after all its clients have left.
-    `min_probability`: the least probability of the verifier, if it is above the dial's line.
-    `share_after`: if all callers share answers, how many credentials must have sent the same
+    `store_timeout`, `embedder_timeout`: how long the store, and the embedder, may take in the
+    look-up of one request.
+    `finish_abandoned`: whether the rest of an answer is fetched and stored after all its clients
+    have left.
+    `min_probability`: the least probability that the verifier must give. It counts only if it is
+    above the dial's line.
+    `share_after`: used if all callers share answers. So many credentials must have sent the same
     request before its entry may be served to others by meaning.
     """
 
@@ -54,7 +59,7 @@ class Limits:
 
 
 def nearest_within(candidates: Iterable[Candidate], max_distance: float) -> list[Candidate]:
-    """Return the candidates within a cosine distance, nearest first, at most four."""
+    """Return the candidates up to `max_distance`, nearest first. At most four are returned."""
     near = [
         candidate
         for candidate in candidates

@@ -6,9 +6,10 @@ from app.core.cache_status import Tier
 
 
 class Mode(StrEnum):
-    """Which tiers of hits are served.
+    """Which hits are served: all, exact matches only, or none.
 
-    The other tiers are in shadow: answers are looked up, stored and reported, but not served.
+    A hit that is not served is in shadow: it is reported, and the upstream answers the request.
+    Answers are looked up and stored in every mode.
     """
 
     SERVE = "serve"
@@ -16,7 +17,7 @@ class Mode(StrEnum):
     SHADOW = "shadow"
 
     def serves(self, tier: Tier | None) -> bool:
-        """Whether a hit of this tier is served."""
+        """Whether a hit of this tier (exact, or by meaning) is served."""
         match self:
             case Mode.SERVE:
                 return True

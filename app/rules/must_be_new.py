@@ -1,7 +1,7 @@
 """Finds texts that ask for a new answer each time: a random one, a secret, or "another" one.
 
-`app/data/must_be_new/README.md` explains the format of the lists. Only a request for such a thing
-counts, not a question about it or work on it.
+`app/data/must_be_new/README.md` explains the format of the lists. A request to make a password
+counts, for example. A question about passwords, or work on a given password, does not.
 """
 
 import re
@@ -28,9 +28,10 @@ _Lists = Mapping[str, Mapping[str, Sequence[Phrase]]]
 
 
 def wants_new(parsed: ParsedRequest) -> bool:
-    """Whether no stored answer can be right, because the text asks for a new one.
+    """Whether a request asks for a new answer, so that no stored answer can be right.
 
-    False with a seed or at temperature 0: these ask for the same answer again.
+    The result is False if the request has a seed or temperature 0: then it asks for the same answer
+    again.
     """
     if not must_be_new(parsed.question):
         return False
@@ -41,7 +42,7 @@ def wants_new(parsed: ParsedRequest) -> bool:
 def must_be_new(text: str) -> bool:
     """Whether a text asks for something that differs from every earlier answer.
 
-    In a long text only the beginning and the end are read, where the question usually is.
+    Only the beginning and the end of a long text are read, because the question is usually there.
     """
     for sentence, end in _sentences(without_quotes(what_is_asked(text))):
         if end != ":" and _TELLING.isdisjoint(sentence):
@@ -58,7 +59,10 @@ def must_be_new(text: str) -> bool:
 
 
 def _sentences(text: str) -> Iterator[tuple[list[str], str]]:
-    """Yield the words of each sentence, without accents, and the mark that ends it."""
+    """Yield, for each sentence, the list of its words and the punctuation mark that ends it.
+
+    The words are in lower case and without accents. A comma counts as a word.
+    """
     words: list[str] = []
     for token in _TOKEN.findall(text.lower()):
         if token not in _ENDS:
@@ -71,7 +75,10 @@ def _sentences(text: str) -> Iterator[tuple[list[str], str]]:
 
 
 def _masked(sentence: list[str]) -> list[str]:
-    """Return a sentence with blanks for phrases of the list `never`: they ask for nothing new."""
+    """Return a sentence in which blanks replace the phrases of the section `never`.
+
+    Such phrases ask for nothing new.
+    """
     masked = list(sentence)
     for index in range(len(sentence)):
         length = _length("never", sentence, index)
@@ -80,9 +87,9 @@ def _masked(sentence: list[str]) -> list[str]:
 
 
 def _wishes(sentence: list[str], first: int, *, is_wanted: bool) -> bool:
-    """Whether a sentence that is not a question asks for something new, from `first` on.
+    """Whether the words of a sentence from the index `first` on ask for something new.
 
-    `is_wanted`: words such as `I want` come before `first`.
+    The sentence must not be a question. `is_wanted`: words such as `I want` come before `first`.
     """
     if is_wanted and _gives(sentence, first, "things"):
         return True
@@ -105,7 +112,8 @@ def _wishes(sentence: list[str], first: int, *, is_wanted: bool) -> bool:
 def _gives(sentence: list[str], start: int, *sections: str) -> bool:
     """Whether a phrase of `sections` begins soon after `start`, before any phrase of `objects`.
 
-    If so, the wish is for something new, not for work on it or a word about it.
+    If it does, the sentence asks for something new. A phrase of `objects` shows that the sentence
+    asks for an explanation or for an element of a program.
     """
     for index in range(start, min(start + _REACH, len(sentence))):
         if _length("objects", sentence, index):
@@ -116,7 +124,7 @@ def _gives(sentence: list[str], start: int, *sections: str) -> bool:
 
 
 def _behind_leads(sentence: list[str], start: int) -> tuple[int, bool]:
-    """Return the index where a wish begins, and whether words such as `I want` come before it."""
+    """Return the index where a wish begins, and whether words such as `I want` come before that."""
     is_wanted = False
     for _ in range(_MOST_LEADS):
         wants = _length("wants", sentence, start)

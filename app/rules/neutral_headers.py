@@ -1,9 +1,9 @@
-"""Neutral request headers: those that edges, runtimes and tracers add, with their documentation.
+"""Neutral request headers, which proxies, runtimes and tracers add, and their documentation.
 
 Rules of this file: a name is listed only if its documentation says that it describes a connection,
 a request or a program, not a person. Headers that are equal in all requests to one address need not
-be listed. A full name is always neutral. A name under a listed prefix is not neutral if it suggests
-a person or a credential (`PERSON_OR_DOOR`).
+be listed. A name that is listed in full is always neutral. A name that begins with a listed prefix
+is neutral unless it suggests a person or a credential (`PERSON_OR_DOOR`).
 """
 
 import re
@@ -12,7 +12,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Names of headers, or prefixes if they end with `*`; who adds them; and the documentation."""
+    """Names of headers or cookies that have one source.
+
+    `names`: the names; one that ends with `*` is a prefix. `added_by`: what adds the headers or
+    cookies. `documented`: where they are documented.
+    """
 
     names: tuple[str, ...]
     added_by: str
@@ -325,7 +329,7 @@ NEUTRAL_HEADERS = frozenset(
 NEUTRAL_PREFIXES = tuple(
     name.removesuffix("*").encode() for row in TABLE for name in row.names if name.endswith("*")
 )
-"""Prefixes of neutral headers. Only the vendor named in the row uses each prefix."""
+"""Prefixes of neutral headers. Only the vendor in its row uses a prefix."""
 
 PERSON_OR_DOOR = (
     *("access", "account", "auth", "bearer", "cert", "cookie", "cred", "customer", "email"),

@@ -1,4 +1,4 @@
-"""The terms on which a request may use the cache (Plan), and its look-up's results (Found)."""
+"""The terms on which a request may use the cache (Plan), and what its look-up found (Found)."""
 
 import math
 from collections.abc import Sequence
@@ -32,7 +32,10 @@ ANY_ORIGIN = "*"
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A deployment's decisions about requests. The first of `rules` that matches applies."""
+    """What a deployment decides about requests.
+
+    `rules`: the operator's rules; the first rule that matches a request is used for it.
+    """
 
     keys: KeyRules
     limits: Limits
@@ -40,7 +43,7 @@ class Policy:
     rules: Sequence[Rule] = ()
 
     def limits_by(self, rule: Rule | None) -> Limits:
-        """Return the limits for requests with this rule, or without one."""
+        """Return the limits for requests to which `rule` applies; None stands for no rule."""
         return ruled(self.limits, rule, all_share=self.keys.all_share)
 
     @property
@@ -54,16 +57,16 @@ class Plan:
     """A request that may use the cache, and on which terms.
 
     `dialect`: the name of the dialect.
-    `size`: the body's size in bytes.
-    `asked`: what its headers, and its rule, ask of the cache.
-    `control`: its Cache-Control, made stricter if its question is time-bound.
+    `size`: the size of the request's body in bytes.
+    `asked`: what the request's headers, and the operator's rule for it, ask of the cache.
+    `control`: the request's Cache-Control, made stricter if its question is time-bound.
     `limits`: the deployment's limits, adapted to this request.
     `max_distance`: the greatest cosine distance of a hit by meaning.
-    `ends_at`: the time, in seconds since 1970, from which its answer must not be served.
+    `ends_at`: the time, in seconds since 1970, from which the answer must not be served.
     `open_key`: for a web page's request, the key of answers that pages of any origin may read.
-    `rule`: the name of the operator's rule that applies to it, or empty.
-    `asker`: a digest of its credentials if all callers share answers; else empty.
-    `caution`: how much surer than usual its hit by meaning must be at present.
+    `rule`: the name of the operator's rule that applies to the request, or empty.
+    `asker`: a digest of the request's credentials if all callers share answers; else empty.
+    `caution`: which hits by meaning the present level of caution allows.
     """
 
     request: ClientRequest
@@ -85,7 +88,7 @@ class Plan:
 
     @property
     def is_alone(self) -> bool:
-        """Whether it needs its own upstream request: no stored or collapsed answer may serve it."""
+        """Whether the request needs its own answer from the upstream, neither stored nor shared."""
         return self.control.no_cache or self.mode is Mode.SHADOW
 
     @property
@@ -95,7 +98,7 @@ class Plan:
 
     @property
     def opened(self) -> "Plan | None":
-        """The same request without `Origin`, under its open key; None if it has no open key."""
+        """The same plan with its open key and without `Origin`; None if it has no open key."""
         if self.open_key is None:
             return None
         request = without_origin(self.request)
@@ -104,8 +107,8 @@ class Plan:
     def kept_under(self, allow_origin: str) -> "Plan":
         """Return the plan under whose key an answer is stored.
 
-        It is `opened` if `allow_origin`, the answer's Access-Control-Allow-Origin, lets pages of
-        any origin read it; otherwise this plan.
+        `allow_origin` is the answer's Access-Control-Allow-Origin. If this lets pages of any origin
+        read the answer, the result is `opened`, if there is one. Otherwise the result is this plan.
         """
         return (self.opened if allow_origin == ANY_ORIGIN else None) or self
 
@@ -116,21 +119,24 @@ class Plan:
 
     @property
     def entitled(self) -> Fullness:
-        """How much of `usage` the upstream would give to this request."""
+        """How much of the field `usage` the upstream's answer to this request would have."""
         return self.parsed.form.entitled
 
     @property
     def is_plain(self) -> bool:
-        """Whether its answer is a stream without `usage`.
+        """Whether the answer to this request is a stream without the field `usage`.
 
-        Such a request may join one whose stream has `usage`, but not the other way round.
+        Such a request may join a request whose stream has `usage`, but not the other way round.
         """
         return self.entitled is Fullness.PLAIN
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingsPlan:
-    """An embeddings request that may use the cache: each input has an exact key of its own."""
+    """An embeddings request that may use the cache: each input has an exact key of its own.
+
+    `digests`: the exact keys of the inputs, in the order of the inputs.
+    """
 
     request: ClientRequest
     parsed: EmbeddingsRequest
@@ -144,13 +150,13 @@ class EmbeddingsPlan:
 class Found:
     """What the look-up of one request has found so far.
 
-    `seconds_left`: the time that the store may still take.
+    `seconds_left`: how many seconds the store may still take.
     `exact`: the response stored under the exact key, whether it may be served or not.
     `embedding`: the embedding of the request's text.
     `candidates`: the nearest stored responses, nearest first; None before the search.
     `verdicts`: the verdicts on the candidates that were judged so far.
-    `chosen`: the candidate that may be served.
-    `failure`: the part of the cache that failed.
+    `chosen`: the candidate that may be served; None if there is none.
+    `failure`: the part of the cache that failed; None if no part failed.
     `epoch`: the store's epoch before the search; empty until the exact key was looked up.
     """
 
@@ -171,5 +177,5 @@ class Found:
 
     @property
     def carried(self) -> Tagging:
-        """The namespace and tags of the entry that the new answer will replace."""
+        """The namespace and tags of the entry that the new answer will replace, if there is one."""
         return self.exact.tagging if self.exact else UNTAGGED

@@ -18,7 +18,7 @@ def is_anthropics(request: ClientRequest) -> bool:
 
 
 def speaks_anthropic(prefix: bytes, path: bytes, headers: Iterable[Header]) -> bool:
-    """Whether a request is for Anthropic's API, judged by its path and headers.
+    """Whether a request is for Anthropic's API, judged by its prefix, path and headers.
 
     `path` may be percent-encoded. Source: https://platform.claude.com/docs/en/api/versioning
     """

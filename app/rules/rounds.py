@@ -11,10 +11,10 @@ from app.rules.sharing import answers_by_meaning
 
 
 def rounds(plan: Plan, candidates: Sequence[Candidate], now: float) -> list[list[Candidate]]:
-    """Return the candidates that may answer: a list of fresh ones, then one of stale ones.
+    """Return the candidates that may answer: a list of fresh ones, then a list of stale ones.
 
-    Each list is sorted by distance, nearest first; empty lists are left out. A stale candidate
-    answers only if no fresh one does, however near it is.
+    Each list is sorted by distance, nearest first. Empty lists are left out. Even the nearest stale
+    candidate may answer only if no fresh candidate may.
     """
     fresh, stale = list[Candidate](), list[Candidate]()
     for candidate in _reworded(plan, candidates):
@@ -27,9 +27,9 @@ def rounds(plan: Plan, candidates: Sequence[Candidate], now: float) -> list[list
 
 
 def standing_in(plan: Plan, candidates: Sequence[Candidate], now: float) -> list[list[Candidate]]:
-    """Return the candidates that may answer because the upstream failed, nearest first.
+    """Return the candidates that may answer because the upstream failed.
 
-    The result is empty or contains one list.
+    The result contains one list, nearest first; or it is empty.
     """
     usable = [
         candidate

@@ -1,9 +1,9 @@
-"""The operator's rules for some models, namespaces or paths: the first matching rule applies.
+"""The operator's rules for some models, namespaces or paths: the first matching rule is used.
 
-Rules of this file: a rule is chosen only by model, namespace and path. These are part of the
-partition, so requests that may share an answer always get the same rule. As callers choose these
-values, no rule may allow more wrong hits than the deployment: a rule can only lower the dial and
-the distance.
+Rules of this file: a rule is chosen only by model, namespace and path. These three are part of the
+partition, so requests that may share an answer always get the same rule. Callers choose model,
+namespace and path, so no rule may allow more wrong hits than the deployment: a rule can only lower
+the dial and the distance.
 """
 
 import re
@@ -38,14 +38,18 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Values for the requests of some models, namespaces and paths. None: the deployment's value.
+    """The operator's values for the requests of some models, namespaces and paths.
 
-    `model`, `namespace`, `path`: globs, of which one must match; empty: any value matches.
+    If a value is None, the deployment's value is used.
+
+    `model`, `namespace`, `path`: patterns (globs), one of which must match; any value matches if
+    there are no patterns.
     `tier`: which hits are served.
     `ttl`, `stale_while_revalidate`, `stale_if_error`: in seconds.
     `max_distance`: the greatest cosine distance.
     `max_error_rate`: the share of hits by meaning that may be wrong.
-    `min_probability`: the least probability of the verifier; it follows from `max_error_rate`.
+    `min_probability`: the least probability that the verifier must give, found from
+    `max_error_rate`.
     """
 
     name: str
@@ -79,7 +83,10 @@ class Rule:
 
 
 def subject_of(request: ClientRequest, model: str, namespace: str) -> Subject:
-    """Return a request's subject. If the path names an Azure deployment, its name is the model."""
+    """Return the subject of a request.
+
+    If the path names an Azure deployment, the subject's model is the name of the deployment.
+    """
     path = request.path
     if match := _DEPLOYMENT.fullmatch(path):
         model, path = unquote_to_bytes(match[1]).decode("utf-8", "replace"), match[2]
@@ -94,7 +101,8 @@ def rule_for(rules: Sequence[Rule], subject: Subject) -> Rule | None:
 def ruled(limits: Limits, rule: Rule | None, *, all_share: bool) -> Limits:
     """Return the limits for requests with this rule.
 
-    If all callers share answers, no client may ask for a longer lifetime than the rule's.
+    If all callers share answers (`all_share`), no client may ask for a longer freshness lifetime
+    than the rule's or, if the rule sets none, the deployment's.
     """
     if rule is None:
         return limits

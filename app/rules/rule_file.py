@@ -1,4 +1,4 @@
-"""Reads the rules in a parsed TOML document; an error names the wrong rule and key."""
+"""Reads the rules in a parsed TOML document. An error message names the wrong rule and key."""
 
 import difflib
 from collections.abc import Collection, Mapping
@@ -33,7 +33,10 @@ _KEYS = ("name", *_GLOBS, "tier", *_NUMBERS)
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """The place of a rule, for error messages: its file, its number from 1, its name or empty."""
+    """Where a rule is, for error messages.
+
+    `number`: the place of the rule in its file, from 1. `name`: the rule's name; empty if unnamed.
+    """
 
     file: str
     number: int
@@ -45,14 +48,15 @@ class _Place:
         raise ConfigurationError(f"{self.file}: rule {self.number}{named}: {why}")
 
     def refuse_value(self, key: str, value: object, allowed: str) -> NoReturn:
-        """Raise ConfigurationError for a value; `allowed` describes the allowed ones."""
+        """Raise ConfigurationError for the value of a key; `allowed` says what is allowed."""
         self.refuse(f"{key} = {value!r} is not allowed: it must be {allowed}")
 
 
 def rules_of(document: Mapping[str, Any], file: str, paths: Collection[str]) -> tuple[Rule, ...]:
     """Return the rules in a document's `[[rule]]` tables, in order. Raises ConfigurationError.
 
-    `paths` are the cached paths; each of a rule's globs for paths must match at least one of them.
+    `paths` are the paths that are cached. Each pattern (glob) for paths in a rule must match at
+    least one of these.
     """
     for key in document:
         if key != _RULE:

@@ -17,7 +17,10 @@ SIMULATED = re.compile(r"simulated://(?:\?delay_ms=(\d{1,6}))?")
 
 
 def listed(value: object) -> object:
-    """Split a comma-separated text into a tuple; a text without any item is an error."""
+    """Split a comma-separated text into a tuple. Return any other value unchanged.
+
+    Raise ValueError if the text has nothing but commas and white space.
+    """
     if not isinstance(value, str):
         return value
     items = tuple(item.strip() for item in value.split(",") if item.strip())
@@ -57,7 +60,10 @@ def origins(value: object) -> object:
 
 
 def key(value: object) -> object:
-    """Accept a key that may be sent in a header: visible ASCII. Outer white space is removed."""
+    """Accept a key that can be sent in a header, which must consist of visible ASCII characters.
+
+    White space around the key is removed.
+    """
     found = value.strip() if isinstance(value, str) else value
     if isinstance(found, str) and not _VISIBLE.fullmatch(found):
         raise ValueError

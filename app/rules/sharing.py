@@ -1,4 +1,4 @@
-"""Protection among callers who share all answers, so that none can plant answers for others."""
+"""Protects callers who share all answers: no caller alone can plant an answer for others."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ _SHOWN = 16  # hex digits of a credential's digest
 def asker_of(headers: Sequence[Header], rules: KeyRules) -> str:
     """Return a digest of a request's credentials if all callers share answers; else empty.
 
-    If callers need a key, only the valid key counts, whatever else they send: nobody can pose as
-    several callers by inventing credentials.
+    If callers need a key, the digest is that of the valid key, whatever else the headers contain.
+    So nobody can pose as several callers by inventing credentials.
     """
     if rules.isolation is not Isolation.SHARED:
         return ""
@@ -26,7 +26,7 @@ def asker_of(headers: Sequence[Header], rules: KeyRules) -> str:
 
 
 def digest_of_key(key: bytes) -> bytes:
-    """Return the SHA-256 of a key, in the form of `KeyRules.api_keys`."""
+    """Return the SHA-256 of a key as raw bytes, like those in `KeyRules.api_keys`."""
     return hashlib.sha256(key).digest()
 
 
@@ -44,18 +44,23 @@ def presented_keys(headers: Sequence[Header]) -> list[bytes]:
 
 
 def askers_with(stored: StoredResponse | None, asker: str, share_after: int) -> frozenset[str]:
-    """Return the askers of a stored response and `asker`, but at most `share_after` of them."""
+    """Return the askers of a stored response, with `asker` among them.
+
+    `asker` is not added if it is empty, or if there are `share_after` askers already. Each asker is
+    a digest of credentials.
+    """
     known = stored.askers if stored else frozenset[str]()
     is_new = asker and len(known) < share_after
     return known | {asker} if is_new else known
 
 
 def answers_by_meaning(stored: StoredResponse, asker: str, share_after: int) -> bool:
-    """Whether an entry may be served by meaning.
+    """Whether an entry may be served by meaning to `asker`.
 
-    If all callers share answers, that needs one of these: `share_after` callers have sent its exact
-    request; `asker` has sent it; or an operator has pinned or imported it. So no caller alone can
-    plant an answer for others.
+    `asker` is empty unless all callers share answers; then the result is True. If all callers share
+    answers, one of three conditions must be met: `share_after` callers have sent the entry's exact
+    request, `asker` has sent that request, or an operator has pinned or imported the entry. So no
+    caller alone can plant an answer for others.
     """
     if not asker or stored.is_pinned or asker in stored.askers:
         return True
@@ -63,10 +68,11 @@ def answers_by_meaning(stored: StoredResponse, asker: str, share_after: int) -> 
 
 
 def stays_for_others(stored: StoredResponse | None, entitled: Fullness, now: float) -> bool:
-    """Whether a stored answer must not be replaced: it is fresh and has as much of `usage`.
+    """Whether a stored answer must not be replaced by a new answer.
 
-    The stored answer stays even if the request skipped it (by `no-cache`, `max-age` or a tag).
-    Otherwise one caller could repeat a request until they like the answer, and all others would
-    get it. `entitled`: how much of `usage` the new answer would have.
+    It must not if it is fresh and has at least as much of the field `usage` (`entitled`) as the new
+    answer would have. That is so even if the request skipped the stored answer by `no-cache`,
+    `max-age` or a tag. Otherwise one caller could repeat a request until they like the answer, and
+    all others would get it.
     """
     return stored is not None and stored.is_fresh(now) and stored.fullness >= entitled

@@ -1,7 +1,7 @@
-"""Finds time-bound questions, whose answer depends on when they are asked, by words and years.
+"""Finds time-bound questions by words and years. Their answers depend on when they are asked.
 
-`app/data/volatility/README.md` explains the format of the lists. Text in quotes or code is ignored,
-and so is a word with a capital that makes it a name.
+`app/data/volatility/README.md` explains the format of the lists. Text in quotes or code is ignored.
+So are words that are names, as a capital shows.
 """
 
 import re
@@ -34,7 +34,10 @@ _OPEN = "("
 
 
 class TimeBound(IntEnum):
-    """What the answer to a question depends on: nothing, the moment, or the day."""
+    """In which way the answer to a question depends on the time when the question is asked.
+
+    `NONE`: not at all. `MOMENT`: the answer may change at any time. `DAY`: it changes each day.
+    """
 
     NONE = 0
     MOMENT = 1
@@ -52,9 +55,11 @@ class _Token(NamedTuple):
 class _Lists:
     """The word lists.
 
-    `phrases`: lists of phrases by their first fixed word. Each has a language if it counts only in
-    texts of that language; else None. `never`: phrases that cancel others, by their first word.
-    `years`: words before a year. `counted`: words after a number that is not a year.
+    `phrases`: lists of phrases by their first fixed word. A phrase with a language counts only in
+    texts of that language; a phrase with None counts in all texts.
+    `never`: phrases by their first word; the words in them do not count.
+    `years`: words after which a number may be a year.
+    `counted`: words before which a number is not a year.
     """
 
     phrases: Mapping[str, Sequence[tuple[Phrase, TimeBound, str | None]]]
@@ -64,14 +69,17 @@ class _Lists:
 
 
 def year_of(now: float) -> int:
-    """Return the year of a time (seconds since 1970); in its first two days, the year before."""
+    """Return the year of a time, which is given in seconds since 1970.
+
+    In the first days of a year, the result is the year before.
+    """
     return 1970 + int((now - _CALENDAR_ERROR) // _SECONDS_PER_YEAR)
 
 
 def judge(text: str, year: int) -> TimeBound:
-    """Return what the answer to a text depends on, if it is asked in `year`.
+    """Return in which way the answer to a text depends on the time, if the text is asked in `year`.
 
-    In a long text only the beginning and the end are read, where the question usually is.
+    Only the beginning and the end of a long text are read, because the question is usually there.
     """
     straight = what_is_asked(text)
     tokens = list(_tokens(without_quotes(straight)))
@@ -133,7 +141,7 @@ def _found(
 
 
 def _stands(phrase: Phrase, tokens: Sequence[_Token], begin: int) -> bool:
-    """Whether a phrase begins at the index `begin`."""
+    """Whether a phrase begins at the index `begin` of `tokens`."""
     if begin < 0 or begin + len(phrase) > len(tokens):
         return False
     return all(
@@ -143,7 +151,7 @@ def _stands(phrase: Phrase, tokens: Sequence[_Token], begin: int) -> bool:
 
 
 def _names_a_year(tokens: Sequence[_Token], year: int) -> bool:
-    """Whether a text names the present or a future year."""
+    """Whether a text names `year` or a later year."""
     for before, token, after in zip(tokens, tokens[1:], tokens[2:], strict=False):
         if token.text.isdecimal() and len(token.text) == len(str(year)):
             is_year = before.is_name or before.text in _LOADED.years

@@ -1,4 +1,4 @@
-"""Helpers for rules that search a text for words: which part of it to read, and the word lists.
+"""Helpers for rules that search a text for words: choosing what to read, reading word lists.
 
 `app/data/volatility/README.md` explains the format of the lists.
 """
@@ -19,13 +19,19 @@ _TWO_WORDS = re.compile(r"\w\W+\w")
 
 
 def what_is_asked(text: str) -> str:
-    """Return the parts of a text that may be its question: beginning and end, without code."""
+    """Return the parts of a text that may contain its question, without code.
+
+    These are the beginning and the end of the text.
+    """
     # NFKC may have made the straightened text longer again.
     return _ends_of(straighten(_without(_CODE, _ends_of(text))))
 
 
 def without_quotes(text: str) -> str:
-    """Return a text without quoted passages; unchanged if under two words would be left."""
+    """Return a text without quoted passages.
+
+    The text is returned unchanged if fewer than two words would be left.
+    """
     return _without(_QUOTED, text)
 
 
@@ -36,13 +42,16 @@ def _ends_of(text: str) -> str:
 
 
 def _without(pattern: re.Pattern[str], text: str) -> str:
-    """Return a text without the pattern's matches; unchanged if under two words would be left."""
+    """Return a text without the parts that match a pattern.
+
+    The text is returned unchanged if fewer than two words would be left.
+    """
     rest = pattern.sub(" ( ", text)
     return rest if _TWO_WORDS.search(rest) else text
 
 
 def read_phrases(path: Path) -> Iterator[tuple[str, Phrase]]:
-    """Yield the phrases in a list file, each with the name of its section."""
+    """Yield, for each phrase in a list file, the name of its section and the phrase."""
     section = ""
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("["):

@@ -14,13 +14,16 @@ Words = tuple[str, ...]
 
 
 def sentences_of(text: str) -> tuple[Words, ...]:
-    """Return the words of each sentence of a text from `straighten`, in lower case."""
+    """Return the words of each sentence of a text, in lower case.
+
+    The text must be a result of `straighten`.
+    """
     found = (tuple(_WORDS.findall(sentence)) for sentence in _SENTENCES.split(text.lower()))
     return tuple(words for words in found if words)
 
 
 def says_more(one: Evidence, other: Evidence) -> bool:
-    """Whether `one` contains all words of `other` in a row, plus other words that matter.
+    """Whether `one` contains all words of `other` in a row, plus further words that matter.
 
     Polite words do not matter: `Hi, could you tell me …, please?`
     """
@@ -49,9 +52,9 @@ def _has_weight(word: str, lexicon: Lexicon) -> bool:
 
 
 def wishes_more(one: Evidence, own: Sequence[str]) -> bool:
-    """Whether the first or last sentence of `one` says how to answer, in words of its own.
+    """Whether the first or last sentence of `one` says how to answer, in words of `own`.
 
-    `own` are the words of those terms of `one` that the other text lacks.
+    `own` are the words of the terms that `one` has and the other text lacks.
     """
     lexicon = one.lexicon
     if lexicon is None or len(one.sentences) <= 1:
@@ -64,6 +67,9 @@ def wishes_more(one: Evidence, own: Sequence[str]) -> bool:
 
 
 def _behind_leads(sentence: Words, lexicon: Lexicon) -> Words:
-    """Return a sentence without its polite beginning if it says how to answer; else empty."""
+    """Return a sentence without its polite beginning.
+
+    The result is empty if the sentence does not say how to answer.
+    """
     at = next((at for at, word in enumerate(sentence) if word not in lexicon.leading), 0)
     return sentence[at:] if sentence[at] in lexicon.wishes else ()

@@ -20,7 +20,10 @@ def rows_of(text: str) -> frozenset[Row]:
 
 
 def are_in_another_order(a: Set[Row], b: Set[Row]) -> bool:
-    """Whether two rows have the same numbers in another order: `4111 1112`, `1112 4111`."""
+    """Whether a row of `a` and a row of `b` have the same numbers in another order.
+
+    Example: `4111 1112`, `1112 4111`.
+    """
     left, right = ({tuple(sorted(row)) for row in rows} for rows in (a - b, b - a))
     return not left.isdisjoint(right)
 
@@ -40,8 +43,9 @@ def _is_code(word: str) -> bool:
 def has_own_code(codes: Set[str], others: Set[str], letters: str) -> bool:
     """Whether one of a text's codes is missing in another text.
 
-    `others` are the codes of the other text, `letters` is that text without white space; a
-    code is found in it even if its groups are separated in another way.
+    `codes` are the codes of the first text, and `others` those of the other text. `letters` is the
+    other text without white space. A code is not missing if the other text only separates the
+    code's groups in another way.
     """
     own = codes - others
     squeezed = letters.replace("-", "") if own else ""

@@ -12,7 +12,7 @@ from app.matching.guards.lexing import Kind
 from app.matching.payload import Payload
 
 CLOCK = "clock"
-"""The unit of times of day, whose value is in minutes since midnight."""
+"""The unit of a time of day. The value is in minutes since midnight."""
 
 CURRENCIES = load_units("currencies")
 """Units that may stand before their number: `$5`."""
@@ -25,11 +25,11 @@ _BRIEF = 2  # letters
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A number and its unit, which is empty if the text names none.
+    """A number and its unit. The unit is empty if the text names none.
 
-    `is_of_a_thing`: it belongs to the name before it, as in `Python 3` or `Android 6.0`.
-    `is_a_bound`: a comparison precedes it, as in `after 6` or `under 15000`.
-    `zeros`: the number of leading zeros if they make it a code, not an amount (`007`); else 0.
+    `is_of_a_thing`: the number belongs to the name before it, as in `Python 3` or `Android 6.0`.
+    `is_a_bound`: a comparison precedes the number, as in `after 6` or `under 15000`.
+    `zeros`: how many leading zeros the number has if it is a code (`007`), not an amount; else 0.
     """
 
     value: Decimal
@@ -40,7 +40,10 @@ class Quantity:
 
     @property
     def amount(self) -> "Amount":
-        """The value to compare numbers by: equal for `1.50` and `1.5`, not for `007` and `07`."""
+        """The value by which numbers are compared.
+
+        `1.50` and `1.5` have equal values; `007` and `07` do not.
+        """
         return self.value, self.zeros
 
 
@@ -51,8 +54,10 @@ Amount = tuple[Decimal, int]
 class Term(NamedTuple):
     """A word that carries meaning, a number, or a piece that must match letter for letter.
 
-    `classes`: its classes of synonyms, or else its stem; terms that share one count as equal.
-    `is_acronym`: it consists of three or more capitals, in a text that is not all in capitals.
+    `classes`: the classes of synonyms of the word, or the stem of the word if it has none. Terms
+    with a common class count as equal.
+    `is_acronym`: the word has three or more letters, all capitals, and its text is not all in
+    capitals.
     """
 
     word: str
@@ -64,16 +69,16 @@ class Term(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The first of its classes, by which it is compared first."""
+        """The first of the term's classes, which is the first one that comparisons use."""
         return self.classes[0]
 
     @property
     def is_abbreviation(self) -> bool:
-        """Whether it is a rare word of two letters, such as the code of an airline."""
+        """Whether the term is a rare word of two letters, such as the code of an airline."""
         return self.kind is Kind.WORD and len(self.word) == _BRIEF and not self.is_common
 
     def is_in(self, words: frozenset[str]) -> bool:
-        """Whether a text's `words` contain it or one of its classes."""
+        """Whether `words`, those of a text, contain the term's word or one of its classes."""
         return self.word in words or not words.isdisjoint(self.classes)
 
     def is_like(self, other: "Term") -> bool:
@@ -86,19 +91,22 @@ class Term(NamedTuple):
 class Evidence(NamedTuple):
     """The features of one text that the guards compare.
 
-    - `text`: `raw` in lower case with plain quotes. `letters`: `raw` without white space.
+    - `raw`: the text itself. `text`: the same in lower case, with plain quotes. `letters`: `raw` in
+      lower case without white space.
     - `encoded`: words in which case matters. `sentences`: the words of each sentence.
     - `language`: None if unknown. `lexicon`: the word lists; None if there are none for the text.
-    - `frame`: every word in order. `terms`: those that carry meaning. `words`: the terms with all
-      their classes. `plain`: the words of the frame that carry no meaning.
+    - `frame`: every word in order. `terms`: the words that carry meaning. `words`: every word, and
+      all classes of the terms. `plain`: the words of the frame that carry no meaning.
     - `vague_numbers`: number words that may mean no number. `verbatims`: pieces such as `a.txt`.
-    - `negations`: their number. `denied`: the words that a negation applies to.
-    - `is_softened`: it has a word that may stand for a negation (`fails`), or has `or not`.
+    - `negations`: how many negations there are. `denied`: the words that a negation applies to.
+    - `is_softened`: the text has a word that may stand for a negation (`fails`), or has `or not`.
     - `alternatives`: the alternatives that the text names, by group.
-    - `narrowing`: groups in which naming an alternative changes the question even if the other
-      text names none. `narrowing_requests`: the same, but only if both texts ask for things.
-    - `ways`: the words after `from`, after `to`, and the two (`first`, `second`) after `between`.
-    - `is_request`: it asks for things, as in `all trains to Ghent`.
+    - `narrowing`: groups of which the text names an alternative that changes the question even if
+      the other text names none. `narrowing_requests`: groups for which this is true only if both
+      texts ask for things.
+    - `ways`: under `from` and `to`, the words after these; under `first` and `second`, the two
+      words after `between`.
+    - `is_request`: the text asks for things, as in `all trains to Ghent`.
     - `codes`: words that mix letters and digits. `numbers`: the numbers in the frame.
     - `rows`: numbers that follow one another, as in `4111 1111 1111 1111`.
     - `payload`: the parts that the text's task is about, verbatim.
@@ -135,7 +143,7 @@ class Evidence(NamedTuple):
 
 
 def in_base_unit(quantity: Quantity) -> tuple[str, Amount]:
-    """Return the base unit of a quantity, and its amount in that unit."""
+    """Return the base unit of a quantity, and the amount of the quantity in that base unit."""
     base, factor = UNITS.get(quantity.unit, (quantity.unit, _ONE))
     with exactly():
         return base, (quantity.value * factor, quantity.zeros)
@@ -143,6 +151,9 @@ def in_base_unit(quantity: Quantity) -> tuple[str, Amount]:
 
 @contextmanager
 def exactly() -> Iterator[None]:
-    """In a `with` block, calculate with decimals of any length without rounding; do not divide."""
+    """Return a context for a `with` block in which decimals of any length are not rounded.
+
+    The block must not divide.
+    """
     with localcontext(Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)):
         yield

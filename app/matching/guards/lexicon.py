@@ -36,7 +36,7 @@ Place = tuple[Guard, int]
 
 
 class Narrowing(Enum):
-    """When a word in one text narrows the question although the other text names no alternative."""
+    """When a word narrows the question even if the other text names no alternative to it."""
 
     NOWHERE = auto()
     IN_REQUESTS = auto()
@@ -48,7 +48,7 @@ _MARKS = MappingProxyType({"!": Narrowing.EVERYWHERE, "?": Narrowing.IN_REQUESTS
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A word in a group of alternatives; different members with one `place` exclude each other."""
+    """A word in a group of alternatives; members exclude each other if they share a `place`."""
 
     place: Place
     name: str
@@ -60,9 +60,10 @@ class Member:
 class Word:
     """The properties of a word.
 
-    `classes`: its classes of synonyms; only its stem if it has none. `members`: its groups of
-    alternatives. `way`: `from` or `to` if an origin or a goal follows it. `is_common`: it may
-    replace another word without a change of meaning.
+    `classes`: the word's classes of synonyms; only its stem if it has none. `members`: the groups
+    of alternatives that contain the word. `way`: `from`, `to` or `first` if an origin, a goal or
+    the first of two things follows the word. `is_common`: the word may replace another one without
+    a change of meaning.
     """
 
     classes: tuple[str, ...]
@@ -86,15 +87,16 @@ class Lexicon:
     - `phrases`: the phrases by their first two words. `beginnings`: the first words of phrases.
     - `comparing`: words that make the next number a bound. `vague`: number words that may mean no
       number. `titles`: words that are no names even with a capital.
-    - `helpers`: verbs such as `did`, in questions about the object. `subjects`: words that ask for
+    - `helpers`: verbs such as `did` in questions about the object. `subjects`: words that ask for
       the subject.
     - `objects`: maps a pronoun's object form to its subject form (`me` to `i`).
     - `speakers`, `addressed`, `others`: pronouns of the first, second and third person.
-    - `pronouns`: may stand for either of two people. `articles`: carry no meaning.
-    - A request for things begins, after `openings`, with one of `requests`, or with one of
-      `picking` and a noun, or has none of `clauses`; and none of its words is `personal`.
-    - `courtesy`: polite words. A sentence that begins, after `leading`, with one of `wishes` says
-      how to answer.
+    - `pronouns`: those that may stand for either of two people. `articles`: carry no meaning.
+    - A request for things has no word of `personal`. After words of `openings`, it begins with one
+      of `requests`, or with one of `picking` and a noun. It may begin otherwise if it has no word
+      of `clauses`.
+    - `courtesy`: polite words. A sentence says how to answer if, after words of `leading`, it
+      begins with one of `wishes`.
     """
 
     language: str
@@ -130,7 +132,7 @@ class Lexicon:
 
     @property
     def knows_common_words(self) -> bool:
-        """Whether there is a list of common words; if not, every word counts as common."""
+        """Whether there is a list of common words. Without a list, every word counts as common."""
         return self.language == "en"
 
     @property
@@ -156,7 +158,7 @@ class Lexicon:
 
 @functools.cache
 def load(language: str) -> Lexicon:
-    """Return the lexicon of one of LANGUAGES. Cached: loading English takes 70 ms."""
+    """Return the lexicon of one of LANGUAGES; cached, because loading English takes 70 ms."""
     sections = _read(f"{language}.txt", "names.txt", *(["en-common.txt"] * (language == "en")))
     words = _Words(sections)
     numbers, objects = _pairs(sections["numbers"]), _pairs(sections["objects"])
@@ -220,7 +222,7 @@ class _Words:
         self.knowing = set(_words(sections["knowing"]))
 
     def reader(self) -> Callable[[str], Word]:
-        """Return a function that looks words up; listed words are prepared in advance.
+        """Return a function that looks up a word. Listed words are looked up in advance.
 
         Other words are not cached: response times would show a caller what other callers ask.
         """
@@ -254,7 +256,7 @@ class _Words:
 
 
 def load_units(section: str) -> MappingProxyType[str, tuple[str, Decimal]]:
-    """Return the base unit of each unit, and the factor from the unit to it, by the unit's name."""
+    """Return, for the name of each unit, the base unit and the factor that converts to it."""
     units: dict[str, tuple[str, Decimal]] = {}
     for first, *names in _read("units.txt")[section]:
         name, _, measure = first.partition("=")
@@ -264,7 +266,7 @@ def load_units(section: str) -> MappingProxyType[str, tuple[str, Decimal]]:
 
 
 def load_markers() -> Mapping[str, str]:
-    """Return the language of each word that only one language has, by word.
+    """Return a mapping from words to languages, for words that only one language has.
 
     A word that English shares only with languages without word lists counts as English.
     """
@@ -287,7 +289,7 @@ def load_doubtful() -> frozenset[str]:
 
 
 def load_loanwords() -> frozenset[str]:
-    """Return the words and names that may be written with or without accents: `cafe`."""
+    """Return the words and names that may be written with or without accents, such as `cafe`."""
     return frozenset(_words(_read("en.txt")["loanwords"]))
 
 
@@ -317,7 +319,7 @@ def _spoken(forms: str) -> list[str]:
 
 
 def _written(word: str) -> str:
-    """Split a listed word as texts are split: `new_york`, `x-ray` and `mp3` have two parts."""
+    """Put spaces between the parts of a listed word: `new_york`, `x-ray` and `mp3` have two."""
     if not word[0].isalnum() or not word.replace("_", "").replace("-", "").isalnum():
         return word
     return " ".join(re.findall(r"\d+|[^\W\d_]+", word))
@@ -342,7 +344,10 @@ def _cut(word: str, suffixes: tuple[str, ...]) -> str:
 
 
 def _synonyms(sections: Sections, suffixes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Return the classes of each word and stem; the forms of a name or date are a class, too."""
+    """Return the classes of synonyms of each word and of each stem.
+
+    The forms of one name or date are a class, too.
+    """
     lines = [[_written(word) for word in line] for line in sections["synonyms"]]
     for guard in (Guard.NAMES, Guard.DATES):
         lines += [_spoken(forms) for forms in _words(sections[guard])]
@@ -357,7 +362,10 @@ def _synonyms(sections: Sections, suffixes: tuple[str, ...]) -> dict[str, tuple[
 def _alternatives(
     sections: Sections, suffixes: tuple[str, ...]
 ) -> tuple[dict[str, tuple[Member, ...]], dict[str, tuple[Member, ...]]]:
-    """Return the alternatives by word, and by stem; names and narrowing words have no stem."""
+    """Return two mappings: from words, and from stems, to their groups of alternatives.
+
+    The stems of names and of narrowing words are not in the second mapping.
+    """
     members: dict[str, set[Member]] = defaultdict(set)
     stems: dict[str, set[Member]] = defaultdict(set)
     for guard in _ALTERNATIVES:
@@ -380,7 +388,7 @@ def _alternatives(
 
 
 def _phrases(names: Iterable[str]) -> dict[tuple[str, str], tuple[Phrase, ...]]:
-    """Return the phrases by their first two words, the longest phrase first."""
+    """Return a mapping from pairs of words to the phrases that begin with them, longest first."""
     phrases: dict[tuple[str, str], list[Phrase]] = defaultdict(list)
     for phrase in sorted((name for name in names if " " in name), key=len, reverse=True):
         first, second, *rest = phrase.split()

@@ -42,7 +42,7 @@ _QUOTED = re.compile(r"\"([^\"\n]{1,200})\"|(?<![\w'])'([^'\n]{1,200})'(?![\w'])
 
 
 class Kind(Enum):
-    """The kind of a piece."""
+    """The kind of a piece: a word, a number, or a piece that must match letter for letter."""
 
     WORD = auto()
     NUMBER = auto()
@@ -52,8 +52,8 @@ class Kind(Enum):
 class Piece(NamedTuple):
     """A part of a text. `text` is in lower case unless case matters.
 
-    `begins`: it is the first word of a sentence.
-    `is_acronym`: it is a word of three or more capitals.
+    `begins`: the piece is the first word of a sentence.
+    `is_acronym`: the piece is a word of three or more letters, all capitals.
     """
 
     kind: Kind
@@ -93,7 +93,10 @@ def quoted(text: str) -> frozenset[str]:
 
 
 def pieces(text: str) -> list[Piece]:
-    """Split a text from `straighten` at white space, and joined words at dashes and apostrophes."""
+    """Split a text at white space, and words also at dashes and apostrophes.
+
+    The text must be a result of `straighten`.
+    """
     found: list[Piece] = []
     begins = True
     for raw in text.split():

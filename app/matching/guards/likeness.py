@@ -23,7 +23,10 @@ _ENDINGS = re.compile(
 
 
 def are_related(x: Term, y: Term) -> bool:
-    """Whether two words that share no class may still be the same word, judged by their letters."""
+    """Whether two terms may be the same word, judged by their letters.
+
+    They need not have a common class of synonyms.
+    """
     if x.word[0] != y.word[0] or x.kind is not Kind.WORD or y.kind is not Kind.WORD:
         return False
     return _inflects(x.word, y.word) or _is_slip(x.word, y.word)
@@ -32,7 +35,7 @@ def are_related(x: Term, y: Term) -> bool:
 def are_written_alike(x: Sequence[Term], y: Sequence[Term]) -> bool:
     """Whether two groups of words differ only by spaces or a typing error.
 
-    True, too, if one consists of the initials of the other.
+    The result is also True if one group consists of the initials of the words of the other group.
     """
     left, right = "".join(term.word for term in x), "".join(term.word for term in y)
     return (
@@ -45,7 +48,8 @@ def are_written_alike(x: Sequence[Term], y: Sequence[Term]) -> bool:
 def may_be_the_same(x: Sequence[Term], y: Sequence[Term]) -> bool:
     """Whether two names may mean the same.
 
-    They are spelled alike, some of their words begin alike, or one abbreviates the other.
+    They may if they are spelled alike, if some of their words begin alike, or if one name
+    abbreviates the other.
     """
     if are_written_alike(x, y):
         return True
@@ -60,7 +64,8 @@ def may_be_the_same(x: Sequence[Term], y: Sequence[Term]) -> bool:
 def _is_cut_from(short: str, long: str) -> bool:
     """Whether `short` abbreviates `long`.
 
-    `short` is the first letter and some later letters of `long`, in order, or the end of `long`.
+    `short` must be the end of `long`; or the first letter of `long` and some later letters of it,
+    in the same order.
     """
     if len(short) > _LONGEST_CUT:
         return False
@@ -70,14 +75,17 @@ def _is_cut_from(short: str, long: str) -> bool:
 
 
 def is_short_for(name: Term, words: Sequence[str]) -> bool:
-    """Whether a name consists of the initials of consecutive words: `OS`, `operating system`."""
+    """Whether a name consists of the initials of consecutive words in `words`.
+
+    Example: `OS`, `operating system`.
+    """
     if not (name.is_name or name.is_acronym) or len(name.word) not in _INITIALS:
         return False
     return name.word in "".join(word[0] for word in words)
 
 
 def _inflects(x: str, y: str) -> bool:
-    """Whether two words have the same stem and differ in known endings."""
+    """Whether two words have the same stem, each with an ending from the list of endings."""
     if x == f"{y}s" or y == f"{x}s":
         return True
     most = min(len(x), len(y))
@@ -91,8 +99,9 @@ def _inflects(x: str, y: str) -> bool:
 def _is_slip(x: str, y: str) -> bool:
     """Whether two words differ only by what may be a typing error.
 
-    One letter is changed, left out, or exchanged with its neighbour; in long words two letters in a
-    row may be left out. A left-out first letter makes another word: `typical` and `atypical`.
+    A typing error changes one letter, leaves one out, or exchanges two neighbours. In long words it
+    may leave out two letters in a row. A missing first letter is not a typing error: `typical` and
+    `atypical` are different words.
     """
     short, long = sorted((x, y), key=len)
     more = len(long) - len(short)

@@ -36,7 +36,8 @@ def are_swapped(a: Evidence, b: Evidence) -> bool:
 def _is_symmetric(between: Words, after: Words, lexicon: Lexicon | None) -> bool:
     """Whether the words `between` only join two parts, so that swapping the parts changes nothing.
 
-    The word `and` in `red wine and white wine` does so. The word `is` does so, too.
+    The words `after` follow the second part. The word `and` in `red wine and white wine` only
+    joins. So does the word `is`.
     """
     if lexicon is None or lexicon.passive.issuperset(between):
         return True
@@ -47,8 +48,8 @@ def _is_symmetric(between: Words, after: Words, lexicon: Lexicon | None) -> bool
 def are_exchanged(a: Evidence, b: Evidence) -> bool:
     """Whether two words are exchanged while all other words that carry meaning keep their places.
 
-    Example: `Convert miles to feet`, `I convert feet to miles`. Not: `red and white`, `white and
-    red`.
+    Example: `Convert miles to feet`, `I convert feet to miles`. The result is False for `red and
+    white` and `white and red`.
     """
     if a.lexicon is None or len(a.terms) != len(b.terms):
         return False
@@ -69,7 +70,7 @@ def are_exchanged(a: Evidence, b: Evidence) -> bool:
 
 
 class _Parts(NamedTuple):
-    """The words of a text before, between and after two of its terms; without articles."""
+    """The words of a text before, between and after two of its terms, without articles."""
 
     before: Words
     between: Words
@@ -77,7 +78,10 @@ class _Parts(NamedTuple):
 
 
 def _part(text: Evidence, first: int, last: int, lexicon: Lexicon) -> _Parts:
-    """Split a text at two of its terms, which are left out."""
+    """Split a text at two of its terms, and leave these out.
+
+    `first` and `last` are the indexes of the two terms.
+    """
     places: list[int] = []
     for term in text.terms[: last + 1]:
         places.append(text.frame.index(term.key, places[-1] + 1 if places else 0))
@@ -87,7 +91,7 @@ def _part(text: Evidence, first: int, last: int, lexicon: Lexicon) -> _Parts:
 
 
 def _are_alike(one: _Parts, other: _Parts, lexicon: Lexicon) -> bool:
-    """Whether two texts begin and end alike, and both or neither are in the passive."""
+    """Whether two texts begin and end alike, and have the same voice (active or passive)."""
     before = [
         [word for word in each.before if word not in lexicon.helpers] for each in (one, other)
     ]
@@ -97,7 +101,7 @@ def _are_alike(one: _Parts, other: _Parts, lexicon: Lexicon) -> bool:
 
 
 def _are_led_alike(x: Words, y: Words, lexicon: Lexicon) -> bool:
-    """Whether `x` and `y` end with the same word or with words of one direction (`in`, `into`)."""
+    """Whether `x` and `y` end with one word or with two of the same direction (`to`, `into`)."""
     one, other = ([lexicon.look_up(word).way or word for word in words[-1:]] for words in (x, y))
     return one == other
 
@@ -131,7 +135,8 @@ def _of_weight(words: Words, lexicon: Lexicon) -> Words:
 def have_other_operands(a: Evidence, b: Evidence) -> bool:
     """Whether two texts have the same numbers in another order, and the same words between them.
 
-    Example: `5 minus 3`, `3 minus 5`. Not if these words only join the numbers: `3 or 5`.
+    Example: `5 minus 3`, `3 minus 5`. The result is False if the words only join the numbers: `3 or
+    5`.
     """
     x, y = _from_number_to_number(a), _from_number_to_number(b)
     if x == y or len(x) > _MOST_MOVED or sorted(x) != sorted(y):
@@ -142,16 +147,16 @@ def have_other_operands(a: Evidence, b: Evidence) -> bool:
 
 
 def _from_number_to_number(text: Evidence) -> Words:
-    """Return the words from the first number of a text to its last."""
+    """Return the words of a text from its first number to its last number."""
     places = [at for at, word in enumerate(text.frame) if word in text.numbers]
     return text.frame[places[0] : places[-1] + 1] if places else ()
 
 
 def qualifies_another(a: Evidence, b: Evidence) -> bool:
-    """Whether a word has moved from one occurrence of a noun to another occurrence of it.
+    """Whether a word has moved from one occurrence of a noun to another one of the same noun.
 
-    Example: `Can a nurse marry a male nurse?`, `Can a male nurse marry a nurse?`. Not: `a nurse or
-    a male nurse`.
+    Example: `Can a nurse marry a male nurse?`, `Can a male nurse marry a nurse?`. The result is
+    False if the occurrences are only joined: `a nurse or a male nurse`.
     """
     if a.lexicon is None:
         return False

@@ -127,7 +127,7 @@ def _written(text: Evidence) -> set[str]:
 
 
 def _payload(pair: _Pair) -> bool:
-    """Whether one text's task is about a text (its payload) that the other does not contain."""
+    """Whether one text has a payload (the text that a task is about) that the other text lacks."""
     return not (has(pair.b.raw, pair.a.payload) and has(pair.a.raw, pair.b.payload))
 
 
@@ -186,15 +186,15 @@ def _identifiers(pair: _Pair) -> bool:
 
 
 def _without_shared_parts(verbatims: Set[str], others: Set[str]) -> set[str]:
-    """Return the `verbatims` that share no word with any of `others`; numbers do not count."""
+    """Return the `verbatims` that have no word, except numbers, in common with `others`."""
     parts = {part for other in others for part in _WORDS.findall(other) if not part.isdecimal()}
     return {text for text in verbatims if parts.isdisjoint(_WORDS.findall(text))}
 
 
 def _alternatives(pair: _Pair) -> Iterator[Guard]:
-    """Yield the guards in whose word lists the two texts name different, exclusive alternatives.
+    """Yield the guards by whose word lists the two texts name alternatives that exclude each other.
 
-    A narrowing word in only one text is enough if the texts differ in little else.
+    If the texts differ in little else, a narrowing word in one of them is enough.
     """
     a, b = pair.a, pair.b
     guards = {
@@ -218,7 +218,7 @@ def _have_other_dates(a: Evidence, b: Evidence) -> bool:
 
 
 def _narrowing(one: Evidence, other: Evidence, pair: _Pair) -> set[Guard]:
-    """Return the guards of each narrowing word in `one` whose group has no word in `other`."""
+    """Return the guards of those narrowing words in `one` to which `other` has no alternative."""
     narrowing = one.narrowing
     if pair.asks_for_things:
         narrowing = narrowing | one.narrowing_requests
@@ -243,17 +243,18 @@ def _negation(pair: _Pair) -> bool:
 
 
 def _denies(denying: Evidence, affirming: Evidence) -> bool:
-    """Whether the first text negates a word that the second uses without a negation."""
+    """Whether `denying` negates a word that `affirming` uses without a negation."""
     if denying.negations <= 0 or affirming.negations > 0 or affirming.is_softened:
         return False
     return any(word in affirming.words for word in denying.denied - affirming.denied)
 
 
 def _denies_another_word(a: Evidence, b: Evidence) -> bool:
-    """Whether two texts with the same words negate different words: `buried, not burnt`.
+    """Whether two texts with the same words negate different words.
 
-    False for `no milk or eggs` and `no eggs or milk`; nor for `is it not open` and `isn't it open`,
-    where the negation does not move past another verb.
+    Example: `buried, not burnt`, `burnt, not buried`. The result is False for `no milk or eggs` and
+    `no eggs or milk`. It is False for `is it not open` and `isn't it open`, too, because there the
+    negation does not move past another verb.
     """
     if a.lexicon is None or not 0 < a.negations == b.negations or a.denied == b.denied:
         return False
@@ -289,7 +290,7 @@ def _is_prefixed(pair: _Pair) -> bool:
 
 
 def _is_denial(word: str, others: set[str], prefixes: tuple[str, ...]) -> bool:
-    """Whether a word is a prefix plus one of `others`: `unhappy` if they contain `happy`."""
+    """Whether a word is a prefix plus one of `others`, as `unhappy` is `un` plus `happy`."""
     return any(
         word.startswith(prefix)
         and len(word) - len(prefix) >= _SHORTEST_STEM
@@ -301,8 +302,9 @@ def _is_denial(word: str, others: set[str], prefixes: tuple[str, ...]) -> bool:
 def _names(pair: _Pair) -> bool:
     """Whether two texts differ in names.
 
-    Each must have a name that the other lacks; or only one has such a name, and both ask for
-    things. Common names, and names of different kinds, count only if little else differs.
+    Each text must have a name that the other text lacks. If both texts ask for things, it is enough
+    that one text has such a name. Common names, and names of different kinds, count only if little
+    else differs.
     """
     if not pair.is_close:
         return False
@@ -330,7 +332,7 @@ def _has_other_places(one: Evidence, other: Evidence) -> bool:
 
 
 def _have_names_of_their_own(pair: _Pair) -> bool:
-    """Whether each text has a rare name (or each a rare acronym) that the other lacks.
+    """Whether each text has a rare name that the other lacks, or each has such an acronym.
 
     In long texts only acronyms count: the other text may just leave a name out.
     """
@@ -364,7 +366,7 @@ def _words(pair: _Pair) -> bool:
 
 
 def _replaced(a: tuple[Term, ...], b: tuple[Term, ...]) -> tuple[list[Term], list[Term]]:
-    """Return the terms of each text between the common beginning and the common end of both."""
+    """Return the terms of `a`, and those of `b`, between their common beginning and end."""
     most = min(len(a), len(b))
     start = next((i for i in range(most) if not a[i].is_like(b[i])), most)
     end = next((i for i in range(most - start) if not a[-1 - i].is_like(b[-1 - i])), most - start)

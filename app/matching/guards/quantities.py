@@ -12,7 +12,10 @@ _FEW = 10
 def cancelled(
     left: Sequence[Quantity], right: Sequence[Quantity], what: Callable[[Quantity], object]
 ) -> tuple[list[Quantity], list[Quantity]]:
-    """Return the quantities of each side, without pairs for which `what` returns equal values."""
+    """Return both lists of quantities without pairs for which `what` returns equal values.
+
+    A pair is a quantity in `left` and a quantity in `right`.
+    """
     both = Counter(map(what, left)) & Counter(map(what, right))
     return _without(left, what, both), _without(right, what, both)
 
@@ -30,10 +33,10 @@ def _without(
 
 
 def measure_the_same(left: Sequence[Quantity], right: Sequence[Quantity]) -> bool:
-    """Whether both sides have a number of the same kind: length, time, or without a unit.
+    """Whether both lists have a number of the same kind: of length, of time, or without a unit.
 
-    Numbers below 10 without a unit do not count, because another wording may not have a number at
-    all: `two dice`, `a pair of dice`.
+    Numbers below 10 without a unit do not count, because another wording may have no number at all:
+    `two dice`, `a pair of dice`.
     """
     bases = [
         {in_base_unit(quantity)[0] for quantity in side if quantity.unit or quantity.value >= _FEW}
@@ -52,7 +55,7 @@ def have_other_units(one: Evidence, other: Evidence) -> bool:
 
 
 def _units_of(text: Evidence) -> Mapping[Decimal, Set[str]]:
-    """Return the units of each value in a text; a value without a unit has the unit ''."""
+    """Return the units of each number in a text. The unit of a number without a unit is ''."""
     units: defaultdict[Decimal, set[str]] = defaultdict(set)
     for quantity in text.quantities:
         units[quantity.value].add(quantity.unit)
@@ -62,7 +65,7 @@ def _units_of(text: Evidence) -> Mapping[Decimal, Set[str]]:
 def _has_another_unit(value: Decimal, units: Set[str], others: Set[str]) -> bool:
     """Whether `value` in one of `units` is another quantity than `value` in each of `others`.
 
-    False if `others` has the empty unit or a time of day.
+    The result is False if `others` contains the empty unit or that of a time of day.
     """
     if "" in others or CLOCK in others:
         return False

@@ -133,7 +133,7 @@ class _Reader:
         return self._notes
 
     def _phrase(self, at: int) -> tuple[str, int]:
-        """Return the longest known phrase that begins at a piece, and how many pieces it takes."""
+        """Return the longest known phrase that begins at a piece, and how many pieces it has."""
         text = self._pieces[at].text
         for rest, phrase in self._lexicon.phrases.get((text, self._text(at + 1)), ()):
             if all(self._text(at + 2 + i) == word for i, word in enumerate(rest)):
@@ -183,8 +183,9 @@ class _Reader:
     def _asks_nothing(self, at: int, taken: int) -> bool:
         """Whether a question word does not ask a question of its own.
 
-        At the end of a text it only asks for more: `Is it? Why?`. Inside a sentence it asks only if
-        a verb follows at once; in `what to do when it rains`, `when` asks nothing.
+        A question word at the end of a sentence only asks for more: `Is it? Why?`. Inside a
+        sentence, a question word asks only if a verb follows at once. In `what to do when it
+        rains`, `when` asks nothing.
         """
         if at == 0:
             return False
@@ -234,7 +235,10 @@ class _Reader:
             self._way = None
 
     def _number(self, at: int) -> int:
-        """Read a number; return how many pieces it took. Its unit is read as a word after that."""
+        """Read the number at a piece, and return how many pieces the number takes.
+
+        The number's unit is read again after that, as a word.
+        """
         notes, lexicon = self._notes, self._lexicon
         value, taken = self._value(at)
         unit, value, more = self._unit(at, at + taken, value)
@@ -257,7 +261,7 @@ class _Reader:
         return taken + more
 
     def _value(self, at: int) -> tuple[Decimal, int]:
-        """Return the value of a number, and how many pieces it takes."""
+        """Return the value of the number at a piece, and how many pieces the number takes."""
         multipliers = self._lexicon.multipliers
         piece = self._pieces[at]
         if piece.kind is not Kind.NUMBER:
@@ -269,7 +273,7 @@ class _Reader:
         return value, taken
 
     def _in_words(self, at: int) -> tuple[Decimal, int]:
-        """Return the value of a number in words (`one hundred`), and its number of pieces."""
+        """Return the value of a number in words (`one hundred`), and how many pieces it takes."""
         multipliers = self._lexicon.multipliers
         part, taken = self._below_hundred(at)
         if part in _HALF_YEARS and taken == 1 and self._text(at + 1) in self._lexicon.numbers:
@@ -296,7 +300,7 @@ class _Reader:
         return word in self._lexicon.numbers and word not in self._lexicon.vague
 
     def _below_hundred(self, at: int) -> tuple[Decimal, int]:
-        """Return the value of a number word, or of tens and ones, and its number of pieces."""
+        """Return the value of one or two number words (`twenty one`), and how many there are."""
         numbers = self._lexicon.numbers
         value = numbers[self._text(at)]
         if value in _TENS and numbers.get(self._text(at + 1)) in _ONES:
@@ -304,7 +308,7 @@ class _Reader:
         return value, 1
 
     def _year(self, at: int, value: Decimal) -> Decimal:
-        """Return a number's value; after a year, `17` in `2016-17` means 2017."""
+        """Return `value`, or the year that it is short for: `17` in `2016-17` means 2017."""
         quantities = self._notes.quantities
         if not quantities or self._pieces[at - 1].kind is not Kind.NUMBER:
             return value
@@ -312,7 +316,10 @@ class _Reader:
         return after if _is_year(after) and after % _CENTURY == value else value
 
     def _unit(self, first: int, after: int, value: Decimal) -> tuple[str, Decimal, int]:
-        """Return a number's unit, its value in that unit, and how many more pieces a time takes."""
+        """Return a number's unit, the value in that unit, and how many more pieces belong to it.
+
+        Only a time of day has more pieces, such as `:30 pm` in `5:30 pm`.
+        """
         following = self._text(after)
         if following == ":" and after + 1 < len(self._pieces):
             value = value * _HOUR + self._lexicon.parse(self._text(after + 1))
@@ -330,7 +337,10 @@ class _Reader:
         return before if before in CURRENCIES else "", value, 0
 
     def _part_of_day(self, after: int) -> tuple[int, int] | None:
-        """Return the minutes that `in the evening` adds to an hour, and its number of pieces."""
+        """Return how many minutes words such as `in the evening` add to an hour, and their number.
+
+        The result is None if there are no such words at `after`.
+        """
         length = 0
         while length < len(_LEADING) and self._text(after + length) in _LEADING[length]:
             length += 1
@@ -341,7 +351,7 @@ class _Reader:
         return self._pieces[at].text if 0 <= at < len(self._pieces) else ""
 
     def _forget_capitals_of_titles(self) -> None:
-        """Unmark all names in a title, and in a language that capitalises all nouns."""
+        """Unmark all names if the text is a title, or if its language capitalises all nouns."""
         names = sum(term.is_name for term in self._notes.terms)
         if not names:
             return
@@ -356,7 +366,7 @@ def _is_year(value: Decimal) -> bool:
 
 
 def _zeros(digits: str) -> int:
-    """Return the number of leading zeros if they may make a number a code (`007`); else 0."""
+    """Return how many leading zeros a number has if it may be a code (`007`); else 0."""
     if len(digits) < _SHORTEST_CODE or not digits.isdecimal():
         return 0
     return len(digits) - len(_written(Decimal(digits)))

@@ -1,4 +1,4 @@
-"""Whether a text asks for things that it describes, rather than how, why or whether."""
+"""Whether a text asks for things, such as trains, rather than how, why or whether."""
 
 from collections.abc import Sequence
 from itertools import dropwhile
@@ -9,7 +9,7 @@ from app.matching.guards.lexicon import Lexicon, Word
 def asks_for_things(words: Sequence[str], lexicon: Lexicon) -> bool:
     """Whether a text asks for things: `show me all trains`, `which trains`, `trains to Ghent`.
 
-    False if it is about the speaker's own affairs: `show me my trains`.
+    The result is False if the text is about the speaker's own affairs: `show me my trains`.
     """
     said = list(dropwhile(lexicon.openings.__contains__, words))
     if not said or not lexicon.personal.isdisjoint(said):

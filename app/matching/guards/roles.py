@@ -1,4 +1,4 @@
-"""Whether two things have exchanged their roles: who does it to whom, from where to where."""
+"""Whether two texts exchange the roles of two things, such as origin and goal of a journey."""
 
 from collections import Counter
 from collections.abc import Set
@@ -13,7 +13,7 @@ _NOTHING: frozenset[str] = frozenset()
 
 
 def have_changed(a: Evidence, b: Evidence) -> bool:
-    """Whether two texts name the same things in other roles; False without a lexicon."""
+    """Whether two texts with lexicons name the same things in other roles."""
     return (
         _crosses(a, b)
         or _crosses(b, a)
@@ -32,9 +32,10 @@ def have_changed(a: Evidence, b: Evidence) -> bool:
 
 
 def _is_turned(a: Evidence, b: Evidence) -> bool:
-    """Whether two texts have the same terms in the same order, and only one is in the passive.
+    """Whether two texts have the same terms in the same order, but only one text is in the passive.
 
-    False for `Who found it?` and `Who was it found by?`, which ask for the same person.
+    The result is False for `Who found it?` and `Who was it found by?`, which ask for the same
+    person.
     """
     if not _FEWEST_IN_PASSIVE <= len(a.terms) == len(b.terms) or _is_passive(a) == _is_passive(b):
         return False
@@ -70,9 +71,10 @@ def _crosses(a: Evidence, b: Evidence) -> bool:
 
 
 def _asks_for_the_other(a: Evidence, b: Evidence) -> bool:
-    """Whether `a` asks who acts, and `b` who is acted on: `Who called Ann?`, `Who did Ann call?`.
+    """Whether `a` asks who acts, and `b` asks who is acted on.
 
-    Both begin alike; then `b` has a helper verb, such as `did`, and `a` has none.
+    Example: `Who called Ann?`, `Who did Ann call?`. Both texts begin alike. In `b`, a helper verb
+    such as `did` follows; `a` has no helper verb.
     """
     if a.lexicon is None or not a.plain.isdisjoint(a.lexicon.helpers) or not b.frame:
         return False
@@ -87,7 +89,10 @@ def _asks_for_the_other(a: Evidence, b: Evidence) -> bool:
 
 
 def _is_done_to(a: Evidence, b: Evidence) -> bool:
-    """Whether someone acts in `b` who is acted on in `a`: `Can Ann sue me?`, `Can I sue Ann?`."""
+    """Whether a person who is acted on in `a` is the one who acts in `b`.
+
+    Example: `Can Ann sue me?`, `Can I sue Ann?`.
+    """
     if a.lexicon is None:
         return False
     keys = {term.key for term in a.terms}
@@ -107,8 +112,8 @@ def _is_done_to(a: Evidence, b: Evidence) -> bool:
 def _is_for_the_other(a: Evidence, b: Evidence) -> bool:
     """Whether an action on the speaker in `a` is an action on "you" in `b`.
 
-    Example: `Call me Al`, `May I call you Al`. Not if a third party acts, since "you" then means
-    anybody: `Does it make you happy`.
+    Example: `Call me Al`, `May I call you Al`. The result is False if a third party acts, because
+    "you" may mean anybody then: `Does it make you happy`.
     """
     if a.lexicon is None or b.plain.isdisjoint(a.lexicon.personal):
         return False
@@ -117,9 +122,9 @@ def _is_for_the_other(a: Evidence, b: Evidence) -> bool:
 
 
 def _done_to(pronouns: Set[str], text: Evidence, others: Set[str]) -> set[tuple[str, str]]:
-    """Return each verb that has one of `pronouns` as its object, with the word after that pronoun.
+    """Return pairs: a verb whose object is one of `pronouns`, and the word after the pronoun.
 
-    Verbs with another subject, such as one of `others`, are left out.
+    A verb is left out if it has another subject, such as one of `others`.
     """
     words = ("", *text.frame, "", "")
     return {
@@ -131,9 +136,9 @@ def _done_to(pronouns: Set[str], text: Evidence, others: Set[str]) -> set[tuple[
 
 
 def _is_resolved(a: Evidence, b: Evidence) -> bool:
-    """Whether `b` has a name where `a` has a pronoun, which may stand for either of two people.
+    """Whether `b` has a name where `a` has a pronoun that may stand for either of two people.
 
-    `If Ann and Bob part, is it her house?`, `If Ann and Bob part, is it Bob's house?`
+    Example: `If Ann and Bob part, is it her house?`, `If Ann and Bob part, is it Bob's house?`
     """
     if a.lexicon is None or len(b.terms) != len(a.terms) + 1:
         return False

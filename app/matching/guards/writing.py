@@ -1,7 +1,7 @@
 """Differences in letters: accents, case inside encoded words, white space in quotes and code.
 
-The shipped embedding model cannot see them: it lowers case, drops accents and collapses white
-space.
+The shipped embedding model cannot see such differences: it lowers case, drops accents and collapses
+white space.
 """
 
 import re
@@ -33,8 +33,9 @@ def letters_of(text: str) -> str:
 def has_own_encoding(words: frozenset[str], others: frozenset[str], other: str) -> bool:
     """Whether `other` contains one of a text's encoded words, but only with different case.
 
-    `words` are the encoded words of the first text, `others` those of the text `other`. True, too,
-    if more than 32 words are missing in `others`: then the texts differ anyway.
+    `words` are the encoded words of the first text, and `others` those of the text `other`. The
+    result is also True if more than 32 of `words` are missing in `others`, because the texts differ
+    anyway.
     """
     words -= others
     if not words:
@@ -54,9 +55,9 @@ def differ_in_literal_space(a: str, b: str) -> bool:
 
 
 def differ_in_accents(words: Set[str], others: Set[str], loanwords: Set[str]) -> bool:
-    """Whether a word of one text differs from a word of the other only by accents.
+    """Whether a word of one text differs from a word of the other text only by accents.
 
-    Example: `resume`, `résumé`. `loanwords`, such as `café`, do not count: they may be
+    Example: `resume`, `résumé`. Words in `loanwords`, such as `cafe`, do not count: they may be
     written with or without accents.
     """
     left, right = words - others, others - words

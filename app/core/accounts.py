@@ -1,7 +1,7 @@
-"""Counts what hits have saved and what the cache's own requests cost.
+"""Counts what hits have saved and what the cache's own requests have cost.
 
-The figures go to the metrics and to a Tally, whose sums outlive the process. Sums are whole
-numbers: tokens, milliseconds, and billionths of a dollar.
+The figures are added to the Prometheus metrics and to a Tally, whose sums outlive the process. The
+sums are whole numbers of tokens, milliseconds, and billionths of a dollar.
 """
 
 import functools
@@ -20,7 +20,7 @@ _A_DOLLAR = 1_000_000_000
 
 
 class Accounts:
-    """Counts savings and costs by model. `prices` is the price list of one server."""
+    """Counts savings and costs by model. `prices` knows the prices of one server's models."""
 
     def __init__(self, metrics: Metrics, prices: Prices) -> None:
         self._tokens_of = functools.cache(metrics.saved_tokens.labels)
@@ -32,11 +32,11 @@ class Accounts:
         self._models = set[str]()
 
     def price(self, model: str, usage: Usage) -> int | None:
-        """Return the price of an answer in billionths of a dollar; None if it is not known."""
+        """Return the price of an answer in billionths of a dollar; None if the price is unknown."""
         return self._prices.nanodollars(model, usage)
 
     def saved(self, model: str, saved: Saved) -> None:
-        """Add the savings of a hit."""
+        """Add the savings of a hit to the metrics and to the sums."""
         label = self._label(model)
         if (usage := saved.usage) is not None:
             self._tokens_of(label, "input").inc(usage.input)
@@ -48,7 +48,7 @@ class Accounts:
         self._add("saved", model, saved)
 
     def would_save(self, model: str, saved: Saved) -> None:
-        """Add the savings that were missed because a hit was held back."""
+        """Add to the sums what a hit would have saved if it had been served."""
         self._add("unsaved", model, saved)
 
     def _add(self, what: str, model: str, saved: Saved) -> None:
@@ -64,7 +64,10 @@ class Accounts:
             add(f"{what}.milliseconds", round(1000 * saved.seconds), model)
 
     def spent(self, purpose: Purpose, model: str, usage: Usage | None) -> None:
-        """Add the cost of a request that the cache itself sent; `usage` is None if unknown."""
+        """Add the cost of a request that the cache itself sent.
+
+        `usage` has the token counts of the answer; None if they are unknown.
+        """
         metrics, tally, label = self._metrics, self._tally, self._label(model)
         tokens = usage.input + usage.output if usage else 0
         metrics.spent_tokens.labels(purpose, label).inc(tokens)
@@ -77,7 +80,10 @@ class Accounts:
             tally.add(f"spent.{purpose}.unpriced", of=model)
 
     def _label(self, model: str) -> str:
-        """Return a model's label in metrics: its name, or `(other)` after the first 200 names."""
+        """Return a model's label in metrics.
+
+        For the first 200 models the label is the name, for all others `(other)`.
+        """
         if model not in self._models and len(self._models) >= _MOST_MODELS:
             return _OTHERS
         self._models.add(model)
@@ -85,7 +91,7 @@ class Accounts:
 
 
 class NoPrices:
-    """Prices for a deployment that knows none."""
+    """A price list that contains no price."""
 
     def nanodollars(self, model: str, usage: Usage) -> int | None:
-        """Return None."""
+        """Return None: the price is unknown."""

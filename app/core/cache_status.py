@@ -1,4 +1,4 @@
-"""How a request was answered (CacheStatus), and the response that is sent with it."""
+"""How a request was answered (CacheStatus), and responses that carry a CacheStatus."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ DiscardReason = (
 
 
 class Outcome(StrEnum):
-    """How a request was answered; the value of the header `x-cache`."""
+    """How a request was answered. These are the values of the header `x-cache`."""
 
     HIT = "HIT"
     STALE = "STALE"
@@ -51,10 +51,13 @@ class Tier(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """The savings of a hit: the tokens and price of its answer, and the upstream's time.
+    """What a hit saved: the tokens and the price of its answer, and time of the upstream.
 
-    `usage` and `nanodollars` are None, and `seconds` is 0, if unknown. A stale hit saves time but
-    no tokens, because the upstream is asked for a newer answer as well.
+    `usage`: the tokens; None if unknown.
+    `nanodollars`: the price in billionths of a dollar; None if unknown.
+    `seconds`: the time that the upstream would have taken; 0 if unknown.
+
+    A stale hit saves time but no tokens, because the upstream is asked for a newer answer as well.
     """
 
     usage: Usage | None = None
@@ -66,14 +69,16 @@ class Saved:
 class CacheStatus:
     """The parameters of the header `Cache-Status` (RFC 9211).
 
-    Headers, the log line and metric labels are made from them.
+    Headers, the log line and metric labels are made from these parameters.
 
-    `age` and `ttl` are in seconds, `distance` is the cosine distance of a hit by meaning.
-    `forward_status`: the upstream's failure status, if a stored response was served instead.
+    `age` and `ttl`: seconds.
+    `distance`: the cosine distance of a hit by meaning; otherwise None.
+    `forward_status`: the HTTP status with which the upstream failed, if a stored response was
+    served because of that; otherwise None.
     `entry`: the id of the stored response.
-    `shadow`: the status that the request would have had if no hit were held back; None if the
-    request is not affected.
-    `saved`: the tokens, price and time that a hit saved; None if it saved nothing.
+    `shadow`: in shadow mode, where hits are not served, the status that the request would have had
+    outside shadow mode; otherwise None.
+    `saved`: the tokens, price and time that a hit saved; None if nothing was saved.
     """
 
     outcome: Outcome
@@ -96,7 +101,10 @@ class CacheStatus:
 
     @classmethod
     def hit(cls, stored: StoredResponse, now: float, distance: float | None) -> "CacheStatus":
-        """Return the status of an answer from the store; `distance` is None for an exact match."""
+        """Return the cache status of an answer from the store.
+
+        `now` is in seconds since 1970. `distance` is None for an exact match.
+        """
         return cls(
             Outcome.HIT if stored.is_fresh(now) else Outcome.STALE,
             tier=Tier.EXACT if distance is None else Tier.SEMANTIC,
@@ -107,9 +115,10 @@ class CacheStatus:
         )
 
     def instead_of(self, status_code: int | None) -> "CacheStatus":
-        """Return the status of an answer from the store that is served because the upstream failed.
+        """Return a copy for an answer from the store that is served because the upstream failed.
 
-        `status_code` is the upstream's failure status, or None if it sent no response.
+        `status_code` is the HTTP status with which the upstream failed, or None if the upstream
+        sent no response.
         """
         forward: Forward = "stale" if self.outcome is Outcome.STALE else "request"
         return replace(self, forward=forward, forward_status=status_code)
@@ -118,17 +127,24 @@ class CacheStatus:
     def miss(
         cls, entry: str, *, forward: Forward = "miss", detail: Failure | None = None
     ) -> "CacheStatus":
-        """Return the status of an answer from the upstream; `entry` is its id if it is stored."""
+        """Return the cache status of an answer from the upstream.
+
+        `entry` is the id that the answer has if it is stored; it may be empty. `forward` says why
+        the request was forwarded, `detail` which part of the cache failed, if any.
+        """
         return cls(Outcome.MISS, forward=forward, detail=detail, entry=entry)
 
     @classmethod
     def bypass(cls, detail: BypassReason) -> "CacheStatus":
-        """Return the status of a request that bypasses the cache; `detail` says why."""
+        """Return the cache status of a request that bypasses the cache; `detail` says why."""
         return cls(Outcome.BYPASS, forward="bypass", detail=detail)
 
 
 def whole_ttl(stored: Aging, now: float) -> int:
-    """Return the remaining freshness lifetime in whole seconds; if stale, -1 or lower."""
+    """Return the remaining freshness lifetime in whole seconds.
+
+    If `stored` is stale, the result is -1 or lower.
+    """
     seconds = int(stored.freshness_lifetime) - int(stored.age(now))
     return seconds if stored.is_fresh(now) else min(seconds, -1)
 
@@ -164,6 +180,9 @@ class Replay:
         return replace(self, head=replace(self.head, headers=headers))
 
     def instead_of(self, status_code: int | None) -> "Replay":
-        """Return a copy to be served because the upstream failed; see `CacheStatus.instead_of`."""
+        """Return a copy that is served because the upstream failed.
+
+        `status_code` is as in `CacheStatus.instead_of`.
+        """
         status = self.head.cache_status.instead_of(status_code)
         return replace(self, head=replace(self.head, cache_status=status))

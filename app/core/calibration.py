@@ -1,4 +1,4 @@
-"""Calibration: a verifier's score as a probability, and the least probability that may serve."""
+"""Turns a verifier's score into a probability, and gives the least probability for a hit."""
 
 import math
 from bisect import bisect_right
@@ -16,17 +16,20 @@ Scale = Literal["logit", "probability"]
 
 
 def features(logit: float, distance: float, sure: float = _SURE) -> tuple[float, ...]:
-    """Return four features of a pair of questions: 1, log-odds, cosine distance, and a product.
+    """Return four numbers that describe a pair of questions.
 
-    `logit` is the verifier's log-odds; values above `sure` count as `sure`. The product is that of
-    log-odds and distance.
+    They are 1, the log-odds, the cosine distance, and the product of log-odds and distance. `logit`
+    is the verifier's log-odds; a value above `sure` is replaced by `sure`.
     """
     told = min(logit, sure)
     return 1.0, told, distance, told * distance
 
 
 def log_odds(score: float, scale: Scale) -> float:
-    """Return a verifier's score as log-odds. Raises ValueError for a probability outside 0 to 1."""
+    """Return a verifier's score as log-odds. `scale` is the unit of `score`.
+
+    Raises ValueError if `scale` is `probability` and `score` is not between 0 and 1.
+    """
     if scale == "logit":
         return score
     if not 0 <= score <= 1:
@@ -37,13 +40,13 @@ def log_odds(score: float, scale: Scale) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Figures measured with one embedder, on pairs that the verifier was not trained on.
+    """Figures measured with one embedder, on questions that the verifier was not trained on.
 
     `weights`: the weights of a logistic regression on the result of `features`.
     `max_distance`: the greatest cosine distance at which the verifier is asked about two questions.
-    `thresholds`: pairs (error rate, probability), by rising error rate. If only answers of at
-    least this probability are served, the share of wrong hits is at most the error rate.
-    `sure`: the greatest log-odds; greater ones are reduced to it.
+    `thresholds`: pairs (error rate, probability), sorted by error rate. If only answers of at least
+    this probability are served, the share of wrong hits is at most the error rate.
+    `sure`: the greatest log-odds. Greater log-odds are lowered to this value.
     `scale`: the unit of the verifier's scores.
     """
 
@@ -54,7 +57,7 @@ class Calibration:
     scale: Scale = "logit"
 
     def probability(self, score: float, distance: float) -> float:
-        """Return the probability, 0 to 1, that one answer serves both questions.
+        """Return the probability, 0 to 1, that one answer serves two questions.
 
         `score` is the verifier's score of the two questions, `distance` their cosine distance.
         Raises ValueError if `scale` is `probability` and `score` is not between 0 and 1.
@@ -64,8 +67,8 @@ class Calibration:
     def highest(self, distance: float) -> float:
         """Return the highest probability that any score can give at a cosine distance.
 
-        That is the probability of the score `sure`. It is 1 if `sure` is infinite, or if higher
-        scores give lower probabilities.
+        This is the probability at the log-odds `sure`. The result is 1 instead if `sure` is
+        infinite, or if greater log-odds give lower probabilities.
         """
         if not math.isfinite(self.sure):
             return 1.0
@@ -79,8 +82,8 @@ class Calibration:
     def threshold(self, max_error_rate: float) -> float:
         """Return the least probability at which a hit may be served.
 
-        `max_error_rate` is the share of hits that may be wrong. If it is lower than every measured
-        error rate, the result is above 1, so nothing is served.
+        `max_error_rate` is the share of hits that may be wrong. If `max_error_rate` is lower than
+        every measured error rate, the result is above 1, so that nothing is served.
         """
         at = bisect_right([share for share, _ in self.thresholds], max_error_rate)
         return self.thresholds[at - 1][1] if at else _NEVER
@@ -89,13 +92,16 @@ class Calibration:
 def uncalibrated(max_distance: float) -> Calibration:
     """Return a calibration whose probabilities `raw_score` can turn back into scores.
 
-    The calibration treats a score as log-odds. The distance has no effect on the probability.
+    The calibration treats a score as log-odds. The distance does not change the probability.
     """
     return Calibration((0.0, 1.0, 0.0, 0.0), max_distance, (), math.inf)
 
 
 def raw_score(probability: float) -> float | None:
-    """Return the score from which an `uncalibrated` calibration made `probability`; None for 0."""
+    """Return the score that a calibration made by `uncalibrated` turns into `probability`.
+
+    Return None if `probability` is 0.
+    """
     if probability <= 0:
         return None
     return math.log(probability) - math.log1p(-min(probability, 1 - 2**-53))

@@ -1,4 +1,4 @@
-"""The names of callers that are stored with their entries, so that a caller can be erased.
+"""The names of callers. They are stored with entries, so that a caller's entries can be erased.
 
 A name is a digest of one credential. A request with several credentials has several names.
 """
@@ -12,5 +12,5 @@ def caller_text(names: Iterable[str]) -> str:
 
 
 def is_named(caller: str, name: str) -> bool:
-    """Whether `caller`, a text made by `caller_text`, contains this name."""
+    """Whether `name` is one of the names in `caller`, a text made by `caller_text`."""
     return name in caller.split(" ")

@@ -1,12 +1,14 @@
-"""A circuit breaker: whether a failing dependency may be called. The caller passes the time."""
+"""A circuit breaker, which decides whether a failing dependency may be called."""
 
 
 class CircuitBreaker:
     """Opens after `threshold` failures in a row, then allows single trial calls.
 
     While closed, every call is allowed. While open, no call is allowed for `rest` seconds; then one
-    trial call is allowed. If the trial succeeds, the breaker closes; if it fails, the breaker stays
-    open for `rest` seconds more. `now` is in seconds of a monotonic clock.
+    trial call is allowed. If the trial call succeeds, the breaker closes. If the trial call fails,
+    the breaker stays open for `rest` seconds more.
+
+    The methods do not read a clock: `now` is the time in seconds of a monotonic clock.
     """
 
     def __init__(self, threshold: int = 5, rest: float = 2.0) -> None:
@@ -17,13 +19,14 @@ class CircuitBreaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether the dependency counts as down."""
+        """Whether the dependency is treated as down."""
         return self._failures >= self._threshold
 
     def allows(self, now: float) -> bool:
-        """Whether the dependency may be called at `now`.
+        """Whether the dependency may be called at `now`, in seconds of a monotonic clock.
 
-        If the breaker is open, True starts a trial; the next one is allowed `rest` seconds later.
+        A call that is allowed while the breaker is open is a trial. The next trial is allowed when
+        the number of seconds that the constructor was given as `rest` has passed.
         """
         if not self.is_open:
             return True
@@ -33,13 +36,13 @@ class CircuitBreaker:
         return True
 
     def succeeded(self) -> bool:
-        """Note a success; return whether it closed the breaker."""
+        """Record a successful call. Return whether this success closed the breaker."""
         was_open = self.is_open
         self._failures = 0
         return was_open
 
     def failed(self, now: float) -> bool:
-        """Note a failure; return whether it opened the breaker."""
+        """Record a call that failed at `now`. Return whether this failure opened the breaker."""
         self._failures += 1
         self._next_trial = now + self._rest
         return self._failures == self._threshold

@@ -28,21 +28,21 @@ _ZSTD_WINDOW_LOG = 23  # 2**23 bytes = 8 MB, the largest window allowed in HTTP 
 
 
 class Decoder(Protocol):
-    """Decodes one content coding."""
+    """Decodes a body from its content coding, piece by piece."""
 
     @property
     def is_finished(self) -> bool:
         """Whether the end mark of the encoded data has been read."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Decode the next bytes; yield the result in pieces of about 64 kB at most.
+        """Decode the next bytes; yield the result in pieces of at most about 64 kB.
 
         Raises ValueError if the data are damaged.
         """
 
 
 def content_coding(headers: Iterable[Header]) -> str:
-    """Return the content coding of a body, in lower case; empty if there is none.
+    """Return the content coding in the headers of a body, in lower case; empty if there is none.
 
     Several codings are separated by ", ", in the order in which they were applied (RFC 9110 §8.4).
     """
@@ -52,9 +52,9 @@ def content_coding(headers: Iterable[Header]) -> str:
 
 
 def decoder_for(coding: str) -> Decoder | None:
-    """Return a decoder for the result of `content_coding`.
+    """Return a decoder for `coding`, a result of `content_coding`.
 
-    Return None if a coding is unknown, or if there are more than four.
+    Return None if `coding` contains an unknown coding, or more than four codings.
     """
     codings = coding.split(", ", maxsplit=_MOST)
     decoders = [decoder for one in codings if (decoder := _decoder_for(one))]
@@ -103,7 +103,7 @@ class _Chain:
 
 
 class _Gzip:
-    """The gzip format (RFC 1952): one or more members in a row."""
+    """Decodes the gzip format (RFC 1952): one or more members, one after another."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(_GZIP)
@@ -123,7 +123,11 @@ class _Gzip:
 
 
 class _Deflate:
-    """HTTP's `deflate`: the zlib format (RFC 1950), or raw deflate (RFC 1951) from some servers."""
+    """Decodes HTTP's `deflate`.
+
+    This is the zlib format (RFC 1950). Some servers send raw deflate (RFC 1951) instead, which is
+    decoded too.
+    """
 
     def __init__(self) -> None:
         self._begun = b""
@@ -157,7 +161,7 @@ def _inflated(stream: "zlib._Decompress", data: bytes) -> Iterator[bytes]:
 
 
 class _Brotli:
-    """Brotli (RFC 7932)."""
+    """Decodes Brotli (RFC 7932)."""
 
     def __init__(self) -> None:
         self._stream = brotli.Decompressor()
@@ -180,7 +184,7 @@ class _Brotli:
 
 
 class _Zstd:
-    """Zstandard (RFC 8878): one or more frames in a row."""
+    """Decodes Zstandard (RFC 8878): one or more frames, one after another."""
 
     def __init__(self) -> None:
         self._frame = _frame()

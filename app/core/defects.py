@@ -1,4 +1,4 @@
-"""The log entry for bugs of Reprise that are caught, so that the request can go on."""
+"""Logs bugs of Reprise. Such an error is caught, so that the request can go on."""
 
 import logging
 import traceback
@@ -7,6 +7,9 @@ _logger = logging.getLogger("reprise")
 
 
 def log_defect(error: Exception) -> None:
-    """Log an error's type and traceback, but not its message, which may contain a prompt or key."""
+    """Log the type and traceback of an error.
+
+    The error's message is left out, because it may contain a prompt or a key.
+    """
     trace = "".join(traceback.format_tb(error.__traceback__))
     _logger.error("defect: %s\n%s", type(error).__name__, trace)

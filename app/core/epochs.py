@@ -1,8 +1,8 @@
-"""Epochs: tokens by which a purge also keeps out answers that are still being fetched.
+"""Epochs: tokens that let a purge also keep out answers that are still being fetched.
 
 An epoch is written `era` or `era.turn`. A purge of everything begins a new era: entries stored in
-an older era are dead. A purge of some entries begins a new turn of the same era: answers requested
-in an older turn are not stored, but entries already stored stay.
+an older era are no longer served. A purge of some entries begins a new turn of the same era:
+answers requested in an older turn are not stored, but entries already stored stay.
 """
 
 _TURN = "."
@@ -19,8 +19,8 @@ def next_turn(epoch: str, turn: str) -> str:
 
 
 def is_dead(epoch: str, present: str) -> bool:
-    """Whether entries stored in `epoch` have been purged, because its era is over.
+    """Whether entries stored in `epoch` are purged: whether the era of `epoch` is over.
 
-    `present` is the current epoch. If it is empty, the result is True.
+    `present` is the current epoch. If `present` is empty, the result is True.
     """
     return era_of(epoch) != era_of(present) or not present

@@ -55,7 +55,7 @@ class RepriseError(Exception):
 
 
 class ConfigurationError(RepriseError):
-    """Reprise does not start: settings contradict each other or cannot be met."""
+    """Reprise does not start: settings contradict each other or cannot be applied."""
 
 
 class BadInput(RepriseError):
@@ -75,7 +75,7 @@ class NotUnderstood(RepriseError):
 
 
 class Declined(RepriseError):
-    """A dependency refuses one piece of work; the next one may well be accepted."""
+    """A dependency refuses one piece of work, but may accept the next piece."""
 
 
 class Overloaded(Declined):
@@ -83,7 +83,10 @@ class Overloaded(Declined):
 
 
 class NodeAway(Declined):
-    """The circuit breaker of a cluster's node is open, or no node has the hash slot of a key."""
+    """No node of the store's cluster can be asked about a key.
+
+    Either no node has the hash slot of the key, or the circuit breaker of the node is open.
+    """
 
 
 class DependencyFailed(RepriseError):
@@ -91,11 +94,15 @@ class DependencyFailed(RepriseError):
 
 
 class NodeFailed(DependencyFailed):
-    """A node of a cluster did not answer."""
+    """A node of the store's cluster did not answer."""
 
 
 class DependencyUnavailable(RepriseError):
-    """A dependency raised, timed out or gave an invalid result, or its circuit breaker is open."""
+    """A dependency of the cache cannot be used at the moment.
+
+    The dependency raised an error, timed out or gave an invalid result, or its circuit breaker is
+    open.
+    """
 
     def __init__(self, detail: Failure) -> None:
         super().__init__(detail)
@@ -103,7 +110,10 @@ class DependencyUnavailable(RepriseError):
 
 
 class UpstreamInterrupted(RepriseError):
-    """The upstream's body broke off; the body sent to the client is cut off at the same byte."""
+    """The body of the upstream's response broke off.
+
+    The body sent to the client is cut off at the same byte.
+    """
 
 
 class ClientDisconnected(RepriseError):
@@ -111,7 +121,7 @@ class ClientDisconnected(RepriseError):
 
 
 class Refusal(RepriseError):
-    """An error response made by Reprise. Each subclass sets its status, `type` and `code`.
+    """An error response made by Reprise. Each subclass sets the HTTP status, `type` and `code`.
 
     Format: https://platform.openai.com/docs/guides/error-codes
     """
@@ -164,7 +174,7 @@ class InvalidSession(Refusal):
 
 
 class InvalidCsrfToken(Refusal):
-    """A request from the dashboard that changes something lacks its session's CSRF token."""
+    """A request that changes something lacks the CSRF token of its dashboard session."""
 
     status_code = 403
     type = "invalid_request_error"
@@ -172,7 +182,7 @@ class InvalidCsrfToken(Refusal):
 
 
 class ForbiddenOrigin(Refusal):
-    """Web pages of the request's origin, or requests for its host name, are not allowed."""
+    """A request comes from a web page, or was sent to a host name, that is not allowed."""
 
     status_code = 403
     type = "invalid_request_error"
@@ -284,7 +294,7 @@ class EmbedderUnavailable(Refusal):
 
 
 class NotCached(Refusal):
-    """The request has `only-if-cached`, and no stored response answers it (RFC 9111 §5.2.1.7)."""
+    """The request says `only-if-cached`, but no stored response answers it (RFC 9111 §5.2.1.7)."""
 
     status_code = 504
     type = "invalid_request_error"
@@ -293,7 +303,7 @@ class NotCached(Refusal):
 
 
 class UpstreamTimeout(Refusal):
-    """The upstream sent nothing for longer than its timeout."""
+    """The upstream sent nothing within the configured timeout."""
 
     status_code = 504
     code = "upstream_timeout"

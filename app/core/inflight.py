@@ -1,8 +1,9 @@
-"""Counts the bytes of bodies and replays that this process holds, and limits them.
+"""Counts and limits the bytes that this process holds: bodies, and answers made for replay.
 
-Up to `most` bytes, answers are kept for collapsed requests and for the store. Beyond this
-limit, nothing more is cached: large bodies are only passed on, as fast as they are read. Beyond
-twice `most`, new requests are refused.
+`most` is the parameter of Inflight. While fewer than `most` bytes are held, answers are kept for
+collapsed requests and for the store. From `most` bytes on, no more answers are kept: large bodies
+are passed on at the speed at which they are read. From twice `most` bytes on, new requests are
+refused.
 """
 
 import sys
@@ -10,11 +11,14 @@ from types import TracebackType
 from typing import Self
 
 SMALL = 65_536
-"""Bytes that may always be held for one request: about as many as its socket's buffers hold."""
+"""Bytes that may always be held for one request. The buffers of a socket hold about as many."""
 
 
 class Inflight:
-    """The number of bytes held for all connections together (`held`)."""
+    """Counts the bytes that are held for all connections together (`held`).
+
+    `most` is the number of bytes from which on no more answers are kept.
+    """
 
     def __init__(self, most: int = sys.maxsize) -> None:
         self._most = most
@@ -22,7 +26,7 @@ class Inflight:
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing more may be kept for sharing or storing."""
+        """Whether no more answers may be kept for sharing or storing."""
         return self.held >= self._most
 
     @property
@@ -31,28 +35,31 @@ class Inflight:
         return self.held >= 2 * self._most
 
     def has_room_for(self, size: int) -> bool:
-        """Whether a body of `size` bytes may be held as a whole; always True up to SMALL."""
+        """Whether a body of `size` bytes may be held as a whole.
+
+        This is always so if `size` is at most SMALL.
+        """
         return size <= SMALL or not self.is_full
 
 
 class Hold:
-    """The bytes held for one purpose, as a context manager that releases them at the end."""
+    """The bytes held for one purpose. As a context manager, a Hold releases them at the end."""
 
     def __init__(self, inflight: Inflight) -> None:
         self.inflight = inflight
         self._held = 0
 
     def add(self, size: int) -> None:
-        """Count this many more bytes as held."""
+        """Count `size` more bytes as held."""
         self._held += size
         self.inflight.held += size
 
     def drop(self, size: int) -> None:
-        """Count this many bytes as released."""
+        """Count `size` bytes as released."""
         self.add(-size)
 
     def release(self) -> None:
-        """Count all bytes as released."""
+        """Count all bytes held for this purpose as released."""
         self.drop(self._held)
 
     def __enter__(self) -> Self:

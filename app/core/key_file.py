@@ -1,4 +1,7 @@
-"""Keys read from a file, and read again when the file changes (mounted or rotated secrets)."""
+"""Reads keys from a file, and reads them again when the file has changed.
+
+This is meant for mounted secrets that are replaced from time to time.
+"""
 
 import logging
 import re
@@ -19,9 +22,10 @@ _Signature = tuple[int, int, int]
 class KeyFile:
     """The keys in a file, one per line. Empty lines and lines that begin with `#` are ignored.
 
-    Raises ConfigurationError if the file cannot be used at the start. If it becomes unusable later,
-    the last good keys stay valid. `most` is the greatest number of keys allowed. `setting` is the
-    name of the setting, for error messages and logs; keys themselves are never logged.
+    The constructor raises ConfigurationError if the file cannot be used. If the file becomes
+    unusable later, the keys that were read last stay valid. `most` is the greatest number of keys
+    allowed. `setting` is the name of the setting that contains `path`, for error messages and logs.
+    Keys are never logged.
     """
 
     def __init__(
@@ -40,7 +44,7 @@ class KeyFile:
             raise ConfigurationError(f"{setting}={path}: {_reason(error)}") from None
 
     def keys(self) -> tuple[str, ...]:
-        """Return the current keys; the same tuple object until they change."""
+        """Return the current keys. Until they change, each call returns the same tuple object."""
         now = self._clock()
         if abs(now - self._looked_at) >= _PAUSE:  # a clock may be set back
             self._looked_at = now
@@ -65,7 +69,10 @@ class KeyFile:
             _logger.info("%s=%s has changed: read %d keys", self._setting, self._path, len(keys))
 
     def _signature(self) -> _Signature:
-        """Return modification time, inode and size: they differ once the file is changed."""
+        """Return the file's modification time in nanoseconds, its inode, and its size in bytes.
+
+        A file that has changed differs in at least one of these.
+        """
         found = self._path.stat()
         return found.st_mtime_ns, found.st_ino, found.st_size
 

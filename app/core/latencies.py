@@ -1,4 +1,4 @@
-"""How long the latest requests took, by kind: the way in which a request ended."""
+"""How long the latest requests took, by kind. The kind tells in which way a request ended."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -14,16 +14,25 @@ class Latencies:
         self._seconds: dict[str, deque[float]] = {}
 
     def add(self, kind: str, seconds: float) -> None:
-        """Note how long a request took; of each kind only the latest thousand are kept."""
+        """Record how long a request took.
+
+        Of each kind, only the latest thousand durations are kept.
+        """
         self._seconds.setdefault(kind, deque(maxlen=_KEPT)).append(seconds)
 
     def percentiles(self) -> Mapping[str, Mapping[str, float]]:
-        """Return, by kind, the number of durations (`of`) and `p50`, `p90` and `p99` in ms."""
+        """Return for each kind the number of durations, named `of`, and percentiles.
+
+        The percentiles are `p50`, `p90` and `p99`, in milliseconds.
+        """
         return {kind: _told(sorted(known)) for kind, known in sorted(self._seconds.items())}
 
 
 def _told(seconds: Sequence[float]) -> Mapping[str, float]:
-    """Return the number and percentiles of sorted durations; no percentile is interpolated."""
+    """Return the number of durations and their percentiles, as `Latencies.percentiles` does.
+
+    `seconds` must be sorted. Each percentile is one of the durations: nothing is interpolated.
+    """
     ranks = {f"p{share}": -(-share * len(seconds) // 100) for share in _SHARES}
     shown = {name: round(1000 * seconds[rank - 1], 2) for name, rank in ranks.items()}
     return {"of": len(seconds), **shown}

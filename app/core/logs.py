@@ -12,7 +12,7 @@ _KNOWN = ("ASGI callable returned without completing", "Unsupported upgrade", "N
 
 
 class TextFormatter(logging.Formatter):
-    """Writes a record as one line: time, level, logger, message, then fields as `name=value`."""
+    """Writes a record as one line: time, level, logger, message, and each field as `name=value`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a record as one line of text."""
@@ -46,7 +46,10 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def configure_logging(level: str, form: str) -> None:
-    """Send this process's logs to standard error, as JSON if `form` is `json`, else as text."""
+    """Send this process's logs, from `level` up, to standard error.
+
+    The lines are JSON if `form` is `json`; otherwise they are text.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -12,8 +12,9 @@ _V2 = "0::"  # prefix of the line for cgroup v2
 def memory_limit(cgroups: Path = _CGROUPS, own: Path = _OWN) -> int:
     """Return the bytes of memory that this process and others in its cgroup may use together.
 
-    That is the machine's memory, or the least `memory.max` of this cgroup and its parents
-    (https://docs.kernel.org/admin-guide/cgroup-v2.html).
+    The result is the memory of the machine, or a `memory.max` if one is lower: that of this
+    process's cgroup or of a parent (https://docs.kernel.org/admin-guide/cgroup-v2.html). `cgroups`
+    is the folder of all cgroups. `own` is the file that names the cgroup of this process.
     """
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([machine, *_limits(cgroups, own)])

@@ -1,6 +1,6 @@
-"""The Prometheus metrics. The comment above each says when it is updated.
+"""The Prometheus metrics. docs/operations.md lists them.
 
-docs/operations.md lists them.
+The comment above each metric says when the metric is updated.
 """
 
 import os
@@ -28,11 +28,12 @@ from app.core.tally import Tally
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable that names the folder in which processes keep their counts.
 
-It must be set before a process starts. https://prometheus.github.io/client_python/multiprocess/
+The variable must be set before a process starts.
+https://prometheus.github.io/client_python/multiprocess/
 """
 
 trace_id: ContextVar[str] = ContextVar("trace_id", default="")
-"""The trace id of the request in progress, in hexadecimal; empty without tracing."""
+"""The trace id of the request in progress, in hexadecimal; empty if tracing is off."""
 
 _OPENMETRICS = "application/openmetrics-text"
 _FAST = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
@@ -40,25 +41,32 @@ _SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120
 
 
 class _Seconds(Histogram):
-    """A histogram whose exemplars name the trace of the request that was measured.
+    """A histogram of durations. Each exemplar names the trace of the request that was measured.
 
-    https://prometheus.io/docs/specs/om/open_metrics_spec/#exemplars. The client library keeps no
-    exemplars if several processes count together.
+    Exemplars: https://prometheus.io/docs/specs/om/open_metrics_spec/#exemplars. The library
+    prometheus_client keeps no exemplars if several processes count together.
     """
 
     def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
-        """Record one duration, in seconds."""
+        """Record a duration of `amount` seconds.
+
+        If `exemplar` is None, the exemplar is the trace id of the request in progress, if there is
+        one.
+        """
         if exemplar is None and (trace := trace_id.get()):
             exemplar = {"trace_id": trace}
         super().observe(amount, exemplar)
 
 
 class Metrics:
-    """The metrics of one proxy. If it has several processes, the metrics are sums over all of them.
+    """The metrics of one proxy.
 
-    Each process must then have only one such object: two would overwrite each other's counts.
+    If the proxy has several processes, the Prometheus metrics are sums over all processes. Each
+    process must then create only one Metrics object, because two objects would overwrite each
+    other's counts.
+
     `registry` holds the Prometheus metrics, `tally` the sums that outlive the process, and
-    `latencies` the durations of this process's latest requests, for percentiles.
+    `latencies` the durations of this process's latest requests.
     """
 
     def __init__(self) -> None:
@@ -224,21 +232,25 @@ class Metrics:
         )
 
     def follow_inflight(self, now: Callable[[], int]) -> None:
-        """Set the function that returns how many bytes are held at the moment."""
+        """Set the function that returns how many bytes this process holds at the moment."""
         self._inflight_now = now
         if not self._folder:
             self.inflight.set_function(now)
 
     def note_inflight(self) -> None:
-        """Record how many bytes are held, so that each process can report the sum of all."""
+        """Record how many bytes this process holds at the moment.
+
+        With several processes, each process can then report the sum of all processes.
+        """
         if self._folder:
             self.inflight.set(self._inflight_now())
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
-        """Return all metrics and their content type.
+        """Return all metrics in a text format, and the content type of that format.
 
-        The format is OpenMetrics, which has exemplars, if the `Accept` header names it; else it is
-        Prometheus's text format.
+        `accept` is the value of the request's `Accept` header. If this value names OpenMetrics, the
+        format is OpenMetrics, which has exemplars. Otherwise the format is Prometheus's text
+        format.
         """
         self.note_inflight()
         registry = self.registry
@@ -251,11 +263,14 @@ class Metrics:
 
     @property
     def is_common(self) -> bool:
-        """Whether the counts include those of other processes."""
+        """Whether the counters include the counts of other processes."""
         return bool(self._folder)
 
     def counters(self) -> Iterable[Metric]:
-        """Return the counters and maybe other metrics; with several processes, the sums."""
+        """Return the counters, and perhaps other metrics.
+
+        If the proxy has several processes, the values are sums over all processes.
+        """
         if not self._folder:
             return self.registry.collect()
         files = map(str, Path(self._folder).glob("counter_*.db"))
@@ -264,14 +279,17 @@ class Metrics:
 
 
 def forget_process(pid: int, folder: str) -> None:
-    """Drop the gauges of a process that has ended; its counters stay in the sums."""
+    """Remove the gauges of the process `pid`, which has ended. Its counters stay in the sums.
+
+    `folder` is the folder in which processes keep their counts.
+    """
     mark_process_dead(pid, folder)
 
 
 def counts(counters: Iterable[Metric], name: str, label: str, **fixed: str) -> dict[str, int]:
-    """Return the sum of the counter `name` for each value of `label`.
+    """Return for each value of the label `label` the sum of the counter `name`.
 
-    `fixed` are values of other labels: only samples that have them are included.
+    `fixed` gives values of other labels. Only samples with these values are included.
     """
     sums: dict[str, int] = {}
     for sample in (sample for counter in counters for sample in counter.samples):

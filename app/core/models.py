@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from app.core.tags import UNTAGGED, Tagging
 
 Header = tuple[bytes, bytes]
-"""A header's name and value; the name in lower case, as in ASGI."""
+"""The name and the value of a header. The name is in lower case, as in ASGI."""
 
 Embedding = NDArray[np.float32]
 """A text as a vector: shape (dimensions,), unit length."""
@@ -21,17 +21,20 @@ Clock = Callable[[], float]
 
 
 CHAT_COMPLETION = "chat_completion"
-"""The dialect of entries that name none: old versions stored only chat completions."""
+"""The dialect of an entry that names no dialect: old versions stored only chat completions."""
 V1, AZURE = b"/v1", b"/openai"
-"""Prefixes of the API's paths: OpenAI's and Azure's. Only Azure's is forwarded to the upstream."""
+"""The first part of paths in OpenAI's API and in Azure's.
+
+Only Azure's is forwarded to the upstream.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientRequest:
     """A request as the client sent it; nothing is decoded or normalised.
 
-    `path` is the part after `prefix`, `query` the part after `?`. `headers` are the end-to-end
-    headers (RFC 9110 §7.6.1).
+    `path` is the part of the URL's path after `prefix`. `query` is the part of the URL after `?`.
+    `headers` are the end-to-end headers (RFC 9110 §7.6.1).
     """
 
     method: str
@@ -44,10 +47,10 @@ class ClientRequest:
 
 @dataclass(frozen=True, slots=True)
 class CacheKey:
-    """The cache key of a request, in two parts: what must match exactly, and what by meaning.
+    """The cache key of a request. One part must match exactly, the other part by meaning.
 
-    `partition`: digest in lower-case hex of everything that must match exactly. It has the role
-    that `Vary` and RFC 9111 §3.5 have in HTTP.
+    `partition`: digest in lower-case hex of everything that must match exactly. The partition has
+    the role that `Vary` and RFC 9111 §3.5 have in HTTP.
     `digest`: the exact key: digest in lower-case hex of the partition and the text.
     `text`: the text that is embedded; None if only an exact match may answer.
     """
@@ -58,14 +61,14 @@ class CacheKey:
 
 
 class Fullness(IntEnum):
-    """How much of `usage` an answer has, or a request is entitled to.
+    """How much of the field `usage` an answer contains, or a request is entitled to.
 
-    A higher value includes the lower ones.
+    A higher value includes the lower values.
 
-
-    `PLAIN`: as in a stream without `include_usage`.
-    `STREAMED`: as in a stream with `include_usage`.
-    `ALL`: as in an answer that is not streamed; also any answer that states its usage.
+    `PLAIN`: as much as a stream without `include_usage` contains.
+    `STREAMED`: as much as a stream with `include_usage` contains.
+    `ALL`: as much as an answer that is not streamed contains. `ALL` is also the value of any other
+    stored answer that contains `usage`.
     """
 
     PLAIN = 0
@@ -76,8 +79,8 @@ class Fullness(IntEnum):
 class Aging:
     """An entry with an age and a lifetime.
 
-    `stored_at` is in seconds since 1970. The entry is fresh for `freshness_lifetime` seconds, and
-    may be served stale for `stale_lifetime` seconds after that.
+    `stored_at` and `now` are in seconds since 1970. The entry is fresh for `freshness_lifetime`
+    seconds. For `stale_lifetime` more seconds it may be served stale.
     """
 
     __slots__ = ()
@@ -91,7 +94,7 @@ class Aging:
         return max(0.0, now - self.stored_at)
 
     def ttl(self, now: float) -> float:
-        """Return the remaining freshness lifetime in seconds; 0 or negative when stale."""
+        """Return the remaining freshness lifetime in seconds; 0 or negative if stale."""
         return self.freshness_lifetime - self.age(now)
 
     def is_fresh(self, now: float) -> bool:
@@ -100,11 +103,11 @@ class Aging:
 
     @property
     def lifetime(self) -> float:
-        """The number of seconds for which the entry is kept in all: fresh, then stale."""
+        """The number of seconds for which the entry is kept: first fresh, then stale."""
         return self.freshness_lifetime + self.stale_lifetime
 
     def left(self, now: float) -> float:
-        """Return the seconds from `now` until the lifetime ends; negative after that."""
+        """Return the seconds from `now` until the lifetime ends; negative if it has ended."""
         return self.lifetime - self.age(now)
 
 
@@ -112,20 +115,20 @@ class Aging:
 class StoredResponse(Aging):
     """A stored response (RFC 9111 §1.2.1): an answer and how long it stays fresh.
 
-    `content`: UTF-8 JSON from which the dialect renders any form (see `Answer`).
-    `epoch`: the store's epoch when the upstream was asked; empty stands for the present one.
-    `parts`: what the partition was made from, as text (`key_parts.py`); may be empty.
-    `tagging`: the labels by which it can be found and purged.
-    `is_disputed`: its answer was reported as wrong, so only exact matches are served.
-    `fullness`: how much of `usage` it has.
+    `content`: the answer as UTF-8 JSON, from which the dialect makes a whole answer or a stream.
+    `epoch`: the store's epoch when the upstream was asked; empty means the current epoch.
+    `parts`: what the partition was made from, as text (`rules/key_parts.py`); may be empty.
+    `tagging`: the labels by which the entry can be found and purged.
+    `is_disputed`: the answer was reported as wrong, so it is served for exact matches only.
+    `fullness`: how much of `usage` the answer contains.
     `allow_origin`: the upstream's Access-Control-Allow-Origin; may be empty.
-    `dialect`: the API it belongs to.
+    `dialect`: the API to which the answer belongs.
     `upstream_id`: the id under which the upstream keeps the answer; may be empty.
-    `caller`: names (`core/callers.py`) of the caller it was fetched for.
-    `vector_digest`: the store's checksum of its vector.
-    `askers`: digests of a few credentials that have asked this, if callers share answers.
-    `is_pinned`: an operator lets it be served by meaning, however few have asked.
-    `seconds`: how many seconds the upstream took for the whole answer; 0 if unknown.
+    `caller`: names (`core/callers.py`) of the caller for whom the answer was fetched.
+    `vector_digest`: the store's checksum of the question's embedding; may be empty.
+    `askers`: if callers share answers, digests of a few credentials that have asked this question.
+    `is_pinned`: an operator allows hits by meaning, however few callers have asked this question.
+    `seconds`: the seconds that the upstream took for the whole answer; 0 if unknown.
     """
 
     key: CacheKey
@@ -158,7 +161,9 @@ class StoredResponse(Aging):
 class Usage:
     """The token counts of an answer.
 
-    `input` includes `cached`, read from a prompt cache, and `written`, written to one.
+    `cached`: input tokens that the upstream read from its prompt cache.
+    `written`: input tokens that the upstream wrote to its prompt cache.
+    `input`: all input tokens, including `cached` and `written`.
     """
 
     input: int
@@ -169,7 +174,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class SharedAnswer:
-    """The `content` and `fullness` of an answer, as in StoredResponse, to share among requests."""
+    """An answer that several requests share. `content` and `fullness` are as in StoredResponse."""
 
     content: bytes = field(repr=False)
     fullness: Fullness
@@ -180,10 +185,10 @@ class StoredEmbedding(Aging):
     """An embedding that the upstream made of one input.
 
     `id`: the exact key.
-    `numbers`: little-endian floats of `width` bytes each: 4 if every number is exactly a float32,
-    else 8.
-    `tokens`: how many of the answer's tokens this input accounts for, perhaps a fraction; None if
-    unknown.
+    `numbers`: little-endian floats of `width` bytes each. `width` is 4 if every number is exactly a
+    float32; otherwise it is 8.
+    `tokens`: the part of the answer's token count that belongs to this input, perhaps a fraction;
+    None if unknown.
     `epoch`, `allow_origin`, `caller`: as in StoredResponse.
     """
 
@@ -202,7 +207,10 @@ class StoredEmbedding(Aging):
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingModel:
-    """An embedding model and its vectors' size; embeddings of two models are never compared."""
+    """An embedding model, and the number of dimensions of its embeddings.
+
+    Embeddings of two models are never compared.
+    """
 
     name: str
     dimensions: int
@@ -210,7 +218,10 @@ class EmbeddingModel:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A stored response whose question is near the asked one, at this cosine distance."""
+    """A stored response whose question is near the question asked.
+
+    `distance` is the cosine distance of the two questions.
+    """
 
     stored: StoredResponse
     distance: float
@@ -218,7 +229,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class StoredText:
-    """A stored question to compare with the one asked, at this cosine distance."""
+    """A stored question, to be compared with the question asked.
+
+    `distance` is the cosine distance of the two questions.
+    """
 
     text: str = field(repr=False)
     distance: float
@@ -226,14 +240,20 @@ class StoredText:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some stored responses; `cursor` asks for the next page and is empty on the last one."""
+    """One page of a list of stored responses.
+
+    `cursor` asks for the next page. On the last page it is empty.
+    """
 
     entries: Sequence[StoredResponse]
     cursor: str
 
 
 class Kind(StrEnum):
-    """The kinds of entries, counted and evicted separately; files contain these values."""
+    """The kinds of entries. Each kind is counted and evicted separately.
+
+    Files contain these values.
+    """
 
     ANSWER = "chat_completion"  # an answer of any dialect, in spite of the value
     EMBEDDING = "embedding"
@@ -241,7 +261,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """The numbers of stored answers and embeddings; `by_dialect` splits the answers."""
+    """The numbers of stored answers and of stored embeddings.
+
+    `by_dialect` is the number of stored answers of each dialect.
+    """
 
     answers: int
     embeddings: int
@@ -249,16 +272,15 @@ class Counts:
 
     @property
     def by_kind(self) -> Mapping[str, int]:
-        """The number of answers for each dialect, and of embeddings."""
+        """The number of stored answers of each dialect, and the number of embeddings, by name."""
         embeddings = {Kind.EMBEDDING.value: self.embeddings}
         return {CHAT_COMPLETION: 0, **self.by_dialect, **embeddings}
 
 
 class Guard(StrEnum):
-    """The guards, each named after the difference that it finds between two questions.
+    """The guards. Each is named after the difference that it finds between two questions.
 
     Such a difference proves that one answer cannot serve both questions.
-
 
     `clauses`: a wish that only one question has.
     `kinds`: different things of one kind (cat, dog).
@@ -266,7 +288,7 @@ class Guard(StrEnum):
     `qualifiers`: words that narrow only one question.
     `roles`: the same things the other way round (from, to).
     `words`: different rare words in the same place.
-    `writing`: case or white space that matters.
+    `writing`: differences of case or white space that matter.
     The other names say what differs.
     """
 
@@ -293,8 +315,9 @@ class Guard(StrEnum):
 class Verdict:
     """The verdict on a candidate.
 
-    `refused_by`: the guard that refused it, or `verifier`; None if nothing did.
-    `probability`: the probability, 0 to 1, that its answer serves the question; None if unknown.
+    `refused_by`: the guard that refused the candidate, or `verifier`; None if it was not refused.
+    `probability`: the probability, 0 to 1, that the candidate's answer serves the question asked;
+    None if unknown.
     """
 
     candidate: Candidate

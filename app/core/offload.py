@@ -19,9 +19,12 @@ _LARGE = 262_144  # bytes; parsing that many takes some 10 ms
 class Threads:
     """Runs work in `count` threads, and refuses work that would have to wait too long.
 
-    Work is refused if `queue` pieces are waiting already, or if the wait is expected to take more
-    than `patience` seconds, estimated from the duration of recent pieces. Refusing is cheaper than
-    starting work whose caller has given up meanwhile, which would delay all other callers.
+    A piece of work is refused if `queue` pieces are waiting already. It is also refused if it would
+    probably wait longer than `patience` seconds; the wait is estimated from the duration of recent
+    pieces. Without these limits, threads would do work whose caller has given up, and all other
+    callers would wait longer.
+
+    `name` is the beginning of the names of the threads.
     """
 
     def __init__(self, name: str, count: int, queue: int, patience: float = math.inf) -> None:
@@ -33,7 +36,7 @@ class Threads:
         self._usual = 0.0  # moving average of the seconds that a piece takes
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run a piece of work in a thread and return its result. Raises Overloaded if refused."""
+        """Run `work` in a thread and return its result. Raises Overloaded if refused."""
         ahead = self._most - self._room
         if self._room <= 0 or ahead // self._count * self._usual > self._patience:
             raise Overloaded
@@ -64,5 +67,8 @@ class Threads:
 
 
 async def by_size(size: int, work: Callable[[], T]) -> T:
-    """Return the result of `work`; call it in a thread if `size` bytes would block the loop."""
+    """Call `work` and return its result.
+
+    If `size` bytes of data are enough to block the event loop, `work` is called in a thread.
+    """
     return work() if size < _LARGE else await asyncio.to_thread(work)

@@ -1,8 +1,9 @@
 """The ports: the interfaces through which the engine uses stores, models and the upstream.
 
 An implementation may raise any exception and may take any time: the engine sets timeouts, catches
-and counts failures. It should raise Declined if it refuses work without having failed, for example
-because it is overloaded, and DependencyFailed with a text that may be logged if it has failed.
+failures and counts them. An implementation that refuses work without having failed, for example
+because it is overloaded, should raise Declined. An implementation that has failed should raise
+DependencyFailed with a text that may be logged.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -31,19 +32,20 @@ Keeping = Literal["process", "file", "fleet"]
 class Store(Protocol):
     """Keeps stored responses while they are fresh or may be served stale, and finds them.
 
-    These are the methods that requests of clients need.
+    This port has the methods that are needed to answer clients' requests.
     """
 
     @property
     def epoch(self) -> str:
-        """The token of the current epoch, as far as this process knows.
+        """The current epoch, as far as this process knows.
 
-        Each purge replaces the token. An answer that was requested before the purge carries the old
-        token, so it is not stored. Entries already stored in the same era (`epochs.py`) stay.
+        Each purge replaces the epoch. An answer that was requested from the upstream before the
+        purge carries the old epoch, so it is not stored. Entries already stored in the same era
+        (`epochs.py`) stay.
         """
 
     async def get(self, digest: str) -> StoredResponse | None:
-        """Return the response stored under an exact key, or None."""
+        """Return the response stored under the exact key `digest`, or None."""
 
     async def nearest(
         self,
@@ -52,13 +54,22 @@ class Store(Protocol):
         k: int,
         max_distance: float,
     ) -> Sequence[Candidate]:
-        """Return up to `k` responses of a partition within a cosine distance, nearest first."""
+        """Return up to `k` responses of a partition, the nearest first.
+
+        The cosine distance of their questions to `embedding` is at most `max_distance`.
+        """
 
     async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
-        """Store a response, replacing an older one; without embedding, for exact matches only."""
+        """Store a response in place of an older one with the same exact key.
+
+        If `embedding` is None, the response is found by exact matches only.
+        """
 
     def use(self, digest: str) -> None:
-        """Note that an entry has answered a request; a store may use that to choose evictions."""
+        """Record that an entry has answered a request.
+
+        A store may use this information to choose which entries to evict.
+        """
 
     async def aclose(self) -> None:
         """Write pending data and release all resources."""
@@ -71,47 +82,57 @@ class StoreOperations(Protocol):
         """Remove the responses stored under these exact keys; return how many were removed."""
 
     async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
-        """Set how far an entry is trusted, unless it has changed since it was read.
+        """Set how far an entry is trusted, unless the entry has changed since it was read.
 
-        `stored` is the entry as it was read. Return False if it has changed, so
-        that nothing was set.
+        `stored` is the entry as it was read. Return whether anything was set: False if the entry
+        has changed.
         """
 
     async def amend(self, stored: StoredResponse, amended: StoredResponse) -> bool:
-        """Write an entry's `is_disputed`, `askers` and `is_pinned`, unless it has changed.
+        """Write an entry's `is_disputed`, `askers` and `is_pinned`, unless the entry has changed.
 
         `stored` is the entry as it was read; `amended` has the new values. Other fields stay.
-        Return False if the entry has changed, so that nothing was written.
+        Return whether anything was written: False if the entry has changed.
         """
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
         """Return a page of up to `limit` stored responses that `selector` selects.
 
-        `cursor` is empty for the first page, then the previous page's cursor. Entries stored or
-        removed during the scan may be missing; all others are returned exactly once. A page that is
-        short or empty is not necessarily the last one.
+        For the first page `cursor` is empty; for any other page it is the cursor of the page
+        before. Entries stored or removed during the scan may be missing; all others are returned
+        exactly once. A page that is short or empty is not necessarily the last one.
         """
 
     async def embeddings_of(self, digests: Sequence[str]) -> Sequence[Embedding | None]:
-        """Return for each exact key in `digests`, in order, its question's embedding, or None."""
+        """Return for each exact key in `digests`, in order, the embedding of the stored question.
+
+        In place of an embedding that is not stored, the result has None.
+        """
 
     async def refresh_epoch(self) -> None:
         """Read the current epoch from the store, so that the property `epoch` is up to date."""
 
     async def advance_epoch(self) -> None:
-        """Begin a new epoch: answers requested before are not stored; stored entries stay."""
+        """Begin a new epoch.
+
+        Answers that were requested from the upstream earlier are not stored. Entries already stored
+        stay.
+        """
 
     async def purge(self) -> int:
-        """Remove all entries, embeddings included; return how many there were.
+        """Remove all entries, embeddings included; return how many were removed.
 
-        None of them is served once this has returned.
+        After this method has returned, none of these entries is served.
         """
 
     async def count(self) -> Counts:
         """Return how many answers and embeddings are stored."""
 
     async def facts(self) -> Mapping[str, object]:
-        """Return facts about this store to show to an operator, as JSON values."""
+        """Return facts about this store, by name, to show to an operator.
+
+        The values can be written as JSON.
+        """
 
 
 class EmbeddingStore(Protocol):
@@ -119,21 +140,21 @@ class EmbeddingStore(Protocol):
 
     @property
     def epoch(self) -> str:
-        """The token of the current epoch, shared with the Store."""
+        """The current epoch. It is the same as the epoch of the Store."""
 
     async def get_embeddings(self, digests: Sequence[str]) -> Sequence[StoredEmbedding | None]:
         """Return for each exact key in `digests`, in order, the stored embedding, or None."""
 
     async def put_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
-        """Store embeddings, replacing older ones with the same keys."""
+        """Store embeddings in place of older ones with the same exact keys."""
 
     async def scan_embeddings(
         self, cursor: str, limit: int, caller: str
     ) -> tuple[Sequence[str], str]:
-        """Look at about `limit` embeddings; return exact keys and the next cursor.
+        """Examine about `limit` embeddings; return some of their exact keys, and the next cursor.
 
-        The keys are those of embeddings fetched for a caller with the name `caller`. The cursor
-        works as in `scan`.
+        The keys returned are those of embeddings that were fetched for a caller with the name
+        `caller`. The cursors are used as in `StoreOperations.scan`.
         """
 
     async def delete_embeddings(self, *digests: str) -> int:
@@ -141,42 +162,49 @@ class EmbeddingStore(Protocol):
 
 
 class Totals(Protocol):
-    """Keeps named sums of whole numbers. A purge does not remove them."""
+    """Keeps named sums of whole numbers. A purge does not remove the sums."""
 
     @property
     def totals_last(self) -> Keeping:
-        """Where the sums are kept."""
+        """Where the sums are kept, and thus how long."""
 
     async def add_totals(self, amounts: Mapping[str, int]) -> None:
-        """Add amounts to sums; a new sum begins at 0."""
+        """Add each amount to the sum of the same name. A new sum begins at 0."""
 
     async def totals(self) -> Mapping[str, int]:
-        """Return all sums by name."""
+        """Return all sums, by name."""
 
 
 class WholeStore(Store, StoreOperations, EmbeddingStore, Totals, Protocol):
-    """A store of responses and of embeddings, with one epoch for both, and of sums."""
+    """A store of responses, of embeddings and of sums. Responses and embeddings have one epoch."""
 
 
 class Prices(Protocol):
-    """The prices of models."""
+    """Knows the prices of models."""
 
     def nanodollars(self, model: str, usage: Usage) -> int | None:
-        """Return the price of an answer in billionths of a dollar; None if it is not known."""
+        """Return the price of an answer in billionths of a dollar; None if the price is unknown."""
 
 
 class Leases(Protocol):
     """Leases by which one process of a fleet is chosen to ask the upstream for an answer.
 
-    A lease expires by itself after `seconds`. `token` identifies its holder, so a holder whose
-    lease has expired cannot renew or release the lease of its successor.
+    `name` is the name of a lease. `token` identifies the process that holds the lease. A lease
+    expires `seconds` seconds after a process has taken or renewed it. If another process takes the
+    lease after that, the first process can neither renew nor release it.
     """
 
     async def take(self, name: str, token: str, seconds: float) -> str:
-        """Take the lease if it is free; return the token of the process that now holds it."""
+        """Take the lease if it is free.
+
+        Return the token of the process that now holds the lease.
+        """
 
     async def renew(self, name: str, token: str, seconds: float) -> bool:
-        """Extend the lease to `seconds` from now if `token` holds it; return whether it did."""
+        """Extend the lease to `seconds` from now if `token` holds it.
+
+        Return whether the lease was extended.
+        """
 
     async def release(self, name: str, token: str) -> None:
         """Release the lease if `token` still holds it."""
@@ -197,13 +225,13 @@ class Embedder(Protocol):
         """The number of dimensions of the vectors."""
 
     async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
-        """Return a text's embedding: shape (dimensions,), unit length.
+        """Return the embedding of a text: shape (dimensions,), unit length.
 
-        Return None if the model cannot represent the whole text, because it is too long or contains
-        an unknown token: another text would then have the same embedding.
+        Return None if the model cannot represent the whole text, because the text is too long or
+        contains an unknown token. Another text could otherwise have the same embedding.
 
         `credentials` are the caller's credential headers. They are used only if the embedder is the
-        upstream, which gets them anyway.
+        upstream, which receives these headers anyway.
         """
 
     async def aclose(self) -> None:
@@ -211,16 +239,17 @@ class Embedder(Protocol):
 
 
 class Verifier(Protocol):
-    """Reads two questions together and rates whether one answer serves both."""
+    """Estimates how likely it is that one answer serves two questions, which are read together."""
 
     @property
     def calibration(self) -> Calibration:
-        """The calibration: the greatest distance to verify, and the least probability to serve."""
+        """The calibration of this verifier for the embedder in use."""
 
     async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
-        """Return for each candidate the probability, 0 to 1, that its answer serves the question.
+        """Return for each candidate the probability, 0 to 1, that its answer serves `asked`.
 
-        The probability is 0 if the two questions together are too long for the model.
+        The probability is 0 if the candidate's question and `asked` together are too long for the
+        model.
         """
 
     async def aclose(self) -> None:
@@ -245,14 +274,17 @@ class UpstreamResponse(Protocol):
         """
 
     async def aclose(self) -> None:
-        """Release the connection; close it if the body has not ended. Idempotent."""
+        """Release the connection; close it if the body has not ended.
+
+        A second call does nothing.
+        """
 
 
 class Upstream(Protocol):
     """The server whose answers are stored."""
 
     async def send(self, request: ClientRequest) -> UpstreamResponse:
-        """Forward a request and return the response once its head has arrived.
+        """Forward a request and return the response once the head of the response has arrived.
 
         The request is never sent twice. Raises UpstreamUnreachable or UpstreamTimeout.
         """

@@ -11,8 +11,10 @@ V = TypeVar("V")
 class Recent(Generic[K, V]):
     """Keeps up to `most` values and drops the least recently used.
 
-    Response times must not reveal to one caller what another has asked. So every key contains, or
-    is derived from, the caller's partition. Other callers can only evict a value, which costs time.
+    Response times must not reveal to one caller what another caller has asked. So if a value was
+    computed from a caller's text, its key contains that caller's partition or is derived from that
+    partition. Other callers can only cause a value to be evicted, so that the value must be
+    computed again.
     """
 
     def __init__(self, most: int) -> None:

@@ -1,4 +1,4 @@
-"""Which entries an operator's request is about: chosen by labels, or by meaning."""
+"""Selects the entries that an operator's request is about, by labels or by meaning."""
 
 from dataclasses import dataclass, field
 
@@ -13,24 +13,30 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """Selects entries whose question is within a cosine distance of a text's embedding."""
+    """Selects entries whose question is near a text.
+
+    `embedding` is the embedding of the text, `max_distance` the greatest cosine distance.
+    """
 
     embedding: Embedding = field(repr=False)
     max_distance: float
 
     def distance(self, embedding: Embedding) -> float:
-        """Return the cosine distance to another embedding, 0 to 2; rounding errors count as 0."""
+        """Return the cosine distance to another embedding, from 0 to 2.
+
+        A distance below a millionth may be a rounding error, so the result is then 0.
+        """
         distance = 1.0 - float(np.dot(self.embedding, embedding))
         return 0.0 if distance < _ROUNDING else min(distance, 2.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Selects the entries that meet every condition that is not None.
+    """Selects the entries that meet every condition. A condition that is None is ignored.
 
     `tag`, `model`, `namespace`: the entry has this tag, model or namespace.
     `near`: the entry's question is near this text.
-    `upstream_ids`: the entry's answer has one of these ids at the upstream.
+    `upstream_ids`: the upstream keeps the entry's answer under one of these ids.
     `caller`: the entry was fetched for a caller with this name (`core/callers.py`).
     """
 
@@ -49,10 +55,10 @@ class Selector:
         embedding: Embedding | None,
         caller: str = "",
     ) -> bool:
-        """Whether this selects an entry with the given properties.
+        """Whether the selector selects an entry with the given properties.
 
-        `embedding` matters only if `near` is set. An entry without one, which only exact matches
-        find, is near no text.
+        `embedding` matters only if `near` is set. An entry that only exact matches find has no
+        embedding, so it is not near any text.
         """
         if self.tag is not None and self.tag not in tagging.tags:
             return False

@@ -1,4 +1,4 @@
-"""Confidence intervals of shares (proportions), and of how far one is above a base rate."""
+"""Confidence intervals of shares (proportions), and of the excess of a share over a base rate."""
 
 import math
 from dataclasses import dataclass
@@ -10,10 +10,11 @@ _HALVINGS = 30
 
 
 def wilson(count: float, of: float, deviations: float = NORMAL_95) -> tuple[float, float]:
-    """Return the low and high end of Wilson's interval for the share `count / of`.
+    """Return the low and the high end of Wilson's interval for the share `count / of`.
 
-    `deviations` is the interval's width to either side, in standard deviations. Source: E. B.
-    Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927.
+    `deviations` is the number of standard deviations to either side: 1.96 for a 95 % interval.
+    Source: E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference",
+    1927.
     """
     if not of:
         return 0.0, 1.0
@@ -27,7 +28,10 @@ def wilson(count: float, of: float, deviations: float = NORMAL_95) -> tuple[floa
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How much greater one share is than another, from -1 to 1, and its 95 % interval."""
+    """How much greater one share is than another, from -1 to 1.
+
+    `low` and `high` are the ends of a 95 % confidence interval.
+    """
 
     value: float
     low: float
@@ -37,13 +41,17 @@ class Difference:
 def excess(
     count: int, of: int, base: int, base_of: int, deviations: float = _COVERING
 ) -> Difference | None:
-    """Return the share `count / of`, less what the base rate `base / base_of` explains.
+    """Return how far the share `count / of` exceeds what the base rate explains.
 
-    Both are shares of wrong answers. The result is `1 - (1 - share) / (1 - rate)`, from 0 to 1: W.
-    S. Abbott, "A Method of Computing the Effectiveness of an Insecticide", 1925. Its interval is
-    made from Wilson's for both shares: G. Y. Zou and A. Donner, "Construction of Confidence Limits
-    About Effect Measures", 2008. By default the interval contains the true value in at least 95 of
-    100 cases. None if `of` is 0 or the base rate is 1 or unknown.
+    The base rate is `base / base_of`. The share and the base rate are shares of wrong answers. The
+    value returned, from 0 to 1, is computed as
+    `1 - (1 - share) / (1 - base rate)`: W. S. Abbott, "A Method of Computing the Effectiveness of
+    an Insecticide", 1925. The interval is computed from Wilson's intervals of the share and of the
+    base rate: G. Y. Zou and A. Donner, "Construction of Confidence Limits About Effect Measures",
+    2008. `deviations` is that of `wilson`; by default the interval contains the true value in at
+    least 95 of 100 cases.
+
+    Return None if `of` or `base_of` is 0, or if the base rate is 1.
     """
     if not of or base >= base_of:
         return None
@@ -64,11 +72,11 @@ def excess(
 
 
 def least_share(count: int, of: int, doubt: float) -> float:
-    """Return a lower bound of the true share, given the count.
+    """Return a lower bound of the true share, given `count` cases in a sample of `of`.
 
-    If the true share were lower, the probability of such a high count would be at most `doubt`,
-    however small `of` is: W. Hoeffding, "Probability Inequalities for Sums of Bounded Random
-    Variables", 1963, theorem 1.
+    If the true share were lower than the bound, the probability of so high a count would be at most
+    `doubt`. This holds for small samples too: W. Hoeffding, "Probability Inequalities for Sums of
+    Bounded Random Variables", 1963, theorem 1.
     """
     if not count:
         return 0.0
@@ -81,12 +89,12 @@ def least_share(count: int, of: int, doubt: float) -> float:
 
 
 def most_share(count: int, of: int, doubt: float) -> float:
-    """Return an upper bound of the true share, given the count; see `least_share`."""
+    """Return an upper bound of the true share. The parameters are those of `least_share`."""
     return 1 - least_share(of - count, of, doubt) if of else 1.0
 
 
 def _divergence(share: float, other: float) -> float:
-    """Return the relative entropy of two shares; `other` must be the lower one."""
+    """Return the relative entropy of two shares. `other` must be the lower share."""
     if other <= 0:
         return math.inf
     told = share * math.log(share / other)

@@ -1,7 +1,7 @@
 """The labels that callers give their entries: a namespace, and tags.
 
-Operators look entries up by their labels, so no label is ever changed or dropped. If a request has
-too many labels or one that is too long, all of its labels are refused.
+Operators look up entries by label, so no label is ever changed or dropped. If a request has too
+many labels, or a label that is too long, all labels of the request are refused.
 """
 
 from collections.abc import Iterable
@@ -19,20 +19,23 @@ _WHITE = " \t"  # RFC 9110 §5.6.3
 
 @dataclass(frozen=True, slots=True)
 class Tagging:
-    """The namespace of an entry, empty for none, and its tags (surrogate keys)."""
+    """The namespace of an entry and its tags (surrogate keys). An empty namespace means none."""
 
     namespace: str = ""
     tags: frozenset[str] = frozenset()
 
     def cover(self, asked: "Tagging") -> bool:
-        """Whether an entry with these labels has all tags that a request asks for.
+        """Whether an entry with these labels has all tags of `asked`, the labels of a request.
 
-        Namespaces are not compared here: they are part of the partition, which matches already.
+        Namespaces are not compared, because they are part of the partition, which matches already.
         """
         return asked.tags <= self.tags
 
     def joined(self, other: "Tagging") -> "Tagging":
-        """Return a copy with the tags of `other` added; unchanged if there would be too many."""
+        """Return a copy with the tags of `other` added.
+
+        If there would be too many tags, return this Tagging unchanged.
+        """
         tags = self.tags | other.tags
         return Tagging(self.namespace, tags) if len(tags) <= MOST_TAGS else self
 
@@ -41,7 +44,7 @@ UNTAGGED = Tagging()
 
 
 def tagging_of(headers: Iterable[tuple[bytes, bytes]]) -> Tagging | None:
-    """Return the labels in a request's headers; None if `checked_labels` refuses them."""
+    """Return the labels in a request's headers; None if `checked_labels` refuses the labels."""
     namespaces, lists = [], []
     for name, value in headers:
         if name == NAMESPACE:
@@ -54,10 +57,11 @@ def tagging_of(headers: Iterable[tuple[bytes, bytes]]) -> Tagging | None:
 
 
 def checked_labels(namespace: str, tags: Iterable[str]) -> Tagging | None:
-    """Return a namespace and tags as one value; None if they are refused.
+    """Return a namespace and tags as one value; None if the labels are refused.
 
-    They are refused if there are too many tags, if a label is empty or too long, or if a tag
-    contains a comma or outer white space: `tags_in` could not read such a tag back.
+    All labels are refused if there are more than 32 tags, if a tag is empty, or if a label is too
+    long. They are also refused if a tag contains a comma, or white space at the beginning or the
+    end, because `tags_in` could not read such a tag back.
     """
     unique = frozenset(tags)
     if len(unique) > MOST_TAGS or not all(is_label(tag) for tag in unique):
@@ -73,7 +77,7 @@ def is_label(text: str) -> bool:
 
 
 def tags_in(value: str) -> frozenset[str]:
-    """Return the tags in a text in which commas separate them, as in the header `x-cache-tags`."""
+    """Return the tags in a comma-separated text, such as a value of the header `x-cache-tags`."""
     return frozenset(tag for item in value.split(_SEPARATOR) if (tag := item.strip(_WHITE)))
 
 

@@ -1,4 +1,4 @@
-"""Named sums of whole numbers, which are kept here until they are written to the store."""
+"""Named sums of whole numbers. A process keeps them here until they are written to the store."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -11,7 +11,8 @@ class Tally:
     """Sums that must outlive the process; stores keep them (`Totals` in `core/ports.py`).
 
     The name of a sum is `what:of`. `what` is a name from Reprise's code, without a colon. `of` may
-    come from a client, such as a model's name; after the first thousand names, it is `(other)`.
+    come from a client, such as a model's name. After the first thousand values of `of`, each new
+    value is replaced by `(other)`.
     """
 
     def __init__(self) -> None:
@@ -21,7 +22,7 @@ class Tally:
         self._known = {""}
 
     def add(self, what: str, amount: int = 1, of: str = "") -> None:
-        """Add a whole number to a sum, and call `on_add`."""
+        """Add `amount` to the sum `what:of`, and call `on_add`."""
         if of not in self._known:
             if len(self._known) >= _MOST:
                 of = _OTHERS
@@ -31,27 +32,30 @@ class Tally:
 
     @property
     def is_pending(self) -> bool:
-        """Whether anything has been added to a sum since the last `take`."""
+        """Whether `take` would return any sums now."""
         return bool(self._pending)
 
     @property
     def own(self) -> Mapping[str, int]:
-        """The sums of all amounts that this process has added, taken or not; none of them is 0."""
+        """The sums of all amounts that this process has added, even if `take` has returned them.
+
+        Sums of 0 are left out.
+        """
         return self._taken + self._pending
 
     def take(self) -> Mapping[str, int]:
-        """Return the sums of what was added since the last call."""
+        """Return the sums of the amounts added since the last call of `take`."""
         taken, self._pending = self._pending, Counter()
         self._taken.update(taken)
         return taken
 
     def put_back(self, taken: Mapping[str, int]) -> None:
-        """Add sums again that were taken but could not be stored."""
+        """Add again the sums that `take` returned but that could not be stored."""
         self._pending.update(taken)
         self._taken.subtract(taken)
 
 
 def sums(totals: Mapping[str, int], what: str) -> dict[str, int]:
-    """Return the sums whose names are `what:of`, by `of`."""
+    """Return the sums whose names begin with `what:`, by the rest of the name."""
     prefix = f"{what}:"
     return {name.removeprefix(prefix): n for name, n in totals.items() if name.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""Reads answers of model servers, with a limit on their size."""
+"""Reads the answers of model servers, with a limit on the size of an answer."""
 
 from app.core.content_codings import content_coding, decoder_for
 from app.core.errors import DependencyFailed
@@ -18,8 +18,8 @@ TOO_LONG = frozenset({400, 413, 422})
 LIKELY_WINDOW = 510
 """Bytes of text that surely fit the window of any usual model; a token is at least one byte.
 
-That is BERT's 512 tokens less the two that mark begin and end. A server may silently cut a longer
-text.
+The number is BERT's 512 tokens, less two tokens that mark the beginning and the end. A server may
+silently cut a longer text.
 """
 
 SHORTEST_WINDOW = 100  # bytes of text that fit the window of every model
@@ -30,8 +30,8 @@ _LARGEST = 1_048_576  # bytes of an answer
 async def read_answer(response: UpstreamResponse) -> bytes:
     """Return the whole body, decoded from its content coding.
 
-    Raises DependencyFailed if it is larger than 1 MiB or cannot be decoded, or an error of the HTTP
-    client.
+    Raises DependencyFailed if the body is larger than 1 MiB or cannot be decoded. Also raises
+    whatever reading `response` raises.
     """
     coding = content_coding(response.headers)
     decoder = decoder_for(coding) if coding else None

@@ -1,7 +1,8 @@
 """Calibration files: the one that Reprise ships, and those that `reprise calibrate` writes.
 
-A file is a JSON object. Its keys are names of embedding models, its values Calibrations. If it was
-made for a verifier on a server, `verifier` is the name of the verifier's model.
+A file is a JSON object. Its keys are names of embedding models. Each value is an object with the
+fields of a Calibration. If the calibration was made for a verifier on a server, the object also has
+a field `verifier`, the name of the verifier's model.
 """
 
 import json
@@ -18,15 +19,20 @@ _WEIGHTS = 4
 
 
 def read_calibrations(path: Path) -> Mapping[str, Calibration]:
-    """Return a file's calibrations by embedder name. Raises OSError, ValueError, TypeError."""
+    """Return the calibrations in a file, by the name of the embedder.
+
+    Raises OSError if the file cannot be read, and ValueError or TypeError if its content is
+    invalid.
+    """
     return {name: _calibration(known) for name, known in _document(path).items()}
 
 
 def calibration_for(path: Path, embedder: str, verifier: str = "") -> Calibration:
-    """Return the calibration in an operator's file for an embedder.
+    """Return the calibration for an embedder from an operator's file.
 
-    `verifier` is the model of a verifier on a server; empty for the verifier that Reprise ships.
-    Raises ConfigurationError with a one-line message that names the setting.
+    `verifier` is the model of a verifier on a server. It is empty for the verifier that Reprise
+    ships. Raises ConfigurationError, with a one-line message that names the setting, if the file
+    cannot be used or has no such calibration.
     """
     try:
         document = _document(path)
@@ -49,7 +55,10 @@ def calibration_for(path: Path, embedder: str, verifier: str = "") -> Calibratio
 
 
 def document_of(calibration: Calibration, embedder: str, verifier: str = "") -> JsonObject:
-    """Return the JSON object of a file with this one calibration."""
+    """Return the content of a calibration file that has only this calibration, as a JSON object.
+
+    The parameters `embedder` and `verifier` are as in `calibration_for`.
+    """
     of_server = {"verifier": verifier} if verifier else {}
     return {embedder: {**of_server, **asdict(calibration)}}
 

@@ -20,7 +20,7 @@ class LocalEncoder:
     """The network all-MiniLM-L6-v2 (int8), run by onnxruntime on one text at a time.
 
     Texts are not batched: dynamic quantisation scales activations over a whole batch, so a text's
-    embedding would depend on the other texts. Several threads may use it at once.
+    embedding would depend on the other texts. Several threads may use one LocalEncoder at once.
     """
 
     def __init__(self, model: Path = _MODEL) -> None:
@@ -30,7 +30,7 @@ class LocalEncoder:
     def embed(self, text: str) -> Embedding | None:
         """Return the unit embedding of a text: 384 float32 numbers.
 
-        None if the text is too long, or contains characters that the model does not know.
+        Return None if the text is too long, or contains characters that the model does not know.
         """
         if len(text) > LONGEST or (encoded := self._texts.encode(text)) is None:
             return None
@@ -54,8 +54,8 @@ class LocalEmbedder:
     async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
         """Return the unit embedding of a text: 384 float32 numbers. `credentials` are not used.
 
-        None if the text is too long, or contains characters that the model does not know. Raises
-        Overloaded.
+        Return None if the text is too long, or contains characters that the model does not know.
+        Raises Overloaded if the text would have to wait too long for a thread.
         """
         if len(text) > LONGEST:
             return None

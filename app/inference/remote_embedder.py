@@ -39,10 +39,12 @@ _OPENAI_WINDOW = 8191
 class RemoteEmbedder:
     """Embeds texts by asking a server, with one request for each text.
 
-    With `as_caller` the server is the upstream and gets the caller's own credentials. If the
-    upstream refuses one caller, Declined is raised, which does not count as a failure of the
-    server. `on_tokens` is called with the number of tokens that the server counts for each text; 0
-    if it does not say.
+    If `as_caller` is true, the server is the upstream, and requests carry the caller's own
+    credentials. `embed` then raises Declined if the upstream refuses a caller. Declined does not
+    count as a failure of the server.
+
+    After each text, `on_tokens` is called with the number of tokens that the server has counted, or
+    with 0 if the server's answer does not contain this number.
     """
 
     def __init__(
@@ -66,10 +68,10 @@ class RemoteEmbedder:
             self._options["dimensions"] = dimensions
 
     async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
-        """Return the unit embedding of a text; None if it might be too long for the model.
+        """Return the unit embedding of a text; None if the text is empty or may be too long.
 
-        Raises Declined if the server refuses this caller, DependencyFailed, or an error of the
-        HTTP client.
+        Raises Declined if the server refuses this caller, and DependencyFailed if the server gives
+        no valid answer. Also raises the errors of the HTTP client.
         """
         size = len(text.encode())
         if not 0 < size <= self._window:
@@ -109,9 +111,10 @@ class RemoteEmbedder:
 
 
 def _read(answer: bytes) -> tuple[NDArray[np.float64], int]:
-    """Return the only embedding in an answer, unchecked, and its token count (0 if unknown).
+    """Return the only embedding in an answer, and the answer's token count; 0 if unknown.
 
-    Raises DependencyFailed.
+    The length of the embedding is not checked. Raises DependencyFailed if the answer does not
+    contain exactly one embedding.
     """
     try:
         document = load_json(answer)

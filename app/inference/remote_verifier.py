@@ -30,8 +30,8 @@ _OK = 200
 class RemoteVerifier:
     """Asks a server about all candidates of a question at once. Callers' credentials are not sent.
 
-    A reranker scores how relevant one text is to another, not whether both ask the same. The
-    calibration turns that score into a probability.
+    The server's model is a reranker: its score says how relevant one text is to another, not
+    whether both ask the same. The calibration turns such a score into a probability.
     """
 
     def __init__(self, server: Upstream, calibration: Calibration, model: str = "") -> None:
@@ -40,10 +40,11 @@ class RemoteVerifier:
         self._model = model
 
     async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
-        """Return for each candidate the probability, 0 to 1, that its answer serves the question.
+        """Return for each candidate the probability, 0 to 1, that its answer serves `asked`.
 
-        It is 0 if the two texts are, or might be, too long for the server. Raises DependencyFailed
-        or an error of the HTTP client.
+        The probability is 0 if `asked` and the candidate's question are, or may be, too long for
+        the server. Raises DependencyFailed if the server gives no valid answer. Also raises the
+        errors of the HTTP client.
         """
         seen = [c for c in candidates if self._sees(asked, c.text)]
         scores = await self._scores(asked, [c.text for c in seen]) if seen else None
@@ -63,8 +64,8 @@ class RemoteVerifier:
     def _sees(self, asked: str, text: str) -> bool:
         """Whether it is certain that the server will not silently truncate these two texts.
 
-        Requests to Hugging Face's server forbid truncation; it reports an error instead. The others
-        may truncate, so only texts that are short enough are safe.
+        Requests to Hugging Face's server forbid truncation, so this server reports an error
+        instead. Other servers may truncate, so only texts that are short enough are safe.
         """
         return not self._model or len(asked.encode()) + len(text.encode()) <= LIKELY_WINDOW
 
@@ -74,9 +75,10 @@ class RemoteVerifier:
         return {"query": asked, "texts": texts, "truncate": False}
 
     async def _scores(self, asked: str, texts: Sequence[str]) -> Sequence[float] | None:
-        """Return a score for each text, or None if the server reports that they are too long.
+        """Return a score for each text, or None if the server reports that a text is too long.
 
-        Raises DependencyFailed or an error of the HTTP client.
+        Raises DependencyFailed if the server gives no valid answer. Also raises the errors of the
+        HTTP client.
         """
         body = json.dumps(self._body(asked, texts)).encode()
         request = ClientRequest("POST", b"", b"", JSON_HEADERS, body)
@@ -94,9 +96,10 @@ class RemoteVerifier:
 
 
 def _read_scores(answer: bytes, count: int) -> Sequence[float]:
-    """Return the scores in an answer of either API, in the order of the texts.
+    """Return the scores in an answer, in the order of the texts.
 
-    Raises DependencyFailed unless there is one finite score for each of the `count` texts.
+    `answer` may be in the format of either API. Raises DependencyFailed unless `answer` has one
+    finite score for each of the `count` texts.
     """
     scores: dict[int, float] = {}
     try:

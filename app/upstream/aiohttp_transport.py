@@ -1,8 +1,9 @@
-"""An httpx transport built on aiohttp, which needs a fifth of the CPU of httpx's own transport.
+"""An httpx transport built on aiohttp.
 
-It adds no headers, and joins, normalises and decodes nothing. It follows no redirect and never
-repeats a request. (The package `httpx-aiohttp` joins repeated headers, rewrites the request target,
-and reports a connection that closes early as a timeout.)
+The transport needs a fifth of the CPU time of httpx's own transport. It adds no headers, and joins,
+normalises and decodes nothing. It follows no redirect and never repeats a request. (The package
+`httpx-aiohttp` joins repeated headers, rewrites the request target, and reports a connection that
+closes early as a timeout.)
 """
 
 import asyncio
@@ -46,7 +47,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and return the response once its head has arrived.
+        """Send a request and return the response once the head of the response has arrived.
 
         Raises httpx.TimeoutException or another httpx.TransportError.
         """
@@ -99,7 +100,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
 
 class _Body(httpx.AsyncByteStream):
-    """A response's body as it arrives, not decompressed."""
+    """The body of a response as it arrives, not decompressed."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
@@ -122,7 +123,10 @@ def _headers(request: httpx.Request) -> CIMultiDict[str]:
 
 
 def _text(value: bytes) -> str:
-    """Return a header's value as text that aiohttp will encode to the same bytes, in UTF-8."""
+    """Return a header's value as text, which aiohttp will encode as UTF-8.
+
+    The encoded bytes are the same as `value`, unless `value` is not valid UTF-8.
+    """
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -161,10 +165,10 @@ def _now() -> float:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Does not reuse a connection on which the server has sent unrequested data.
+    """A connector that does not reuse a connection on which the server has sent unrequested data.
 
-    aiohttp would take these data for the answer to the next request, which may be another caller's
-    (RFC 9112 §9.2).
+    Otherwise aiohttp would treat these data as the answer to the next request, which may be a
+    request of another caller (RFC 9112 §9.2).
     """
 
     def __init__(self, **options: Any) -> None:
@@ -178,7 +182,7 @@ class _Connector(aiohttp.TCPConnector):
         traces: list[Trace],
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the signature is aiohttp's
     ) -> Connection:
-        """Return a pooled connection without unrequested data, or a new one."""
+        """Return a pooled connection without unrequested data, or a new connection."""
         while True:
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol
@@ -207,8 +211,8 @@ def _has_spoken(protocol: ResponseHandler) -> bool:
 def _is_readable(protocol: ResponseHandler) -> bool:
     """Whether the kernel has unread bytes, or the end of the stream, for a connection.
 
-    With TLS they may be only a session ticket; then a new connection is opened needlessly, which
-    costs little.
+    With TLS, the unread bytes may be only a session ticket. Then a new connection is opened
+    needlessly, but that costs little.
     """
     sock = protocol.transport and protocol.transport.get_extra_info("socket")
     if not sock:
@@ -219,7 +223,7 @@ def _is_readable(protocol: ResponseHandler) -> bool:
 
 
 def _has_begun_another(protocol: ResponseHandler) -> bool:
-    """Whether the parser has received a part of another response's head.
+    """Whether the parser has received a part of the head of a further response.
 
     aiohttp itself uses the same check when a connection is lost.
     """

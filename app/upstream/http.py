@@ -1,4 +1,4 @@
-"""The upstream over HTTP: requests are forwarded unchanged, and so are responses."""
+"""Forwards requests to the upstream over HTTP. Bodies are never changed."""
 
 import urllib.request
 from collections.abc import AsyncIterator
@@ -26,12 +26,14 @@ _AZURES = b"api-key"  # the header in which Azure OpenAI expects a key
 class Target:
     """An upstream server, and the credentials for it.
 
-    `keep_credentials`: forward the client's credential headers. Otherwise they are replaced by
-    the key in `key_file`, else by `api_key`, else by nothing.
-    `connect_timeout`, `read_timeout`: seconds; the latter is the longest time without any data.
-    `setting`: the setting that contains `url`, for error messages.
-    `is_anthropic`: the server is Anthropic's API, which gets the key as `x-api-key` and never
-    gets the header `api-key`.
+    `keep_credentials`: whether the client's credential headers are forwarded. If not, they are
+    replaced by the key in `key_file` or, without a `key_file`, by `api_key`. If there is no key,
+    they are removed.
+    `connect_timeout`: the greatest number of seconds to wait for a connection.
+    `read_timeout`: the greatest number of seconds without any data.
+    `setting`: the name of the setting that contains `url`, for error messages.
+    `is_anthropic`: whether the server is Anthropic's API. This API gets the key in the header
+    `x-api-key`, and never gets the header `api-key`.
     """
 
     url: str
@@ -44,7 +46,7 @@ class Target:
     key_file: KeyFile | None = field(default=None, repr=False)
 
     def present_key(self) -> str:
-        """Return the current key; empty if there is none."""
+        """Return the current key; empty if there is no key."""
         return self.key_file.keys()[0] if self.key_file else self.api_key
 
 
@@ -65,10 +67,10 @@ class HttpUpstream:
         self._timeout = {"connect": target.connect_timeout, "read": target.read_timeout}
 
     async def send(self, request: ClientRequest) -> "HttpResponse":
-        """Forward a request without retries; return the response when its head has arrived.
+        """Forward a request without retries. Return the response when its head has arrived.
 
-        Raises UpstreamUnreachable, UpstreamTimeout, or ClientDisconnected if the client breaks off
-        the request's body.
+        Raises UpstreamUnreachable or UpstreamTimeout. Raises ClientDisconnected if the client
+        breaks off the request's body.
         """
         base_path = self._azure_path if request.prefix == AZURE else self._base_path
         path = base_path + request.path
@@ -134,7 +136,7 @@ class HttpResponse:
 
 
 class _Upload:
-    """A request body that is being sent. `broken`: whether the client has broken it off."""
+    """A request body that is being sent. `broken`: whether the client has broken off the body."""
 
     def __init__(self, pieces: AsyncIterator[bytes]) -> None:
         self._pieces = pieces
@@ -150,7 +152,10 @@ class _Upload:
 
 
 def _proxy_for(url: httpx.URL) -> str | None:
-    """Return the proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name for a URL, or None."""
+    """Return the URL of the proxy for requests to `url`, or None.
+
+    The environment variables HTTP_PROXY, HTTPS_PROXY and NO_PROXY name the proxy.
+    """
     if urllib.request.proxy_bypass(url.host):
         return None
     return urllib.request.getproxies().get(url.scheme)

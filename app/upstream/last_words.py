@@ -1,8 +1,8 @@
 """Reads the answer of an upstream that closes the connection while a request is being sent.
 
 A server that refuses a body answers and closes the connection (RFC 9112 §9.6). The event loop then
-fails to write before it has read, so the answer stays in the kernel. This module reads it from
-there.
+fails to write before it has read the answer, so the answer stays in the kernel. This module reads
+the answer from the kernel.
 """
 
 import asyncio
@@ -26,7 +26,10 @@ class LastWords(ResponseHandler):
         self._kept = _NONE
 
     def keep_open(self) -> None:
-        """Duplicate a TLS connection's socket, which the loop closes before `connection_lost`."""
+        """Duplicate the socket of a TLS connection.
+
+        The event loop closes the original socket before it calls `connection_lost`.
+        """
         transport = self.transport
         if self._kept != _NONE or transport is None or _tls_of(transport) is None:
             return
@@ -34,7 +37,10 @@ class LastWords(ResponseHandler):
             self._kept = os.dup(sock.fileno())
 
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
-        """Pass an error to the code that awaits the answer, unless an answer can still be read."""
+        """Pass an error to the code that awaits the answer.
+
+        If the connection is closing, the data that have arrived are read first.
+        """
         if isinstance(exc, OSError) and self.transport is not None and self.transport.is_closing():
             self._hear(self.transport)
         super().set_exception(exc, *cause)
@@ -59,7 +65,11 @@ class LastWords(ResponseHandler):
 
 
 def remembering(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Change `context` so that its SSLObjects have their input buffer as `incoming`; return it."""
+    """Change a TLS context and return it.
+
+    Each SSLObject that the context makes from now on has its input buffer as the attribute
+    `incoming`.
+    """
     wrap = context.wrap_bio
 
     def wrap_bio(incoming: ssl.MemoryBIO, *args: Any, **options: Any) -> ssl.SSLObject:

@@ -25,7 +25,11 @@ _SETTING = "REPRISE_PRICES"
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Dollars per million tokens; `cached` and `written` cost the same as `input` if None."""
+    """The prices of a model, in dollars per million tokens.
+
+    If `cached` is None, cached tokens cost as much as other input tokens. The same holds for
+    `written`.
+    """
 
     input: float
     output: float = 0.0
@@ -44,9 +48,10 @@ class Rates:
 class ListPrices:
     """Prices of models at the server `url`.
 
-    `own` has the operator's rates by model, which take precedence; a name in it that ends in `*` is
-    a prefix. If the list has no price for a model at this server, as with a gateway, the price of
-    the model's vendor is used.
+    `own` has the operator's rates by model, which take precedence over the list. A name in `own`
+    that ends in `*` stands for all models whose names begin with the part before the `*`. If the
+    list has no price for a model at this server, for example because the server is a gateway, the
+    price of the model's vendor is used.
     """
 
     def __init__(self, url: str, own: Mapping[str, Rates]) -> None:
@@ -56,7 +61,7 @@ class ListPrices:
         self.nanodollars("", Usage(0))  # reads the list now, not while a client waits
 
     def nanodollars(self, model: str, usage: Usage) -> int | None:
-        """Return the price of an answer in billionths of a dollar; None if it is not known."""
+        """Return the price of an answer in billionths of a dollar; None if the price is unknown."""
         if (rates := self._rates(model)) is not None:
             return rates.nanodollars(usage)
         if self._unknown.get(model):

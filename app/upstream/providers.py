@@ -1,4 +1,4 @@
-"""An Upstream that chooses between two servers, by the API that a request is for."""
+"""An Upstream that chooses between two servers by the API to which a request belongs."""
 
 from contextlib import AsyncExitStack
 
@@ -10,7 +10,7 @@ from app.rules.providers import is_anthropics
 class UpstreamByProvider:
     """Sends requests for Anthropic's API to one server, and all others to the upstream.
 
-    Each server has its own credentials; the key of one is never sent to the other.
+    Each server has its own credentials. The key of one server is never sent to the other server.
     """
 
     def __init__(self, upstream: Upstream, anthropic: Upstream) -> None:

@@ -8,9 +8,9 @@ from app.dialects.strict_json import JsonObject
 
 
 def completion_of(request: CompletionRequest, answer: Callable[[str], str]) -> JsonObject:
-    """Return the answer to a request, without its envelope; `answer` makes a text from a prompt.
+    """Return the answer to a request, without the envelope.
 
-    A prompt that is a list of tokens is converted to text.
+    `answer` makes a text from a prompt. A prompt that is a list of tokens is converted to text.
     """
     prompts = _prompts(request.document.get("prompt"))
     echo = bool(request.document.get("echo"))

@@ -1,7 +1,7 @@
 """The embeddings of the simulated upstream: texts that share words are near each other.
 
-Each word has a random direction, seeded by its digest. The embedding of a text is the sum of
-its words' directions, scaled to unit length.
+Each word has a random direction, with the word's digest as the seed. The embedding of a text is the
+weighted sum of the directions of its words, scaled to unit length.
 """
 
 import base64
@@ -24,7 +24,7 @@ _FILLER_WEIGHT = 0.2
 
 
 def embed_words(text: str, dimensions: int = _DIMENSIONS) -> Embedding:
-    """Return a text's embedding: shape (dimensions,), unit length."""
+    """Return the embedding of a text: shape (dimensions,), unit length."""
     total = np.zeros(dimensions)
     for word in _WORD.findall(text.lower()) or [text]:
         seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
@@ -34,7 +34,10 @@ def embed_words(text: str, dimensions: int = _DIMENSIONS) -> Embedding:
 
 
 def answer_embeddings(body: bytes) -> JsonObject:
-    """Return the answer to an embeddings request in OpenAI's format. Raises NotUnderstood."""
+    """Return the answer to an embeddings request in OpenAI's format.
+
+    Raises NotUnderstood if `body`, the body of the request, is not valid.
+    """
     document = load_json(body)
     if not isinstance(document, dict) or not isinstance(document.get("model"), str):
         raise NotUnderstood("unknown-body")
@@ -59,7 +62,11 @@ def answer_embeddings(body: bytes) -> JsonObject:
 
 
 def _inputs(told: object) -> list[object]:
-    """Return the inputs as a list; a text, or a list of tokens, is a single input."""
+    """Return the field `input` of a request as a list of inputs.
+
+    A text is a single input, and so is a list of tokens. Any other list is returned unchanged.
+    Raises NotUnderstood if there are no inputs or too many.
+    """
     if isinstance(told, str) or (isinstance(told, list) and all(type(t) is int for t in told)):
         told = [told]
     if not isinstance(told, list) or not 1 <= len(told) <= _MOST_INPUTS:
@@ -68,7 +75,10 @@ def _inputs(told: object) -> list[object]:
 
 
 def _text(item: object) -> str:
-    """Return an input as a text; tokens become words."""
+    """Return an input as a text. A list of tokens becomes a text of numbers separated by spaces.
+
+    Raises NotUnderstood if the input is neither a text nor a list of tokens, or is empty.
+    """
     if isinstance(item, list) and all(type(token) is int for token in item):
         item = " ".join(map(str, item))
     if not isinstance(item, str) or not item:

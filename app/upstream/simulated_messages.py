@@ -7,7 +7,10 @@ from app.dialects.strict_json import JsonObject
 
 
 def message_of(request: MessagesRequest, answer: Callable[[str], str]) -> JsonObject:
-    """Return the answer to a request, without an id; `answer` makes its text from the question."""
+    """Return the answer to a request, without an id.
+
+    `answer` makes the text of the answer from the question.
+    """
     text = answer(request.question)
     return {
         "type": "message",

@@ -1,4 +1,4 @@
-"""The simulated upstream's answers to `/responses`: whole responses, as documents."""
+"""The simulated upstream's answers to `/responses`, as whole JSON objects."""
 
 import time
 import uuid
@@ -11,7 +11,10 @@ _REPEATED = ("instructions", "max_output_tokens", "metadata", "previous_response
 
 
 def answer_response(asked: ResponsesRequest, answer: Callable[[str], str]) -> JsonObject:
-    """Return a response with one message, whose text is the answer to the last question."""
+    """Return a response with one message.
+
+    `answer` makes the text of the message from the last question.
+    """
     text = answer(asked.question)
     # Words are counted in place of tokens: the figures are plausible, not exact.
     words, told = len(asked.question.split()), len(text.split())

@@ -1,7 +1,7 @@
 """A simulated upstream in this process, for first steps, demos and tests. It needs no key.
 
-It answers at once or after a delay. Its answers depend only on the last user message or the prompt.
-Its embeddings depend only on the words of a text.
+It answers at once or after a delay. An answer depends only on the last user message or the prompt.
+An embedding depends only on the words of its text.
 """
 
 import asyncio
@@ -45,7 +45,11 @@ def default_answer(question: str) -> str:
 
 
 class SimulatedUpstream:
-    """An upstream with made-up answers. `delay` is the time in seconds before the first byte."""
+    """An upstream with made-up answers.
+
+    `delay` is the time in seconds before the first byte. `answer` makes an answer's text from a
+    question.
+    """
 
     def __init__(self, delay: float = 0.0, answer: Callable[[str], str] = default_answer) -> None:
         self._delay = delay
@@ -60,7 +64,10 @@ class SimulatedUpstream:
         }
 
     async def send(self, request: ClientRequest) -> "SimulatedResponse":
-        """Return an answer in the format of the request's API; 404 for an unknown route."""
+        """Return an answer in the format of the request's API.
+
+        The status is 404 for an unknown route, and 400 for a request that is not valid.
+        """
         body = await _read(request.body)
         await asyncio.sleep(self._delay)
         if request.method == "GET" and request.path == b"/models":
@@ -138,7 +145,7 @@ class SimulatedResponse:
 
 
 def _route(request: ClientRequest) -> bytes:
-    """Return the path without the name of an Azure deployment."""
+    """Return the path of a request without Azure's `/deployments/NAME` at the beginning."""
     return _DEPLOYMENT.sub(b"", request.path)
 
 

@@ -342,10 +342,11 @@ def _is_same(one: Batch, other: Batch) -> bool:
 def _serving(
     batch: Batch, stored: Sequence[StoredEmbedding], now: float, *, standing_in: bool
 ) -> dict[str, StoredEmbedding]:
-    """Return the embeddings in `stored` that may be served, by exact key.
+    """Return the embeddings in `stored` that may be served, in a dictionary by exact key.
 
-    Stale embeddings are included only if then every input of the batch has an embedding.
-    `standing_in`: whether stale embeddings would be served because the upstream failed.
+    Stale embeddings are included only if, together with the fresh ones, they answer every input of
+    the batch. `standing_in`: whether they would replace the answer of an upstream that failed; then
+    they may have been stale for longer.
     """
     control, limits = batch.control, batch.limits
     fresh = {e.id: e for e in stored if freshness.may_answer(e, control, now)}

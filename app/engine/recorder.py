@@ -112,7 +112,7 @@ class Recorder(Generic[T]):
         self._hold.release()
 
     def end(self) -> None:
-        """Note that the whole body has arrived. Do not call this if the body was cut off."""
+        """Record that the whole body has arrived. Do not call this if the body was cut off."""
         if not self._is_over and self._decoder and not self._decoder.is_finished:
             self.reason = "incomplete"
         if not self._is_over and self._reader:

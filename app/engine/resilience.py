@@ -73,7 +73,8 @@ class Dependency:
         """Call `work` and return its result.
 
         The time that `work` takes is subtracted from the budget, and recorded by `duration`. Raises
-        DependencyUnavailable if `work` fails, takes too long, or may not be called.
+        DependencyUnavailable if `work` fails or takes too long. It is also raised, without calling
+        `work`, if the budget is used up or the circuit breaker is open.
         """
         begin = self._clock()
         if budget.seconds <= 0 or not (self._breaker.allows(begin) or budget.is_last):

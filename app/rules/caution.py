@@ -1,4 +1,4 @@
-"""Caution: after audits found wrong hits by meaning, such hits must be surer than usual."""
+"""Caution: after audits found mistakes, hits by meaning must be surer than usual."""
 
 from dataclasses import dataclass
 

@@ -128,7 +128,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Note that the client has closed its side; return whether to keep our side open.
+        """Record that the client has closed its side; return whether to keep our side open.
 
         It is kept open if a complete request was received and its answer has not begun.
         """

@@ -1,8 +1,8 @@
 """Reads the answer of an upstream that closes the connection while a request is being sent.
 
-A server that refuses a body answers and closes the connection (RFC 9112 §9.6). The event loop then
-fails to write before it has read the answer, so the answer stays in the kernel. This module reads
-the answer from the kernel.
+A server that refuses a body answers and closes the connection (RFC 9112 §9.6). The event
+loop's next write then fails, and it gives up the connection while the answer is still unread in the
+kernel. This module reads the answer from there.
 """
 
 import asyncio

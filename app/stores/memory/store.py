@@ -73,7 +73,7 @@ class MemoryStore:
         return self._responses.peek(digest)
 
     def use(self, digest: str) -> None:
-        """Note that an entry has answered a request. Entries used earlier are evicted before it."""
+        """Record that an entry has answered a request. Entries used earlier are evicted first."""
         self._responses.use(digest)
 
     async def nearest(

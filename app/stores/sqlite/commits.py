@@ -56,7 +56,7 @@ class Commits:
         return await done
 
     def drop(self, kind: Kind, digest: str) -> None:
-        """Note that memory has evicted an entry. A later commit removes the entry's row."""
+        """Record that memory has evicted an entry. A later commit removes the entry's row."""
         self._dropped[kind, digest] = None
 
     async def aclose(self) -> None:

@@ -74,7 +74,7 @@ class SqliteStore:
         return await self._memory.get(digest)
 
     def use(self, digest: str) -> None:
-        """Note that an entry has answered a request. Entries used earlier are evicted before it."""
+        """Record that an entry has answered a request. Entries used earlier are evicted first."""
         self._memory.use(digest)
 
     async def nearest(

@@ -112,7 +112,7 @@ class Generations:
             self._begin_mending()
 
     def missing(self) -> None:
-        """Note that an index is missing.
+        """Record that an index is missing.
 
         Raises SearchUnavailable if the index cannot be created.
         """

@@ -66,7 +66,7 @@ class Upkeep:
         self._taken = (0, 0)  # the newest generation, and the highest count of its inserts seen
 
     def inserted(self, generation: int, inserts: int) -> None:
-        """Note that this proxy has inserted an entry into a generation.
+        """Record that this proxy has inserted an entry into a generation.
 
         `inserts` is the server's count of inserts, this insert included. The server returns each
         count to one proxy only. At certain counts, the proxy that got the count checks the

@@ -43,12 +43,12 @@ class Health:
         return self._breaker(place).allows(time.monotonic())
 
     def answered(self, place: Place) -> None:
-        """Note that a node answered."""
+        """Record that a node answered."""
         if self._breaker(place).succeeded():
             _logger.warning("the node %s:%d of the cluster answers again", *place)
 
     def failed(self, place: Place, reason: str, *, was_well: bool) -> Exception:
-        """Note that a node did not answer, because of `reason`. Return the error for the caller.
+        """Record that a node did not answer, because of `reason`. Return the error for the caller.
 
         `was_well` says whether the node was well when the request was sent. The error is NodeAway
         if the node was well then and another request has reported the failure since. Otherwise it

@@ -54,7 +54,7 @@ class Topology:
         return self._layout.shard_of(slot) if moved is None else (moved,)
 
     def moved(self, slot: int, place: Place) -> None:
-        """Note that a slot has moved to the node `place`."""
+        """Record that a slot has moved to the node `place`."""
         self._moved[slot] = place
         self.doubt()
 

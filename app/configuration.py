@@ -161,7 +161,7 @@ def load_rules(settings: Settings) -> Sequence[Rule]:
 def _check_dial(settings: Settings, rule: str, rate: float) -> None:
     """Raise ConfigurationError if a rule's dial has no effect, or is above the settings' dial.
 
-    `rule` is what the message calls the rule. `rate` is the rule's dial.
+    `rule` is the description of the rule in the error message. `rate` is the rule's dial.
     """
     if settings.verifier == "off":
         raise ConfigurationError(

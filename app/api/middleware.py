@@ -161,9 +161,10 @@ class GateMiddleware:
     If `key_file` is given, a client must send one of the keys in that file. Otherwise a client must
     send one of `keys`. If there are no keys at all, a client needs none.
 
-    `guard_origin` keeps out web pages that could use the proxy's key for the upstream, or read the
-    answers of all callers. Then `Origin` must be absent or one of `origins`, and `Host` must be a
-    loopback name. A page that rebinds its DNS name to this machine cannot forge `Host`.
+    If `guard_origin` is true, web pages that could use the proxy's key for the upstream, or read
+    the answers of all callers, are kept out: the header `Origin` must be absent or one of
+    `origins`, and the header `Host` must be a loopback name. A page that rebinds its
+    DNS name to this machine cannot forge `Host`.
     """
 
     def __init__(
@@ -201,10 +202,11 @@ class GateMiddleware:
 
 
 class CrowdMiddleware:
-    """Refuses a request to the API while `most` other requests to the API are being answered.
+    """Refuses requests to the API while the proxy is answering too many others.
 
-    If `most` is 0, any number of requests may be answered at a time. A request is also refused
-    while the process holds too many bytes of requests and answers.
+    `most` is the number of requests to the API that may be answered at the same time; 0 means any
+    number. A request is also refused while the process holds too many bytes of requests and
+    answers.
 
     Health, metrics and operators' routes are never refused: they are needed most under load.
     """

@@ -21,9 +21,9 @@ _COUNTING = b"/messages/count_tokens"
 
 
 class Passthrough(StrEnum):
-    """Which of the routes that are not cached are forwarded: all, none, or the safe ones.
+    """Which uncached routes are forwarded: all, none, or only the safe ones.
 
-    These are safe for any caller: GET `/models`, GET `/models/{id}` and POST
+    The routes that are safe for any caller are GET `/models`, GET `/models/{id}` and POST
     `/messages/count_tokens`.
     """
 
@@ -62,8 +62,8 @@ class PassthroughRoutes:
     Raises RouteNotFound for a path outside the API. Raises PassthroughDisabled for a route that is
     not forwarded.
 
-    `anthropics` says which routes of Anthropic's API are forwarded. `passthrough` says which of all
-    other routes are forwarded.
+    `anthropics` says which routes of Anthropic's API are forwarded. `passthrough` says the same
+    for the other routes.
     """
 
     def __init__(

@@ -66,9 +66,10 @@ def is_api(path: str) -> bool:
 
 
 def forms_of(path: str) -> Iterator[tuple[str, bool]]:
-    """Yield pairs: a pattern of paths that mean the same as `path`, and whether it names a model.
+    """Yield patterns of the paths that mean the same as `path`, which begins with `/v1`.
 
-    `path` begins with `/v1`. Only a pattern with Azure's deployment names a model.
+    With each pattern, yield whether its paths contain the name of a model. Only the paths of Azure
+    deployments do.
     """
     rest = path.removeprefix(V1.decode())
     yield path, False

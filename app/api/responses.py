@@ -96,7 +96,7 @@ async def _start(head: Head, scope: Scope, send: Send) -> None:
 
 
 async def _write(body: bytes, send: Send, *, is_last: bool) -> None:
-    """Send a body in pieces. Before each piece, the client must have read most of those before it.
+    """Send a body in pieces, each after the client has read most of the earlier pieces.
 
     `is_last` says whether `body` ends the response.
     """

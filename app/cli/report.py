@@ -1,4 +1,4 @@
-"""`reprise report`: shows the results of shadow mode or of traffic."""
+"""`reprise report`: shows the report on shadow mode, which serves no hits, or on traffic."""
 
 import json
 

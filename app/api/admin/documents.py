@@ -81,7 +81,10 @@ def refuse_unknown(names: Mapping[str, object], *known: str) -> None:
 
 
 def listed(stored: StoredResponse, now: float) -> JsonObject:
-    """Return what a list of entries shows of a stored response, without the text of the answer."""
+    """Return a stored response as a list of entries shows it: without the text of the answer.
+
+    `now` is the time for which the age is computed, in seconds since 1970.
+    """
     return {
         "id": stored.id,
         "dialect": stored.dialect,

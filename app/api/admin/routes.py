@@ -109,7 +109,7 @@ class _Admin:
         self._clock = clock
 
     async def report(self) -> JSONResponse:
-        """Return the results of shadow mode or of traffic.
+        """Return the report on shadow mode, which serves no hits, or on served traffic.
 
         In the answer, `pairs` lists the wrong hits with the smallest distances.
         """
@@ -122,8 +122,8 @@ class _Admin:
         """Return pairs of questions for an operator to judge.
 
         In the answer, `pairs` lists the pairs that the verifier was least sure about. `open` lists
-        the hits by meaning that were compared with the upstream's answer, if the comparison did not
-        show whether the hit was right.
+        hits by meaning that were compared with the upstream's answer, but for which the comparison
+        did not show whether they were right.
         """
         await self._cache.refresh_epoch()
         hits = self._pairs.open()

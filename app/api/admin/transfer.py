@@ -39,7 +39,11 @@ _logger = logging.getLogger("reprise.admin")
 
 @dataclass(slots=True)
 class _Report:
-    """Counts the lines of an import and, for each result, the entries with that result."""
+    """Counts the lines of an import.
+
+    `fates` counts the valid entries by what happened to them. `refused` counts the invalid
+    lines, and `first_refused` describes the first of them.
+    """
 
     lines: int = 0
     fates: Counter[Fate] = field(default_factory=Counter)
@@ -104,9 +108,10 @@ class Transfer:
             _logger.info("exported %d entries", exported)
 
     async def import_(self, request: Request) -> JSONResponse:
-        """Store the entries in the body. Skip an entry if the store has it already, or a newer one.
+        """Store the entries in the body.
 
-        Return the number of entries by result, and the first refused line.
+        An entry is skipped if the store already has the same entry or a newer one. Return how many
+        entries were imported, skipped, expired and refused, and the first refused line.
         """
         report = _Report()
         try:

@@ -1,4 +1,4 @@
-"""Adds security headers to the dashboard: they forbid frames, code from other sites and caching."""
+"""Adds security headers to the dashboard, to forbid caching, frames, and code from other sites."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,7 +22,7 @@ HEADERS: tuple[Header, ...] = (
 
 
 class DashboardHeadersMiddleware:
-    """Adds security headers to every response below `/dashboard`, and to errors, too."""
+    """Adds security headers to every response below `/dashboard`, including errors."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -27,7 +27,7 @@ class Sessions:
         self._ended: Recent[str, bool] = Recent(_ENDED)
 
     def new(self) -> str:
-        """Return a new session as the value of its cookie."""
+        """Open a session, and return the value of its cookie."""
         named = f"{int(self._clock()) + LIFETIME:x}.{secrets.token_hex(16)}"
         return f"{named}.{self._mac('session', named)}"
 

@@ -203,7 +203,7 @@ class Audits:
     def _show(self, case: _Case, found: Compared) -> None:
         """Keep a hit by meaning for operators to see, unless its answer was found right.
 
-        The answer was found wrong, or the comparison could not decide.
+        Wrong hits and hits on which the comparison could not decide are kept in separate lists.
         """
         if case.decision.status.distance is None:
             return

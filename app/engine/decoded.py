@@ -29,8 +29,9 @@ class Decoded:
         self._body: AsyncIterable[bytes] = answer
 
     async def head(self) -> Head:
-        """Wait for the answer's head and return it, with other headers if the body is decoded.
+        """Wait for the answer's head and return it.
 
+        If the body is decoded, the head has no Content-Encoding, Content-Length or Content-MD5.
         If the upstream request failed, raises the error of this request.
         """
         head = await self._answer.head()

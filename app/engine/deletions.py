@@ -1,8 +1,8 @@
 """Removes stored answers that a client deletes at the upstream through this proxy.
 
-If this process stored the answer, the entry is found by the upstream's id of the answer. Otherwise,
-for example if another proxy of the fleet stored the answer, the whole store is searched. One search
-looks for the answers of all waiting deletions.
+If this process stored the answer, it finds the entry by the id that the upstream gave to the
+answer. Otherwise, for example if another proxy of the fleet stored the answer, the whole store is
+searched. One search looks for the answers of all waiting deletions.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ _SUCCESS = range(200, 300)
 class Deletions:
     """Forwards requests that never use the cache, and removes the answers that clients delete.
 
-    `id_in` returns the upstream's id of the answer that a request deletes. It returns None if the
-    request deletes no answer.
+    `id_in` returns the id of the answer that a request deletes. The upstream gave this id to the
+    answer. `id_in` returns None if the request deletes no answer.
     """
 
     def __init__(

@@ -54,11 +54,11 @@ class Doubts:
         self._known = UntilPurge(self._nothing, epoch)
 
     def note(self, asked: str, verdicts: Sequence[Verdict], line: float, epoch: str) -> None:
-        """Keep the pair of `asked` and the stored question with the highest probability.
+        """Keep `asked`, paired with the stored question that got the highest probability.
 
-        `epoch` is the store's epoch when the candidates were looked up. Nothing is kept if the
-        verifier judged no candidate, if a question is too long, or if there was a purge since the
-        look-up.
+        `line` is the least probability with which a stored answer is served. `epoch` is the store's
+        epoch when the candidates were looked up. Nothing is kept if the verifier judged no
+        candidate, if a question is too long, or if there was a purge since the look-up.
         """
         known = self._known.of(epoch)
         judged = [verdict for verdict in verdicts if verdict.probability is not None]

@@ -254,7 +254,7 @@ class EmbeddingsAnswerer:
     async def _fill(self, batch: Batch, flight: Flight) -> None:
         """Look up a batch once more; if an embedding is missing, ask the upstream for the batch.
 
-        `Handler._find` explains why this looks up again.
+        `Handler._find` explains why a flight looks up again.
         """
         if not (batch.control.no_cache or batch.failure or batch.shadow):
             again = await self._look_up(batch)
@@ -345,8 +345,8 @@ def _serving(
     """Return the embeddings in `stored` that may be served, in a dictionary by exact key.
 
     Stale embeddings are included only if, together with the fresh ones, they answer every input of
-    the batch. `standing_in`: whether they would replace the answer of an upstream that failed; then
-    they may have been stale for longer.
+    the batch. `standing_in`: whether the upstream failed, so that stale embeddings may replace
+    its answer. In this case, embeddings may be served that have been stale for longer.
     """
     control, limits = batch.control, batch.limits
     fresh = {e.id: e for e in stored if freshness.may_answer(e, control, now)}

@@ -78,7 +78,8 @@ class Fetcher:
     async def fetch(self, wanted: Wanted[T], flight: Flight, watch: Watch = watch_nothing) -> None:
         """Pass the upstream's answer on to the readers of `flight` as it arrives.
 
-        The answer is stored before its last bytes are passed on. `watch` yields the answer's body.
+        The answer is stored before its last bytes are passed on. `watch` gets the upstream's
+        response and yields its body.
 
         Raises UpstreamUnreachable, UpstreamTimeout or UpstreamInterrupted.
         """

@@ -49,13 +49,16 @@ class Findings:
 
 
 def compared(totals: Mapping[str, int]) -> JsonObject:
-    """Return the results of comparing stored answers that were held back, from named sums.
+    """Return the results of comparing stored answers that were held back.
 
-    For each tier, the result has the numbers of answers found right, wrong and open.
+    `totals`: sums by name (see the class `Tally`).
 
-    Even two answers of the upstream to the same request may differ. So the base rate is the share
-    of exact matches that were found wrong. `excess_wrong` is the share of hits by meaning that were
-    found wrong, less what the base rate explains; None if too little is known.
+    For each tier, `right` and `wrong` are the numbers of answers found right and wrong, and `open`
+    is the number of answers for which the comparison could not decide.
+
+    Even two answers of the upstream to the same request may differ, so even some exact matches are
+    found wrong. Their share is called the base rate. `excess_wrong` is the share of hits by meaning
+    that were found wrong, minus the part that the base rate explains; None if too little is known.
     """
     shown = {
         tier.value: {a.value: _compared_as(totals, tier, a) for a in Agreement} for tier in Tier
@@ -79,8 +82,8 @@ def _compared_by_tier(totals: Mapping[str, int]) -> "_Counts":
 def audited(totals: Mapping[str, int]) -> JsonObject:
     """Return the share of audited hits that were found wrong, by tier, distance and namespace.
 
-    `totals` are named sums. `excess_wrong` is the share of hits by meaning that were found wrong,
-    less what the share of exact matches that were found wrong explains.
+    `totals`: sums by name (see the class `Tally`). `excess_wrong` has the same meaning as in the
+    function `compared`.
     """
     by_tier, by_distance = _Counts(), _Counts()
     by_namespace: dict[str, _Counts] = {}

@@ -88,9 +88,9 @@ class Fleet:
 
         Wait until the answer is stored, this proxy holds the lease, or the time is up. After taking
         the lease, look up the answer once more, because the last holder may have stored the answer
-        meanwhile. If the lease passes to a second other proxy, do not wait any longer. In that case
-        the first holder failed or got an answer that must not be stored, and the second holder
-        would probably do the same.
+        meanwhile. If the lease passes from another proxy to a third proxy, do not wait any longer.
+        In that case the first holder failed or got an answer that must not be stored, and the
+        second holder would probably do the same.
         """
         deadline = lease.now() + self._wait
         pause, first = _FIRST_PAUSE, ""

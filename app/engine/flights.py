@@ -3,8 +3,8 @@
 A *flight* is a task that fetches one answer and keeps the bytes while they arrive. Each reader gets
 all bytes of the answer, from the first one, at the reader's own pace. The task belongs to no
 reader: the first reader may leave while other readers stay. When the last reader leaves, the task
-is cancelled and the upstream request is closed. Only if the answer can still be stored, the task
-may go on.
+is cancelled and the upstream request is closed. There is one exception: if `finish` is true and the
+answer can still be stored, the task goes on.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ class Flight:
     `fill`: fetches the answer.
     `form`: the form of the answer, for example streamed.
     `finish`: whether a flight without readers goes on while the answer can still be stored.
-    `inflight`: the count of bytes held in memory. While it is full, the window is smaller.
+    `inflight`: the count of bytes held in memory. While too many are held, the window is smaller.
     """
 
     def __init__(

@@ -25,9 +25,9 @@ class FormAdapter:
     `parsed` is the client's request. If the flight's answer and the client's form are streams, the
     stream is filtered while it arrives, if possible. Otherwise the complete answer is awaited and
     rendered. `again` sends the client's own request to the upstream. It is called if the flight's
-    answer is cut off or not understood, or has less of `usage` than the client is entitled to. An
-    error response is passed on, with its content coding decoded. Async iteration yields the body.
-    Call `aclose` at the end.
+    answer breaks off, cannot be shared or is not understood. It is also called if the answer lacks
+    a part of `usage` that the client is entitled to. An error response is passed on, with its
+    content coding decoded. Async iteration yields the body. Call `aclose` at the end.
     """
 
     def __init__(

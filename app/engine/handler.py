@@ -169,18 +169,20 @@ class Handler:
         """Look up the exact key again, then look up by meaning.
 
         Return `found` with the new results, and the stored response to serve, or None. If the
-        caller wants a new answer, no stored response is served. In that case this only computes the
-        embedding of the text, and finds the entry that the new answer will replace, because the new
-        answer keeps the tags of this entry. An unexpected exception counts as a miss.
+        caller wants a new answer, no stored response is served. In that case this method only
+        computes the embedding of the text, and finds the entry that the new answer will replace,
+        because the new answer keeps the tags of this entry. An unexpected exception counts as a
+        miss.
 
-        The exact key is looked up a second time because a flight only collapses requests that
-        overlap with it:
+        The exact key is looked up a second time because a request can only join a flight that is
+        still running. Suppose that two equal requests, 1 and 2, arrive together:
 
-        - A looks up and finds nothing; B looks up the same and finds nothing.
-        - A starts a flight, the upstream answers, the answer is stored, the flight ends.
-        - B's look-up took longer; B finds no flight to join and starts one.
+        - Both look up the exact key and find nothing. The look-up of request 2 takes longer.
+        - Request 1 starts a flight, the upstream answers, the answer is stored, the flight ends.
+        - The look-up of request 2 ends. Request 2 finds no flight to join and starts one.
 
-        Without the second look-up, B would ask the upstream for an answer that was just stored.
+        Without the second look-up, request 2 would ask the upstream for an answer that was just
+        stored.
         """
         try:
             if plan.control.no_cache:

@@ -73,8 +73,9 @@ def cursor_line(cursor: str | None) -> bytes:
 def portable_of(line: bytes, now: float, dialects: Mapping[str, Dialect]) -> Portable | None:
     """Return the entry in a line, or None for a line made by `cursor_line`.
 
-    The entry stays in the partition that the line names. `now` is in seconds since 1970. `dialects`
-    contains the known dialects by name. Raises ValueError if the line is invalid.
+    The entry stays in the partition that the line names. `now` is in seconds since 1970; an entry
+    with a later time is given this time. `dialects` contains the known dialects by name. Raises
+    ValueError if the line is invalid.
     """
     document = _document(line)
     if document.keys() == {"cursor"}:
@@ -107,10 +108,11 @@ def _document(line: bytes) -> Mapping[str, Any]:
 
 
 def _response(document: Mapping[str, Any], dialect: Dialect | None) -> bytes:
-    """Return the answer in a line as compact JSON. `dialect` is None if the answer's is unknown.
+    """Return the answer in a line as compact JSON.
 
-    Raises ValueError if the dialect is unknown, or the answer is invalid or must not be stored. The
-    first version of the format named the field of the answer `completion`, not `response`.
+    The answer is in the field `response`, or `completion` in the first version of the format.
+    `dialect` is the answer's dialect, or None if it is unknown. Raises ValueError if the dialect is
+    unknown, or the answer is invalid or must not be stored.
     """
     response = document.get("response", document.get("completion"))
     if dialect is None:

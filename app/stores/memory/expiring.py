@@ -80,8 +80,9 @@ class Expiring(Generic[T]):
     def put(self, key: str, value: T, expires: float, size: int) -> bool:
         """Keep a value of `size` bytes until `expires`, in place of any older value of `key`.
 
-        If there are too many values or bytes then, the least recently used values are evicted.
-        Return True, or False if the value alone exceeds the byte limit; then it is not kept.
+        If there are now too many values or bytes, the least recently used values are
+        evicted. A value that alone exceeds the byte limit is not kept. Return whether the value
+        was within the byte limit.
         """
         self.remove(key)
         if size > self._room.most:
@@ -117,7 +118,10 @@ class Expiring(Generic[T]):
 
     @property
     def idlest(self) -> float:
-        """The number that `Room.count_use` gave the least recently used value, or infinity."""
+        """The result of `Room.count_use` when the least recently used value was last used.
+
+        Infinity if there are no values.
+        """
         oldest = next(iter(self._entries.values()), None)
         return math.inf if oldest is None else oldest.used
 

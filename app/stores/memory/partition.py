@@ -114,7 +114,7 @@ class Partition:
         """Return up to `k` pairs (digest, distance), those nearest to `embedding`, nearest first.
 
         Large partitions are searched in a thread. A row that is written during the search is left
-        out, because the distance may be that of the embedding that was in the row before. Raises
+        out, because its distance may have been computed from the row's previous embedding. Raises
         Overloaded if too many searches wait for a thread, and ValueError if the shape of
         `embedding` is wrong.
         """

@@ -8,7 +8,10 @@ class Sharing(Protocol):
 
     @property
     def idlest(self) -> float:
-        """The number that `Room.count_use` gave the least recently used value, or infinity."""
+        """The result of `Room.count_use` when the least recently used value was last used.
+
+        Infinity if there are no values.
+        """
 
     def evict_idlest(self) -> None:
         """Evict the least recently used value of this collection."""

@@ -39,9 +39,9 @@ class MemoryStore:
 
     Responses and embeddings together take up to `max_bytes`. If a limit is exceeded, the least
     recently used entries are evicted. `on_evict(kind, reason)` and `on_leave(kind, digest)` are
-    called for each entry that is evicted, has expired or is too large to be kept. In `on_evict`,
-    the kind of a response is its dialect. The reason is `expired`, `lru` (there were too many
-    entries) or `bytes` (the entries took too much memory).
+    called for each entry that is evicted, has expired or is too large to be kept. The `kind` that
+    is passed to `on_evict` is the dialect of a response, or `embedding`. The reason is `expired`,
+    `lru` (there were too many entries) or `bytes` (the entries took too much memory).
     """
 
     def __init__(
@@ -164,7 +164,10 @@ class MemoryStore:
         """Do nothing, because no other process replaces the epoch."""
 
     async def advance_epoch(self) -> None:
-        """Replace the epoch but keep the entries. Answers requested before are no longer stored."""
+        """Replace the epoch but keep the entries.
+
+        An answer that was requested before this call will not be stored.
+        """
         self.epoch = next_turn(self.epoch, secrets.token_hex(8))
 
     async def purge(self) -> int:

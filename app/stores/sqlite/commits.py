@@ -28,8 +28,8 @@ class _Waiting:
 class Commits:
     """Commits changes to `journal` in the order of the calls, in one thread.
 
-    `is_kept(kind, digest)` says whether memory contains an entry. If memory contains an evicted
-    entry again, the entry's row is not removed.
+    `is_kept(kind, digest)` says whether memory contains an entry. If an evicted entry has been
+    stored again, its row is not removed.
     """
 
     def __init__(self, journal: Journal, is_kept: Callable[[Kind, str], bool]) -> None:

@@ -99,7 +99,7 @@ class Amend:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A change that begins a new epoch. Answers requested earlier are no longer written."""
+    """A change that begins a new epoch. Answers requested before it will not be written."""
 
     epoch: str
 
@@ -139,9 +139,10 @@ class Journal:
 
     @classmethod
     def open(cls, path: Path, clock: Clock) -> Self:
-        """Open the file at `path`, or create it. `clock` dates the new name of an unusable file.
+        """Open the file at `path`, or create it.
 
-        Raises ConfigurationError if the file can be neither opened nor created.
+        An unusable file is renamed; its new name contains the time that `clock` returns. Raises
+        ConfigurationError if the file can be neither opened nor created.
         """
         try:
             try:

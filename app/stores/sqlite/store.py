@@ -151,7 +151,10 @@ class SqliteStore:
         """Do nothing, because no other process replaces the epoch."""
 
     async def advance_epoch(self) -> None:
-        """Replace the epoch but keep the entries. Answers requested before are no longer stored."""
+        """Replace the epoch but keep the entries.
+
+        An answer that was requested before this call will not be stored.
+        """
         epoch = next_turn(self.epoch, secrets.token_hex(8))
 
         async def begin() -> None:

@@ -235,8 +235,8 @@ class Reader:
     def response(self, digest: str, values: Reply) -> StoredResponse | None:
         """Return the response in a reply to `read_response`, or None if it is missing or invalid.
 
-        If the reply is an error, raises that error. Return None instead if the error only means
-        that the entry is damaged or that its node is away.
+        An error reply is raised, unless the error only means that the entry is damaged or that its
+        node is away; the result is None for such an error.
         """
         fields = _fields(RESPONSE_FIELDS, [] if _is_lost(values) else checked(values))
         return self._valid(lambda: self._seal.response_of(digest, fields))
@@ -257,7 +257,7 @@ class Reader:
         return self._valid(lambda: self._seal.embedding_of(digest, fields_of(_bytes(value))))
 
     def is_alive(self, values: Reply) -> bool:
-        """Whether a reply to `read_life` is that of a response neither expired nor purged."""
+        """Whether the response in a reply to `read_life` is neither purged nor expired."""
         return not isinstance(values, Exception) and self._lives(_fields(_LIFE, values))
 
     def dialect(self, values: Reply) -> str:

@@ -71,9 +71,10 @@ class Generations:
 
     @property
     def state(self) -> tuple[Command, Command]:
-        """The commands that read the server's state. Pass the replies to `note`.
+        """The commands that read the list of generations and the epoch from the server.
 
-        Send these commands last in a pipeline, so that a purge during the pipeline is noticed.
+        Pass the replies to `note`. Send these commands last in a pipeline, so that a purge during
+        the pipeline is noticed.
         """
         return ("GET", self.keys.generations), ("GET", EPOCH)
 
@@ -214,8 +215,8 @@ class Generations:
     async def _create_all(self, numbers: Sequence[int], there: Collection[int | None]) -> None:
         """Create the indexes of generations. If the server refuses, only exact matches work.
 
-        The commands are also sent for the indexes in `there`, since some nodes of a cluster may
-        lack them.
+        `there` contains the generations whose index was found. Commands are sent for these, too,
+        because some nodes of a cluster may lack the index.
         """
         problem = ""
         replies = await self._connections.call(*map(self._create, numbers))

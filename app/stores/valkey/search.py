@@ -181,7 +181,7 @@ def may_retire(fills: Sequence[Fill], room: Room) -> bool:
 
     Its entries are copied first. A single generation may not be dropped. If there are more than
     two, the oldest always may. If there are two, the older one may be dropped when at most a tenth
-    of its vectors are alive. If its removed vectors take too much memory, half is enough.
+    of its vectors are alive, or at most half if its removed vectors take too much memory.
     """
     if len(fills) != 2:  # noqa: PLR2004
         return len(fills) > 1

@@ -278,7 +278,10 @@ class ValkeyStore:
         await self._ask(lambda _: [])
 
     async def advance_epoch(self) -> None:
-        """Replace the epoch but keep the entries. No proxy stores answers requested before."""
+        """Replace the epoch but keep the entries.
+
+        No proxy will store an answer that was requested before this call.
+        """
         await self._generations.advance_epoch()
 
     async def purge(self) -> int:
@@ -294,7 +297,7 @@ class ValkeyStore:
         return alive.answers + alive.embeddings
 
     async def count(self) -> Counts:
-        """Return how many answers and embeddings are stored: above 500 keys, an estimate."""
+        """Return how many answers and embeddings are stored, estimated above 500 keys."""
         return await self._survey.count()
 
     async def facts(self) -> Mapping[str, object]:
@@ -353,7 +356,8 @@ class ValkeyStore:
     async def _find(self, search: Search) -> list[tuple[float, str]]:
         """Search all living generations; return pairs (distance, key), nearest first.
 
-        If several generations have an entry with the same digest, only the newest of these counts.
+        If several generations have an entry with the same digest, only the pair from the newest of
+        these generations is returned.
         """
 
         def ask(numbers: Sequence[int]) -> list[Command]:

@@ -69,7 +69,8 @@ class Survey:
         """Look at about the next `limit` embeddings.
 
         Return the exact keys of those that were fetched for `caller`, and the next cursor. A cursor
-        is one of the command SCAN, or empty before the first and after the last embedding.
+        is a number made by the command SCAN. It is empty before the first embedding and after the
+        last.
         """
         place = cursor or "0"
         if not place.isascii() or not place.isdecimal():

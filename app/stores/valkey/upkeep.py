@@ -138,7 +138,7 @@ class Upkeep:
         return bool(checked(renewed))
 
     async def _fills(self) -> tuple[Sequence[int], list[Fill], Room]:
-        """Return the living generations, how full each of them is, and the server's room.
+        """Return the living generations, how full each is, and a Room with the memory limit.
 
         Without valkey-search, the list of fills is empty. The server's list of generations may
         change before the caller uses the result; `Generations.replace` checks this.
@@ -197,8 +197,9 @@ class Upkeep:
         await self._connections.call(*orphans)
 
     async def _drop(self, before: Sequence[int], after: Sequence[int]) -> bool:
-        """Replace the list of generations, and drop the indexes that are no longer in the list.
+        """Drop the indexes of generations that are in `before` but not in `after`.
 
+        The server's list of generations is then replaced by `after`, if it is still `before`.
         Return whether the list was replaced.
         """
         gone = sorted(set(before) - set(after))
@@ -208,7 +209,7 @@ class Upkeep:
         return is_replaced
 
     async def _drop_strays(self) -> None:
-        """Drop old indexes that are not in the list. A proxy that ended early may leave such."""
+        """Drop old indexes that are not in the list. A proxy that ended early may leave some."""
         (names,) = await self._connections.call(("FT._LIST",))
         numbers = self._generations.numbers
         strays = [

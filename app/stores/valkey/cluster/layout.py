@@ -32,10 +32,10 @@ class Range(NamedTuple):
 
 
 class Redirection(NamedTuple):
-    """A node's reply that another node has the slot of a command's key.
+    """A reply in which a node says that the node `place` has the slot of a command's key.
 
-    `is_passing` is True if this is so for one command only, while the slot is being moved (ASK),
-    and False if the slot has moved for good (MOVED).
+    `is_passing` is True if the reply holds for one command only, while the slot is being moved
+    (ASK), and False if the slot has moved for good (MOVED).
     """
 
     slot: int

@@ -1,7 +1,7 @@
 """Connections to the nodes of a cluster, with a circuit breaker for each node.
 
-If a node hangs, its circuit breaker is open. Then the node delays only the one request that is sent
-to it now and then as a trial, not all requests.
+The circuit breaker of a node that hangs is open. While it is open, only one request now and then is
+sent to the node as a trial. Only these trials are delayed, not all requests.
 """
 
 import asyncio
@@ -50,9 +50,9 @@ class Health:
     def failed(self, place: Place, reason: str, *, was_well: bool) -> Exception:
         """Record that a node did not answer, because of `reason`. Return the error for the caller.
 
-        `was_well` says whether the node was well when the request was sent. The error is NodeAway
-        if the node was well then and another request has reported the failure since. Otherwise it
-        is NodeFailed.
+        `was_well` is the result of `is_well` before the request was sent. The error is NodeAway
+        if `was_well` is True, but another request has already reported the failure. Otherwise the
+        error is NodeFailed.
         """
         is_news = self._breaker(place).failed(time.monotonic())
         if is_news:
@@ -97,8 +97,8 @@ class Nodes:
         """Send commands to a node; return one reply for each command.
 
         If the node is not asked or does not answer, each reply is the error NodeAway, NodeFailed or
-        Overloaded. If `is_telling` is True, a timeout opens the node's circuit breaker. It must be
-        False if the node asks other nodes, because a timeout may then be the fault of those.
+        Overloaded. If `is_telling` is True, a timeout opens the node's circuit breaker. Pass False
+        if the node asks other nodes, because a timeout may be the fault of the other nodes.
         """
         if not self._health.allows(place):
             return [NodeAway()] * len(commands)

@@ -91,7 +91,7 @@ def merged(command: Command, replies: Sequence[Any]) -> Any:
 
 
 def _answered(replies: Sequence[Any]) -> Sequence[Any]:
-    """Return all replies except NodeAway and NodeFailed. If there are no others, return these.
+    """Return `replies` without NodeAway and NodeFailed, or all of them if nothing else is left.
 
     So entries on a node that is away count as evicted.
     """

@@ -175,8 +175,9 @@ class WithoutUsage:
 def narrowing(leader: object, form: Form) -> WithoutUsage | None:
     """Return a filter that turns a stream of form `leader` into a stream of form `form`.
 
-    The result is None if no filter can do that. A filter can only remove usage, so a stream of form
-    `leader` must have at least as much usage as one of form `form`.
+    `leader` is the form in which the upstream sends the answer. The result is None if no filter can
+    do that. A filter can only remove usage, so a stream of form `leader` must have at least as much
+    usage as one of form `form`.
     """
     if not isinstance(leader, Form) or leader.entitled < form.entitled:
         return None

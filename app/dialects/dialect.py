@@ -25,8 +25,8 @@ class Answer:
     `unfit`: why the answer must not be stored, or None if it may be stored.
     `may_be_shared`: whether the answer may be sent to collapsed requests, stored or not.
     `exact_only`: whether the answer may be served by exact match only.
-    `upstream_id`: the id of the answer if the upstream stores it, too, and clients may use that id;
-    else empty.
+    `upstream_id`: the id of the answer if the upstream also stores the answer, and clients may use
+    the id there; else empty.
     """
 
     content: bytes = field(repr=False)
@@ -147,7 +147,8 @@ class ParsedRequest(Protocol):
     def narrowing(self, leader: object) -> StreamFilter | None:
         """Return a filter that turns a stream of form `leader` into one of this request's form.
 
-        The result is None if no filter can do that. `leader` may be a form of another dialect.
+        `leader` is the form in which the upstream sends the answer; it may be a form of another
+        dialect. The result is None if no filter can do that.
         """
 
 

@@ -147,10 +147,11 @@ class EmbeddingsAnswer:
 
 
 def shares(inputs: Sequence[Input], usage: Mapping[str, Any] | None) -> list[float | None]:
-    """Return for each input its share of the tokens in `usage`, or None if `usage` has no sum.
+    """Return a list with each input's share of the tokens in `usage`.
 
-    The upstream states only the sum for all inputs. The sum is divided in proportion to the sizes
-    of the inputs. The shares need not be whole numbers, but add up to the sum.
+    Each entry of the list is None if `usage` has no sum. The upstream states only the sum for all
+    inputs. The sum is divided in proportion to the sizes of the inputs. The shares need not be
+    whole numbers, but add up to the sum.
     """
     counted = (usage or {}).get("total_tokens", (usage or {}).get("prompt_tokens"))
     if type(counted) is not int or counted < 0:

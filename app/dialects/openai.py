@@ -45,9 +45,9 @@ def without_neutral(document: Mapping[str, Any]) -> JsonObject:
 def treatment_of(document: Mapping[str, Any]) -> str:
     """Return a digest of the fields that change the handling of a request, but not the answer.
 
-    Requests with different digests are not collapsed. So no caller waits in the slower service tier
-    of another caller. If the upstream refuses the metadata of one request, no other request fails.
-    The digest is empty if the request sets none of these fields.
+    Requests with different digests are not collapsed. Otherwise a request could have to wait in the
+    slower service tier of another request, or fail because the upstream refuses the metadata of
+    another request. The digest is empty if the request sets none of the fields.
     """
     return digest_of_fields(document, _TREATMENT)
 

@@ -112,7 +112,7 @@ def is_idle(event: Event) -> bool:
 def json_data(document: Mapping[str, Any]) -> str:
     """Return a JSON document as the data of an event.
 
-    The data is one line. Line ends of Unicode inside it are escaped.
+    The data is one line. Unicode line separators in the data are escaped.
     """
     return compact(document).translate(_LINE_ENDS)
 

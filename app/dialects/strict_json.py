@@ -1,4 +1,4 @@
-"""A JSON parser. It refuses JSON that other parsers may read differently or need long to parse."""
+"""A JSON parser. It refuses JSON that takes long to parse or that parsers may read differently."""
 
 import json
 import math

@@ -20,7 +20,7 @@ def usage_in(content: bytes) -> Usage | None:
     """Return the token counts of a stored answer of any dialect, or None if it has no usage.
 
     Only the field `usage` is parsed, so that a long answer takes no more time than a short one. The
-    field is found by searching for its name in quotes. The search does not stop inside a text,
+    field is found by searching for its name in quotes. The name is never found inside a text,
     because JSON escapes the quotes in texts.
     """
     at = len(content)

@@ -1,4 +1,4 @@
-"""Whether a chat completion may be stored, and which requests the stored one may answer.
+"""Whether a chat completion may be stored, and which requests it may answer once it is stored.
 
 docs/http-api.md explains each reason for not storing. When in doubt, do not store.
 """
@@ -89,7 +89,7 @@ def _calls_a_tool(message: Mapping[str, Any]) -> bool:
 
 
 def is_exact_only(completion: JsonObject, structure: Structure = _FREE) -> bool:
-    """Whether an answer calls a tool, so that it may be served by exact match only.
+    """Whether an answer may be served by exact match only, because the answer calls a tool.
 
     A call that the request forced does not count: the arguments of such a call are the answer.
     """

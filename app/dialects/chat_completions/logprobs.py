@@ -41,7 +41,10 @@ class Logprobs:
         return self._framed(left) if self._frame or any(left.values()) else None
 
     def _framed(self, told: Mapping[str, Any]) -> JsonObject:
-        """Return `told`. The first call adds the other fields of `logprobs` to the result."""
+        """Return an object `logprobs` with the fields in `told`, which are lists of tokens.
+
+        Only the first object also has the other fields of `logprobs`.
+        """
         frame, self._frame = self._frame, {}
         return {**frame, **told}
 

@@ -32,8 +32,8 @@ def judged(
     """Return the Answer for a completion: whether to store it, share it and match it by meaning.
 
     `choices` is the number of choices that the request asked for. `structure` is the structure that
-    the request demands of the answer. `entitled` is the fullness of the Answer if the completion
-    has no `usage`, because the upstream sends no more usage to such a request.
+    the request demands of the answer. `entitled` says how much of `usage` the upstream sends in an
+    answer to such a request. The Answer gets this fullness if the completion has no `usage`.
     """
     completion = without_envelope(completion)
     unfit = fitness.why_not_stored(completion, choices, structure)

@@ -98,7 +98,7 @@ class ChatRequest:
     def question(self) -> str:
         """The text of the last user turn, but empty if a tool's result follows that turn.
 
-        The answer then depends on the result, which is in the key.
+        With a tool's result, the answer depends on that result, which is part of the key.
         """
         for message in reversed(self.messages):
             if message["role"] == "user":

@@ -19,9 +19,9 @@ _WHOLE = frozenset({None, "finish-reason", "empty"})
 def judged(completion: JsonObject, choices: int, entitled: Fullness) -> Answer:
     """Return the Answer for a completion: whether to store it and share it.
 
-    `choices` is the number of choices that the request asked for. `entitled` is the fullness of the
-    Answer if the completion has no `usage`, because the upstream sends no more usage to such a
-    request.
+    `choices` is the number of choices that the request asked for. `entitled` says how much of
+    `usage` the upstream sends in an answer to such a request. The Answer gets this fullness
+    if the completion has no `usage`.
     """
     completion = without_envelope(completion)
     unfit = why_not_stored(completion, choices)

@@ -173,7 +173,7 @@ class Completions:
 
 
 def _texts(document: Mapping[str, Any]) -> list[str] | None:
-    """Return a list of the prompt if the prompt may be matched by meaning, else None.
+    """Return the prompt, in a list, if the prompt may be matched by meaning, else None.
 
     The result is None if the request sets `echo` or `suffix`, because the answer then depends on
     each word of the prompt. It is also None if the prompt is not one text, or if the prompt is a

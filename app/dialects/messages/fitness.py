@@ -1,4 +1,4 @@
-"""Whether a message may be stored, and which requests the stored one may answer.
+"""Whether a message may be stored, and which requests it may answer once it is stored.
 
 docs/http-api.md explains each reason for not storing. When in doubt, do not store.
 """
@@ -77,7 +77,7 @@ def _why_not_content(
 def _is_known(block: object) -> bool:
     """Whether a block is well-formed and comes from the model.
 
-    A block that does not come from the model comes from a tool that a server runs.
+    Other blocks come from tools that run on a server.
     """
     if not isinstance(block, dict):
         return False

@@ -109,7 +109,7 @@ class MessagesRequest:
     def question(self) -> str:
         """The text of the last user turn, but empty if that turn contains a tool's result.
 
-        The answer then depends on the result, which is in the key.
+        With a tool's result, the answer depends on that result, which is part of the key.
         """
         users = [message for message in self.messages if message["role"] == "user"]
         content = users[-1]["content"] if users else ""

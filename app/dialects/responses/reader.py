@@ -63,7 +63,10 @@ class EventsReader:
             self._take(event)
 
     def read(self) -> Answer:
-        """Return the answer that the events add up to. Raises NotUnderstood."""
+        """Return the answer: the response in the last event. Raises NotUnderstood.
+
+        If that response lacks the field `output`, its items come from earlier events.
+        """
         if self._failure or self._response is None:
             return Answer(b"{}", unfit=self._failure or "incomplete", may_be_shared=False)
         response = self._response

@@ -34,9 +34,9 @@ class Anew(NamedTuple):
 
 
 def without_echoes(response: JsonObject, asked: Mapping[str, Any]) -> JsonObject:
-    """Return a response without the values of neutral fields that it repeats from the request.
+    """Return a response without the values that it repeats from neutral fields of the request.
 
-    `asked` is the body of the request. The default values of these fields replace the values.
+    `asked` is the body of the request. Each value is replaced by the default value of its field.
     """
     said = {n: v for n, v in _ECHOES.items() if n in response and asked.get(n) is not None}
     return {**response, **said}

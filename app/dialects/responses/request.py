@@ -43,7 +43,7 @@ class ResponsesRequest:
     `is_kept`: whether the request asks the upstream to store the answer.
     `texts`: the texts of the item at `turn`, or None if all of the body must match exactly. `texts`
     is None unless the user wrote that item and all its parts are texts. It is also None if `parse`
-    finds that the request may not be matched by meaning.
+    finds that the request must not be matched by meaning.
     """
 
     document: Mapping[str, Any] = field(repr=False)
@@ -112,9 +112,10 @@ class ResponsesRequest:
 
     @property
     def instructions(self) -> Sequence[str]:
-        """The field `instructions`, the texts of system and developer, and the user's first turn.
+        """The field `instructions`, and the texts of messages that may contain instructions.
 
-        The user's first turn is left out if it is also the last turn.
+        These are the system and developer messages, and the user's first turn. The user's first
+        turn is left out if it is also the last turn.
         """
         told = self.document.get("instructions")
         users = [at for at, item in enumerate(self.items) if _role(item) == "user"]
@@ -130,7 +131,7 @@ class ResponsesRequest:
     def question(self) -> str:
         """The text of the last user turn, but empty if a tool's result follows that turn.
 
-        The answer then depends on the result, which is in the key.
+        With a tool's result, the answer depends on that result, which is part of the key.
         """
         for item in reversed(self.items):
             if _role(item) == "user":
@@ -167,8 +168,8 @@ class ResponsesRequest:
 
         ParsedRequest explains the arguments. Raises ValueError if `content` is invalid.
 
-        A response that the upstream stores, too, keeps its id. So clients can continue, retrieve
-        and delete it at the upstream.
+        A response that the upstream also stores keeps its id, so that clients can continue,
+        retrieve and delete the response at the upstream.
         """
         anew = None if self.is_kept else replay.Anew(f"resp_{nonce}", int(now))
         return replay.replay(content, status, self.document, anew, stream=self.stream)

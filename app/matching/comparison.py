@@ -1,7 +1,8 @@
 """Whether two answers say the same, as far as that can be shown without a model.
 
-Answers to one question differ from run to run. So a single result proves little. What counts is how
-much more often than for identical requests the result is WRONG.
+Answers to one question differ from run to run. So a single result of `compare` proves little.
+What counts is how often the result is WRONG, compared with how often it is WRONG for the answers
+to identical requests.
 """
 
 import json
@@ -140,7 +141,7 @@ def _without(names: Set[Term], text: Evidence) -> set[Term]:
 
 
 def _likeness(a: Evidence, b: Evidence) -> float:
-    """Return the share (0 to 1) of the words that carry meaning that both texts have."""
+    """Of the words that carry meaning, return the share (0 to 1) that is in both texts."""
     common = sum(term.is_in(b.words) for term in a.terms)
     common += sum(term.is_in(a.words) for term in b.terms)
     return common / max(1, len(a.terms) + len(b.terms))

@@ -122,7 +122,7 @@ def suggested_dial(dial: float, low: float, high: float) -> float:
 
 
 def _surely_wrong(known: Evidence) -> float:
-    """Return a lower bound of how far hits by meaning are wrong more often than exact matches.
+    """Return a lower bound of the excess of wrong hits by meaning over wrong exact matches.
 
     The bound is a share, from 0 to 1, like the `excess` in `core/shares.py`.
     """

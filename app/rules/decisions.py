@@ -283,7 +283,7 @@ def may_serve(plan: Plan, stored: StoredResponse, now: float) -> bool:
 
 
 def is_for(plan: Plan, stored: StoredResponse) -> bool:
-    """Whether an entry has the tags, and as much of the field `usage`, as a request asks for."""
+    """Whether an entry has the tags that a request asks for, and enough of the field `usage`."""
     return stored.tagging.cover(plan.tagging) and stored.fullness >= plan.entitled
 
 

@@ -52,8 +52,9 @@ def may_stand_in(stored: Aging, control: CacheControl, limits: Limits, now: floa
 
     If the client sends `stale-if-error`, the response may be stale for that many seconds, but at
     most for the operator's longest stale time. If the client sends no `stale-if-error`, the
-    response may be stale for the operator's `stale_if_error`. But if the client then sends
-    `max-age`, `min-fresh` or `max-stale`, the failure allows no staler response than usual.
+    response may be stale for the operator's `stale_if_error`. But if the client sends `max-age`,
+    `min-fresh` or `max-stale` instead of `stale-if-error`, the response may be served only if it
+    could be served without the failure, too.
     """
     if control.no_cache:
         return False

@@ -28,8 +28,8 @@ class Limits:
     have left.
     `min_probability`: the least probability that the verifier must give. It counts only if it is
     above the dial's line.
-    `share_after`: used if all callers share answers. So many credentials must have sent the same
-    request before its entry may be served to others by meaning.
+    `share_after`: how many credentials must have sent the same request before its entry may be
+    served to others by meaning. It counts only if all callers share answers.
     """
 
     max_distance: float = 0.15

@@ -89,7 +89,8 @@ def _masked(sentence: list[str]) -> list[str]:
 def _wishes(sentence: list[str], first: int, *, is_wanted: bool) -> bool:
     """Whether the words of a sentence from the index `first` on ask for something new.
 
-    The sentence must not be a question. `is_wanted`: words such as `I want` come before `first`.
+    The sentence is not a question; the caller has checked that. `is_wanted`: words such as `I want`
+    come before `first`.
     """
     if is_wanted and _gives(sentence, first, "things"):
         return True

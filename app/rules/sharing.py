@@ -57,10 +57,10 @@ def askers_with(stored: StoredResponse | None, asker: str, share_after: int) -> 
 def answers_by_meaning(stored: StoredResponse, asker: str, share_after: int) -> bool:
     """Whether an entry may be served by meaning to `asker`.
 
-    `asker` is empty unless all callers share answers; then the result is True. If all callers share
-    answers, one of three conditions must be met: `share_after` callers have sent the entry's exact
-    request, `asker` has sent that request, or an operator has pinned or imported the entry. So no
-    caller alone can plant an answer for others.
+    `asker` is empty if callers do not all share answers. In that case the result is True. If all
+    callers share answers, one of three conditions must be met: `share_after` callers have sent the
+    entry's exact request, `asker` has sent that request, or an operator has pinned or imported the
+    entry. So no caller alone can plant an answer for others.
     """
     if not asker or stored.is_pinned or asker in stored.askers:
         return True
@@ -70,9 +70,9 @@ def answers_by_meaning(stored: StoredResponse, asker: str, share_after: int) -> 
 def stays_for_others(stored: StoredResponse | None, entitled: Fullness, now: float) -> bool:
     """Whether a stored answer must not be replaced by a new answer.
 
-    It must not if it is fresh and has at least as much of the field `usage` (`entitled`) as the new
-    answer would have. That is so even if the request skipped the stored answer by `no-cache`,
-    `max-age` or a tag. Otherwise one caller could repeat a request until they like the answer, and
+    A stored answer stays if it is fresh and has at least as much of the field `usage` as the new
+    answer would have (`entitled`). It stays even if the request skipped it by `no-cache`, `max-age`
+    or a tag. Otherwise one caller could repeat a request until they like the answer, and
     all others would get it.
     """
     return stored is not None and stored.is_fresh(now) and stored.fullness >= entitled

@@ -101,9 +101,10 @@ class Evidence(NamedTuple):
     - `negations`: how many negations there are. `denied`: the words that a negation applies to.
     - `is_softened`: the text has a word that may stand for a negation (`fails`), or has `or not`.
     - `alternatives`: the alternatives that the text names, by group.
-    - `narrowing`: groups of which the text names an alternative that changes the question even if
-      the other text names none. `narrowing_requests`: groups for which this is true only if both
-      texts ask for things.
+    - `narrowing`: groups of alternatives. The text contains a word of each group, and this word
+      narrows the question even if the other text has no word of the group.
+    - `narrowing_requests`: the same, but such a word narrows the question only if both texts ask
+      for things.
     - `ways`: under `from` and `to`, the words after these; under `first` and `second`, the two
       words after `between`.
     - `is_request`: the text asks for things, as in `all trains to Ghent`.
@@ -153,7 +154,7 @@ def in_base_unit(quantity: Quantity) -> tuple[str, Amount]:
 def exactly() -> Iterator[None]:
     """Return a context for a `with` block in which decimals of any length are not rounded.
 
-    The block must not divide.
+    The code in the block must not divide decimals.
     """
     with localcontext(Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)):
         yield

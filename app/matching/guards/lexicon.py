@@ -48,7 +48,10 @@ _MARKS = MappingProxyType({"!": Narrowing.EVERYWHERE, "?": Narrowing.IN_REQUESTS
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A word in a group of alternatives; members exclude each other if they share a `place`."""
+    """A word in a group of alternatives.
+
+    Members exclude each other if they have the same `place` but another `name`.
+    """
 
     place: Place
     name: str
@@ -63,7 +66,8 @@ class Word:
     `classes`: the word's classes of synonyms; only its stem if it has none. `members`: the groups
     of alternatives that contain the word. `way`: `from`, `to` or `first` if an origin, a goal or
     the first of two things follows the word. `is_common`: the word may replace another one without
-    a change of meaning.
+    a change of meaning. `is_light`: the word means too little to prove that questions differ.
+    `knows`: a negation of the word does not negate the question (`I don't know how`).
     """
 
     classes: tuple[str, ...]
@@ -92,9 +96,9 @@ class Lexicon:
     - `objects`: maps a pronoun's object form to its subject form (`me` to `i`).
     - `speakers`, `addressed`, `others`: pronouns of the first, second and third person.
     - `pronouns`: those that may stand for either of two people. `articles`: carry no meaning.
-    - A request for things has no word of `personal`. After words of `openings`, it begins with one
-      of `requests`, or with one of `picking` and a noun. It may begin otherwise if it has no word
-      of `clauses`.
+    - A request for things has no word of `personal`. It begins with one of `requests`, or with one
+      of `picking` and a noun; words of `openings` may come first. A text that begins in another
+      way is a request for things if it has no word of `clauses`.
     - `courtesy`: polite words. A sentence says how to answer if, after words of `leading`, it
       begins with one of `wishes`.
     """
@@ -256,7 +260,7 @@ class _Words:
 
 
 def load_units(section: str) -> MappingProxyType[str, tuple[str, Decimal]]:
-    """Return, for the name of each unit, the base unit and the factor that converts to it."""
+    """Return a mapping from the names of a section's units to base unit and conversion factor."""
     units: dict[str, tuple[str, Decimal]] = {}
     for first, *names in _read("units.txt")[section]:
         name, _, measure = first.partition("=")

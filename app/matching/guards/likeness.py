@@ -64,8 +64,8 @@ def may_be_the_same(x: Sequence[Term], y: Sequence[Term]) -> bool:
 def _is_cut_from(short: str, long: str) -> bool:
     """Whether `short` abbreviates `long`.
 
-    `short` must be the end of `long`; or the first letter of `long` and some later letters of it,
-    in the same order.
+    Either `short` is the end of `long`, or both begin with the same letter, and `long` contains the
+    letters of `short` in the same order.
     """
     if len(short) > _LONGEST_CUT:
         return False

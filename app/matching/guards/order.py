@@ -101,7 +101,7 @@ def _are_alike(one: _Parts, other: _Parts, lexicon: Lexicon) -> bool:
 
 
 def _are_led_alike(x: Words, y: Words, lexicon: Lexicon) -> bool:
-    """Whether `x` and `y` end with one word or with two of the same direction (`to`, `into`)."""
+    """Whether `x` and `y` end with the same word, or with words of one direction (`to`, `into`)."""
     one, other = ([lexicon.look_up(word).way or word for word in words[-1:]] for words in (x, y))
     return one == other
 
@@ -153,7 +153,7 @@ def _from_number_to_number(text: Evidence) -> Words:
 
 
 def qualifies_another(a: Evidence, b: Evidence) -> bool:
-    """Whether a word has moved from one occurrence of a noun to another one of the same noun.
+    """Whether a word has moved from one occurrence of a noun to another occurrence of that noun.
 
     Example: `Can a nurse marry a male nurse?`, `Can a male nurse marry a nurse?`. The result is
     False if the occurrences are only joined: `a nurse or a male nurse`.

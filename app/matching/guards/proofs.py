@@ -192,7 +192,7 @@ def _without_shared_parts(verbatims: Set[str], others: Set[str]) -> set[str]:
 
 
 def _alternatives(pair: _Pair) -> Iterator[Guard]:
-    """Yield the guards by whose word lists the two texts name alternatives that exclude each other.
+    """Yield a guard if the texts contain words of its list that exclude each other.
 
     If the texts differ in little else, a narrowing word in one of them is enough.
     """
@@ -218,7 +218,7 @@ def _have_other_dates(a: Evidence, b: Evidence) -> bool:
 
 
 def _narrowing(one: Evidence, other: Evidence, pair: _Pair) -> set[Guard]:
-    """Return the guards of those narrowing words in `one` to which `other` has no alternative."""
+    """Return the guards of the narrowing words in `one` that have no alternative in `other`."""
     narrowing = one.narrowing
     if pair.asks_for_things:
         narrowing = narrowing | one.narrowing_requests
@@ -332,7 +332,7 @@ def _has_other_places(one: Evidence, other: Evidence) -> bool:
 
 
 def _have_names_of_their_own(pair: _Pair) -> bool:
-    """Whether each text has a rare name that the other lacks, or each has such an acronym.
+    """Whether each text has a rare name, or each a rare acronym, that the other text lacks.
 
     In long texts only acronyms count: the other text may just leave a name out.
     """

@@ -12,9 +12,10 @@ _FEW = 10
 def cancelled(
     left: Sequence[Quantity], right: Sequence[Quantity], what: Callable[[Quantity], object]
 ) -> tuple[list[Quantity], list[Quantity]]:
-    """Return both lists of quantities without pairs for which `what` returns equal values.
+    """Return both lists without the quantities that they have in common.
 
-    A pair is a quantity in `left` and a quantity in `right`.
+    A quantity in `left` and one in `right` are removed together if `what` returns equal values for
+    them.
     """
     both = Counter(map(what, left)) & Counter(map(what, right))
     return _without(left, what, both), _without(right, what, both)

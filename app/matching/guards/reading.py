@@ -337,7 +337,7 @@ class _Reader:
         return before if before in CURRENCIES else "", value, 0
 
     def _part_of_day(self, after: int) -> tuple[int, int] | None:
-        """Return how many minutes words such as `in the evening` add to an hour, and their number.
+        """Return the minutes that `in the evening` or the like adds, and its number of words.
 
         The result is None if there are no such words at `after`.
         """

@@ -51,7 +51,7 @@ def _has_agent(text: Evidence) -> bool:
 
 
 def _is_passive(text: Evidence) -> bool:
-    """Whether a text is in the passive and names who acts, after a verb that carries meaning."""
+    """Whether a text is in the passive and, right after a verb with meaning, names who acts."""
     if text.lexicon is None or not _has_agent(text):
         return False
     agent = next(at for at, word in enumerate(text.frame) if word in text.lexicon.agents)
@@ -73,8 +73,8 @@ def _crosses(a: Evidence, b: Evidence) -> bool:
 def _asks_for_the_other(a: Evidence, b: Evidence) -> bool:
     """Whether `a` asks who acts, and `b` asks who is acted on.
 
-    Example: `Who called Ann?`, `Who did Ann call?`. Both texts begin alike. In `b`, a helper verb
-    such as `did` follows; `a` has no helper verb.
+    Example: `Who called Ann?`, `Who did Ann call?`. Both texts begin with the same words. In `b`, a
+    helper verb such as `did` comes after these words; in `a`, there is no helper verb.
     """
     if a.lexicon is None or not a.plain.isdisjoint(a.lexicon.helpers) or not b.frame:
         return False

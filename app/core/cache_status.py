@@ -51,7 +51,7 @@ class Tier(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What a hit saved: the tokens and the price of its answer, and time of the upstream.
+    """What a hit saved: the tokens and the price of its answer, and the upstream's time.
 
     `usage`: the tokens; None if unknown.
     `nanodollars`: the price in billionths of a dollar; None if unknown.
@@ -71,7 +71,10 @@ class CacheStatus:
 
     Headers, the log line and metric labels are made from these parameters.
 
-    `age` and `ttl`: seconds.
+    `forward`: why the request was forwarded to the upstream; None if no reason is given.
+    `detail`: why the cache was bypassed, or which part of the cache failed; None if neither.
+    `age`: the age of the stored response, in seconds.
+    `ttl`: the stored response's remaining freshness lifetime in seconds; negative if stale.
     `distance`: the cosine distance of a hit by meaning; otherwise None.
     `forward_status`: the HTTP status with which the upstream failed, if a stored response was
     served because of that; otherwise None.

@@ -1,4 +1,4 @@
-"""Turns a verifier's score into a probability, and gives the least probability for a hit."""
+"""Turns a verifier's score into a probability, and says how high it must be for a hit."""
 
 import math
 from bisect import bisect_right
@@ -98,9 +98,10 @@ def uncalibrated(max_distance: float) -> Calibration:
 
 
 def raw_score(probability: float) -> float | None:
-    """Return the score that a calibration made by `uncalibrated` turns into `probability`.
+    """Turn a probability back into the score from which it was computed.
 
-    Return None if `probability` is 0.
+    The probability must come from the calibration that `uncalibrated` returns. Return None if
+    `probability` is 0.
     """
     if probability <= 0:
         return None

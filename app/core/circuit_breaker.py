@@ -25,8 +25,8 @@ class CircuitBreaker:
     def allows(self, now: float) -> bool:
         """Whether the dependency may be called at `now`, in seconds of a monotonic clock.
 
-        A call that is allowed while the breaker is open is a trial. The next trial is allowed when
-        the number of seconds that the constructor was given as `rest` has passed.
+        A call that is allowed while the breaker is open is a trial. After a trial, no other trial
+        is allowed for `rest` seconds.
         """
         if not self.is_open:
             return True

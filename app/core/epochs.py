@@ -1,4 +1,4 @@
-"""Epochs: tokens that let a purge also keep out answers that are still being fetched.
+"""Epochs: tokens in the store. A purge replaces the token, so that older answers are recognised.
 
 An epoch is written `era` or `era.turn`. A purge of everything begins a new era: entries stored in
 an older era are no longer served. A purge of some entries begins a new turn of the same era:
@@ -19,7 +19,7 @@ def next_turn(epoch: str, turn: str) -> str:
 
 
 def is_dead(epoch: str, present: str) -> bool:
-    """Whether entries stored in `epoch` are purged: whether the era of `epoch` is over.
+    """Whether entries stored in `epoch` are purged, because the era of `epoch` is over.
 
     `present` is the current epoch. If `present` is empty, the result is True.
     """

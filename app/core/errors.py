@@ -182,7 +182,7 @@ class InvalidCsrfToken(Refusal):
 
 
 class ForbiddenOrigin(Refusal):
-    """A request comes from a web page, or was sent to a host name, that is not allowed."""
+    """The web page that sent a request, or the host name in the request, is not allowed."""
 
     status_code = 403
     type = "invalid_request_error"

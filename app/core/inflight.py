@@ -1,8 +1,8 @@
 """Counts and limits the bytes that this process holds: bodies, and answers made for replay.
 
 `most` is the parameter of Inflight. While fewer than `most` bytes are held, answers are kept for
-collapsed requests and for the store. From `most` bytes on, no more answers are kept: large bodies
-are passed on at the speed at which they are read. From twice `most` bytes on, new requests are
+collapsed requests and for the store. From `most` bytes on, no more answers are kept, and large
+bodies are passed on in pieces, not held as a whole. From twice `most` bytes on, new requests are
 refused.
 """
 

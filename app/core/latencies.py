@@ -1,4 +1,4 @@
-"""How long the latest requests took, by kind. The kind tells in which way a request ended."""
+"""How long the latest requests took. Requests of one kind are those that ended in the same way."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -21,9 +21,9 @@ class Latencies:
         self._seconds.setdefault(kind, deque(maxlen=_KEPT)).append(seconds)
 
     def percentiles(self) -> Mapping[str, Mapping[str, float]]:
-        """Return for each kind the number of durations, named `of`, and percentiles.
+        """Return the figures of each kind.
 
-        The percentiles are `p50`, `p90` and `p99`, in milliseconds.
+        `of` is the number of durations. `p50`, `p90` and `p99` are percentiles in milliseconds.
         """
         return {kind: _told(sorted(known)) for kind, known in sorted(self._seconds.items())}
 

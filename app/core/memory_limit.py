@@ -12,9 +12,10 @@ _V2 = "0::"  # prefix of the line for cgroup v2
 def memory_limit(cgroups: Path = _CGROUPS, own: Path = _OWN) -> int:
     """Return the bytes of memory that this process and others in its cgroup may use together.
 
-    The result is the memory of the machine, or a `memory.max` if one is lower: that of this
-    process's cgroup or of a parent (https://docs.kernel.org/admin-guide/cgroup-v2.html). `cgroups`
-    is the folder of all cgroups. `own` is the file that names the cgroup of this process.
+    The result is the lowest of these values: the memory of the machine, and the `memory.max` of
+    this process's cgroup and of each parent cgroup
+    (https://docs.kernel.org/admin-guide/cgroup-v2.html). `cgroups` is the folder of all cgroups.
+    `own` is the file that names the cgroup of this process.
     """
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([machine, *_limits(cgroups, own)])

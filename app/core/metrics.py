@@ -240,7 +240,8 @@ class Metrics:
     def note_inflight(self) -> None:
         """Record how many bytes this process holds at the moment.
 
-        With several processes, each process can then report the sum of all processes.
+        If there are several processes, the number is kept in a shared folder, so that each process
+        can report the sum of all processes. If there is only one, this method does nothing.
         """
         if self._folder:
             self.inflight.set(self._inflight_now())

@@ -67,8 +67,8 @@ class Fullness(IntEnum):
 
     `PLAIN`: as much as a stream without `include_usage` contains.
     `STREAMED`: as much as a stream with `include_usage` contains.
-    `ALL`: as much as an answer that is not streamed contains. `ALL` is also the value of any other
-    stored answer that contains `usage`.
+    `ALL`: as much as an answer that is not streamed contains. A stored answer that contains `usage`
+    has this value too, whichever request it answered.
     """
 
     PLAIN = 0
@@ -126,7 +126,8 @@ class StoredResponse(Aging):
     `upstream_id`: the id under which the upstream keeps the answer; may be empty.
     `caller`: names (`core/callers.py`) of the caller for whom the answer was fetched.
     `vector_digest`: the store's checksum of the question's embedding; may be empty.
-    `askers`: if callers share answers, digests of a few credentials that have asked this question.
+    `askers`: if callers share answers, digests of the credentials of a few callers who have asked
+    this question.
     `is_pinned`: an operator allows hits by meaning, however few callers have asked this question.
     `seconds`: the seconds that the upstream took for the whole answer; 0 if unknown.
     """

@@ -69,6 +69,7 @@ class Threads:
 async def by_size(size: int, work: Callable[[], T]) -> T:
     """Call `work` and return its result.
 
-    If `size` bytes of data are enough to block the event loop, `work` is called in a thread.
+    `size` is the number of bytes that `work` processes. If these are so many that `work` would
+    block the event loop, `work` is called in a thread.
     """
     return work() if size < _LARGE else await asyncio.to_thread(work)

@@ -113,10 +113,10 @@ class StoreOperations(Protocol):
         """Read the current epoch from the store, so that the property `epoch` is up to date."""
 
     async def advance_epoch(self) -> None:
-        """Begin a new epoch.
+        """Begin a new turn of the current era (`epochs.py`).
 
-        Answers that were requested from the upstream earlier are not stored. Entries already stored
-        stay.
+        Entries already stored stay. Answers that have been requested from the upstream but are not
+        stored yet will not be stored.
         """
 
     async def purge(self) -> int:
@@ -151,10 +151,10 @@ class EmbeddingStore(Protocol):
     async def scan_embeddings(
         self, cursor: str, limit: int, caller: str
     ) -> tuple[Sequence[str], str]:
-        """Examine about `limit` embeddings; return some of their exact keys, and the next cursor.
+        """Find the embeddings that were fetched for a caller with the name `caller`.
 
-        The keys returned are those of embeddings that were fetched for a caller with the name
-        `caller`. The cursors are used as in `StoreOperations.scan`.
+        Examine about `limit` embeddings. Return the exact keys of those found, and the next cursor.
+        The cursors are used as in `StoreOperations.scan`.
         """
 
     async def delete_embeddings(self, *digests: str) -> int:
@@ -166,7 +166,7 @@ class Totals(Protocol):
 
     @property
     def totals_last(self) -> Keeping:
-        """Where the sums are kept, and thus how long."""
+        """Where the sums are kept: in this process, in a file, or in a server of the fleet."""
 
     async def add_totals(self, amounts: Mapping[str, int]) -> None:
         """Add each amount to the sum of the same name. A new sum begins at 0."""
@@ -239,7 +239,7 @@ class Embedder(Protocol):
 
 
 class Verifier(Protocol):
-    """Estimates how likely it is that one answer serves two questions, which are read together."""
+    """Reads two questions together and estimates how likely it is that one answer serves both."""
 
     @property
     def calibration(self) -> Calibration:

@@ -57,8 +57,8 @@ class Selector:
     ) -> bool:
         """Whether the selector selects an entry with the given properties.
 
-        `embedding` matters only if `near` is set. An entry that only exact matches find has no
-        embedding, so it is not near any text.
+        `embedding` matters only if `near` is set. If an entry has no embedding, because it is
+        served for exact matches only, it is not near any text.
         """
         if self.tag is not None and self.tag not in tagging.tags:
             return False

@@ -48,7 +48,7 @@ def excess(
     `1 - (1 - share) / (1 - base rate)`: W. S. Abbott, "A Method of Computing the Effectiveness of
     an Insecticide", 1925. The interval is computed from Wilson's intervals of the share and of the
     base rate: G. Y. Zou and A. Donner, "Construction of Confidence Limits About Effect Measures",
-    2008. `deviations` is that of `wilson`; by default the interval contains the true value in at
+    2008. `deviations` is passed to `wilson`. By default, the interval contains the true value in at
     least 95 of 100 cases.
 
     Return None if `of` or `base_of` is 0, or if the base rate is 1.

@@ -11,8 +11,10 @@ class Tally:
     """Sums that must outlive the process; stores keep them (`Totals` in `core/ports.py`).
 
     The name of a sum is `what:of`. `what` is a name from Reprise's code, without a colon. `of` may
-    come from a client, such as a model's name. After the first thousand values of `of`, each new
-    value is replaced by `(other)`.
+    be a text that a client sent, such as a model's name. After the first thousand values of `of`,
+    each new value is replaced by `(other)`.
+
+    The attribute `on_add` is a function that is called after each addition.
     """
 
     def __init__(self) -> None:

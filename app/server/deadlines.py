@@ -14,7 +14,8 @@ class Patience:
     """How many seconds a client may take.
 
     `head`: from the first byte of a request to the end of its head.
-    `client`: from one piece of a request's body to the next piece, or to read most of an answer.
+    `client`: from one piece of a request's body to the next piece. A client also has this time to
+    read most of an answer.
     `idle`: from the start of a connection or the end of an answer to the next request.
     """
 
@@ -35,9 +36,9 @@ class Awaited(Enum):
 class Deadlines:
     """The deadlines of one connection.
 
-    If the client does not send in time what is awaited, `on_late` is called with the awaited part.
-    If the client does not read in time, the connection is closed at once, because the client would
-    not read an error either.
+    If the client does not send the awaited part of a request in time, `on_late` is called with that
+    part. If the client does not read in time, the connection is closed at once, because the client
+    would not read an error either.
 
     A new timer is only set if a deadline is earlier than the end of the present timer. Otherwise,
     the deadlines are checked when the present timer ends. So most requests set no timer.

@@ -70,10 +70,10 @@ class Server(uvicorn.Server):
             self._on_listening()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop listening, then finish the running requests.
+        """Accept the waiting connections, stop listening, and finish the running requests.
 
-        The connections that wait in the queues of the sockets are accepted first, because they
-        would be reset when the sockets are closed.
+        Connections that still wait in the queue of a socket would be reset when the socket is
+        closed.
         """
         taken = [
             self._serve_last(connection) for sock in sockets or [] for connection in _all(sock)

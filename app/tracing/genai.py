@@ -71,7 +71,7 @@ def span_name(attributes: Attributes, otherwise: str) -> str:
 
 
 class AnswerNotes:
-    """Keeps bytes of an answer while the answer is sent on, and finds its span attributes."""
+    """Keeps bytes of an answer that is being forwarded, to make the answer's span attributes."""
 
     def __init__(self, *, is_stream: bool, with_content: bool) -> None:
         self._is_stream = is_stream

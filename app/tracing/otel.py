@@ -57,8 +57,8 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 def by_otlp(*, with_content: bool) -> Tracing:
     """Return a Tracing that sends spans to a collector by OTLP.
 
-    The environment variables OTEL_EXPORTER_OTLP_… set where and how. If `with_content` is true, the
-    spans also contain questions and answers.
+    The address and the options are those in the environment variables whose names begin with
+    `OTEL_EXPORTER_OTLP_`. If `with_content` is true, the spans also contain questions and answers.
     """
     told: dict[str, str | int] = {
         "service.name": os.environ.get("OTEL_SERVICE_NAME") or "reprise",
@@ -321,10 +321,7 @@ class _TracedResponse:
 
 
 def _with_context(request: ClientRequest) -> ClientRequest:
-    """Return a copy of a request whose trace headers name the current span.
-
-    These are `traceparent` and `tracestate`.
-    """
+    """Return a copy of a request in which `traceparent` and `tracestate` name the current span."""
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier)
     told = [(name.encode(), value.encode()) for name, value in carrier.items()]

@@ -65,9 +65,9 @@ class NoTracing:
 def open_telemetry(*, with_content: bool) -> Tracing:
     """Return a Tracing that sends spans to a collector by OTLP.
 
-    The environment variables of OpenTelemetry's SDK set where and how. If `with_content` is true,
-    the spans also contain questions and answers. Raises ConfigurationError if OpenTelemetry's
-    libraries are not installed.
+    The address and the options are those in the environment variables of OpenTelemetry's SDK. If
+    `with_content` is true, the spans also contain questions and answers. Raises ConfigurationError
+    if OpenTelemetry's libraries are not installed.
     """
     try:
         module = importlib.import_module(_REAL)

@@ -1,8 +1,8 @@
 """Reads the answer of an upstream that closes the connection while a request is being sent.
 
-A server that refuses a body answers and closes the connection (RFC 9112 §9.6). The event
-loop's next write then fails, and it gives up the connection while the answer is still unread in the
-kernel. This module reads the answer from there.
+A server that refuses a body answers and closes the connection (RFC 9112 §9.6). After that, the
+next write fails, and the event loop gives up the connection, although the kernel still holds the
+unread answer. This module reads the answer from the kernel.
 """
 
 import asyncio
@@ -28,7 +28,8 @@ class LastWords(ResponseHandler):
     def keep_open(self) -> None:
         """Duplicate the socket of a TLS connection.
 
-        The event loop closes the original socket before it calls `connection_lost`.
+        The event loop closes the original socket before it calls `connection_lost`. That method
+        reads the rest of the data from the duplicate.
         """
         transport = self.transport
         if self._kept != _NONE or transport is None or _tls_of(transport) is None:

@@ -28,8 +28,8 @@ class Sums:
 class Ledger:
     """Writes sums to the store, at most once in `pause` seconds.
 
-    A write that fails is repeated later. It may have succeeded without an answer from the store;
-    then its amounts are counted twice. But nothing is lost while the process runs.
+    A write that fails is repeated later, so nothing is lost while the process runs. If the store
+    has applied a write but its answer did not arrive, the amounts are counted twice.
     """
 
     def __init__(self, store: ResilientStore, tally: Tally, pause: float = _PAUSE) -> None:

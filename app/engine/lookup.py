@@ -129,7 +129,8 @@ class Lookup:
         """Record that an entry has answered a request.
 
         The hit is counted. For a hit by meaning, the wording of the question is kept. For an exact
-        hit, the plan's asker, if there is one, is added to the entry.
+        hit, the digest of the caller's credentials (`plan.asker`) is added to the entry, if the
+        plan has one.
         """
         stored, distance = decision.stored, decision.status.distance
         self.hits.note(stored, distance)

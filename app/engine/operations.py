@@ -45,7 +45,7 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What this process has seen of entries: data that are not in the store."""
+    """What this process remembers about entries. The store does not have these data."""
 
     hits: HitCounts
     wordings: Wordings
@@ -68,9 +68,9 @@ class Seen:
 class Operations:
     """The actions of operators on stored entries.
 
-    `mark` is a text without hyphens. It becomes part of each cursor that a client gets. If the
-    store's cursors do not survive a restart, each start of the process has another `mark`, by which
-    the old cursors are recognised.
+    `mark` is a text without hyphens. It becomes part of each cursor that a client gets. If a
+    restart makes the store's cursors invalid, each start of the process uses a different `mark`.
+    So a cursor from before the restart is recognised by its `mark`.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class Operations:
     async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
         """Apply a report that the answer of an entry is right (`correct`) or wrong.
 
-        Return the entry's new standing, or None if no entry has the id `digest`.
+        Return how far the entry is trusted from now on, or None if no entry has the id `digest`.
         """
         return await self._store.feedback(digest, correct=correct)
 
@@ -250,7 +250,7 @@ class Operations:
             await self._store.delete(*ids)
 
     async def _embeddings_of_caller(self, caller: str) -> AsyncIterator[Sequence[str]]:
-        """Yield lists of exact keys: together, those of all embeddings fetched for a caller."""
+        """Yield the exact keys of all embeddings that were fetched for a caller, in lists."""
         cursor = ""
         while True:
             digests, cursor = await self._store.scan_embeddings(cursor, _AT_ONCE, caller)
@@ -261,7 +261,7 @@ class Operations:
                 return
 
     async def _selected(self, selector: Selector) -> AsyncIterator[Sequence[StoredResponse]]:
-        """Yield lists of entries: together, all that `selector` selects."""
+        """Yield all entries that `selector` selects, in lists."""
         cursor = ""
         while True:
             page = await self._store.scan(cursor, _AT_ONCE, selector)

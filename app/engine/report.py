@@ -55,9 +55,10 @@ class Report:
         }
 
     def _dial(self, totals: Mapping[str, int]) -> JsonObject:
-        """Return the name, the present and suggested value of a setting, and why.
+        """Return a setting's name, its present value, a suggested value and the reason.
 
-        The setting is the dial. Without a verifier, it is the greatest distance of a hit.
+        The setting is the dial. Without a verifier, it is the greatest distance of a hit. If no
+        value can be suggested, the suggested value is None.
         """
         found, is_enough = _evidence(totals)
         dial = self._terms.dial
@@ -79,7 +80,7 @@ class Report:
 
 
 def outcomes(totals: Mapping[str, int], what: str) -> JsonObject:
-    """Return numbers of requests: of hits for each tier, of other requests for each outcome.
+    """Return the number of hits in each tier, and of other requests with each outcome.
 
     `what` is the first word in the names of the sums to use, such as "requests" or "shadow".
     """

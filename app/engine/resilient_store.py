@@ -254,7 +254,7 @@ class ResilientStore:
     async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
         """Apply a report that the answer of an entry is right (`correct`) or wrong.
 
-        Return the entry's new standing, or None if no entry has the id `digest`.
+        Return how far the entry is trusted from now on, or None if no entry has the id `digest`.
         """
         await self._writes.finished([digest])
         return await self._administer(lambda: judged(self._store, digest, correct=correct))
@@ -311,8 +311,8 @@ async def amended(
 ) -> bool:
     """Apply `change` to an entry; return whether there is an entry with the id `digest`.
 
-    If the entry is changed by others at the same time, the new entry is read, and `change` is
-    applied to that entry.
+    If the entry is changed by others at the same time, it is read again, and `change` is applied
+    to the entry as it is now.
     """
     while (stored := await store.get(digest)) is not None:
         changed = change(stored)
@@ -324,9 +324,9 @@ async def amended(
 async def judged(store: WholeStore, digest: str, *, correct: bool) -> Standing | None:
     """Apply a report that the answer of an entry is right (`correct`) or wrong.
 
-    Return the entry's new standing, or None if no entry has the id `digest`. If the entry is
-    changed by others at the same time, the report is applied to the new entry. So two reports at
-    the same time both count.
+    Return how far the entry is trusted from now on, or None if no entry has the id `digest`. If
+    the entry is changed by others at the same time, the report is applied to the changed entry. So
+    two reports at the same time both count.
     """
     while (stored := await store.get(digest)) is not None:
         standing = standing_after(is_disputed=stored.is_disputed, correct=correct)

@@ -95,7 +95,7 @@ class Revalidations:
 
 
 async def follow(flight: Flight, reader: Follower) -> None:
-    """Send the answer that `reader` gets from another flight to the readers of `flight`."""
+    """Send an answer to the readers of `flight`. `reader` receives it from another flight."""
     async with aclosing(reader):
         flight.begin(await reader.head())
         async for piece in reader:

@@ -35,7 +35,12 @@ class By(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An entry that was found. `distance` (cosine) is only known if the search is by meaning."""
+    """An entry that was found.
+
+    `rank`: hits with higher ranks are listed first.
+    `distance`: the cosine distance from the text that was searched for. It is None unless the
+    search is by meaning.
+    """
 
     stored: StoredResponse
     rank: Rank

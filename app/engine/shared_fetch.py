@@ -139,7 +139,10 @@ class SharedFetch:
         flight: Flight,
         watch: Watch = watch_nothing,
     ) -> None:
-        """Send the upstream's answer to the readers of a flight; store a copy if allowed."""
+        """Send the upstream's answer to the readers of a flight; store a copy if allowed.
+
+        `watch` yields the answer's body as it arrives, and may act on each piece.
+        """
         kept_back = decisions.kept_back(plan, found, self._clock())
         if kept_back:
             self.serving.savings.note_kept_back(kept_back.stored, kept_back.status)

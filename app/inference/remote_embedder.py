@@ -40,8 +40,8 @@ class RemoteEmbedder:
     """Embeds texts by asking a server, with one request for each text.
 
     If `as_caller` is true, the server is the upstream, and requests carry the caller's own
-    credentials. `embed` then raises Declined if the upstream refuses a caller. Declined does not
-    count as a failure of the server.
+    credentials. In this case, `embed` raises Declined if the upstream refuses a caller. Declined
+    does not count as a failure of the server.
 
     After each text, `on_tokens` is called with the number of tokens that the server has counted, or
     with 0 if the server's answer does not contain this number.
@@ -111,7 +111,7 @@ class RemoteEmbedder:
 
 
 def _read(answer: bytes) -> tuple[NDArray[np.float64], int]:
-    """Return the only embedding in an answer, and the answer's token count; 0 if unknown.
+    """Return the embedding in an answer, and the answer's token count (0 if unknown).
 
     The length of the embedding is not checked. Raises DependencyFailed if the answer does not
     contain exactly one embedding.

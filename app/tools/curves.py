@@ -19,10 +19,11 @@ class Curve:
 
 
 def curve(name: str, ranked: Iterable[tuple[float, bool]], positives: int) -> Curve:
-    """Return a curve. Each of its points results from serving all answers up to a certain rank.
+    """Return a curve. For each of its points, all answers up to a certain rank are served.
 
-    `ranked` has a pair for each answer: the rank, and whether the answer is right. Answers of the
-    same rank are served together. `positives` is the number of right answers that are possible.
+    `ranked` has a pair for each answer: the rank, and whether the answer is right. The lowest rank
+    is served first, and answers of the same rank are served together. `positives` is the number of
+    all right answers, including those that are not in `ranked`.
     """
     reached: list[tuple[float, float]] = []
     right = wrong = 0

@@ -120,9 +120,9 @@ def exchange_of(
 
 
 def parameters_in(asked: JsonObject) -> JsonObject:
-    """Return the parameters of the API that a log has.
+    """Return those fields of `asked` that are parameters of the API.
 
-    Numbers that the log has as strings become numbers.
+    `asked` comes from a log. Numbers that the log has as strings become numbers.
     """
     told: JsonObject = {}
     for name, value in asked.items():

@@ -29,7 +29,7 @@ The latter index is -1 if the text is a wording of the group's question.
 class Group:
     """Wordings of one question, near misses, and the domain to which the question belongs.
 
-    A near miss is a similar text that the answer to the question does not fit.
+    A near miss is a similar text that needs another answer than the question.
     """
 
     wordings: Sequence[str]
@@ -79,7 +79,7 @@ def _is_text(value: object) -> bool:
 
 
 def sampled(groups: Sequence[Group], size: int) -> Sequence[Group]:
-    """Return `size` of the groups; for the same groups, always the same ones.
+    """Return a sample of `size` groups. The same groups always give the same sample.
 
     Raises BadInput if there are fewer groups than `size`.
     """

@@ -15,9 +15,9 @@ from app.dialects.usage import usage_of
 def usage_in_line(line: JsonObject, answer: JsonObject | None) -> Usage | None:
     """Return the token counts of an answer, or None if the log does not have them.
 
-    They are read from the first of these that has any: the field `usage` of `answer`, the field
-    `usage` of `line`, and `line` itself. LiteLLM writes `prompt_tokens` and `completion_tokens`
-    into the line. Counts that are all 0 mean that the log does not know the counts.
+    Counts may be in the field `usage` of `answer`, in the field `usage` of `line`, and in `line`
+    itself, where LiteLLM writes `prompt_tokens` and `completion_tokens`. The first of these three
+    places that has counts is used. If the counts in a place are all 0, they are treated as missing.
     """
     for told in ((answer or {}).get("usage"), line.get("usage"), line):
         usage = usage_of(told)

@@ -35,9 +35,10 @@ class Memo:
 
 
 class Lent:
-    """A verifier with `calibration`, if given, instead of the calibration of `verifier`.
+    """Calls a verifier, and can have another calibration than the verifier.
 
-    The creator of `verifier` closes it.
+    `calibration`, if given, replaces the calibration of `verifier`. The creator of `verifier`
+    closes it.
     """
 
     def __init__(self, verifier: Verifier, calibration: Calibration | None = None) -> None:

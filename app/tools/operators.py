@@ -63,7 +63,9 @@ def calibrate_for(
 ) -> tuple[Calibrated, str]:
     """Calibrate the verifier of the settings; return the result and the embedder's name.
 
-    Raises BadInput if the verifier is off. Raises ConfigurationError if a model cannot be created.
+    Questions are compared up to the cosine distance `max_distance`; if it is None, the distance is
+    computed from `labelled`. Raises BadInput if the verifier is off. Raises ConfigurationError if a
+    model cannot be created.
     """
     with operators_models(settings, uncalibrated(_FARTHEST)) as models:
         if models.verifier is None:

@@ -1,4 +1,4 @@
-"""Chooses the pairs of texts in groups that are compared with each other."""
+"""Chooses which texts of a group are compared with each other."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,10 +26,11 @@ def pairs_inside(stream: Sequence[Question]) -> Iterator[Two]:
 
 
 def nearest_pairs(stream: Sequence[Question], vectors: Floats) -> Iterator[Two]:
-    """Yield pairs (stored, asked): each asked text with the nearest other wording of its group.
+    """Yield pairs (stored, asked), as many with an asked wording as with an asked near miss.
 
-    `vectors` has a row for each question. In each group, the number of asked wordings equals the
-    number of asked near misses. The rest of the more frequent kind is not asked.
+    `stored` is the wording of the group that is nearest to `asked`, but not `asked` itself. If a
+    group has more wordings than near misses, or fewer, some texts of the more frequent kind are not
+    asked. `vectors` has the embedding of each question of `stream`, in order, as a row.
     """
     rows = {question.text: row for question, row in zip(stream, vectors, strict=True)}
 

@@ -89,7 +89,7 @@ class LoggedUpstream:
     """An upstream that gives the log's answers. If the log has no answer, a simulated one is given.
 
     The header `x-request-id` of a request says which exchange it belongs to. The order of the
-    requests does not: a revalidation may come after the next request.
+    requests cannot show that, because a revalidation may come after the next request.
     """
 
     def __init__(self, exchanges: Sequence[Exchange]) -> None:
@@ -141,7 +141,7 @@ class Rehearsal:
     def _send(self, client: Client, number: int, outcome: Outcome, origin: dict[str, int]) -> None:
         """Send the request of the exchange with the index `number`, and count the outcome.
 
-        `origin` maps the id of each entry to the index of the exchange whose answer the entry is.
+        `origin` maps the id of each entry to the index of the exchange from which its answer comes.
         """
         exchange = self._traffic.exchanges[number]
         headers = {_NUMBER.decode(): str(number)}

@@ -147,9 +147,9 @@ def rehearse(
 def terms_for(settings: Settings, traffic: Traffic, *, is_verified: bool) -> Sequence[Terms]:
     """Return the operator's own terms, then terms with other dials, then with other lifetimes.
 
-    Without a verifier (`is_verified`), there are no other dials. Lifetimes that are too long for
-    the log's duration are left out. If there is a policy file, dials below the operator's dial are
-    left out, because the rules in the file may depend on the operator's dial.
+    If `is_verified` is false, there is no verifier, and no other dials are tried. Lifetimes that
+    are too long for the log's duration are left out. If there is a policy file, dials below the
+    operator's dial are left out, because the rules in the file may depend on the operator's dial.
     """
     own = Terms(settings.max_error_rate, settings.ttl)
     times = [exchange.at or 0.0 for exchange in traffic.exchanges]
@@ -198,9 +198,9 @@ def _excess(outcome: Outcome) -> Difference | None:
 def _dial(outcomes: Sequence[Outcome]) -> Advice:
     """Suggest the greatest dial at which no more hits by meaning were wrong than the dial allows.
 
-    Answers to the same request differ, too. So the share of hits by meaning that were found wrong
-    is reduced by the share of exact matches that were found wrong. If there were no exact matches,
-    the share is not reduced.
+    Even two answers of the upstream to the same request may differ. So the share of wrong hits
+    among hits by meaning is reduced by the share of wrong hits among exact matches. If there were
+    no exact matches, the share is not reduced.
     """
     setting, ttl = "REPRISE_MAX_ERROR_RATE", outcomes[0].terms.ttl
     on_own = [outcome for outcome in outcomes if outcome.terms.ttl == ttl]

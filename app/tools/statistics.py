@@ -159,7 +159,7 @@ Row = Mapping[str, str | float | Share | Area | None]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of figures by name; `columns` are the names of the figures to print."""
+    """A table. Each row maps names to figures. `columns` has the names of the figures to print."""
 
     columns: Sequence[str]
     rows: Sequence[Row]

@@ -1,4 +1,6 @@
-"""Reads requests and answers from logs: OpenAI's bodies, LiteLLM's and Langfuse's, or prompts.
+"""Reads requests and answers from logs.
+
+A log may have bodies of OpenAI's API, messages, prompts, or lines from LiteLLM or Langfuse.
 
 Each reader takes one line of a log. The reader returns an Exchange or, if the line cannot be
 replayed, the reason. `reprise rehearse` counts the reasons.

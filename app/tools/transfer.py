@@ -26,8 +26,8 @@ _CURSOR = b'{"cursor":'
 class Taken:
     """The results of an import.
 
-    `counts`: the number of entries by result. `problem`: which line was refused first, and why;
-    empty if none was refused.
+    `counts`: the number of entries with each result. `problem`: the number of the first line that
+    was refused, and the reason; empty if no line was refused.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -42,7 +42,7 @@ def export_entries(client: AdminClient, path: Path, progress: Progress) -> int:
     """Write all entries to a file, or continue a file whose export broke off.
 
     Return how many entries were written. Raises CallFailed if the export breaks off. Raises
-    BadInput if the file already has a complete export, or has something else than an export.
+    BadInput if the file already has a complete export, or has content that is not an export.
     """
     stored = client.stats()["entries"] or {}
     written, is_whole = 0, False
@@ -64,7 +64,7 @@ def export_entries(client: AdminClient, path: Path, progress: Progress) -> int:
 def import_entries(client: AdminClient, path: Path, first: int, progress: Progress) -> Taken:
     """Import the entries of a file, beginning with the line number `first`.
 
-    Raises CallFailed, with the number of the line at which to continue in the message.
+    Raises CallFailed if the import breaks off. The message says at which line to continue.
     """
     taken = Taken()
     with progress(path.name, sum(1 for _ in _lines(path))) as step:
@@ -101,7 +101,7 @@ def _opened(path: Path) -> BinaryIO:
 def _continued(file: BinaryIO, path: Path) -> str | None:
     """Remove what follows the last cursor in a file. Return that cursor; None if the file is empty.
 
-    Raises BadInput if the file already has a complete export, or has something else than an export.
+    Raises BadInput if the file already has a complete export, or has content that is not an export.
     """
     end, last, is_empty = 0, b"", True
     for line in file:

@@ -129,6 +129,6 @@ class Search:
 async def _those(
     entries: Sequence[StoredResponse], fits: Callable[[StoredResponse], bool]
 ) -> Sequence[Hit]:
-    """Return a Hit for each entry for which `fits` returns True. Newer entries get higher ranks."""
+    """Return a Hit for each entry for which `fits` returns True. The newest ranks first."""
     size = sum(len(e.key.text or "") for e in entries)
     return await by_size(size, lambda: [Hit(e, (e.stored_at, 0.0)) for e in entries if fits(e)])

@@ -1,8 +1,8 @@
 """Fetches a missing answer only once for several requests, stores it, and renews stale answers.
 
-In one proxy, a request joins the running revalidation of the same answer. In a fleet, there is a
-lease for each answer. The proxy that holds the lease asks the upstream. The other proxies wait
-until the answer is stored.
+Within one proxy, a request whose answer is already being revalidated joins that revalidation.
+In a fleet, there is a lease for each answer. The proxy that holds the lease asks the upstream. The
+other proxies wait until the answer is stored.
 """
 
 from collections.abc import Hashable

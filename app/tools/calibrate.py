@@ -68,7 +68,7 @@ class Rated:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question of a stream: its candidates, and the name of its domain."""
+    """The candidates and the domain name of one question in a sequence of questions."""
 
     candidates: Sequence[Rated]
     domain: str = ""

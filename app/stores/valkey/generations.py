@@ -133,8 +133,9 @@ class Generations:
     async def replace(self, before: Sequence[int], after: Sequence[int], *also: Command) -> bool:
         """Replace the server's list of generations by `after`, if the list is still `before`.
 
-        Return whether the list was replaced. The commands `also` are sent first, in the same
-        pipeline. So other proxies rarely see the effect of these commands while the list is old.
+        Return whether the list was replaced. The commands in `also` are sent just before the
+        replacement, in the same pipeline. So other proxies rarely see their effect together with
+        the old list.
         """
         key, lists = self.keys.generations, (listed(before), listed(after))
         *_, reply = await self._connections.call(*also, ("EVAL", _REPLACE_LIST, 1, key, *lists))

@@ -416,12 +416,12 @@ def test_time_grows_no_faster_than_a_text(work: Work) -> None:
     assert {name: times for name, times in grown.items() if times > MOST_GROWTH} == {}
 
 
-def test_what_grows_like_a_square_is_noticed() -> None:
-    def square(text: str) -> int:
-        return sum(sum(map(ord, text)) for _ in range(len(text) // 8))
+def test_what_grows_faster_than_a_text_is_noticed() -> None:
+    def cube(text: str) -> int:  # a square is too near to the limit where others use the processor
+        return sum(sum(map(ord, text)) for _ in range((len(text) // 64) ** 2))
 
     with no_collection():
-        assert growth(square, "letters") > MOST_GROWTH
+        assert growth(cube, "letters") > MOST_GROWTH
 
 
 @pytest.mark.parametrize("unit", ["\u3316", "\u2167", "\ufdfa", "\u0301\u0316", "a", "_"])

@@ -25,7 +25,7 @@ async def test_expired_documents_hide_live_ones(client: Asking) -> None:
     await client.put("b", NEAR, response="B")
     await client.send("DEBUG SET-ACTIVE-EXPIRE 0")
     # Long enough for the stand-in to read that it will end: to read it later would remove it.
-    await client.send("PEXPIRE cache:a 500")
+    await client.send("PEXPIRE cache:a 1500")
 
     async def nothing() -> bool:
         return bool(await client.nearest(1, "RETURN 1 response") == [0])

@@ -1,7 +1,7 @@
 """A bounded least-recently-used cache of computed results."""
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -30,6 +30,11 @@ class Recent(Generic[K, V]):
     def forget(self, key: K) -> None:
         """Remove the value of a key, if there is one."""
         self._values.pop(key, None)
+
+    def forget_if(self, is_unwanted: Callable[[V], bool]) -> None:
+        """Remove all values for which `is_unwanted` returns True."""
+        for key in [key for key, value in self._values.items() if is_unwanted(value)]:
+            del self._values[key]
 
     def values(self) -> list[V]:
         """Return all values, the least recently used first."""

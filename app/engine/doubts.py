@@ -51,7 +51,7 @@ class Doubts:
 
     def __init__(self, clock: Clock, epoch: Callable[[], str]) -> None:
         self._clock = clock
-        self._known = UntilPurge(self._nothing, epoch)
+        self._known = UntilPurge[Recent[tuple[str, str], Doubt]](lambda: Recent(_MOST), epoch)
 
     def note(self, asked: str, verdicts: Sequence[Verdict], line: float, epoch: str) -> None:
         """Keep `asked`, paired with the stored question that got the highest probability.
@@ -90,15 +90,8 @@ class Doubts:
 
     def forget(self, entries: Collection[str]) -> None:
         """Remove the pairs of the stored responses with the ids in `entries`."""
-        known = self._known.kept
-        for doubt in known.values():
-            if doubt.entry in entries:
-                known.forget((doubt.entry, doubt.asked))
+        self._known.kept.forget_if(lambda doubt: doubt.entry in entries)
 
     def clear(self) -> None:
         """Remove all pairs."""
         self._known.clear()
-
-    @staticmethod
-    def _nothing() -> Recent[tuple[str, str], Doubt]:
-        return Recent(_MOST)

@@ -59,7 +59,7 @@ class Pairs:
     def __init__(self, clock: Clock, epoch: Callable[[], str]) -> None:
         self._clock = clock
         self._wrong = UntilPurge[list[Pair]](list, epoch)
-        self._open = UntilPurge(self._nothing, epoch)
+        self._open = UntilPurge[Recent[tuple[str, str], Pair]](lambda: Recent(_MOST_OPEN), epoch)
 
     def note(self, pair: Pair, epoch: str) -> None:
         """Add a wrong hit; it replaces an earlier hit with the same question and entry.
@@ -95,17 +95,11 @@ class Pairs:
 
     def forget(self, entries: Collection[str]) -> None:
         """Remove all hits on the entries with these ids."""
-        wrong, known = self._wrong.kept, self._open.kept
+        wrong = self._wrong.kept
         wrong[:] = [pair for pair in wrong if pair.entry not in entries]
-        for pair in known.values():
-            if pair.entry in entries:
-                known.forget((pair.entry, pair.asked))
+        self._open.kept.forget_if(lambda pair: pair.entry in entries)
 
     def clear(self) -> None:
         """Remove all hits."""
         self._wrong.clear()
         self._open.clear()
-
-    @staticmethod
-    def _nothing() -> Recent[tuple[str, str], Pair]:
-        return Recent(_MOST_OPEN)

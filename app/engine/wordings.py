@@ -39,12 +39,10 @@ class _Known:
 
     `entry`: the id of the entry.
     `stored_at`: when the entry was stored (seconds since 1970).
-    `name`: a hash of the whole question.
     """
 
     entry: str
     stored_at: float
-    name: int
     wording: Wording
 
 
@@ -53,7 +51,7 @@ class Wordings:
 
     def __init__(self, clock: Clock, epoch: Callable[[], str]) -> None:
         self._clock = clock
-        self._known = UntilPurge(self._nothing, epoch)
+        self._known = UntilPurge[Recent[tuple[str, int], _Known]](lambda: Recent(_MOST), epoch)
 
     def note(self, asked: str, served: Serve) -> None:
         """Keep the question `asked` of a hit by meaning, unless a purge came after its look-up."""
@@ -69,7 +67,7 @@ class Wordings:
             count=1 + (known.wording.count if known and is_same else 0),
             asked=shown(asked),
         )
-        noted.keep((stored.id, name), _Known(stored.id, stored.stored_at, name, wording))
+        noted.keep((stored.id, name), _Known(stored.id, stored.stored_at, wording))
 
     def of(self, stored: StoredResponse) -> list[Wording]:
         """Return the wordings that a stored response has answered, the latest first."""
@@ -79,15 +77,8 @@ class Wordings:
 
     def forget(self, entries: Collection[str]) -> None:
         """Forget the wordings that the entries with these ids have answered."""
-        noted = self._known.kept
-        for known in noted.values():
-            if known.entry in entries:
-                noted.forget((known.entry, known.name))
+        self._known.kept.forget_if(lambda known: known.entry in entries)
 
     def clear(self) -> None:
         """Forget all wordings."""
         self._known.clear()
-
-    @staticmethod
-    def _nothing() -> Recent[tuple[str, int], _Known]:
-        return Recent(_MOST)

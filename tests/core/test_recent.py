@@ -15,3 +15,11 @@ def test_what_is_kept_again_is_used() -> None:
     for name, value in (("a", 1), ("b", 2), ("a", 4), ("c", 3)):
         known.keep(name, value)
     assert [known.get(name) for name in "abc"] == [4, None, 3]
+
+
+def test_what_is_unwanted_is_forgotten_and_all_else_stays_in_order() -> None:
+    known: Recent[str, int] = Recent(4)
+    for name, value in (("a", 1), ("b", 2), ("c", 3), ("d", 4)):
+        known.keep(name, value)
+    known.forget_if(lambda value: value % 2 == 0)
+    assert known.values() == [1, 3]

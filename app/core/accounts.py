@@ -10,13 +10,13 @@ from typing import Literal
 from app.core.cache_status import Saved
 from app.core.metrics import Metrics
 from app.core.models import Usage
+from app.core.money import A_DOLLAR
 from app.core.ports import Prices
 
 Purpose = Literal["embedding", "audit"]
 
 _MOST_MODELS = 200  # models with a label of their own in metrics
 _OTHERS = "(other)"
-_A_DOLLAR = 1_000_000_000
 
 
 class Accounts:
@@ -42,7 +42,7 @@ class Accounts:
             self._tokens_of(label, "input").inc(usage.input)
             self._tokens_of(label, "output").inc(usage.output)
         if (price := saved.nanodollars) is not None:
-            self._dollars_of(label).inc(price / _A_DOLLAR)
+            self._dollars_of(label).inc(price / A_DOLLAR)
         if saved.seconds:
             self._seconds_of(label).inc(saved.seconds)
         self._add("saved", model, saved)
@@ -74,7 +74,7 @@ class Accounts:
         tally.add(f"spent.{purpose}.calls", of=model)
         tally.add(f"spent.{purpose}.tokens", tokens, model)
         if usage and (price := self.price(model, usage)) is not None:
-            metrics.spent_dollars.labels(purpose, label).inc(price / _A_DOLLAR)
+            metrics.spent_dollars.labels(purpose, label).inc(price / A_DOLLAR)
             tally.add(f"spent.{purpose}.nanodollars", price, model)
         else:
             tally.add(f"spent.{purpose}.unpriced", of=model)

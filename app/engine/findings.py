@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 from app.core.cache_status import Tier
+from app.core.money import A_DOLLAR, MILLIONTHS, dollars
 from app.core.shares import Difference, excess, wilson
 from app.core.tally import sums
 from app.dialects.strict_json import JsonObject
@@ -16,7 +17,6 @@ from app.matching.comparison import Agreement
 _AUDITED = "audited"
 _DIGITS = 4
 _KINDS = ("hits", "priced", "input", "output", "nanodollars", "milliseconds")
-_A_DOLLAR, _MILLIONTHS = 1_000_000_000, 6
 
 
 class Findings:
@@ -154,7 +154,7 @@ def saved(totals: Mapping[str, int]) -> JsonObject:
     whole = _whole(totals, "saved")
     spent = {purpose: _spent(totals, purpose) for purpose in ("embedding", "audit")}
     cost = sum(s["usd"] for s in spent.values())
-    net = round(whole["nanodollars"] / _A_DOLLAR - cost, _MILLIONTHS)
+    net = round(whole["nanodollars"] / A_DOLLAR - cost, MILLIONTHS)
     return {**_saved(whole), "spent": spent, "net_usd": net, "models": models}
 
 
@@ -173,7 +173,7 @@ def _saved(counts: Mapping[str, int]) -> JsonObject:
         "unpriced_hits": counts["hits"] - counts["priced"],
         "input_tokens": counts["input"],
         "output_tokens": counts["output"],
-        "usd": round(counts["nanodollars"] / _A_DOLLAR, _MILLIONTHS),
+        "usd": dollars(counts["nanodollars"]),
         "seconds": round(counts["milliseconds"] / 1000, 1),
     }
 
@@ -183,8 +183,7 @@ def _spent(totals: Mapping[str, int], purpose: str) -> JsonObject:
         sum(sums(totals, f"spent.{purpose}.{kind}").values())
         for kind in ("calls", "tokens", "unpriced", "nanodollars")
     )
-    usd = round(price / _A_DOLLAR, _MILLIONTHS)
-    return {"calls": calls, "unpriced": unpriced, "tokens": tokens, "usd": usd}
+    return {"calls": calls, "unpriced": unpriced, "tokens": tokens, "usd": dollars(price)}
 
 
 class _Counts:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from app.core.cache_status import CacheStatus, Saved, Tier
 from app.core.models import Header
+from app.core.money import A_DOLLAR
 
 CACHE_NAME = "reprise"
 
@@ -193,7 +194,7 @@ def _saved_headers(saved: Saved) -> list[Header]:
         tokens = saved.usage.input + saved.usage.output
         headers.append((b"x-cache-saved-tokens", b"%d" % tokens))
     if saved.nanodollars is not None:
-        headers.append((b"x-cache-saved-usd", b"%.6f" % (saved.nanodollars / 1e9)))
+        headers.append((b"x-cache-saved-usd", b"%.6f" % (saved.nanodollars / A_DOLLAR)))
     if saved.seconds:
         headers.append((b"x-cache-saved-seconds", b"%.3f" % saved.seconds))
     return headers

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
+from app.core.models import Usage
+from app.core.money import dollars
 from app.core.ports import Prices
 from app.dialects.strict_json import JsonObject
 from app.tools.exchange import Exchange
 from app.tools.statistics import table
-
-_A_DOLLAR, _MILLIONTHS = 1_000_000_000, 6
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class Savings:
         nevertheless.
         """
         usage = None if is_stale else exchange.usage
-        price = _price(exchange, prices) if usage else None
+        price = _price(exchange, usage, prices) if usage else None
         self.hits += 1
         self.unpriced += price is None
         self.nanodollars += price or 0
@@ -45,7 +45,7 @@ class Savings:
     @property
     def usd(self) -> float:
         """The dollars that were saved by the hits whose price is known."""
-        return round(self.nanodollars / _A_DOLLAR, _MILLIONTHS)
+        return dollars(self.nanodollars)
 
     def document(self) -> JsonObject:
         """Return the figures under the names that `GET /cache/stats` uses."""
@@ -83,15 +83,13 @@ def by_model(parts: Mapping[str, Savings]) -> str:
     return table(head, rows)
 
 
-def _price(exchange: Exchange, prices: Prices) -> int | None:
+def _price(exchange: Exchange, usage: Usage, prices: Prices) -> int | None:
     """Return the price of an exchange's answer in billionths of a dollar; None if it is not known.
 
     The price is looked up by the client's name for the model. If that name has no price, the price
     is looked up by the provider's name for the model.
     """
-    if exchange.usage is None:
-        return None
-    price = prices.nanodollars(exchange.model, exchange.usage)
+    price = prices.nanodollars(exchange.model, usage)
     if price is None and exchange.sold_as:
-        price = prices.nanodollars(exchange.sold_as, exchange.usage)
+        price = prices.nanodollars(exchange.sold_as, usage)
     return price

@@ -13,11 +13,11 @@ from genai_prices import calc_price
 
 from app.core.errors import ConfigurationError
 from app.core.models import Usage
+from app.core.money import A_DOLLAR
 from app.core.recent import Recent
 from app.core.toml_file import read_toml
 
 _KNOWN = 1000
-_A_DOLLAR = 1_000_000_000
 _A_MILLION = 1_000_000
 _FIELDS = frozenset({"input", "output", "cached", "written"})
 _SETTING = "REPRISE_PRICES"
@@ -42,7 +42,7 @@ class Rates:
         written = self.input if self.written is None else self.written
         fresh = max(0, usage.input - usage.cached - usage.written)
         dollars = fresh * self.input + usage.cached * cached + usage.written * written
-        return round((dollars + usage.output * self.output) * _A_DOLLAR / _A_MILLION)
+        return round((dollars + usage.output * self.output) * A_DOLLAR / _A_MILLION)
 
 
 class ListPrices:
@@ -83,7 +83,7 @@ class ListPrices:
                 found = calc_price(priced, asked, **seller)  # type: ignore[call-overload]
             except (LookupError, ValueError):
                 continue
-            return int(found.total_price * _A_DOLLAR)
+            return int(found.total_price * A_DOLLAR)
         self._unknown.keep(model, value=True)
         return None
 

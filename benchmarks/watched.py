@@ -18,6 +18,7 @@ from statistics import median
 
 from app.core.cache_status import Tier
 from app.core.tally import Tally
+from app.engine.audits import audited_sum, compared_sum
 from app.engine.findings import audited, compared
 from app.matching.comparison import Agreement, compare
 from app.rules.auditing import Evidence
@@ -107,8 +108,8 @@ def covers(groups: Sequence[Group], base: float, wrong: float, seed: int) -> tup
     stream, tally = Stream(groups, base, wrong, seed), Tally()
     for _, hit in zip(range(_RUN), stream, strict=False):
         band = "0.1" if hit.tier is Tier.SEMANTIC else ""
-        tally.add(f"audited.{hit.tier.value}.{band}.{hit.agreement.value}")
-        tally.add(f"compared.{hit.tier.value}.{hit.agreement.value}")
+        tally.add(audited_sum(hit.tier, band, hit.agreement))
+        tally.add(compared_sum(hit.tier, hit.agreement))
     found = audited(tally.own)["excess_wrong"], compared(tally.own)["excess_wrong"]
     held = [told["low"] <= stream.wrong <= told["high"] for told in found]
     return held[0], held[1]

@@ -39,6 +39,16 @@ _PATIENCE = 120.0  # time limit of the upstream in seconds
 _logger = logging.getLogger("reprise.audit")
 
 
+def audited_sum(tier: Tier, band: str, agreement: Agreement) -> str:
+    """Return the name under which audits with this result are summed in a Tally."""
+    return f"audited.{tier.value}.{band}.{agreement.value}"
+
+
+def compared_sum(tier: Tier, agreement: Agreement) -> str:
+    """Return the name under which comparisons with this result are summed in a Tally."""
+    return f"compared.{tier.value}.{agreement.value}"
+
+
 @dataclass(frozen=True, slots=True)
 class AuditTerms:
     """Says which hits are audited, and how many.
@@ -194,7 +204,7 @@ class Audits:
         is_wrong = agreement is Agreement.WRONG
         band = band_of(status.distance)
         self._metrics.audited.labels(tier.value, band, agreement.value).inc()
-        what = f"audited.{tier.value}.{band}.{agreement.value}"
+        what = audited_sum(tier, band, agreement)
         self._metrics.tally.add(what, of=case.plan.tagging.namespace)
         self._tell_share(tier, is_wrong=is_wrong)
         self._show(case, found)
@@ -228,7 +238,7 @@ class Audits:
             agreement = found.agreement
             is_wrong = agreement is Agreement.WRONG
             self._metrics.compared.labels(tier.value, agreement.value).inc()
-            self._metrics.tally.add(f"compared.{tier.value}.{agreement.value}")
+            self._metrics.tally.add(compared_sum(tier, agreement))
             self._show(case, found)
             if is_evidence and level == self._evidence.level:
                 known, dial = self._evidence, self.terms.dial

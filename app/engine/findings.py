@@ -10,7 +10,7 @@ from app.core.money import A_DOLLAR, MILLIONTHS, dollars
 from app.core.shares import Difference, excess, wilson
 from app.core.tally import sums
 from app.dialects.strict_json import JsonObject
-from app.engine.audits import Audits
+from app.engine.audits import Audits, compared_sum
 from app.engine.ledger import Ledger, Sums
 from app.matching.comparison import Agreement
 
@@ -69,7 +69,7 @@ def compared(totals: Mapping[str, int]) -> JsonObject:
 
 
 def _compared_as(totals: Mapping[str, int], tier: Tier, agreement: Agreement) -> int:
-    return sum(sums(totals, f"compared.{tier.value}.{agreement.value}").values())
+    return sum(sums(totals, compared_sum(tier, agreement)).values())
 
 
 def _compared_by_tier(totals: Mapping[str, int]) -> "_Counts":

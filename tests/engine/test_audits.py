@@ -270,6 +270,15 @@ async def test_what_was_shown_right_or_wrong_is_not_open() -> None:
         assert bench.engine.pairs.open() == []
 
 
+async def end_of(bench: Bench, entry: str, how: str) -> None:
+    if how == "time":
+        bench.clock.advance(61)
+    elif how == "removal":
+        await bench.engine.operations.delete(entry)
+    else:
+        await bench.engine.operations.purge(Selector(model="other"))
+
+
 async def test_an_open_pair_ends_with_its_entry_its_removal_or_a_purge() -> None:
     for end in ("time", "removal", "purge"):
         bench = Bench(audit=ALL, ttl=60)
@@ -277,12 +286,7 @@ async def test_an_open_pair_ends_with_its_entry_its_removal_or_a_purge() -> None
         await hit(bench, QUESTION)
         await hit(bench)
         (pair,) = bench.engine.pairs.open()
-        if end == "time":
-            bench.clock.advance(61)
-        elif end == "removal":
-            await bench.engine.operations.delete(pair.entry)
-        else:
-            await bench.engine.operations.purge(Selector(model="other"))
+        await end_of(bench, pair.entry, end)
         assert bench.engine.pairs.open() == []
 
 
@@ -293,8 +297,5 @@ async def test_a_pair_ends_with_its_entry_or_its_removal() -> None:
         await hit(bench, QUESTION)
         await hit(bench)
         (pair,) = bench.engine.pairs.all()
-        if end == "time":
-            bench.clock.advance(61)
-        else:
-            await bench.engine.operations.delete(pair.entry)
+        await end_of(bench, pair.entry, end)
         assert bench.engine.pairs.all() == []

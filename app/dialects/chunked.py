@@ -1,6 +1,6 @@
-"""Code for both of OpenAI's completions APIs, which answer with one JSON document or a stream.
+"""Code that OpenAI's two completions APIs share. They answer with a JSON document or a stream.
 
-A stream consists of chunks and then `[DONE]`. It has `usage` only if the request asks for usage.
+A stream consists of chunks and a final `[DONE]`. It has `usage` only if the request asks for usage.
 https://platform.openai.com/docs/api-reference/chat-streaming
 https://platform.openai.com/docs/api-reference/completions
 """
@@ -45,7 +45,7 @@ class Builder(Protocol):
         """Take the next chunk. Raises NotUnderstood if the chunk is invalid."""
 
     def completion(self) -> JsonObject:
-        """Return the document that the chunks add up to."""
+        """Return the document that is made of all chunks so far."""
 
 
 class ChunksReader:
@@ -65,12 +65,12 @@ class ChunksReader:
             self.is_complete = True  # clients may disconnect at this line, before its blank line
 
     def end(self) -> None:
-        """Take the last event if the body ended without the blank line that ends an event."""
+        """End the stream: take the last event if its final blank line is missing."""
         for event in self._events.flush():
             self._take(event)
 
     def read(self) -> Answer:
-        """Return the answer that the chunks add up to. Raises NotUnderstood."""
+        """Return the answer that is made of all chunks. Raises NotUnderstood."""
         return self._judge(self._builder.completion())
 
     def _take(self, event: Event) -> None:
@@ -98,9 +98,9 @@ def chunks_of(
 ) -> Iterator[JsonObject]:
     """Yield the chunks into which a document is cut for a stream, without the envelope.
 
-    Choices come one after another; `cut` cuts each choice into pieces. The fields in `repeated` are
-    in every chunk. Other fields, except choices and usage, are only in the first chunk. With
-    `include_usage`, the usage is in a last chunk without choices.
+    The chunks of one choice come before those of the next choice. `cut` cuts a choice into pieces.
+    Every chunk has the fields in `repeated`. Other fields, except choices and usage, are only in
+    the first chunk. With `include_usage`, the usage is in a last chunk without choices.
     """
     usage = document.get("usage") if include_usage else None
     once = {n: v for n, v in document.items() if n not in {"choices", "usage"}}
@@ -154,8 +154,8 @@ def _events(
 class WithoutUsage:
     """Removes the usage from a stream of chunks; events that are not chunks stay unchanged.
 
-    Comments stay, too: some servers send comments while a model thinks, so that clients do not time
-    out.
+    Comments also stay unchanged. Some servers send comments while a model thinks, so that clients
+    do not time out.
     """
 
     def __init__(self) -> None:
@@ -176,8 +176,8 @@ def narrowing(leader: object, form: Form) -> WithoutUsage | None:
     """Return a filter that turns a stream of form `leader` into a stream of form `form`.
 
     `leader` is the form in which the upstream sends the answer. The result is None if no filter can
-    do that. A filter can only remove usage, so a stream of form `leader` must have at least as much
-    usage as one of form `form`.
+    make this change. A filter can remove usage but cannot add it. A stream of form `leader` must
+    therefore have at least as much usage as a stream of form `form`.
     """
     if not isinstance(leader, Form) or leader.entitled < form.entitled:
         return None
@@ -187,8 +187,8 @@ def narrowing(leader: object, form: Form) -> WithoutUsage | None:
 def without_usage(event: Event) -> bytes:
     """Return an event of an upstream's stream as bytes, without the usage.
 
-    The result is empty for a chunk that has only usage. An event that is not a chunk, or is a chunk
-    without usage, stays unchanged.
+    The result is empty for a chunk that has only usage. Two kinds of events stay unchanged: events
+    that are not chunks, and chunks without usage.
     """
     try:
         chunk = load_json(event.data)

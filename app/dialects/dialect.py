@@ -1,8 +1,8 @@
-"""The protocol of a dialect: everything the cache must know about one API, in one place.
+"""The protocol of a dialect. A dialect contains all that the cache must know about one API.
 
-A dialect parses requests, reads answers incrementally while their bytes are sent on to the client,
-and renders a stored answer in the form that a request asks for (JSON or a stream). A dialect
-does no I/O and uses no clock. `tests/engine/toy_dialect.py` is a complete small example.
+A dialect parses requests. It reads answers incrementally, while their bytes are sent to the client.
+It renders a stored answer in the form that a request asks for (JSON or a stream). A dialect does no
+I/O and uses no clock. `tests/engine/toy_dialect.py` is a complete small example.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,15 +18,15 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A complete answer, in the one form from which every other form is rendered.
+    """A complete answer, in the form that is stored. All other forms are rendered from this form.
 
     `content`: the answer as JSON in UTF-8.
     `fullness`: how much of `usage` the answer has.
     `unfit`: why the answer must not be stored, or None if it may be stored.
-    `may_be_shared`: whether the answer may be sent to collapsed requests, stored or not.
-    `exact_only`: whether the answer may be served by exact match only.
-    `upstream_id`: the id of the answer if the upstream also stores the answer, and clients may use
-    the id there; else empty.
+    `may_be_shared`: whether collapsed requests may get the answer, even if it must not be stored.
+    `exact_only`: whether the answer may be served only by exact match, not by meaning.
+    `upstream_id`: the id of the answer at the upstream, if the upstream also stores the answer.
+    Clients may use this id at the upstream. Otherwise `upstream_id` is empty.
     """
 
     content: bytes = field(repr=False)
@@ -60,7 +60,7 @@ class AnswerReader(Protocol, Generic[T_co]):
 
 
 class StreamFilter(Protocol):
-    """Turns a stream made for one request into the stream for another request, piece by piece."""
+    """Turns the stream of one request into the stream of another request, piece by piece."""
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes; return the bytes that can be sent now. Raises UnicodeDecodeError."""
@@ -115,8 +115,8 @@ class ParsedRequest(Protocol):
     def treatment(self) -> str:
         """A digest of the fields that change the handling of the request, but not the answer.
 
-        An example is the service tier. Requests with different digests are never collapsed. The
-        digest is empty if the request sets no such field.
+        An example of these fields is the service tier. Requests with different digests are never
+        collapsed. The digest is empty if the request has none of these fields.
         """
 
     @property
@@ -128,27 +128,27 @@ class ParsedRequest(Protocol):
 
     @property
     def instructions(self) -> Sequence[str]:
-        """The texts outside the user's last turn that may say what to do with that turn."""
+        """The texts outside the user's last turn that may be instructions for that turn."""
 
     def bypass_reason(self, max_temperature: float) -> BypassReason | None:
         """Return why the request must not use the cache, or None if it may use the cache."""
 
     def reader(self, *, is_stream: bool) -> AnswerReader[Answer]:
-        """Return a reader for the answer: an event stream if `is_stream`, else a JSON document."""
+        """Return a reader for an event stream if `is_stream`, else for a JSON document."""
 
     def render(self, content: bytes, status: CacheStatus, *, nonce: str, now: float) -> Replay:
         """Render a stored answer in the form that this request asks for.
 
         `content` is the `content` of an Answer. `nonce` has 32 hex digits; the id of the rendered
-        answer is made from it. `now` is the creation time of the rendered answer, in seconds since
-        1970. Raises ValueError if `content` cannot be read.
+        answer is made from the nonce. `now` is the creation time of the rendered answer, in seconds
+        since 1970. Raises ValueError if `content` cannot be read.
         """
 
     def narrowing(self, leader: object) -> StreamFilter | None:
-        """Return a filter that turns a stream of form `leader` into one of this request's form.
+        """Return a filter that changes a stream from form `leader` to the form of this request.
 
-        `leader` is the form in which the upstream sends the answer; it may be a form of another
-        dialect. The result is None if no filter can do that.
+        `leader` is the form in which the upstream sends the answer; this may be the form of another
+        dialect. The result is None if no filter can make this change.
         """
 
 
@@ -162,7 +162,7 @@ class Dialect(Protocol):
     def why_not_stored(self, content: Mapping[str, Any]) -> DiscardReason | None:
         """Return why an imported answer must not be stored, or None if it may be stored.
 
-        `content` should be the content of an Answer, but has not been validated.
+        `content` should be the content of an Answer, but nothing has checked it yet.
         """
 
     def parse(self, body: bytes) -> ParsedRequest | EmbeddingsRequest:

@@ -12,7 +12,8 @@ _JSON = b"application/json"
 _EVENT_STREAM = b"text/event-stream; charset=utf-8"
 
 Judge = Callable[[JsonObject], Answer]
-"""Returns the Answer for a document: whether to store it, share it and match it by meaning."""
+"""A function that turns a document into an Answer. The Answer says whether the document may be
+stored, shared, and matched by meaning."""
 
 
 class DocumentReader:
@@ -41,9 +42,10 @@ def written(document: Mapping[str, Any]) -> bytes:
 
 
 def enclosed(document: bytes, envelope: Mapping[str, Any]) -> bytes:
-    """Return `document`, a JSON object, with the fields of `envelope` before its own fields.
+    """Return `document`, a JSON object, with the fields of `envelope` inserted before all others.
 
-    `document` is not parsed. Raises ValueError if `document` does not begin and end with a brace.
+    This function does not parse `document`. Raises ValueError if `document` does not begin and end
+    with a brace.
     """
     if not document.startswith(b"{") or not document.endswith(b"}"):
         raise ValueError("the stored content is not a JSON object")

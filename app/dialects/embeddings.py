@@ -34,9 +34,9 @@ _ITEM = frozenset({"object", "index", "embedding"})
 class Numbers:
     """The numbers of an embedding as little-endian floats of `width` bytes each.
 
-    `width` is 4 if the upstream sent float32 numbers. It is also 4 if the upstream sent decimals
-    that are each the shortest spelling of a float32, as most servers do. Otherwise it is 8. Storing
-    the numbers in this width does not change them.
+    `width` is 4 if the upstream sent float32 numbers. It is also 4 if the upstream, like most
+    servers, sent decimals that are each the shortest spelling of a float32. Otherwise it is 8.
+    Storing the numbers in this width does not change the numbers.
     """
 
     raw: bytes = field(repr=False)
@@ -92,7 +92,7 @@ class EmbeddingsRequest:
         return treatment_of(self.document)
 
     def bypass_reason(self, max_temperature: float) -> None:
-        """Return None: no embeddings request has to bypass the cache."""
+        """Return None, because every embeddings request may use the cache."""
 
     def reader(self) -> "EmbeddingsReader":
         """Return a reader for the answer."""
@@ -107,7 +107,8 @@ class EmbeddingsRequest:
 class EmbeddingsAnswer:
     """An upstream's answer: an embedding for each input, in order.
 
-    `is_all` is False if any embedding came with further fields: a replay would lose these fields.
+    `is_all` is False if the upstream sent other fields with any embedding. A replay would lose
+    these fields.
     """
 
     model: str
@@ -149,9 +150,9 @@ class EmbeddingsAnswer:
 def shares(inputs: Sequence[Input], usage: Mapping[str, Any] | None) -> list[float | None]:
     """Return a list with each input's share of the tokens in `usage`.
 
-    Each entry of the list is None if `usage` has no sum. The upstream states only the sum for all
-    inputs. The sum is divided in proportion to the sizes of the inputs. The shares need not be
-    whole numbers, but add up to the sum.
+    The upstream states only the sum for all inputs. If `usage` has no sum, each entry of the list
+    is None. Otherwise the sum is divided in proportion to the sizes of the inputs. The shares may
+    be fractions. Together they equal the sum.
     """
     counted = (usage or {}).get("total_tokens", (usage or {}).get("prompt_tokens"))
     if type(counted) is not int or counted < 0:

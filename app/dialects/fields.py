@@ -46,12 +46,15 @@ def without_defaults(
 
 
 def is_same(value: object, other: object) -> bool:
-    """Whether two values are equal in JSON. Unlike Python, JSON does not equate true and 1."""
+    """Whether two values are equal in JSON. In JSON, true is not equal to 1."""
     return value == other and isinstance(value, bool) is isinstance(other, bool)
 
 
 def digest_of_fields(document: Mapping[str, Any], names: Collection[str]) -> str:
-    """Return a digest of the fields in `names`: 16 hex digits; empty if all are absent or null."""
+    """Return a digest of the fields in `names`, as 16 hex digits.
+
+    The digest is empty if all these fields are absent or null.
+    """
     said = {name: document[name] for name in names if document.get(name) is not None}
     if not said:
         return ""

@@ -45,18 +45,18 @@ def without_neutral(document: Mapping[str, Any]) -> JsonObject:
 def treatment_of(document: Mapping[str, Any]) -> str:
     """Return a digest of the fields that change the handling of a request, but not the answer.
 
-    Requests with different digests are not collapsed. Otherwise a request could have to wait in the
-    slower service tier of another request, or fail because the upstream refuses the metadata of
-    another request. The digest is empty if the request sets none of the fields.
+    Requests with different digests are not collapsed. If they were collapsed, a request might wait
+    in the slower service tier of another request. It might also fail because the upstream refuses
+    the metadata of another request. The digest is empty if the request sets none of the fields.
     """
     return digest_of_fields(document, _TREATMENT)
 
 
 def numbers_of(ids: Iterable[str], texts: Iterable[str]) -> dict[str, int]:
-    """Return a number for each id of a tool call, in the order in which the ids first appear.
+    """Return numbers for the ids of tool calls, in the order in which the ids first appear.
 
-    The id of a call only links the call to its result, so a number can replace the id. If all words
-    of an id occur in `texts`, the id gets no number, because a text may refer to this id.
+    The only use of an id is to link a call to its result, so a number can replace the id. If all
+    words of an id occur in `texts`, the id gets no number, because a text may refer to this id.
     """
     names = dict.fromkeys(ids)
     if not names:

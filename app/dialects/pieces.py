@@ -3,7 +3,7 @@
 import re
 
 LONGEST = 64
-"""The greatest length of a piece in characters; only a single token may be longer."""
+"""The greatest length of a piece in characters. A piece with a single token may be longer."""
 
 _PIECE = re.compile(rf".{{1,{LONGEST}}}(?:\s|$)|.{{1,{LONGEST}}}", re.DOTALL)
 

@@ -12,8 +12,8 @@ _THOUGHTS = frozenset({"reasoning", "thinking", "redacted_thinking"})
 def said_in(content: bytes) -> str:
     """Return the texts of a stored answer and the arguments of its tool calls.
 
-    They are separated by blank lines. The model's thoughts are left out. Raises ValueError if
-    `content` is not JSON.
+    Blank lines separate these texts and arguments. The model's thoughts are left out. Raises
+    ValueError if `content` is not JSON.
     """
     return "\n\n".join(_texts(json.loads(content)))
 

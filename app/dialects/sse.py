@@ -37,7 +37,7 @@ class EventParser:
 
     @property
     def unfinished(self) -> Sequence[str]:
-        """The data lines so far of an event whose final blank line has not come yet."""
+        """The data lines of an unfinished event: its final blank line has not been received yet."""
         return self._data
 
     def comments(self) -> list[bytes]:
@@ -70,8 +70,8 @@ class EventParser:
     def flush(self) -> list[Event]:
         """Return the last event, in a list, if the stream ended without the event's blank line.
 
-        Otherwise the list is empty. The standard says to drop such an event, but OpenAI's clients
-        and most other clients keep it.
+        Otherwise the list is empty. The standard requires clients to drop an event without its
+        blank line, but OpenAI's clients and most other clients keep this event.
         """
         events = self._end_of_line() if self._unfinished else []
         return events + self._dispatch()
@@ -123,7 +123,7 @@ def encode_comment(text: bytes) -> bytes:
 
 
 def encode(data: bytes) -> bytes:
-    """Return `data` as an event of type `message`, in bytes; `data` must be one line."""
+    """Return an event of type `message` as bytes. Its data, `data`, must be one line."""
     return b"data: " + data + b"\n\n"
 
 

@@ -1,4 +1,4 @@
-"""A JSON parser. It refuses JSON that takes long to parse or that parsers may read differently."""
+"""A JSON parser. It refuses JSON that is slow to parse or that two parsers may read differently."""
 
 import json
 import math
@@ -78,7 +78,7 @@ def load_object(raw: bytes | str) -> JsonObject:
 
 
 def compact(document: Mapping[str, Any]) -> str:
-    """Return a document as JSON without spaces and without escapes of non-ASCII characters."""
+    """Return a document as JSON without spaces. Non-ASCII characters are not escaped."""
     return _ENCODER.encode(document)
 
 
@@ -98,10 +98,11 @@ def _refuse(constant: str) -> NoReturn:
 def check_structure(text: str, most_numbers: float = math.inf) -> None:
     """Raise NotUnderstood (`too-complex`) if JSON has so many parts that parsing takes long.
 
-    Strings, arrays and objects are parts. `most_numbers` is the greatest number of commas outside
-    strings, and so limits how many numbers there are. A parser makes a Python object for each part.
-    Meanwhile it holds the interpreter's lock, so no other thread runs. The number of parts is exact
-    for valid JSON. In other text it is exact up to the first error.
+    Strings, arrays and objects are parts. `most_numbers` is the greatest number of commas that are
+    allowed outside strings. This also limits the number of JSON numbers. A parser makes a Python
+    object for each part. During this time it holds the interpreter's lock, so no other thread runs.
+    In valid JSON, all parts are counted exactly. In other text, the count is exact up to the first
+    error.
     """
     if len(text) <= _MOST_PARTS:
         return

@@ -14,7 +14,8 @@ class Structure:
 
     `is_json`: the answer's text must be JSON.
     `demanding`: names of the functions that cannot be called without arguments.
-    `forced`: the name of the function that must be called (its arguments are the answer), or None.
+    `forced`: the name of the function that must be called, or None if the request forces no call.
+    The arguments of the forced call are the answer.
     """
 
     is_json: bool = False
@@ -25,7 +26,7 @@ class Structure:
 def demanding(functions: object, schema: str) -> frozenset[str]:
     """Return the names of the functions that have required parameters.
 
-    `schema` is the name of the field in which a function has the JSON Schema of its parameters.
+    `schema` names the field of a function that contains the JSON Schema of the parameters.
     """
     return frozenset(
         function["name"]
@@ -39,7 +40,7 @@ def _requires(parameters: object) -> bool:
 
 
 def wants_json(form: object) -> bool:
-    """Whether the value of OpenAI's `response_format` or `text.format` asks for JSON."""
+    """Whether `form`, the value of OpenAI's `response_format` or `text.format`, asks for JSON."""
     kind = form.get("type") if isinstance(form, dict) else None
     return isinstance(kind, str) and kind in _JSON_FORMATS
 

@@ -17,11 +17,11 @@ _DECODER = json.JSONDecoder()
 
 
 def usage_in(content: bytes) -> Usage | None:
-    """Return the token counts of a stored answer of any dialect, or None if it has no usage.
+    """Return the token counts of a stored answer of any dialect, or None if the answer has none.
 
-    Only the field `usage` is parsed, so that a long answer takes no more time than a short one. The
-    field is found by searching for its name in quotes. The name is never found inside a text,
-    because JSON escapes the quotes in texts.
+    Only the field `usage` is parsed, because parsing a long answer would take more time. The
+    function searches for the field's name in quotes. This search never finds the name inside a
+    text, because JSON escapes the quotes in texts.
     """
     at = len(content)
     for _ in range(_LOOKS):  # usage comes last, unless a client's field has the same name

@@ -1,9 +1,9 @@
 """An httpx transport built on aiohttp.
 
-The transport needs a fifth of the CPU time of httpx's own transport. It adds no headers, and joins,
-normalises and decodes nothing. It follows no redirect and never repeats a request. (The package
-`httpx-aiohttp` joins repeated headers, rewrites the request target, and reports a connection that
-closes early as a timeout.)
+The transport needs a fifth of the CPU time of httpx's own transport. It adds no headers. It leaves
+headers, request targets and bodies as they are. It follows no redirects and never repeats a
+request. (The package `httpx-aiohttp` joins repeated headers and rewrites the request target. It
+reports a timeout when a connection closes early.)
 """
 
 import asyncio
@@ -35,7 +35,7 @@ _ADDED_BY_AIOHTTP = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
-    """Sends requests unchanged. `proxy` is the URL of an HTTP proxy, or None.
+    """Sends requests unchanged. `proxy` is the URL of an HTTP proxy; None means no proxy.
 
     Supports httpx's request extensions `timeout` and `target`:
     https://www.python-httpx.org/advanced/extensions/
@@ -123,9 +123,9 @@ def _headers(request: httpx.Request) -> CIMultiDict[str]:
 
 
 def _text(value: bytes) -> str:
-    """Return a header's value as text, which aiohttp will encode as UTF-8.
+    """Return a header's value as text; aiohttp later encodes this text as UTF-8.
 
-    The encoded bytes are the same as `value`, unless `value` is not valid UTF-8.
+    If `value` is valid UTF-8, the encoded bytes are the same as `value`.
     """
     try:
         return value.decode()
@@ -167,8 +167,8 @@ def _now() -> float:
 class _Connector(aiohttp.TCPConnector):
     """A connector that does not reuse a connection on which the server has sent unrequested data.
 
-    Otherwise aiohttp would treat these data as the answer to the next request, which may be a
-    request of another caller (RFC 9112 §9.2).
+    If the connection were reused, aiohttp would treat these data as the answer to the next request.
+    That request may come from another caller (RFC 9112 §9.2).
     """
 
     def __init__(self, **options: Any) -> None:
@@ -182,7 +182,7 @@ class _Connector(aiohttp.TCPConnector):
         traces: list[Trace],
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the signature is aiohttp's
     ) -> Connection:
-        """Return a pooled connection without unrequested data, or a new connection."""
+        """Return a pooled connection that has no unrequested data, or else a new connection."""
         while True:
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol
@@ -211,8 +211,8 @@ def _has_spoken(protocol: ResponseHandler) -> bool:
 def _is_readable(protocol: ResponseHandler) -> bool:
     """Whether the kernel has unread bytes, or the end of the stream, for a connection.
 
-    With TLS, the unread bytes may be only a session ticket. Then a new connection is opened
-    needlessly, but that costs little.
+    With TLS, a session ticket may be the only unread data. In that case, a new connection is not
+    necessary but is opened anyway. This costs little.
     """
     sock = protocol.transport and protocol.transport.get_extra_info("socket")
     if not sock:
@@ -223,7 +223,7 @@ def _is_readable(protocol: ResponseHandler) -> bool:
 
 
 def _has_begun_another(protocol: ResponseHandler) -> bool:
-    """Whether the parser has received a part of the head of a further response.
+    """Whether the parser has received a part of the head of another, unrequested response.
 
     aiohttp itself uses the same check when a connection is lost.
     """

@@ -26,11 +26,11 @@ _AZURES = b"api-key"  # the header in which Azure OpenAI expects a key
 class Target:
     """An upstream server, and the credentials for it.
 
-    `keep_credentials`: whether the client's credential headers are forwarded. If not, they are
-    replaced by the key in `key_file` or, without a `key_file`, by `api_key`. If there is no key,
-    they are removed.
+    `keep_credentials`: whether the client's credential headers are forwarded. If not, these headers
+    are removed, and the key of this server is sent instead, if there is one. The key is in
+    `key_file` or, without a `key_file`, in `api_key`.
     `connect_timeout`: the greatest number of seconds to wait for a connection.
-    `read_timeout`: the greatest number of seconds without any data.
+    `read_timeout`: the greatest number of seconds in which no data are sent or received.
     `setting`: the name of the setting that contains `url`, for error messages.
     `is_anthropic`: whether the server is Anthropic's API. This API gets the key in the header
     `x-api-key`, and never gets the header `api-key`.
@@ -67,7 +67,7 @@ class HttpUpstream:
         self._timeout = {"connect": target.connect_timeout, "read": target.read_timeout}
 
     async def send(self, request: ClientRequest) -> "HttpResponse":
-        """Forward a request without retries. Return the response when its head has arrived.
+        """Forward a request without retries. Return the response as soon as its head has arrived.
 
         Raises UpstreamUnreachable or UpstreamTimeout. Raises ClientDisconnected if the client
         breaks off the request's body.
@@ -131,7 +131,7 @@ class HttpResponse:
             raise UpstreamInterrupted("the upstream's answer broke off") from error
 
     async def aclose(self) -> None:
-        """Release the connection; close it if the body has not ended."""
+        """Release the connection. If the body has not ended, the connection is closed."""
         await self._response.aclose()
 
 
@@ -152,9 +152,9 @@ class _Upload:
 
 
 def _proxy_for(url: httpx.URL) -> str | None:
-    """Return the URL of the proxy for requests to `url`, or None.
+    """Return the URL of the proxy for requests to `url`, or None if there is no proxy.
 
-    The environment variables HTTP_PROXY, HTTPS_PROXY and NO_PROXY name the proxy.
+    The environment variables HTTP_PROXY, HTTPS_PROXY and NO_PROXY decide which proxy is used.
     """
     if urllib.request.proxy_bypass(url.host):
         return None

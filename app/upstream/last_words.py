@@ -1,8 +1,8 @@
 """Reads the answer of an upstream that closes the connection while a request is being sent.
 
-A server that refuses a body answers and closes the connection (RFC 9112 §9.6). After that, the
-next write fails, and the event loop gives up the connection, although the kernel still holds the
-unread answer. This module reads the answer from the kernel.
+A server that refuses a body answers and closes the connection (RFC 9112 §9.6). The next write to
+this connection fails, and the event loop drops the connection. The kernel still holds the unread
+answer at that time. This module reads the answer from the kernel.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class LastWords(ResponseHandler):
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
         """Pass an error to the code that awaits the answer.
 
-        If the connection is closing, the data that have arrived are read first.
+        If the connection is closing, the method first reads the data that have already arrived.
         """
         if isinstance(exc, OSError) and self.transport is not None and self.transport.is_closing():
             self._hear(self.transport)
@@ -66,10 +66,10 @@ class LastWords(ResponseHandler):
 
 
 def remembering(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Change a TLS context and return it.
+    """Change a TLS context and return the same context.
 
-    Each SSLObject that the context makes from now on has its input buffer as the attribute
-    `incoming`.
+    Each SSLObject that the context makes after this call has an attribute `incoming`. This
+    attribute is the input buffer of the SSLObject.
     """
     wrap = context.wrap_bio
 

@@ -1,4 +1,4 @@
-"""Prices of answers, from the operator's own file or else from a list that comes with Reprise.
+"""Prices of answers, from the operator's own file or from a list that is installed with Reprise.
 
 The list comes from the package genai-prices (https://github.com/pydantic/genai-prices). Nothing is
 downloaded.
@@ -27,8 +27,9 @@ _SETTING = "REPRISE_PRICES"
 class Rates:
     """The prices of a model, in dollars per million tokens.
 
-    If `cached` is None, cached tokens cost as much as other input tokens. The same holds for
-    `written`.
+    `cached` is the price of input tokens that are read from the provider's prompt cache. `written`
+    is the price of input tokens that are written to that cache. If a price is None, these tokens
+    cost as much as other input tokens.
     """
 
     input: float
@@ -48,10 +49,10 @@ class Rates:
 class ListPrices:
     """Prices of models at the server `url`.
 
-    `own` has the operator's rates by model, which take precedence over the list. A name in `own`
-    that ends in `*` stands for all models whose names begin with the part before the `*`. If the
-    list has no price for a model at this server, for example because the server is a gateway, the
-    price of the model's vendor is used.
+    `own` maps models to the operator's rates. These rates take precedence over the list. A name in
+    `own` that ends in `*` stands for all models whose names begin with the part before the `*`. The
+    list may have no price for a model at this server, for example because the server is a gateway.
+    In that case, the price of the model's vendor is used.
     """
 
     def __init__(self, url: str, own: Mapping[str, Rates]) -> None:
@@ -95,7 +96,7 @@ class ListPrices:
 
 
 def read_prices(path: str) -> dict[str, Rates]:
-    """Return the rates in an operator's file, by model; empty if `path` is empty.
+    """Return a dict from models to the rates in an operator's file; empty if `path` is empty.
 
     Raises ConfigurationError if the file cannot be read or is invalid.
     """

@@ -1,4 +1,4 @@
-"""An Upstream that chooses between two servers by the API to which a request belongs."""
+"""An Upstream with two servers. The API of a request decides which server gets the request."""
 
 from contextlib import AsyncExitStack
 
@@ -8,7 +8,7 @@ from app.rules.providers import is_anthropics
 
 
 class UpstreamByProvider:
-    """Sends requests for Anthropic's API to one server, and all others to the upstream.
+    """Sends requests for Anthropic's API to `anthropic`, and all other requests to `upstream`.
 
     Each server has its own credentials. The key of one server is never sent to the other server.
     """

@@ -10,7 +10,8 @@ from app.dialects.strict_json import JsonObject
 def completion_of(request: CompletionRequest, answer: Callable[[str], str]) -> JsonObject:
     """Return the answer to a request, without the envelope.
 
-    `answer` makes a text from a prompt. A prompt that is a list of tokens is converted to text.
+    `answer` is a function that returns the answer to a prompt. A prompt that is a list of tokens is
+    converted to text.
     """
     prompts = _prompts(request.document.get("prompt"))
     echo = bool(request.document.get("echo"))

@@ -65,7 +65,7 @@ def _inputs(told: object) -> list[object]:
     """Return the field `input` of a request as a list of inputs.
 
     A text is a single input, and so is a list of tokens. Any other list is returned unchanged.
-    Raises NotUnderstood if there are no inputs or too many.
+    Raises NotUnderstood if there are no inputs or too many inputs.
     """
     if isinstance(told, str) or (isinstance(told, list) and all(type(t) is int for t in told)):
         told = [told]
@@ -75,7 +75,7 @@ def _inputs(told: object) -> list[object]:
 
 
 def _text(item: object) -> str:
-    """Return an input as a text. A list of tokens becomes a text of numbers separated by spaces.
+    """Return an input as a text. A list of tokens becomes a text: the numbers, with spaces between.
 
     Raises NotUnderstood if the input is neither a text nor a list of tokens, or is empty.
     """

@@ -9,7 +9,7 @@ from app.dialects.strict_json import JsonObject
 def message_of(request: MessagesRequest, answer: Callable[[str], str]) -> JsonObject:
     """Return the answer to a request, without an id.
 
-    `answer` makes the text of the answer from the question.
+    `answer` is a function that returns the answer to a question.
     """
     text = answer(request.question)
     return {

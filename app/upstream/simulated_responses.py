@@ -13,7 +13,7 @@ _REPEATED = ("instructions", "max_output_tokens", "metadata", "previous_response
 def answer_response(asked: ResponsesRequest, answer: Callable[[str], str]) -> JsonObject:
     """Return a response with one message.
 
-    `answer` makes the text of the message from the last question.
+    `answer` is a function that returns the answer to a question. It gets the last question.
     """
     text = answer(asked.question)
     # Words are counted in place of tokens: the figures are plausible, not exact.

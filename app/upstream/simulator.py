@@ -1,7 +1,7 @@
-"""A simulated upstream in this process, for first steps, demos and tests. It needs no key.
+"""A simulated upstream in this process, for first steps, demos and tests. It needs no API key.
 
-It answers at once or after a delay. An answer depends only on the last user message or the prompt.
-An embedding depends only on the words of its text.
+The upstream answers at once or after a delay. An answer depends only on the last user message or
+the prompt. An embedding depends only on the words of its text.
 """
 
 import asyncio
@@ -47,8 +47,8 @@ def default_answer(question: str) -> str:
 class SimulatedUpstream:
     """An upstream with made-up answers.
 
-    `delay` is the time in seconds before the first byte. `answer` makes an answer's text from a
-    question.
+    `delay` is the time in seconds before the first byte. `answer` is a function that returns the
+    answer to a question.
     """
 
     def __init__(self, delay: float = 0.0, answer: Callable[[str], str] = default_answer) -> None:

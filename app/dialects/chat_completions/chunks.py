@@ -22,9 +22,9 @@ _IN_EVERY_CHUNK = frozenset({"model", "system_fingerprint", "service_tier"})
 class CompletionBuilder:
     """Builds a completion from the chunks of one stream.
 
-    Deltas are joined by the rules of OpenAI's own SDKs: strings are concatenated, and so are lists;
-    objects are merged, and so are list entries with the same `index`. Chunks that cannot be joined
-    by these rules are refused.
+    Deltas are joined by the rules of OpenAI's own SDKs: strings and lists are concatenated. Objects
+    are merged, and so are list entries with the same `index`. The builder refuses chunks that
+    cannot be joined by these rules.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class CompletionBuilder:
                 known[name] = value
 
     def completion(self) -> JsonObject:
-        """Return the completion that the chunks add up to."""
+        """Return the completion that is made of all chunks so far."""
         choices = []
         for index, choice in sorted(self._choices.items()):
             message = _finished(self._messages[index])
@@ -100,10 +100,11 @@ def _join(known: JsonObject, delta: Mapping[str, Any]) -> None:
 
 
 def _joined(name: str, known: Any, new: Any) -> Any:
-    """Return `known`, the value of a field so far, joined with `new`, its value in the next chunk.
+    """Return the value of a field, joined with the value of the same field in the next chunk.
 
-    `name` is the name of the field. A list or dict in `known` is changed in place. Raises
-    NotUnderstood if the values cannot be joined.
+    `name` is the name of the field. `known` is the value from all chunks so far, or None. `new` is
+    the value in the next chunk. A list or dict in `known` is changed in place. Raises NotUnderstood
+    if the values cannot be joined.
     """
     if new is None:
         return known
@@ -154,10 +155,11 @@ def _finished(value: Any) -> Any:
 def chunks_of(completion: Mapping[str, Any], *, include_usage: bool) -> Iterator[JsonObject]:
     """Return the chunks into which a completion is cut for a stream, without the envelope.
 
-    The first chunk of a choice has the role and all other fields that are sent whole. Then come the
-    texts of the choice, in pieces of up to 64 characters. A piece ends at white space or, if there
-    are log probabilities, at the end of a token. Then come the tool calls, one in each chunk, and
-    last the finish reason. With `include_usage`, the usage comes in a chunk after all choices.
+    The first chunk of a choice has the role and all other fields that are sent whole. The next
+    chunks have the texts of the choice, in pieces of up to 64 characters. A piece ends at white
+    space or, if there are log probabilities, at the end of a token. After the texts come the tool
+    calls, one in each chunk. The last chunk of the choice has the finish reason. With
+    `include_usage`, the usage comes in a chunk after all choices.
     """
     return chunked.chunks_of(
         completion, _choice_chunks, _IN_EVERY_CHUNK, include_usage=include_usage

@@ -1,6 +1,6 @@
-"""Whether a chat completion may be stored, and which requests it may answer once it is stored.
+"""Decides whether a chat completion may be stored, shared, and served by meaning.
 
-docs/http-api.md explains each reason for not storing. When in doubt, do not store.
+docs/http-api.md explains each reason for not storing. In case of doubt, an answer is not stored.
 """
 
 from collections.abc import Mapping
@@ -26,8 +26,9 @@ def why_not_stored(
     """Return why a completion must not be stored, or None if it may be stored.
 
     `choices` is the number of choices that the request asked for. A completion with another number
-    of choices is incomplete. `structure` says what the request demands of texts and calls, such as
-    JSON. If a stored completion did not meet these demands, the client would fail on each hit.
+    of choices is incomplete. `structure` says what the request demands of texts and calls, for
+    example that they are JSON. A stored completion that does not meet these demands would make the
+    client fail on each hit.
     """
     told = completion.get("choices")
     if completion.get("error") is not None:
@@ -47,7 +48,7 @@ def why_not_stored(
 def may_be_shared(reason: DiscardReason | None) -> bool:
     """Whether an answer may be sent to collapsed requests.
 
-    `reason` is why the answer is not stored, or None if it is stored.
+    `reason` says why the answer must not be stored. None means that it may be stored.
     """
     return reason in _WHOLE
 
@@ -89,9 +90,10 @@ def _calls_a_tool(message: Mapping[str, Any]) -> bool:
 
 
 def is_exact_only(completion: JsonObject, structure: Structure = _FREE) -> bool:
-    """Whether an answer may be served by exact match only, because the answer calls a tool.
+    """Whether an answer calls a tool. Such an answer must not be served by meaning.
 
-    A call that the request forced does not count: the arguments of such a call are the answer.
+    A call that the request forced does not count, because the arguments of this call are the
+    answer.
     """
     messages = [choice["message"] for choice in completion["choices"]]
     return any(_calls_a_tool(message) and calls_others(message, structure) for message in messages)

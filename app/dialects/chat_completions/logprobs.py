@@ -1,4 +1,4 @@
-"""Cuts a text into pieces, together with the log probabilities of the text's tokens.
+"""Cuts a text into pieces and gives each piece the log probabilities of its tokens.
 
 https://platform.openai.com/docs/api-reference/chat/object#choices-logprobs
 """
@@ -27,8 +27,8 @@ class Logprobs:
     def pieces(self, name: str, text: str) -> Iterator[tuple[str, JsonObject | None]]:
         """Yield the pieces of `text`, each with the `logprobs` of its tokens.
 
-        `name` is the name of the field that contains `text`. A piece without tokens comes with
-        None.
+        `name` is the name of the field that contains `text`. A piece is paired with None if it has
+        no tokens.
         """
         for piece, tokens in cut(text, self._left.get(name, [])):
             yield piece, self._framed({name: tokens}) if tokens else None
@@ -41,9 +41,10 @@ class Logprobs:
         return self._framed(left) if self._frame or any(left.values()) else None
 
     def _framed(self, told: Mapping[str, Any]) -> JsonObject:
-        """Return an object `logprobs` with the fields in `told`, which are lists of tokens.
+        """Return a `logprobs` object with the fields in `told`.
 
-        Only the first object also has the other fields of `logprobs`.
+        Each field in `told` is a list of tokens. The first object that is returned also has all
+        other fields of `logprobs`.
         """
         frame, self._frame = self._frame, {}
         return {**frame, **told}
@@ -52,8 +53,8 @@ class Logprobs:
 def cut(text: str, tokens: Sequence[Any]) -> Iterator[Piece]:
     """Yield the pieces of a text, each with its tokens. A piece ends where a token ends.
 
-    If the tokens do not make up the text, the first piece comes with all tokens. In that case, and
-    if there are no tokens, each piece ends after white space if possible.
+    If the tokens do not make up the text, all tokens are paired with the first piece. In that case,
+    each piece ends after white space if possible. The same holds if there are no tokens.
     """
     units = list(_units(tokens)) if tokens else []
     if not tokens or "".join(unit for unit, _ in units) != text:

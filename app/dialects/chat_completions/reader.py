@@ -16,11 +16,11 @@ from app.dialects.structure import Structure
 def reader(
     choices: int, structure: Structure, entitled: Fullness, *, is_stream: bool
 ) -> ChunksReader | DocumentReader:
-    """Return a reader for an answer: a stream of chunks if `is_stream`, else a JSON document.
+    """Return a reader for a stream of chunks if `is_stream`, else for a JSON document.
 
     `choices` is the number of choices that the request asked for. `structure` is the structure that
-    the request demands of the answer. `entitled` says how much of `usage` the upstream sends in an
-    answer to such a request.
+    the request demands of the answer. `entitled` says how much of `usage` the upstream sends in the
+    answer to this request.
     """
     judge = partial(judged, choices=choices, structure=structure, entitled=entitled)
     return ChunksReader(CompletionBuilder(), judge) if is_stream else DocumentReader(judge)
@@ -29,11 +29,13 @@ def reader(
 def judged(
     completion: JsonObject, choices: int, structure: Structure, entitled: Fullness
 ) -> Answer:
-    """Return the Answer for a completion: whether to store it, share it and match it by meaning.
+    """Return the Answer for a completion.
+
+    The Answer says whether the completion may be stored, shared, and matched by meaning.
 
     `choices` is the number of choices that the request asked for. `structure` is the structure that
-    the request demands of the answer. `entitled` says how much of `usage` the upstream sends in an
-    answer to such a request. The Answer gets this fullness if the completion has no `usage`.
+    the request demands of the answer. `entitled` says how much of `usage` the upstream sends in the
+    answer to this request. The Answer gets this fullness if the completion has no `usage`.
     """
     completion = without_envelope(completion)
     unfit = fitness.why_not_stored(completion, choices, structure)

@@ -31,8 +31,8 @@ class ChatRequest:
     """The parsed body of a chat completion request; `document` is the whole body.
 
     `turn`: the index of the last message whose role is not system or developer.
-    `texts`: the texts of the message at `turn`, or None if all of the body must match exactly.
-    `texts` is None unless the user wrote that message and all its parts are texts.
+    `texts`: the texts of the message at `turn`, if the user wrote that message and all parts of the
+    message are texts. Otherwise `texts` is None, and all of the body must match exactly.
     """
 
     document: Mapping[str, Any] = field(repr=False)
@@ -96,9 +96,10 @@ class ChatRequest:
 
     @property
     def question(self) -> str:
-        """The text of the last user turn, but empty if a tool's result follows that turn.
+        """The text of the last user turn; empty if a tool's result follows that turn.
 
-        With a tool's result, the answer depends on that result, which is part of the key.
+        In the latter case, the answer depends on the tool's result, and this result is part of the
+        key.
         """
         for message in reversed(self.messages):
             if message["role"] == "user":
@@ -136,14 +137,14 @@ class ChatRequest:
         return None
 
     def reader(self, *, is_stream: bool) -> ChunksReader | DocumentReader:
-        """Return a reader for the answer: chunks if `is_stream`, else a JSON document."""
+        """Return a reader for a stream of chunks if `is_stream`, else for a JSON document."""
         structure = structure_of(self.document)
         return reader(self.choices, structure, self.form.entitled, is_stream=is_stream)
 
     def render(self, content: bytes, status: CacheStatus, *, nonce: str, now: float) -> Replay:
         """Render `content`, a stored completion, in the form that the request asks for.
 
-        ParsedRequest explains the arguments. Raises ValueError if `content` is invalid.
+        `ParsedRequest.render` explains the parameters. Raises ValueError if `content` is invalid.
         """
         envelope = {"id": f"chatcmpl-{nonce}", "object": "chat.completion", "created": int(now)}
         if not self.stream:
@@ -153,9 +154,9 @@ class ChatRequest:
         return chunked.replay_chunks(content, status, envelope, cut)
 
     def narrowing(self, leader: object) -> WithoutUsage | None:
-        """Return a filter that turns a stream of form `leader` into one of this request's form.
+        """Return a filter that changes a stream from form `leader` to the form of this request.
 
-        The result is None if no filter can do that.
+        The result is None if no filter can make this change.
         """
         return chunked.narrowing(leader, self.form)
 

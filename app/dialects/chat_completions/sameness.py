@@ -1,8 +1,8 @@
 """Brings requests into canonical form: no default values, and one spelling for equal values.
 
-https://platform.openai.com/docs/api-reference/chat/create lists the defaults. Other servers may
-have other defaults, but only for sampling parameters. An answer that is possible with one
-default of a sampling parameter is also possible with another default.
+https://platform.openai.com/docs/api-reference/chat/create lists the defaults. On other servers,
+only the defaults of sampling parameters may differ. An answer that is possible with one default of
+a sampling parameter is also possible with another default.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,8 +42,8 @@ _NULLABLE = frozenset(
 """Fields in which null means that the field is absent."""
 
 _CHOICES = MappingProxyType({"tool_choice": "tools", "function_call": "functions"})
-"""Each field that chooses a tool, and the field that lists the tools. The default of the choosing
-field is `auto`, or `none` if the list is empty."""
+"""Each key is a field that chooses a tool. Its value is the field that lists the tools. The default
+of the choosing field is `auto`, or `none` if the list is empty."""
 
 _MESSAGE_NULLABLE = frozenset({"audio", "function_call", "name", "refusal", "tool_calls"})
 _NUMBERS = frozenset({"frequency_penalty", "presence_penalty", "temperature", "top_p"})
@@ -77,7 +77,7 @@ def _written(name: str, value: Any) -> Any:
 
 
 def _lax(value: Any, name: str) -> Any:
-    """Return `value`, but without `strict` in its field `name` if `strict` is false or null."""
+    """Return `value` without the `strict` in its field `name` if this `strict` is false or null."""
     inner = value.get(name) if isinstance(value, dict) else None
     if not isinstance(inner, dict) or inner.get("strict", True) not in (None, False):
         return value
@@ -146,7 +146,7 @@ def _numbered(message: JsonObject, numbers: Mapping[str, int]) -> JsonObject:
 def _linked(value: JsonObject, name: str, numbers: Mapping[str, int]) -> JsonObject:
     """Return a copy of `value` in which a number replaces the id in the field `name`.
 
-    An id without a number in `numbers` stays.
+    If `numbers` has no number for an id, the id is kept.
     """
     found = value.get(name)
     return {**value, name: numbers.get(found, found)} if isinstance(found, str) else {**value}

@@ -1,4 +1,4 @@
-"""Finds and checks the parts of a chat completion that must be JSON: texts, arguments of calls."""
+"""Checks the parts of a chat completion that must be JSON: texts and the arguments of calls."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ def structure_of(body: Mapping[str, Any]) -> Structure:
 
 
 def _forced(body: Mapping[str, Any]) -> str | None:
-    """Return the name of the one function that the request forces the model to call, or None.
+    """Return the name of the function that the request forces the model to call, or None.
 
     https://platform.openai.com/docs/guides/function-calling#tool-choice
     """
@@ -52,10 +52,10 @@ def calls_others(message: Mapping[str, Any], structure: Structure) -> bool:
 
 
 def has_broken_calls(message: Mapping[str, Any], structure: Structure) -> bool:
-    """Whether a message calls a function with arguments that are not JSON.
+    """Whether a function call in a message has arguments that are not JSON.
 
-    A function without required parameters may be called without arguments. The input of a custom
-    tool may be any text.
+    A call may lack arguments if the function has no required parameters. The input of a custom tool
+    may be any text.
     """
     functions = [call.get("function") for call in objects(message.get("tool_calls"))]
     called = objects([*functions, message.get("function_call")])

@@ -52,7 +52,7 @@ class CompletionBuilder:
             known[name] = value
 
     def completion(self) -> JsonObject:
-        """Return the completion that the chunks add up to."""
+        """Return the completion that is made of all chunks so far."""
         choices = [
             {"index": index, "text": "".join(self._texts[index]), **choice}
             for index, choice in sorted(self._choices.items())
@@ -61,10 +61,10 @@ class CompletionBuilder:
 
 
 def _is_told_in_pieces(name: str, known: object, new: object) -> bool:
-    """Whether two values of a field seem to be pieces of one value.
+    """Whether two values of the field `name` seem to be pieces of one value.
 
-    `known` is the value in earlier chunks, `new` the value in the next chunk. No rule for joining
-    such pieces is known.
+    `known` is the value in earlier chunks, and `new` is the value in the next chunk. Such pieces
+    are refused, because no rule for joining them is known.
     """
     grows = isinstance(new, list) or name == "finish_reason"
     return grows and known is not None and known != new

@@ -1,4 +1,4 @@
-"""Whether a text completion may be stored.
+"""Decides whether a text completion may be stored and shared.
 
 docs/http-api.md explains each reason for not storing.
 """
@@ -17,11 +17,13 @@ _WHOLE = frozenset({None, "finish-reason", "empty"})
 
 
 def judged(completion: JsonObject, choices: int, entitled: Fullness) -> Answer:
-    """Return the Answer for a completion: whether to store it and share it.
+    """Return the Answer for a completion.
+
+    The Answer says whether the completion may be stored and shared.
 
     `choices` is the number of choices that the request asked for. `entitled` says how much of
-    `usage` the upstream sends in an answer to such a request. The Answer gets this fullness
-    if the completion has no `usage`.
+    `usage` the upstream sends in the answer to this request. The Answer gets this fullness if the
+    completion has no `usage`.
     """
     completion = without_envelope(completion)
     unfit = why_not_stored(completion, choices)

@@ -1,4 +1,4 @@
-"""Joins and cuts log probabilities. They are lists with one entry for each token of a text.
+"""Joins and cuts lists of log probabilities. A list has one entry for each token of a text.
 
 https://platform.openai.com/docs/api-reference/completions/object#completions-object-choices
 """
@@ -12,9 +12,10 @@ from app.dialects.strict_json import JsonObject
 
 
 def joined(known: Any, new: Any) -> Any:
-    """Return `known`, the log probabilities so far, extended by `new`, those of the next chunk.
+    """Return the log probabilities of all chunks so far, with those of the next chunk added.
 
-    `known` is changed in place. Raises NotUnderstood if `known` and `new` cannot be joined.
+    `known` has those of the earlier chunks, and `new` those of the next chunk. `known` is changed
+    in place. Raises NotUnderstood if `known` and `new` cannot be joined.
     """
     if new is None:
         return known
@@ -37,9 +38,9 @@ def joined(known: Any, new: Any) -> Any:
 def pieces_of(text: str, logprobs: Any) -> list[tuple[str, JsonObject | None]]:
     """Return the pieces of a text, each with its log probabilities or None.
 
-    Each piece ends where a token ends. If the tokens do not make up the text, the first piece comes
-    with all log probabilities. In that case, and without log probabilities, each piece ends after
-    white space if possible.
+    Each piece ends where a token ends. If the tokens do not make up the text, all log probabilities
+    are paired with the first piece. In that case, each piece ends after white space if possible.
+    The same holds if there are no log probabilities.
     """
     if not isinstance(logprobs, dict):
         return [(piece, None) for piece in cut(text)]
@@ -70,10 +71,10 @@ def _sizes(tokens: Sequence[Any], text: str) -> list[int]:
 
 
 def _runs(sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the range of tokens that each piece consists of.
+    """Return, for each piece, the range of its tokens.
 
-    `sizes` are the lengths of the tokens. A range is the index of its first token and the index
-    after its last token.
+    `sizes` has the length of each token in characters. A range is a pair: the index of the first
+    token, and the index after the last token.
     """
     runs, first, size = [], 0, 0
     for place, length in enumerate(sizes):

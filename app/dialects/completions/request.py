@@ -111,7 +111,7 @@ class CompletionRequest:
     def question(self) -> str:
         """The prompt.
 
-        A list of prompts becomes one text: those prompts that are texts, joined by line ends.
+        If the request has a list of prompts, the prompts that are texts are joined by line ends.
         """
         prompt = self.document.get("prompt")
         prompts = prompt if isinstance(prompt, list) else [prompt]
@@ -128,14 +128,14 @@ class CompletionRequest:
         return "temperature" if is_wild else None
 
     def reader(self, *, is_stream: bool) -> ChunksReader | DocumentReader:
-        """Return a reader for the answer: chunks if `is_stream`, else a JSON document."""
+        """Return a reader for a stream of chunks if `is_stream`, else for a JSON document."""
         judge = partial(judged, choices=self.choices, entitled=self.form.entitled)
         return ChunksReader(CompletionBuilder(), judge) if is_stream else DocumentReader(judge)
 
     def render(self, content: bytes, status: CacheStatus, *, nonce: str, now: float) -> Replay:
         """Render `content`, a stored completion, in the form that the request asks for.
 
-        ParsedRequest explains the arguments. Raises ValueError if `content` is invalid.
+        `ParsedRequest.render` explains the parameters. Raises ValueError if `content` is invalid.
         """
         envelope = {"id": f"cmpl-{nonce}", "object": "text_completion", "created": int(now)}
         if not self.stream:
@@ -144,9 +144,9 @@ class CompletionRequest:
         return chunked.replay_chunks(content, status, envelope, cut)
 
     def narrowing(self, leader: object) -> WithoutUsage | None:
-        """Return a filter that turns a stream of form `leader` into one of this request's form.
+        """Return a filter that changes a stream from form `leader` to the form of this request.
 
-        The result is None if no filter can do that.
+        The result is None if no filter can make this change.
         """
         return chunked.narrowing(leader, self.form)
 
@@ -173,7 +173,7 @@ class Completions:
 
 
 def _texts(document: Mapping[str, Any]) -> list[str] | None:
-    """Return the prompt, in a list, if the prompt may be matched by meaning, else None.
+    """Return a list with the prompt; None if the prompt must not be matched by meaning.
 
     The result is None if the request sets `echo` or `suffix`, because the answer then depends on
     each word of the prompt. It is also None if the prompt is not one text, or if the prompt is a
@@ -194,9 +194,10 @@ def _end(text: str) -> str:
 
 
 def _prompts(prompt: object) -> int:
-    """Return the number of prompts. A prompt is a text or a list of tokens.
+    """Return the number of prompts in the field `prompt` of a request.
 
-    Raises NotUnderstood if `prompt` is neither a prompt nor a list of prompts.
+    One prompt is a text or a list of tokens. A missing prompt counts as one. Raises NotUnderstood
+    if `prompt` is neither a prompt nor a list of prompts.
     """
     if prompt is None or isinstance(prompt, str):
         return 1

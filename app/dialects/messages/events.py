@@ -32,8 +32,8 @@ _USAGE_AT_END = (
 class MessageBuilder:
     """Builds a message from the events of one stream, as the official SDKs do.
 
-    Events of unknown types, which the SDKs would ignore, are refused. `is_complete` says whether
-    the event `message_stop` has been read.
+    Unlike the SDKs, which ignore events of unknown types, the builder refuses these events.
+    `is_complete` says whether the event `message_stop` has been read.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class MessageBuilder:
                 unknown()
 
     def message(self) -> JsonObject:
-        """Return the message that the events add up to. Raises NotUnderstood."""
+        """Return the message that is made of all events. Raises NotUnderstood."""
         if not self._message or any(block.is_open for block in self._blocks):
             unknown()
         content = [block.fields for block in self._blocks]
@@ -159,9 +159,9 @@ def _text(fields: JsonObject, name: str) -> str:
 def events_of(message: Mapping[str, Any], message_id: str) -> Iterator[JsonObject]:
     """Yield the events into which a message is cut for a stream.
 
-    `message_id` is the id that the message gets. Blocks come one after another. Texts and tool
-    inputs come in pieces of up to 64 characters. Citations come before the text to which they
-    belong. A signature comes after the thoughts that it signs.
+    `message_id` is the id that the message gets. The events of one block come before those of the
+    next block. Texts and tool inputs come in pieces of up to 64 characters. Citations come before
+    the text to which they belong. A signature comes after its thoughts.
     """
     usage: Mapping[str, Any] = message["usage"]
     at_end = {n: usage[n] for n in _USAGE_AT_END if usage.get(n) is not None}

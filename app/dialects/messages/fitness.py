@@ -1,6 +1,6 @@
-"""Whether a message may be stored, and which requests it may answer once it is stored.
+"""Decides whether a message may be stored, shared, and served by meaning.
 
-docs/http-api.md explains each reason for not storing. When in doubt, do not store.
+docs/http-api.md explains each reason for not storing. In case of doubt, an answer is not stored.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,9 @@ _FREE = Structure()
 
 
 def judged(message: JsonObject, structure: Structure) -> Answer:
-    """Return the Answer for a message: whether to store it, share it and match it by meaning.
+    """Return the Answer for a message.
+
+    The Answer says whether the message may be stored, shared, and matched by meaning.
 
     `structure` is the structure that the request demands of the answer.
     """
@@ -75,9 +77,9 @@ def _why_not_content(
 
 
 def _is_known(block: object) -> bool:
-    """Whether a block is well-formed and comes from the model.
+    """Whether a block is well-formed and is written by the model.
 
-    Other blocks come from tools that run on a server.
+    Tools that run on a server produce other blocks.
     """
     if not isinstance(block, dict):
         return False

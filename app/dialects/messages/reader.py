@@ -11,7 +11,7 @@ from app.dialects.strict_json import load_json
 class EventsReader:
     """Reads a stream of events.
 
-    The stream may lack its last event, `message_stop`, if each block in the stream has ended.
+    The last event, `message_stop`, may be missing if each block in the stream has ended.
     """
 
     def __init__(self, judge: Judge) -> None:
@@ -30,12 +30,12 @@ class EventsReader:
             self._take(event)
 
     def end(self) -> None:
-        """Take the last event if the body ended without the blank line that ends an event."""
+        """End the stream: take the last event if its final blank line is missing."""
         for event in self._events.flush():
             self._take(event)
 
     def read(self) -> Answer:
-        """Return the answer that the events add up to. Raises NotUnderstood."""
+        """Return the answer that is made of all events. Raises NotUnderstood."""
         return self._judge(self._builder.message())
 
     def _take(self, event: Event) -> None:

@@ -33,7 +33,7 @@ class Form(NamedTuple):
 
     @property
     def entitled(self) -> Fullness:
-        """`ALL`: every form has the usage."""
+        """The value `ALL`, because an answer of any form has the whole usage."""
         return Fullness.ALL
 
 
@@ -42,9 +42,9 @@ class MessagesRequest:
     """The parsed body of a Messages request; `document` is the whole body.
 
     `turn`: the index of the last message whose role is not system.
-    `texts`: the texts of the message at `turn`, or None if all of the body must match exactly.
-    `texts` is None unless the user wrote that message and all its blocks are texts. It is also None
-    with `exact_only` (see `parse`).
+    `texts`: the texts of the message at `turn`, if the user wrote that message and all blocks of
+    the message are texts. Otherwise `texts` is None, and all of the body must match exactly. It is
+    also None if `parse` was called with `exact_only`.
     """
 
     document: Mapping[str, Any] = field(repr=False)
@@ -107,9 +107,10 @@ class MessagesRequest:
 
     @property
     def question(self) -> str:
-        """The text of the last user turn, but empty if that turn contains a tool's result.
+        """The text of the last user turn; empty if that turn contains a tool's result.
 
-        With a tool's result, the answer depends on that result, which is part of the key.
+        In the latter case, the answer depends on the tool's result, and this result is part of the
+        key.
         """
         users = [message for message in self.messages if message["role"] == "user"]
         content = users[-1]["content"] if users else ""
@@ -144,14 +145,14 @@ class MessagesRequest:
         return None
 
     def reader(self, *, is_stream: bool) -> EventsReader | DocumentReader:
-        """Return a reader for the answer: an event stream if `is_stream`, else a JSON document."""
+        """Return a reader for an event stream if `is_stream`, else for a JSON document."""
         judge = partial(judged, structure=structure_of(self.document))
         return EventsReader(judge) if is_stream else DocumentReader(judge)
 
     def render(self, content: bytes, status: CacheStatus, *, nonce: str, now: float) -> Replay:
         """Render `content`, a stored message, in the form that the request asks for.
 
-        ParsedRequest explains the arguments. Raises ValueError if `content` is invalid.
+        `ParsedRequest.render` explains the parameters. Raises ValueError if `content` is invalid.
         """
         message_id = f"msg_{nonce}"
         request_id = (b"request-id", f"req_{nonce}".encode())
@@ -166,11 +167,11 @@ class MessagesRequest:
         return documents.stream_replay(b"".join(told), status, request_id)
 
     def narrowing(self, leader: object) -> None:
-        """Return None: streams need no filter, and a document cannot become a stream."""
+        """Return None: streams need no filter, and no filter turns a document into a stream."""
 
 
 class Messages:
-    """The dialect of `POST /v1/messages`. With `exact_only`, nothing is matched by meaning."""
+    """The dialect of `POST /v1/messages`. With `exact_only`, no text is matched by meaning."""
 
     name = "message"
 

@@ -63,7 +63,7 @@ def _unmarked(value: Any) -> Any:
 
 
 def _plain(content: Any) -> Any:
-    """Return the text of `content` if it is one plain text block, else `content` unchanged."""
+    """Return the text if `content` is one plain text block, else `content` unchanged."""
     if not isinstance(content, list) or len(content) != 1 or not isinstance(content[0], dict):
         return content
     block = {n: v for n, v in content[0].items() if n != "citations" or v is not None}

@@ -1,4 +1,4 @@
-"""What a Messages request says about tools and about the structure of its answer.
+"""Reads the parts of a Messages request about tools and about the structure of the answer.
 
 https://platform.claude.com/docs/en/agents-and-tools/tool-use/overview
 https://platform.claude.com/docs/en/build-with-claude/structured-outputs
@@ -41,7 +41,7 @@ def structure_of(document: Mapping[str, Any]) -> Structure:
 
 
 def _forced(choice: object, tools: Sequence[JsonObject]) -> str | None:
-    """Return the name of the one tool that the request forces the model to call, or None."""
+    """Return the name of the tool that the request forces the model to call, or None."""
     if not isinstance(choice, dict):
         return None
     if choice.get("type") == "tool":

@@ -34,9 +34,9 @@ _NAMES = MappingProxyType(
 def events_of(response: Mapping[str, Any]) -> Iterator[JsonObject]:
     """Yield the events into which a response is cut for a stream, numbered from 0.
 
-    Items come one after another. Texts come in pieces of up to 64 characters. The last event
-    contains the whole response. Raises LookupError, TypeError or AttributeError if `response` is
-    malformed.
+    The events of one item come before those of the next item. Texts come in pieces of up to 64
+    characters. The last event contains the whole response. Raises LookupError, TypeError or
+    AttributeError if `response` is malformed.
     """
     for number, event in enumerate(_events(response)):
         kind = event.pop("type")
@@ -110,8 +110,8 @@ def _pieces(
     """Yield an event for each piece of a text, then an event with the whole text.
 
     The types of the events begin with `name`. The last event has the whole text in the field
-    `field`. Each event has the fields in `place`, which say where the text belongs. The events of
-    an output text also have the log probabilities in `tokens`.
+    `field`. Each event has the fields in `place`, which give the position of the text in the
+    response. The events of an output text also have the log probabilities in `tokens`.
     """
     has_tokens = name == _NAMES["output_text"]
     tokens = tokens if isinstance(tokens, list) else []

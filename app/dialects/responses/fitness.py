@@ -1,6 +1,6 @@
-"""Whether a response may be stored, and which requests it may answer once it is stored.
+"""Decides whether a response may be stored, shared, and served by meaning.
 
-docs/http-api.md explains each reason for not storing. When in doubt, do not store.
+docs/http-api.md explains each reason for not storing. In case of doubt, an answer is not stored.
 """
 
 from collections.abc import Mapping
@@ -52,15 +52,16 @@ def why_not_stored(
 def may_be_shared(reason: DiscardReason | None) -> bool:
     """Whether an answer may be sent to collapsed requests.
 
-    `reason` is why the answer is not stored, or None if it is stored.
+    `reason` says why the answer must not be stored. None means that it may be stored.
     """
     return reason in _WHOLE
 
 
 def is_exact_only(response: Mapping[str, Any], structure: Structure = _FREE) -> bool:
-    """Whether an answer may be served by exact match only, because the answer calls a tool.
+    """Whether an answer calls a tool. Such an answer must not be served by meaning.
 
-    A call that the request forced does not count: the arguments of such a call are the answer.
+    A call that the request forced does not count, because the arguments of this call are the
+    answer.
     """
     calls = [item for item in response["output"] if item["type"] in _CALLS]
     if structure.forced is None:

@@ -24,10 +24,12 @@ _TOLD = (*_ENDS, _ITEM_DONE, '"error"')
 def judged(
     response: JsonObject, asked: Mapping[str, Any], structure: Structure, *, is_kept: bool
 ) -> Answer:
-    """Return the Answer for a response: whether to store it, share it and match it by meaning.
+    """Return the Answer for a response.
+
+    The Answer says whether the response may be stored, shared, and matched by meaning.
 
     `asked` is the body of the request. `structure` is the structure that the request demands of the
-    answer. `is_kept` says whether the request asks the upstream to store the answer, too.
+    answer. `is_kept` says whether the request asks the upstream to store the answer.
     """
     unfit = fitness.why_not_stored(response, structure)
     may_be_shared = fitness.may_be_shared(unfit)
@@ -58,14 +60,14 @@ class EventsReader:
             self._take(event)
 
     def end(self) -> None:
-        """Take the last event if the body ended without the blank line that ends an event."""
+        """End the stream: take the last event if its final blank line is missing."""
         for event in self._events.flush():
             self._take(event)
 
     def read(self) -> Answer:
         """Return the answer: the response in the last event. Raises NotUnderstood.
 
-        If that response lacks the field `output`, its items come from earlier events.
+        If that response has no field `output`, the items are taken from earlier events.
         """
         if self._failure or self._response is None:
             return Answer(b"{}", unfit=self._failure or "incomplete", may_be_shared=False)

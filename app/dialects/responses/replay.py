@@ -34,9 +34,9 @@ class Anew(NamedTuple):
 
 
 def without_echoes(response: JsonObject, asked: Mapping[str, Any]) -> JsonObject:
-    """Return a response without the values that it repeats from neutral fields of the request.
+    """Return a response without copies of values from the request's neutral fields.
 
-    `asked` is the body of the request. Each value is replaced by the default value of its field.
+    `asked` is the body of the request. The default value of a field replaces the copied value.
     """
     said = {n: v for n, v in _ECHOES.items() if n in response and asked.get(n) is not None}
     return {**response, **said}
@@ -52,9 +52,9 @@ def replay(
 ) -> Replay:
     """Render `content`, a stored response, for a request with the body `asked`.
 
-    The replay gets the id and time in `anew`. If `anew` is None, it keeps the stored id and time.
-    The replay is a stream of events if `stream` is true, else a JSON document. Raises ValueError if
-    `content` cannot be read.
+    The replay gets the id and time in `anew`. If `anew` is None, the replay keeps the stored id and
+    time. The replay is a stream of events if `stream` is true, else a JSON document. Raises
+    ValueError if `content` cannot be read.
     """
     response = json.loads(content)
     if not isinstance(response, dict):

@@ -39,11 +39,11 @@ class ResponsesRequest:
     """The parsed body of a Responses request; `document` is the whole body.
 
     `items`: the items of the input.
-    `turn`: the index of the last item whose role is not system or developer, or None.
+    `turn`: the index of the last item whose role is not system or developer; None if there is none.
     `is_kept`: whether the request asks the upstream to store the answer.
-    `texts`: the texts of the item at `turn`, or None if all of the body must match exactly. `texts`
-    is None unless the user wrote that item and all its parts are texts. It is also None if `parse`
-    finds that the request must not be matched by meaning.
+    `texts`: the texts of the item at `turn`, if the user wrote that item and all parts of the item
+    are texts. Otherwise `texts` is None, and all of the body must match exactly. It is also None if
+    `parse` finds that the request must not be matched by meaning.
     """
 
     document: Mapping[str, Any] = field(repr=False)
@@ -114,7 +114,7 @@ class ResponsesRequest:
     def instructions(self) -> Sequence[str]:
         """The field `instructions`, and the texts of messages that may contain instructions.
 
-        These are the system and developer messages, and the user's first turn. The user's first
+        These messages are the system and developer messages, and the user's first turn. The first
         turn is left out if it is also the last turn.
         """
         told = self.document.get("instructions")
@@ -129,9 +129,10 @@ class ResponsesRequest:
 
     @property
     def question(self) -> str:
-        """The text of the last user turn, but empty if a tool's result follows that turn.
+        """The text of the last user turn; empty if a tool's result follows that turn.
 
-        With a tool's result, the answer depends on that result, which is part of the key.
+        In the latter case, the answer depends on the tool's result, and this result is part of the
+        key.
         """
         for item in reversed(self.items):
             if _role(item) == "user":
@@ -158,7 +159,7 @@ class ResponsesRequest:
         return None
 
     def reader(self, *, is_stream: bool) -> EventsReader | DocumentReader:
-        """Return a reader for the answer: an event stream if `is_stream`, else a JSON document."""
+        """Return a reader for an event stream if `is_stream`, else for a JSON document."""
         structure = structure_of(self.document)
         judge = partial(judged, asked=self.document, structure=structure, is_kept=self.is_kept)
         return EventsReader(judge) if is_stream else DocumentReader(judge)
@@ -166,7 +167,7 @@ class ResponsesRequest:
     def render(self, content: bytes, status: CacheStatus, *, nonce: str, now: float) -> Replay:
         """Render `content`, a stored response, in the form that the request asks for.
 
-        ParsedRequest explains the arguments. Raises ValueError if `content` is invalid.
+        `ParsedRequest.render` explains the parameters. Raises ValueError if `content` is invalid.
 
         A response that the upstream also stores keeps its id, so that clients can continue,
         retrieve and delete the response at the upstream.
@@ -175,7 +176,7 @@ class ResponsesRequest:
         return replay.replay(content, status, self.document, anew, stream=self.stream)
 
     def narrowing(self, leader: object) -> None:
-        """Return None: streams need no filter, and a document cannot become a stream."""
+        """Return None: streams need no filter, and no filter turns a document into a stream."""
         return
 
     def _tools(self) -> Iterator[JsonObject]:
@@ -237,9 +238,9 @@ def _items(document: Mapping[str, Any]) -> list[JsonObject]:
 
 
 def _builds_on_what_is_not_told(document: Mapping[str, Any], items: Sequence[JsonObject]) -> bool:
-    """Whether a request refers to turns that it does not contain.
+    """Whether a request refers to earlier turns that the request itself does not contain.
 
-    Such turns may contain instructions.
+    These turns may contain instructions.
     """
     is_continued = document.get("previous_response_id") is not None
     return is_continued or any(item.get("type") in _KNOWN_THERE for item in items)

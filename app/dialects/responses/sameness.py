@@ -73,7 +73,7 @@ def _written(name: str, value: Any) -> Any:
 
 
 def same_items(items: Sequence[JsonObject]) -> list[JsonObject]:
-    """Return the input's items in canonical form; numbers replace the ids of calls."""
+    """Return the items of an input in canonical form; numbers replace the ids of calls."""
     plain = [_plain(item) for item in items]
     ids = (item["call_id"] for item in plain if isinstance(item.get("call_id"), str))
     numbers = numbers_of(ids, (text for item in plain for text in _texts(item)))

@@ -1,4 +1,4 @@
-"""Finds and checks the parts of a response that must be JSON: texts, arguments of calls.
+"""Checks the parts of a response that must be JSON: texts and the arguments of calls.
 
 https://platform.openai.com/docs/guides/structured-outputs
 """
@@ -20,7 +20,7 @@ def structure_of(body: Mapping[str, Any]) -> Structure:
 
 
 def _forced(body: Mapping[str, Any]) -> str | None:
-    """Return the name of the one function that the request forces the model to call, or None.
+    """Return the name of the function that the request forces the model to call, or None.
 
     https://platform.openai.com/docs/guides/function-calling#tool-choice
     """
@@ -43,7 +43,7 @@ def texts_in(message: Mapping[str, Any]) -> Iterator[str]:
 
 
 def is_answer(message: Mapping[str, Any]) -> bool:
-    """Whether a message is the answer or a part of the answer, not a comment before the answer."""
+    """Whether a message belongs to the answer. Otherwise it is a comment before the answer."""
     return message.get("phase") in _ANSWERS
 
 
@@ -57,7 +57,7 @@ def has_broken_text(message: Mapping[str, Any], structure: Structure) -> bool:
 def is_broken_call(call: Mapping[str, Any], structure: Structure) -> bool:
     """Whether the arguments of a function call are not JSON.
 
-    A function without required parameters may be called without arguments.
+    A call may lack arguments if the function has no required parameters.
     """
     arguments = call.get("arguments")
     if arguments in (None, ""):

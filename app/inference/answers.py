@@ -13,10 +13,10 @@ JSON_HEADERS: tuple[Header, ...] = (
 """Headers of a request to a model server."""
 
 TOO_LONG = frozenset({400, 413, 422})
-"""Statuses that may mean that a text is longer than the model's window."""
+"""HTTP statuses by which a server may report that a text is longer than the model's window."""
 
 LIKELY_WINDOW = 510
-"""Bytes of text that surely fit the window of any usual model; a token is at least one byte.
+"""A text of this many bytes fits the window of any usual model: a token has at least one byte.
 
 The number is BERT's 512 tokens, less two tokens that mark the beginning and the end. A server may
 silently cut a longer text.
@@ -28,10 +28,10 @@ _LARGEST = 1_048_576  # bytes of an answer
 
 
 async def read_answer(response: UpstreamResponse) -> bytes:
-    """Return the whole body, decoded from its content coding.
+    """Return the whole body of a response, decoded from its content coding.
 
-    Raises DependencyFailed if the body is larger than 1 MiB or cannot be decoded. Also raises
-    whatever reading `response` raises.
+    Raises DependencyFailed if the body is larger than 1 MiB or cannot be decoded. Errors that occur
+    while `response` is read are raised, too.
     """
     coding = content_coding(response.headers)
     decoder = decoder_for(coding) if coding else None

@@ -19,7 +19,7 @@ _WEIGHTS = 4
 
 
 def read_calibrations(path: Path) -> Mapping[str, Calibration]:
-    """Return the calibrations in a file, by the name of the embedder.
+    """Return a mapping from names of embedders to the calibrations in a file.
 
     Raises OSError if the file cannot be read, and ValueError or TypeError if its content is
     invalid.

@@ -1,4 +1,4 @@
-"""Tokenizer and network of the models in this process, and a check for characters they ignore."""
+"""The tokenizer and the network of a model in this process, and a check for dropped characters."""
 
 import unicodedata
 from pathlib import Path
@@ -27,9 +27,10 @@ class WholeTexts:
         self._unknown = self._tokenizer.token_to_id("[UNK]")
 
     def encode(self, text: str, other: str | None = None) -> tuple[list[int], list[int]] | None:
-        """Return token ids and type ids of one or two texts; None if the model would not see all.
+        """Return the token ids and the type ids of one text or of two texts.
 
-        It sees at most 256 tokens, and no characters that the tokenizer does not know or drops.
+        Return None if the model would not see the texts whole. It sees at most 256 tokens. It does
+        not see characters that the tokenizer drops or does not know.
         """
         if loses_characters(text) or (other is not None and loses_characters(other)):
             return None
@@ -54,10 +55,10 @@ def network_in(folder: Path) -> onnxruntime.InferenceSession:
 
 
 def loses_characters(text: str) -> bool:
-    """Whether the tokenizer drops characters of a text that nothing else compares.
+    """Whether the tokenizer drops characters that no other part of Reprise compares.
 
-    It decomposes characters and deletes the marks: "=" and "\u2260" become the same. It deletes the
-    accents of Latin letters as well, but those are compared by the guards: "schon" and "schön".
+    The tokenizer decomposes characters and deletes the marks, so "=" and "\u2260" become the same.
+    It also deletes the accents of Latin letters, but the guards compare these: "schon" and "schön".
     """
     if text.isascii():
         return any((ord(c) < _SPACE and c not in "\t\n\r") or ord(c) == _DELETE for c in text)

@@ -30,8 +30,9 @@ _OK = 200
 class RemoteVerifier:
     """Asks a server about all candidates of a question at once. Callers' credentials are not sent.
 
-    The server's model is a reranker: its score says how relevant one text is to another, not
-    whether both ask the same. The calibration turns such a score into a probability.
+    The server's model is a reranker: its score says how relevant one text is to another text. The
+    score does not say whether both texts ask the same. The calibration turns the score into a
+    probability.
     """
 
     def __init__(self, server: Upstream, calibration: Calibration, model: str = "") -> None:
@@ -42,9 +43,10 @@ class RemoteVerifier:
     async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
         """Return for each candidate the probability, 0 to 1, that its answer serves `asked`.
 
-        The probability is 0 if `asked` and the candidate's question are, or may be, too long for
-        the server. Raises DependencyFailed if the server gives no valid answer. Also raises the
-        errors of the HTTP client.
+        The probability is 0 if `asked` and the candidate's question may be too long for the server.
+        All probabilities are 0 if the server reports that a text is too long. Raises
+        DependencyFailed if the server gives no valid answer. Also raises the errors of the HTTP
+        client.
         """
         seen = [c for c in candidates if self._sees(asked, c.text)]
         scores = await self._scores(asked, [c.text for c in seen]) if seen else None
@@ -62,10 +64,11 @@ class RemoteVerifier:
         return [told.get(candidate, 0.0) for candidate in candidates]
 
     def _sees(self, asked: str, text: str) -> bool:
-        """Whether it is certain that the server will not silently truncate these two texts.
+        """Whether the server will surely not truncate these two texts without an error.
 
-        Requests to Hugging Face's server forbid truncation, so this server reports an error
-        instead. Other servers may truncate, so only texts that are short enough are safe.
+        Requests to Hugging Face's server forbid truncation. If a text is too long, this server
+        reports an error. Other servers may truncate silently, so only texts that are short enough
+        are safe.
         """
         return not self._model or len(asked.encode()) + len(text.encode()) <= LIKELY_WINDOW
 

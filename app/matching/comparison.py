@@ -1,8 +1,8 @@
-"""Whether two answers say the same, as far as that can be shown without a model.
+"""Compares two answers without a model, to find out whether both say the same.
 
 Answers to one question differ from run to run. So a single result of `compare` proves little.
-What counts is how often the result is WRONG, compared with how often it is WRONG for the answers
-to identical requests.
+Callers should count how often the result is WRONG. They should compare this count with the count
+for the answers to identical requests.
 """
 
 import json
@@ -68,9 +68,9 @@ def _compare_documents(one: Any, other: Any) -> Agreement:
 
 
 def _leaves(document: Any) -> Iterator[tuple[_Path, Any]]:
-    """Yield each value of a document that is neither an object nor a list, after its path.
+    """Yield pairs (path, value) for the values of a document that are neither objects nor lists.
 
-    A path consists of the names of members and the indexes of elements, from the outside in.
+    A path consists of the names of members and the indexes of elements. The outermost comes first.
     """
     rest: list[tuple[_Path, Any]] = [((), document)]
     while rest:
@@ -107,8 +107,9 @@ def _compare_texts(one: str, other: str) -> Agreement:
 def _facts_differ(a: Evidence, b: Evidence, *, is_long: bool) -> bool:
     """Whether two texts contradict each other in a number, a name, or yes and no.
 
-    Numbers in short texts do so if each text has a number that the other lacks. Numbers in long
-    texts do so if both texts have numbers, but none in common. The same is true for names.
+    Numbers in short texts contradict each other if each text has a number that the other lacks.
+    Numbers in long texts contradict each other if both texts have numbers, but no number in common.
+    The same rules apply to names.
     """
     if _polarity(a) * _polarity(b) < 0:
         return True
@@ -141,7 +142,7 @@ def _without(names: Set[Term], text: Evidence) -> set[Term]:
 
 
 def _likeness(a: Evidence, b: Evidence) -> float:
-    """Of the words that carry meaning, return the share (0 to 1) that is in both texts."""
+    """Return which share (0 to 1) of the words that carry meaning is in both texts."""
     common = sum(term.is_in(b.words) for term in a.terms)
     common += sum(term.is_in(a.words) for term in b.terms)
     return common / max(1, len(a.terms) + len(b.terms))

@@ -59,9 +59,12 @@ _IN_SOME_CASES = re.compile(r"(?:^|(?<=[.!?\n]))[ \t*-]{0,6}(?:if|when|whenever|
 def payload_of(text: str) -> Payload:
     """Return the payload of a text: the parts that the text's task is about, verbatim.
 
-    The payload consists of quoted texts; the text after a colon or after the first line; the text
-    before a task about `this`; or the words that a short question names (`mom` in `Is mom a
-    palindrome?`). It is empty if the text has no such task.
+    The payload has one or more of these parts. It is empty if the text has no such task.
+
+    - the quoted texts
+    - the text after a colon or after the first line
+    - the text before a task about `this`
+    - the words that a short question names (`mom` in `Is mom a palindrome?`)
     """
     if len(text) > _LONGEST:
         return ()
@@ -80,7 +83,10 @@ def payload_of(text: str) -> Payload:
 
 
 def _task_in(text: str) -> int | None:
-    """Return the index where a text names a task, near the beginning or the end; else None."""
+    """Return the index at which a text names a task, or None if it names no task.
+
+    Only the beginning and the end of the text are searched.
+    """
     for start in dict.fromkeys((0, max(len(text) - _ENDS, 0))):
         if found := _TASK.search(text[start : start + _ENDS].lower()):
             return start + found.start()

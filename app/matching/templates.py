@@ -1,9 +1,10 @@
-"""Splits prompts made by frameworks into a frame, which must match exactly, and a question's slot.
+"""Splits prompts made by frameworks into a frame and a slot.
 
-Common prompt templates for retrieval, prompt programming and agents label their slot: `Question:
-…`, `[[ ## question ## ]]`, `<query>…</query>`, `Current Task: …`. If there is no label, the slot is
-a question that stands alone before or after a long text. When in doubt, text counts as frame: if
-the slot is too short or in the wrong place, only hits are lost.
+The frame must match exactly. The slot contains the question. Common prompt templates for retrieval,
+prompt programming and agents label their slot: `Question: …`, `[[ ## question ## ]]`,
+`<query>…</query>`, `Current Task: …`. If there is no label, the slot is a question that stands
+alone before or after a long text. Text that may belong to either counts as frame. So a slot may be
+too short or in the wrong place, but this only loses hits.
 """
 
 import re

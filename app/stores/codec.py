@@ -202,7 +202,7 @@ def fields_bytes(fields: Mapping[str, bytes]) -> bytes:
 
 
 def fields_of(raw: bytes) -> dict[str, bytes]:
-    """Decode what `fields_bytes` returned. Raises ValueError if the bytes are damaged."""
+    """Decode fields from bytes made by `fields_bytes`. Raises ValueError if they are damaged."""
     fields, at = {}, 0
     while at < len(raw):
         if (begin := at + _LENGTHS.size) > len(raw):

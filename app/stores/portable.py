@@ -73,9 +73,9 @@ def cursor_line(cursor: str | None) -> bytes:
 def portable_of(line: bytes, now: float, dialects: Mapping[str, Dialect]) -> Portable | None:
     """Return the entry in a line, or None for a line made by `cursor_line`.
 
-    The entry stays in the partition that the line names. `now` is in seconds since 1970; an entry
-    with a later time is given this time. `dialects` contains the known dialects by name. Raises
-    ValueError if the line is invalid.
+    The entry stays in the partition that the line names. `now` is in seconds since 1970. If the
+    entry's time is later than `now`, it is set to `now`. `dialects` contains the known dialects by
+    name. Raises ValueError if the line is invalid.
     """
     document = _document(line)
     if document.keys() == {"cursor"}:

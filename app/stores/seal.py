@@ -85,14 +85,14 @@ class Seal:
         return stored
 
     def with_vector(self, stored: StoredResponse, vector: bytes | None) -> StoredResponse:
-        """Return a copy of a response whose `vector_digest` is computed from `vector`.
+        """Return a copy of a response. The copy's `vector_digest` is computed from `vector`.
 
         If `vector` is None, the copy's `vector_digest` is empty.
         """
         return replace(stored, vector_digest=self._digest(vector) if vector else "")
 
     def check_vector(self, stored: StoredResponse, vector: bytes) -> None:
-        """Raise BrokenSeal if `vector` is not the vector that a response was written with."""
+        """Raise BrokenSeal if the response was written with another vector than `vector`."""
         is_old = not stored.vector_digest and not self._key
         if not is_old and stored.vector_digest != self._digest(vector):
             self._broken()

@@ -16,7 +16,7 @@ Words = tuple[str, ...]
 def sentences_of(text: str) -> tuple[Words, ...]:
     """Return the words of each sentence of a text, in lower case.
 
-    The text must be a result of `straighten`.
+    The text must be a result of `lexing.straighten`.
     """
     found = (tuple(_WORDS.findall(sentence)) for sentence in _SENTENCES.split(text.lower()))
     return tuple(words for words in found if words)
@@ -52,9 +52,10 @@ def _has_weight(word: str, lexicon: Lexicon) -> bool:
 
 
 def wishes_more(one: Evidence, own: Sequence[str]) -> bool:
-    """Whether the first or last sentence of `one` says how to answer, in words of `own`.
+    """Whether the first or last sentence of `one` says how to answer, and only `one` says it.
 
-    `own` are the words of the terms that `one` has and the other text lacks.
+    In that sentence, the words that carry meaning must all be in `own`. `own` has the words of the
+    terms that `one` has and the other text lacks.
     """
     lexicon = one.lexicon
     if lexicon is None or len(one.sentences) <= 1:

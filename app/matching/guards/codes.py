@@ -1,4 +1,4 @@
-"""Numbers in a row, such as those of a card, and codes that mix letters and digits."""
+"""Finds consecutive numbers, such as those of a bank card, and codes of letters and digits."""
 
 import re
 from collections.abc import Set
@@ -14,7 +14,10 @@ Row = tuple[str, ...]
 
 
 def rows_of(text: str) -> frozenset[Row]:
-    """Return the rows of numbers separated only by a space, dash or slash: `4111 1111`, `5-3`."""
+    """Return the rows of a text: numbers with only a space, dash or slash between them.
+
+    Examples are `4111 1111` and `5-3`.
+    """
     found = (_DIGITS.findall(row) for row in _ROW.findall(text))
     return frozenset(tuple(digits.lstrip("0") for digits in row) for row in found)
 

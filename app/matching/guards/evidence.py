@@ -25,11 +25,11 @@ _BRIEF = 2  # letters
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A number and its unit. The unit is empty if the text names none.
+    """A number and its unit. The unit is empty if the text names no unit.
 
     `is_of_a_thing`: the number belongs to the name before it, as in `Python 3` or `Android 6.0`.
     `is_a_bound`: a comparison precedes the number, as in `after 6` or `under 15000`.
-    `zeros`: how many leading zeros the number has if it is a code (`007`), not an amount; else 0.
+    `zeros`: how many leading zeros a code such as `007` has; 0 for a number that is no code.
     """
 
     value: Decimal
@@ -48,7 +48,7 @@ class Quantity:
 
 
 Amount = tuple[Decimal, int]
-"""A number's value, and how many leading zeros it has if it is a code."""
+"""A number's value, and how many leading zeros it has: 0 if the number is no code."""
 
 
 class Term(NamedTuple):
@@ -69,7 +69,7 @@ class Term(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The first of the term's classes, which is the first one that comparisons use."""
+        """The first of the term's classes. Comparisons use this class before the others."""
         return self.classes[0]
 
     @property
@@ -78,7 +78,10 @@ class Term(NamedTuple):
         return self.kind is Kind.WORD and len(self.word) == _BRIEF and not self.is_common
 
     def is_in(self, words: frozenset[str]) -> bool:
-        """Whether `words`, those of a text, contain the term's word or one of its classes."""
+        """Whether a text contains the term's word or one of the term's classes.
+
+        `words` are all words of the text, and the classes of its terms.
+        """
         return self.word in words or not words.isdisjoint(self.classes)
 
     def is_like(self, other: "Term") -> bool:
@@ -93,20 +96,22 @@ class Evidence(NamedTuple):
 
     - `raw`: the text itself. `text`: the same in lower case, with plain quotes. `letters`: `raw` in
       lower case without white space.
-    - `encoded`: words in which case matters. `sentences`: the words of each sentence.
-    - `language`: None if unknown. `lexicon`: the word lists; None if there are none for the text.
-    - `frame`: every word in order. `terms`: the words that carry meaning. `words`: every word, and
-      all classes of the terms. `plain`: the words of the frame that carry no meaning.
+    - `encoded`: words in which upper and lower case matter. `sentences`: the words of each
+      sentence.
+    - `language`: None if unknown. `lexicon`: the word lists of the language; None if there are
+      none.
+    - `frame`: all words in their order. `terms`: the words that carry meaning. `words`: all words,
+      and all classes of the terms. `plain`: the words of the frame that carry no meaning.
     - `vague_numbers`: number words that may mean no number. `verbatims`: pieces such as `a.txt`.
     - `negations`: how many negations there are. `denied`: the words that a negation applies to.
     - `is_softened`: the text has a word that may stand for a negation (`fails`), or has `or not`.
     - `alternatives`: the alternatives that the text names, by group.
     - `narrowing`: groups of alternatives. The text contains a word of each group, and this word
       narrows the question even if the other text has no word of the group.
-    - `narrowing_requests`: the same, but such a word narrows the question only if both texts ask
-      for things.
-    - `ways`: under `from` and `to`, the words after these; under `first` and `second`, the two
-      words after `between`.
+    - `narrowing_requests`: groups like those of `narrowing`, but their words narrow the question
+      only if both texts ask for things.
+    - `ways`: maps `from` and `to` to the words that follow them. Maps `first` and `second` to the
+      two words after `between`.
     - `is_request`: the text asks for things, as in `all trains to Ghent`.
     - `codes`: words that mix letters and digits. `numbers`: the numbers in the frame.
     - `rows`: numbers that follow one another, as in `4111 1111 1111 1111`.
@@ -152,7 +157,7 @@ def in_base_unit(quantity: Quantity) -> tuple[str, Amount]:
 
 @contextmanager
 def exactly() -> Iterator[None]:
-    """Return a context for a `with` block in which decimals of any length are not rounded.
+    """Return a context manager. Decimals of any length are not rounded in its `with` block.
 
     The code in the block must not divide decimals.
     """

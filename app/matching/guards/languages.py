@@ -32,10 +32,10 @@ _DOUBTFUL = load_doubtful()
 
 
 def script_of(text: str) -> str:
-    """Return the script of most letters in a text, such as `latin` or `han`.
+    """Return the script to which most letters of a text belong, such as `latin` or `han`.
 
-    A text with any kana is `kana`, because Japanese has many Han characters, too. All scripts that
-    do not help to tell languages apart have the name `other`.
+    The script of a text with any kana is `kana`, because Japanese texts have many Han characters,
+    too. All scripts that do not help to tell languages apart have the name `other`.
     """
     if text.isascii():
         return LATIN
@@ -50,10 +50,10 @@ def _script(code: int) -> str:
 
 
 def language_of(words: Iterable[str]) -> str | None:
-    """Return the language of a text's words as a code such as `de`; None if unclear.
+    """Return the language of a text's words as a code such as `de`; None if it is unclear.
 
-    The language is found by small words that only one language has. One such word is not enough if
-    English texts may contain that word, too: `car`, or the `m` of `3 m`.
+    A small word of one language only, such as `und`, shows the language. A single such word is not
+    enough if it may occur in English texts, too: `car`, or the `m` of `3 m`.
     """
     found = [word for word in words if word in _MARKERS]
     votes = Counter(_MARKERS[word] for word in found)

@@ -30,7 +30,7 @@ _ALTERNATIVES = (
 
 Sections = Mapping[str, list[list[str]]]
 Phrase = tuple[tuple[str, ...], str]
-"""The words after the first two of a phrase, and the one word that the whole phrase counts as."""
+"""A phrase: its words after the first two, and the word that stands for the whole phrase."""
 Place = tuple[Guard, int]
 """A group of alternatives that exclude each other: its guard, and its line number in the list."""
 
@@ -50,7 +50,7 @@ _MARKS = MappingProxyType({"!": Narrowing.EVERYWHERE, "?": Narrowing.IN_REQUESTS
 class Member:
     """A word in a group of alternatives.
 
-    Members exclude each other if they have the same `place` but another `name`.
+    Two members exclude each other if their `place` is the same and their `name` differs.
     """
 
     place: Place
@@ -90,17 +90,17 @@ class Lexicon:
     - `look_up`: returns the properties of a word.
     - `phrases`: the phrases by their first two words. `beginnings`: the first words of phrases.
     - `comparing`: words that make the next number a bound. `vague`: number words that may mean no
-      number. `titles`: words that are no names even with a capital.
+      number. `titles`: words that are no names even if they begin with a capital.
     - `helpers`: verbs such as `did` in questions about the object. `subjects`: words that ask for
       the subject.
     - `objects`: maps a pronoun's object form to its subject form (`me` to `i`).
     - `speakers`, `addressed`, `others`: pronouns of the first, second and third person.
-    - `pronouns`: those that may stand for either of two people. `articles`: carry no meaning.
+    - `pronouns`: words that may stand for either of two people. `articles`: words without meaning.
     - A request for things has no word of `personal`. It begins with one of `requests`, or with one
-      of `picking` and a noun; words of `openings` may come first. A text that begins in another
-      way is a request for things if it has no word of `clauses`.
-    - `courtesy`: polite words. A sentence says how to answer if, after words of `leading`, it
-      begins with one of `wishes`.
+      of `picking` and a noun; words of `openings` may come first. A text that begins in another way
+      is a request for things if it has no word of `clauses`.
+    - `courtesy`: polite words. A sentence says how to answer if it begins with one of `wishes`;
+      words of `leading` may come first.
     """
 
     language: str
@@ -228,7 +228,7 @@ class _Words:
     def reader(self) -> Callable[[str], Word]:
         """Return a function that looks up a word. Listed words are looked up in advance.
 
-        Other words are not cached: response times would show a caller what other callers ask.
+        Other words are not cached. Otherwise, response times would show what other callers ask.
         """
         listed = {*self.irregular, *self.synonyms, *self.alternatives, *self.function, *self.light}
         listed.update(self.ways, self.joints, self.negators, self.softeners, self.knowing)
@@ -260,7 +260,7 @@ class _Words:
 
 
 def load_units(section: str) -> MappingProxyType[str, tuple[str, Decimal]]:
-    """Return a mapping from the names of a section's units to base unit and conversion factor."""
+    """Return a mapping from the units of a section to pairs (base unit, conversion factor)."""
     units: dict[str, tuple[str, Decimal]] = {}
     for first, *names in _read("units.txt")[section]:
         name, _, measure = first.partition("=")
@@ -272,7 +272,7 @@ def load_units(section: str) -> MappingProxyType[str, tuple[str, Decimal]]:
 def load_markers() -> Mapping[str, str]:
     """Return a mapping from words to languages, for words that only one language has.
 
-    A word that English shares only with languages without word lists counts as English.
+    If English has a word, too, languages without word lists do not count.
     """
     owners: dict[str, set[str]] = defaultdict(set)
     for language, *words in _read("languages.txt")["markers"]:
@@ -318,12 +318,12 @@ def _pairs(lines: list[list[str]]) -> dict[str, str]:
 
 
 def _spoken(forms: str) -> list[str]:
-    """Split the forms of an alternative: `^nyc=new_york` to `nyc` and `new york`."""
+    """Split the forms of an alternative, such as `^nyc=new_york`, into `nyc` and `new york`."""
     return [_written(form.lstrip("^!?~")) for form in forms.split("=")]
 
 
 def _written(word: str) -> str:
-    """Put spaces between the parts of a listed word: `new_york`, `x-ray` and `mp3` have two."""
+    """Put a space between the parts of a listed word, such as `new_york`, `x-ray` or `mp3`."""
     if not word[0].isalnum() or not word.replace("_", "").replace("-", "").isalnum():
         return word
     return " ".join(re.findall(r"\d+|[^\W\d_]+", word))

@@ -93,7 +93,7 @@ def quoted(text: str) -> frozenset[str]:
 
 
 def pieces(text: str) -> list[Piece]:
-    """Split a text at white space, and words also at dashes and apostrophes.
+    """Split a text at white space, and split its words at dashes and apostrophes.
 
     The text must be a result of `straighten`.
     """

@@ -46,9 +46,9 @@ def are_written_alike(x: Sequence[Term], y: Sequence[Term]) -> bool:
 
 
 def may_be_the_same(x: Sequence[Term], y: Sequence[Term]) -> bool:
-    """Whether two names may mean the same.
+    """Whether two names may mean the same thing.
 
-    They may if they are spelled alike, if some of their words begin alike, or if one name
+    This is so if the names are spelled alike, if some of their words begin alike, or if one name
     abbreviates the other.
     """
     if are_written_alike(x, y):
@@ -64,8 +64,8 @@ def may_be_the_same(x: Sequence[Term], y: Sequence[Term]) -> bool:
 def _is_cut_from(short: str, long: str) -> bool:
     """Whether `short` abbreviates `long`.
 
-    Either `short` is the end of `long`, or both begin with the same letter, and `long` contains the
-    letters of `short` in the same order.
+    This is so if `short` is the end of `long`. It is also so if both begin with the same letter and
+    `long` contains the letters of `short` in the same order.
     """
     if len(short) > _LONGEST_CUT:
         return False

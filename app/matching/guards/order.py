@@ -12,7 +12,7 @@ Words = tuple[str, ...]
 
 
 def are_swapped(a: Evidence, b: Evidence) -> bool:
-    """Whether `b` is `a` with two parts exchanged around a third: `X m Y` and `Y m X`."""
+    """Whether `b` is `a` with two parts exchanged around a third part: `X m Y` and `Y m X`."""
     if len(a.frame) != len(b.frame) or a.frame == b.frame:
         return False
     start, end = common_ends(a.frame, b.frame)
@@ -78,7 +78,7 @@ class _Parts(NamedTuple):
 
 
 def _part(text: Evidence, first: int, last: int, lexicon: Lexicon) -> _Parts:
-    """Split a text at two of its terms, and leave these out.
+    """Split a text at two of its terms. The result does not contain these two terms.
 
     `first` and `last` are the indexes of the two terms.
     """
@@ -101,7 +101,10 @@ def _are_alike(one: _Parts, other: _Parts, lexicon: Lexicon) -> bool:
 
 
 def _are_led_alike(x: Words, y: Words, lexicon: Lexicon) -> bool:
-    """Whether `x` and `y` end with the same word, or with words of one direction (`to`, `into`)."""
+    """Whether `x` and `y` end with the same word, or with words of the same direction.
+
+    Example of one direction: `to`, `into`.
+    """
     one, other = ([lexicon.look_up(word).way or word for word in words[-1:]] for words in (x, y))
     return one == other
 
@@ -123,7 +126,7 @@ def _without_articles(words: Words, lexicon: Lexicon) -> Words:
 
 
 def _of_weight(words: Words, lexicon: Lexicon) -> Words:
-    """Return words without function words (`the`), except those that join or exclude (`or`)."""
+    """Return words without function words (`the`). Words that join or exclude (`or`) are kept."""
     known = ((word, lexicon.look_up(word)) for word in words)
     return tuple(
         w

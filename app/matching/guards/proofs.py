@@ -73,7 +73,10 @@ class _Pair:
 
 
 def refusal(a: Evidence, b: Evidence) -> Guard | None:
-    """Return the first guard that proves that two texts ask for different answers, or None."""
+    """Return the first guard that proves that two texts ask for different answers.
+
+    Return None if no guard proves this.
+    """
     return next(_firing(a, b), None)
 
 
@@ -186,13 +189,13 @@ def _identifiers(pair: _Pair) -> bool:
 
 
 def _without_shared_parts(verbatims: Set[str], others: Set[str]) -> set[str]:
-    """Return the `verbatims` that have no word, except numbers, in common with `others`."""
+    """Return the `verbatims` that share no word with `others`. Numbers do not count as words."""
     parts = {part for other in others for part in _WORDS.findall(other) if not part.isdecimal()}
     return {text for text in verbatims if parts.isdisjoint(_WORDS.findall(text))}
 
 
 def _alternatives(pair: _Pair) -> Iterator[Guard]:
-    """Yield a guard if the texts contain words of its list that exclude each other.
+    """Yield a guard if the two texts contain words of the guard's list that exclude each other.
 
     If the texts differ in little else, a narrowing word in one of them is enough.
     """
@@ -218,7 +221,7 @@ def _have_other_dates(a: Evidence, b: Evidence) -> bool:
 
 
 def _narrowing(one: Evidence, other: Evidence, pair: _Pair) -> set[Guard]:
-    """Return the guards of the narrowing words in `one` that have no alternative in `other`."""
+    """Return the guards of those narrowing words in `one` for which `other` has no alternative."""
     narrowing = one.narrowing
     if pair.asks_for_things:
         narrowing = narrowing | one.narrowing_requests
@@ -332,9 +335,9 @@ def _has_other_places(one: Evidence, other: Evidence) -> bool:
 
 
 def _have_names_of_their_own(pair: _Pair) -> bool:
-    """Whether each text has a rare name, or each a rare acronym, that the other text lacks.
+    """Whether each text has a rare name, or each has a rare acronym, that the other text lacks.
 
-    In long texts only acronyms count: the other text may just leave a name out.
+    In long texts only acronyms count, because the other text may simply leave a name out.
     """
     are_terse = max(len(pair.a.frame), len(pair.b.frame)) <= _TERSE
     left, right = (

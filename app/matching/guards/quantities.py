@@ -1,4 +1,4 @@
-"""Compares the numbers and units of two texts, without those that both texts have."""
+"""Compares the numbers and units of two texts. Those that both texts have are left out."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -66,7 +66,7 @@ def _units_of(text: Evidence) -> Mapping[Decimal, Set[str]]:
 def _has_another_unit(value: Decimal, units: Set[str], others: Set[str]) -> bool:
     """Whether `value` in one of `units` is another quantity than `value` in each of `others`.
 
-    The result is False if `others` contains the empty unit or that of a time of day.
+    The result is False if `others` contains the empty unit or the unit of a time of day.
     """
     if "" in others or CLOCK in others:
         return False

@@ -181,11 +181,11 @@ class _Reader:
         return not self._pieces[at].begins or self._text(at - 1) in titles  # as in `Dr. No`
 
     def _asks_nothing(self, at: int, taken: int) -> bool:
-        """Whether a question word does not ask a question of its own.
+        """Whether a question word asks no question of its own.
 
         A question word at the end of a sentence only asks for more: `Is it? Why?`. Inside a
-        sentence, a question word asks only if a verb follows at once. In `what to do when it
-        rains`, `when` asks nothing.
+        sentence, a question word asks a question only if a verb follows at once. In `what to do
+        when it rains`, `when` asks nothing.
         """
         if at == 0:
             return False
@@ -237,7 +237,7 @@ class _Reader:
     def _number(self, at: int) -> int:
         """Read the number at a piece, and return how many pieces the number takes.
 
-        The number's unit is read again after that, as a word.
+        Afterwards, the number's unit is read again as a word.
         """
         notes, lexicon = self._notes, self._lexicon
         value, taken = self._value(at)
@@ -337,7 +337,7 @@ class _Reader:
         return before if before in CURRENCIES else "", value, 0
 
     def _part_of_day(self, after: int) -> tuple[int, int] | None:
-        """Return the minutes that `in the evening` or the like adds, and its number of words.
+        """Return the minutes that words such as `in the evening` add, and how many words these are.
 
         The result is None if there are no such words at `after`.
         """

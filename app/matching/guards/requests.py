@@ -1,4 +1,4 @@
-"""Whether a text asks for things, such as trains, rather than how, why or whether."""
+"""Whether a text asks for things, such as trains. Other texts ask how, why or whether."""
 
 from collections.abc import Sequence
 from itertools import dropwhile

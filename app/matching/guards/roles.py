@@ -13,7 +13,7 @@ _NOTHING: frozenset[str] = frozenset()
 
 
 def have_changed(a: Evidence, b: Evidence) -> bool:
-    """Whether two texts with lexicons name the same things in other roles."""
+    """Whether two texts name the same things in other roles. Both texts must have a lexicon."""
     return (
         _crosses(a, b)
         or _crosses(b, a)

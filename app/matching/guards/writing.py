@@ -1,7 +1,7 @@
 """Differences in letters: accents, case inside encoded words, white space in quotes and code.
 
-The shipped embedding model cannot see such differences: it lowers case, drops accents and collapses
-white space.
+The shipped embedding model cannot see such differences. It changes letters to lower case, drops
+accents and treats any white space as one space.
 """
 
 import re
@@ -47,7 +47,7 @@ def has_own_encoding(words: frozenset[str], others: frozenset[str], other: str) 
 
 
 def differ_in_literal_space(a: str, b: str) -> bool:
-    """Whether two texts of equal letters differ in white space that matters."""
+    """Whether two texts with the same letters differ in white space that matters."""
     a, b = a.strip(), b.strip()
     if _SPACE.findall(a) == _SPACE.findall(b):
         return False

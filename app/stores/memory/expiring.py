@@ -118,7 +118,7 @@ class Expiring(Generic[T]):
 
     @property
     def idlest(self) -> float:
-        """The result of `Room.count_use` when the least recently used value was last used.
+        """The number of the last use of the least recently used value (see `Room.count_use`).
 
         Infinity if there are no values.
         """

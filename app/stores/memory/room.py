@@ -8,7 +8,7 @@ class Sharing(Protocol):
 
     @property
     def idlest(self) -> float:
-        """The result of `Room.count_use` when the least recently used value was last used.
+        """The number of the last use of the least recently used value (see `Room.count_use`).
 
         Infinity if there are no values.
         """
@@ -20,7 +20,8 @@ class Sharing(Protocol):
 class Room:
     """A limit of `most` bytes for several collections together.
 
-    If they hold more, the least recently used values of all these collections are evicted.
+    If the collections hold more bytes, the least recently used values of all collections are
+    evicted.
     """
 
     def __init__(self, most: int) -> None:

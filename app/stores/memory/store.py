@@ -73,7 +73,10 @@ class MemoryStore:
         return self._responses.peek(digest)
 
     def use(self, digest: str) -> None:
-        """Record that an entry has answered a request. Entries used earlier are evicted first."""
+        """Record that an entry has answered a request.
+
+        The least recently used entries are evicted first.
+        """
         self._responses.use(digest)
 
     async def nearest(
@@ -189,8 +192,8 @@ class MemoryStore:
     async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
         """Look at the next `limit` embeddings.
 
-        Return the exact keys of those that were fetched for `caller`, and the next cursor. It is
-        empty after the last embedding.
+        Return the exact keys of the embeddings that were fetched for `caller`, and the next cursor.
+        The next cursor is empty after the last embedding.
         """
         page, following = self._embeddings.page(cursor, limit)
         return [stored.id for stored in page if is_named(stored.caller, caller)], following

@@ -92,14 +92,14 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class Amend:
-    """A change that replaces the fields of a row, if the file's row has the same `expires`."""
+    """A change that replaces a row's fields, if `expires` is the same in `row` and in the file."""
 
     row: Row
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A change that begins a new epoch. Answers requested before it will not be written."""
+    """A change that begins a new epoch. Answers requested before this change are not written."""
 
     epoch: str
 

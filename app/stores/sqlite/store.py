@@ -74,7 +74,10 @@ class SqliteStore:
         return await self._memory.get(digest)
 
     def use(self, digest: str) -> None:
-        """Record that an entry has answered a request. Entries used earlier are evicted first."""
+        """Record that an entry has answered a request.
+
+        The least recently used entries are evicted first.
+        """
         self._memory.use(digest)
 
     async def nearest(
@@ -192,8 +195,8 @@ class SqliteStore:
     async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
         """Look at the next `limit` embeddings.
 
-        Return the exact keys of those that were fetched for `caller`, and the next cursor. It is
-        empty after the last embedding.
+        Return the exact keys of the embeddings that were fetched for `caller`, and the next cursor.
+        The next cursor is empty after the last embedding.
         """
         return await self._memory.scan_embeddings(cursor, limit, caller)
 

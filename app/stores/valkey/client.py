@@ -36,7 +36,7 @@ class Server(Protocol):
 
     @property
     def has_replicas(self) -> bool:
-        """Whether a replica may replace the server in a failover, which may lose recent writes."""
+        """Whether a replica may replace the server in a failover. This may lose recent writes."""
 
     async def call(self, *commands: Command) -> list[Reply]:
         """Send commands in one pipeline; return their replies in order.

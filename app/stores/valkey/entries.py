@@ -235,8 +235,8 @@ class Reader:
     def response(self, digest: str, values: Reply) -> StoredResponse | None:
         """Return the response in a reply to `read_response`, or None if it is missing or invalid.
 
-        An error reply is raised, unless the error only means that the entry is damaged or that its
-        node is away; the result is None for such an error.
+        If an error reply says that the entry is damaged or that its node is away, the result is
+        None. Any other error reply is raised.
         """
         fields = _fields(RESPONSE_FIELDS, [] if _is_lost(values) else checked(values))
         return self._valid(lambda: self._seal.response_of(digest, fields))

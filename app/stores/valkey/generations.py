@@ -1,7 +1,8 @@
 """The list of living generations and the current epoch. Every look-up needs both.
 
-Both are stored in the server; this module has a copy of what it last read. If the list, the epoch
-or an index is missing, because the server is new, was flushed or lost it, it is created again.
+Both are stored in the server. This module keeps a copy of the values that it last read. The server
+may lack the list, the epoch or an index because it is new, was flushed or lost data. In this case,
+the missing data are created again.
 """
 
 import asyncio
@@ -108,7 +109,7 @@ class Generations:
         return is_covered
 
     def mend(self) -> None:
-        """Start to create what is missing in the server, unless that failed a moment ago."""
+        """Start to create what is missing in the server, unless an attempt failed a moment ago."""
         if self._mending is None and time.monotonic() >= self._next_mending:
             self._begin_mending()
 
@@ -134,8 +135,8 @@ class Generations:
         """Replace the server's list of generations by `after`, if the list is still `before`.
 
         Return whether the list was replaced. The commands in `also` are sent just before the
-        replacement, in the same pipeline. So other proxies rarely see their effect together with
-        the old list.
+        replacement, in the same pipeline. So other proxies rarely see the effect of these commands
+        while the list is still the old one.
         """
         key, lists = self.keys.generations, (listed(before), listed(after))
         *_, reply = await self._connections.call(*also, ("EVAL", _REPLACE_LIST, 1, key, *lists))
@@ -147,8 +148,8 @@ class Generations:
     async def begin_epoch(self) -> None:
         """Begin a new era (`core/epochs.py`) for all proxies.
 
-        If there are replicas, wait a moment until one of them has received the new epoch, so that a
-        failover does not undo this.
+        If there are replicas, wait a moment until one of them has received the new epoch.
+        Otherwise, a failover might bring the old epoch back.
         """
         token = secrets.token_hex(8)
         commands: list[Command] = [("SET", EPOCH, token)]

@@ -66,7 +66,7 @@ def search_index(
     The command asks for the distance, because a reply without any field also contains expired keys.
     `says_all_shards` adds the option ALLSHARDS. With this option, a search that does not finish is
     an error. Without it, the result of such a search is incomplete, and the reply does not say so.
-    Raises ValueError if the partition contains anything but letters and digits.
+    Raises ValueError if the partition contains characters other than letters and digits.
     """
     if not _TAG.fullmatch(search.partition):
         raise ValueError("a partition is letters and digits")
@@ -110,7 +110,10 @@ def documents_in(info: Any) -> int:
 
 
 def limit_in(memory: Any) -> int:
-    """Return the memory limit in a reply to INFO, in bytes, summed over all nodes; 0 for none."""
+    """Return the memory limit in a reply to INFO, in bytes; 0 if there is no limit.
+
+    The result is the sum of the limits of all nodes.
+    """
     limits = re.findall(rb"(?m)^maxmemory:(\d+)", memory) if isinstance(memory, bytes) else []
     return sum(map(int, limits))
 
@@ -179,9 +182,10 @@ def wants_successor(fills: Sequence[Fill], options: IndexOptions, room: Room) ->
 def may_retire(fills: Sequence[Fill], room: Room) -> bool:
     """Whether the oldest generation (the last of `fills`) may be dropped.
 
-    Its entries are copied first. A single generation may not be dropped. If there are more than
-    two, the oldest always may. If there are two, the older one may be dropped when at most a tenth
-    of its vectors are alive, or at most half if its removed vectors take too much memory.
+    A single generation may not be dropped. If there are more than two, the oldest may always be
+    dropped. If there are two, the older one may be dropped when at most a tenth of its vectors are
+    alive. It may also be dropped if its removed vectors take too much memory and at most half of
+    its vectors are alive. The living entries are copied before a generation is dropped.
     """
     if len(fills) != 2:  # noqa: PLR2004
         return len(fills) > 1

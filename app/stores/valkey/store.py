@@ -94,10 +94,10 @@ class ValkeyStore:
         return self._generations.epoch
 
     def use(self, digest: str) -> None:
-        """Do nothing. The server itself notes which entries are used and decides what to evict."""
+        """Do nothing. The server itself records the use of entries and decides what to evict."""
 
     async def get(self, digest: str) -> StoredResponse | None:
-        """Return the response stored under the exact key `digest`, or None, in one round trip."""
+        """Return the response with the exact key `digest`, or None. Takes one round trip."""
 
         def ask(numbers: Sequence[int]) -> list[Command]:
             return [read_response(self._keys.entry(number, digest)) for number in numbers]
@@ -120,9 +120,9 @@ class ValkeyStore:
     ) -> list[Candidate]:
         """Return up to `k` candidates within `max_distance` of `embedding`, nearest first.
 
-        Only responses of `partition` are searched. One round trip searches; a second one reads the
-        entries found, so that no other answers are transferred. Raises SearchUnavailable if the
-        server cannot search, TimeoutError if a search did not finish.
+        Only responses of `partition` are searched. The first round trip searches. The second one
+        reads only the entries that the search found. Raises SearchUnavailable if the server cannot
+        search, TimeoutError if a search did not finish.
         """
         if embedding.shape != (self._dimensions,):
             raise ValueError("the embedding has an unexpected shape")
@@ -241,8 +241,8 @@ class ValkeyStore:
     async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
         """Look at about the next `limit` embeddings.
 
-        Return the exact keys of those that were fetched for `caller`, and the next cursor. It is
-        empty after the last embedding.
+        Return the exact keys of the embeddings that were fetched for `caller`, and the next cursor.
+        The next cursor is empty after the last embedding.
         """
         return await self._survey.scan_embeddings(cursor, limit, caller)
 
@@ -297,7 +297,10 @@ class ValkeyStore:
         return alive.answers + alive.embeddings
 
     async def count(self) -> Counts:
-        """Return how many answers and embeddings are stored, estimated above 500 keys."""
+        """Return how many answers and embeddings are stored.
+
+        The counts are estimates if there are more than 500 keys.
+        """
         return await self._survey.count()
 
     async def facts(self) -> Mapping[str, object]:

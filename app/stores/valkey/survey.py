@@ -1,4 +1,4 @@
-"""Reports for operators on what is stored in Valkey: pages of entries, counts, facts.
+"""Reports for operators on the contents of a Valkey server: pages of entries, counts, facts.
 
 Each call looks at a limited number of keys.
 """
@@ -40,7 +40,8 @@ class Survey:
         """Read the next `limit` responses. Return those that `selector` selects.
 
         A cursor is `place:key`: `place` is a cursor of the command SCAN, and `key` is the last key
-        that was read from there. If the cursor is invalid, the page is empty and no page follows.
+        that was read at this place. If the cursor is invalid, the page is empty and no page
+        follows.
         """
         place, _, last = (cursor or "0:").partition(":")
         if not place.isascii() or not place.isdecimal():
@@ -68,9 +69,9 @@ class Survey:
     async def scan_embeddings(self, cursor: str, limit: int, caller: str) -> tuple[list[str], str]:
         """Look at about the next `limit` embeddings.
 
-        Return the exact keys of those that were fetched for `caller`, and the next cursor. A cursor
-        is a number made by the command SCAN. It is empty before the first embedding and after the
-        last.
+        Return the exact keys of the embeddings that were fetched for `caller`, and the next cursor.
+        A cursor is a number made by the command SCAN. The cursor is empty before the first
+        embedding and after the last.
         """
         place = cursor or "0"
         if not place.isascii() or not place.isdecimal():

@@ -199,8 +199,8 @@ class Upkeep:
     async def _drop(self, before: Sequence[int], after: Sequence[int]) -> bool:
         """Drop the indexes of generations that are in `before` but not in `after`.
 
-        The server's list of generations is then replaced by `after`, if it is still `before`.
-        Return whether the list was replaced.
+        After that, replace the server's list of generations by `after`, if the list is still
+        `before`. Return whether the list was replaced.
         """
         gone = sorted(set(before) - set(after))
         drops = [("FT.DROPINDEX", self._keys.index(number)) for number in gone]
@@ -209,7 +209,10 @@ class Upkeep:
         return is_replaced
 
     async def _drop_strays(self) -> None:
-        """Drop old indexes that are not in the list. A proxy that ended early may leave some."""
+        """Drop old indexes that are not in the list of generations.
+
+        A proxy that ended early may leave such indexes.
+        """
         (names,) = await self._connections.call(("FT._LIST",))
         numbers = self._generations.numbers
         strays = [
@@ -251,7 +254,8 @@ class Upkeep:
     async def _clear(self) -> None:
         """Remove entries that no look-up can find.
 
-        Their era (`core/epochs.py`) is over, or their generation is no longer in the list.
+        No look-up finds an entry if its era (`core/epochs.py`) is over, or if its generation is no
+        longer in the list.
         """
         async for keys in self._found(ALL_ENTRIES):
             replies = await self._connections.call(*map(read_epoch, keys))

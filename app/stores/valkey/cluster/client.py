@@ -88,7 +88,7 @@ class Cluster:
 
     @property
     def has_replicas(self) -> bool:
-        """Whether a replica may replace a primary in a failover, which may lose recent writes."""
+        """Whether a replica may replace a primary in a failover. This may lose recent writes."""
         return any(len(shard) > 1 for shard in self._topology.shards)
 
     async def call(self, *commands: Command) -> list[Reply]:

@@ -104,5 +104,5 @@ def _place(told: Sequence[Any], asked: Place) -> Place | None:
 
 
 def _host(name: str, asked: Place) -> str:
-    """Return `name`, or the host of the node that was asked if `name` is empty or unknown."""
+    """Return `name`. If `name` is empty or unknown, return the host of the node `asked`."""
     return name if name not in {"", _UNKNOWN} else asked.host

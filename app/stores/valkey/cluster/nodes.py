@@ -1,7 +1,7 @@
 """Connections to the nodes of a cluster, with a circuit breaker for each node.
 
-The circuit breaker of a node that hangs is open. While it is open, only one request now and then is
-sent to the node as a trial. Only these trials are delayed, not all requests.
+If a node hangs, its circuit breaker opens. While it is open, only one request now and then is sent
+to the node, as a trial. So the node delays only these trials, and no other requests.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class Health:
         self._breakers: dict[Place, CircuitBreaker] = {}
 
     def is_well(self, place: Place) -> bool:
-        """Whether a node answered when it was last asked, or was never asked."""
+        """Whether a node answered the last request to it, or was never asked."""
         return place not in self._breakers or not self._breakers[place].is_open
 
     def allows(self, place: Place) -> bool:

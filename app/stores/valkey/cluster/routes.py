@@ -75,7 +75,8 @@ def scanned(reply: Any, shard: int, shards: int) -> Any:
     """Return a reply to SCAN for the whole cluster, made from the reply of one shard.
 
     `shard` is the number of that shard, and `shards` is how many shards there are. When the shard
-    is finished, the returned cursor leads to the next shard. After the last shard it is 0.
+    is finished, the returned cursor leads to the next shard. After the last shard, the returned
+    cursor is 0.
     """
     if not isinstance(reply, list):
         return reply
@@ -91,7 +92,7 @@ def merged(command: Command, replies: Sequence[Any]) -> Any:
 
 
 def _answered(replies: Sequence[Any]) -> Sequence[Any]:
-    """Return `replies` without NodeAway and NodeFailed, or all of them if nothing else is left.
+    """Return `replies` without NodeAway and NodeFailed. If no other replies exist, return all.
 
     So entries on a node that is away count as evicted.
     """
@@ -131,8 +132,8 @@ def _texts(replies: Sequence[Any]) -> Any:
 def _done(replies: Sequence[Any]) -> Any:
     """Merge the nodes' replies to FT.CREATE or FT.DROPINDEX.
 
-    A node may reply that the index exists already, or is already gone. If another node has done the
-    command, this is not an error.
+    A node may reply that the index exists already, or is already gone. This reply is not an error
+    if another node has carried out the command.
     """
     answered = _answered(replies)
     refusals = [reply for reply in answered if isinstance(reply, Exception)]

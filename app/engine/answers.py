@@ -22,7 +22,7 @@ class PendingAnswer(Protocol):
         """
 
     async def aclose(self) -> None:
-        """Stop reading and release the connection; idempotent."""
+        """Stop reading and release the connection. Further calls have no effect."""
 
 
 async def pieces_of(replay: Replay) -> AsyncIterator[bytes]:

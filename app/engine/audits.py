@@ -40,26 +40,27 @@ _logger = logging.getLogger("reprise.audit")
 
 
 def audited_sum(tier: Tier, band: str, agreement: Agreement) -> str:
-    """Return the name under which audits with this result are summed in a Tally."""
+    """Return the name of the sum in a Tally that counts audits with this result."""
     return f"audited.{tier.value}.{band}.{agreement.value}"
 
 
 def compared_sum(tier: Tier, agreement: Agreement) -> str:
-    """Return the name under which comparisons with this result are summed in a Tally."""
+    """Return the name of the sum in a Tally that counts comparisons with this result."""
     return f"compared.{tier.value}.{agreement.value}"
 
 
 @dataclass(frozen=True, slots=True)
 class AuditTerms:
-    """Says which hits are audited, and how many.
+    """The settings that decide which hits are audited, and how many.
 
     `rate`: the share of hits to audit, from 0 to 1.
     `at_once`: how many audits may run at the same time.
     `a_second`: how many audits may start in one second.
     `dial`: the share of hits by meaning that may be wrong.
-    `least`: the least probability that the verifier must give at this dial; None without verifier.
-    `may_ask`: returns whether an audit may send this request with the operator's key.
-    `draw`: returns a random number from 0 to 1.
+    `least`: the least probability that the verifier must give at this dial; None if there is no
+    verifier.
+    `may_ask`: a function that returns whether an audit may send a request with the operator's key.
+    `draw`: a function that returns a random number from 0 to 1.
     """
 
     rate: float = 0.0
@@ -100,7 +101,7 @@ class _Case:
 
 
 class Audits:
-    """Picks served hits at random, audits them, and keeps the results found by this process."""
+    """Picks served hits at random, audits them, and keeps this process's results."""
 
     def __init__(
         self,
@@ -125,15 +126,16 @@ class Audits:
 
     @property
     def caution(self) -> Caution:
-        """The limits for hits by meaning that follow from the results so far."""
+        """The present limits for hits by meaning. They depend on the results so far."""
         return self._caution(self._evidence.level)
 
     def begin(self, plan: Plan, served: Serve) -> None:
         """Start to audit a served hit if it is picked at random, and return at once.
 
-        Three kinds of hits are never audited. A stale hit would prove nothing. A request with
-        `only-if-cached` must not be sent to the upstream. A request whose answer the upstream
-        stores must not be sent again, because the upstream would store a second answer.
+        Three kinds of hits are never audited. The first are stale hits, because an audit of them
+        would prove nothing. The second are hits of requests with `only-if-cached`, which must not
+        be sent to the upstream. The third are hits of requests whose answers the upstream stores.
+        If such a request were sent again, the upstream would store a second answer.
         """
         terms = self.terms
         if not terms.rate or terms.draw() >= terms.rate or served.is_stale:
@@ -211,9 +213,10 @@ class Audits:
         self._conclude(self._evidence.audited(tier, self.terms.dial, is_wrong=is_wrong))
 
     def _show(self, case: _Case, found: Compared) -> None:
-        """Keep a hit by meaning for operators to see, unless its answer was found right.
+        """Keep a hit by meaning to show it to operators, unless its answer was found right.
 
-        Wrong hits and hits on which the comparison could not decide are kept in separate lists.
+        Wrong hits are kept in one list. Hits for which the comparison gave neither "right" nor
+        "wrong" are kept in another list.
         """
         if case.decision.status.distance is None:
             return
@@ -223,9 +226,10 @@ class Audits:
             self._pairs.note_open(case.pair(found), case.decision.epoch)
 
     def noting(self, plan: Plan, found: Found, kept_back: Serve) -> Callable[[Compared], None]:
-        """Return a function that notes the result of comparing a hit that was held back.
+        """Return a function that records the result of comparing a held-back hit.
 
-        If only the level of caution held the hit back, the result can lower this level.
+        If the hit was held back only because of the level of caution, the result can lower the
+        level.
         """
         tier, level = kept_back.status.tier or Tier.EXACT, self._evidence.level
         distance, probability = kept_back.status.distance, found.probability

@@ -1,4 +1,4 @@
-"""Combines stored embeddings with embeddings that upstream requests are fetching."""
+"""Combines stored embeddings with the embeddings from running upstream requests."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
@@ -27,7 +27,8 @@ class Batch:
     `digests`: the exact keys of the request's inputs, in order.
     `found`: the stored embeddings, by exact key.
     `failure`: the part of the cache that failed; None if no part failed.
-    `shadow`: in shadow mode, the status that the request would have without this mode; else None.
+    `shadow`: in shadow mode, the status that the answer would have outside this mode. In other
+    modes, None.
     """
 
     request: ClientRequest
@@ -53,7 +54,7 @@ class Batch:
     def render(
         self, known: Mapping[str, Numbers], tokens: Mapping[str, float | None], model: str
     ) -> bytes:
-        """Return the body of the answer, with numbers encoded as this request asks for.
+        """Return the body of the answer, with numbers in the encoding that this request asks for.
 
         `known` maps the exact key of each input to the input's embedding. `tokens` maps the exact
         key of each input to the input's token count, or to None if the count is unknown.
@@ -69,7 +70,8 @@ class BatchSource:
 
     `reader`: reads the answer to the upstream request.
     `batch`: the inputs in the upstream request.
-    `own`: True if the upstream request was made for this client, False if for another client.
+    `own`: True if the upstream request was made for this client. False if it was made for
+    another client.
     """
 
     reader: Follower
@@ -81,9 +83,11 @@ class CombinedAnswer:
     """One answer made from stored embeddings and from one or more upstream requests.
 
     An error response of the upstream is passed on. `fallback` forwards the client's whole request.
-    It is called in two cases: the upstream refuses a request that was made for another client, or
-    the answers cannot be combined. Answers cannot be combined if one of them is not understood, or
-    if they come from different models. Async iteration yields the body. Call `aclose` at the end.
+    `fallback` is called in two cases: the upstream refuses a request that was made for another
+    client, or the answers cannot be combined. Answers cannot be combined if one of the answers
+    cannot be parsed, or if the answers come from different models.
+
+    Async iteration yields the body. Call `aclose` at the end.
     """
 
     def __init__(
@@ -144,7 +148,7 @@ class CombinedAnswer:
             yield piece
 
     async def aclose(self) -> None:
-        """Stop reading the answers to the upstream requests; idempotent."""
+        """Stop reading the answers to the upstream requests. Further calls have no effect."""
         for source in self._sources:
             await source.reader.aclose()
         if self._forwarding is not None:

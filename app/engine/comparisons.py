@@ -1,4 +1,4 @@
-"""Compares stored answers with answers that the upstream gave to the same request."""
+"""Compares a stored answer with the upstream's answer to the same request."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,7 +19,8 @@ _TIMES = 50  # comparing takes about this many times as long as parsing
 class Compared:
     """The result of comparing a stored answer with an answer of the upstream.
 
-    `stored`, `answer`: the beginnings of the texts of the two answers, as one line each.
+    `stored`: the beginning of the stored answer's text, as one line.
+    `answer`: the beginning of the upstream answer's text, as one line.
     """
 
     agreement: Agreement

@@ -20,7 +20,7 @@ class Decoded:
 
     Clients that share an answer may accept different codings, so the upstream is asked for answers
     without a coding. Some upstreams use a coding nevertheless. An answer with an unknown coding is
-    passed on as it is. Async iteration yields the body. Call `aclose` at the end.
+    passed on unchanged. Async iteration yields the body. Call `aclose` at the end.
     """
 
     def __init__(self, answer: PendingAnswer, accepting: Sequence[Header] = ()) -> None:
@@ -49,7 +49,7 @@ class Decoded:
             yield piece
 
     async def aclose(self) -> None:
-        """Close the answer; idempotent."""
+        """Close the answer. Further calls have no effect."""
         await self._answer.aclose()
 
 

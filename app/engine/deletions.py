@@ -22,8 +22,8 @@ _SUCCESS = range(200, 300)
 class Deletions:
     """Forwards requests that never use the cache, and removes the answers that clients delete.
 
-    `id_in` returns the id of the answer that a request deletes. The upstream gave this id to the
-    answer. `id_in` returns None if the request deletes no answer.
+    `id_in` returns the id of the answer that a request deletes, as given by the upstream. It
+    returns None if the request deletes no answer.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class _Deleting:
         self._forget = forget
 
     async def head(self) -> Head:
-        """Return the head of the upstream's answer. If its status is 2xx, first call `forget`."""
+        """Return the head of the upstream's answer. If the status is 2xx, call `forget` first."""
         head = await self._answer.head()
         if head.status_code in _SUCCESS:
             await self._forget()
@@ -88,5 +88,5 @@ class _Deleting:
             yield piece
 
     async def aclose(self) -> None:
-        """Close the upstream's answer; idempotent."""
+        """Close the upstream's answer. Further calls have no effect."""
         await self._answer.aclose()

@@ -16,12 +16,12 @@ _LONGEST = 2000  # characters; longer texts are not kept
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """A pair of questions, and the probability that one answer serves both.
+    """A pair of questions, and the probability that one answer serves both questions.
 
     `entry`: the id of the stored response.
     `distance`: the cosine distance of the two questions.
     `line`: the least probability with which a stored answer is served.
-    `answers`: whether `probability` reached the line.
+    `answers`: whether `probability` is at least `line`.
     `asked_at`: when the new question was asked, in seconds since 1970.
     `ends_at`: when the stored response ends, in seconds since 1970.
     `asked`, `stored`: the new question, and the stored question.
@@ -39,14 +39,14 @@ class Doubt:
 
     @property
     def doubt(self) -> float:
-        """The absolute difference of `probability` and `line`. The smallest is shown first."""
+        """The absolute difference of `probability` and `line`. The smallest one is shown first."""
         return abs(self.probability - self.line)
 
 
 class Doubts:
     """Keeps the latest pairs that the verifier has judged, at most one pair for each request.
 
-    `epoch` returns the store's epoch. A purge removes all pairs.
+    `epoch` is a function that returns the store's epoch. A purge removes all pairs.
     """
 
     def __init__(self, clock: Clock, epoch: Callable[[], str]) -> None:

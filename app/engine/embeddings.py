@@ -1,6 +1,6 @@
 """Answers embeddings requests.
 
-Each input of a request is looked up on its own. Inputs that are not stored are fetched.
+Each input of a request is looked up separately. Missing embeddings are fetched.
 """
 
 from collections.abc import Sequence
@@ -72,9 +72,9 @@ class EmbeddingsAnswerer:
         """Return the answer to a request that may use the cache. The answer may still be arriving.
 
         1. If every input is stored, the answer is made from the store.
-        2. Otherwise one upstream request asks for the inputs that are neither stored nor being
-           fetched. The embeddings of inputs that are being fetched come from the upstream requests
-           that are already running. If the upstream fails, stale embeddings may be served.
+        2. Otherwise, some embeddings may come from upstream requests that are already running.
+           One new upstream request fetches the embeddings that are still missing. If the
+           upstream fails, stale embeddings may be served.
 
         Raises NotCached if the request has `only-if-cached` and cannot be answered from the store.
         """
@@ -98,7 +98,7 @@ class EmbeddingsAnswerer:
     async def _answer(self, batch: Batch) -> Replay:
         """Return the answer to a batch whose embeddings are all stored.
 
-        If some of the embeddings are stale, start a revalidation of these.
+        If some of the embeddings are stale, start a revalidation of the stale ones.
         """
         replay, now = await self._replay(batch), self._clock()
         replay = self._saving(batch, replay)
@@ -131,8 +131,8 @@ class EmbeddingsAnswerer:
     async def _stand_in(self, batch: Batch, failed: int | None) -> Replay | None:
         """Return an answer made from the store because the upstream failed.
 
-        `failed` is the upstream's failure status, or None if it sent no response. Return None if
-        the client wants a new answer or if an embedding is missing.
+        `failed` is the upstream's failure status, or None if the upstream sent no response. Return
+        None if the client wants a new answer or if an embedding is missing.
         """
         if batch.control.no_cache:
             return None
@@ -142,8 +142,8 @@ class EmbeddingsAnswerer:
     async def _look_up(self, batch: Batch, *, standing_in: bool = False) -> Batch:
         """Return a copy of the batch with the stored embeddings that may be served.
 
-        If different models made these embeddings, the copy has no embeddings. `standing_in`:
-        whether stale embeddings would be served because the upstream failed.
+        If different models computed these embeddings, the copy has no embeddings. `standing_in`
+        is True if the upstream failed and stale embeddings may replace its answer.
         """
         digests = list(dict.fromkeys(batch.digests))
         try:
@@ -171,7 +171,7 @@ class EmbeddingsAnswerer:
         return replay.readable_by(oldest.allow_origin) if oldest.allow_origin else replay
 
     def _ask_alone(self, batch: Batch) -> Decoded:
-        """Fetch the embeddings of all inputs, stored or not, in a flight that nobody can join."""
+        """Fetch the embeddings of all inputs, even stored ones, in a flight nobody else joins."""
         shadow = CacheStatus.miss("") if batch.missing else _hit(batch, self._clock())
         return Decoded(
             self._start(replace(batch, shadow=shadow)).flight.join(), batch.request.headers
@@ -335,7 +335,7 @@ def _hit(batch: Batch, now: float) -> CacheStatus:
 
 
 def _is_same(one: Batch, other: Batch) -> bool:
-    """Whether two batches have the same answer, byte for byte."""
+    """Return whether the answers to two batches are equal, byte for byte."""
     return (one.digests, one.asked.encoding) == (other.digests, other.asked.encoding)
 
 
@@ -344,9 +344,9 @@ def _serving(
 ) -> dict[str, StoredEmbedding]:
     """Return the embeddings in `stored` that may be served, in a dictionary by exact key.
 
-    Stale embeddings are included only if, together with the fresh ones, they answer every input of
-    the batch. `standing_in`: whether the upstream failed, so that stale embeddings may replace
-    its answer. In this case, embeddings may be served that have been stale for longer.
+    Stale embeddings are included only if the stale and the fresh ones together answer every input
+    of the batch. `standing_in` is True if the upstream failed and stale embeddings may replace its
+    answer. In this case, embeddings that have been stale for a longer time may be served, too.
     """
     control, limits = batch.control, batch.limits
     fresh = {e.id: e for e in stored if freshness.may_answer(e, control, now)}

@@ -37,15 +37,16 @@ Obstacle = (
     | Literal["verifier", "mode", "not-shared", "caution"]
     | Guard
 )
-"""Why a stored response does not answer. docs/explain.md explains each value."""
+"""Why a stored response does not answer a request. docs/explain.md explains each value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A stored response, and whether and why it would answer.
+    """A stored response, whether it would answer the request, and if not, why.
 
-    `refused_by`: the first reason why not. `guards`: all guards that refuse it. `distance` (cosine)
-    and `probability` (0 to 1) are None if they were not measured.
+    `refused_by`: the first reason why it would not answer; None if it would.
+    `guards`: all guards that refuse it.
+    `distance` (cosine) and `probability` (0 to 1) are None if they were not measured.
     """
 
     stored: StoredResponse
@@ -68,14 +69,16 @@ class Elsewhere:
 class Explanation:
     """How a request would be answered, and why.
 
-    `status`: that of the answer; None if the request would be refused (`only-if-cached`).
-    `bypass`: why it must not use the cache; then `key` is None.
-    `exact_only`: it has no text that can be matched by meaning.
-    `rule`: the name of the operator's rule that applies to it, or empty.
-    `max_distance`, `min_probability`: the limits for a candidate that may answer it.
+    `status`: the answer's status; None if the request would be refused (`only-if-cached`).
+    `bypass`: why the request must not use the cache; None if it may. With a `bypass`, `key` is
+    None.
+    `exact_only`: whether the request has no text that can be matched by meaning.
+    `rule`: the name of the operator's rule that applies to the request; empty if none applies.
+    `max_distance`, `min_probability`: the limits for a candidate that may answer the request.
     `nearest`: the judged candidates; None if there was no search by meaning.
-    `elsewhere`: the most similar entry of another partition. `searched`: how many entries were
-    searched for it; `searched_all`: whether these were all entries.
+    `elsewhere`: the most similar entry of another partition; None if none was found.
+    `searched`: the number of entries that were looked at to find `elsewhere`.
+    `searched_all`: whether all entries were looked at.
     """
 
     status: CacheStatus | None
@@ -118,13 +121,13 @@ class Explainer:
 
     @property
     def least(self) -> float | None:
-        """The least probability that may be served; None without a verifier."""
+        """The least probability with which a hit is served; None if there is no verifier."""
         return self._matcher.least
 
     async def explain(
         self, dialect: Dialect, request: ClientRequest, body: bytes | None
     ) -> Explanation:
-        """Explain a request. `body` is None if it is too large to be read."""
+        """Explain a request. `body` is None if the body is too large to be read."""
         plan: Bypass | Plan | EmbeddingsPlan = Bypass("body-too-large")
         if body is not None:
             plan = await self._handler.admit(dialect, request, body)
@@ -252,7 +255,8 @@ class Explainer:
     async def _look_elsewhere(self, told: Explanation) -> None:
         """Find the stored response whose partition differs in the fewest parts from the request's.
 
-        Among equals, prefer the text with the most words in common, then the youngest entry.
+        Among responses with the same number of different parts, choose the one whose text has the
+        most words in common with the request's text. If these are equal, too, choose the youngest.
         """
         best: tuple[int, float, float] | None = None
         cursor, key = "", told.key
@@ -280,6 +284,6 @@ def _answers(stored: StoredResponse, status: CacheStatus | None, tier: Tier) -> 
 
 
 def _unlikeness(one: str | None, other: str | None) -> float:
-    """Return the share of the words of two texts that only one of them has, from 0 to 1."""
+    """Return the share of words, from 0 to 1, that occur in only one of the two texts."""
     a, b = ({*(text or "").lower().split()} for text in (one, other))
     return 1 - len(a & b) / len(a | b) if a or b else 0.0

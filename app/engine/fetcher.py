@@ -1,6 +1,6 @@
 """Sends one upstream request for all readers of a flight, and stores a copy of the answer.
 
-Used for every API.
+The code is the same for every API.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
@@ -50,10 +50,10 @@ class Wanted(Generic[T]):
     `status`: the cache status to tell the client.
     `names`: the exact keys under which the answer may be stored.
     `reader`: returns a reader of the answer. The argument is True if the answer is an event stream.
-    `keep`: stores the complete answer and returns None, or returns the reason not to store it.
-    Called at most once.
-    `entry`: returns the id under which the answer may be stored. The argument is the answer's
-    Access-Control-Allow-Origin, or "".
+    `keep`: stores the complete answer and returns None, or returns the reason not to store it. It
+    is called at most once.
+    `entry`: returns the id under which the answer may be stored. The argument is the value of the
+    answer's Access-Control-Allow-Origin header, or "" if there is no such header.
     """
 
     request: ClientRequest

@@ -38,7 +38,7 @@ class Findings:
         return self.told(await self.sums())
 
     def told(self, found: Sums) -> JsonObject:
-        """Return the results that follow from the sums `found`, as JSON values."""
+        """Compute the results from the sums `found`, and return them as JSON values."""
         terms, level = self._audits.terms, self._audits.caution.level
         return {
             "kept_in": found.kept_in,
@@ -120,7 +120,7 @@ def wrong_by_tier(totals: Mapping[str, int]) -> Mapping[Tier, tuple[int, int]]:
 class _Audit:
     """The number (`count`) of audits with the same tier, band, agreement and namespace.
 
-    `band` is a range of cosine distances; empty for exact matches.
+    `band` names a range of cosine distances. It is empty for exact matches.
     """
 
     tier: str
@@ -159,7 +159,7 @@ def saved(totals: Mapping[str, int]) -> JsonObject:
 
 
 def unsaved(totals: Mapping[str, int]) -> JsonObject:
-    """Return what all hits that were held back would have saved in total."""
+    """Return the total savings that the held-back hits would have brought."""
     return _saved(_whole(totals, "unsaved"))
 
 
@@ -187,7 +187,7 @@ def _spent(totals: Mapping[str, int], purpose: str) -> JsonObject:
 
 
 class _Counts:
-    """Counts compared hits under names, and the hits among them that were found wrong."""
+    """Counts, for each name, the hits that were compared and the hits that were found wrong."""
 
     def __init__(self) -> None:
         self._wrong, self._of = Counter[str](), Counter[str]()

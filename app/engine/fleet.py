@@ -1,9 +1,9 @@
 """Sends only one upstream request for an answer that several proxies need at the same time.
 
 The proxies of a fleet share a store. The proxy that holds the lease of an answer asks the upstream,
-and the other proxies wait until the answer is stored. A lease is not a strict lock: each proxy
-waits for a limited time, then asks the upstream itself. So no request hangs if the store or the
-proxy with the lease fails.
+and the other proxies wait until the answer is stored. A lease is not a strict lock: a proxy waits
+for a limited time, and after that it asks the upstream itself. So no request hangs if the store or
+the proxy with the lease fails.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ class Fleet:
     """Decides whether this proxy or another one of the fleet asks the upstream for an answer.
 
     `leases`: the leases in the shared store. If None, every proxy asks the upstream.
-    `wait`: how long to wait for another proxy's answer, and how long a lease lasts, in seconds.
+    `wait`: the greatest wait for another proxy's answer, in seconds. A lease lasts equally long.
     """
 
     def __init__(self, leases: Leases | None, wait: float, metrics: Metrics) -> None:
@@ -89,8 +89,8 @@ class Fleet:
         Wait until the answer is stored, this proxy holds the lease, or the time is up. After taking
         the lease, look up the answer once more, because the last holder may have stored the answer
         meanwhile. If the lease passes from another proxy to a third proxy, do not wait any longer.
-        In that case the first holder failed or got an answer that must not be stored, and the
-        second holder would probably do the same.
+        In that case, the first holder failed or got an answer that must not be stored. The second
+        holder would probably have the same result.
         """
         deadline = lease.now() + self._wait
         pause, first = _FIRST_PAUSE, ""

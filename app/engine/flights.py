@@ -3,8 +3,8 @@
 A *flight* is a task that fetches one answer and keeps the bytes while they arrive. Each reader gets
 all bytes of the answer, from the first one, at the reader's own pace. The task belongs to no
 reader: the first reader may leave while other readers stay. When the last reader leaves, the task
-is cancelled and the upstream request is closed. There is one exception: if `finish` is true and the
-answer can still be stored, the task goes on.
+is cancelled and the upstream request is closed. There is one exception: if the flight's `finish` is
+true and the answer can still be stored, the task goes on.
 """
 
 import asyncio
@@ -26,23 +26,25 @@ _LEAST_WINDOW = 262_144  # bytes; the window while the process holds too many by
 Fill = Callable[["Flight"], Awaitable[None]]
 """A function that fetches the answer of a flight. It may raise at any point.
 
-It calls the flight's `begin` once, then the flight's `write` for each piece of the body. It calls
-the flight's `settle` with the complete answer, for readers that want another form of the answer.
+The function calls the flight's `begin` once, and after that the flight's `write` for each piece of
+the body. It also calls the flight's `settle` with the complete answer, because some readers want
+the answer in another form.
 """
 
 
 class Flight:
     """One answer that is being fetched.
 
-    Until more than `window` bytes have arrived, all bytes are kept, so that readers can join. After
-    that, nobody can join, and pieces that every reader has read are dropped. To limit memory, the
-    upstream must wait while the slowest reader is more than `window` bytes behind. A reader that
-    makes other readers wait for more than a second in total is cut off.
+    All bytes are kept until more than `window` bytes have arrived, so that new readers can join.
+    After that, nobody can join, and pieces that every reader has read are dropped. To limit memory,
+    the upstream must wait while the slowest reader is more than `window` bytes behind. A reader
+    that makes other readers wait for more than a second in total is cut off.
 
     `fill`: fetches the answer.
     `form`: the form of the answer, for example streamed.
     `finish`: whether a flight without readers goes on while the answer can still be stored.
-    `inflight`: the count of bytes held in memory. While too many are held, the window is smaller.
+    `inflight`: counts the bytes that this process holds in memory. While it holds too many bytes,
+    the window is smaller.
     """
 
     def __init__(
@@ -93,7 +95,10 @@ class Flight:
         self._wake()
 
     async def write(self, piece: bytes) -> None:
-        """Pass a piece of the body on to all readers; wait if the slowest is too far behind."""
+        """Pass a piece of the body on to all readers.
+
+        If the slowest reader is too far behind, wait for this reader.
+        """
         if not piece:
             return
         self._pieces.append(piece)
@@ -295,7 +300,7 @@ class Follower:
         return await self._flight.result(self)
 
     async def aclose(self) -> None:
-        """Leave the flight; idempotent."""
+        """Leave the flight. Further calls have no effect."""
         self._flight.leave(self)
 
     def cut_off(self) -> None:
@@ -304,7 +309,7 @@ class Follower:
         self.wake()
 
     def wake(self) -> None:
-        """Tell this reader that the flight has changed, so that `wait` returns."""
+        """Tell this reader that the flight has changed. A running call of `wait` returns."""
         self._changed.set()
 
     async def wait(self) -> None:

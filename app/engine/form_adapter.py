@@ -16,18 +16,23 @@ from app.rules.headers import ALLOW_ORIGIN, value_of
 _OK = 200
 
 Render = Callable[[SharedAnswer, CacheStatus], Awaitable[Replay | None]]
-"""A function that renders an answer in another form; None if the answer cannot be read."""
+"""A function that renders an answer in another form. It returns None if it cannot read the answer.
+"""
 
 
 class FormAdapter:
     """A flight's answer in the form that the client asked for.
 
-    `parsed` is the client's request. If the flight's answer and the client's form are streams, the
-    stream is filtered while it arrives, if possible. Otherwise the complete answer is awaited and
-    rendered. `again` sends the client's own request to the upstream. It is called if the flight's
-    answer breaks off, cannot be shared or is not understood. It is also called if the answer lacks
-    a part of `usage` that the client is entitled to. An error response is passed on, with its
-    content coding decoded. Async iteration yields the body. Call `aclose` at the end.
+    `parsed` is the client's request. If the flight's answer is a stream and the client wants a
+    stream, too, the stream is filtered while it arrives, if possible. Otherwise, the complete
+    answer is awaited and rendered.
+
+    `again` sends the client's own request to the upstream. It is called if the flight's answer
+    breaks off, cannot be shared or cannot be parsed. It is also called if the answer lacks a part
+    of `usage` that the client is entitled to.
+
+    An error response is passed on, with its content coding decoded. Async iteration yields the
+    body. Call `aclose` at the end.
     """
 
     def __init__(
@@ -75,13 +80,13 @@ class FormAdapter:
             yield piece
 
     async def aclose(self) -> None:
-        """Stop reading the answer; idempotent."""
+        """Stop reading the answer. Further calls have no effect."""
         await self._source.aclose()
 
     def _narrowing(self, head: Head) -> StreamFilter | None:
         """Return a filter that turns the flight's stream into the stream that the client wants.
 
-        Return None if the answer must be read to its end and rendered instead.
+        Return None if there is no such filter. In this case, the complete answer must be rendered.
         """
         if head.cache_status.is_stored:  # a stored answer is complete at once: no need to filter
             return None

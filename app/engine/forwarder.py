@@ -98,7 +98,7 @@ class Forwarding:
                 yield piece
 
     async def aclose(self) -> None:
-        """Close the upstream's response; idempotent."""
+        """Close the upstream's response. Further calls have no effect."""
         if self._response is not None:
             await self._response.aclose()
 
@@ -106,7 +106,7 @@ class Forwarding:
 def outgoing(request: ClientRequest, *, identity: bool = False) -> ClientRequest:
     """Return a copy of a client's request to send to the upstream.
 
-    The copy has no Cache-Control header, because the client meant this header for our cache. If
+    The copy has no Cache-Control header, because the client meant this header for Reprise. If
     `identity` is true, the copy asks for an answer without content coding, because the readers of a
     flight may accept different codings.
     """

@@ -61,7 +61,8 @@ class Handler:
     async def handle(self, dialect: Dialect, request: ClientRequest, body: bytes) -> Reply:
         """Return the answer to a request: a stored response, a flight's answer, or the upstream's.
 
-        1. A request that is not understood or must not be cached is forwarded to the upstream.
+        1. A request that Reprise cannot read, or that must not use the cache, is forwarded to the
+           upstream.
         2. If the store has a suitable answer under the exact key, this answer is served.
         3. Otherwise the request joins the running flight of the exact key, or starts a flight. A
            new flight looks up an answer by meaning, then asks the upstream. If the upstream fails,
@@ -94,7 +95,7 @@ class Handler:
     async def admit(
         self, dialect: Dialect, request: ClientRequest, body: bytes
     ) -> Bypass | Plan | EmbeddingsPlan:
-        """Return a plan if a request may use the cache, otherwise a Bypass with the reason.
+        """Return a plan if a request may use the cache. Otherwise, return a Bypass with the reason.
 
         A large body is parsed in a thread.
         """
@@ -114,8 +115,8 @@ class Handler:
     def _judge(self, plan: Plan, now: float) -> tuple[bool, TimeBound]:
         """Return whether the answer must be new, and whether the answer depends on the time.
 
-        Both results are cached under the exact key, which only callers who share answers have in
-        common. So callers cannot learn from response times what other callers have asked.
+        Both results are cached under the exact key. Two callers have the same exact key only if
+        they share answers. So response times do not tell callers what other callers have asked.
         """
         name = (plan.key.digest, year_of(now))
         if (known := self._judged.get(name)) is None:
@@ -126,8 +127,8 @@ class Handler:
     def _join(self, plan: Plan, found: Found) -> Joined:
         """Return the answer of the running flight with the plan's key, or of a new flight.
 
-        The flight's answer may have another form than the plan's request asks for. A request that
-        is entitled to `usage` does not join a flight that has not asked the upstream for `usage`.
+        The form of the flight's answer may differ from the form that the plan's request asks for.
+        A request that is entitled to `usage` only joins flights that ask the upstream for `usage`.
         """
         form = plan.parsed.form
         name = (

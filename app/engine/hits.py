@@ -1,4 +1,4 @@
-"""Counts how often this process has served each entry, and at which distances.
+"""Counts how often this process has served each entry, and keeps the latest hits' distances.
 
 The counts are kept in memory only, so that an exact hit writes nothing to the store.
 """
@@ -16,7 +16,9 @@ _DISTANCES = 10
 
 @dataclass(slots=True)
 class HitCount:
-    """How often this process has served an entry, and the latest distances of hits by meaning.
+    """The number of hits of an entry, and the distances of the latest hits by meaning.
+
+    Only hits in this process are counted.
 
     `stored_at`: when the entry was stored, in seconds since 1970.
     `count`: the number of all hits. `exact`: the number of hits that were exact matches.
@@ -61,8 +63,8 @@ class HitCounts:
     def of(self, stored: StoredResponse) -> HitCount:
         """Return the hit count of an entry.
 
-        The hit count is zero if no hit is known, or if the known hits were of an older entry with
-        the same id.
+        The hit count is zero if no hit is known, or if the known hits belong to an older entry
+        with the same id.
         """
         known = self._counts.get(stored.id)
         is_same = known is not None and known.stored_at == stored.stored_at

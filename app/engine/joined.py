@@ -1,4 +1,4 @@
-"""Answers a request with another request's answer, unless the upstream refused the other one."""
+"""Answers a request with another request's answer, unless the upstream refused that request."""
 
 from collections.abc import AsyncIterator, Callable
 
@@ -11,9 +11,9 @@ _REFUSED, _FAILED = 400, 500  # the first status of client errors, and of server
 class Joined:
     """The answer for a caller whose request joined another caller's request.
 
-    It is the other request's answer. But if the status of that answer is 4xx, this caller's own
-    request is sent, too, and answered separately. The upstream may have refused the other request
-    because of a field or header that is not part of the key and that this request lacks.
+    Normally, this is the other request's answer. But if the status of that answer is 4xx, this
+    caller's own request is sent, too, and answered separately. The reason for the refusal may be a
+    field or header that is not part of the key and that this caller's request lacks.
 
     Async iteration yields the body. Call `aclose` at the end.
     """
@@ -23,7 +23,10 @@ class Joined:
         self._ask = ask
 
     async def head(self) -> Head:
-        """Wait for the head and return it. If the upstream request failed, raise the error."""
+        """Wait for the answer's head and return it.
+
+        If the upstream request failed, raises the error of this request.
+        """
         head = await self._answer.head()
         if head.cache_status.collapsed and is_refusal(head.status_code):
             await self._answer.aclose()
@@ -36,7 +39,7 @@ class Joined:
             yield piece
 
     async def aclose(self) -> None:
-        """Release the underlying answer. Calling this again does nothing."""
+        """Close the answer. Further calls have no effect."""
         await self._answer.aclose()
 
 

@@ -29,7 +29,7 @@ class Ledger:
     """Writes sums to the store, at most once in `pause` seconds.
 
     A write that fails is repeated later, so nothing is lost while the process runs. If the store
-    has applied a write but its answer did not arrive, the amounts are counted twice.
+    applies a write but its confirmation does not arrive, the amounts are counted twice.
     """
 
     def __init__(self, store: ResilientStore, tally: Tally, pause: float = _PAUSE) -> None:
@@ -73,7 +73,7 @@ class Ledger:
             raise
 
     async def aclose(self) -> None:
-        """Write the remaining sums to the store; if the store fails, they are lost."""
+        """Write the remaining sums to the store. If the store fails, these sums are lost."""
         if self._writing is not None:
             self._writing.cancel()
             await asyncio.wait([self._writing])

@@ -25,17 +25,17 @@ from app.rules.rounds import rounds, standing_in
 _LAST_ATTEMPTS = 3
 
 Rounds = Callable[[Plan, Sequence[Candidate], float], list[list[Candidate]]]
-"""Returns the candidates that may answer, in lists.
+"""A function that returns lists of the candidates that may answer.
 
-A list is judged only if no candidate was chosen from the lists before it.
+A list is judged only if no candidate was chosen from the earlier lists.
 """
 
 
 class Lookup:
     """Finds stored responses and stores new ones.
 
-    `reach` is a cosine distance, needed only to explain decisions. Candidates up to this distance
-    are returned, even if they are too far away to be served.
+    `reach` is a cosine distance. It is needed only to explain decisions. Candidates up to this
+    distance are returned, even if their distances are too large for a hit.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Lookup:
 
     @property
     def epoch(self) -> str:
-        """The current epoch, as a token. Answers requested in another epoch are not stored."""
+        """The current epoch. Answers that were requested in another epoch are not stored."""
         return self._store.epoch
 
     def nothing(self) -> Found:
@@ -74,10 +74,10 @@ class Lookup:
         return await self._search(plan, found, Budget(found.seconds_left), rounds)
 
     async def search_for_caller(self, plan: Plan, found: Found) -> Found:
-        """Do what `search` does, and keep a pair of questions for an operator to review.
+        """Do the same as `search`, and keep a pair of questions for an operator to review.
 
-        These are the question asked and the stored question that the verifier found most likely to
-        have a suitable answer. Nothing is kept if the verifier judged no candidate.
+        The first question is the plan's question. The second is the stored question that got the
+        highest probability from the verifier. If the verifier judged no candidate, no pair is kept.
         """
         found = await self.search(plan, found)
         line = max(self.matcher.least or 0.0, plan.limits.min_probability)
@@ -85,11 +85,11 @@ class Lookup:
         return found
 
     async def stand_in(self, plan: Plan, known: Found) -> Found:
-        """Look up a response to serve instead of a failure of the upstream.
+        """Look up a response to serve because the upstream failed.
 
-        The look-up is by exact key, then by meaning. The store is asked even if its circuit breaker
-        is open. If the store fails, it is asked again, up to three times in all, because nothing
-        else can answer.
+        The look-up is by exact key first, and after that by meaning. The store is asked even if its
+        circuit breaker is open. If the store fails, it is asked again, at most three times in
+        total, because nothing else can answer.
         """
         found = known
         for _ in range(_LAST_ATTEMPTS):
@@ -105,8 +105,8 @@ class Lookup:
     async def embed(self, plan: Plan, found: Found) -> Found:
         """Return `found` with the embedding of the plan's text.
 
-        `found` is returned unchanged if the plan has no text, if the embedding is known already, or
-        if a part has failed before.
+        `found` is returned unchanged if the plan has no text, if `found` already has the embedding,
+        or if an earlier step of the look-up has failed.
         """
         if plan.text is None or found.failure or found.embedding is not None:
             return found

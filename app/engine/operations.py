@@ -1,4 +1,4 @@
-"""What operators can do with entries: list, purge, import, pin and unpin them, or report an answer.
+"""The actions of operators on entries: list, purge, import, pin, unpin, report an answer.
 
 Every method that uses the store or the embedder may raise DependencyUnavailable.
 """
@@ -29,7 +29,7 @@ _NOBODY = ""  # the partition for embedding operators' texts; no caller has it
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a purge would remove: the number of entries, and a few of these entries to show."""
+    """The number of entries that a purge would remove, and a few of these entries to show."""
 
     count: int
     entries: Sequence[StoredResponse]
@@ -45,7 +45,7 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What this process remembers about entries. The store does not have these data."""
+    """Data about entries that only this process has. They are not in the store."""
 
     hits: HitCounts
     wordings: Wordings
@@ -132,8 +132,8 @@ class Operations:
         """Import a response and pin it, unless the store has an entry that is at least as new.
 
         `embedder` is the name of the model that computed `embedding`. If this is not the present
-        model, the question is embedded again. Without an embedding, or if the present model cannot
-        represent the question, the entry is only found by exact key.
+        model, the question is embedded again. If `embedding` is None, or if the present model
+        cannot represent the question, the entry can be found only by exact key.
         """
         known = await self._store.entry(stored.id)
         if known is not None and known.stored_at >= stored.stored_at:
@@ -167,7 +167,7 @@ class Operations:
         return await self._store.pin(digest, pinned=pinned)
 
     async def near(self, text: str, max_distance: float) -> Near | None:
-        """Return the selection of all entries within the cosine distance `max_distance` of a text.
+        """Return a selection: all entries within the cosine distance `max_distance` of a text.
 
         Return None if the text cannot be embedded.
         """
@@ -176,7 +176,7 @@ class Operations:
         return None if embedding is None else Near(embedding, max_distance)
 
     async def distances(self, near: Near, entries: Sequence[StoredResponse]) -> list[float | None]:
-        """Return for each entry, in order, the cosine distance of its question from `near`.
+        """Return for each entry, in order, its question's cosine distance from the text of `near`.
 
         The distance is None for an entry without an embedding.
         """
@@ -184,7 +184,7 @@ class Operations:
         return [None if e is None else near.distance(e) for e in embeddings]
 
     async def preview(self, selector: Selector) -> Preview:
-        """Return what `purge` would remove: the number of entries, and a few of them to show."""
+        """Return the number of entries that `purge` would remove, and a few of these entries."""
         if selector == EVERYTHING:
             counts = await self._store.count(Budget(self._limits.store_timeout))
             page = await self.entries("", _SHOWN)
@@ -201,8 +201,8 @@ class Operations:
     async def purge(self, selector: Selector) -> int:
         """Remove the selected entries; return how many were removed.
 
-        Answers that are being fetched during the purge are not stored, because it is not known yet
-        whether they would be selected.
+        Answers that are being fetched during the purge are not stored, because the selector might
+        select them.
         """
         # It is not known which caller asked a question, so the texts of all questions are removed.
         self._seen.clear()
@@ -228,7 +228,8 @@ class Operations:
     async def forget_known(self, upstream_id: str) -> bool:
         """Remove an answer if this process has stored it recently.
 
-        `upstream_id` is the id of the answer at the upstream. Return whether it was removed.
+        `upstream_id` is the id of the answer at the upstream. Return whether the answer was
+        removed.
         """
         if (digest := self._store.known_as(upstream_id)) is None:
             return False
@@ -240,7 +241,7 @@ class Operations:
         return bool(await self._store.delete(digest))
 
     async def forget(self, upstream_ids: Collection[str]) -> None:
-        """Remove answers, whichever process of the fleet has stored them.
+        """Remove answers, even if another process of the fleet has stored them.
 
         `upstream_ids` are the ids of the answers at the upstream.
         """

@@ -1,7 +1,7 @@
 """Keeps hits by meaning that an operator should review, in memory and only for a time.
 
 The stored answer of each hit was compared with the upstream's answer. Two kinds of hits are kept:
-wrong hits, and open hits. Open means that the comparison shows neither "right" nor "wrong".
+wrong hits and open hits. For an open hit, the comparison shows neither "right" nor "wrong".
 """
 
 from collections.abc import Callable, Collection
@@ -33,8 +33,8 @@ class Pair:
     `entry`: the id of the stored response.
     `asked_at`: when the question was asked (seconds since 1970).
     `ends_at`: when the entry ends (seconds since 1970).
-    `is_served`: whether a client got the stored answer; otherwise, the answer was held back.
-    `asked`, `stored`: the question of the request, and that of the stored response.
+    `is_served`: whether a client got the stored answer. If False, the answer was held back.
+    `asked`, `stored`: the question of the request, and the question of the stored response.
     `answer`, `upstreams_answer`: the beginnings of the stored answer and of the upstream's answer.
     """
 
@@ -75,21 +75,21 @@ class Pairs:
     def note_open(self, pair: Pair, epoch: str) -> None:
         """Add an open hit: the comparison shows neither "right" nor "wrong".
 
-        The questions of the hit are not shortened, so that an operator can say whether it is right.
-        If one of them has more than 2000 characters, the hit is ignored. `epoch` is the store's
-        epoch at the hit's look-up.
+        The two questions are not shortened, because an operator needs them to judge the hit. If
+        one of the questions has more than 2000 characters, the hit is ignored. `epoch` is the
+        store's epoch at the hit's look-up.
         """
         known = self._open.of(epoch)
         if known is not None and max(len(pair.asked), len(pair.stored)) <= _LONGEST_OPEN:
             known.keep((pair.entry, pair.asked), pair)
 
     def open(self) -> list[Pair]:
-        """Return the open hits, the latest first, but none whose entry has ended."""
+        """Return the open hits whose entries have not ended, the latest hit first."""
         now = self._clock()
         return [pair for pair in reversed(self._open.kept.values()) if pair.ends_at > now]
 
     def all(self) -> list[Pair]:
-        """Return the wrong hits, the smallest distance first, but none whose entry has ended."""
+        """Return the wrong hits whose entries have not ended, the smallest distance first."""
         now = self._clock()
         return [pair for pair in self._wrong.kept if pair.ends_at > now]
 

@@ -1,7 +1,7 @@
 """Records a copy of an upstream answer while the answer is sent on, and parses the copy.
 
-Nothing that an upstream sends makes this code raise an exception. An answer that cannot be parsed
-is not stored.
+This code raises no exception, whatever an upstream sends. An answer that cannot be parsed is not
+stored.
 """
 
 import re
@@ -27,7 +27,7 @@ _LENGTH = re.compile("[0-9]{1,15}")
 class Recorder(Generic[T]):
     """Records one answer: passes the bytes that it gets to an AnswerReader.
 
-    `is_complete`: whether the whole answer was received and `outcome` was not called yet. When it
+    `is_complete`: whether the whole answer was recorded and `outcome` was not called yet. When it
     becomes True, call `outcome` before the last bytes are sent to the client.
     `reason`: why the answer will not be stored; None if there is no reason so far.
     `size`: the number of bytes received, counted after the content coding is decoded.
@@ -73,7 +73,7 @@ class Recorder(Generic[T]):
         return self.is_complete or self._settled or self.reason is not None
 
     def feed(self, chunk: bytes) -> None:
-        """Record the next bytes of the body, not yet decoded from the answer's content coding."""
+        """Record the next bytes of the body. The bytes still have the answer's content coding."""
         if self._is_over:
             return
         self._received += len(chunk)

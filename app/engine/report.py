@@ -1,4 +1,4 @@
-"""Reports the results of shadow mode or of served traffic, and which dial these results suggest."""
+"""Reports the results of shadow mode or of served traffic, and suggests a dial."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -57,8 +57,8 @@ class Report:
     def _dial(self, totals: Mapping[str, int]) -> JsonObject:
         """Return a setting's name, its present value, a suggested value and the reason.
 
-        The setting is the dial. Without a verifier, it is the greatest distance of a hit. If no
-        value can be suggested, the suggested value is None.
+        The setting is the dial. If there is no verifier, the setting is the greatest distance of
+        a hit. If no value can be suggested, the suggested value is None.
         """
         found, is_enough = _evidence(totals)
         dial = self._terms.dial
@@ -80,7 +80,7 @@ class Report:
 
 
 def outcomes(totals: Mapping[str, int], what: str) -> JsonObject:
-    """Return the number of hits in each tier, and of other requests with each outcome.
+    """Return the number of hits in each tier, and the number of other requests by outcome.
 
     `what` is the first word in the names of the sums to use, such as "requests" or "shadow".
     """
@@ -96,10 +96,10 @@ def outcomes(totals: Mapping[str, int], what: str) -> JsonObject:
 
 
 def _evidence(totals: Mapping[str, int]) -> tuple[Difference | None, bool]:
-    """Return an excess, and whether enough hits were compared in each tier.
+    """Return a difference, and whether enough hits were compared in each tier.
 
-    The excess is the share of wrong hits among hits by meaning, minus the share of wrong hits among
-    exact hits. It is None if it is unknown.
+    The difference is the share of wrong hits among hits by meaning, minus the share of wrong hits
+    among exact hits. The difference is None if it is unknown.
     """
     found = wrong_by_tier(totals)
     is_enough = min(of for _, of in found.values()) >= _ENOUGH

@@ -1,9 +1,9 @@
-"""Calls store, embedder and verifier so that their failures cost a hit, never an answer.
+"""Calls the store, the embedder and the verifier. Their failures never prevent an answer.
 
-Each of the three is called a dependency. It may raise an exception, hang, or return an invalid
-result. So each call has a timeout, the result is checked, and failures are counted. If a dependency
-keeps failing, its circuit breaker opens. The only exception that is raised for a failure is
-DependencyUnavailable.
+Each of the three is called a dependency. A dependency may raise an exception, hang, or return an
+invalid result. So each call has a timeout, the result is checked, and failures are counted. If a
+dependency keeps failing, its circuit breaker opens. For every failure, the exception
+DependencyUnavailable is raised, and no other exception.
 """
 
 import asyncio
@@ -41,8 +41,8 @@ class Observer(Protocol):
 class Budget:
     """The time that a dependency may still take for one request, in seconds.
 
-    If `is_last` is true, nothing else can answer the request. Then the dependency is called even
-    while its circuit breaker is open.
+    If `is_last` is true, nothing else can answer the request. In this case, the dependency is
+    called even while its circuit breaker is open.
     """
 
     seconds: float
@@ -50,9 +50,9 @@ class Budget:
 
 
 class Dependency:
-    """Calls one dependency through a circuit breaker; counts and logs its failures.
+    """Calls one dependency through a circuit breaker. Counts and logs the dependency's failures.
 
-    `clock` is monotonic, in seconds.
+    `clock` returns a monotonic time in seconds.
     """
 
     def __init__(self, name: str, detail: Failure, metrics: Metrics, clock: Clock) -> None:
@@ -72,9 +72,10 @@ class Dependency:
     ) -> T:
         """Call `work` and return its result.
 
-        The time that `work` takes is subtracted from the budget, and recorded by `duration`. Raises
-        DependencyUnavailable if `work` fails or takes too long. It is also raised, without calling
-        `work`, if the budget is used up or the circuit breaker is open.
+        The time that `work` takes is subtracted from the budget, and recorded by `duration`.
+
+        Raises DependencyUnavailable if `work` fails or takes too long. If the budget is used up or
+        the circuit breaker is open, raises DependencyUnavailable without a call of `work`.
         """
         begin = self._clock()
         if budget.seconds <= 0 or not (self._breaker.allows(begin) or budget.is_last):
@@ -142,7 +143,7 @@ class ResilientEmbedder:
         """Return the embedding of a text; None if the model cannot represent the text.
 
         If the text was embedded for the same partition recently, the cached embedding is returned,
-        even if the embedder is down. Raises DependencyUnavailable.
+        even if the embedder is down. Raises DependencyUnavailable if the embedder fails.
         """
         name = (partition, text, *(credentials if self._as_caller else ()))
         if (known := self._known.get(name)) is not None:
@@ -201,11 +202,11 @@ class ResilientVerifier:
     async def verify(
         self, partition: str, asked: str, candidates: Sequence[StoredText]
     ) -> Sequence[float]:
-        """Return for each candidate the probability, 0 to 1, that its answer serves `asked`.
+        """Return for each candidate the probability (0 to 1) that its answer serves `asked`.
 
         `asked` is the question of a request. A probability that was computed recently for the same
         partition, question and candidate comes from a cache, even if the verifier is down. Raises
-        DependencyUnavailable.
+        DependencyUnavailable if the verifier fails.
         """
         told = {
             candidate: known

@@ -1,4 +1,4 @@
-"""Calls the store and checks its results. A failure of the store costs a hit, never an answer."""
+"""Calls the store and checks its results. A failure of the store never prevents an answer."""
 
 import asyncio
 import time
@@ -39,13 +39,13 @@ _IDS_KNOWN = 16_384
 
 
 class Writes:
-    """Runs writes in the background; two writes to the same key run one after the other."""
+    """Runs writes in the background. Writes to the same key run one after the other."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def begin(self, names: Collection[str], write: Callable[[], Awaitable[None]]) -> None:
-        """Start a write to the keys `names`; return at once. DependencyUnavailable is ignored."""
+        """Start a write to the keys `names`, and return at once. Ignore DependencyUnavailable."""
         task = asyncio.ensure_future(self._run(write, self._of(names)))
         self._tasks.update(dict.fromkeys(names, task))
         task.add_done_callback(lambda done: self._forget(names, done))
@@ -116,7 +116,7 @@ class ResilientStore:
         return any(part.is_down for part in (self._reading, self._searching, self._writing))
 
     async def get(self, key: CacheKey, budget: Budget) -> StoredResponse | None:
-        """Return the response stored under the exact key, or None.
+        """Return the response stored under the exact key, or None if there is none.
 
         A running write to that key is awaited first. So a client that has read an answer to the end
         and repeats the request gets a hit. The wait takes at most half of the budget, so that a
@@ -158,7 +158,7 @@ class ResilientStore:
         return await self._searching.call(work, budget, self._semantic_seconds)
 
     def use(self, stored: StoredResponse) -> None:
-        """Tell the store that an entry has answered a request."""
+        """Tell the store that the entry `stored` has answered a request."""
         try:
             self._store.use(stored.id)
         except Exception as error:  # noqa: BLE001 - it must not affect the answer
@@ -180,7 +180,8 @@ class ResilientStore:
     def count_asker(self, stored: StoredResponse, asker: str, share_after: int) -> None:
         """Start to add a caller to the askers of an entry, and return at once.
 
-        Once an entry has `share_after` askers, it may be served by meaning, and no more are added.
+        When the entry has `share_after` askers, it may be served by meaning. No askers are added
+        after that.
         """
 
         async def count() -> None:
@@ -204,7 +205,7 @@ class ResilientStore:
         )
 
     def known_as(self, upstream_id: str) -> str | None:
-        """Return the exact key of an answer that this process stored recently, or None.
+        """Return the exact key of an answer, or None if this process did not store it recently.
 
         `upstream_id` is the id of the answer at the upstream.
         """
@@ -228,7 +229,7 @@ class ResilientStore:
 
     @property
     def totals_last(self) -> Keeping:
-        """Where the store keeps sums: in the process, in a file, or in a server of the fleet."""
+        """The place where the store keeps sums: the process, a file, or a server of the fleet."""
         return self._store.totals_last
 
     async def add_totals(self, amounts: Mapping[str, int]) -> None:
@@ -240,9 +241,9 @@ class ResilientStore:
         return await self._totalling.call(self._store.totals, Budget(_WRITE_SECONDS))
 
     async def entry(self, digest: str) -> StoredResponse | None:
-        """Return the response stored under an exact key, or None.
+        """Return the response stored under an exact key, or None if there is none.
 
-        This is for operators. It may take longer than `get`.
+        This is for operators. The call may take longer than `get`.
         """
         return await self._administer(lambda: self._store.get(digest))
 
@@ -260,7 +261,7 @@ class ResilientStore:
         return await self._administer(lambda: judged(self._store, digest, correct=correct))
 
     async def restore(self, stored: StoredResponse, embedding: Embedding | None) -> None:
-        """Store a response; return once it is stored."""
+        """Store a response and return after it is stored."""
         await self._writes.finished([stored.id])
         await self._administer(lambda: self._store.put(stored, embedding))
 
@@ -275,9 +276,9 @@ class ResilientStore:
     async def scan_embeddings(
         self, cursor: str, limit: int, caller: str
     ) -> tuple[Sequence[str], str]:
-        """Look at about `limit` embeddings; return a list of exact keys, and the next cursor.
+        """Look at about `limit` embeddings; return some of their exact keys, and the next cursor.
 
-        The keys are those of the embeddings that were fetched for `caller`.
+        Only the keys of embeddings that were fetched for `caller` are returned.
         """
         return await self._administer(lambda: self._store.scan_embeddings(cursor, limit, caller))
 
@@ -311,8 +312,8 @@ async def amended(
 ) -> bool:
     """Apply `change` to an entry; return whether there is an entry with the id `digest`.
 
-    If the entry is changed by others at the same time, it is read again, and `change` is applied
-    to the entry as it is now.
+    If another writer changes the entry at the same time, the entry is read again, and `change` is
+    applied to the new version.
     """
     while (stored := await store.get(digest)) is not None:
         changed = change(stored)
@@ -325,8 +326,8 @@ async def judged(store: WholeStore, digest: str, *, correct: bool) -> Standing |
     """Apply a report that the answer of an entry is right (`correct`) or wrong.
 
     Return how far the entry is trusted from now on, or None if no entry has the id `digest`. If
-    the entry is changed by others at the same time, the report is applied to the changed entry. So
-    two reports at the same time both count.
+    another writer changes the entry at the same time, the report is applied to the new version.
+    So both of two simultaneous reports count.
     """
     while (stored := await store.get(digest)) is not None:
         standing = standing_after(is_disputed=stored.is_disputed, correct=correct)

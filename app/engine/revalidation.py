@@ -1,8 +1,8 @@
 """Fetches newer answers in the background after stale answers were served (RFC 5861 §3).
 
 Each answer has at most one revalidation at a time, and at most a few dozen revalidations run at
-once. If the upstream fails or its answer is not stored, the same answer has no revalidation for the
-next ten seconds. So a failing upstream does not get one request for each stale hit.
+once. If the upstream fails or its answer is not stored, no revalidation of the same answer starts
+for the next ten seconds. So a failing upstream does not get one request for each stale hit.
 """
 
 import asyncio
@@ -47,11 +47,12 @@ class Revalidations:
     def begin(self, name: Hashable, form: Hashable, fill: Fill, is_renewed: IsRenewed) -> None:
         """Start to fetch an answer in the background, and return at once.
 
-        `name` identifies the answer, and `form` the form in which it is fetched. `fill` fetches it.
-        `is_renewed` is called after the fetch, and returns whether the store has a newer answer.
+        `name` identifies the answer. `form` is the form in which the answer is fetched. `fill`
+        fetches the answer. `is_renewed` is called after the fetch, and returns whether the store
+        has a newer answer.
 
-        Nothing is started in three cases: this answer is being fetched already, a fetch of it
-        failed a short time ago, or too many fetches are running.
+        Nothing is started in three cases: the answer is being fetched already, a fetch of the
+        answer failed a short time ago, or too many fetches are running.
         """
         if name in self._under_way or len(self._under_way) >= _MOST:
             return
@@ -95,7 +96,7 @@ class Revalidations:
 
 
 async def follow(flight: Flight, reader: Follower) -> None:
-    """Send an answer to the readers of `flight`. `reader` receives it from another flight."""
+    """Send the answer that `reader` gets from another flight to the readers of `flight`."""
     async with aclosing(reader):
         flight.begin(await reader.head())
         async for piece in reader:

@@ -35,7 +35,7 @@ class Savings:
     def of_embeddings(self, model: str, tokens: Iterable[float | None]) -> Saved:
         """Return what a hit of an embeddings request saves: tokens and price.
 
-        `tokens` are the numbers of tokens of the request's inputs, each None if unknown.
+        `tokens` has the number of tokens of each input, or None if the number is unknown.
         """
         known = [count for count in tokens if count is not None]
         usage = Usage(round(sum(known))) if known else None
@@ -46,7 +46,7 @@ class Savings:
         self.accounts.saved(model, saved)
 
     def note_kept_back(self, stored: StoredResponse, status: CacheStatus) -> None:
-        """Count what a hit would have saved. The hit was held back instead of being served."""
+        """Count what a held-back hit would have saved."""
         self.accounts.would_save(stored.model, self.of(stored, status))
 
     def note_audit(self, model: str, answer: bytes) -> None:

@@ -1,7 +1,7 @@
 """Searches the stored responses for an operator.
 
-Stores can only list entries. So a search looks at one entry after another. It stops after a limited
-number of entries or a limited time.
+For a search, a store can only list its entries. So a search looks at one entry after another. It
+stops after a limited number of entries or a limited time.
 """
 
 import asyncio
@@ -38,8 +38,8 @@ class Hit:
     """An entry that was found.
 
     `rank`: hits with higher ranks are listed first.
-    `distance`: the cosine distance from the text that was searched for. It is None unless the
-    search is by meaning.
+    `distance`: the cosine distance from the text of the search. Only a search by meaning sets it;
+    otherwise, it is None.
     """
 
     stored: StoredResponse
@@ -49,7 +49,7 @@ class Hit:
 
 @dataclass(slots=True)
 class Result:
-    """What a search has found.
+    """The result of a search.
 
     `searched`: the number of entries that the search has looked at.
     `searched_all`: whether the search has looked at all entries.
@@ -62,10 +62,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to search for.
+    """The terms of a search.
 
-    `limit` is the greatest number of entries to return. Only the entries that `selector` selects
-    are looked at. `text` is used only with `By.TEXT`, and `near` only with `By.MEANING`.
+    `limit` is the greatest number of entries to return. The search looks only at entries that
+    `selector` selects. `text` is used only with `By.TEXT`, and `near` only with `By.MEANING`.
     """
 
     by: By
@@ -85,7 +85,7 @@ class Search:
     async def run(self, query: Query) -> Result:
         """Run a search and return its result, which is incomplete if a limit was reached.
 
-        Raises DependencyUnavailable.
+        Raises DependencyUnavailable if the store fails.
         """
         result = Result()
         try:

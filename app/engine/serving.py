@@ -22,7 +22,7 @@ def new_request_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The decision to serve a stored response, and that response as rendered for a request."""
+    """The decision to serve a stored response, and the answer made from this response."""
 
     decision: Serve
     replay: Replay
@@ -49,7 +49,7 @@ class Serving:
         """Render the stored response in `decision`, and count a hit of that entry.
 
         Return None if the stored response cannot be read or if the process holds too many bytes.
-        Then the request is a miss.
+        In these cases, the request is a miss.
         """
         content = decision.stored.content
         if not self._inflight.has_room_for(len(content)):

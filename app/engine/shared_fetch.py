@@ -1,8 +1,8 @@
 """Fetches a missing answer only once for several requests, stores it, and renews stale answers.
 
-Within one proxy, a request whose answer is already being revalidated joins that revalidation.
-In a fleet, there is a lease for each answer. The proxy that holds the lease asks the upstream. The
-other proxies wait until the answer is stored.
+Within one proxy, a request joins the revalidation of its answer if one is running. In a fleet,
+there is a lease for each answer. The proxy that holds the lease asks the upstream. The other
+proxies wait until the answer is stored.
 """
 
 from collections.abc import Hashable
@@ -99,7 +99,7 @@ class SharedFetch:
         return served
 
     def _name(self, plan: Plan) -> tuple[Hashable, Hashable]:
-        """Return the name and the form that identify a revalidation (`Revalidations.begin`)."""
+        """Return the name and the form for a revalidation; see `Revalidations.begin`."""
         kept_as = (plan.asked.ttl, plan.tagging.tags, plan.parsed.treatment)
         return (plan.key.digest, self.lookup.epoch), (plan.parsed.form, *kept_as)
 
@@ -139,7 +139,7 @@ class SharedFetch:
         flight: Flight,
         watch: Watch = watch_nothing,
     ) -> None:
-        """Send the upstream's answer to the readers of a flight; store a copy if allowed.
+        """Send the upstream's answer to the readers of a flight, and store a copy if allowed.
 
         `watch` yields the answer's body as it arrives, and may act on each piece.
         """
@@ -174,7 +174,7 @@ class SharedFetch:
         epoch: str,
         ticket: WriteTicket,
     ) -> DiscardReason | None:
-        """Store an answer if that is allowed. Return why it was not stored, or None if it was."""
+        """Store an answer if allowed. Return None, or the reason why it was not stored."""
         plan = plan.kept_under(recorded.allow_origin)
         digest, seen = plan.key.digest, 0
         for _ in range(_MOST_LOOKS):  # keep the tags of an answer that was stored meanwhile

@@ -11,9 +11,10 @@ from app.rules.freshness import is_failure
 _Failed = UpstreamInterrupted | UpstreamTimeout | UpstreamUnreachable
 
 StandIn = Callable[[int | None], Awaitable[Replay | None]]
-"""Returns a stored response to serve instead of a failure, or None if there is no such response.
+"""A function that returns a stored response to serve because the upstream failed.
 
-The argument is the status of the upstream's answer, or None if the upstream did not answer.
+The argument is the status of the upstream's answer, or None if the upstream did not answer. The
+function returns None if no stored response may be served.
 """
 
 
@@ -36,9 +37,9 @@ class StaleIfError:
         self._error: _Failed | None = None
 
     async def head(self) -> Head:
-        """Wait for the head and return it.
+        """Wait for the answer's head and return it.
 
-        If the upstream request failed and there is no stored response, raise the error.
+        If the upstream request failed and no stored response replaces the answer, raises the error.
         """
         head = None
         try:
@@ -76,5 +77,5 @@ class StaleIfError:
             yield piece
 
     async def aclose(self) -> None:
-        """Release the upstream's answer. Calling this again does nothing."""
+        """Close the answer. Further calls have no effect."""
         await self._source.aclose()

@@ -14,7 +14,10 @@ from app.rules.decisions import Recorded
 T = TypeVar("T")
 
 Keep = Callable[[Recorded[T]], Awaitable[SharedAnswer | None]]
-"""Stores an answer if that is allowed. Returns what other readers may share of it, or None."""
+"""A function that stores an answer if allowed.
+
+It returns the answer for readers that want another form, or None if they cannot share the answer.
+"""
 
 
 async def tee(
@@ -24,11 +27,11 @@ async def tee(
     recorder: Recorder[T],
     keep: Keep[T],
 ) -> None:
-    """Send an answer to the readers of a flight as it arrives, and record it.
+    """Send an answer to the readers of a flight as it arrives, and record the answer.
 
-    When the answer is complete and could be parsed, `keep` is called once, before the last bytes
-    are sent. So a client that has read an answer to the end and repeats the request gets a hit. If
-    recording raises an exception, recording stops, but the answer is still sent.
+    If the complete answer can be parsed, `keep` is called once, before the last bytes are sent. So
+    a client that has read an answer to the end and repeats the request gets a hit. If recording
+    raises an exception, recording stops, but the answer is still sent.
     """
     flight.begin(head)
     is_sound = True
@@ -43,7 +46,7 @@ async def tee(
 async def _copy(
     step: Callable[[], None], flight: Flight, recorder: Recorder[T], keep: Keep[T]
 ) -> bool:
-    """Call `step`, which records a part of the answer; call `keep` if the answer is complete.
+    """Call `step` to record a part of the answer. If the answer is complete, call `keep`.
 
     Return False if one of these calls raised an exception. The exception is logged.
     """

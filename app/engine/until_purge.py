@@ -13,8 +13,8 @@ T = TypeVar("T")
 class UntilPurge(Generic[T]):
     """A collection that is emptied when the store's epoch changes.
 
-    `new` returns an empty collection. `epoch` returns the latest epoch of the store that
-    this process knows.
+    `new` is a function that returns an empty collection. `epoch` is a function that returns the
+    latest epoch of the store that this process knows.
     """
 
     def __init__(self, new: Callable[[], T], epoch: Callable[[], str]) -> None:
@@ -24,13 +24,13 @@ class UntilPurge(Generic[T]):
 
     @property
     def kept(self) -> T:
-        """The collection. It contains only what was added after the last purge."""
+        """The collection. It contains only texts that were added after the last purge."""
         if self._kept_in != (present := self._epoch()):
             self._kept, self._kept_in = self._new(), present
         return self._kept
 
     def of(self, epoch: str) -> T | None:
-        """Return the collection, or None if `epoch` is not the store's epoch any more.
+        """Return the collection, or None if the store's epoch is no longer `epoch`.
 
         Call this before a text is added. `epoch` is the store's epoch when the text was looked up.
         """

@@ -1,6 +1,7 @@
 """Keeps the questions that entries have answered by meaning, to show them to an operator.
 
-They are kept in the memory of this process and not in the store, so that a hit needs no write.
+These questions are kept in the memory of this process. They are not in the store, so that a hit
+needs no write.
 """
 
 from collections.abc import Callable, Collection
@@ -23,7 +24,7 @@ class Wording:
     `count`: how often the entry has answered the question.
     `asked_at`: when the question was asked last (seconds since 1970).
     `distance`: the cosine distance from the stored question.
-    `probability`: the probability that the verifier gave last; None if there is no verifier.
+    `probability`: the latest probability from the verifier; None if there is no verifier.
     """
 
     asked_at: float
@@ -47,14 +48,17 @@ class _Known:
 
 
 class Wordings:
-    """Keeps the latest thousand wordings of all entries. `epoch` returns the store's epoch."""
+    """Keeps the latest wordings, at most a thousand in all. `epoch` returns the store's epoch."""
 
     def __init__(self, clock: Clock, epoch: Callable[[], str]) -> None:
         self._clock = clock
         self._known = UntilPurge[Recent[tuple[str, int], _Known]](lambda: Recent(_MOST), epoch)
 
     def note(self, asked: str, served: Serve) -> None:
-        """Keep the question `asked` of a hit by meaning, unless a purge came after its look-up."""
+        """Keep the question `asked` of a hit by meaning.
+
+        If a purge came after the hit's look-up, do nothing.
+        """
         if (noted := self._known.of(served.epoch)) is None:
             return
         stored, name = served.stored, hash(asked)

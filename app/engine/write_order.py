@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class _Writes:
     """The upstream requests for one key.
 
-    `under_way`: how many of these requests are running.
+    `under_way`: the number of requests that are running.
     `latest`: the number of the latest request whose answer was stored, or 0.
     """
 
@@ -28,7 +28,7 @@ class WriteOrder:
     def take(self, keys: Collection[str]) -> Iterator["WriteTicket"]:
         """Return a context manager for an upstream request whose answer may be stored under `keys`.
 
-        The target of the `with` statement is a ticket, which is valid inside the block.
+        The `with` statement provides a ticket, which is valid inside the `with` block.
         """
         self._last += 1
         keys = set(keys)
@@ -50,8 +50,8 @@ class WriteOrder:
     def claim(self, key: str, number: int) -> bool:
         """Return whether the answer to the request `number` may be stored under a key.
 
-        Return False if the answer to a later request was stored. Otherwise, return True and note
-        that the answer to this request is the latest one.
+        Return False if the answer to a later request was stored. Otherwise, record that the answer
+        to this request is the latest one, and return True.
         """
         writes = self._writes[key]
         if number < writes.latest:
@@ -70,8 +70,8 @@ class WriteTicket:
     def claim(self, key: str) -> bool:
         """Return whether the answer to this request may be stored under a key.
 
-        Return False if the answer to a later request was stored. Otherwise, return True and note
-        that the answer to this request is the latest one.
+        Return False if the answer to a later request was stored. Otherwise, record that the answer
+        to this request is the latest one, and return True.
         """
         return self.order.claim(key, self.number)
 

@@ -1,4 +1,4 @@
-"""Uvicorn's protocol, the listening socket and the worker processes.
+"""The HTTP protocol for uvicorn, the listening sockets and the worker processes.
 
 May import: `core`, `api`, `settings`, `main`.
 """

@@ -27,7 +27,7 @@ class ConnectionLimits:
 
 
 class Admission(Enum):
-    """What happens to a new connection: it is served, refused with an answer, or closed at once."""
+    """The fate of a new connection: it is served, refused with an error, or closed at once."""
 
     OPEN = auto()
     REFUSED = auto()  # it stays open until the client has read the error response
@@ -38,7 +38,8 @@ class Connections:
     """Counts the open connections of each address.
 
     `most` is the greatest number of connections that are served for one address; 0 means no limit.
-    Up to `most` refused connections may stay open in addition, until the client has read the error.
+    In addition, up to `most` refused connections of an address may stay open, so that the client
+    can read the error.
     """
 
     def __init__(self, most: int = 0) -> None:
@@ -46,7 +47,7 @@ class Connections:
         self._known = Counter[tuple[str, Admission]]()
 
     def enter(self, address: str) -> Admission:
-        """Count a new connection from an address, and return what happens to the connection.
+        """Count a new connection from an address, and return its Admission.
 
         Call `leave` when the connection ends.
         """
@@ -58,7 +59,7 @@ class Connections:
         return admission
 
     def leave(self, address: str, admission: Admission) -> None:
-        """Note the end of a connection. `admission` is what `enter` returned for it."""
+        """Stop counting a connection. `admission` is the value that `enter` returned for it."""
         self._known[address, admission] -= 1
         if not self._known[address, admission]:
             del self._known[address, admission]

@@ -1,4 +1,4 @@
-"""Deadlines: no connection waits for ever for a client that is slow or has disappeared."""
+"""Deadlines, so that no connection waits forever for a slow client or one that has disappeared."""
 
 import asyncio
 import math
@@ -11,7 +11,7 @@ _LEAST_RATE = 500  # bytes per second of a body, on average from its beginning
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How many seconds a client may take.
+    """The numbers of seconds that a client may take.
 
     `head`: from the first byte of a request to the end of its head.
     `client`: from one piece of a request's body to the next piece. A client also has this time to
@@ -25,7 +25,7 @@ class Patience:
 
 
 class Awaited(Enum):
-    """What the client has to send next."""
+    """The part of a request that the client must send next."""
 
     NOTHING = auto()  # the client only has to read the answer
     REQUEST = auto()
@@ -37,10 +37,10 @@ class Deadlines:
     """The deadlines of one connection.
 
     If the client does not send the awaited part of a request in time, `on_late` is called with that
-    part. If the client does not read in time, the connection is closed at once, because the client
-    would not read an error either.
+    part. If the client does not read the answer in time, the connection is closed at once. An error
+    message would be useless, because the client would probably not read it.
 
-    A new timer is only set if a deadline is earlier than the end of the present timer. Otherwise,
+    A new timer is set only if a deadline is earlier than the end of the present timer. Otherwise,
     the deadlines are checked when the present timer ends. So most requests set no timer.
     """
 
@@ -62,7 +62,7 @@ class Deadlines:
         self._timer = self._loop.call_later(patience.idle, self._look)
 
     def expect(self, awaited: Awaited, received: int = 0) -> None:
-        """Note what is awaited from now on.
+        """Set the part of a request that is awaited from now on, and its deadline.
 
         `received` is the number of bytes that have just arrived.
         """

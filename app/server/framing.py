@@ -19,7 +19,7 @@ def without_offer(head: bytes) -> bytes:
 
 
 def empty_lines(data: bytes, at: int) -> int:
-    """Return how many bytes of `data`, from index `at` on, belong to empty lines."""
+    """Return the number of bytes in the empty lines that begin at the index `at` of `data`."""
     rest = data[at:]
     return len(rest) - len(rest.lstrip(b"\r\n"))
 
@@ -44,9 +44,9 @@ def _may_begin_a_head(data: bytes) -> bool:
 def end_of_chunks(data: bytes, at: int, least: int) -> int:
     """Return the index in `data` just after the next empty line, where a chunked body may end.
 
-    The search begins `least` bytes after the index `at`. If there is no empty line, the length of
-    `data` is returned. There is one exception: if `least` is 0 and `data` ends with the first bytes
-    of an empty line, the index of these bytes is returned.
+    The search begins `least` bytes after the index `at`. If there is no empty line, return the
+    length of `data`. There is one exception: `least` is 0, and `data` ends with the first bytes of
+    an empty line. In this case, return the index of these bytes.
     """
     end = data.find(END_OF_HEAD, at + least)
     if end >= 0:

@@ -1,4 +1,4 @@
-"""Refuses heads that Reprise does not support or that servers could understand differently."""
+"""Refuses heads of requests that Reprise does not support or that servers may read differently."""
 
 import re
 from collections.abc import Sequence

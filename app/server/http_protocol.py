@@ -1,6 +1,6 @@
 """HTTP/1.1 for an ASGI application, with a limit on the memory that each connection can occupy.
 
-The limit applies to all that a client sends, even before the client's API key is checked.
+The limit applies to all bytes from a client, even before the client's API key is checked.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class _Flow(FlowControl):
     """Uvicorn's flow control, with a switch that prevents reading from the connection.
 
     While `is_held` is true, `resume_reading` does nothing. `on_resume` is called when reading is
-    resumed: from then on, the client can send again.
+    resumed. From that time on, the client can send again.
     """
 
     is_held = False
@@ -63,9 +63,9 @@ class _Flow(FlowControl):
 class HttpProtocol(HttpToolsProtocol):
     """Uvicorn's HTTP protocol, changed in the following points.
 
-    Limits. Requests are parsed one at a time. A head is parsed when it is complete. A request is
-    parsed when the request before it is answered. Data that cannot be parsed yet are kept; beyond
-    64 kB, reading stops. All parts of a request besides its body may together have 64 kB: empty
+    Limits. Requests are parsed one at a time, each after the answer to the previous one. A head is
+    parsed when it is complete. Data that cannot be parsed yet are kept. While more than 64 kB are
+    kept, reading stops. All parts of a request except its body may have 64 kB in total: empty
     lines, the head, the framing of chunks, and the trailers. Trailers are dropped (RFC 9110
     §6.5.1).
 
@@ -74,16 +74,16 @@ class HttpProtocol(HttpToolsProtocol):
     removed before parsing. The field of a GET that asks for a WebSocket is kept (RFC 6455 §4.1),
     and the application refuses the request.
 
-    Half-closed connections. A client may close its side after its request (RFC 9112 §9.6) and still
-    gets the answer. A client that has disappeared looks the same until something is written to the
+    Half-closed connections. A client that closes its side after its request still gets the answer
+    (RFC 9112 §9.6). A client that has disappeared looks the same until the server writes to the
     connection. So an interim response is sent, which clients of HTTP/1.1 ignore (RFC 9110 §15.2).
 
-    HTTP/1.0. Its clients do not know chunks. The body ends when the connection is closed.
+    HTTP/1.0. Its clients do not know chunks. Closing the connection marks the end of the body.
 
     Deadlines. A client that does not send the rest of its request gets 408 (RFC 9110 §15.5.9).
 
-    Shutdown. An idle connection is not closed at once, because a request may be arriving that the
-    client cannot repeat. That request is answered, with `Connection: close` (RFC 9112 §9.6).
+    Shutdown. An idle connection is kept open for a moment, because a request may be arriving and
+    the client may be unable to repeat it. The answer has `Connection: close` (RFC 9112 §9.6).
     """
 
     flow: _Flow
@@ -130,7 +130,7 @@ class HttpProtocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """Record that the client has closed its side; return whether to keep our side open.
 
-        It is kept open if a complete request was received and its answer has not begun.
+        Our side is kept open if a complete request was received and its answer has not begun.
         """
         if self.scheme == "https" or self._is_idle() or not self._may_be_answered():
             return False
@@ -162,7 +162,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._deadlines.expect(self._awaited(), len(data))
 
     def _awaited(self) -> Awaited:
-        """Return what the client has to send next."""
+        """Return the part of a request that the client must send next."""
         if self._is_refused:
             return Awaited.NOTHING
         if self._is_between and self._is_idle():
@@ -215,9 +215,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._keep(data[at:])
 
     def _end_in_body(self, data: bytes, at: int) -> int:
-        """Return an index: `data` from `at` up to this index belong to the current request.
+        """Return the index in `data` up to which the bytes after `at` belong to this request.
 
-        If the index is `at`, more data must arrive first.
+        If this index is `at`, more data must arrive first.
         """
         if self._body_left:
             return min(at + self._body_left, len(data))
@@ -356,7 +356,7 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class _Unchunked:
-    """Sends an answer to an HTTP/1.0 client: never in chunks, even if its length is not known."""
+    """Sends an answer to an HTTP/1.0 client without chunks, even if the length is not known."""
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle = cycle

@@ -14,9 +14,9 @@ _OPERATORS = re.compile(r"/(?:metrics|(?:cache|dashboard)(?:/.*)?)", re.DOTALL)
 class OperatorsListener:
     """Serves each path only on the port for which it is meant.
 
-    Metrics and operators' routes are served on the operators' port `port`, health checks on all
-    ports, and other paths on the other ports. The port is that of the connection. A port in the
-    Host header is ignored.
+    Metrics and operators' routes are served only on `port`, the operators' port. Health checks are
+    served on all ports. All other paths are served only on the other ports. The port is the port
+    of the connection. A port in the Host header is ignored.
     """
 
     def __init__(self, app: ASGIApp, port: int) -> None:

@@ -28,8 +28,8 @@ _BACKGROUND_SHUTDOWN = 5  # shutdown timeout in seconds of a server in a thread
 class Server(uvicorn.Server):
     """Uvicorn's server with Reprise's HTTP protocol.
 
-    The server calls `on_listening` when it has begun to listen. From the moment when a signal tells
-    the server to stop, `/readyz` answers 503.
+    The server calls `on_listening` after it has begun to listen. After a signal has told the server
+    to stop, `/readyz` answers 503.
     """
 
     def __init__(
@@ -72,8 +72,8 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept the waiting connections, stop listening, and finish the running requests.
 
-        Connections that still wait in the queue of a socket would be reset when the socket is
-        closed.
+        The waiting connections are those in the queue of a listening socket. Without this step,
+        they would be reset when the socket is closed.
         """
         taken = [
             self._serve_last(connection) for sock in sockets or [] for connection in _all(sock)
@@ -97,8 +97,8 @@ class Server(uvicorn.Server):
 def listeners_of(settings: Settings) -> list[socket.socket]:
     """Open and return the listening sockets that the settings ask for.
 
-    The first one is for the API. If the operators have their own port, the second one is for them.
-    Raises ConfigurationError if a socket cannot listen on its address.
+    The first socket is for the API. If the operators have their own port, the second socket is for
+    operators. Raises ConfigurationError if a socket cannot listen on its address.
     """
     sockets = [listen(settings.host, settings.port)]
     if settings.admin_port:
@@ -109,8 +109,8 @@ def listeners_of(settings: Settings) -> list[socket.socket]:
 def listen(host: str, port: int, kind: str = "") -> socket.socket:
     """Open and return a listening socket. If `port` is 0, a free port is chosen.
 
-    Raises ConfigurationError if the socket cannot listen on the address. `kind` is used in the
-    message, which names the settings `REPRISE_{kind}HOST` and `REPRISE_{kind}PORT`.
+    Raises ConfigurationError if the socket cannot listen on the address. The error's message names
+    the settings `REPRISE_{kind}HOST` and `REPRISE_{kind}PORT`.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -159,7 +159,7 @@ def _exit(_signal: int, _frame: FrameType | None) -> NoReturn:
 def serving(app: FastAPI) -> Iterator[str]:
     """Return a context manager that serves `app` in a thread, on a free port of 127.0.0.1.
 
-    The target of the `with` statement is the URL. The server stops at the end of the block.
+    The `with` statement provides the server's URL. The server stops at the end of the block.
     """
     with listen("127.0.0.1", 0) as sock:
         server = Server(app, _BACKGROUND_SHUTDOWN, lambda: None)

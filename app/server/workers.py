@@ -32,8 +32,8 @@ _logger = logging.getLogger("reprise")
 class Workers:
     """Runs `settings.workers` worker processes until SIGINT or SIGTERM arrives.
 
-    A worker that ends is replaced. But if a worker cannot start because a setting is invalid, all
-    workers are stopped.
+    A worker that ends is replaced. There is one exception: if a worker cannot start because a
+    setting is invalid, all workers are stopped.
     """
 
     def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
@@ -47,7 +47,7 @@ class Workers:
     def run(self) -> int:
         """Run the workers until all of them have ended; return the exit code for this process.
 
-        The workers share a temporary folder for metrics.
+        The workers share a temporary folder for metrics, if one can be created.
         """
         with ExitStack() as stack:
             try:

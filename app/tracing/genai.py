@@ -41,7 +41,7 @@ _DATA = b"data:"
 
 
 def asked(request: ClientRequest, *, with_content: bool) -> Attributes:
-    """Return the span attributes of a request to a model; {} for any other request.
+    """Return the span attributes of a request to a model. For any other request, return {}.
 
     If `with_content` is true, the attributes contain the request's messages.
     """
@@ -64,7 +64,10 @@ def asked(request: ClientRequest, *, with_content: bool) -> Attributes:
 
 
 def span_name(attributes: Attributes, otherwise: str) -> str:
-    """Return the name for a span with these attributes; `otherwise` if they name no operation."""
+    """Return the name for a span with these attributes.
+
+    If the attributes name no operation, return `otherwise`.
+    """
     operation = attributes.get("gen_ai.operation.name")
     model = attributes.get("gen_ai.request.model", "")
     return f"{operation} {model}".rstrip() if operation else otherwise
@@ -156,7 +159,7 @@ def _message(role: str, content: Any) -> dict[str, Any]:
 
 
 def _object(body: bytes) -> dict[str, Any]:
-    """Return the JSON object in a body; {} if the body is large or is not a JSON object."""
+    """Return the JSON object in a body. Return {} if the body is large or not a JSON object."""
     if len(body) > _LARGEST:
         return {}
     try:

@@ -1,6 +1,6 @@
 """Wraps the application, store, models and upstream, so that their work becomes spans.
 
-The spans are those of OpenTelemetry. The engine does not know about them.
+The spans are OpenTelemetry spans. The engine contains no code for them.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 def by_otlp(*, with_content: bool) -> Tracing:
     """Return a Tracing that sends spans to a collector by OTLP.
 
-    The address and the options are those in the environment variables whose names begin with
+    The address and the options come from the environment variables whose names begin with
     `OTEL_EXPORTER_OTLP_`. If `with_content` is true, the spans also contain questions and answers.
     """
     told: dict[str, str | int] = {
@@ -148,7 +148,7 @@ class _TracedApp:
 
 
 def _note(span: Span, status: CacheStatus | None) -> None:
-    """Set attributes of a span that say what the cache did with the request."""
+    """Set the attributes of a span that describe how the cache handled the request."""
     if status is None:
         return
     told: dict[str, Any] = {
@@ -321,7 +321,7 @@ class _TracedResponse:
 
 
 def _with_context(request: ClientRequest) -> ClientRequest:
-    """Return a copy of a request in which `traceparent` and `tracestate` name the current span."""
+    """Return a copy of a request whose `traceparent` and `tracestate` name the current span."""
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier)
     told = [(name.encode(), value.encode()) for name, value in carrier.items()]

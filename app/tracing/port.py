@@ -1,4 +1,4 @@
-"""The port for tracing, an implementation without effect, and the import of OpenTelemetry."""
+"""The protocol for tracing, an implementation without effect, and the import of OpenTelemetry."""
 
 import importlib
 from typing import Protocol
@@ -34,7 +34,7 @@ class Tracing(Protocol):
         """Return guards that record their work as a span."""
 
     async def aclose(self) -> None:
-        """Send the remaining spans; stop after a limited time."""
+        """Send the remaining spans, for a limited time."""
 
 
 class NoTracing:
@@ -65,7 +65,7 @@ class NoTracing:
 def open_telemetry(*, with_content: bool) -> Tracing:
     """Return a Tracing that sends spans to a collector by OTLP.
 
-    The address and the options are those in the environment variables of OpenTelemetry's SDK. If
+    The address and the options come from the environment variables of OpenTelemetry's SDK. If
     `with_content` is true, the spans also contain questions and answers. Raises ConfigurationError
     if OpenTelemetry's libraries are not installed.
     """

@@ -1,1 +1,1 @@
-"""Measurements and long-running trials, started by hand: `python -m benchmarks.<name>`."""
+"""Measurements and long tests, which a person starts with `python -m benchmarks.<name>`."""

@@ -1,20 +1,25 @@
-"""Attack a shared cache, and count the victims who are served an answer that was planted.
+"""Attack a shared cache, and count the victims to whom the cache serves the attacker's answer.
 
     python -m benchmarks.attacks [--victims 200] [--seed 0]
 
-Each victim asks a question of the benchmark that ships. Before that, the attacker has had answers
-stored
+Each victim asks a question of the benchmark that ships with Reprise. Before that, the attacker asks
+similar texts, so that the cache stores the attacker's answers. There are three attacks:
 
-- `paraphrase`: under other wordings of that question ("When Cache Poisoning Meets LLM Systems",
-  NDSS 2026),
-- `instruction`: under the question followed by an instruction,
-- `suffix`: under the attacker's own question, followed by words of it or of both questions that
-  bring its embedding near that of the victim's; they are found one by one (CacheAttack,
+- `paraphrase`: the attacker asks other wordings of the victim's question ("When Cache Poisoning
+  Meets LLM Systems", NDSS 2026).
+- `instruction`: the attacker asks the victim's question, followed by an instruction.
+- `suffix`: the attacker asks a question of their own, followed by more words. The victim's question
+  may stand in between. The words come from the victim's question and from other questions. They
+  are chosen one by one, to bring the embedding near that of the victim's question (CacheAttack,
   https://arxiv.org/abs/2601.23088).
 
-A success is a victim who gets one of these answers. The proxies are those of the default settings
-with `REPRISE_ISOLATION=shared`; the same where the attacker has two keys; where one asker is enough
-(`REPRISE_SHARE_AFTER=1`); and where distance alone decides, as elsewhere.
+An attack on a victim succeeds if the victim gets one of the attacker's answers. All proxies have
+`REPRISE_ISOLATION=shared`. Four cases are measured:
+
+- the default settings,
+- the default settings, if the attacker has two keys,
+- `REPRISE_SHARE_AFTER=1`: an answer is shared as soon as one caller has asked the question,
+- only the distance decides, as in other caches.
 """
 
 import argparse
@@ -51,7 +56,7 @@ _PATIENT = 30.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Defence:
-    """A proxy's settings, and the keys by which the attacker asks."""
+    """A proxy's settings, and the API keys that the attacker uses."""
 
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -71,7 +76,7 @@ DEFENCES = (
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The models of the proxies, which remember what they are asked."""
+    """The models of the proxies. Both cache their results."""
 
     embedder: Embedder
     verifier: Verifier
@@ -79,27 +84,37 @@ class Models:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What a victim will ask, and what the attacker asks before."""
+    """The question that a victim asks, and the texts that the attacker asks before."""
 
     question: str
     planted: Sequence[str]
 
 
 class SuffixSearch:
-    """Seeks words that bring a question near another one, as anyone with the model can."""
+    """Searches for words that reduce the distance between two questions.
+
+    Anyone who has the embedding model can do this search.
+    """
 
     def __init__(self, embed: Callable[[str], Embedding | None], words: Sequence[str]) -> None:
         self._embed = embed
         self._words = words
 
     def near(self, own: str, victim: str, draw: random.Random) -> str:
-        """Return `own` followed by what brings it nearest: words, or the question and words."""
+        """Return `own` with more words, so that its distance to `victim` is as small as possible.
+
+        The words are added to `own` itself, or to `own` followed by `victim`. The nearer result is
+        returned.
+        """
         target = self._embed(victim)
         found = [self._greedy(begin, victim, draw) for begin in (own, f"{own} {victim}")]
         return min(found, key=lambda text: self._distance(text, target))
 
     def _greedy(self, text: str, victim: str, draw: random.Random) -> str:
-        """Add the word that brings a text nearest, again and again."""
+        """Add words to a text, one by one, to reduce its distance to `victim`.
+
+        Each time, the word that reduces the distance most is added. Stop when no word reduces it.
+        """
         target = self._embed(victim)
         distance = self._distance(text, target)
         for _ in range(_MOST_WORDS):
@@ -118,7 +133,7 @@ class SuffixSearch:
 
 
 def plans(victims: Sequence[Group], seed: int) -> Iterator[tuple[str, list[Planned]]]:
-    """Yield each attack and what it plants for each victim."""
+    """Yield the name of each attack, and what each victim and the attacker ask."""
     asked = [group.wordings[0] for group in victims]
     pairs = list(zip(asked, victims, strict=True))
     yield "paraphrase", [Planned(text, group.wordings[1:]) for text, group in pairs]
@@ -138,7 +153,10 @@ def plans(victims: Sequence[Group], seed: int) -> Iterator[tuple[str, list[Plann
 
 @contextmanager
 def attacked(defence: Defence, models: Models) -> Iterator[tuple[Client, Desk]]:
-    """Run an empty proxy whose answers all callers share; the desk says what its upstream does."""
+    """Run an empty proxy whose callers share all answers.
+
+    Yield its client, and the desk that tells its upstream what to answer.
+    """
     settings = FixedSettings(
         **{
             "upstream_url": "simulated://",
@@ -158,7 +176,10 @@ def attacked(defence: Defence, models: Models) -> Iterator[tuple[Client, Desk]]:
 
 
 def successes(planned: Sequence[Planned], defence: Defence, models: Models) -> Share:
-    """Plant all answers, let every victim ask, and count those who get a planted answer."""
+    """Store the attacker's answers, and then ask every victim's question.
+
+    Return the share of victims who get one of the attacker's answers.
+    """
     served = 0
     with attacked(defence, models) as (client, desk):
         desk.answer_id = PLANTED
@@ -176,7 +197,10 @@ def successes(planned: Sequence[Planned], defence: Defence, models: Models) -> S
 
 
 def distances(planned: Sequence[Planned]) -> list[float]:
-    """Return how near the nearest plant is to each victim's question."""
+    """Return one distance per victim.
+
+    It is the distance between the victim's question and the nearest text of the attacker.
+    """
     embed = LocalEncoder().embed
     found = []
     for plan in planned:
@@ -187,7 +211,7 @@ def distances(planned: Sequence[Planned]) -> list[float]:
 
 
 def rates(victims: Sequence[Group], seed: int, models: Models) -> Iterator[list[str]]:
-    """Yield a row for each attack: how near it came, and its successes by defence."""
+    """Yield a row for each attack: its median distance, and its successes against each defence."""
     for name, planned in plans(victims, seed):
         told = [successes(planned, defence, models) for defence in DEFENCES]
         cells = [f"{share.count} of {share.of}: {share}" for share in told]
@@ -195,7 +219,7 @@ def rates(victims: Sequence[Group], seed: int, models: Models) -> Iterator[list[
 
 
 def main() -> None:
-    """Attack as the command line says, and print the table."""
+    """Measure the attacks with the options of the command line, and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

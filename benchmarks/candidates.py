@@ -1,12 +1,14 @@
-"""Measure how often the right question is among the nearest when many others are stored, too.
+"""Measure how often the right question is among the nearest ones if many others are stored, too.
 
     python -m benchmarks.candidates QUESTIONS.jsonl… [--url valkey://127.0.0.1:6379/15]
         [--others 50000] [--groups GROUPS.jsonl] [--max-distance 0.6]
 
-One wording and all near misses of each group are stored; then the other wordings are asked. The
-other questions come from files of JSON lines: texts named `prompt`, `a`, `b`, `origin` or
-`similar`, and lists named `questions`. The store in memory is measured, and with --url a Valkey
-too; its database must be empty, and is emptied at the end.
+One wording and all near misses of each group are stored. After that, the other wordings are asked.
+The many other stored questions come from files of JSON lines. They are the texts named `prompt`,
+`a`, `b`, `origin` or `similar`, and the lists named `questions`.
+
+The store in memory is measured. With --url, a Valkey is measured, too. Its database must be empty,
+and is emptied at the end.
 """
 
 import argparse
@@ -62,7 +64,7 @@ def embedded(texts: Sequence[str]) -> list[Embedding | None]:
 
 
 def store_at(url: str | None, entries: int) -> WholeStore:
-    """Return an empty store: a Valkey if there is a URL, else one in memory."""
+    """Return an empty store: a Valkey if there is a URL, otherwise a store in memory."""
     if url is None:
         return MemoryStore(entries, time.time, lambda _kind, _reason: None)
     model = EmbeddingModel("candidates", 384)
@@ -70,7 +72,7 @@ def store_at(url: str | None, entries: int) -> WholeStore:
 
 
 async def fill(store: WholeStore, stored: Sequence[tuple[str, Embedding | None]]) -> None:
-    """Store questions with an empty answer."""
+    """Store each question, with an answer that has no content."""
 
     async def put(number: int, text: str, embedding: Embedding | None) -> None:
         key = CacheKey(_PARTITION, f"{number:064x}", text)
@@ -85,7 +87,11 @@ async def fill(store: WholeStore, stored: Sequence[tuple[str, Embedding | None]]
 async def ranks(
     store: WholeStore, asked: Sequence[tuple[str, Embedding | None]], max_distance: float
 ) -> list[float]:
-    """Return each question's rank, from 1, of its right one among the nearest; or infinity."""
+    """Return, for each asked question, the rank of the right one among the nearest questions.
+
+    `asked` has pairs: the right stored question, and the embedding of the asked one. Ranks begin at
+    1. A rank is infinite if the right question is not among the nearest ones.
+    """
     found = []
     for right, embedding in asked:
         near = (
@@ -99,7 +105,10 @@ async def ranks(
 
 
 def chosen(questions: Sequence[Question]) -> tuple[list[str], list[tuple[str, Question]]]:
-    """Return the texts to store, and each other wording with the stored one of its group."""
+    """Return the texts to store, and the questions to ask.
+
+    Each question to ask is paired with the stored wording of its group.
+    """
     first: dict[int, str] = {}
     asked = []
     for question in shuffled(questions):
@@ -112,7 +121,11 @@ def chosen(questions: Sequence[Question]) -> tuple[list[str], list[tuple[str, Qu
 
 
 Embedded = Sequence[tuple[str, Embedding | None]]
-"""Stored questions, or the right questions for asked ones, each with an embedding."""
+"""Pairs of a text and an embedding.
+
+For stored questions, both are of the same question. For asked questions, the text is the right
+stored question.
+"""
 
 
 async def measure(
@@ -134,7 +147,7 @@ async def measure(
 
 
 def report(arguments: argparse.Namespace) -> str:
-    """Embed, measure the store in memory and the Valkey, if any, and return the table."""
+    """Measure the store in memory and, if a URL is given, the Valkey. Return the table."""
     groups = read_groups(arguments.groups)
     questions = list(questions_of(groups))
     stored, asked = chosen(questions)

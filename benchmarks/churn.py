@@ -2,8 +2,11 @@
 
     python -m benchmarks.churn valkey://127.0.0.1:6379/15 [stores [alive]]
 
-The database must be empty, and is emptied at the end. An index never frees the memory of a removed
-vector. So with a single index, memory would grow and stores would become slower.
+`stores` is the number of responses to store, and `alive` is how many of them exist at a time. The
+database must be empty, and is emptied at the end.
+
+An index never frees the memory of a removed vector. So with a single index, memory would grow and
+storing would become slower.
 """
 
 import asyncio
@@ -31,11 +34,11 @@ _WIDEST = 1.5  # the factor by which the end may be worse than the start
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Figures after storing as many responses as are alive at a time.
+    """Figures, measured after a number of new responses equal to `alive` was stored.
 
-    `vectors`: the vectors in all living indexes, dead ones included.
+    `vectors`: the vectors in all indexes that exist, including the vectors of removed entries.
     `memory`: the server's memory in bytes.
-    `found`: the share of the youngest responses that a search by their own embedding found.
+    `found`: the share of the youngest responses that a search with their own embedding found.
     """
 
     stores_per_second: float
@@ -53,7 +56,10 @@ class Window:
 
 
 async def churn(address: Address, stores: int, alive: int, options: IndexOptions) -> list[Window]:
-    """Store `stores` responses, `alive` of them alive at a time; return the figures over time."""
+    """Store `stores` responses, and return the figures over time.
+
+    Old responses are removed, so that only `alive` responses exist at a time.
+    """
     connections = Connections(address, 1, 5.0)
     store = ValkeyStore(address, _MODEL, options, 5.0, time.time)
     windows = []
@@ -69,7 +75,7 @@ async def churn(address: Address, stores: int, alive: int, options: IndexOptions
 
 
 async def _replace(store: ValkeyStore, names: Sequence[int], alive: int) -> float:
-    """Store responses and remove the oldest; return the seconds that storing took."""
+    """Store responses and remove the oldest ones. Return the seconds that storing took."""
     seconds = 0.0
     for start in range(0, len(names), _AT_ONCE):
         batch = names[start : start + _AT_ONCE]
@@ -114,7 +120,7 @@ def _embedding(name: int) -> Embedding:
 
 
 def main() -> None:
-    """Run it, print the figures, and fail if the end is worse than the start."""
+    """Run the measurement, print the figures, and fail if the end is much worse than the start."""
     if not sys.argv[1:]:
         raise SystemExit(__doc__)
     stores = int(sys.argv[2]) if len(sys.argv) > 2 else 100_000  # noqa: PLR2004

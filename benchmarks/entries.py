@@ -1,8 +1,9 @@
-"""Measure the memory of entries in a real Valkey: as hashes and, with valkey-search, in an index.
+"""Measure the memory that entries take in a real Valkey.
 
     python -m benchmarks.entries valkey://127.0.0.1:6379/15 [entries]
 
-The database must be empty, and is emptied at the end.
+Entries are stored as hashes and, if the server has valkey-search, also in an index. The database
+must be empty, and is emptied at the end.
 """
 
 import asyncio
@@ -25,7 +26,10 @@ _LETTERS = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz     ", np.uint8)  # compre
 
 
 async def measure(address: Address, dimensions: int, answer: int, entries: int) -> float:
-    """Store entries; return the bytes of the server's memory per entry."""
+    """Store entries, and return how many bytes of the server's memory each entry takes.
+
+    `answer` is the size of each answer in bytes.
+    """
     connections = Connections(address, 1, 30.0)
     model = EmbeddingModel("entries", dimensions)
     store = ValkeyStore(address, model, IndexOptions(max_inserts=10**9), 30.0, time.time)
@@ -60,7 +64,7 @@ async def _memory(connections: Connections) -> int:
 
 
 def main() -> None:
-    """Measure each number of dimensions with each size of answer."""
+    """Measure each number of dimensions with each size of an answer."""
     if not sys.argv[1:]:
         raise SystemExit(__doc__)
     address = address_of(sys.argv[1])

@@ -1,9 +1,10 @@
-"""Tell how many rewordings hit inside the prompts of frameworks, beside the same ones plain.
+"""Count how many rewordings hit inside the prompts of frameworks, and how many hit without them.
 
     python -m benchmarks.framed [--pairs 200] [--groups GROUPS.jsonl]
 
-Of each pair one wording is stored and the other asked, in a namespace of its own: plain, then
-inside each frame, with the same documents and instructions. Settings take part as when serving.
+One wording of each pair is stored, and the other is asked. Each pair has its own namespace. First,
+the wordings are sent alone. After that, they are sent inside each frame, with the same documents
+and instructions. The settings come from the environment, as when serving.
 """
 
 import argparse
@@ -56,7 +57,7 @@ Two = tuple[Question, Question]
 
 
 def rewordings(questions: Sequence[Question]) -> Iterator[Two]:
-    """Yield two wordings of each group."""
+    """Yield one pair of wordings of each group. Groups with only one wording are left out."""
     first: dict[int, Question] = {}
     done: set[int] = set()
     for question in questions:
@@ -70,7 +71,10 @@ def rewordings(questions: Sequence[Question]) -> Iterator[Two]:
 
 
 def served(pairs: Sequence[Two], frame: str, rule: MayServe, models: Models) -> int:
-    """Return how many of the questions asked are answered by what is stored for the other."""
+    """Return how many pairs hit: the second question gets the answer to the first one.
+
+    Each question is sent inside `frame`, in place of `{}`.
+    """
     hits = 0
     with proxied(2 * len(pairs), rule, models) as (client, desk):
         for number, both in enumerate(pairs):
@@ -91,7 +95,7 @@ def _models(settings: Settings) -> Iterator[Models]:
 
 
 def report(pairs: Sequence[Two], settings: Settings, rates: Sequence[float]) -> str:
-    """Measure each frame by each dial, and write the table."""
+    """Measure each frame with each dial, and return the table. `rates` are the dials."""
     with _models(settings) as models:
         rules = terms_of(settings, models, rates).rules(models)
         counts = [
@@ -105,7 +109,7 @@ def report(pairs: Sequence[Two], settings: Settings, rates: Sequence[float]) -> 
 
 
 def main() -> None:
-    """Measure what the command line says."""
+    """Run the measurement with the options of the command line, and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

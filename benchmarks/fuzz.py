@@ -3,8 +3,8 @@
     pip install atheris
     python -m benchmarks.fuzz TARGET [-max_total_time=60 and other options of libFuzzer]
 
-Without a target, it lists all targets. `tests/project/test_fuzz.py` tries the same readers with
-fewer inputs and without code coverage.
+Without a target, the command lists all targets. `tests/project/test_fuzz.py` tries the same readers
+with fewer inputs and without code coverage.
 """
 
 import sys
@@ -18,7 +18,7 @@ with atheris.instrument_imports(include=["app"]):
 
 
 def main() -> None:
-    """Fuzz until a time limit or a bug."""
+    """Fuzz until the time limit is reached or a bug is found."""
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name not in TARGETS:
         raise SystemExit("\n".join(TARGETS))

@@ -1,9 +1,10 @@
-"""Kill a process that writes to a store, many times: nothing acknowledged may be lost.
+"""Kill a process that writes to a store, many times. No acknowledged entry may be lost.
 
     python -m benchmarks.kill_9 [rounds]
 
-Each round starts a process that writes to a `sqlite:///` store as fast as it can and prints what is
-done, kills it (SIGKILL) at a random moment, opens the file, and compares.
+Each round starts a process that writes to a `sqlite:///` store as fast as it can. The process
+prints a line after each write. The round kills the process (SIGKILL) at a random moment. Then it
+opens the file and compares the entries with the printed lines.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ _LONGEST = 0.7  # longest time in seconds before a process is killed
 
 
 def open_store(path: Path) -> SqliteStore:
-    """Return the store, opened."""
+    """Return an open store for the file `path`."""
 
     def ignore(_kind: str, _reason: str) -> None:
         raise AssertionError("nothing is to be evicted")
@@ -42,7 +43,7 @@ def open_store(path: Path) -> SqliteStore:
 
 
 def response(name: str) -> StoredResponse:
-    """Return the response that is stored under a name."""
+    """Return the response that a writer stores under a name."""
     partition = name.rpartition("-")[0]
     completion = f'{{"choices": [], "name": "{name}"}}'.encode() * 20
     return StoredResponse(
@@ -57,12 +58,15 @@ def vector(name: str) -> Embedding:
 
 
 def embedding(name: str) -> StoredEmbedding:
-    """Return the embedding that is stored under a name."""
+    """Return the embedding that a writer stores under a name."""
     return StoredEmbedding(name, "m", vector(name).tobytes(), 4, _BORN, _LIFETIME)
 
 
 async def write(path: Path, prefix: str, *, purge: bool) -> None:
-    """Write until killed; print what is about to be deleted, and what has been done."""
+    """Write to the store until killed. With `purge`, purge the store first.
+
+    Print a line before each deletion and purge, and a line after each operation.
+    """
     store = open_store(path)
     _say("ready", prefix)
     if purge:
@@ -92,7 +96,10 @@ def _say(what: str, name: str) -> None:
 
 @dataclass
 class Acknowledged:
-    """What the writers acknowledged in all rounds; `purging`: what a purge may have removed."""
+    """The names that the writers acknowledged in all rounds.
+
+    `purging`: the names that a purge may have removed.
+    """
 
     put: set[str] = field(default_factory=set)
     embedded: set[str] = field(default_factory=set)
@@ -101,7 +108,7 @@ class Acknowledged:
     purged: set[str] = field(default_factory=set)
 
     def note(self, line: str) -> None:
-        """Take a line printed by a writer."""
+        """Record a line that a writer printed."""
         match line.split():
             case ["put", name]:
                 self.put.add(name)
@@ -119,10 +126,11 @@ class Acknowledged:
 
 
 def run_round(path: Path, number: int, seconds: float, told: Acknowledged) -> int:
-    """Let a process write and kill it after some seconds; return the number of lines it printed.
+    """Let a process write, and kill it after `seconds`. Return the number of lines it printed.
 
-    In every third round the time counts from the start of the process, which may then be killed
-    before it writes; otherwise from its first printed line. In every fifth round it purges first.
+    In every third round, the time is counted from the start of the process, so the process may be
+    killed before it writes. In the other rounds, the time is counted from its first line. In every
+    fifth round, the process purges the store first.
     """
     lines = 0
     purge = ["purge"] if number % 5 == 4 else []  # noqa: PLR2004 - as good as any
@@ -146,7 +154,7 @@ def run_round(path: Path, number: int, seconds: float, told: Acknowledged) -> in
 
 
 async def losses(path: Path, told: Acknowledged) -> list[str]:
-    """Open the store; return a line for each entry that is not as it was acknowledged."""
+    """Open the store. Return a line for each entry that differs from what was acknowledged."""
     store = open_store(path)
     lost = []
     for name in told.put:

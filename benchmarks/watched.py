@@ -1,10 +1,12 @@
-"""Tell how far audits and shadow mode can be trusted: labelled streams, many seeds, no model.
+"""Measure how reliable audits and shadow mode are, on labelled streams of hits and without models.
 
     python -m benchmarks.watched [--seeds 200] [--groups GROUPS.jsonl]
 
-Hits are drawn from the groups that ship. The upstream's answers to one question differ from run to
-run, as often as a base rate says. Hits by meaning of some groups get a near miss's answer: these
-are wrong. What compares, counts and concludes is the code that serves, without HTTP.
+Hits are drawn at random from the groups that ship with Reprise. The upstream may give different
+answers to the same question. A base rate says how often two of its answers differ. In some groups,
+a hit by meaning gets the answer to a near miss: such a hit is wrong.
+
+The hits are compared and counted by the same code as when serving, but without HTTP.
 """
 
 import argparse
@@ -42,7 +44,10 @@ _compare = functools.cache(compare)
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A hit, whether the meaning of its answer is wrong by label, and how the texts compare."""
+    """A hit: whether it is labelled as wrong, and how two answers compare.
+
+    These answers are the one that the hit got and the one that the upstream gives now.
+    """
 
     tier: Tier
     is_wrong: bool
@@ -50,14 +55,15 @@ class Hit:
 
     @property
     def is_found_wrong(self) -> bool:
-        """Whether the comparison shows a fact that differs."""
+        """Whether the comparison found a different fact in the two answers."""
         return self.agreement is Agreement.WRONG
 
 
 class Stream:
-    """Draws hits for ever. `base` is how often two answers to the same question differ.
+    """Draws an endless sequence of hits.
 
-    By meaning, a share of the groups, `wrong`, gets the answer to a near miss.
+    `base` is the share of cases in which two answers to the same question differ. `wrong` is the
+    share of groups whose hits by meaning get the answer to a near miss.
     """
 
     def __init__(self, groups: Sequence[Group], base: float, wrong: float, seed: int) -> None:
@@ -74,7 +80,7 @@ class Stream:
         return len(self._confused) / len(self._groups)
 
     def confuse(self, wrong: float) -> None:
-        """Choose the groups whose hits by meaning are wrong from now on."""
+        """Choose again the groups whose hits by meaning are wrong. `wrong` is their share."""
         able = [number for number, group in enumerate(self._groups) if group.near]
         count = round(wrong * len(self._groups))
         self._confused = frozenset(self._draw.sample(able, count))
@@ -88,14 +94,20 @@ class Stream:
             yield Hit(tier, is_wrong, _compare(stored, self._answer(group, is_near=False)))
 
     def _stored_for(self, group: int, *, is_near: bool) -> str:
-        """Return the stored answer; one that has expired is replaced by a new one."""
+        """Return the stored answer. If it has expired, store a new one.
+
+        `is_near` says whether the answer is to a near miss.
+        """
         known = group, is_near
         if known not in self._stored or self._draw.random() < 1 / _PER_ANSWER:
             self._stored[known] = self._answer(group, is_near=is_near)
         return self._stored[known]
 
     def _answer(self, group: int, *, is_near: bool) -> str:
-        """Return what the upstream says now; its fact is another one as often as the noise says."""
+        """Return the answer that the upstream gives now.
+
+        Answers state a fact. With the probability `_noise`, the fact is another one than usual.
+        """
         asked = self._groups[group].near[0] if is_near else self._groups[group].wordings[0]
         fact = 1 + (2 * group + is_near) * (_OTHERS + 1)
         if self._draw.random() < self._noise:
@@ -104,7 +116,10 @@ class Stream:
 
 
 def covers(groups: Sequence[Group], base: float, wrong: float, seed: int) -> tuple[bool, bool]:
-    """Whether the intervals that `/cache/stats` shows hold the truth: of audits, and of shadow."""
+    """Whether the intervals that `/cache/stats` shows contain the true share of wrong hits.
+
+    The first result is for the interval from audits, the second for that from shadow mode.
+    """
     stream, tally = Stream(groups, base, wrong, seed), Tally()
     for _, hit in zip(range(_RUN), stream, strict=False):
         band = "0.1" if hit.tier is Tier.SEMANTIC else ""
@@ -118,9 +133,10 @@ def covers(groups: Sequence[Group], base: float, wrong: float, seed: int) -> tup
 def audits_until_stricter(
     groups: Sequence[Group], base: float, wrong: float, seed: int
 ) -> int | None:
-    """Return how many audits of hits by meaning after a drift make these stricter; None: too many.
+    """Return the number of audits after a drift that it takes to make hits by meaning stricter.
 
-    Also None if they became stricter before it.
+    A drift is a rise of the share of wrong hits to `wrong`. Only audits of hits by meaning count.
+    Return None if too many audits are needed, or if hits became stricter before the drift.
     """
     stream, known, looks = Stream(groups, base, 0.002, seed), Evidence(), 0
     for count, hit in enumerate(stream):
@@ -138,7 +154,10 @@ def audits_until_stricter(
 
 
 def is_alarmed(groups: Sequence[Group], base: float, seed: int) -> bool:
-    """Whether a month in which no more is wrong than the dial allows makes hits stricter."""
+    """Whether hits by meaning become stricter in a month without a reason.
+
+    The share of wrong hits in this month is the share that the dial allows.
+    """
     stream, known = Stream(groups, base, DIAL, seed), Evidence()
     for _, hit in zip(range(_MONTH), stream, strict=False):
         known = known.audited(hit.tier, DIAL, is_wrong=hit.is_found_wrong)
@@ -148,7 +167,7 @@ def is_alarmed(groups: Sequence[Group], base: float, seed: int) -> bool:
 
 
 def coverage(groups: Sequence[Group], seeds: int) -> str:
-    """Return a table of how many runs had an interval that holds the true share."""
+    """Return a table: how many runs had an interval that contains the true share."""
     rows = []
     for base in BASES:
         for wrong in WRONG:
@@ -159,7 +178,7 @@ def coverage(groups: Sequence[Group], seeds: int) -> str:
 
 
 def drifts(groups: Sequence[Group], seeds: int) -> str:
-    """Return a table of how many audits of hits by meaning it took to answer a drift."""
+    """Return a table: how many audits of hits by meaning it took until hits became stricter."""
     rows = []
     for base in BASES:
         for wrong in DRIFTS:
@@ -171,14 +190,14 @@ def drifts(groups: Sequence[Group], seeds: int) -> str:
 
 
 def alarms(groups: Sequence[Group], months: int) -> str:
-    """Return a table of the false alarms in so many months."""
+    """Return a table: the false alarms in `months` months."""
     counts = [sum(is_alarmed(groups, base, seed) for seed in range(months)) for base in BASES]
     rows = [[f"{base:.0%}", str(months), str(n)] for base, n in zip(BASES, counts, strict=True)]
     return table(["base rate", "months", "false alarms"], rows)
 
 
 def main() -> None:
-    """Measure what the command line says."""
+    """Run the measurements with the options of the command line, and print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

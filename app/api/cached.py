@@ -28,9 +28,10 @@ class Handler(Protocol):
 class CachedRoute:
     """Answers the requests of one route.
 
-    A request is forwarded without the cache in three cases: its body has more than `max_bytes`
-    bytes; the process already holds so many bytes that there is no room for the body; or a bug in
-    this program raises an error before any part of an answer has been sent.
+    A request is forwarded without the cache in three cases:
+    - Its body has more than `max_bytes` bytes.
+    - The process already holds so many bytes that there is no room for the body.
+    - A bug in this program raises an error before any part of an answer has been sent.
     """
 
     def __init__(

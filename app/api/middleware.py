@@ -125,8 +125,9 @@ class ExchangeMiddleware:
 class CorsMiddleware:
     """Allows web pages of the given origins, or of all origins (`*`), to call the API (CORS).
 
-    Preflight requests are answered here, since browsers send no key with them. CORS headers of the
-    upstream are replaced: the operator of this proxy decides which pages may read its answers.
+    Preflight requests are answered here, because browsers send no key with them. The upstream's
+    CORS headers are replaced, because the operator of this proxy decides which pages may read the
+    answers.
     """
 
     def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
@@ -161,10 +162,10 @@ class GateMiddleware:
     If `key_file` is given, a client must send one of the keys in that file. Otherwise a client must
     send one of `keys`. If there are no keys at all, a client needs none.
 
-    If `guard_origin` is true, web pages that could use the proxy's key for the upstream, or read
-    the answers of all callers, are kept out: the header `Origin` must be absent or one of
-    `origins`, and the header `Host` must be a loopback name. A page that rebinds its
-    DNS name to this machine cannot forge `Host`.
+    If `guard_origin` is true, web pages of unknown origins are refused. Such a page could use the
+    proxy's key for the upstream, or read the answers of all callers. The header `Origin` must be
+    absent or one of `origins`, and the header `Host` must be a loopback name. A page that rebinds
+    its DNS name to this machine cannot forge `Host`.
     """
 
     def __init__(
@@ -202,13 +203,13 @@ class GateMiddleware:
 
 
 class CrowdMiddleware:
-    """Refuses requests to the API while the proxy is answering too many others.
+    """Refuses requests to the API while the proxy is answering too many other requests.
 
-    `most` is the number of requests to the API that may be answered at the same time; 0 means any
-    number. A request is also refused while the process holds too many bytes of requests and
-    answers.
+    `most` is the number of requests to the API that may be answered at the same time; 0 means no
+    limit. A request is also refused while the process holds too many bytes of requests and answers.
 
-    Health, metrics and operators' routes are never refused: they are needed most under load.
+    Requests for health, metrics and operators' routes are never refused, because operators need
+    these most under load.
     """
 
     def __init__(self, app: ASGIApp, most: int, inflight: Inflight) -> None:

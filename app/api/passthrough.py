@@ -33,7 +33,7 @@ class Passthrough(StrEnum):
 
     @classmethod
     def of(cls, setting: str, *, is_own: bool) -> "Passthrough":
-        """Return the value for a setting.
+        """Return the value that a setting stands for.
 
         `is_own` says whether the client's own credential is forwarded. The setting "auto" means
         `ON` if `is_own` is true, and `MODELS` if `is_own` is false.

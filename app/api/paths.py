@@ -1,9 +1,10 @@
 """The paths of the API and the prefixes that clients put before them.
 
-`/v1` is the usual prefix. A path without a prefix, or with Azure's prefix `/openai/v1`, means the
-same. Azure's older paths name a deployment, as in
+`/v1` is the usual prefix. Without a prefix, or with Azure's prefix `/openai/v1`, a path means the
+same as with `/v1`. Azure's older paths name a deployment, as in
 `/openai/deployments/{name}/chat/completions?api-version=…`. Of these older paths, only
 `/openai/responses?api-version=…` names no deployment.
+
 https://learn.microsoft.com/en-us/azure/ai-foundry/openai/reference
 """
 
@@ -82,7 +83,10 @@ def forms_of(path: str) -> Iterator[tuple[str, bool]]:
 
 
 def route_of(path: str) -> str | None:
-    """Return the path in `CACHED` that means the same as a percent-decoded path, or None."""
+    """Return the path in `CACHED` that means the same as `path`, or None if there is none.
+
+    `path` is percent-decoded.
+    """
     for route in CACHED:
         rest = route.removeprefix(V1.decode())
         prefix = _PREFIX_OF_RESPONSES if route == RESPONSES else _PREFIX

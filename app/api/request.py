@@ -46,10 +46,10 @@ def client_request(scope: Scope, body: bytes | AsyncIterator[bytes]) -> ClientRe
 
 
 def _leads_elsewhere(path: bytes) -> bool:
-    """Whether a server could take a segment of a path for `.` or `..`.
+    """Whether a server could read a segment of a path as `.` or `..`.
 
-    Some servers decode a path twice, treat a backslash as a slash, drop the part of a segment after
-    a semicolon or a NUL, or accept overlong UTF-8.
+    Some servers decode a path twice, or treat a backslash as a slash. Others drop the part of a
+    segment after a semicolon or a NUL, or accept overlong UTF-8.
     """
     for _ in range(_DECODINGS):
         path, before = unquote_to_bytes(path), path
@@ -80,7 +80,7 @@ class RequestReader:
         """Return the whole body, or None if the body is too long.
 
         A body is too long if it has more than `limit` bytes, or if the process has no room for the
-        body. After None, the bytes read so far are not lost: `stream` yields them first.
+        body. In this case, the bytes read so far are kept, and `stream` yields them first.
         """
         size = 0
         while not self._ended.is_set():

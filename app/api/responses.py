@@ -96,9 +96,10 @@ async def _start(head: Head, scope: Scope, send: Send) -> None:
 
 
 async def _write(body: bytes, send: Send, *, is_last: bool) -> None:
-    """Send a body in pieces, each after the client has read most of the earlier pieces.
+    """Send a body in pieces.
 
-    `is_last` says whether `body` ends the response.
+    Each piece is sent after the client has read most of the earlier pieces. `is_last` says whether
+    `body` ends the response.
     """
     at = 0
     while len(body) - at > _PIECE:

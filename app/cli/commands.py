@@ -311,7 +311,7 @@ def _measure(
     *,
     as_json: bool,
 ) -> Sequence[Report]:
-    """Read all files by `work[0]`, measure each by `work[1]`, and print and return the reports."""
+    """Read files with `work[0]`, measure them with `work[1]`, and print and return the reports."""
     read, measure = work
     with reported():
         read_files = [read(file) for file in files]

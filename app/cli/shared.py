@@ -29,7 +29,7 @@ def reported() -> Iterator[None]:
 
 @contextmanager
 def bar(label: str, steps: int) -> Iterator[Callable[[], None]]:
-    """Show a progress bar, on a terminal only.
+    """Show a progress bar if standard error is a terminal.
 
     Yield a function that advances the bar by one step.
     """

@@ -43,17 +43,19 @@ class AdminClient:
         return self._call("GET", "/cache/report")
 
     def purge(self, selector: Mapping[str, object], *, dry_run: bool) -> dict[str, Any]:
-        """Remove the selected entries; with `dry_run`, remove nothing. Raises CallFailed.
+        """Remove the entries that `selector` selects. Raises CallFailed.
 
-        Return the answer, which has the number of the selected entries.
+        If `dry_run` is true, remove nothing. In both cases, return the answer, which has the number
+        of the selected entries.
         """
         return self._call("POST", "/cache/purge", {**selector, "dry_run": dry_run})
 
     def export(self, cursor: str | None) -> Iterator[bytes]:
         """Yield the lines of an export. Raises CallFailed.
 
-        The export begins at `cursor`, which comes from an earlier export; if it is None, at the
-        first entry. If the connection breaks off, the lines end without an error.
+        The export begins at `cursor`, which comes from an earlier export. If `cursor` is None, the
+        export begins at the first entry. If the connection breaks off, the lines end without an
+        error.
         """
         query = "" if cursor is None else f"?{urlencode({'cursor': cursor})}"
         with self._answer("GET", f"/cache/export{query}") as response:

@@ -1,6 +1,6 @@
-"""`reprise evaluate --benchmark`: how well our rules and other caches' rules tell questions apart.
+"""`reprise evaluate --benchmark`: how well our rules and other caches' rules distinguish questions.
 
-Rewordings of a question should hit; near misses, which ask something else, should not.
+A rewording of a question should hit. A near miss, which asks something else, should not.
 """
 
 import asyncio
@@ -72,8 +72,9 @@ class Terms:
 class Benchmark:
     """The results: tables for the rules, for single parts, and for single guards.
 
-    The row of a guard counts only the pairs that no other guard refuses: all of them, and then
-    those that the verifier would serve at the boldest dial.
+    The row of a guard counts only the pairs that no other guard refuses. Two of its shares count
+    all of these pairs. The other two count only the pairs that the verifier would serve at the
+    greatest dial.
     """
 
     file: str
@@ -101,9 +102,9 @@ class Benchmark:
 class _Pairs:
     """Pairs of questions, as arrays with an entry for each pair.
 
-    `same`: whether they are rewordings of each other.
-    `distance`: their cosine distance.
-    `told`: the verifier's probability, measured at any distance.
+    `same`: whether the two questions are wordings of one question.
+    `distance`: the cosine distance of the two questions.
+    `told`: the verifier's probability, whatever the distance is.
     """
 
     groups: Groups
@@ -114,10 +115,10 @@ class _Pairs:
 
 @dataclass(frozen=True, slots=True)
 class _Answered:
-    """Pairs that were sent to a proxy; in each group, half of them are rewordings.
+    """Pairs that were sent to a proxy; in each group, half of the pairs are rewordings.
 
     `open`: whether the answer is served if the verifier accepts every probability.
-    `exact`: whether it is served by exact match, which does not depend on the dial.
+    `exact`: whether the answer is served by exact match, which does not depend on the dial.
     """
 
     pairs: _Pairs
@@ -141,14 +142,14 @@ class _Hits:
     sources: Ints
 
     def mistakes(self, stream: Sequence[Question]) -> Iterator[str]:
-        """Yield a line for each wrong hit: the question asked, and the one whose answer it got."""
+        """Yield a line for each wrong hit: the asked question, and the stored question."""
         for place in np.flatnonzero(self.wrong).tolist():
             asked, stored = stream[place], stream[self.sources[place]]
             yield f"{asked.text!r} got the answer to {stored.text!r}"
 
 
 def _hits(stream: Sequence[Question], sources: Sequence[int]) -> _Hits:
-    """Return the outcome of each question of a stream; `sources` is that of _Hits."""
+    """Return the outcome of each question of a stream; `sources` is as in _Hits."""
     places = np.array(sources, int)
     meanings = [question.meaning for question in stream]
     same = [at >= 0 and meanings[at] == asked for at, asked in zip(sources, meanings, strict=True)]
@@ -255,7 +256,8 @@ def _parts(judged: _Pairs, refusing: Sequence[Sequence[Guard]], *, verified: boo
 def _guard_rows(judged: _Pairs, refusing: Sequence[Sequence[Guard]], least: float) -> Iterator[Row]:
     """Yield for each guard the shares of pairs inside groups that only this guard refuses.
 
-    The last two count only pairs to which the verifier gives at least the probability `least`.
+    The last two shares count only pairs to which the verifier gives at least the probability
+    `least`.
     """
     kinds = (judged.same, ~judged.same)
     for guard in sorted(set(itertools.chain.from_iterable(refusing))):

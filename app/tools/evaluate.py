@@ -80,8 +80,8 @@ class Comparison:
 
     `distance`: the cosine distance; infinite if the stored question can never answer the asked one.
     `guards`: the guards that refuse the pair.
-    `probability`: what the verifier gave; 0 if the verifier was not asked, infinite for an exact
-    match.
+    `probability`: the verifier's probability; 0 if the verifier was not asked, infinite for an
+    exact match.
     """
 
     pair: Pair
@@ -124,9 +124,10 @@ def _rules(scale: Scale, verifier: Verifier | None) -> Iterator[MayServe]:
 
 
 def read_pairs(path: Path) -> PairSet:
-    """Read labelled pairs: `{"a", "b", "same"}`. A question is a text or a list of messages.
+    """Read labelled pairs, one per line: `{"a", "b", "same"}`.
 
-    Raises BadInput if the file cannot be read or a line is invalid.
+    A question, `a` or `b`, is a text or a list of messages. Raises BadInput if the file cannot be
+    read or a line is invalid.
     """
     pairs = [
         Pair(_key(line, "a"), _key(line, "b"), bool(_label(line))) for line in read_lines(path)

@@ -178,9 +178,9 @@ def _as_completion(answer: JsonObject) -> JsonObject:
 
 
 def parsed(value: Any) -> Any:
-    """Return what a string of JSON means. Return any other value unchanged.
+    """Return the value that a string of JSON encodes. Return any other value unchanged.
 
-    Exports have such strings in some of their columns.
+    Some columns of an export contain such strings.
     """
     if not isinstance(value, str) or not value.lstrip().startswith(("{", "[", '"')):
         return value

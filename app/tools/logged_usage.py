@@ -31,7 +31,8 @@ def langfuses_usage(line: JsonObject, told: Any) -> Usage | None:
 
     `told` is the observation's usage details. If they have no counts, the counts are read from
     `line`. Langfuse does not count a detail such as `input_cached_tokens` in `input`. So all counts
-    with "input" in their name are added up, and likewise all with "output".
+    whose names contain "input" are added up. The same is done for "output".
+
     https://langfuse.com/docs/observability/features/token-and-cost-tracking
     """
     counts = dict(_counts(told)) if isinstance(told, dict) else {}

@@ -31,11 +31,11 @@ class Memo:
         await each(texts, self.embed, advance)
 
     async def aclose(self) -> None:
-        """Do nothing."""
+        """Do nothing: the creator of the embedder closes it."""
 
 
 class Lent:
-    """Calls a verifier, and can have another calibration than the verifier.
+    """Calls a verifier, optionally with another calibration.
 
     `calibration`, if given, replaces the calibration of `verifier`. The creator of `verifier`
     closes it.
@@ -50,7 +50,7 @@ class Lent:
         return await self._verifier.verify(asked, candidates)
 
     async def aclose(self) -> None:
-        """Do nothing."""
+        """Do nothing: the creator of the verifier closes it."""
 
 
 class Remembered:
@@ -76,4 +76,4 @@ class Remembered:
         return [self._known[asked, candidate.text] for candidate in candidates]
 
     async def aclose(self) -> None:
-        """Do nothing."""
+        """Do nothing: the creator of the verifier closes it."""

@@ -26,10 +26,10 @@ def pairs_inside(stream: Sequence[Question]) -> Iterator[Two]:
 
 
 def nearest_pairs(stream: Sequence[Question], vectors: Floats) -> Iterator[Two]:
-    """Yield pairs (stored, asked), as many with an asked wording as with an asked near miss.
+    """Yield pairs (stored, asked). Half of the asked texts are wordings, and half are near misses.
 
     `stored` is the wording of the group that is nearest to `asked`, but not `asked` itself. If a
-    group has more wordings than near misses, or fewer, some texts of the more frequent kind are not
+    group has more texts of one kind than of the other, some texts of the more frequent kind are not
     asked. `vectors` has the embedding of each question of `stream`, in order, as a row.
     """
     rows = {question.text: row for question, row in zip(stream, vectors, strict=True)}

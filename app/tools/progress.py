@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
-"""Called with a label and a number of steps, returns a context manager that shows progress.
+"""A function of a label and a number of steps. It returns a context manager that shows progress.
 
 The context manager yields a function, which must be called after each step.
 """

@@ -86,7 +86,7 @@ class Outcome:
 
 
 class LoggedUpstream:
-    """An upstream that gives the log's answers. If the log has no answer, a simulated one is given.
+    """An upstream that gives the log's answers, or simulated answers where the log has none.
 
     The header `x-request-id` of a request says which exchange it belongs to. The order of the
     requests cannot show that, because a revalidation may come after the next request.
@@ -105,7 +105,7 @@ class LoggedUpstream:
         return SimulatedResponse(200, [(b"content-type", b"application/json")], [body])
 
     async def aclose(self) -> None:
-        """Do nothing."""
+        """Do nothing: there is nothing to close."""
 
 
 class Rehearsal:
@@ -182,9 +182,9 @@ class Rehearsal:
         return known
 
     def _settings_on(self, terms: Terms) -> Settings:
-        """Return the operator's settings with `terms` applied, and without anything remote.
+        """Return the operator's settings with `terms`, a simulated upstream and the default store.
 
-        The settings for sharing, limits and matching do not change otherwise.
+        Apart from `terms`, the settings for sharing, limits and matching stay the same.
         """
         own = self._settings
         most = max(1, len(self._traffic.exchanges))
@@ -228,7 +228,7 @@ def refuse_to_send(settings: Settings) -> None:
 
 @dataclass(slots=True)
 class _LogClock:
-    """A clock whose time is set by hand."""
+    """A clock that always shows the time in `now`."""
 
     now: float = 0.0
 

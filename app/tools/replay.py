@@ -60,9 +60,10 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class MayServe:
-    """A rule for hits by meaning: a stage, whether guards are on, and the greatest cosine distance.
+    """A rule for hits by meaning.
 
-    `error_rate` is the dial; if None, the verifier is not asked.
+    A rule has a stage, the greatest cosine distance, and a switch for the guards. `error_rate` is
+    the dial; if None, the verifier is not asked.
     """
 
     stage: str
@@ -206,8 +207,8 @@ def _threshold(rule: MayServe) -> float:
 def proxied(entries: int, rule: MayServe, models: Models) -> Iterator[tuple[Client, Desk]]:
     """Run an empty proxy during the block. Yield its client, and the desk for its upstream.
 
-    The desk tells the upstream what to answer. The proxy stores up to `entries` answers. The
-    proxy's clock stands still, so nothing expires.
+    The desk tells the upstream what to answer. The proxy stores up to `entries` answers. The time
+    of the proxy's clock never changes, so nothing expires.
     """
     now = time.time()
     settings = FixedSettings(

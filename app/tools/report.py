@@ -62,7 +62,7 @@ def _interval(share: Mapping[str, float]) -> str:
 
 
 def saved_text(saved: Mapping[str, Any]) -> str:
-    """Return what hits have saved, in one line.
+    """Return one line that says how much hits have saved.
 
     `saved` has the figures from the answer of `GET /cache/stats`.
     """

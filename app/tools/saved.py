@@ -13,10 +13,11 @@ from app.tools.statistics import table
 
 @dataclass(slots=True)
 class Savings:
-    """What some hits would have saved.
+    """The tokens, dollars and seconds that some hits would have saved.
 
-    `unpriced`: the number of hits whose price is not known. `input`, `output`: tokens.
-    `nanodollars`: billionths of a dollar. `seconds`: the time.
+    `unpriced`: the number of hits whose price is not known. `input`, `output`: the numbers of
+    tokens. `nanodollars`: billionths of a dollar. `seconds`: the time that the answers took in the
+    log.
     """
 
     hits: int = 0
@@ -27,9 +28,9 @@ class Savings:
     seconds: float = 0.0
 
     def add(self, exchange: Exchange, prices: Prices, *, is_stale: bool) -> None:
-        """Add what a hit saves: the tokens, price and time that its exchange took in the log.
+        """Add the savings of a hit: the tokens, price and time that its exchange took in the log.
 
-        Of a stale hit, only the time is added, because a revalidation asks the upstream
+        If the hit is stale, only the time is added, because a revalidation asks the upstream
         nevertheless.
         """
         usage = None if is_stale else exchange.usage

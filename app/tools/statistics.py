@@ -22,7 +22,7 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A share: `count` items out of `of`."""
+    """A share of items: `count` of `of` items in total."""
 
     count: int
     of: int

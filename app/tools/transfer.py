@@ -99,9 +99,10 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _continued(file: BinaryIO, path: Path) -> str | None:
-    """Remove what follows the last cursor in a file. Return that cursor; None if the file is empty.
+    """Remove everything after the last cursor in a file, and return that cursor.
 
-    Raises BadInput if the file already has a complete export, or has content that is not an export.
+    Return None if the file is empty. Raises BadInput if the file already has a complete export, or
+    has content that is not an export.
     """
     end, last, is_empty = 0, b"", True
     for line in file:

@@ -3,8 +3,8 @@
     python -m benchmarks.faults [--only NAME…] [--seconds 10] [--clients 16] [--write]
     python -m benchmarks.faults --list
 
-Each fault has its own proxy with its own parts. Clients run for `--seconds` before the fault, as
-long during it, and as long after it. `--write` puts the table into docs/reliability.md.
+Each fault has its own proxy with its own parts. Clients send requests for `--seconds` before the
+fault, during the fault, and after it. `--write` puts the table into docs/reliability.md.
 """
 
 import argparse
@@ -31,7 +31,7 @@ _LOOK = 0.1  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """The effects of a fault; `recovery` is in seconds, None if the proxy did not recover."""
+    """The effects of a fault. `recovery` is in seconds; None if the proxy did not recover."""
 
     name: str
     before: Figures
@@ -48,7 +48,10 @@ class Course:
 
 
 async def measure(name: str, fault: Fault, seconds: float, clients: int) -> Course:
-    """Run a world before, during and after a fault."""
+    """Run a proxy and its parts before, during and after a fault. Return the effects.
+
+    `seconds` is the length of each of the three phases.
+    """
     async with world(on_disk=fault.on_disk) as broken:
         load = Load(broken.url)
         await load.prime()
@@ -74,7 +77,10 @@ async def measure(name: str, fault: Fault, seconds: float, clients: int) -> Cour
 
 
 async def recovered(load: Load, since: float) -> float | None:
-    """Return the seconds until everything works again; None if it does not."""
+    """Return how many seconds after `since` everything works again; None after 30 seconds.
+
+    `since` is a time of the monotonic clock.
+    """
     async with load.client() as client:
         while (waited := time.monotonic() - since) < _LONGEST:
             if await load.is_served(client):
@@ -84,18 +90,18 @@ async def recovered(load: Load, since: float) -> float | None:
 
 
 def table(courses: Sequence[Course], how: str) -> str:
-    """Return the table in Markdown, as on the page."""
+    """Return the table in Markdown, as in docs/reliability.md. `how` is a line above the table."""
     line = "|" + "---|" * (HEAD.count("|") - 1)
     return "\n".join([how, "", HEAD, line, *(course.row() for course in courses), ""])
 
 
 def write(text: str, page: Path = PAGE) -> None:
-    """Put a table into the page."""
+    """Replace the table in the page with `text`."""
     page.write_text(TABLE.sub(lambda _: text, page.read_text("utf-8")), "utf-8")
 
 
 def main() -> None:
-    """Measure what the command line says, and print the table."""
+    """Measure the faults that the command line names, and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""The faults: how a world is broken, and how that is undone."""
+"""The faults: how each fault is caused, and how it is undone."""
 
 import os
 import resource
@@ -23,7 +23,11 @@ Act = Callable[[World], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """How to cause and undo a fault. Without an upstream, only stored answers can be expected."""
+    """How to cause and undo a fault.
+
+    `on_disk`: whether the store is a file. `is_upstreams`: whether the upstream gives no answers,
+    so that only stored answers can be expected.
+    """
 
     act: Act
     undo: Act
@@ -54,7 +58,10 @@ def _flows(part: str) -> Mapping[str, Fault]:
 
 
 async def _fill_valkey(world: World) -> None:
-    """Leave a Valkey no more memory than it uses: less would be no limit that anybody sets."""
+    """Limit a Valkey's memory to the memory that it uses now.
+
+    A lower limit would not be realistic.
+    """
     async with _client_of(world) as client:
         used = (await client.info("memory"))["used_memory"]
         await client.config_set("maxmemory", used)
@@ -72,7 +79,10 @@ def _client_of(world: World) -> Valkey:
 
 
 async def _limit(number: int, most: Callable[[World], int], world: World) -> None:
-    """Lower a limit of the proxy's process."""
+    """Lower a resource limit of the proxy's process.
+
+    `number` is the limit's number in the module `resource`. `most` returns the new limit.
+    """
     _, hard = resource.prlimit(world.pid, number)
     resource.prlimit(world.pid, number, (most(world), hard))
 
@@ -87,7 +97,7 @@ def _limited(number: int, most: Callable[[World], int]) -> Fault:
 
 
 def _file_size(world: World) -> int:
-    """Limit the size of files to a part of the size of the store's file."""
+    """Return a limit for the size of files: half the size of the store's file."""
     assert world.file is not None
     return world.file.stat().st_size // 2
 
@@ -136,4 +146,4 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         "clock set forward an hour": Fault(_FORWARD, _BACK, on_disk=True),
     }
 )
-"""Every fault by its name."""
+"""All faults, by name."""

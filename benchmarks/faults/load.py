@@ -1,4 +1,4 @@
-"""Clients that send requests all the time, and the results of these."""
+"""Clients that send requests all the time, and the results of the requests."""
 
 import asyncio
 import random
@@ -21,7 +21,7 @@ _SLOWEST = 99  # percentile
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request: when it began, how long it took, and its result."""
+    """One request: its start, its duration in seconds, and its result."""
 
     at: float
     seconds: float
@@ -33,7 +33,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The results of the requests in some time; `p99` is in seconds."""
+    """The results of the requests in a period; `p99` is in seconds."""
 
     requests: int
     failed: int
@@ -43,7 +43,7 @@ class Figures:
 
 
 class Load:
-    """Clients of a proxy, each on a connection of its own, one request at a time."""
+    """Clients of a proxy. Each has its own connection and sends one request at a time."""
 
     def __init__(self, url: str, seed: int = 0) -> None:
         self.samples: list[Sample] = []
@@ -52,7 +52,7 @@ class Load:
         self._new = PRIMED
 
     def client(self) -> httpx.AsyncClient:
-        """Return a client with a connection of its own."""
+        """Return a client with its own connection."""
         return httpx.AsyncClient(base_url=self._url, timeout=_PATIENCE, trust_env=False)
 
     async def prime(self) -> None:
@@ -65,7 +65,7 @@ class Load:
         self.samples.clear()
 
     async def run(self, clients: int) -> None:
-        """Ask until cancelled."""
+        """Send requests with `clients` clients until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for _ in range(clients):
                 tasks.create_task(self._go_on())
@@ -79,12 +79,12 @@ class Load:
                 await asyncio.sleep(_PAUSE)
 
     def new(self) -> int:
-        """Return a number whose name nobody has asked for."""
+        """Return a new number. No client has asked for the name of this number."""
         self._new += 1
         return self._new
 
     async def is_served(self, client: httpx.AsyncClient) -> bool:
-        """Whether everything works: no part is down, and a repeated new question hits."""
+        """Whether everything works: no part is down, and a new question asked twice gets a hit."""
         number = self.new()
         try:
             ready = await client.get("/readyz")
@@ -114,7 +114,10 @@ class Load:
 
 
 def figures(samples: Sequence[Sample], begin: float, end: float, *, known_only: bool) -> Figures:
-    """Sum up the requests that began in some time; with `known_only`, those for known names."""
+    """Sum up the requests that began between `begin` and `end`.
+
+    With `known_only`, count only requests for the names that `prime` asked for.
+    """
     some = [s for s in samples if begin <= s.at < end and (s.is_known or not known_only)]
     answered = [s.seconds for s in some if s.is_answered]
     return Figures(

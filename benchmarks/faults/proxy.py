@@ -1,6 +1,7 @@
-"""A proxy in a process of its own, whose clock can be set: `python -m benchmarks.faults.proxy`.
+"""A proxy in its own process, whose clock can be set: `python -m benchmarks.faults.proxy`.
 
-Its settings are those of the environment. SIGUSR1 sets its clock back an hour, SIGUSR2 forward.
+Its settings are environment variables. SIGUSR1 sets its clock back by an hour, and SIGUSR2 sets it
+forward by an hour.
 """
 
 import signal
@@ -16,7 +17,7 @@ _HOUR = 3600.0
 
 
 class Clock:
-    """The time, plus the offset that signals have set."""
+    """The system's time plus an offset, which signals change."""
 
     def __init__(self) -> None:
         self._offset = 0.0
@@ -31,7 +32,7 @@ class Clock:
 
 
 def main() -> None:
-    """Print the URL, and serve until a signal."""
+    """Run the proxy until a signal ends it. Print its URL."""
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     app = create_app(settings, adapters_for(settings, clock=Clock()))

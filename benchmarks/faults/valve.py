@@ -1,4 +1,4 @@
-"""A relay between a proxy and one of its parts, which can fail in several ways."""
+"""A relay between a proxy and one of the proxy's parts. The relay can fail in several ways."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ _BIT = 0x10
 
 
 class Flow(Enum):
-    """What happens to the bytes."""
+    """What a valve does with bytes."""
 
     OPEN = auto()
     KILLED = auto()  # connections are refused, and open ones are broken
@@ -32,7 +32,7 @@ class Valve:
         self.port = 0
 
     async def turn(self, flow: Flow) -> None:
-        """Change what happens to bytes from now on."""
+        """Change what the valve does with bytes from now on."""
         async with self._changed:
             self._flow = flow
             self._changed.notify_all()
@@ -42,7 +42,7 @@ class Valve:
             await self.listen()
 
     async def listen(self) -> None:
-        """Accept connections, always at the same port."""
+        """Accept connections. The port stays the same after the first call."""
         self._server = await asyncio.start_server(self._relay, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -100,7 +100,7 @@ class Valve:
 
 @asynccontextmanager
 async def valve_before(target: int) -> AsyncIterator[Valve]:
-    """Run an open valve."""
+    """Run an open valve that relays to port `target`."""
     valve = Valve(target)
     await valve.listen()
     try:

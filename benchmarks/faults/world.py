@@ -1,4 +1,7 @@
-"""A proxy and its parts behind valves: an upstream, an embedder, a verifier, a store."""
+"""A proxy and its parts: an upstream, an embedder, a verifier and a store.
+
+Each part is behind a valve, except a store that is a file.
+"""
 
 import asyncio
 import json
@@ -28,7 +31,11 @@ ROOT = Path(__file__).parent.parent.parent
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The parts that a fault may break: `store` and `valkey`, or `file`."""
+    """A proxy and the parts that a fault may break.
+
+    `url`, `pid`: the proxy's URL and process id. The store is either `valkey`, behind the valve
+    `store`, or `file`; the others are None.
+    """
 
     url: str
     pid: int
@@ -41,7 +48,7 @@ class World:
 
 
 def name_of(number: int) -> str:
-    """Return a made-up name, a different one for each number."""
+    """Return an invented name. Each number has another name."""
     syllables = [f"{c}{v}" for c in "bdfgklmnprstvz" for v in "aeiou"]
     digits = []
     for _ in range(3):
@@ -72,7 +79,7 @@ def _named(question: str) -> str:
 
 @asynccontextmanager
 async def world(*, on_disk: bool) -> AsyncIterator[World]:
-    """Run everything, with a Valkey or with a file in a folder of its own."""
+    """Run a proxy and its parts. The store is a file if `on_disk` is true, otherwise a Valkey."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url = await stack.enter_async_context(upstream_of(UpstreamApp(serve)))

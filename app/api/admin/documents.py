@@ -81,9 +81,10 @@ def refuse_unknown(names: Mapping[str, object], *known: str) -> None:
 
 
 def listed(stored: StoredResponse, now: float) -> JsonObject:
-    """Return a stored response as a list of entries shows it: without the text of the answer.
+    """Return the JSON object that describes a stored response in a list of entries.
 
-    `now` is the time for which the age is computed, in seconds since 1970.
+    The object does not contain the text of the answer. `now` is the time at which the age is
+    computed, in seconds since 1970.
     """
     return {
         "id": stored.id,

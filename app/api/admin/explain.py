@@ -32,11 +32,11 @@ def explain_route(
 ) -> Callable[[Request], Awaitable[JSONResponse]]:
     """Return the endpoint for POST /cache/explain.
 
-    The body of a call is the body of the request to explain, or it is `{"request": …, "headers": …,
-    "route": …}`, with the body, headers and route of the request to explain. Without `headers`, the
-    headers of the call are used, except the header that contains `token`. Without `route`, the
-    request to explain counts as a chat completion. `dialects` maps each cached route to its
-    dialect.
+    The body of a call is either the body of the request to explain, or an object `{"request": …,
+    "headers": …, "route": …}`. The object contains the body, headers and route of the request to
+    explain. Without `headers`, the headers of the call are used, except the header that contains
+    `token`. Without `route`, the request to explain is treated as a chat completion. `dialects`
+    maps each cached route to its dialect.
     """
     api_keys = ApiKeys([token] if token else [])
     most = explainer.limits.max_bytes

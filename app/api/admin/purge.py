@@ -31,8 +31,8 @@ class PurgeEndpoint:
     async def __call__(self, request: Request) -> JSONResponse:
         """Remove the selected entries and return their number.
 
-        If the body has `"dry_run": true`, remove nothing. Then the answer has the number of the
-        selected entries and a list of some of these entries.
+        If the body has `"dry_run": true`, remove nothing. Return the number of the selected entries
+        and a list of some of these entries.
         """
         document = await document_of(request)
         refuse_unknown(document, *_SELECTORS, "max_distance", "dry_run")

@@ -1,6 +1,7 @@
 """The operators' endpoints, and their routes below /cache, which need the admin token.
 
-For every action, its kind and the number of entries are logged, but no caller and no content.
+The log contains the kind of every action and the number of its entries. It contains no caller and
+no text of an entry.
 """
 
 import json
@@ -50,8 +51,8 @@ def operations_of(
 ) -> list[Operation]:
     """Return the operators' endpoints, except those that need to know the dialects.
 
-    `calibration` is that of the verifier; None if there is no verifier. `workers` is the number of
-    worker processes.
+    `calibration` is the verifier's calibration; None if there is no verifier. `workers` is the
+    number of worker processes.
     """
     admin = _Admin(engine, clock)
     stats = StatsEndpoint(engine, metrics, calibration, workers)
@@ -74,7 +75,8 @@ def router_of(
 ) -> APIRouter:
     """Return a router with a route below `prefix` for each of `operations`.
 
-    `check` is called with each request. It raises a Refusal if the request may not use the routes.
+    `check` is called with each request. It raises a Refusal if the request has no right to use the
+    routes.
     """
     router = APIRouter(prefix=prefix, dependencies=[Depends(check)])
     for method, path, endpoint in operations:
@@ -109,9 +111,10 @@ class _Admin:
         self._clock = clock
 
     async def report(self) -> JSONResponse:
-        """Return the report on shadow mode, which serves no hits, or on served traffic.
+        """Return a report on the hits of served traffic and of shadow mode.
 
-        In the answer, `pairs` lists the wrong hits with the smallest distances.
+        Shadow mode serves no hits; it only counts the hits that it would have served. In the
+        answer, `pairs` lists the wrong hits with the smallest distances.
         """
         await self._cache.refresh_epoch()
         document = await self._report.document()
@@ -122,8 +125,7 @@ class _Admin:
         """Return pairs of questions for an operator to judge.
 
         In the answer, `pairs` lists the pairs that the verifier was least sure about. `open` lists
-        hits by meaning that were compared with the upstream's answer, but for which the comparison
-        did not show whether they were right.
+        hits by meaning that a comparison with the upstream's answer found neither right nor wrong.
         """
         await self._cache.refresh_epoch()
         hits = self._pairs.open()

@@ -1,4 +1,4 @@
-"""POST /cache/search: lists the newest, most used or disputed entries, or those about a text."""
+"""POST /cache/search: lists the newest, most used or disputed entries, or searches for a text."""
 
 import logging
 from collections.abc import Mapping
@@ -37,7 +37,8 @@ class SearchEndpoint:
     async def __call__(self, request: Request) -> JSONResponse:
         """Return the entries that were found, and how many entries were searched.
 
-        The order of the entries depends on the kind of the search, which `by` in the body names.
+        The field `by` of the body names the kind of the search. The kind decides the order of the
+        entries.
         """
         document = await document_of(request)
         refuse_unknown(document, "by", "text", "limit", *_NAMES)

@@ -1,4 +1,4 @@
-"""GET /cache/stats: what is stored, how requests ended, and how long requests took."""
+"""GET /cache/stats: counts of entries, outcomes of requests, and how long requests took."""
 
 import time
 

@@ -41,8 +41,8 @@ _logger = logging.getLogger("reprise.admin")
 class _Report:
     """Counts the lines of an import.
 
-    `fates` counts the valid entries by what happened to them. `refused` counts the invalid
-    lines, and `first_refused` describes the first of them.
+    `fates` has the number of valid entries with each result. `refused` is the number of invalid
+    lines, and `first_refused` describes the first of these lines.
     """
 
     lines: int = 0

@@ -1,8 +1,8 @@
 """The routes of the dashboard: its files, login and logout, and the operators' endpoints it uses.
 
-The session is a cookie of the path `/dashboard`. Browsers send this cookie nowhere else, so it
-never takes part in a request to the API. A request that changes something also needs a CSRF token
-in a header, and only pages of this origin can read that token.
+A session is held in a cookie with the path `/dashboard`. Browsers send this cookie to no other
+path, so it never takes part in a request to the API. A request that changes something also needs a
+CSRF token in a header. Only pages of the dashboard's origin can read that token.
 """
 
 import hmac
@@ -107,7 +107,11 @@ class _Doors:
         self._sessions = Sessions(token, clock)
 
     def check(self, request: Request) -> None:
-        """Raise a Refusal unless a request has a session and, except for a GET, the CSRF token."""
+        """Raise a Refusal if a request has no valid session.
+
+        Every request except a GET must also have the CSRF token of its session. A request that a
+        page of another origin sent is refused, too.
+        """
         check_site(request)
         session = self._session_of(request)
         if request.method == "GET":
@@ -123,7 +127,10 @@ class _Doors:
         return session
 
     async def log_in(self, request: Request) -> JSONResponse:
-        """Open a session if the body contains the admin token; return the session's CSRF token."""
+        """Open a session and return its CSRF token.
+
+        Raises InvalidAdminToken if the body does not contain the admin token.
+        """
         document = await document_of(request)
         refuse_unknown(document, "token")
         told = str(document.get("token", "")).encode("utf-8")
@@ -157,9 +164,9 @@ def _with_cookie(
 ) -> JSONResponse:
     """Return `response` with a cookie for `session`. The cookie lives for `seconds`.
 
-    Browsers send the cookie over HTTPS only, unless the page came over HTTP from a loopback
-    address. The header `Origin` says how the page came, even if another proxy in front of this
-    proxy ends TLS.
+    Browsers send the cookie over HTTPS only, unless they loaded the page over HTTP from a loopback
+    address. The header `Origin` shows how they loaded the page, even if another proxy in front of
+    this proxy ends TLS.
     """
     origin = urlsplit(request.headers.get("origin", ""))
     is_plain = origin.scheme == "http" and is_loopback(origin.hostname or "")

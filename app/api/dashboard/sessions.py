@@ -17,8 +17,9 @@ _SESSION = re.compile(r"([0-9a-f]{1,12})\.[0-9a-f]{32}\.([0-9a-f]{64})")
 class Sessions:
     """Opens and recognises sessions, which are signed with a key derived from the admin token.
 
-    So a new admin token ends all sessions, and a restart ends none. Only the process that handled a
-    logout remembers that the session has ended. `clock` returns seconds since 1970.
+    A new admin token therefore ends all sessions. A restart of the proxy ends no session. Only the
+    process that handled a logout remembers that the session has ended. `clock` returns seconds
+    since 1970.
     """
 
     def __init__(self, token: str, clock: Clock) -> None:

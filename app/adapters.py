@@ -60,8 +60,8 @@ def adapters_for(
 ) -> Adapters:
     """Return the adapters that the settings name.
 
-    `embedder` and `verifier`, if given, are used instead of those in the settings. If the settings
-    turn the verifier off, `verifier` is ignored and the result has no verifier.
+    `embedder` and `verifier`, if given, replace those that the settings name. If the settings turn
+    the verifier off, `verifier` is ignored and the result has no verifier.
     """
     metrics = Metrics()
     own = read_prices(settings.prices)

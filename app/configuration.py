@@ -1,6 +1,6 @@
-"""Reads the settings and refuses invalid ones, with one line per mistake.
+"""Reads the settings and refuses invalid ones. The error has one line for each mistake.
 
-Each line says what is allowed.
+Each line describes the allowed values.
 """
 
 import difflib
@@ -104,7 +104,7 @@ def check(settings: Settings) -> None:
 
 
 def _check_admin_listener(settings: Settings) -> None:
-    """Raise ConfigurationError if the operators' listener has no port of its own."""
+    """Raise ConfigurationError if the operators' listener has no port, or the proxy's port."""
     if settings.admin_host and not settings.admin_port:
         raise ConfigurationError(
             f"{PREFIX}ADMIN_HOST={settings.admin_host} is not allowed without {PREFIX}ADMIN_PORT: "

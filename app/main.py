@@ -1,4 +1,4 @@
-"""The composition root: puts adapters, engine and routes together."""
+"""Builds the proxy from adapters, engine and routes."""
 
 import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -118,7 +118,7 @@ def create_app(settings: Settings, adapters: Adapters | None = None) -> FastAPI:
 def _dialects_operations(
     engine: Engine, clock: Clock, dialects: Mapping[str, Dialect], settings: Settings
 ) -> Iterator[Operation]:
-    """Yield the operators' endpoints that need to know the dialects."""
+    """Yield the operators' endpoints that use the dialects: explain, export and import."""
     token = settings.admin_token.get_secret_value()
     yield Operation("POST", "/explain", explain_route(engine.explainer, dialects, token))
     transfer = Transfer(engine.operations, clock, {d.name: d for d in dialects.values()})
@@ -165,9 +165,9 @@ def _traced(parts: Adapters, tracing: Tracing) -> Adapters:
 def dialects_for(settings: Settings) -> Mapping[str, Dialect]:
     """Return the dialect of each cached path.
 
-    If the upstream is also the embedder, texts may be sent to it with the callers' credentials. The
-    upstream must not get credentials that are meant for another server. So if requests of
-    Anthropic's API go to another server, these requests are not embedded but matched exactly.
+    If the upstream is also the embedder, it may receive texts with the callers' credentials. But it
+    must not receive credentials that are meant for another server. So if requests of Anthropic's
+    API go to another server, these requests are not embedded; they are matched only exactly.
     """
     return dialects_of(
         responses_by_meaning=settings.responses_by_meaning,

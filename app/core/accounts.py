@@ -1,7 +1,8 @@
-"""Counts what hits have saved and what the cache's own requests have cost.
+"""Adds up the savings of hits and the costs of the cache's own requests.
 
-The figures are added to the Prometheus metrics and to a Tally, whose sums outlive the process. The
-sums are whole numbers of tokens, milliseconds, and billionths of a dollar.
+The amounts are added to the Prometheus metrics and to a Tally. The sums in a Tally are stored, so
+they are not lost when the process ends. They are whole numbers of tokens, of milliseconds, and of
+billionths of a dollar.
 """
 
 import functools
@@ -20,7 +21,7 @@ _OTHERS = "(other)"
 
 
 class Accounts:
-    """Counts savings and costs by model. `prices` knows the prices of one server's models."""
+    """Adds up savings and costs for each model. `prices` has the prices of a server's models."""
 
     def __init__(self, metrics: Metrics, prices: Prices) -> None:
         self._tokens_of = functools.cache(metrics.saved_tokens.labels)
@@ -48,7 +49,7 @@ class Accounts:
         self._add("saved", model, saved)
 
     def would_save(self, model: str, saved: Saved) -> None:
-        """Add to the sums what a hit would have saved if it had been served."""
+        """Add, in separate sums, the possible savings of a hit that was not served."""
         self._add("unsaved", model, saved)
 
     def _add(self, what: str, model: str, saved: Saved) -> None:
@@ -66,7 +67,8 @@ class Accounts:
     def spent(self, purpose: Purpose, model: str, usage: Usage | None) -> None:
         """Add the cost of a request that the cache itself sent.
 
-        `usage` has the token counts of the answer; None if they are unknown.
+        `purpose` says why the cache sent the request. `usage` has the token counts of the answer;
+        None if the counts are unknown.
         """
         metrics, tally, label = self._metrics, self._tally, self._label(model)
         tokens = usage.input + usage.output if usage else 0

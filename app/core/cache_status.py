@@ -72,15 +72,15 @@ class CacheStatus:
     Headers, the log line and metric labels are made from these parameters.
 
     `forward`: why the request was forwarded to the upstream; None if no reason is given.
-    `detail`: why the cache was bypassed, or which part of the cache failed; None if neither.
+    `detail`: why the cache was bypassed, or which part of the cache failed; otherwise None.
     `age`: the age of the stored response, in seconds.
     `ttl`: the stored response's remaining freshness lifetime in seconds; negative if stale.
     `distance`: the cosine distance of a hit by meaning; otherwise None.
-    `forward_status`: the HTTP status with which the upstream failed, if a stored response was
-    served because of that; otherwise None.
+    `forward_status`: the HTTP status of the upstream's failure, if a stored response was served
+    because of this failure; otherwise None.
     `entry`: the id of the stored response.
-    `shadow`: in shadow mode, where hits are not served, the status that the request would have had
-    outside shadow mode; otherwise None.
+    `shadow`: if the mode or caution holds hits back, the status that the request would have had if
+    hits were served; otherwise None.
     `saved`: the tokens, price and time that a hit saved; None if nothing was saved.
     """
 
@@ -118,7 +118,7 @@ class CacheStatus:
         )
 
     def instead_of(self, status_code: int | None) -> "CacheStatus":
-        """Return a copy for an answer from the store that is served because the upstream failed.
+        """Return a copy for a stored answer that is served because the upstream failed.
 
         `status_code` is the HTTP status with which the upstream failed, or None if the upstream
         sent no response.
@@ -132,8 +132,9 @@ class CacheStatus:
     ) -> "CacheStatus":
         """Return the cache status of an answer from the upstream.
 
-        `entry` is the id that the answer has if it is stored; it may be empty. `forward` says why
-        the request was forwarded, `detail` which part of the cache failed, if any.
+        `entry` is the id under which the answer may be stored; empty if there is no id. `forward`
+        says why the request was forwarded. `detail` says which part of the cache failed; None if
+        no part failed.
         """
         return cls(Outcome.MISS, forward=forward, detail=detail, entry=entry)
 

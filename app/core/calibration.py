@@ -1,4 +1,4 @@
-"""Turns a verifier's score into a probability, and says how high it must be for a hit."""
+"""Turns a verifier's scores into probabilities, and finds the least probability of a hit."""
 
 import math
 from bisect import bisect_right
@@ -42,7 +42,7 @@ def log_odds(score: float, scale: Scale) -> float:
 class Calibration:
     """Figures measured with one embedder, on questions that the verifier was not trained on.
 
-    `weights`: the weights of a logistic regression on the result of `features`.
+    `weights`: the weights of a logistic regression, one for each number that `features` returns.
     `max_distance`: the greatest cosine distance at which the verifier is asked about two questions.
     `thresholds`: pairs (error rate, probability), sorted by error rate. If only answers of at least
     this probability are served, the share of wrong hits is at most the error rate.
@@ -65,7 +65,7 @@ class Calibration:
         return self._probability(log_odds(score, self.scale), distance)
 
     def highest(self, distance: float) -> float:
-        """Return the highest probability that any score can give at a cosine distance.
+        """Return the highest possible probability for two questions at this cosine distance.
 
         This is the probability at the log-odds `sure`. The result is 1 instead if `sure` is
         infinite, or if greater log-odds give lower probabilities.
@@ -83,7 +83,7 @@ class Calibration:
         """Return the least probability at which a hit may be served.
 
         `max_error_rate` is the share of hits that may be wrong. If `max_error_rate` is lower than
-        every measured error rate, the result is above 1, so that nothing is served.
+        every measured error rate, the result is above 1, so no hit is served.
         """
         at = bisect_right([share for share, _ in self.thresholds], max_error_rate)
         return self.thresholds[at - 1][1] if at else _NEVER

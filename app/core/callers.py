@@ -1,4 +1,4 @@
-"""The names of callers. They are stored with entries, so that a caller's entries can be erased.
+"""The names of callers. Entries contain these names, so that a caller's entries can be erased.
 
 A name is a digest of one credential. A request with several credentials has several names.
 """

@@ -2,11 +2,11 @@
 
 
 class CircuitBreaker:
-    """Opens after `threshold` failures in a row, then allows single trial calls.
+    """Opens after `threshold` failures in a row. While open, it allows only single trial calls.
 
-    While closed, every call is allowed. While open, no call is allowed for `rest` seconds; then one
-    trial call is allowed. If the trial call succeeds, the breaker closes. If the trial call fails,
-    the breaker stays open for `rest` seconds more.
+    While the breaker is closed, every call is allowed. After it has opened, no call is allowed for
+    `rest` seconds. After that time, one trial call is allowed. If the trial call succeeds, the
+    breaker closes. If the trial call fails, the breaker stays open for `rest` seconds more.
 
     The methods do not read a clock: `now` is the time in seconds of a monotonic clock.
     """
@@ -36,13 +36,13 @@ class CircuitBreaker:
         return True
 
     def succeeded(self) -> bool:
-        """Record a successful call. Return whether this success closed the breaker."""
+        """Record a successful call. Return True if this success closed the breaker."""
         was_open = self.is_open
         self._failures = 0
         return was_open
 
     def failed(self, now: float) -> bool:
-        """Record a call that failed at `now`. Return whether this failure opened the breaker."""
+        """Record a call that failed at `now`. Return True if this failure opened the breaker."""
         self._failures += 1
         self._next_trial = now + self._rest
         return self._failures == self._threshold

@@ -1,7 +1,7 @@
 """Decoders of content codings (RFC 9110 §8.4.1) such as gzip, with output of bounded size.
 
-Compressed data may expand to thousands of times its size. So decoders yield pieces of bounded size,
-and the caller decides when to stop.
+Decoded data may be thousands of times as large as the compressed data. So decoders yield pieces of
+bounded size, and the caller decides when to stop.
 """
 
 import functools
@@ -125,8 +125,8 @@ class _Gzip:
 class _Deflate:
     """Decodes HTTP's `deflate`.
 
-    This is the zlib format (RFC 1950). Some servers send raw deflate (RFC 1951) instead, which is
-    decoded too.
+    The right format is zlib (RFC 1950). Some servers send raw deflate (RFC 1951) instead. Both
+    formats are decoded.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Logs bugs of Reprise. Such an error is caught, so that the request can go on."""
+"""Logs errors that are bugs in Reprise. The caller catches the error, so the request can go on."""
 
 import logging
 import traceback
@@ -9,7 +9,7 @@ _logger = logging.getLogger("reprise")
 def log_defect(error: Exception) -> None:
     """Log the type and traceback of an error.
 
-    The error's message is left out, because it may contain a prompt or a key.
+    The message of the error is not logged, because the message may contain a prompt or a key.
     """
     trace = "".join(traceback.format_tb(error.__traceback__))
     _logger.error("defect: %s\n%s", type(error).__name__, trace)

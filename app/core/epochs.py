@@ -1,8 +1,8 @@
-"""Epochs: tokens in the store. A purge replaces the token, so that older answers are recognised.
+"""Epochs: each purge replaces the epoch in the store, so that older answers are recognised.
 
-An epoch is written `era` or `era.turn`. A purge of everything begins a new era: entries stored in
-an older era are no longer served. A purge of some entries begins a new turn of the same era:
-answers requested in an older turn are not stored, but entries already stored stay.
+An epoch is a text of the form `era` or `era.turn`. A purge of everything begins a new era: entries
+stored in an older era are no longer served. A purge of some entries begins a new turn of the same
+era: answers requested in an older turn are not stored, but entries already stored stay.
 """
 
 _TURN = "."
@@ -19,7 +19,7 @@ def next_turn(epoch: str, turn: str) -> str:
 
 
 def is_dead(epoch: str, present: str) -> bool:
-    """Whether entries stored in `epoch` are purged, because the era of `epoch` is over.
+    """Whether the era of `epoch` has ended, so that entries stored in this era are purged.
 
     `present` is the current epoch. If `present` is empty, the result is True.
     """

@@ -3,7 +3,7 @@
     RepriseError
     ├── ConfigurationError       Reprise does not start; the error's text is printed to the user
     ├── BadInput                 a command cannot read its input; the error's text is printed
-    ├── CallFailed               a proxy or model did not do what a command asked; text is printed
+    ├── CallFailed               a command's call to a proxy or model failed; the text is printed
     ├── NotUnderstood            a body that cannot be interpreted; it is forwarded unchanged
     ├── Declined                 a dependency refuses one piece of work; not counted as a failure
     │   ├── Overloaded           the dependency has too much to do at the moment
@@ -11,7 +11,7 @@
     ├── DependencyFailed         a dependency failed; the error's text says how and may be logged
     │   └── NodeFailed           a node of the store's cluster did not answer
     ├── DependencyUnavailable    a dependency of the cache failed; treated as a cache miss
-    ├── UpstreamInterrupted      the upstream's body broke off after its head was sent to the client
+    ├── UpstreamInterrupted      the body of the upstream's response broke off
     ├── ClientDisconnected       the client has left
     └── Refusal                  an error response made by Reprise, in OpenAI's error format
         ├── InvalidRequest       400
@@ -79,7 +79,7 @@ class Declined(RepriseError):
 
 
 class Overloaded(Declined):
-    """A dependency is so busy that waiting for it would cost more than going on without it."""
+    """A dependency is too busy. To wait for it would cost more than to go on without it."""
 
 
 class NodeAway(Declined):
@@ -112,7 +112,7 @@ class DependencyUnavailable(RepriseError):
 class UpstreamInterrupted(RepriseError):
     """The body of the upstream's response broke off.
 
-    The body sent to the client is cut off at the same byte.
+    The body sent to the client breaks off at the same byte.
     """
 
 
@@ -174,7 +174,7 @@ class InvalidSession(Refusal):
 
 
 class InvalidCsrfToken(Refusal):
-    """A request that changes something lacks the CSRF token of its dashboard session."""
+    """A request to change something lacks the CSRF token of its dashboard session."""
 
     status_code = 403
     type = "invalid_request_error"

@@ -18,7 +18,7 @@ def standing_after(*, is_disputed: bool, correct: bool) -> Standing:
     `correct`: this report says that the answer is right.
 
     The first report of a wrong answer limits the entry to exact matches; the second removes it. A
-    report of a right answer restores full trust, whatever was reported before.
+    report of a right answer always restores full trust.
     """
     if correct:
         return Standing.TRUSTED

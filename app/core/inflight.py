@@ -1,8 +1,8 @@
-"""Counts and limits the bytes that this process holds: bodies, and answers made for replay.
+"""Counts and limits the bytes of bodies and answers that this process holds in memory.
 
 `most` is the parameter of Inflight. While fewer than `most` bytes are held, answers are kept for
-collapsed requests and for the store. From `most` bytes on, no more answers are kept, and large
-bodies are passed on in pieces, not held as a whole. From twice `most` bytes on, new requests are
+collapsed requests and for the store. If `most` bytes or more are held, no more answers are kept,
+and large bodies are passed on in pieces. If twice `most` bytes or more are held, new requests are
 refused.
 """
 
@@ -11,13 +11,13 @@ from types import TracebackType
 from typing import Self
 
 SMALL = 65_536
-"""Bytes that may always be held for one request. The buffers of a socket hold about as many."""
+"""The bytes that may always be held for one request: about as many as a socket's buffers hold."""
 
 
 class Inflight:
     """Counts the bytes that are held for all connections together (`held`).
 
-    `most` is the number of bytes from which on no more answers are kept.
+    If `most` bytes or more are held, no more answers are kept.
     """
 
     def __init__(self, most: int = sys.maxsize) -> None:
@@ -37,13 +37,13 @@ class Inflight:
     def has_room_for(self, size: int) -> bool:
         """Whether a body of `size` bytes may be held as a whole.
 
-        This is always so if `size` is at most SMALL.
+        The result is always True if `size` is at most SMALL.
         """
         return size <= SMALL or not self.is_full
 
 
 class Hold:
-    """The bytes held for one purpose. As a context manager, a Hold releases them at the end."""
+    """Counts the bytes held for one purpose. A `with` block releases all its bytes at the end."""
 
     def __init__(self, inflight: Inflight) -> None:
         self.inflight = inflight

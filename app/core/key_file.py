@@ -1,6 +1,6 @@
 """Reads keys from a file, and reads them again when the file has changed.
 
-This is meant for mounted secrets that are replaced from time to time.
+This is useful if a secret is mounted as a file that is replaced from time to time.
 """
 
 import logging
@@ -71,7 +71,7 @@ class KeyFile:
     def _signature(self) -> _Signature:
         """Return the file's modification time in nanoseconds, its inode, and its size in bytes.
 
-        A file that has changed differs in at least one of these.
+        If the file changes, at least one of these values changes.
         """
         found = self._path.stat()
         return found.st_mtime_ns, found.st_ino, found.st_size

@@ -1,4 +1,4 @@
-"""How long the latest requests took. Requests of one kind are those that ended in the same way."""
+"""How long the latest requests took. Requests that ended in the same way are of one kind."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -16,12 +16,12 @@ class Latencies:
     def add(self, kind: str, seconds: float) -> None:
         """Record how long a request took.
 
-        Of each kind, only the latest thousand durations are kept.
+        Only the latest thousand durations of each kind are kept.
         """
         self._seconds.setdefault(kind, deque(maxlen=_KEPT)).append(seconds)
 
     def percentiles(self) -> Mapping[str, Mapping[str, float]]:
-        """Return the figures of each kind.
+        """Return for each kind of requests a mapping with `of`, `p50`, `p90` and `p99`.
 
         `of` is the number of durations. `p50`, `p90` and `p99` are percentiles in milliseconds.
         """

@@ -1,4 +1,4 @@
-"""The memory that this process may use: the machine's, or less in a container."""
+"""The memory that this process may use: the machine's memory, or less in a container."""
 
 import os
 from collections.abc import Iterator

@@ -44,14 +44,14 @@ class _Seconds(Histogram):
     """A histogram of durations. Each exemplar names the trace of the request that was measured.
 
     Exemplars: https://prometheus.io/docs/specs/om/open_metrics_spec/#exemplars. The library
-    prometheus_client keeps no exemplars if several processes count together.
+    prometheus_client keeps no exemplars if metrics are sums over several processes.
     """
 
     def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
         """Record a duration of `amount` seconds.
 
-        If `exemplar` is None, the exemplar is the trace id of the request in progress, if there is
-        one.
+        If `exemplar` is None, the exemplar is the trace id of the request in progress. If this id
+        is empty, there is no exemplar.
         """
         if exemplar is None and (trace := trace_id.get()):
             exemplar = {"trace_id": trace}
@@ -65,8 +65,8 @@ class Metrics:
     process must then create only one Metrics object, because two objects would overwrite each
     other's counts.
 
-    `registry` holds the Prometheus metrics, `tally` the sums that outlive the process, and
-    `latencies` the durations of this process's latest requests.
+    `registry` holds the Prometheus metrics. `tally` holds sums that are also stored, so that they
+    outlive the process. `latencies` holds the durations of this process's latest requests.
     """
 
     def __init__(self) -> None:
@@ -268,7 +268,7 @@ class Metrics:
         return bool(self._folder)
 
     def counters(self) -> Iterable[Metric]:
-        """Return the counters, and perhaps other metrics.
+        """Return the counters. The result may contain other metrics too.
 
         If the proxy has several processes, the values are sums over all processes.
         """
@@ -280,7 +280,7 @@ class Metrics:
 
 
 def forget_process(pid: int, folder: str) -> None:
-    """Remove the gauges of the process `pid`, which has ended. Its counters stay in the sums.
+    """Remove the gauges of an ended process (`pid`). The sums still include its counters.
 
     `folder` is the folder in which processes keep their counts.
     """
@@ -288,7 +288,7 @@ def forget_process(pid: int, folder: str) -> None:
 
 
 def counts(counters: Iterable[Metric], name: str, label: str, **fixed: str) -> dict[str, int]:
-    """Return for each value of the label `label` the sum of the counter `name`.
+    """Return the sum of the counter `name` for each value of the label `label`.
 
     `fixed` gives values of other labels. Only samples with these values are included.
     """

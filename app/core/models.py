@@ -21,11 +21,11 @@ Clock = Callable[[], float]
 
 
 CHAT_COMPLETION = "chat_completion"
-"""The dialect of an entry that names no dialect: old versions stored only chat completions."""
+"""The dialect of an entry without a dialect: old versions stored only chat completions."""
 V1, AZURE = b"/v1", b"/openai"
 """The first part of paths in OpenAI's API and in Azure's.
 
-Only Azure's is forwarded to the upstream.
+The first part of an Azure path is forwarded to the upstream; `/v1` is not.
 """
 
 
@@ -47,7 +47,7 @@ class ClientRequest:
 
 @dataclass(frozen=True, slots=True)
 class CacheKey:
-    """The cache key of a request. One part must match exactly, the other part by meaning.
+    """The cache key of a request. `partition` must match exactly; `text` may match by meaning.
 
     `partition`: digest in lower-case hex of everything that must match exactly. The partition has
     the role that `Vary` and RFC 9111 §3.5 have in HTTP.
@@ -68,7 +68,7 @@ class Fullness(IntEnum):
     `PLAIN`: as much as a stream without `include_usage` contains.
     `STREAMED`: as much as a stream with `include_usage` contains.
     `ALL`: as much as an answer that is not streamed contains. A stored answer that contains `usage`
-    has this value too, whichever request it answered.
+    always has this value, even if it answered a stream.
     """
 
     PLAIN = 0
@@ -80,7 +80,7 @@ class Aging:
     """An entry with an age and a lifetime.
 
     `stored_at` and `now` are in seconds since 1970. The entry is fresh for `freshness_lifetime`
-    seconds. For `stale_lifetime` more seconds it may be served stale.
+    seconds. After that, the entry may be served stale for `stale_lifetime` seconds.
     """
 
     __slots__ = ()
@@ -117,7 +117,7 @@ class StoredResponse(Aging):
 
     `content`: the answer as UTF-8 JSON, from which the dialect makes a whole answer or a stream.
     `epoch`: the store's epoch when the upstream was asked; empty means the current epoch.
-    `parts`: what the partition was made from, as text (`rules/key_parts.py`); may be empty.
+    `parts`: the parts of the partition, as text (`rules/key_parts.py`); may be empty.
     `tagging`: the labels by which the entry can be found and purged.
     `is_disputed`: the answer was reported as wrong, so it is served for exact matches only.
     `fullness`: how much of `usage` the answer contains.
@@ -128,7 +128,7 @@ class StoredResponse(Aging):
     `vector_digest`: the store's checksum of the question's embedding; may be empty.
     `askers`: if callers share answers, digests of the credentials of a few callers who have asked
     this question.
-    `is_pinned`: an operator allows hits by meaning, however few callers have asked this question.
+    `is_pinned`: an operator allows hits by meaning, even if few callers have asked this question.
     `seconds`: the seconds that the upstream took for the whole answer; 0 if unknown.
     """
 
@@ -243,7 +243,7 @@ class StoredText:
 class Page:
     """One page of a list of stored responses.
 
-    `cursor` asks for the next page. On the last page it is empty.
+    `cursor` is the argument with which a scan returns the next page; empty on the last page.
     """
 
     entries: Sequence[StoredResponse]
@@ -253,7 +253,7 @@ class Page:
 class Kind(StrEnum):
     """The kinds of entries. Each kind is counted and evicted separately.
 
-    Files contain these values.
+    The values are written to files, so they must not be changed.
     """
 
     ANSWER = "chat_completion"  # an answer of any dialect, in spite of the value
@@ -287,7 +287,7 @@ class Guard(StrEnum):
     `kinds`: different things of one kind (cat, dog).
     `payload`: the text that a task is about differs.
     `qualifiers`: words that narrow only one question.
-    `roles`: the same things the other way round (from, to).
+    `roles`: the same things in exchanged roles (from A to B, from B to A).
     `words`: different rare words in the same place.
     `writing`: differences of case or white space that matter.
     The other names say what differs.

@@ -1,12 +1,12 @@
-"""Money: sums are kept in billionths of a dollar, so that adding them loses nothing."""
+"""Money: sums are whole billionths of a dollar, so additions are exact."""
 
 A_DOLLAR = 1_000_000_000
-"""A dollar in billionths."""
+"""The number of billionths in a dollar."""
 
 MILLIONTHS = 6
-"""The digits of an amount of dollars that is shown."""
+"""The number of decimal places of a dollar amount that is shown to people."""
 
 
 def dollars(nanodollars: float) -> float:
-    """Return an amount to show, in dollars, rounded to a millionth."""
+    """Return an amount of money in dollars, rounded to a millionth."""
     return round(nanodollars / A_DOLLAR, MILLIONTHS)

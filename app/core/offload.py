@@ -17,12 +17,12 @@ _LARGE = 262_144  # bytes; parsing that many takes some 10 ms
 
 
 class Threads:
-    """Runs work in `count` threads, and refuses work that would have to wait too long.
+    """Runs pieces of work in `count` threads. A piece that would wait too long is refused.
 
     A piece of work is refused if `queue` pieces are waiting already. It is also refused if it would
-    probably wait longer than `patience` seconds; the wait is estimated from the duration of recent
-    pieces. Without these limits, threads would do work whose caller has given up, and all other
-    callers would wait longer.
+    probably wait longer than `patience` seconds. This wait is estimated from the durations of
+    recent pieces. Without these limits, threads would do work for callers that have given up, and
+    all other callers would wait longer.
 
     `name` is the beginning of the names of the threads.
     """
@@ -36,7 +36,7 @@ class Threads:
         self._usual = 0.0  # moving average of the seconds that a piece takes
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run `work` in a thread and return its result. Raises Overloaded if refused."""
+        """Run `work` in a thread and return its result. Raises Overloaded if it is refused."""
         ahead = self._most - self._room
         if self._room <= 0 or ahead // self._count * self._usual > self._patience:
             raise Overloaded
@@ -69,7 +69,7 @@ class Threads:
 async def by_size(size: int, work: Callable[[], T]) -> T:
     """Call `work` and return its result.
 
-    `size` is the number of bytes that `work` processes. If these are so many that `work` would
+    `size` is the number of bytes that `work` processes. If `size` is so large that `work` would
     block the event loop, `work` is called in a thread.
     """
     return work() if size < _LARGE else await asyncio.to_thread(work)

@@ -1,8 +1,8 @@
 """The ports: the interfaces through which the engine uses stores, models and the upstream.
 
 An implementation may raise any exception and may take any time: the engine sets timeouts, catches
-failures and counts them. An implementation that refuses work without having failed, for example
-because it is overloaded, should raise Declined. An implementation that has failed should raise
+failures and counts them. An implementation that refuses work but has not failed should raise
+Declined, for example if it is overloaded. An implementation that has failed should raise
 DependencyFailed with a text that may be logged.
 """
 
@@ -30,7 +30,7 @@ Keeping = Literal["process", "file", "fleet"]
 
 
 class Store(Protocol):
-    """Keeps stored responses while they are fresh or may be served stale, and finds them.
+    """Keeps and finds stored responses. Each is kept while it is fresh or may be served stale.
 
     This port has the methods that are needed to answer clients' requests.
     """
@@ -60,9 +60,9 @@ class Store(Protocol):
         """
 
     async def put(self, stored: StoredResponse, embedding: Embedding | None) -> None:
-        """Store a response in place of an older one with the same exact key.
+        """Store a response. It replaces any older response with the same exact key.
 
-        If `embedding` is None, the response is found by exact matches only.
+        If `embedding` is None, the response can be found only by its exact key.
         """
 
     def use(self, digest: str) -> None:
@@ -84,29 +84,29 @@ class StoreOperations(Protocol):
     async def mark(self, stored: StoredResponse, standing: Standing) -> bool:
         """Set how far an entry is trusted, unless the entry has changed since it was read.
 
-        `stored` is the entry as it was read. Return whether anything was set: False if the entry
-        has changed.
+        `stored` is the entry as it was read. Return False if nothing was set because the entry has
+        changed; otherwise True.
         """
 
     async def amend(self, stored: StoredResponse, amended: StoredResponse) -> bool:
         """Write an entry's `is_disputed`, `askers` and `is_pinned`, unless the entry has changed.
 
         `stored` is the entry as it was read; `amended` has the new values. Other fields stay.
-        Return whether anything was written: False if the entry has changed.
+        Return False if nothing was written because the entry has changed; otherwise True.
         """
 
     async def scan(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
         """Return a page of up to `limit` stored responses that `selector` selects.
 
-        For the first page `cursor` is empty; for any other page it is the cursor of the page
-        before. Entries stored or removed during the scan may be missing; all others are returned
-        exactly once. A page that is short or empty is not necessarily the last one.
+        For the first page `cursor` is empty; for any other page it is the cursor of the previous
+        page. Entries stored or removed during the scan may be missing; all others are returned
+        exactly once. A short or empty page may be followed by other pages.
         """
 
     async def embeddings_of(self, digests: Sequence[str]) -> Sequence[Embedding | None]:
-        """Return for each exact key in `digests`, in order, the embedding of the stored question.
+        """Return the embedding of the stored question for each exact key in `digests`, in order.
 
-        In place of an embedding that is not stored, the result has None.
+        If no embedding is stored for an exact key, the result contains None in its place.
         """
 
     async def refresh_epoch(self) -> None:
@@ -115,12 +115,12 @@ class StoreOperations(Protocol):
     async def advance_epoch(self) -> None:
         """Begin a new turn of the current era (`epochs.py`).
 
-        Entries already stored stay. Answers that have been requested from the upstream but are not
-        stored yet will not be stored.
+        Entries already stored stay. If an answer was requested from the upstream before this call
+        but is not stored yet, it will not be stored.
         """
 
     async def purge(self) -> int:
-        """Remove all entries, embeddings included; return how many were removed.
+        """Remove all answers and embeddings; return how many entries were removed.
 
         After this method has returned, none of these entries is served.
         """
@@ -143,17 +143,18 @@ class EmbeddingStore(Protocol):
         """The current epoch. It is the same as the epoch of the Store."""
 
     async def get_embeddings(self, digests: Sequence[str]) -> Sequence[StoredEmbedding | None]:
-        """Return for each exact key in `digests`, in order, the stored embedding, or None."""
+        """Return the stored embedding, or None, for each exact key in `digests`, in order."""
 
     async def put_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
-        """Store embeddings in place of older ones with the same exact keys."""
+        """Store embeddings. They replace older embeddings with the same exact keys."""
 
     async def scan_embeddings(
         self, cursor: str, limit: int, caller: str
     ) -> tuple[Sequence[str], str]:
         """Find the embeddings that were fetched for a caller with the name `caller`.
 
-        Examine about `limit` embeddings. Return the exact keys of those found, and the next cursor.
+        Examine about `limit` embeddings. Return the exact keys of the caller's embeddings among
+        them, and the next cursor.
         The cursors are used as in `StoreOperations.scan`.
         """
 
@@ -176,7 +177,7 @@ class Totals(Protocol):
 
 
 class WholeStore(Store, StoreOperations, EmbeddingStore, Totals, Protocol):
-    """A store of responses, of embeddings and of sums. Responses and embeddings have one epoch."""
+    """A store of responses, embeddings and sums. Responses and embeddings share one epoch."""
 
 
 class Prices(Protocol):
@@ -189,7 +190,7 @@ class Prices(Protocol):
 class Leases(Protocol):
     """Leases by which one process of a fleet is chosen to ask the upstream for an answer.
 
-    `name` is the name of a lease. `token` identifies the process that holds the lease. A lease
+    `name` is the name of a lease. `token` identifies the process that calls the method. A lease
     expires `seconds` seconds after a process has taken or renewed it. If another process takes the
     lease after that, the first process can neither renew nor release it.
     """
@@ -201,7 +202,7 @@ class Leases(Protocol):
         """
 
     async def renew(self, name: str, token: str, seconds: float) -> bool:
-        """Extend the lease to `seconds` from now if `token` holds it.
+        """Make the lease expire `seconds` seconds from now, if `token` holds it.
 
         Return whether the lease was extended.
         """
@@ -227,8 +228,8 @@ class Embedder(Protocol):
     async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
         """Return the embedding of a text: shape (dimensions,), unit length.
 
-        Return None if the model cannot represent the whole text, because the text is too long or
-        contains an unknown token. Another text could otherwise have the same embedding.
+        Return None if the text is too long for the model or contains an unknown token. The
+        embedding would represent only a part of such a text, and so could equal another text's.
 
         `credentials` are the caller's credential headers. They are used only if the embedder is the
         upstream, which receives these headers anyway.
@@ -274,7 +275,7 @@ class UpstreamResponse(Protocol):
         """
 
     async def aclose(self) -> None:
-        """Release the connection; close it if the body has not ended.
+        """Release the connection. If the body has not ended, close the connection.
 
         A second call does nothing.
         """

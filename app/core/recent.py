@@ -1,4 +1,4 @@
-"""A bounded least-recently-used cache of computed results."""
+"""A least-recently-used cache of computed results, with a limited number of values."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -13,8 +13,8 @@ class Recent(Generic[K, V]):
 
     Response times must not reveal to one caller what another caller has asked. So if a value was
     computed from a caller's text, its key contains that caller's partition or is derived from that
-    partition. Other callers can only cause a value to be evicted, so that the value must be
-    computed again.
+    partition. Other callers cannot read the value. They can only cause its eviction, after which
+    the value is computed again.
     """
 
     def __init__(self, most: int) -> None:
@@ -45,7 +45,7 @@ class Recent(Generic[K, V]):
         self._values.clear()
 
     def keep(self, key: K, value: V) -> None:
-        """Add or replace the value of a key; if full, drop the least recently used value."""
+        """Add or replace the value of a key. A full cache drops its least recently used value."""
         self._values[key] = value
         self._values.move_to_end(key)
         if len(self._values) > self._most:

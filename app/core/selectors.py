@@ -24,7 +24,7 @@ class Near:
     def distance(self, embedding: Embedding) -> float:
         """Return the cosine distance to another embedding, from 0 to 2.
 
-        A distance below a millionth may be a rounding error, so the result is then 0.
+        The result is 0 for a distance below a millionth, which may be a rounding error.
         """
         distance = 1.0 - float(np.dot(self.embedding, embedding))
         return 0.0 if distance < _ROUNDING else min(distance, 2.0)
@@ -57,8 +57,8 @@ class Selector:
     ) -> bool:
         """Whether the selector selects an entry with the given properties.
 
-        `embedding` matters only if `near` is set. If an entry has no embedding, because it is
-        served for exact matches only, it is not near any text.
+        `embedding` is used only if `near` is set. It is None if the entry is served for exact
+        matches only; such an entry is not near any text.
         """
         if self.tag is not None and self.tag not in tagging.tags:
             return False

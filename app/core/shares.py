@@ -1,10 +1,10 @@
-"""Confidence intervals of shares (proportions), and of the excess of a share over a base rate."""
+"""Confidence intervals of shares (proportions), and of the excess of one share over another."""
 
 import math
 from dataclasses import dataclass
 
 NORMAL_95 = 1.959963984540054
-"""95 % of a normal distribution lies within this many standard deviations of its mean."""
+"""The number of standard deviations around the mean that covers 95 % of a normal distribution."""
 _COVERING = 2.2414027276049473  # for 97.5 %: at 95 %, intervals of rare events are too narrow
 _HALVINGS = 30
 
@@ -41,7 +41,7 @@ class Difference:
 def excess(
     count: int, of: int, base: int, base_of: int, deviations: float = _COVERING
 ) -> Difference | None:
-    """Return how far the share `count / of` exceeds what the base rate explains.
+    """Return the part of the share `count / of` that the base rate does not explain.
 
     The base rate is `base / base_of`. The share and the base rate are shares of wrong answers. The
     value returned, from 0 to 1, is computed as
@@ -74,9 +74,9 @@ def excess(
 def least_share(count: int, of: int, doubt: float) -> float:
     """Return a lower bound of the true share, given `count` cases in a sample of `of`.
 
-    If the true share were lower than the bound, the probability of so high a count would be at most
-    `doubt`. This holds for small samples too: W. Hoeffding, "Probability Inequalities for Sums of
-    Bounded Random Variables", 1963, theorem 1.
+    If the true share were lower than the bound, the probability of such a high count would be at
+    most `doubt`. This holds for small samples too: W. Hoeffding, "Probability Inequalities for Sums
+    of Bounded Random Variables", 1963, theorem 1.
     """
     if not count:
         return 0.0

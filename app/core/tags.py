@@ -19,7 +19,7 @@ _WHITE = " \t"  # RFC 9110 §5.6.3
 
 @dataclass(frozen=True, slots=True)
 class Tagging:
-    """The namespace of an entry and its tags (surrogate keys). An empty namespace means none."""
+    """The namespace and tags (surrogate keys) of an entry. `namespace` is empty if it has none."""
 
     namespace: str = ""
     tags: frozenset[str] = frozenset()
@@ -27,7 +27,7 @@ class Tagging:
     def cover(self, asked: "Tagging") -> bool:
         """Whether an entry with these labels has all tags of `asked`, the labels of a request.
 
-        Namespaces are not compared, because they are part of the partition, which matches already.
+        Namespaces are not compared. They are part of the partition, which has matched already.
         """
         return asked.tags <= self.tags
 
@@ -60,8 +60,8 @@ def checked_labels(namespace: str, tags: Iterable[str]) -> Tagging | None:
     """Return a namespace and tags as one value; None if the labels are refused.
 
     All labels are refused if there are more than 32 tags, if a tag is empty, or if a label is too
-    long. They are also refused if a tag contains a comma, or white space at the beginning or the
-    end, because `tags_in` could not read such a tag back.
+    long. They are also refused if a tag contains a comma, or begins or ends with white space,
+    because `tags_in` could not read such a tag.
     """
     unique = frozenset(tags)
     if len(unique) > MOST_TAGS or not all(is_label(tag) for tag in unique):

@@ -34,12 +34,12 @@ class Tally:
 
     @property
     def is_pending(self) -> bool:
-        """Whether `take` would return any sums now."""
+        """Whether `take` has any sums to return."""
         return bool(self._pending)
 
     @property
     def own(self) -> Mapping[str, int]:
-        """The sums of all amounts that this process has added, even if `take` has returned them.
+        """The sums of all amounts that this process has added, whether or not `take` returned them.
 
         Sums of 0 are left out.
         """
@@ -58,6 +58,6 @@ class Tally:
 
 
 def sums(totals: Mapping[str, int], what: str) -> dict[str, int]:
-    """Return the sums whose names begin with `what:`, by the rest of the name."""
+    """Return the sums whose names are `what:of`. The keys of the result are the values of `of`."""
     prefix = f"{what}:"
     return {name.removeprefix(prefix): n for name, n in totals.items() if name.startswith(prefix)}

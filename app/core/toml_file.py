@@ -10,8 +10,8 @@ from app.core.errors import ConfigurationError
 def read_toml(path: str, named: str) -> dict[str, Any]:
     """Return the document in a TOML file.
 
-    Raises ConfigurationError if the file cannot be read or is not valid TOML. `named` is the
-    description of the file in the error's text.
+    Raises ConfigurationError if the file cannot be read or is not valid TOML. In the
+    error's text, `named` stands for the file.
     """
     try:
         return tomllib.loads(Path(path).read_text("utf-8"))

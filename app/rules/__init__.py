@@ -1,4 +1,4 @@
-"""Pure decisions: what may be cached, what must match, how long it lives, what happens next.
+"""Pure decisions: what may be cached, what must match, how long answers live, what comes next.
 
 May import: `core`, `dialects`, `matching`.
 """

@@ -1,11 +1,11 @@
-"""Decides by the results of audits how strict hits by meaning must be (the level of caution).
+"""Decides from the results of audits how strict hits by meaning must be (the level of caution).
 
-Answers to the same request differ from run to run. So exact matches are the control group: what
-counts is how far the share of wrong hits by meaning is above the share of wrong exact matches
-(`excess` in `core/shares.py`).
+A model may answer the same request differently each time. So an audit may find that the answer of
+an exact match is wrong. The rules therefore use the `excess` (`core/shares.py`) of the share of
+wrong hits by meaning over the share of wrong exact matches.
 
-Rules of this file: evidence can raise the level of caution, and lower it again. It can never make
-hits less strict than the operator asks (level 0).
+Rules of this file: evidence can raise the level of caution, and lower it again. The lowest level is
+0, at which hits are as strict as the operator asks.
 """
 
 from dataclasses import dataclass, replace
@@ -26,9 +26,9 @@ _BANDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 
 
 def band_of(distance: float | None) -> str:
-    """Return the upper end of the band (a range of distances) that contains `distance`.
+    """Return the name of the band (a range of distances) that contains `distance`.
 
-    An example is `0.05`. The result is empty if `distance` is None.
+    The name is the upper end of the band, such as `0.05`; empty if `distance` is None.
     """
     if distance is None:
         return ""
@@ -39,7 +39,7 @@ def band_of(distance: float | None) -> str:
 class Window:
     """The results of the latest comparisons, one bit for each: 1 if an answer was wrong.
 
-    `bits`: the results; the latest is bit 0. `length`: how many results there are.
+    `bits`: the results; the latest is bit 0. `length`: the number of results.
     """
 
     bits: int = 0
@@ -51,7 +51,7 @@ class Window:
         return Window(bits, min(self.length + 1, _WINDOW))
 
     def wrong(self, latest: int = _WINDOW) -> int:
-        """Return how many of the last `latest` results were wrong."""
+        """Return the number of wrong answers among the last `latest` results."""
         return (self.bits & ((1 << latest) - 1)).bit_count()
 
 
@@ -64,7 +64,7 @@ class Evidence:
 
     `exact`: audits of exact matches. `served`: audits of hits by meaning that were served.
     `held`: comparisons of hits that caution holds back.
-    `next`: comparisons of those held-back hits that the next lower level would serve.
+    `next`: the part of `held` about hits that the next lower level would serve.
     `looks`: the number of audits of hits by meaning since the level was last tested.
     """
 
@@ -112,9 +112,9 @@ def suggested_dial(dial: float, low: float, high: float) -> float:
     """Return a lower dial if the share of wrong hits is above `dial`, else `dial`.
 
     `low` and `high` are the ends of the confidence interval of the share of wrong hits. If both are
-    above `dial`, the verifier is less reliable here than where it was calibrated. Then the result
-    is lower than `dial` in the same proportion, so that about the share `dial` of the hits would be
-    wrong. Otherwise the result is `dial`, because only an operator may raise the dial.
+    above `dial`, the verifier is less reliable here than where it was calibrated. In this case the
+    result is lower than `dial` in the same proportion. With this lower dial, about the share `dial`
+    of the hits would be wrong. Otherwise the result is `dial`: only an operator may raise the dial.
     """
     if low <= dial:
         return dial
@@ -138,7 +138,7 @@ def _surely_wrong(known: Evidence) -> float:
 
 
 def _is_within(held: Window, exact: Window, dial: float) -> bool:
-    """Whether the comparisons in `held` show that no more hits are wrong than `dial` allows.
+    """Whether the comparisons in `held` show that the share of wrong hits is at most `dial`.
 
     Only the share of wrong hits above the share of wrong exact matches counts. The result is False
     if there are too few comparisons.

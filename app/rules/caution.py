@@ -1,4 +1,4 @@
-"""Caution: after audits found mistakes, hits by meaning must be surer than usual."""
+"""Caution: after audits found mistakes, hits by meaning must be more certain than usual."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ EXACT_ONLY = 3
 
 @dataclass(frozen=True, slots=True)
 class Caution:
-    """Which hits by meaning are served at a level of caution. Level 0 is what the operator asks.
+    """Decides which hits by meaning are served at a level of caution.
 
-    Each level halves the doubt that is allowed; at level 3 only exact matches are served. With a
-    verifier, the doubt is 1 minus the verifier's probability; without a verifier, the doubt is the
-    cosine distance. `least` is the least probability at level 0, and `max_distance` is the greatest
-    distance at level 0.
+    At level 0, the operator's settings are used unchanged. Each higher level halves the greatest
+    doubt allowed; at level 3 only exact matches are served. With a verifier, the doubt is 1 minus
+    the verifier's probability. Without a verifier, the doubt is the cosine distance. `least`
+    is the least probability at level 0. `max_distance` is the greatest distance at level 0.
     """
 
     level: int = 0
@@ -36,4 +36,4 @@ class Caution:
 
 
 NO_CAUTION = Caution()
-"""Level 0: what the operator asks."""
+"""Level 0: hits are only as strict as the operator asks."""

@@ -1,9 +1,8 @@
 """Which cookies identify a caller, and which only keep a client on the same server.
 
-Rules of this file: a Cookie header is split at semicolons (RFC 6265 §4.2.1). It is not parsed into
-a mapping as in the standard library, because a mapping has only one cookie of each name, so two
-callers could look like one. A header with quotes is kept whole, because parsers read quotes in
-different ways.
+Rules of this file: a Cookie header is split at semicolons (RFC 6265 §4.2.1). The standard library
+parses it into a mapping, which has only one cookie of each name. With a mapping, two callers could
+look like one. A header with quotes is kept whole, because parsers read quotes in different ways.
 """
 
 from collections.abc import Iterable, Iterator
@@ -100,7 +99,7 @@ BALANCING = (
         "https://techdocs.akamai.com/",
     ),
 )
-"""Cookies for load balancing or bot detection, by the service that sets them; `*` ends a prefix.
+"""Cookies for load balancing or bot detection, by service. A name that ends with `*` is a prefix.
 
 Cookies that grant access or identify a session are not listed: `cf_clearance`, `JSESSIONID`,
 `AWSELBAuthSessionCookie-0`.
@@ -145,9 +144,9 @@ def _cookies(lines: Iterable[bytes]) -> Iterator[bytes]:
 def telling(cookies: Iterable[bytes], ignored: frozenset[bytes], *, is_alone: bool) -> list[bytes]:
     """Return the cookies that identify a caller, without those named in `ignored`.
 
-    A cookie for load balancing is left out if the request has another credential or a cookie for
-    another purpose. If it has neither, the upstream may know the caller only by the cookies for
-    load balancing, so these are returned. `is_alone`: the request has no credential except cookies.
+    Cookies for load balancing are left out if the request has another credential or a cookie for
+    another purpose. Otherwise the upstream may know the caller only by the cookies for load
+    balancing, so they are returned. `is_alone`: the request has no credential except cookies.
     """
     told = [cookie for cookie in cookies if name_of(cookie) not in ignored]
     persons = [cookie for cookie in told if not balances_load(cookie)]

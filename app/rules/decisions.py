@@ -63,20 +63,20 @@ class Serve:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Answer 504: the client accepts only a stored response, and none may be served."""
+    """Answer with status 504: the client accepts only stored responses, and none may be served."""
 
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Join an identical request that is already looking up or fetching the answer.
+    """Join an identical request for which the answer is already being looked up or fetched.
 
-    If there is no such request, this request is the first, and later ones can join it.
+    If there is no identical request, this request is the first, and later requests can join it.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Ask the upstream; `status` says why."""
+    """Send the request to the upstream; `status` says why."""
 
     status: CacheStatus
 
@@ -101,8 +101,9 @@ class Discard:
 
 @dataclass(frozen=True, slots=True)
 class Recorded(Generic[T]):
-    """A completely read answer, its lifetimes in seconds, and its Access-Control-Allow-Origin.
+    """An answer that was read completely, with its lifetimes in seconds.
 
+    `allow_origin`: the answer's Access-Control-Allow-Origin; empty if it has none.
     `seconds`: how many seconds the upstream took, from the request to the last byte.
     """
 
@@ -182,10 +183,10 @@ def after_exact(plan: Plan, found: Found, now: float) -> Serve | Refuse | Join:
 
 
 def is_settled(plan: Plan, found: Found, now: float) -> bool:
-    """Whether an exact match settles the request, so that no search by meaning follows.
+    """Whether an exact match makes a search by meaning unnecessary.
 
-    The match does so if it may be served, even stale. If the mode forbids serving exact matches,
-    the match does so only if it is fresh.
+    An exact match that may be served, even stale, is enough. If the mode forbids serving exact
+    matches, only a fresh exact match is enough.
     """
     answer = _exact(plan, found, now)
     return answer is not None and (plan.mode.serves(Tier.EXACT) or not answer.is_stale)
@@ -200,7 +201,7 @@ def after_search(plan: Plan, found: Found, now: float) -> Serve | Refuse | Fetch
 
 
 def _may_be_served(plan: Plan, found: Found, answer: Serve) -> bool:
-    """Whether an answer may be served, because neither the mode nor caution holds it back."""
+    """Whether both the mode and the level of caution allow an answer to be served."""
     if not plan.mode.serves(answer.status.tier):
         return False
     distance = answer.status.distance
@@ -210,7 +211,8 @@ def _may_be_served(plan: Plan, found: Found, answer: Serve) -> bool:
 def _answer(plan: Plan, found: Found, now: float) -> Serve | None:
     """Return the stored answer that was found, even if the mode or caution holds it back.
 
-    An exact match comes before a hit by meaning. The result is None if there is neither.
+    If there are both an exact match and a hit by meaning, the exact match is returned. If there
+    is neither, the result is None.
     """
     if served := _exact(plan, found, now):
         return served
@@ -237,13 +239,13 @@ def unanswered(plan: Plan, found: Found, now: float) -> Refuse | Fetch:
 
 
 def kept_back(plan: Plan, found: Found, now: float) -> Serve | None:
-    """Return the stored answer that the mode or caution holds back, or None."""
+    """Return the stored answer that the mode or caution holds back; None if there is none."""
     answer = _answer(plan, found, now)
     return answer if answer and not _may_be_served(plan, found, answer) else None
 
 
 def in_place_of_failure(plan: Plan, found: Found, now: float) -> Serve | None:
-    """Return the stored answer to serve after the upstream failed (RFC 5861 §4), or None."""
+    """Return the stored answer to serve if the upstream has failed (RFC 5861 §4), or None."""
     stored, distance, probability = found.exact, None, None
     if stored is None or not (
         is_for(plan, stored) and freshness.may_stand_in(stored, plan.control, plan.limits, now)

@@ -34,11 +34,12 @@ class Directives:
 
 
 def directives(headers: Iterable[Header]) -> Directives:
-    """Return the directives in a request's headers, in the strictest reading.
+    """Return the directives in a request's headers. In doubt, the strictest meaning counts.
 
     If an `x-cache-*` header is repeated, its smallest value counts. An invalid number counts as 0.
-    An answer with the lifetime 0 stays fresh only for the operator's `min_ttl`. With the greatest
-    distance 0, only a hit at distance 0 may be served. An unknown tier allows only exact matches.
+    If the lifetime is 0, the answer stays fresh only for the operator's `min_ttl`. If the greatest
+    distance is 0, only a hit at distance 0 may be served. An unknown tier allows only exact
+    matches.
     """
     lines = list(headers)
     return Directives(

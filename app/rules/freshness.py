@@ -32,9 +32,9 @@ def may_answer_stale(stored: Aging, control: CacheControl, limits: Limits, now: 
 
     If the client sends no `max-stale`, the response may be stale for the operator's
     `stale_while_revalidate` (RFC 5861 §3). If the client sends `max-stale`, the response may be
-    stale for that many seconds, but at most for the operator's longest stale time. A stale response
-    is never served to a client that sends `min-fresh`. Nor is it served to a client that sends
-    `max-age` without `max-stale` (RFC 9111 §5.2.1).
+    stale for that many seconds, but at most for the operator's longest stale time. No stale
+    response is served to a client that sends `min-fresh`. No stale response is served to a client
+    that sends `max-age` without `max-stale` (RFC 9111 §5.2.1).
     """
     if control.no_cache or control.min_fresh is not None:
         return False
@@ -52,9 +52,9 @@ def may_stand_in(stored: Aging, control: CacheControl, limits: Limits, now: floa
 
     If the client sends `stale-if-error`, the response may be stale for that many seconds, but at
     most for the operator's longest stale time. If the client sends no `stale-if-error`, the
-    response may be stale for the operator's `stale_if_error`. But if the client sends `max-age`,
-    `min-fresh` or `max-stale` instead of `stale-if-error`, the response may be served only if it
-    could be served without the failure, too.
+    response may be stale for the operator's `stale_if_error`. There is one exception: the client
+    sends no `stale-if-error`, but `max-age`, `min-fresh` or `max-stale`. In this case, the failure
+    allows nothing more: the response may be served only if it could be served without a failure.
     """
     if control.no_cache:
         return False
@@ -124,8 +124,8 @@ def limits_for(
 def bound(control: CacheControl, time_bound: TimeBound, limits: Limits, now: float) -> CacheControl:
     """Return a request's Cache-Control, made stricter if the request's question is time-bound.
 
-    The stored answer to a similar question may have a longer lifetime, if that question is not
-    time-bound. The stricter Cache-Control rules out such an answer once it is too old.
+    A similar question may not be time-bound, so its stored answer may have a longer lifetime. With
+    the stricter Cache-Control, this answer is not served if it is too old.
     """
     if not time_bound:
         return control
@@ -141,8 +141,8 @@ def ends_at(time_bound: TimeBound, asked_at: float) -> float:
     """Return the time, in seconds since 1970, from which an answer must not be served.
 
     An answer about a day (`today`) is valid until that day ends. The caller's time zone is unknown,
-    and a day ends in some time zone at each quarter of an hour. So for such an answer the result is
-    the next quarter of an hour. For all other answers the result is infinity.
+    and at each quarter of an hour a day may end in some time zone. So the result for an answer
+    about a day is the next quarter of an hour. For all other answers the result is infinity.
     """
     if time_bound is not TimeBound.DAY:
         return math.inf

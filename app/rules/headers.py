@@ -23,7 +23,7 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-"""Headers for a single connection (RFC 9110 §7.6.1), with older names that the RFC mentions."""
+"""Headers for a single connection (RFC 9110 §7.6.1). Old names in the RFC are included."""
 
 CREDENTIALS = frozenset({b"authorization", b"api-key", b"x-api-key", b"cookie"})
 """Headers that identify the caller."""
@@ -45,7 +45,7 @@ _FOR_EVER = 2**31  # seconds; longer times are reduced to it (RFC 9111 §1.2.2)
 
 @dataclass(frozen=True, slots=True)
 class CacheControl:
-    """The Cache-Control directives that are obeyed (RFC 9111 §5.2, RFC 5861); times in seconds."""
+    """The Cache-Control directives that Reprise obeys (RFC 9111 §5.2, RFC 5861), in seconds."""
 
     no_store: bool = False
     no_cache: bool = False
@@ -72,8 +72,8 @@ def accepts_coding(headers: Iterable[Header], coding: str) -> bool:
     """Whether a request accepts a content coding by its `Accept-Encoding` (RFC 9110 §12.5.3).
 
     If `coding` contains several codings, separated by commas, all must be accepted. Without
-    `Accept-Encoding` the result is False, although the RFC allows any coding then: few clients that
-    do not send `Accept-Encoding` can decode.
+    `Accept-Encoding` the result is False. The RFC would allow any coding, but most clients without
+    `Accept-Encoding` cannot decode.
     """
     told = b",".join(value for name, value in headers if name == b"accept-encoding")
     accepted = dict[str, bool]()
@@ -92,9 +92,9 @@ def credentials(headers: Iterable[Header]) -> list[Header]:
 def end_to_end(headers: Sequence[Header]) -> list[Header]:
     """Return the end-to-end headers of a message.
 
-    Hop-by-hop headers are left out, and so are the headers that the Connection header names.
-    Credentials and headers for this cache stay even if Connection names them: without credentials,
-    all callers would share answers.
+    Hop-by-hop headers and the headers that Connection names are left out. Credentials and headers
+    for this cache are always returned, even if Connection names them. Without credentials, all
+    callers would share answers.
     """
     named: set[bytes] = set()
     for name, value in headers:
@@ -113,8 +113,8 @@ def cache_control(headers: Iterable[Header]) -> CacheControl:
     """Return the directives of all Cache-Control headers. Unknown directives are ignored.
 
     If a directive is repeated, the first one counts. An invalid number counts as 0, because a
-    response with invalid freshness information is stale (RFC 9111 §4.2.1). Requests are read just
-    as strictly.
+    response with invalid freshness information is stale (RFC 9111 §4.2.1). The same rule is used
+    for requests.
     """
     value = ",".join(v.decode("latin-1") for k, v in headers if k == b"cache-control")
     if not value:
@@ -140,7 +140,7 @@ def cache_control(headers: Iterable[Header]) -> CacheControl:
 def seconds_of(value: str | None) -> int | None:
     """Return the number of seconds in the value of a directive (RFC 9111 §1.2.2).
 
-    None gives None, and an invalid number gives 0.
+    The result is None if `value` is None, and 0 if `value` is not a valid number.
     """
     if value is None:
         return None
@@ -170,7 +170,7 @@ def cache_status_value(status: CacheStatus) -> str:
 
 
 def cache_headers(status: CacheStatus) -> list[Header]:
-    """Return the response headers that say what the cache did."""
+    """Return the response headers that tell the client what the cache did."""
     headers = [
         (b"cache-status", cache_status_value(status).encode()),
         (b"x-cache", status.outcome.value.encode()),

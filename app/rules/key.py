@@ -26,7 +26,7 @@ from app.rules.neutral_headers import is_neutral, tells_who_asks
 from app.rules.providers import is_anthropics
 
 _LABEL = b"reprise-3"
-"""Must be changed whenever keys change their meaning, so that new code finds no old entries."""
+"""A part of every digest. It must change with the key format, so that no old entry matches."""
 
 _COOKIE = b"cookie"
 _MOST_NAMES = 16  # names of a caller; further cookies are ignored
@@ -45,7 +45,7 @@ _MOST_EMBEDDED = 65_536  # characters; more than any embedder takes
 
 
 class Isolation(StrEnum):
-    """Which requests may share entries: those of one end user, one credential, or all callers."""
+    """Who shares entries: one end user's requests, one credential's requests, or all callers."""
 
     USER = "user"
     CREDENTIAL = "credential"
@@ -58,10 +58,10 @@ class KeyRules:
 
     `upstream`: the upstream's URL. `anthropic`: the upstream's URL for requests of Anthropic's API;
     empty if such requests go to `upstream`.
-    `secret`: the secret of the HMACs; if it is empty, digests are not HMACs.
+    `secret`: the secret key of the HMACs; if it is empty, digests are SHA-256.
     `ignored_headers`: further neutral headers, in lower case.
     `key_headers`: headers, in lower case, that are always part of the key.
-    `ignored_cookies`, `key_cookies`: the same for cookies. Their names are case-sensitive.
+    `ignored_cookies`, `key_cookies`: the same for cookies, whose names are case-sensitive.
     `api_keys`: the SHA-256 of each key that a caller may present; empty if callers need no key.
     """
 
@@ -123,9 +123,9 @@ def build_open_key(
 ) -> CacheKey | None:
     """Return the open key of a request, or None.
 
-    Answers that web pages of any origin may read are stored under the open key. It is the key of
-    the same request without `Origin`. The result is None if the request has no `Origin` header that
-    is part of its key. It is None, too, if `key_headers` names `Origin`.
+    Answers that web pages of any origin may read are stored under the open key. The open key is the
+    key of the same request without `Origin`. The result is None if the request has no `Origin`
+    header that is part of its key. The result is also None if `key_headers` names `Origin`.
     """
     if ORIGIN in rules.key_headers or not any(
         name == ORIGIN and _matters(name, rules) for name, _ in request.headers
@@ -178,7 +178,7 @@ def must_match(
 def _path(request: ClientRequest) -> bytes:
     """Return the path of a request.
 
-    If the request has another prefix than `/v1`, the result begins with the prefix and a space.
+    If the request's prefix is not `/v1`, the result begins with the prefix and a space.
     """
     return request.path if request.prefix == V1 else request.prefix + b" " + request.path
 
@@ -193,7 +193,7 @@ def _identity(parsed: ParsedRequest | EmbeddingsRequest, isolation: Isolation) -
 
 
 def _significant(headers: Iterable[Header], rules: KeyRules) -> list[list[str]]:
-    """Return the headers that tell callers apart or may change the answer, sorted by name.
+    """Return the headers that identify the caller or may change the answer, sorted by name.
 
     Each header is a list of name and value. Each cookie becomes a Cookie header of its own; the
     Cookie headers are sorted by the names of the cookies.
@@ -235,10 +235,10 @@ def _matters(name: bytes, rules: KeyRules) -> bool:
 def tells_callers_apart(headers: Iterable[Header], rules: KeyRules) -> bool:
     """Whether a request's headers identify the caller.
 
-    One header is enough. It must be a credential, have a name that suggests a person (as headers of
-    authenticating proxies have), or be one of `key_headers`. A header with the caller's address,
-    such as Forwarded, must be one of `key_headers`. If it is not, callers at all addresses share
-    answers.
+    One header is enough. It must be a credential, or have a name that suggests a person, or be one
+    of `key_headers`. Authenticating proxies add headers whose names suggest a person. A header with
+    the caller's address, such as Forwarded, counts only if it is one of `key_headers`. Otherwise
+    callers with different addresses share answers.
     """
     return any(
         _matters(name, rules)
@@ -250,8 +250,8 @@ def tells_callers_apart(headers: Iterable[Header], rules: KeyRules) -> bool:
 def callers_of(headers: Iterable[Header], rules: KeyRules) -> str:
     """Return the names of a request's caller as one text.
 
-    Each credential gives the caller one name. Cookies give names only if there is no other
-    credential.
+    One name is made from each credential. Names are made from cookies only if the request has no
+    other credential.
     """
     lines = [(name, value) for name, value in headers if name in CREDENTIALS]
     told = [value for name, value in lines if name != _COOKIE]
@@ -260,7 +260,7 @@ def callers_of(headers: Iterable[Header], rules: KeyRules) -> str:
 
 
 def caller_name(credential: bytes, rules: KeyRules) -> str:
-    """Return the name that a credential gives to the caller: 32 hex digits.
+    """Return the name of the caller who sends a credential: 32 hex digits.
 
     `credential` is the value of a header, or an API key alone.
     """

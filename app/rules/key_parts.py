@@ -1,7 +1,7 @@
-"""The named parts that a partition is made from, to explain why a stored answer did not match.
+"""The named parts of a partition. They show why a stored answer did not match a request.
 
 Rules of this file: two requests have equal parts if and only if they have equal partitions. The
-names of parts can be read; the contents are digests. The same content has different digests for
+names of parts are readable; the contents are digests. The same content has different digests for
 different callers, so that nobody can compare the parts of two callers.
 """
 
@@ -100,11 +100,11 @@ def differences(one: KeyParts, other: KeyParts) -> list[str]:
 def parts_text(parts: KeyParts) -> str:
     """Return parts as one line of text.
 
-    The text is interned, because all entries of a partition have the same one.
+    The text is interned (`sys.intern`), because all entries of a partition have the same text.
     """
     return sys.intern(" ".join(f"{name}={digest}" for name, digest in parts.items()))
 
 
 def parts_of(text: str) -> dict[str, str]:
-    """Return the parts in a text made by `parts_text`. Other texts do not raise an error."""
+    """Return the parts in a text made by `parts_text`. No text raises an error."""
     return {name: digest for item in text.split() for name, _, digest in [item.partition("=")]}

@@ -17,8 +17,8 @@ class Limits:
 
     `max_distance`: the greatest cosine distance of a hit by meaning.
     `max_temperature`: a request with a higher temperature does not use the cache.
-    `max_bytes`: the largest body of a request or answer that is cached.
-    `ttl`: the freshness lifetime, if a client asks for no other.
+    `max_bytes`: the size in bytes of the largest request body, or answer, that is cached.
+    `ttl`: the freshness lifetime, unless a client asks for another one.
     `min_ttl`, `max_ttl`: the bounds of a freshness lifetime that a client asks for.
     `volatile_ttl`: the longest freshness lifetime of answers to time-bound questions.
     `stale_while_revalidate`, `stale_if_error`: how long a stale answer may be served (RFC 5861).
@@ -28,8 +28,8 @@ class Limits:
     have left.
     `min_probability`: the least probability that the verifier must give. It counts only if it is
     above the dial's line.
-    `share_after`: how many credentials must have sent the same request before its entry may be
-    served to others by meaning. It counts only if all callers share answers.
+    `share_after`: how many callers, told apart by credentials, must have sent the same request
+    before others may get its answer by meaning. It counts only if all callers share answers.
     """
 
     max_distance: float = 0.15
@@ -49,12 +49,12 @@ class Limits:
 
     @property
     def stale_lifetime(self) -> float:
-        """For how many seconds an answer is kept after it has become stale."""
+        """The number of seconds for which an answer is kept after it has become stale."""
         return max(self.stale_while_revalidate, self.stale_if_error)
 
     @property
     def candidates(self) -> int:
-        """How many candidates to ask the store for: more if stale ones may crowd out fresh ones."""
+        """The number of candidates to ask the store for: more if some of them may be stale."""
         return _MOST_CANDIDATES if not self.stale_lifetime else 3 * _MOST_CANDIDATES
 
 

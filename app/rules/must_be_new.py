@@ -1,7 +1,7 @@
 """Finds texts that ask for a new answer each time: a random one, a secret, or "another" one.
 
-`app/data/must_be_new/README.md` explains the format of the lists. A request to make a password
-counts, for example. A question about passwords, or work on a given password, does not.
+For example, a request to make a password asks for a new answer. A question about passwords does
+not, nor does a task about a given password. `app/data/must_be_new/README.md` explains the lists.
 """
 
 import re
@@ -30,8 +30,8 @@ _Lists = Mapping[str, Mapping[str, Sequence[Phrase]]]
 def wants_new(parsed: ParsedRequest) -> bool:
     """Whether a request asks for a new answer, so that no stored answer can be right.
 
-    The result is False if the request has a seed or temperature 0: then it asks for the same answer
-    again.
+    The result is False if the request has a seed or temperature 0, because such a request asks for
+    the same answer each time.
     """
     if not must_be_new(parsed.question):
         return False
@@ -77,7 +77,7 @@ def _sentences(text: str) -> Iterator[tuple[list[str], str]]:
 def _masked(sentence: list[str]) -> list[str]:
     """Return a sentence in which blanks replace the phrases of the section `never`.
 
-    Such phrases ask for nothing new.
+    The phrases of this section do not ask for a new answer.
     """
     masked = list(sentence)
     for index in range(len(sentence)):
@@ -89,8 +89,8 @@ def _masked(sentence: list[str]) -> list[str]:
 def _wishes(sentence: list[str], first: int, *, is_wanted: bool) -> bool:
     """Whether the words of a sentence from the index `first` on ask for something new.
 
-    The sentence is not a question; the caller has checked that. `is_wanted`: words such as `I want`
-    come before `first`.
+    The sentence must not be a question. `is_wanted`: words such as `I want` come before the index
+    `first`.
     """
     if is_wanted and _gives(sentence, first, "things"):
         return True
@@ -125,7 +125,7 @@ def _gives(sentence: list[str], start: int, *sections: str) -> bool:
 
 
 def _behind_leads(sentence: list[str], start: int) -> tuple[int, bool]:
-    """Return the index where a wish begins, and whether words such as `I want` come before that."""
+    """Return the index where a wish begins, and whether words such as `I want` come before it."""
     is_wanted = False
     for _ in range(_MOST_LEADS):
         wants = _length("wants", sentence, start)
@@ -137,7 +137,7 @@ def _behind_leads(sentence: list[str], start: int) -> tuple[int, bool]:
 
 
 def _length(section: str, sentence: list[str], index: int) -> int:
-    """Return the length in words of a section's longest phrase that begins at `index`, or 0."""
+    """Return how many words the section's longest phrase at `index` has; 0 if there is none."""
     if index >= len(sentence):
         return 0
     phrases = _LOADED[section].get(sentence[index], ())
@@ -156,7 +156,7 @@ def _stands(phrase: Phrase, sentence: list[str], index: int) -> bool:
 
 
 def _is_over(sentence: list[str], index: int) -> bool:
-    """Whether the sentence has only polite words from `index` on."""
+    """Whether only polite words such as `please` stand in the sentence from `index` on."""
     rest = index + (sentence[index : index + 1] == [_COMMA])
     return _behind_leads(sentence, rest)[0] >= len(sentence)
 

@@ -1,9 +1,9 @@
 """Neutral request headers, which proxies, runtimes and tracers add, and their documentation.
 
 Rules of this file: a name is listed only if its documentation says that it describes a connection,
-a request or a program, not a person. Headers that are equal in all requests to one address need not
-be listed. A name that is listed in full is always neutral. A name that begins with a listed prefix
-is neutral unless it suggests a person or a credential (`PERSON_OR_DOOR`).
+a request or a program, not a person. A header that is the same in all requests to one address need
+not be listed. A name that is listed in full is always neutral. A name that begins with a listed
+prefix is neutral unless it suggests a person or a credential (`PERSON_OR_DOOR`).
 """
 
 import re
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Names of headers or cookies that have one source.
+    """Names of headers or cookies that the same program or service adds.
 
     `names`: the names; one that ends with `*` is a prefix. `added_by`: what adds the headers or
     cookies. `documented`: where they are documented.
@@ -329,7 +329,7 @@ NEUTRAL_HEADERS = frozenset(
 NEUTRAL_PREFIXES = tuple(
     name.removesuffix("*").encode() for row in TABLE for name in row.names if name.endswith("*")
 )
-"""Prefixes of neutral headers. Only the vendor in its row uses a prefix."""
+"""Prefixes of neutral headers. Each prefix is used only by the vendor in its row of the table."""
 
 PERSON_OR_DOOR = (
     *("access", "account", "auth", "bearer", "cert", "cookie", "cred", "customer", "email"),
@@ -342,7 +342,7 @@ _TELLING = re.compile("|".join(PERSON_OR_DOOR).encode())
 
 
 def is_neutral(name: bytes) -> bool:
-    """Whether a header (`name` in lower case) can neither change an answer nor name a person."""
+    """Whether a header is neutral. `name` is the name of the header in lower case."""
     return name in NEUTRAL_HEADERS or (
         name.startswith(NEUTRAL_PREFIXES) and not tells_who_asks(name)
     )

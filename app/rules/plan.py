@@ -1,4 +1,4 @@
-"""The terms on which a request may use the cache (Plan), and what its look-up found (Found)."""
+"""How a request may use the cache (Plan), and the results of its look-up (Found)."""
 
 import math
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from app.rules.modes import Mode
 from app.rules.routing import Rule, ruled
 
 ANY_ORIGIN = "*"
-"""The value of Access-Control-Allow-Origin that allows pages of any origin to read an answer."""
+"""The value of Access-Control-Allow-Origin with which pages of any origin may read an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +48,13 @@ class Policy:
 
     @property
     def candidates(self) -> int:
-        """How many candidates to ask the store for: enough for any rule."""
+        """The number of candidates to ask the store for: enough for any rule."""
         return max(self.limits_by(rule).candidates for rule in (None, *self.rules))
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A request that may use the cache, and on which terms.
+    """A request that may use the cache, with its key and limits.
 
     `dialect`: the name of the dialect.
     `size`: the size of the request's body in bytes.
@@ -63,7 +63,8 @@ class Plan:
     `limits`: the deployment's limits, adapted to this request.
     `max_distance`: the greatest cosine distance of a hit by meaning.
     `ends_at`: the time, in seconds since 1970, from which the answer must not be served.
-    `open_key`: for a web page's request, the key of answers that pages of any origin may read.
+    `open_key`: the key of the answer if pages of any origin may read it; None if the request has
+    no open key (`build_open_key`).
     `rule`: the name of the operator's rule that applies to the request, or empty.
     `asker`: a digest of the request's credentials if all callers share answers; else empty.
     `caution`: which hits by meaning the present level of caution allows.
@@ -107,8 +108,8 @@ class Plan:
     def kept_under(self, allow_origin: str) -> "Plan":
         """Return the plan under whose key an answer is stored.
 
-        `allow_origin` is the answer's Access-Control-Allow-Origin. If this lets pages of any origin
-        read the answer, the result is `opened`, if there is one. Otherwise the result is this plan.
+        `allow_origin` is the answer's Access-Control-Allow-Origin. The result is `opened` if pages
+        of any origin may read the answer and `opened` is not None. Otherwise it is this plan.
         """
         return (self.opened if allow_origin == ANY_ORIGIN else None) or self
 
@@ -119,14 +120,15 @@ class Plan:
 
     @property
     def entitled(self) -> Fullness:
-        """How much of the field `usage` the upstream's answer to this request would have."""
+        """How much of the field `usage` the upstream would send in its answer to this request."""
         return self.parsed.form.entitled
 
     @property
     def is_plain(self) -> bool:
         """Whether the answer to this request is a stream without the field `usage`.
 
-        Such a request may join a request whose stream has `usage`, but not the other way round.
+        This request may join a request whose stream has `usage`. A request whose stream has
+        `usage` must not join this request.
         """
         return self.entitled is Fullness.PLAIN
 

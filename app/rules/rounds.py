@@ -13,8 +13,8 @@ from app.rules.sharing import answers_by_meaning
 def rounds(plan: Plan, candidates: Sequence[Candidate], now: float) -> list[list[Candidate]]:
     """Return the candidates that may answer: a list of fresh ones, then a list of stale ones.
 
-    Each list is sorted by distance, nearest first. Empty lists are left out. Even the nearest stale
-    candidate may answer only if no fresh candidate may.
+    Each list is sorted by distance, nearest first. Empty lists are left out. A stale candidate may
+    answer only if no fresh candidate may, even if the stale one is nearer.
     """
     fresh, stale = list[Candidate](), list[Candidate]()
     for candidate in _reworded(plan, candidates):
@@ -29,7 +29,7 @@ def rounds(plan: Plan, candidates: Sequence[Candidate], now: float) -> list[list
 def standing_in(plan: Plan, candidates: Sequence[Candidate], now: float) -> list[list[Candidate]]:
     """Return the candidates that may answer because the upstream failed.
 
-    The result contains one list, nearest first; or it is empty.
+    The result contains one list, nearest first. If no candidate may answer, the result is empty.
     """
     usable = [
         candidate

@@ -28,7 +28,7 @@ _DEPLOYMENT = re.compile(rb"/deployments/([^/]+)(/.*)", re.DOTALL)
 class Subject:
     """The properties of a request by which its rule is chosen.
 
-    `path` begins with `/v1`, whatever prefix the client used.
+    `path` always begins with `/v1`, even if the client used another prefix.
     """
 
     model: str
@@ -42,13 +42,13 @@ class Rule:
 
     If a value is None, the deployment's value is used.
 
-    `model`, `namespace`, `path`: patterns (globs), one of which must match; any value matches if
-    there are no patterns.
+    `model`, `namespace`, `path`: patterns (globs). One pattern of each must match. If there are no
+    patterns, any value matches.
     `tier`: which hits are served.
     `ttl`, `stale_while_revalidate`, `stale_if_error`: in seconds.
     `max_distance`: the greatest cosine distance.
     `max_error_rate`: the share of hits by meaning that may be wrong.
-    `min_probability`: the least probability that the verifier must give, found from
+    `min_probability`: the least probability that the verifier must give. It is computed from
     `max_error_rate`.
     """
 
@@ -65,7 +65,7 @@ class Rule:
     min_probability: float = 0.0
 
     def misfit(self, subject: Subject) -> Criterion | None:
-        """Return the first criterion, such as `model`, that `subject` does not match, or None."""
+        """Return the first criterion that `subject` does not match; None if it matches all."""
         asked: tuple[tuple[Criterion, tuple[str, ...], str], ...] = (
             ("model", self.model, subject.model),
             ("namespace", self.namespace, subject.namespace),
@@ -120,5 +120,5 @@ def ruled(limits: Limits, rule: Rule | None, *, all_share: bool) -> Limits:
 
 
 def strictest(most: float, asked: float | None) -> float:
-    """Return the lower of two upper limits; `asked` may be None."""
+    """Return the lower of two upper limits. If `asked` is None, return `most`."""
     return most if asked is None else min(most, asked)

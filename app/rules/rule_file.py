@@ -1,4 +1,4 @@
-"""Reads the rules in a parsed TOML document. An error message names the wrong rule and key."""
+"""Reads the rules in a parsed TOML document. Error messages name the wrong rule and key."""
 
 import difflib
 from collections.abc import Collection, Mapping
@@ -24,7 +24,7 @@ _NUMBERS: Mapping[str, tuple[str, float, float]] = MappingProxyType(
         "max_distance": ("a cosine distance from 0 to 2", 0, 2),
     }
 )
-"""For each number: what is allowed, in words; the least value; the greatest value."""
+"""For each key with a number: the allowed values in words, the least and the greatest value."""
 
 _OPEN = frozenset({"max_error_rate"})  # must be strictly between its least and greatest value
 _GLOBS = ("model", "namespace", "path")
@@ -33,9 +33,9 @@ _KEYS = ("name", *_GLOBS, "tier", *_NUMBERS)
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a rule is, for error messages.
+    """The place of a rule, for error messages.
 
-    `number`: the place of the rule in its file, from 1. `name`: the rule's name; empty if unnamed.
+    `number`: the position of the rule, from 1. `name`: the rule's name; empty if it has none.
     """
 
     file: str
@@ -43,20 +43,20 @@ class _Place:
     name: str
 
     def refuse(self, why: str) -> NoReturn:
-        """Raise ConfigurationError with the place and the reason."""
+        """Raise ConfigurationError. Its text names the rule and gives the reason (`why`)."""
         named = f' ("{self.name}")' if self.name else ""
         raise ConfigurationError(f"{self.file}: rule {self.number}{named}: {why}")
 
     def refuse_value(self, key: str, value: object, allowed: str) -> NoReturn:
-        """Raise ConfigurationError for the value of a key; `allowed` says what is allowed."""
+        """Raise ConfigurationError for a key's value. `allowed` describes the allowed values."""
         self.refuse(f"{key} = {value!r} is not allowed: it must be {allowed}")
 
 
 def rules_of(document: Mapping[str, Any], file: str, paths: Collection[str]) -> tuple[Rule, ...]:
     """Return the rules in a document's `[[rule]]` tables, in order. Raises ConfigurationError.
 
-    `paths` are the paths that are cached. Each pattern (glob) for paths in a rule must match at
-    least one of these.
+    `paths` are the paths that are cached. Each path pattern (glob) in a rule must match at least
+    one of these paths.
     """
     for key in document:
         if key != _RULE:

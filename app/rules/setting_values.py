@@ -19,7 +19,7 @@ SIMULATED = re.compile(r"simulated://(?:\?delay_ms=(\d{1,6}))?")
 def listed(value: object) -> object:
     """Split a comma-separated text into a tuple. Return any other value unchanged.
 
-    Raise ValueError if the text has nothing but commas and white space.
+    Raises ValueError if the text contains only commas and white space.
     """
     if not isinstance(value, str):
         return value
@@ -60,7 +60,7 @@ def origins(value: object) -> object:
 
 
 def key(value: object) -> object:
-    """Accept a key that can be sent in a header, which must consist of visible ASCII characters.
+    """Accept a key of visible ASCII characters, so that the key can be sent in a header.
 
     White space around the key is removed.
     """

@@ -1,4 +1,4 @@
-"""Protects callers who share all answers: no caller alone can plant an answer for others."""
+"""Protects callers who share all answers: no single caller can choose the answer for others."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ def asker_of(headers: Sequence[Header], rules: KeyRules) -> str:
     """Return a digest of a request's credentials if all callers share answers; else empty.
 
     If callers need a key, the digest is that of the valid key, whatever else the headers contain.
-    So nobody can pose as several callers by inventing credentials.
+    So nobody can use invented credentials to look like several callers.
     """
     if rules.isolation is not Isolation.SHARED:
         return ""
@@ -26,7 +26,7 @@ def asker_of(headers: Sequence[Header], rules: KeyRules) -> str:
 
 
 def digest_of_key(key: bytes) -> bytes:
-    """Return the SHA-256 of a key as raw bytes, like those in `KeyRules.api_keys`."""
+    """Return the SHA-256 of a key as raw bytes. `KeyRules.api_keys` contains such digests."""
     return hashlib.sha256(key).digest()
 
 
@@ -44,10 +44,10 @@ def presented_keys(headers: Sequence[Header]) -> list[bytes]:
 
 
 def askers_with(stored: StoredResponse | None, asker: str, share_after: int) -> frozenset[str]:
-    """Return the askers of a stored response, with `asker` among them.
+    """Return the askers of a stored response, and `asker` in addition.
 
-    `asker` is not added if it is empty, or if there are `share_after` askers already. Each asker is
-    a digest of credentials.
+    Each asker is a digest of credentials. `asker` is not added if it is empty, or if there are
+    already `share_after` askers.
     """
     known = stored.askers if stored else frozenset[str]()
     is_new = asker and len(known) < share_after
@@ -57,10 +57,10 @@ def askers_with(stored: StoredResponse | None, asker: str, share_after: int) -> 
 def answers_by_meaning(stored: StoredResponse, asker: str, share_after: int) -> bool:
     """Whether an entry may be served by meaning to `asker`.
 
-    `asker` is empty if callers do not all share answers. In that case the result is True. If all
-    callers share answers, one of three conditions must be met: `share_after` callers have sent the
-    entry's exact request, `asker` has sent that request, or an operator has pinned or imported the
-    entry. So no caller alone can plant an answer for others.
+    `asker` is empty unless all callers share answers. If `asker` is empty, the result is True.
+    Otherwise one of three conditions must be met: `share_after` callers have sent the entry's exact
+    request, `asker` has sent this request, or an operator has pinned or imported the entry. So no
+    single caller can choose the answer for others.
     """
     if not asker or stored.is_pinned or asker in stored.askers:
         return True
@@ -71,8 +71,8 @@ def stays_for_others(stored: StoredResponse | None, entitled: Fullness, now: flo
     """Whether a stored answer must not be replaced by a new answer.
 
     A stored answer stays if it is fresh and has at least as much of the field `usage` as the new
-    answer would have (`entitled`). It stays even if the request skipped it by `no-cache`, `max-age`
-    or a tag. Otherwise one caller could repeat a request until they like the answer, and
-    all others would get it.
+    answer would have (`entitled`). It stays even if the request did not accept it because of
+    `no-cache`, `max-age` or a tag. Otherwise one caller could repeat a request until they like the
+    answer, and all other callers would get this answer.
     """
     return stored is not None and stored.is_fresh(now) and stored.fullness >= entitled

@@ -1,7 +1,7 @@
-"""Finds time-bound questions by words and years. Their answers depend on when they are asked.
+"""Finds time-bound questions, whose answers depend on the time, by certain words and years.
 
-`app/data/volatility/README.md` explains the format of the lists. Text in quotes or code is ignored.
-So are words that are names, as a capital shows.
+`app/data/volatility/README.md` explains the format of the lists. Text in quotes, code, and names
+are ignored. In most places, a word with a capital letter counts as a name.
 """
 
 import re
@@ -36,7 +36,8 @@ _OPEN = "("
 class TimeBound(IntEnum):
     """In which way the answer to a question depends on the time when the question is asked.
 
-    `NONE`: not at all. `MOMENT`: the answer may change at any time. `DAY`: it changes each day.
+    `NONE`: the answer does not depend on the time. `MOMENT`: the answer may change at any time.
+    `DAY`: the answer changes each day.
     """
 
     NONE = 0
@@ -55,9 +56,9 @@ class _Token(NamedTuple):
 class _Lists:
     """The word lists.
 
-    `phrases`: lists of phrases by their first fixed word. A phrase with a language counts only in
-    texts of that language; a phrase with None counts in all texts.
-    `never`: phrases by their first word; the words in them do not count.
+    `phrases`: by first fixed word, lists of tuples (phrase, time bound, language). A phrase with a
+    language counts only in texts of this language. If the language is None, it counts in all texts.
+    `never`: phrases by their first word. Words in these phrases do not make a text time-bound.
     `years`: words after which a number may be a year.
     `counted`: words before which a number is not a year.
     """
@@ -69,15 +70,15 @@ class _Lists:
 
 
 def year_of(now: float) -> int:
-    """Return the year of a time, which is given in seconds since 1970.
+    """Return the year of the time `now`, in seconds since 1970.
 
-    In the first days of a year, the result is the year before.
+    In the first days of a year, the result is still the previous year.
     """
     return 1970 + int((now - _CALENDAR_ERROR) // _SECONDS_PER_YEAR)
 
 
 def judge(text: str, year: int) -> TimeBound:
-    """Return in which way the answer to a text depends on the time, if the text is asked in `year`.
+    """Return how the answer to a text depends on the time. `year` is the year of the request.
 
     Only the beginning and the end of a long text are read, because the question is usually there.
     """
@@ -120,7 +121,7 @@ def _tokens(text: str) -> Iterator[_Token]:
 
 
 def _folded(word: str) -> str:
-    """Return a word in the spelling of the lists: `L'Année` as `annee`, `today's` as `today`."""
+    """Return a word as it is spelled in the lists: `annee` for `L'Année`, `today` for `today's`."""
     lower = word.lower()
     if not lower.isascii():
         lower = plain(lower)

@@ -1,4 +1,4 @@
-"""Helpers for rules that search a text for words: choosing what to read, reading word lists.
+"""Helpers for rules that search texts for words: they shorten texts and read word lists.
 
 `app/data/volatility/README.md` explains the format of the lists.
 """
@@ -51,7 +51,7 @@ def _without(pattern: re.Pattern[str], text: str) -> str:
 
 
 def read_phrases(path: Path) -> Iterator[tuple[str, Phrase]]:
-    """Yield, for each phrase in a list file, the name of its section and the phrase."""
+    """Yield two items for each phrase in a list file: the name of its section, and the phrase."""
     section = ""
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("["):

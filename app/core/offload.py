@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 from app.core.errors import Overloaded
@@ -47,12 +48,12 @@ class Threads:
             try:
                 return work()
             finally:
-                loop.call_soon_threadsafe(self._note, time.perf_counter() - begin)
+                _call_in(loop, self._note, time.perf_counter() - begin)
 
         future = self._executor.submit(timed)
         self._room -= 1
         # The place is free again once the thread is, even if the caller gave up earlier.
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._leave))
+        future.add_done_callback(lambda _: _call_in(loop, self._leave))
         return await asyncio.wrap_future(future)
 
     def _note(self, seconds: float) -> None:
@@ -64,6 +65,12 @@ class Threads:
     def shutdown(self) -> None:
         """Stop the threads after their current work; cancel work that has not begun."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _call_in(loop: asyncio.AbstractEventLoop, act: Callable[..., None], *arguments: float) -> None:
+    """Call `act` in an event loop, unless the loop has been closed before the work ended."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(act, *arguments)
 
 
 async def by_size(size: int, work: Callable[[], T]) -> T:

@@ -72,3 +72,18 @@ async def test_work_that_nobody_waits_for_any_longer_still_takes_its_place() -> 
         await threads.run(gate.wait)
     gate.set()
     threads.shutdown()
+
+
+def test_work_that_outlives_the_event_loop_ends_without_a_word(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    threads, gate = Threads("test", 1, 0), threading.Event()
+
+    async def give_up() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(threads.run(gate.wait), 0.01)
+
+    asyncio.run(give_up())
+    gate.set()
+    threads._executor.shutdown(wait=True)
+    assert caplog.text == ""

@@ -1,5 +1,6 @@
 """Decodes a compressed answer for a client that does not accept the answer's content coding."""
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import replace
 
@@ -58,6 +59,9 @@ async def _decoded(body: AsyncIterable[bytes], decoder: Decoder) -> AsyncIterato
         async for data in body:
             for piece in decoder.feed(data):
                 yield piece
+                # A few bytes may expand to many pieces, and a client that reads fast never makes
+                # this task wait. Let other requests run.
+                await asyncio.sleep(0)
     except ValueError as error:
         raise UpstreamInterrupted(
             "the upstream's answer does not have the content coding that its header names"

@@ -48,13 +48,18 @@ class World:
 
 
 def name_of(number: int) -> str:
-    """Return an invented name. Each number has another name."""
+    """Return an invented name. Each number has another name.
+
+    The last syllable is the sum of the others, so any two names differ in two syllables or more. If
+    two names differed in one letter, one could be taken for a typing error of the other.
+    """
     syllables = [f"{c}{v}" for c in "bdfgklmnprstvz" for v in "aeiou"]
     digits = []
     for _ in range(3):
         number, digit = divmod(number, len(syllables))
-        digits.append(syllables[digit])
-    return "".join(digits).capitalize()
+        digits.append(digit)
+    digits.append(sum(digits) % len(syllables))
+    return "".join(syllables[digit] for digit in digits).capitalize()
 
 
 async def serve(exchange: Exchange) -> None:
@@ -108,12 +113,12 @@ async def world(*, on_disk: bool) -> AsyncIterator[World]:
             "VERIFIER_CALIBRATION": str(calibration),
             "STORE": address,
         }
-        proxy, base = await stack.enter_async_context(_proxy(settings))
+        proxy, base = await stack.enter_async_context(proxy_with(settings))
         yield World(base, proxy, upstream, embedder, verifier, store, valkey, file)
 
 
 @asynccontextmanager
-async def _proxy(settings: dict[str, str]) -> AsyncIterator[tuple[int, str]]:
+async def proxy_with(settings: dict[str, str]) -> AsyncIterator[tuple[int, str]]:
     """Run a proxy, and yield its process id and its base URL."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("REPRISE_")}
     ours = {f"REPRISE_{name}": value for name, value in settings.items()}

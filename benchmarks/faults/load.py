@@ -29,6 +29,7 @@ class Sample:
     is_wrong: bool
     is_known: bool
     is_hit: bool
+    failure: str = ""  # the status or the error of a request that was not answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +46,18 @@ class Figures:
 class Load:
     """Clients of a proxy. Each has its own connection and sends one request at a time."""
 
-    def __init__(self, url: str, seed: int = 0) -> None:
+    def __init__(self, url: str, seed: int = 0, key: str = "") -> None:
         self.samples: list[Sample] = []
         self._url = url
+        self._headers = {"authorization": f"Bearer {key}"} if key else {}
         self._draw = random.Random(seed)  # noqa: S311 - no secret
         self._new = PRIMED
 
     def client(self) -> httpx.AsyncClient:
         """Return a client with its own connection."""
-        return httpx.AsyncClient(base_url=self._url, timeout=_PATIENCE, trust_env=False)
+        return httpx.AsyncClient(
+            base_url=self._url, headers=self._headers, timeout=_PATIENCE, trust_env=False
+        )
 
     async def prime(self) -> None:
         """Ask for the known names, so that their answers are stored."""
@@ -98,6 +102,7 @@ class Load:
         message = {"role": "user", "content": wording.format(name)}
         begin = time.monotonic()
         is_answered = is_wrong = is_hit = False
+        failure = ""
         try:
             response = await client.post(
                 "/v1/chat/completions", json={"model": "m", "messages": [message]}
@@ -105,10 +110,12 @@ class Load:
             is_answered = response.is_success
             is_wrong = is_answered and name not in response.text
             is_hit = response.headers.get("x-cache") == "HIT"
-        except httpx.HTTPError:
-            pass
+            failure = "" if is_answered else f"{response.status_code}"
+        except httpx.HTTPError as error:
+            failure = type(error).__name__
         seconds = time.monotonic() - begin
-        sample = Sample(begin, seconds, is_answered, is_wrong, number < PRIMED, is_hit)
+        is_known = number < PRIMED
+        sample = Sample(begin, seconds, is_answered, is_wrong, is_known, is_hit, failure)
         self.samples.append(sample)
         return sample
 

@@ -11,6 +11,7 @@ from app.adapters import adapters_for
 from app.configuration import load_settings
 from app.core.logs import configure_logging
 from app.main import create_app
+from app.server.connections import ConnectionLimits
 from app.server.uvicorn_server import Server, listen, run_server, url_of
 
 _HOUR = 3600.0
@@ -38,7 +39,8 @@ def main() -> None:
     app = create_app(settings, adapters_for(settings, clock=Clock()))
     with listen(settings.host, settings.port) as sock:
         say = f"{url_of(sock)}\n"
-        run_server(Server(app, 1, lambda: print(say, end="", flush=True)), sock)
+        limits = ConnectionLimits.of(settings)
+        run_server(Server(app, 1, lambda: print(say, end="", flush=True), limits), sock)
 
 
 if __name__ == "__main__":

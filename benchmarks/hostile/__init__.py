@@ -1,0 +1,1 @@
+"""Attack a proxy while honest clients use it, and measure what these notice."""

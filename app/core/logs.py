@@ -53,8 +53,9 @@ def configure_logging(level: str, form: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    least = max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()])
     for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(least)
     logging.getLogger("uvicorn.error").addFilter(
         lambda record: not record.getMessage().startswith(_KNOWN)
     )

@@ -1,4 +1,4 @@
-"""Turns a verifier's scores into probabilities, and finds the least probability of a hit."""
+"""Turns a verifier's scores into probabilities, and finds the least probability to serve."""
 
 import math
 from bisect import bisect_right

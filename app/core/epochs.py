@@ -9,7 +9,7 @@ _TURN = "."
 
 
 def era_of(epoch: str) -> str:
-    """Return the era of an epoch."""
+    """Return the era of an epoch: the part before the turn, or the whole epoch without a turn."""
     return epoch.partition(_TURN)[0]
 
 

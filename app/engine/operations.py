@@ -68,9 +68,9 @@ class Seen:
 class Operations:
     """The actions of operators on stored entries.
 
-    `mark` is a text without hyphens. It becomes part of each cursor that a client gets. If a
-    restart makes the store's cursors invalid, each start of the process uses a different `mark`.
-    So a cursor from before the restart is recognised by its `mark`.
+    `mark` is a text without hyphens, and part of each cursor that a client gets. Some stores lose
+    their cursors when the process ends. With such a store, each start of the process uses a new
+    `mark`, so that older cursors are recognised. With other stores, `mark` is empty.
     """
 
     def __init__(

@@ -167,7 +167,10 @@ class MessagesRequest:
         return documents.stream_replay(b"".join(told), status, request_id)
 
     def narrowing(self, leader: object) -> None:
-        """Return None: streams need no filter, and no filter turns a document into a stream."""
+        """Return None, since there is never a filter.
+
+        All streams of this API have one form, and no filter can turn a document into a stream.
+        """
 
 
 class Messages:

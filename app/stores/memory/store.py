@@ -157,7 +157,7 @@ class MemoryStore:
         return Page(entries, following)
 
     async def embeddings_of(self, digests: Sequence[str]) -> list[Embedding | None]:
-        """Return for each exact key in `digests`, in order, the question's embedding, or None."""
+        """Return for each exact key, in order, the question's embedding; None if none is stored."""
         return [
             None if (stored := self.peek(digest)) is None else self._embedding_of(stored)
             for digest in digests

@@ -147,7 +147,7 @@ class SqliteStore:
         return await self._memory.scan(cursor, limit, selector)
 
     async def embeddings_of(self, digests: Sequence[str]) -> list[Embedding | None]:
-        """Return for each exact key in `digests`, in order, the question's embedding, or None."""
+        """Return for each exact key, in order, the question's embedding; None if none is stored."""
         return await self._memory.embeddings_of(digests)
 
     async def refresh_epoch(self) -> None:

@@ -257,7 +257,7 @@ class ValkeyStore:
         return await self._survey.scan(cursor, limit, selector)
 
     async def embeddings_of(self, digests: Sequence[str]) -> list[Embedding | None]:
-        """Return for each exact key in `digests`, in order, the question's embedding, or None."""
+        """Return for each exact key, in order, the question's embedding; None if none is stored."""
 
         def ask(numbers: Sequence[int]) -> list[Command]:
             return [

@@ -111,7 +111,7 @@ class Evidence(NamedTuple):
     - `narrowing_requests`: groups like those of `narrowing`, but their words narrow the question
       only if both texts ask for things.
     - `ways`: maps `from` and `to` to the words that follow them. Maps `first` and `second` to the
-      two words after `between`.
+      two words after `between`, and `over` to the things that something else is preferred to.
     - `is_request`: the text asks for things, as in `all trains to Ghent`.
     - `codes`: words that mix letters and digits. `numbers`: the numbers in the frame.
     - `rows`: numbers that follow one another, as in `4111 1111 1111 1111`.

@@ -64,10 +64,10 @@ class Word:
     """The properties of a word.
 
     `classes`: the word's classes of synonyms; only its stem if it has none. `members`: the groups
-    of alternatives that contain the word. `way`: `from`, `to` or `first` if an origin, a goal or
-    the first of two things follows the word. `is_common`: the word may replace another one without
-    a change of meaning. `is_light`: the word means too little to prove that questions differ.
-    `knows`: a negation of the word does not negate the question (`I don't know how`).
+    of alternatives that contain the word. `way`: what follows the word: an origin (`from`), a goal
+    (`to`), the `first` of two things, or what something else is preferred to (`over`). `is_common`:
+    the word may replace another one without a change of meaning. `is_light`: it means too little to
+    prove a difference. `knows`: its negation does not negate the question (`I don't know how`).
     """
 
     classes: tuple[str, ...]

@@ -21,6 +21,7 @@ def have_changed(a: Evidence, b: Evidence) -> bool:
         or _is_turned(a, b)
         or are_exchanged(a, b)
         or qualifies_another(a, b)
+        or _prefers_the_other(a, b)
         or any(
             _is_resolved(*both)
             or _asks_for_the_other(*both)
@@ -68,6 +69,20 @@ def _crosses(a: Evidence, b: Evidence) -> bool:
         return True
     first, second = a.ways.get("first", _NOTHING), a.ways.get("second", _NOTHING)
     return bool(first & b.ways.get("to", _NOTHING) and second & b.ways.get("from", _NOTHING))
+
+
+def _prefers_the_other(a: Evidence, b: Evidence) -> bool:
+    """Whether each text passes over the thing that the other text prefers.
+
+    Example: `tea instead of milk`, `when is milk better than tea`. The thing that is passed over
+    comes second in both texts.
+    """
+    one, other = a.ways.get("over", _NOTHING), b.ways.get("over", _NOTHING)
+    return any(_comes_before(y, x, a) and _comes_before(x, y, b) for x in one for y in other)
+
+
+def _comes_before(first: str, second: str, text: Evidence) -> bool:
+    return first in text.frame and text.frame.index(first) < text.frame.index(second)
 
 
 def _asks_for_the_other(a: Evidence, b: Evidence) -> bool:

@@ -214,6 +214,13 @@ DIFFERENT = [
         "trains leaving Bruges arriving in Ghent",
     ),
     (Guard.ROLES, "is tea stronger than coffee", "is coffee stronger than tea"),
+    (
+        Guard.ROLES,
+        "precision matters more than recall when",
+        "When is recall better than precision",
+    ),
+    (Guard.ROLES, "tea instead of milk: why?", "Why do people have milk rather than tea?"),
+    (Guard.ROLES, "Warum Tee statt Milch?", "Warum ist Milch besser als Tee?"),
     (Guard.ROLES, "did Grace tease Ada", "was Grace teased by Ada"),
     (Guard.ROLES, "How do I turn miles into feet?", "How do you turn feet into miles?"),
     (Guard.ROLES, "Is tea cheap and coffee bitter?", "Is tea bitter and coffee cheap?"),
@@ -249,6 +256,8 @@ DIFFERENT = [
 ]
 
 SAME = [
+    ("When is milk better than tea?", "when should I choose milk over tea"),
+    ("Is his story longer than her book?", "longer than her story's book: is his?"),
     # numbers in words, and times of day
     ("3pm London to New York", "if it's 3 in the afternoon in London what is it in New York"),
     ("which of 3 or 5 is prime", "is 5 or 3 prime"),

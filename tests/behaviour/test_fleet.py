@@ -99,6 +99,7 @@ async def proxy_process(
             "REPRISE_UPSTREAM_URL": upstream,
             "REPRISE_STORE": valkey.url,
             "REPRISE_STORE_TIMEOUT": "2",
+            "REPRISE_VERIFIER": "off",  # so that a start is quick
             "REPRISE_FLEET_COLLAPSE_WAIT": str(WAIT),
         },
         stdout=asyncio.subprocess.PIPE,

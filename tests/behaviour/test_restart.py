@@ -8,7 +8,7 @@ import pytest
 
 from tests.test_cli import ask, run, serving
 
-STORE = {"REPRISE_STORE": "sqlite:///cache.db"}
+STORE = {"REPRISE_STORE": "sqlite:///cache.db", "REPRISE_VERIFIER": "off"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,13 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from app.adapters import adapters_for
+from app.adapters import adapters_for, verifier_for
+from app.core.ports import Verifier
+from app.inference.local_embedder import LocalEmbedder
 from app.main import create_app
 from app.rules.key import Isolation
 from app.settings import FixedSettings
+from app.tools.memo import Lent
 from tests.fakes import ManualClock
 from tests.servers import proxy_of
 from tests.valkey.server import valkey_search
@@ -68,8 +71,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def verifier() -> Iterator[Verifier]:
+    """Load the verifier once for all pages, since that takes two seconds."""
+    verifier = verifier_for(FixedSettings(), LocalEmbedder.name)
+    yield Lent(verifier)
+    asyncio.run(verifier.aclose())
+
+
 @asynccontextmanager
-async def proxy_for(page: str) -> AsyncIterator[str]:
+async def proxy_for(page: str, verifier: Verifier) -> AsyncIterator[str]:
     """Run a proxy as a page supposes, and give the URL that its examples should use."""
     async with AsyncExitStack() as stack:
         store = "memory://"
@@ -82,7 +93,7 @@ async def proxy_for(page: str) -> AsyncIterator[str]:
             isolation=Isolation.SHARED if page == "sharing" else Isolation.CREDENTIAL,
             api_keys=tuple(map(SecretStr, ("sk-ann", "sk-bob") if page == "deploying" else ())),
         )
-        app = create_app(settings, adapters_for(settings, clock=ManualClock()))
+        app = create_app(settings, adapters_for(settings, verifier=verifier, clock=ManualClock()))
         url, _ = await stack.enter_async_context(proxy_of(app))
         yield url.removesuffix("/v1")
 
@@ -109,12 +120,14 @@ async def output_of(*command: str, url: str, folder: Path) -> str:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.parametrize("page", [p for p, text in PAGES.items() if CONSOLE.search(text)])
-async def test_a_session_prints_what_the_page_says(page: str, folder: Path) -> None:
+async def test_a_session_prints_what_the_page_says(
+    page: str, folder: Path, verifier: Verifier
+) -> None:
     commands = [c for block in CONSOLE.findall(PAGES[page]) for c in COMMAND.findall(block)]
     script = "\n".join(f"{command}\necho '{END}'" for command, _ in commands)
     for rules in RULES.findall(PAGES[page]):
         (folder / "policy.toml").write_text(rules)
-    async with proxy_for(page) as url:
+    async with proxy_for(page, verifier) as url:
         output = await output_of("sh", "-c", script, url=url, folder=folder)
     printed = output.replace("\r", "").split(f"{END}\n")[:-1]
     for (command, told), got in zip(commands, printed, strict=True):
@@ -122,9 +135,11 @@ async def test_a_session_prints_what_the_page_says(page: str, folder: Path) -> N
 
 
 @pytest.mark.parametrize("page", [p for p, text in PAGES.items() if PROGRAM.search(text)])
-async def test_a_program_prints_what_the_page_says(page: str, folder: Path) -> None:
+async def test_a_program_prints_what_the_page_says(
+    page: str, folder: Path, verifier: Verifier
+) -> None:
     for program, told in PROGRAM.findall(PAGES[page]):
-        async with proxy_for(page) as url:
+        async with proxy_for(page, verifier) as url:
             got = await output_of(sys.executable, "-c", program, url=url, folder=folder)
         assert agrees(got, told), got
 
@@ -141,10 +156,10 @@ def without_digests(told: Any) -> Any:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-async def test_the_explanation_is_that_of_the_page(folder: Path) -> None:
+async def test_the_explanation_is_that_of_the_page(folder: Path, verifier: Verifier) -> None:
     ((shell, told),) = EXPLANATION.findall(PAGES["explain"])
     async with (
-        proxy_for("explain") as url,
+        proxy_for("explain", verifier) as url,
         httpx.AsyncClient(headers={"authorization": "Bearer sk-ann"}) as client,
     ):
         for text, fields in (

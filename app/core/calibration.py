@@ -90,9 +90,9 @@ class Calibration:
 
 
 def uncalibrated(max_distance: float) -> Calibration:
-    """Return a calibration whose probabilities `raw_score` can turn back into scores.
+    """Return a calibration that takes a score as the log-odds of the probability.
 
-    The calibration treats a score as log-odds. The distance does not change the probability.
+    Nothing else changes the probability, so `raw_score` can turn it back into the score.
     """
     return Calibration((0.0, 1.0, 0.0, 0.0), max_distance, (), math.inf)
 

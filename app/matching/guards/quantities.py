@@ -64,9 +64,11 @@ def _units_of(text: Evidence) -> Mapping[Decimal, Set[str]]:
 
 
 def _has_another_unit(value: Decimal, units: Set[str], others: Set[str]) -> bool:
-    """Whether `value` in one of `units` is another quantity than `value` in each of `others`.
+    """Whether for one of `units`, `value` of this unit equals `value` of none of the `others`.
 
-    The result is False if `others` contains the empty unit or the unit of a time of day.
+    Example: the result is True for 5, kilometres and miles, since 5 km are not 5 miles.
+    The empty unit and the unit of a time of day do not count in `units`. If `others` has one of
+    them, the result is False.
     """
     if "" in others or CLOCK in others:
         return False

@@ -9,21 +9,18 @@ fault, during the fault, and after it. `--write` puts the table into docs/reliab
 
 import argparse
 import asyncio
-import re
 import signal
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from benchmarks.faults.catalog import FAULTS, Fault
 from benchmarks.faults.load import Figures, Load, figures
-from benchmarks.faults.world import ROOT, world
+from benchmarks.faults.world import world
+from benchmarks.reliability import write
 
-PAGE = ROOT / "docs" / "reliability.md"
-TABLE = re.compile(r"(?<=<!-- faults -->\n).*?(?=<!-- end -->)", re.DOTALL)
 HEAD = "| fault | requests | failed | wrong | hits | p99 before | added p99 | recovers after |"
 _LONGEST = 30.0  # seconds to wait for a proxy that recovers
 _LOOK = 0.1  # seconds
@@ -95,11 +92,6 @@ def table(courses: Sequence[Course], how: str) -> str:
     return "\n".join([how, "", HEAD, line, *(course.row() for course in courses), ""])
 
 
-def write(text: str, page: Path = PAGE) -> None:
-    """Replace the table in the page with `text`."""
-    page.write_text(TABLE.sub(lambda _: text, page.read_text("utf-8")), "utf-8")
-
-
 def main() -> None:
     """Measure the faults that the command line names, and print the table."""
     parser = argparse.ArgumentParser(
@@ -122,7 +114,7 @@ def main() -> None:
         courses.append(course)
     how = f"{arguments.clients} clients, {arguments.seconds:g} seconds with each fault:"
     if arguments.write:
-        write(table(courses, how))
+        write("faults", table(courses, how))
 
 
 if __name__ == "__main__":

@@ -13,24 +13,20 @@ run, or if memory grows. `--write` puts the tables into docs/reliability.md.
 
 import argparse
 import asyncio
-import re
 import signal
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from benchmarks.faults.load import Load
-from benchmarks.faults.world import ROOT
 from benchmarks.hostile.attacker import Attackers
 from benchmarks.hostile.attacks import ATTACKS
 from benchmarks.hostile.result import Phase, Reading, Result, phase, reading_of
 from benchmarks.hostile.world import HONEST_KEY, HOSTILE_KEY, world
+from benchmarks.reliability import write
 
-PAGE = ROOT / "docs" / "reliability.md"
-TABLE = re.compile(r"(?<=<!-- hostile -->\n).*?(?=<!-- end hostile -->)", re.DOTALL)
 _MINUTE = 60  # seconds
 _EVERY = 1.0  # seconds between two readings
 _SETTLE = 10.0  # seconds; longer than the proxy keeps a connection that is not used
@@ -87,11 +83,6 @@ async def _watch(load: Load, pid: int, seconds: float) -> Phase:
     return phase(load.samples, begin, time.monotonic(), readings)
 
 
-def write(text: str, page: Path = PAGE) -> None:
-    """Put the tables into the page."""
-    page.write_text(TABLE.sub(lambda _: text, page.read_text("utf-8")), "utf-8")
-
-
 def main() -> None:
     """Measure what the command line says, and print the tables and what is wrong."""
     parser = argparse.ArgumentParser(
@@ -109,7 +100,7 @@ def main() -> None:
     text = result.text(str(plan))
     print(text)
     if told.write:
-        write(text)
+        write("hostile", text)
     if objections := result.objections():
         raise SystemExit("\n".join(objections))
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks.faults.__main__ import HEAD, Course, table, write
+from benchmarks.faults.__main__ import HEAD, Course, table
 from benchmarks.faults.catalog import FAULTS
 from benchmarks.faults.load import Figures, Sample, figures
 from benchmarks.faults.valve import Flow, Valve, valve_before
 from benchmarks.faults.world import name_of
+from benchmarks.reliability import write
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "reliability.md").read_text()
@@ -104,6 +105,7 @@ def test_the_table_is_put_where_the_last_one_was(tmp_path: Path) -> None:
     before, during = Figures(9, 0, 0, 5, 0.01), Figures(10, 1, 2, 3, 0.02)
     for name in ("store killed", "disk full"):
         write(
+            "faults",
             table([Course(name, before, during, 2.04), Course(name, before, during, None)], "X:"),
             page,
         )

@@ -12,11 +12,11 @@ import pytest
 from pydantic import SecretStr
 
 from benchmarks.faults.load import Load, Sample
-from benchmarks.hostile.__main__ import PAGE, write
 from benchmarks.hostile.attacker import Attack, Attacker, Attackers
 from benchmarks.hostile.attacks import ATTACKS
 from benchmarks.hostile.result import Phase, Reading, Result, growth, phase, reading_of
 from benchmarks.hostile.world import HONEST_KEY, HOSTILE_KEY, Upstream
+from benchmarks.reliability import PAGE, write
 from tests.servers import Setup
 
 SECONDS = 0.3  # that the proxy has for a client that stalls
@@ -108,7 +108,7 @@ def test_the_tables_are_put_where_the_last_ones_were(tmp_path: Path) -> None:
     page.write_text(PAGE.read_text())
     told = result(mixed(Sample(at=1, seconds=0.2, **SAMPLE)))
     for how in ("First:", "Second:"):
-        write(told.text(how), page)
+        write("hostile", told.text(how), page)
     text = page.read_text()
     assert "First:" not in text
     assert text.count("| honest, hostile | 1 | 0 | 0 | 100 % | 200 ms | 200 ms |") == 1

@@ -104,7 +104,7 @@ def check(settings: Settings) -> None:
 
 
 def _check_admin_listener(settings: Settings) -> None:
-    """Raise ConfigurationError if the operators' listener has no port, or the proxy's port."""
+    """Raise ConfigurationError if the operators' listener has no port of its own."""
     if settings.admin_host and not settings.admin_port:
         raise ConfigurationError(
             f"{PREFIX}ADMIN_HOST={settings.admin_host} is not allowed without {PREFIX}ADMIN_PORT: "
@@ -146,7 +146,7 @@ def check_verifier(settings: Settings) -> None:
 def load_rules(settings: Settings) -> Sequence[Rule]:
     """Return the rules in the policy file. If the settings name no policy file, there are no rules.
 
-    Raises ConfigurationError, with the place in the message, if the file or a rule is invalid.
+    Raises ConfigurationError if the file or a rule is invalid. The message names the invalid part.
     """
     if not settings.policy:
         return ()

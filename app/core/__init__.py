@@ -1,4 +1,4 @@
-"""Definitions that all rooms share: types, errors, ports, metrics, threads for slow work.
+"""Definitions for all rooms (packages): types, errors, ports, metrics, threads for slow work.
 
 May import: nothing of the project.
 """

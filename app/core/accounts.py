@@ -21,7 +21,7 @@ _OTHERS = "(other)"
 
 
 class Accounts:
-    """Adds up savings and costs for each model. `prices` has the prices of a server's models."""
+    """Adds up savings and costs for each model. `prices` knows the price of each model's tokens."""
 
     def __init__(self, metrics: Metrics, prices: Prices) -> None:
         self._tokens_of = functools.cache(metrics.saved_tokens.labels)
@@ -37,7 +37,7 @@ class Accounts:
         return self._prices.nanodollars(model, usage)
 
     def saved(self, model: str, saved: Saved) -> None:
-        """Add the savings of a hit to the metrics and to the sums."""
+        """Add the savings of a hit to the metrics and to the sums in the Tally."""
         label = self._label(model)
         if (usage := saved.usage) is not None:
             self._tokens_of(label, "input").inc(usage.input)
@@ -49,7 +49,10 @@ class Accounts:
         self._add("saved", model, saved)
 
     def would_save(self, model: str, saved: Saved) -> None:
-        """Add, in separate sums, the possible savings of a hit that was not served."""
+        """Add the possible savings of a hit that was not served.
+
+        The amounts are added to separate sums in the Tally. They are not added to the metrics.
+        """
         self._add("unsaved", model, saved)
 
     def _add(self, what: str, model: str, saved: Saved) -> None:

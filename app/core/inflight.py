@@ -43,7 +43,10 @@ class Inflight:
 
 
 class Hold:
-    """Counts the bytes held for one purpose. A `with` block releases all its bytes at the end."""
+    """Counts the bytes held for one purpose.
+
+    At the end of a `with` block, all these bytes are released.
+    """
 
     def __init__(self, inflight: Inflight) -> None:
         self.inflight = inflight

@@ -1,6 +1,6 @@
 """Reads keys from a file, and reads them again when the file has changed.
 
-This is useful if a secret is mounted as a file that is replaced from time to time.
+For example, a container platform may mount a secret as a file and replace the file later.
 """
 
 import logging

@@ -21,7 +21,7 @@ class Latencies:
         self._seconds.setdefault(kind, deque(maxlen=_KEPT)).append(seconds)
 
     def percentiles(self) -> Mapping[str, Mapping[str, float]]:
-        """Return for each kind of requests a mapping with `of`, `p50`, `p90` and `p99`.
+        """Return the statistics of each kind: a mapping with `of`, `p50`, `p90` and `p99`.
 
         `of` is the number of durations. `p50`, `p90` and `p99` are percentiles in milliseconds.
         """

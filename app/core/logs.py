@@ -46,7 +46,7 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def configure_logging(level: str, form: str) -> None:
-    """Send this process's logs, from `level` up, to standard error.
+    """Send this process's log records of at least the level `level` to standard error.
 
     The lines are JSON if `form` is `json`; otherwise they are text.
     """

@@ -280,7 +280,7 @@ class Metrics:
 
 
 def forget_process(pid: int, folder: str) -> None:
-    """Remove the gauges of an ended process (`pid`). The sums still include its counters.
+    """Remove the gauges of an ended process (`pid`). Sums still include the process's counters.
 
     `folder` is the folder in which processes keep their counts.
     """

@@ -21,7 +21,10 @@ Clock = Callable[[], float]
 
 
 CHAT_COMPLETION = "chat_completion"
-"""The dialect of an entry without a dialect: old versions stored only chat completions."""
+"""The dialect of chat completions.
+
+Entries of old versions of Reprise name no dialect. All of them are chat completions.
+"""
 V1, AZURE = b"/v1", b"/openai"
 """The first part of paths in OpenAI's API and in Azure's.
 

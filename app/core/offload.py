@@ -37,7 +37,10 @@ class Threads:
         self._usual = 0.0  # moving average of the seconds that a piece takes
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run `work` in a thread and return its result. Raises Overloaded if it is refused."""
+        """Run `work` in a thread and return its result.
+
+        Raises Overloaded if the work is refused.
+        """
         ahead = self._most - self._room
         if self._room <= 0 or ahead // self._count * self._usual > self._patience:
             raise Overloaded
@@ -68,7 +71,7 @@ class Threads:
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, act: Callable[..., None], *arguments: float) -> None:
-    """Call `act` in an event loop, unless the loop has been closed before the work ended."""
+    """Call `act` in an event loop. Do nothing if the loop is closed already."""
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(act, *arguments)
 

@@ -45,7 +45,7 @@ class Store(Protocol):
         """
 
     async def get(self, digest: str) -> StoredResponse | None:
-        """Return the response stored under the exact key `digest`, or None."""
+        """Return the response stored under the exact key `digest`; None if there is none."""
 
     async def nearest(
         self,
@@ -153,9 +153,8 @@ class EmbeddingStore(Protocol):
     ) -> tuple[Sequence[str], str]:
         """Find the embeddings that were fetched for a caller with the name `caller`.
 
-        Examine about `limit` embeddings. Return the exact keys of the caller's embeddings among
-        them, and the next cursor.
-        The cursors are used as in `StoreOperations.scan`.
+        Examine about `limit` embeddings. Return the exact keys of those that were fetched for the
+        caller, and the next cursor. The cursors are used as in `StoreOperations.scan`.
         """
 
     async def delete_embeddings(self, *digests: str) -> int:
@@ -247,10 +246,10 @@ class Verifier(Protocol):
         """The calibration of this verifier for the embedder in use."""
 
     async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
-        """Return for each candidate the probability, 0 to 1, that its answer serves `asked`.
+        """Return one probability, 0 to 1, for each candidate, in order.
 
-        The probability is 0 if the candidate's question and `asked` together are too long for the
-        model.
+        It is the probability that the answer of the candidate serves `asked`. It is 0 if the
+        candidate's question and `asked` together are too long for the model.
         """
 
     async def aclose(self) -> None:

@@ -22,7 +22,7 @@ class Recent(Generic[K, V]):
         self._values: OrderedDict[K, V] = OrderedDict()  # least recently used first
 
     def get(self, key: K) -> V | None:
-        """Return the value of a key, or None if there is none."""
+        """Return the value of a key, or None if the key has no value."""
         if (value := self._values.get(key)) is not None:
             self._values.move_to_end(key)
         return value

@@ -52,7 +52,7 @@ class Tally:
         return taken
 
     def put_back(self, taken: Mapping[str, int]) -> None:
-        """Add again the sums that `take` returned but that could not be stored."""
+        """Add back sums that `take` returned, because they could not be stored."""
         self._pending.update(taken)
         self._taken.subtract(taken)
 

@@ -1,8 +1,8 @@
 """Decides from the results of audits how strict hits by meaning must be (the level of caution).
 
-A model may answer the same request differently each time. So an audit may find that the answer of
-an exact match is wrong. The rules therefore use the `excess` (`core/shares.py`) of the share of
-wrong hits by meaning over the share of wrong exact matches.
+A model may answer the same request differently each time. So an audit may find that even the
+answer of an exact match is wrong. The rules therefore use the `excess` (`core/shares.py`) of the
+share of wrong hits by meaning over the share of wrong exact matches.
 
 Rules of this file: evidence can raise the level of caution, and lower it again. The lowest level is
 0, at which hits are as strict as the operator asks.
@@ -64,7 +64,7 @@ class Evidence:
 
     `exact`: audits of exact matches. `served`: audits of hits by meaning that were served.
     `held`: comparisons of hits that caution holds back.
-    `next`: the part of `held` about hits that the next lower level would serve.
+    `next`: comparisons of only those held hits that the next lower level would serve.
     `looks`: the number of audits of hits by meaning since the level was last tested.
     """
 
@@ -78,8 +78,8 @@ class Evidence:
     def audited(self, tier: Tier, dial: float, *, is_wrong: bool) -> "Evidence":
         """Return the evidence after one more audit. The new level of caution may be higher.
 
-        `tier`: how the audited hit was found. `is_wrong`: the audit showed that its answer was
-        wrong.
+        `tier`: how the audited hit was found. `is_wrong`: the audit showed that the hit's
+        answer was wrong.
         """
         if tier is Tier.EXACT:
             return replace(self, exact=self.exact.add(is_wrong=is_wrong))
@@ -112,9 +112,11 @@ def suggested_dial(dial: float, low: float, high: float) -> float:
     """Return a lower dial if the share of wrong hits is above `dial`, else `dial`.
 
     `low` and `high` are the ends of the confidence interval of the share of wrong hits. If both are
-    above `dial`, the verifier is less reliable here than where it was calibrated. In this case the
-    result is lower than `dial` in the same proportion. With this lower dial, about the share `dial`
-    of the hits would be wrong. Otherwise the result is `dial`: only an operator may raise the dial.
+    above `dial`, the verifier is less reliable for these questions than for those with which it was
+    calibrated. The result is then about `dial * dial / middle`, where `middle` is the middle of the
+    interval. With this lower dial, about the share `dial` of the hits would be wrong.
+
+    If `low` is not above `dial`, the result is `dial`: only an operator may raise the dial.
     """
     if low <= dial:
         return dial

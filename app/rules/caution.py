@@ -13,7 +13,8 @@ class Caution:
     At level 0, the operator's settings are used unchanged. Each higher level halves the greatest
     doubt allowed; at level 3 only exact matches are served. With a verifier, the doubt is 1 minus
     the verifier's probability. Without a verifier, the doubt is the cosine distance. `least`
-    is the least probability at level 0. `max_distance` is the greatest distance at level 0.
+    is the least probability that the verifier must give at level 0; None without a verifier.
+    `max_distance` is the greatest cosine distance at level 0.
     """
 
     level: int = 0

@@ -145,8 +145,8 @@ def telling(cookies: Iterable[bytes], ignored: frozenset[bytes], *, is_alone: bo
     """Return the cookies that identify a caller, without those named in `ignored`.
 
     Cookies for load balancing are left out if the request has another credential or a cookie for
-    another purpose. Otherwise the upstream may know the caller only by the cookies for load
-    balancing, so they are returned. `is_alone`: the request has no credential except cookies.
+    another purpose. Otherwise they are returned, because the upstream may know the caller only by
+    the cookies for load balancing. `is_alone`: the request has no credential except cookies.
     """
     told = [cookie for cookie in cookies if name_of(cookie) not in ignored]
     persons = [cookie for cookie in told if not balances_load(cookie)]

@@ -34,7 +34,7 @@ T = TypeVar("T")
 class Bypass:
     """Forward the request without using the cache.
 
-    `rule` is the name of the operator's rule that asks for this; empty if no rule does.
+    `rule` is the name of the operator's rule that caused this decision; empty if no rule did.
     """
 
     reason: BypassReason

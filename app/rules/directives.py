@@ -34,7 +34,7 @@ class Directives:
 
 
 def directives(headers: Iterable[Header]) -> Directives:
-    """Return the directives in a request's headers. In doubt, the strictest meaning counts.
+    """Return the directives in a request's headers. Unclear headers get their strictest meaning.
 
     If an `x-cache-*` header is repeated, its smallest value counts. An invalid number counts as 0.
     If the lifetime is 0, the answer stays fresh only for the operator's `min_ttl`. If the greatest

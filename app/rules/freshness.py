@@ -52,9 +52,9 @@ def may_stand_in(stored: Aging, control: CacheControl, limits: Limits, now: floa
 
     If the client sends `stale-if-error`, the response may be stale for that many seconds, but at
     most for the operator's longest stale time. If the client sends no `stale-if-error`, the
-    response may be stale for the operator's `stale_if_error`. There is one exception: the client
-    sends no `stale-if-error`, but `max-age`, `min-fresh` or `max-stale`. In this case, the failure
-    allows nothing more: the response may be served only if it could be served without a failure.
+    response may be stale for the operator's `stale_if_error`. There is an exception for a client
+    that sends no `stale-if-error` but sends `max-age`, `min-fresh` or `max-stale`. For this client,
+    the response may be served only if it could also be served without a failure.
     """
     if control.no_cache:
         return False
@@ -124,8 +124,8 @@ def limits_for(
 def bound(control: CacheControl, time_bound: TimeBound, limits: Limits, now: float) -> CacheControl:
     """Return a request's Cache-Control, made stricter if the request's question is time-bound.
 
-    A similar question may not be time-bound, so its stored answer may have a longer lifetime. With
-    the stricter Cache-Control, this answer is not served if it is too old.
+    A hit by meaning may be the answer to a question that is not time-bound. Such an answer may have
+    a longer lifetime. With the stricter Cache-Control, the answer is not served if it is too old.
     """
     if not time_bound:
         return control

@@ -1,4 +1,4 @@
-"""HTTP headers: end-to-end ones, Cache-Control of requests, Cache-Status and Age of responses."""
+"""HTTP: end-to-end headers, Cache-Control in requests, Cache-Status and Age in responses."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-"""Headers for a single connection (RFC 9110 §7.6.1). Old names in the RFC are included."""
+"""Headers for a single connection (RFC 9110 §7.6.1), including obsolete ones."""
 
 CREDENTIALS = frozenset({b"authorization", b"api-key", b"x-api-key", b"cookie"})
 """Headers that identify the caller."""

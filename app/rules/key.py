@@ -61,7 +61,7 @@ class KeyRules:
     `secret`: the secret key of the HMACs; if it is empty, digests are SHA-256.
     `ignored_headers`: further neutral headers, in lower case.
     `key_headers`: headers, in lower case, that are always part of the key.
-    `ignored_cookies`, `key_cookies`: the same for cookies, whose names are case-sensitive.
+    `ignored_cookies`, `key_cookies`: the same lists for cookies, whose names are case-sensitive.
     `api_keys`: the SHA-256 of each key that a caller may present; empty if callers need no key.
     """
 
@@ -86,8 +86,9 @@ class KeyRules:
 
 
 class MustMatch(NamedTuple):
-    """The parts of a request that must match exactly, as JSON values. The partition digests them.
+    """The parts of a request that must match exactly, as JSON values.
 
+    The partition is a digest of these parts.
     `caller`: the isolation and, if the isolation is `user`, the end user. `headers`: pairs of name
     and value, including the credentials.
     """

@@ -17,10 +17,10 @@ from app.rules.headers import CREDENTIALS
 from app.rules.key import KeyRules, digest_of, must_match, wording_of
 
 KeyParts = Mapping[str, str]
-"""A short digest for each part, by name; empty parts are left out."""
+"""The name of each part, with a short digest of its content. Empty parts are left out."""
 
 CALLER = "caller"
-"""The part that identifies the callers who share entries."""
+"""The name of the part that identifies the callers who share entries."""
 
 _SHORT = 12  # hex digits
 _MOST = 32  # named parts of a body, or of the headers; all further ones form a single part
@@ -106,5 +106,5 @@ def parts_text(parts: KeyParts) -> str:
 
 
 def parts_of(text: str) -> dict[str, str]:
-    """Return the parts in a text made by `parts_text`. No text raises an error."""
+    """Return the parts in a text made by `parts_text`. Invalid text never raises an error."""
     return {name: digest for item in text.split() for name, _, digest in [item.partition("=")]}

@@ -8,7 +8,7 @@ from app.core.cache_status import Tier
 class Mode(StrEnum):
     """Which hits are served: all, exact matches only, or none.
 
-    A hit that is not served is only reported (shadow); the upstream answers the request.
+    If a hit is not served, the upstream answers the request, and the hit is only reported (shadow).
     Answers are looked up and stored in every mode.
     """
 

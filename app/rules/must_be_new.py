@@ -1,7 +1,8 @@
-"""Finds texts that ask for a new answer each time: a random one, a secret, or "another" one.
+"""Finds texts that ask for a new answer each time: a random value, a secret, another example.
 
 For example, a request to make a password asks for a new answer. A question about passwords does
-not, nor does a task about a given password. `app/data/must_be_new/README.md` explains the lists.
+not. A task about a given password does not either. `app/data/must_be_new/README.md` explains the
+lists.
 """
 
 import re
@@ -24,7 +25,7 @@ _REACH = 12  # words after a verb that are searched for its object
 _MOST_LEADS = 4
 
 _Lists = Mapping[str, Mapping[str, Sequence[Phrase]]]
-"""The phrases of each section, by their first word."""
+"""For each section, a mapping from a first word to the phrases that begin with this word."""
 
 
 def wants_new(parsed: ParsedRequest) -> bool:
@@ -89,8 +90,8 @@ def _masked(sentence: list[str]) -> list[str]:
 def _wishes(sentence: list[str], first: int, *, is_wanted: bool) -> bool:
     """Whether the words of a sentence from the index `first` on ask for something new.
 
-    The sentence must not be a question. `is_wanted`: words such as `I want` come before the index
-    `first`.
+    Precondition: the sentence is not a question. `is_wanted`: words such as `I want` come before
+    the index `first`.
     """
     if is_wanted and _gives(sentence, first, "things"):
         return True
@@ -111,9 +112,9 @@ def _wishes(sentence: list[str], first: int, *, is_wanted: bool) -> bool:
 
 
 def _gives(sentence: list[str], start: int, *sections: str) -> bool:
-    """Whether a phrase of `sections` begins soon after `start`, before any phrase of `objects`.
+    """Whether a phrase of `sections` begins at or soon after `start`, before any of `objects`.
 
-    If it does, the sentence asks for something new. A phrase of `objects` shows that the sentence
+    If so, the sentence asks for something new. A phrase of `objects` shows that the sentence
     asks for an explanation or for an element of a program.
     """
     for index in range(start, min(start + _REACH, len(sentence))):
@@ -125,7 +126,10 @@ def _gives(sentence: list[str], start: int, *sections: str) -> bool:
 
 
 def _behind_leads(sentence: list[str], start: int) -> tuple[int, bool]:
-    """Return the index where a wish begins, and whether words such as `I want` come before it."""
+    """Return the index of the first word after words such as `please` or `I want`.
+
+    The second item of the result tells whether there are words such as `I want`.
+    """
     is_wanted = False
     for _ in range(_MOST_LEADS):
         wants = _length("wants", sentence, start)
@@ -137,7 +141,7 @@ def _behind_leads(sentence: list[str], start: int) -> tuple[int, bool]:
 
 
 def _length(section: str, sentence: list[str], index: int) -> int:
-    """Return how many words the section's longest phrase at `index` has; 0 if there is none."""
+    """Return the number of words in the longest phrase of `section` at `index`; 0 if none."""
     if index >= len(sentence):
         return 0
     phrases = _LOADED[section].get(sentence[index], ())
@@ -156,7 +160,7 @@ def _stands(phrase: Phrase, sentence: list[str], index: int) -> bool:
 
 
 def _is_over(sentence: list[str], index: int) -> bool:
-    """Whether only polite words such as `please` stand in the sentence from `index` on."""
+    """Whether the words of a sentence from `index` on are all polite words such as `please`."""
     rest = index + (sentence[index : index + 1] == [_COMMA])
     return _behind_leads(sentence, rest)[0] >= len(sentence)
 

@@ -27,12 +27,12 @@ from app.rules.modes import Mode
 from app.rules.routing import Rule, ruled
 
 ANY_ORIGIN = "*"
-"""The value of Access-Control-Allow-Origin with which pages of any origin may read an answer."""
+"""The value of Access-Control-Allow-Origin that lets web pages of any origin read an answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a deployment decides about requests.
+    """The settings of a deployment that decide how requests use the cache.
 
     `rules`: the operator's rules; the first rule that matches a request is used for it.
     """
@@ -62,7 +62,8 @@ class Plan:
     `control`: the request's Cache-Control, made stricter if its question is time-bound.
     `limits`: the deployment's limits, adapted to this request.
     `max_distance`: the greatest cosine distance of a hit by meaning.
-    `ends_at`: the time, in seconds since 1970, from which the answer must not be served.
+    `ends_at`: the time, in seconds since 1970, from which the answer must not be served; infinity
+    if there is no such time.
     `open_key`: the key of the answer if pages of any origin may read it; None if the request has
     no open key (`build_open_key`).
     `rule`: the name of the operator's rule that applies to the request, or empty.
@@ -99,7 +100,7 @@ class Plan:
 
     @property
     def opened(self) -> "Plan | None":
-        """The same plan with its open key and without `Origin`; None if it has no open key."""
+        """The same plan with its open key and without `Origin`; None if there is no open key."""
         if self.open_key is None:
             return None
         request = without_origin(self.request)
@@ -153,8 +154,9 @@ class Found:
     """What the look-up of one request has found so far.
 
     `seconds_left`: how many seconds the store may still take.
-    `exact`: the response stored under the exact key, whether it may be served or not.
-    `embedding`: the embedding of the request's text.
+    `exact`: the response stored under the exact key, even if it must not be served; None if
+    there is none.
+    `embedding`: the embedding of the request's text; None if there is none.
     `candidates`: the nearest stored responses, nearest first; None before the search.
     `verdicts`: the verdicts on the candidates that were judged so far.
     `chosen`: the candidate that may be served; None if there is none.

@@ -13,8 +13,8 @@ from app.rules.sharing import answers_by_meaning
 def rounds(plan: Plan, candidates: Sequence[Candidate], now: float) -> list[list[Candidate]]:
     """Return the candidates that may answer: a list of fresh ones, then a list of stale ones.
 
-    Each list is sorted by distance, nearest first. Empty lists are left out. A stale candidate may
-    answer only if no fresh candidate may, even if the stale one is nearer.
+    Each list is sorted by distance, nearest first. Empty lists are left out. A stale candidate
+    answers only if no fresh candidate can, even if the stale one is nearer.
     """
     fresh, stale = list[Candidate](), list[Candidate]()
     for candidate in _reworded(plan, candidates):

@@ -42,8 +42,8 @@ class Rule:
 
     If a value is None, the deployment's value is used.
 
-    `model`, `namespace`, `path`: patterns (globs). One pattern of each must match. If there are no
-    patterns, any value matches.
+    `model`, `namespace`, `path`: patterns (globs). For each of these properties, a
+    request must match at least one pattern. If a property has no patterns, any value matches.
     `tier`: which hits are served.
     `ttl`, `stale_while_revalidate`, `stale_if_error`: in seconds.
     `max_distance`: the greatest cosine distance.
@@ -99,10 +99,10 @@ def rule_for(rules: Sequence[Rule], subject: Subject) -> Rule | None:
 
 
 def ruled(limits: Limits, rule: Rule | None, *, all_share: bool) -> Limits:
-    """Return the limits for requests with this rule.
+    """Return the limits for requests to which `rule` applies; None stands for no rule.
 
     If all callers share answers (`all_share`), no client may ask for a longer freshness lifetime
-    than the rule's or, if the rule sets none, the deployment's.
+    than the rule's `ttl`. If the rule has no `ttl`, the deployment's `ttl` is used in its place.
     """
     if rule is None:
         return limits

@@ -24,7 +24,7 @@ _NUMBERS: Mapping[str, tuple[str, float, float]] = MappingProxyType(
         "max_distance": ("a cosine distance from 0 to 2", 0, 2),
     }
 )
-"""For each key with a number: the allowed values in words, the least and the greatest value."""
+"""For each key whose value is a number: the allowed values in words, the minimum, the maximum."""
 
 _OPEN = frozenset({"max_error_rate"})  # must be strictly between its least and greatest value
 _GLOBS = ("model", "namespace", "path")

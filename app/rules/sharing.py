@@ -13,8 +13,8 @@ _SHOWN = 16  # hex digits of a credential's digest
 def asker_of(headers: Sequence[Header], rules: KeyRules) -> str:
     """Return a digest of a request's credentials if all callers share answers; else empty.
 
-    If callers need a key, the digest is that of the valid key, whatever else the headers contain.
-    So nobody can use invented credentials to look like several callers.
+    If callers need a key, the digest is made from the valid key only. Other credentials do not
+    change it. So nobody can use invented credentials to look like several callers.
     """
     if rules.isolation is not Isolation.SHARED:
         return ""
@@ -44,7 +44,7 @@ def presented_keys(headers: Sequence[Header]) -> list[bytes]:
 
 
 def askers_with(stored: StoredResponse | None, asker: str, share_after: int) -> frozenset[str]:
-    """Return the askers of a stored response, and `asker` in addition.
+    """Return the askers of a stored response, together with `asker`.
 
     Each asker is a digest of credentials. `asker` is not added if it is empty, or if there are
     already `share_after` askers.

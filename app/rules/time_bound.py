@@ -56,8 +56,9 @@ class _Token(NamedTuple):
 class _Lists:
     """The word lists.
 
-    `phrases`: by first fixed word, lists of tuples (phrase, time bound, language). A phrase with a
-    language counts only in texts of this language. If the language is None, it counts in all texts.
+    `phrases`: tuples (phrase, time bound, language), by word. The word is the first word of the
+    phrase that is not a placeholder. A phrase with a language counts only in texts of this
+    language. If the language is None, the phrase counts in all texts.
     `never`: phrases by their first word. Words in these phrases do not make a text time-bound.
     `years`: words after which a number may be a year.
     `counted`: words before which a number is not a year.

@@ -1,4 +1,4 @@
-"""One module or package per API: reads and writes its requests, answers and streams.
+"""Reads and writes requests, answers and streams: one module or package for each API.
 
 May import: `core`.
 """

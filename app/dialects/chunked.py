@@ -1,4 +1,4 @@
-"""Code that OpenAI's two completions APIs share. They answer with a JSON document or a stream.
+"""Code for OpenAI's two completions APIs. Both answer with a JSON document or a stream.
 
 A stream consists of chunks and a final `[DONE]`. It has `usage` only if the request asks for usage.
 https://platform.openai.com/docs/api-reference/chat-streaming
@@ -96,11 +96,11 @@ def chunks_of(
     *,
     include_usage: bool,
 ) -> Iterator[JsonObject]:
-    """Yield the chunks into which a document is cut for a stream, without the envelope.
+    """Cut a document into the chunks of a stream, and yield the chunks without the envelope.
 
     The chunks of one choice come before those of the next choice. `cut` cuts a choice into pieces.
     Every chunk has the fields in `repeated`. Other fields, except choices and usage, are only in
-    the first chunk. With `include_usage`, the usage is in a last chunk without choices.
+    the first chunk. With `include_usage`, the last chunk has the usage and no choices.
     """
     usage = document.get("usage") if include_usage else None
     once = {n: v for n, v in document.items() if n not in {"choices", "usage"}}

@@ -25,8 +25,8 @@ class Answer:
     `unfit`: why the answer must not be stored, or None if it may be stored.
     `may_be_shared`: whether collapsed requests may get the answer, even if it must not be stored.
     `exact_only`: whether the answer may be served only by exact match, not by meaning.
-    `upstream_id`: the id of the answer at the upstream, if the upstream also stores the answer.
-    Clients may use this id at the upstream. Otherwise `upstream_id` is empty.
+    `upstream_id`: the id of the answer at the upstream. Clients may use this id at the upstream.
+    `upstream_id` is empty if the upstream does not also store the answer.
     """
 
     content: bytes = field(repr=False)
@@ -153,7 +153,7 @@ class ParsedRequest(Protocol):
 
 
 class Dialect(Protocol):
-    """One API: parses the requests, and checks answers that are imported."""
+    """One API: parses requests, and checks imported answers."""
 
     @property
     def name(self) -> str:
@@ -162,7 +162,7 @@ class Dialect(Protocol):
     def why_not_stored(self, content: Mapping[str, Any]) -> DiscardReason | None:
         """Return why an imported answer must not be stored, or None if it may be stored.
 
-        `content` should be the content of an Answer, but nothing has checked it yet.
+        `content` has not been checked: it may differ from the `content` of any Answer.
         """
 
     def parse(self, body: bytes) -> ParsedRequest | EmbeddingsRequest:

@@ -42,7 +42,7 @@ def written(document: Mapping[str, Any]) -> bytes:
 
 
 def enclosed(document: bytes, envelope: Mapping[str, Any]) -> bytes:
-    """Return `document`, a JSON object, with the fields of `envelope` inserted before all others.
+    """Return `document`, a JSON object, with the fields of `envelope` before all other fields.
 
     This function does not parse `document`. Raises ValueError if `document` does not begin and end
     with a brace.

@@ -34,9 +34,9 @@ _ITEM = frozenset({"object", "index", "embedding"})
 class Numbers:
     """The numbers of an embedding as little-endian floats of `width` bytes each.
 
-    `width` is 4 if the upstream sent float32 numbers. It is also 4 if the upstream, like most
-    servers, sent decimals that are each the shortest spelling of a float32. Otherwise it is 8.
-    Storing the numbers in this width does not change the numbers.
+    `width` is 4 if the upstream sent float32 numbers in base64. It is also 4 if the upstream sent
+    decimal numbers, and each is the shortest spelling of a float32. Most servers send these
+    decimal numbers. In all other cases, `width` is 8. Numbers in this width keep their exact value.
     """
 
     raw: bytes = field(repr=False)
@@ -72,7 +72,7 @@ class EmbeddingsRequest:
 
     @property
     def model(self) -> str:
-        """The name of the model; empty if the path names it."""
+        """The name of the model in the body; empty if only the path names the model."""
         return str(self.document.get("model", ""))
 
     @property
@@ -107,8 +107,8 @@ class EmbeddingsRequest:
 class EmbeddingsAnswer:
     """An upstream's answer: an embedding for each input, in order.
 
-    `is_all` is False if the upstream sent other fields with any embedding. A replay would lose
-    these fields.
+    `is_all` is False if the upstream sent an embedding with fields other than `object`, `index` and
+    `embedding`. A replay would lose these fields.
     """
 
     model: str
@@ -118,11 +118,11 @@ class EmbeddingsAnswer:
 
     @property
     def whole(self) -> None:
-        """None: collapsed requests share no answer, because their inputs or encodings differ."""
+        """Always None: collapsed requests share no answer, as their inputs or encodings differ."""
 
     @classmethod
     def parse(cls, body: bytes, count: int) -> "EmbeddingsAnswer":
-        """Parse the answer to `count` inputs. Raises NotUnderstood."""
+        """Parse the body of an answer to `count` inputs. Raises NotUnderstood."""
         check_structure(body.decode("latin-1"))  # whatever the encoding, structure is ASCII
         try:
             document = orjson.loads(body)

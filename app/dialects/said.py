@@ -1,4 +1,4 @@
-"""Finds what a stored answer of any dialect says: its texts and the arguments of its tool calls."""
+"""Finds the texts in a stored answer of any dialect, and the arguments of its tool calls."""
 
 import json
 from collections.abc import Iterator

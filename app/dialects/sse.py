@@ -1,4 +1,4 @@
-"""Server-sent events: an incremental parser, and an encoder. No I/O.
+"""Server-sent events: an incremental parser, and an encoder. Neither does I/O.
 
 The format: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 """
@@ -37,7 +37,7 @@ class EventParser:
 
     @property
     def unfinished(self) -> Sequence[str]:
-        """The data lines of an unfinished event: its final blank line has not been received yet."""
+        """The data lines of an event whose final blank line has not been received yet."""
         return self._data
 
     def comments(self) -> list[bytes]:
@@ -123,7 +123,7 @@ def encode_comment(text: bytes) -> bytes:
 
 
 def encode(data: bytes) -> bytes:
-    """Return an event of type `message` as bytes. Its data, `data`, must be one line."""
+    """Return an event of type `message` as bytes. The data, `data`, must be one line."""
     return b"data: " + data + b"\n\n"
 
 

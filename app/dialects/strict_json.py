@@ -47,9 +47,9 @@ def load_json(raw: bytes | str) -> Any:
 
     Raises NotUnderstood with one of these details:
     `not-json`: the text is not JSON.
-    `ambiguous-json`: duplicate keys, NaN, infinite numbers, lone surrogates, or nesting deeper than
-    some parsers allow (RFC 8259 §4, §6, §8.2, §9).
-    `too-complex`: too many parts (see `check_structure`).
+    `ambiguous-json`: the text has duplicate keys, NaN, infinite numbers, lone surrogates, or deeper
+    nesting than some parsers allow (RFC 8259 §4, §6, §8.2, §9).
+    `too-complex`: the text has too many parts (see `check_structure`).
     """
     try:
         text = raw if isinstance(raw, str) else raw.decode()
@@ -98,11 +98,11 @@ def _refuse(constant: str) -> NoReturn:
 def check_structure(text: str, most_numbers: float = math.inf) -> None:
     """Raise NotUnderstood (`too-complex`) if JSON has so many parts that parsing takes long.
 
-    Strings, arrays and objects are parts. `most_numbers` is the greatest number of commas that are
-    allowed outside strings. This also limits the number of JSON numbers. A parser makes a Python
-    object for each part. During this time it holds the interpreter's lock, so no other thread runs.
-    In valid JSON, all parts are counted exactly. In other text, the count is exact up to the first
-    error.
+    Strings, arrays and objects are parts. A parser makes a Python object for each part. A parser
+    holds the interpreter's lock while it works, so no other thread runs. `most_numbers` is the
+    greatest number of commas that are allowed outside strings. The number of commas limits the
+    number of JSON numbers. In valid JSON, all parts are counted exactly. In invalid JSON, the count
+    is exact up to the first error.
     """
     if len(text) <= _MOST_PARTS:
         return

@@ -13,7 +13,7 @@ class Structure:
     """The structure that a request demands of its answer.
 
     `is_json`: the answer's text must be JSON.
-    `demanding`: names of the functions that cannot be called without arguments.
+    `demanding`: names of the functions that have required parameters.
     `forced`: the name of the function that must be called, or None if the request forces no call.
     The arguments of the forced call are the answer.
     """
@@ -26,7 +26,7 @@ class Structure:
 def demanding(functions: object, schema: str) -> frozenset[str]:
     """Return the names of the functions that have required parameters.
 
-    `schema` names the field of a function that contains the JSON Schema of the parameters.
+    `schema` is the name of the field that contains the JSON Schema of a function's parameters.
     """
     return frozenset(
         function["name"]

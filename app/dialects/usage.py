@@ -1,6 +1,7 @@
 """Reads the token counts of an answer of any dialect.
 
-https://platform.openai.com/docs/api-reference/chat/object, …/responses/object,
+https://platform.openai.com/docs/api-reference/chat/object
+https://platform.openai.com/docs/api-reference/responses/object
 https://platform.claude.com/docs/en/api/messages
 """
 

@@ -78,7 +78,7 @@ class CompletionBuilder:
 def _in_order(calls: list[Any]) -> list[JsonObject]:
     """Return tool calls in the order of their `index`, and without the field `index`.
 
-    Only the tool calls in chunks have this field. Raises NotUnderstood if a call lacks it.
+    Tool calls have this field only in chunks. Raises NotUnderstood if a call lacks it.
     """
     if not all(isinstance(call, dict) and isinstance(call.get("index"), int) for call in calls):
         raise NotUnderstood("unknown-body")
@@ -153,7 +153,7 @@ def _finished(value: Any) -> Any:
 
 
 def chunks_of(completion: Mapping[str, Any], *, include_usage: bool) -> Iterator[JsonObject]:
-    """Return the chunks into which a completion is cut for a stream, without the envelope.
+    """Cut a completion into the chunks of a stream; return the chunks without the envelope.
 
     The first chunk of a choice has the role and all other fields that are sent whole. The next
     chunks have the texts of the choice, in pieces of up to 64 characters. A piece ends at white

@@ -26,9 +26,9 @@ def why_not_stored(
     """Return why a completion must not be stored, or None if it may be stored.
 
     `choices` is the number of choices that the request asked for. A completion with another number
-    of choices is incomplete. `structure` says what the request demands of texts and calls, for
-    example that they are JSON. A stored completion that does not meet these demands would make the
-    client fail on each hit.
+    of choices is incomplete. `structure` is the structure that the request demands of the
+    answer, for example that its text is JSON. A stored completion without this structure would
+    make the client fail on each hit.
     """
     told = completion.get("choices")
     if completion.get("error") is not None:
@@ -48,7 +48,7 @@ def why_not_stored(
 def may_be_shared(reason: DiscardReason | None) -> bool:
     """Whether an answer may be sent to collapsed requests.
 
-    `reason` says why the answer must not be stored. None means that it may be stored.
+    `reason` says why the answer must not be stored. `reason` is None if it may be stored.
     """
     return reason in _WHOLE
 
@@ -90,7 +90,7 @@ def _calls_a_tool(message: Mapping[str, Any]) -> bool:
 
 
 def is_exact_only(completion: JsonObject, structure: Structure = _FREE) -> bool:
-    """Whether an answer calls a tool. Such an answer must not be served by meaning.
+    """Whether an answer must not be served by meaning because it calls a tool.
 
     A call that the request forced does not count, because the arguments of this call are the
     answer.

@@ -15,7 +15,7 @@ Piece = tuple[str, Sequence[Any]]
 
 
 class Logprobs:
-    """The field `logprobs` of one choice. It has a list of tokens for each text, such as `content`.
+    """The field `logprobs` of one choice: a list of tokens for each text, such as `content`.
 
     Each token is yielded once, with the piece of the text to which the token belongs.
     """
@@ -27,8 +27,8 @@ class Logprobs:
     def pieces(self, name: str, text: str) -> Iterator[tuple[str, JsonObject | None]]:
         """Yield the pieces of `text`, each with the `logprobs` of its tokens.
 
-        `name` is the name of the field that contains `text`. A piece is paired with None if it has
-        no tokens.
+        `name` is the name of the field that contains `text`. A piece without tokens is yielded
+        with None instead of `logprobs`.
         """
         for piece, tokens in cut(text, self._left.get(name, [])):
             yield piece, self._framed({name: tokens}) if tokens else None
@@ -43,7 +43,7 @@ class Logprobs:
     def _framed(self, told: Mapping[str, Any]) -> JsonObject:
         """Return a `logprobs` object with the fields in `told`.
 
-        Each field in `told` is a list of tokens. The first object that is returned also has all
+        Each field in `told` is a list of tokens. Only the object from the first call also has the
         other fields of `logprobs`.
         """
         frame, self._frame = self._frame, {}
@@ -53,8 +53,8 @@ class Logprobs:
 def cut(text: str, tokens: Sequence[Any]) -> Iterator[Piece]:
     """Yield the pieces of a text, each with its tokens. A piece ends where a token ends.
 
-    If the tokens do not make up the text, all tokens are paired with the first piece. In that case,
-    each piece ends after white space if possible. The same holds if there are no tokens.
+    If the tokens do not make up the text, the first piece gets all tokens. In that case, or
+    without tokens, each piece ends after white space if possible.
     """
     units = list(_units(tokens)) if tokens else []
     if not tokens or "".join(unit for unit, _ in units) != text:

@@ -35,7 +35,8 @@ def judged(
 
     `choices` is the number of choices that the request asked for. `structure` is the structure that
     the request demands of the answer. `entitled` says how much of `usage` the upstream sends in the
-    answer to this request. The Answer gets this fullness if the completion has no `usage`.
+    answer to this request. If the completion has no `usage`, `entitled` is the fullness
+    of the Answer.
     """
     completion = without_envelope(completion)
     unfit = fitness.why_not_stored(completion, choices, structure)

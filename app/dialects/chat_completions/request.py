@@ -98,8 +98,7 @@ class ChatRequest:
     def question(self) -> str:
         """The text of the last user turn; empty if a tool's result follows that turn.
 
-        In the latter case, the answer depends on the tool's result, and this result is part of the
-        key.
+        If a tool's result follows, the answer depends on the result. The result is part of the key.
         """
         for message in reversed(self.messages):
             if message["role"] == "user":
@@ -156,7 +155,8 @@ class ChatRequest:
     def narrowing(self, leader: object) -> WithoutUsage | None:
         """Return a filter that changes a stream from form `leader` to the form of this request.
 
-        The result is None if no filter can make this change.
+        `leader` is the form in which the upstream sends the answer. The result is None if no filter
+        can make this change.
         """
         return chunked.narrowing(leader, self.form)
 

@@ -77,7 +77,7 @@ def _written(name: str, value: Any) -> Any:
 
 
 def _lax(value: Any, name: str) -> Any:
-    """Return `value` without the `strict` in its field `name` if this `strict` is false or null."""
+    """Return `value`, but without `value[name]["strict"]` if this field is false or null."""
     inner = value.get(name) if isinstance(value, dict) else None
     if not isinstance(inner, dict) or inner.get("strict", True) not in (None, False):
         return value
@@ -104,7 +104,7 @@ def _plain(message: JsonObject) -> JsonObject:
 
 
 def _numbers_of(messages: Sequence[JsonObject]) -> dict[str, int]:
-    """Return a number for the id of each tool call, except for ids that a text mentions."""
+    """Return a number for each id of a tool call. Ids that a text mentions get no number."""
     ids = (found for message in messages for found in _ids(message))
     return numbers_of(ids, (text for message in messages for text in _texts(message)))
 

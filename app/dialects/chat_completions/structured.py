@@ -19,8 +19,9 @@ def structure_of(body: Mapping[str, Any]) -> Structure:
 
 
 def _forced(body: Mapping[str, Any]) -> str | None:
-    """Return the name of the function that the request forces the model to call, or None.
+    """Return the name of the function that the request forces the model to call.
 
+    The result is None if the request does not force a certain function.
     https://platform.openai.com/docs/guides/function-calling#tool-choice
     """
     tools = body.get("tools")

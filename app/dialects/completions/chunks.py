@@ -63,15 +63,15 @@ class CompletionBuilder:
 def _is_told_in_pieces(name: str, known: object, new: object) -> bool:
     """Whether two values of the field `name` seem to be pieces of one value.
 
-    `known` is the value in earlier chunks, and `new` is the value in the next chunk. Such pieces
-    are refused, because no rule for joining them is known.
+    `known` is the value in earlier chunks, and `new` is the value in the next chunk. If the
+    result is True, the builder refuses the chunk, because it knows no rule for joining the pieces.
     """
     grows = isinstance(new, list) or name == "finish_reason"
     return grows and known is not None and known != new
 
 
 def chunks_of(completion: Mapping[str, Any], *, include_usage: bool) -> Iterator[JsonObject]:
-    """Return the chunks into which a completion is cut for a stream, without the envelope.
+    """Cut a completion into the chunks of a stream; return the chunks without the envelope.
 
     The text of each choice comes in pieces. The other fields of the choice, such as the finish
     reason, come with the last piece. With `include_usage`, the usage comes in a chunk after all

@@ -22,8 +22,8 @@ def judged(completion: JsonObject, choices: int, entitled: Fullness) -> Answer:
     The Answer says whether the completion may be stored and shared.
 
     `choices` is the number of choices that the request asked for. `entitled` says how much of
-    `usage` the upstream sends in the answer to this request. The Answer gets this fullness if the
-    completion has no `usage`.
+    `usage` the upstream sends in the answer to this request. If the completion has no
+    `usage`, `entitled` is the fullness of the Answer.
     """
     completion = without_envelope(completion)
     unfit = why_not_stored(completion, choices)

@@ -12,10 +12,11 @@ from app.dialects.strict_json import JsonObject
 
 
 def joined(known: Any, new: Any) -> Any:
-    """Return the log probabilities of all chunks so far, with those of the next chunk added.
+    """Return the log probabilities of the earlier chunks, joined with those of the next chunk.
 
-    `known` has those of the earlier chunks, and `new` those of the next chunk. `known` is changed
-    in place. Raises NotUnderstood if `known` and `new` cannot be joined.
+    `known` has the log probabilities of the earlier chunks. `new` has those of the next chunk. Each
+    is None if there are none. `known` is changed in place. Raises NotUnderstood if `known` and
+    `new` cannot be joined.
     """
     if new is None:
         return known
@@ -38,9 +39,9 @@ def joined(known: Any, new: Any) -> Any:
 def pieces_of(text: str, logprobs: Any) -> list[tuple[str, JsonObject | None]]:
     """Return the pieces of a text, each with its log probabilities or None.
 
-    Each piece ends where a token ends. If the tokens do not make up the text, all log probabilities
-    are paired with the first piece. In that case, each piece ends after white space if possible.
-    The same holds if there are no log probabilities.
+    Each piece ends where a token ends. If the tokens do not make up the text, the first piece gets
+    all log probabilities. In that case, or without log probabilities, each piece ends after white
+    space if possible.
     """
     if not isinstance(logprobs, dict):
         return [(piece, None) for piece in cut(text)]

@@ -146,7 +146,8 @@ class CompletionRequest:
     def narrowing(self, leader: object) -> WithoutUsage | None:
         """Return a filter that changes a stream from form `leader` to the form of this request.
 
-        The result is None if no filter can make this change.
+        `leader` is the form in which the upstream sends the answer. The result is None if no filter
+        can make this change.
         """
         return chunked.narrowing(leader, self.form)
 
@@ -175,9 +176,9 @@ class Completions:
 def _texts(document: Mapping[str, Any]) -> list[str] | None:
     """Return a list with the prompt; None if the prompt must not be matched by meaning.
 
-    The result is None if the request sets `echo` or `suffix`, because the answer then depends on
-    each word of the prompt. It is also None if the prompt is not one text, or if the prompt is a
-    conversation written as one text.
+    The result is None if the request sets `echo` or `suffix`, because these fields make the answer
+    depend on each word of the prompt. It is also None if the prompt is not one text, or
+    if the prompt is a conversation written as one text.
     """
     prompt = document.get("prompt")
     if not isinstance(prompt, str) or field_of(document, "echo", bool):

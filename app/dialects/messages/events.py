@@ -30,9 +30,9 @@ _USAGE_AT_END = (
 
 
 class MessageBuilder:
-    """Builds a message from the events of one stream, as the official SDKs do.
+    """Builds a message from the events of one stream by the rules of the official SDKs.
 
-    Unlike the SDKs, which ignore events of unknown types, the builder refuses these events.
+    There is one difference: the SDKs ignore events of unknown types, but the builder refuses them.
     `is_complete` says whether the event `message_stop` has been read.
     """
 
@@ -157,11 +157,11 @@ def _text(fields: JsonObject, name: str) -> str:
 
 
 def events_of(message: Mapping[str, Any], message_id: str) -> Iterator[JsonObject]:
-    """Yield the events into which a message is cut for a stream.
+    """Cut a message into the events of a stream, and yield these events.
 
     `message_id` is the id that the message gets. The events of one block come before those of the
     next block. Texts and tool inputs come in pieces of up to 64 characters. Citations come before
-    the text to which they belong. A signature comes after its thoughts.
+    the text to which they belong. A signature comes after the thoughts that it signs.
     """
     usage: Mapping[str, Any] = message["usage"]
     at_end = {n: usage[n] for n in _USAGE_AT_END if usage.get(n) is not None}

@@ -77,9 +77,9 @@ def _why_not_content(
 
 
 def _is_known(block: object) -> bool:
-    """Whether a block is well-formed and is written by the model.
+    """Whether a block is well-formed and was written by the model.
 
-    Tools that run on a server produce other blocks.
+    The result is False for a block that a tool on a server has produced.
     """
     if not isinstance(block, dict):
         return False

@@ -33,7 +33,7 @@ class Form(NamedTuple):
 
     @property
     def entitled(self) -> Fullness:
-        """The value `ALL`, because an answer of any form has the whole usage."""
+        """Always `ALL`, because an answer of any form has the whole usage."""
         return Fullness.ALL
 
 
@@ -43,8 +43,8 @@ class MessagesRequest:
 
     `turn`: the index of the last message whose role is not system.
     `texts`: the texts of the message at `turn`, if the user wrote that message and all blocks of
-    the message are texts. Otherwise `texts` is None, and all of the body must match exactly. It is
-    also None if `parse` was called with `exact_only`.
+    the message are texts. Otherwise `texts` is None, and all of the body must match exactly.
+    `texts` is also None if `parse` was called with `exact_only`.
     """
 
     document: Mapping[str, Any] = field(repr=False)
@@ -109,8 +109,8 @@ class MessagesRequest:
     def question(self) -> str:
         """The text of the last user turn; empty if that turn contains a tool's result.
 
-        In the latter case, the answer depends on the tool's result, and this result is part of the
-        key.
+        If the turn contains a tool's result, the answer depends on the result. The result is
+        part of the key.
         """
         users = [message for message in self.messages if message["role"] == "user"]
         content = users[-1]["content"] if users else ""
@@ -167,7 +167,7 @@ class MessagesRequest:
         return documents.stream_replay(b"".join(told), status, request_id)
 
     def narrowing(self, leader: object) -> None:
-        """Return None, since there is never a filter.
+        """Return None, because no filter is ever needed or possible.
 
         All streams of this API have one form, and no filter can turn a document into a stream.
         """

@@ -72,7 +72,7 @@ def _plain(content: Any) -> Any:
 
 
 def _numbers_of(messages: Sequence[JsonObject]) -> dict[str, int]:
-    """Return a number for the id of each tool call, except for ids that a text mentions."""
+    """Return a number for each id of a tool call. Ids that a text mentions get no number."""
     ids = (block[_LINKS[block["type"]]] for message in messages for block in _linked(message))
     return numbers_of(ids, (text for message in messages for text in _spoken(message["content"])))
 

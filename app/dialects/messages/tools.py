@@ -41,7 +41,10 @@ def structure_of(document: Mapping[str, Any]) -> Structure:
 
 
 def _forced(choice: object, tools: Sequence[JsonObject]) -> str | None:
-    """Return the name of the tool that the request forces the model to call, or None."""
+    """Return the name of the tool that the request forces the model to call.
+
+    The result is None if the request does not force a certain tool.
+    """
     if not isinstance(choice, dict):
         return None
     if choice.get("type") == "tool":

@@ -32,7 +32,7 @@ _NAMES = MappingProxyType(
 
 
 def events_of(response: Mapping[str, Any]) -> Iterator[JsonObject]:
-    """Yield the events into which a response is cut for a stream, numbered from 0.
+    """Cut a response into the events of a stream, and yield these events, numbered from 0.
 
     The events of one item come before those of the next item. Texts come in pieces of up to 64
     characters. The last event contains the whole response. Raises LookupError, TypeError or
@@ -123,7 +123,7 @@ def _pieces(
 
 
 def _brief(token: Mapping[str, Any]) -> JsonObject:
-    """Return the log probability of a token without `bytes`, a field that events do not have."""
+    """Return an entry of `logprobs` without the fields `bytes`, which events do not have."""
     told = {name: value for name, value in token.items() if name != "bytes"}
     if isinstance(others := told.get("top_logprobs"), list):
         told["top_logprobs"] = [{n: v for n, v in o.items() if n != "bytes"} for o in others]

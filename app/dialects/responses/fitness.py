@@ -52,13 +52,13 @@ def why_not_stored(
 def may_be_shared(reason: DiscardReason | None) -> bool:
     """Whether an answer may be sent to collapsed requests.
 
-    `reason` says why the answer must not be stored. None means that it may be stored.
+    `reason` says why the answer must not be stored. `reason` is None if it may be stored.
     """
     return reason in _WHOLE
 
 
 def is_exact_only(response: Mapping[str, Any], structure: Structure = _FREE) -> bool:
-    """Whether an answer calls a tool. Such an answer must not be served by meaning.
+    """Whether an answer must not be served by meaning because it calls a tool.
 
     A call that the request forced does not count, because the arguments of this call are the
     answer.

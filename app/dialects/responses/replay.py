@@ -34,9 +34,10 @@ class Anew(NamedTuple):
 
 
 def without_echoes(response: JsonObject, asked: Mapping[str, Any]) -> JsonObject:
-    """Return a response without copies of values from the request's neutral fields.
+    """Return a response in which default values replace the values copied from a request.
 
-    `asked` is the body of the request. The default value of a field replaces the copied value.
+    `asked` is the body of the request. The upstream copies some neutral fields of the request to
+    the response. Other callers must not see these values.
     """
     said = {n: v for n, v in _ECHOES.items() if n in response and asked.get(n) is not None}
     return {**response, **said}

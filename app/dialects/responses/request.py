@@ -42,8 +42,8 @@ class ResponsesRequest:
     `turn`: the index of the last item whose role is not system or developer; None if there is none.
     `is_kept`: whether the request asks the upstream to store the answer.
     `texts`: the texts of the item at `turn`, if the user wrote that item and all parts of the item
-    are texts. Otherwise `texts` is None, and all of the body must match exactly. It is also None if
-    `parse` finds that the request must not be matched by meaning.
+    are texts. Otherwise `texts` is None, and all of the body must match exactly. `texts` is
+    also None if `parse` finds that the request must not be matched by meaning.
     """
 
     document: Mapping[str, Any] = field(repr=False)
@@ -61,8 +61,8 @@ class ResponsesRequest:
     def parse(cls, body: bytes, *, by_meaning: bool = False) -> "ResponsesRequest":
         """Parse the body of a request.
 
-        `by_meaning`: whether a request may be matched by meaning although the upstream stores the
-        answer, or although the request refers to data that only the upstream has.
+        `by_meaning`: whether a request may be matched by meaning even if the upstream stores the
+        answer, or even if the request refers to data that only the upstream has.
 
         Raises NotUnderstood (`not-json`, `ambiguous-json`, `too-complex`, `unknown-body`).
         """
@@ -131,8 +131,7 @@ class ResponsesRequest:
     def question(self) -> str:
         """The text of the last user turn; empty if a tool's result follows that turn.
 
-        In the latter case, the answer depends on the tool's result, and this result is part of the
-        key.
+        If a tool's result follows, the answer depends on the result. The result is part of the key.
         """
         for item in reversed(self.items):
             if _role(item) == "user":
@@ -200,8 +199,8 @@ class ResponsesRequest:
 class Responses:
     """The dialect of `POST /v1/responses`.
 
-    `by_meaning`: whether a request may be matched by meaning although the upstream stores the
-    answer, or although the request refers to data that only the upstream has.
+    `by_meaning`: whether a request may be matched by meaning even if the upstream stores the
+    answer, or even if the request refers to data that only the upstream has.
     """
 
     name = "response"
@@ -240,7 +239,7 @@ def _items(document: Mapping[str, Any]) -> list[JsonObject]:
 def _builds_on_what_is_not_told(document: Mapping[str, Any], items: Sequence[JsonObject]) -> bool:
     """Whether a request refers to earlier turns that the request itself does not contain.
 
-    These turns may contain instructions.
+    These turns may contain instructions that the cache cannot see.
     """
     is_continued = document.get("previous_response_id") is not None
     return is_continued or any(item.get("type") in _KNOWN_THERE for item in items)

@@ -131,7 +131,7 @@ def labels_in(fields: Mapping[str, bytes]) -> Tagging:
 
 
 def upstream_id_in(fields: Mapping[str, bytes]) -> str:
-    """Return the id that the upstream gave to a stored response; empty if there is none.
+    """Return the id that the upstream gave to a stored response, or "" if there is none.
 
     Raises ValueError if the id is not UTF-8.
     """
@@ -193,7 +193,10 @@ def embedding_of(digest: str, fields: Mapping[str, bytes]) -> StoredEmbedding:
 
 
 def fields_bytes(fields: Mapping[str, bytes]) -> bytes:
-    """Encode fields as bytes: for each field the lengths of name and value, the name, the value."""
+    """Encode fields as bytes.
+
+    Each field is encoded as four parts: the name's length, the value's length, the name, the value.
+    """
     parts = []
     for name, value in fields.items():
         raw = name.encode()

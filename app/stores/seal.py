@@ -42,7 +42,8 @@ class Seal:
     """Adds seals to entries when they are written, and checks seals when entries are read.
 
     `model` is the name of the embedding model. `on_broken` is called for each entry with a wrong
-    seal. If `secret` is empty, an entry without a seal, written by an old version, is accepted.
+    seal. Old versions of Reprise wrote entries without a seal. If `secret` is empty, such entries
+    are accepted; otherwise they count as entries with a wrong seal.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Seal:
         return replace(stored, vector_digest=self._digest(vector) if vector else "")
 
     def check_vector(self, stored: StoredResponse, vector: bytes) -> None:
-        """Raise BrokenSeal if the response was written with another vector than `vector`."""
+        """Raise BrokenSeal if the response was written with a vector that differs from `vector`."""
         is_old = not stored.vector_digest and not self._key
         if not is_old and stored.vector_digest != self._digest(vector):
             self._broken()

@@ -55,12 +55,18 @@ class Expiring(Generic[T]):
         self._order = Order()
 
     def peek(self, key: str) -> T | None:
-        """Return the value of a key, or None. This does not count as a use of the value."""
+        """Return the value of a key, or None if the key is absent or its value has expired.
+
+        The call does not count as a use of the value.
+        """
         entry = self._entries.get(key)
         return None if entry is None or entry.expires <= self._clock() else entry.value
 
     def use(self, key: str) -> T | None:
-        """Return the value of a key, or None. This counts as a use of the value."""
+        """Return the value of a key, or None if the key is absent or its value has expired.
+
+        The call counts as a use of the value.
+        """
         if (value := self.peek(key)) is not None:
             self._entries.move_to_end(key)
             self._entries[key].used = self._room.count_use()
@@ -81,8 +87,8 @@ class Expiring(Generic[T]):
         """Keep a value of `size` bytes until `expires`, in place of any older value of `key`.
 
         If there are now too many values or bytes, the least recently used values are
-        evicted. A value that alone exceeds the byte limit is not kept. Return whether the value
-        was within the byte limit.
+        evicted. If `size` alone exceeds the byte limit, the value is not kept. Return False in
+        that case, else True.
         """
         self.remove(key)
         if size > self._room.most:
@@ -120,17 +126,20 @@ class Expiring(Generic[T]):
     def idlest(self) -> float:
         """The number of the last use of the least recently used value (see `Room.count_use`).
 
-        Infinity if there are no values.
+        The number is infinity if there are no values.
         """
         oldest = next(iter(self._entries.values()), None)
         return math.inf if oldest is None else oldest.used
 
     def evict_idlest(self) -> None:
-        """Evict the least recently used value, because all values together take too many bytes."""
+        """Evict the least recently used value, because the byte limit of `room` is exceeded."""
         self._evict(next(iter(self._entries)), "bytes")
 
     def clear(self) -> int:
-        """Remove all values without calling `on_remove`; return how many had not expired."""
+        """Remove all values without calling `on_remove`.
+
+        Return the number of removed values that had not expired.
+        """
         alive = len(self)
         self._room.used -= sum(entry.size for entry in self._entries.values())
         self._entries.clear()

@@ -47,7 +47,7 @@ class Order:
     def after(self, place: int, limit: int) -> list[tuple[int, str]]:
         """Return up to `limit` pairs (place, key) that come after `place`, in order.
 
-        If `place` is 0, the first pair is the pair of the first key.
+        If `place` is 0, the list begins with the first key.
         """
         found: list[tuple[int, str]] = []
         for index in range(bisect_right(self._places, place), len(self._places)):

@@ -2,8 +2,8 @@
 
 Embeddings are rows of blocks. Since most partitions are small, each new block is only as large as
 all earlier blocks together, and at most 4 MiB. A removed row is filled with NaN, so that no search
-finds it, and is used again later. When a block has few rows left, its rows move to other blocks and
-the block is freed.
+finds it. The row is free for a later embedding. When a block has few rows left, its rows move to
+other blocks and the block is freed.
 """
 
 from dataclasses import dataclass, field
@@ -23,8 +23,8 @@ _ROWS_WORTH_A_THREAD = 8192  # fewer rows are searched in less than a third of a
 class _Block:
     """A block of rows: `matrix` has shape (rows, dimensions).
 
-    `owners[row]` is the digest of the row's entry, or None for a removed row. `since[row]` is the
-    number of the change that wrote the row; a partition counts its changes. `free` lists the
+    `owners[row]` is the digest of the row's entry, or None for a removed row. A partition numbers
+    its changes: `since[row]` is the number of the change that wrote the row. `free` lists the
     indexes of removed rows.
     """
 
@@ -104,14 +104,14 @@ class Partition:
             self.add(owner, block.matrix[row])
 
     def get(self, digest: str) -> Embedding | None:
-        """Return a copy of the embedding of the entry `digest`, or None."""
+        """Return a copy of the embedding of the entry `digest`, or None if there is none."""
         block, row = self._places.get(digest, (None, 0))
         return None if block is None else block.matrix[row].copy()
 
     async def search(
         self, embedding: Embedding, k: int, threads: Threads
     ) -> list[tuple[str, float]]:
-        """Return up to `k` pairs (digest, distance), those nearest to `embedding`, nearest first.
+        """Return the `k` or fewer pairs (digest, distance) nearest to `embedding`, nearest first.
 
         Large partitions are searched in a thread. A row that is written during the search is left
         out, because its distance may have been computed from the row's previous embedding. Raises

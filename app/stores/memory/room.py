@@ -10,7 +10,7 @@ class Sharing(Protocol):
     def idlest(self) -> float:
         """The number of the last use of the least recently used value (see `Room.count_use`).
 
-        Infinity if there are no values.
+        The number is infinity if there are no values.
         """
 
     def evict_idlest(self) -> None:

@@ -157,7 +157,10 @@ class MemoryStore:
         return Page(entries, following)
 
     async def embeddings_of(self, digests: Sequence[str]) -> list[Embedding | None]:
-        """Return for each exact key, in order, the question's embedding; None if none is stored."""
+        """Return the embeddings of the questions with these exact keys, in the same order.
+
+        An item is None if no embedding is stored for its key.
+        """
         return [
             None if (stored := self.peek(digest)) is None else self._embedding_of(stored)
             for digest in digests
@@ -181,7 +184,10 @@ class MemoryStore:
         return self._responses.clear() + self._embeddings.clear()
 
     async def get_embeddings(self, digests: Sequence[str]) -> list[StoredEmbedding | None]:
-        """Return for each exact key in `digests`, in order, the stored embedding, or None."""
+        """Return the stored embeddings with these exact keys, in the same order.
+
+        An item is None if no embedding is stored under its key.
+        """
         self._embeddings.expire()
         return [self._embeddings.use(digest) for digest in digests]
 
@@ -237,7 +243,7 @@ class MemoryStore:
 
     @property
     def totals_last(self) -> Keeping:
-        """Where sums are kept: always `process`. They are lost when the process ends."""
+        """Where sums are kept: always `process`. The sums are lost when the process ends."""
         return "process"
 
     async def add_totals(self, amounts: Mapping[str, int]) -> None:

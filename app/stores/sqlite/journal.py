@@ -92,7 +92,10 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class Amend:
-    """A change that replaces a row's fields, if `expires` is the same in `row` and in the file."""
+    """A change that replaces the fields of a row in the file by the fields of `row`.
+
+    Nothing is replaced if `expires` differs between `row` and the file.
+    """
 
     row: Row
 
@@ -183,8 +186,8 @@ class Journal:
     def remove(self, change: Remove | Turn | Purge) -> None:
         """Make a change even if the disk is full, so that no restart brings removed entries back.
 
-        The change itself needs disk space. If there is none, the whole file is deleted, so that
-        a restart finds nothing. A new file is created once there is space.
+        The change itself needs disk space. If the disk has none left, the whole file is deleted,
+        so that a restart finds nothing. A new file is created once there is space again.
         """
         try:
             self.write([change])

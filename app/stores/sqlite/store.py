@@ -147,7 +147,10 @@ class SqliteStore:
         return await self._memory.scan(cursor, limit, selector)
 
     async def embeddings_of(self, digests: Sequence[str]) -> list[Embedding | None]:
-        """Return for each exact key, in order, the question's embedding; None if none is stored."""
+        """Return the embeddings of the questions with these exact keys, in the same order.
+
+        An item is None if no embedding is stored for its key.
+        """
         return await self._memory.embeddings_of(digests)
 
     async def refresh_epoch(self) -> None:
@@ -177,7 +180,10 @@ class SqliteStore:
         return await self._commits.commit(Purge(epoch), purge_memory)
 
     async def get_embeddings(self, digests: Sequence[str]) -> list[StoredEmbedding | None]:
-        """Return for each exact key in `digests`, in order, the stored embedding, or None."""
+        """Return the stored embeddings with these exact keys, in the same order.
+
+        An item is None if no embedding is stored under its key.
+        """
         return await self._memory.get_embeddings(digests)
 
     async def put_embeddings(self, embeddings: Sequence[StoredEmbedding]) -> None:
@@ -217,7 +223,7 @@ class SqliteStore:
 
     @property
     def totals_last(self) -> Keeping:
-        """Where sums are kept: always `file`. A restart does not lose them."""
+        """Where sums are kept: always `file`. A restart does not lose the sums."""
         return "file"
 
     async def add_totals(self, amounts: Mapping[str, int]) -> None:
@@ -279,7 +285,10 @@ class SqliteStore:
         return embedding is None and row.vector is not None
 
     def _present(self, epoch: str) -> str:
-        """Return the current epoch if `epoch` has the same era (`core/epochs.py`), else `epoch`."""
+        """Return the current epoch if it has the same era (`core/epochs.py`) as `epoch`.
+
+        Otherwise return `epoch`.
+        """
         return epoch if is_dead(epoch, self.epoch) else self.epoch
 
     def _embedding(self, row: Row, stored: StoredResponse) -> Embedding | None:

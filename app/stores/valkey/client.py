@@ -36,13 +36,16 @@ class Server(Protocol):
 
     @property
     def has_replicas(self) -> bool:
-        """Whether a replica may replace the server in a failover. This may lose recent writes."""
+        """Whether a replica may replace the server in a failover.
+
+        A failover may lose recent writes.
+        """
 
     async def call(self, *commands: Command) -> list[Reply]:
         """Send commands in one pipeline; return their replies in order.
 
-        An error reply is returned as an exception, not raised. If no command was answered, raises
-        Overloaded, TimeoutError or another error.
+        An error reply is returned as an exception, not raised. Raises Overloaded, TimeoutError or
+        another error if no command was answered.
         """
 
     async def aclose(self) -> None:
@@ -53,7 +56,8 @@ class Connections:
     """Up to `most` connections to one server. A call waits if all connections are in use.
 
     A call takes at most `seconds`, waiting and connecting included. A call that fails is not
-    repeated; the next call connects again. `greeting` is sent first on each new connection.
+    repeated; the next call connects again. Each new connection first sends the commands in
+    `greeting`.
     """
 
     has_replicas = False  # if a single server has replicas, they never replace it

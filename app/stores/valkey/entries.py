@@ -192,8 +192,8 @@ def read_copy(key: str) -> tuple[Command, Command]:
 def copy_of(values: Reply, left: Reply, epoch: str) -> Copy | None:
     """Return the copy of a hash from the two replies to `read_copy`.
 
-    Return None if the hash is gone or damaged, or its era (`core/epochs.py`) is not that of
-    `epoch`.
+    Return None if the hash is gone or damaged, or if its era (`core/epochs.py`) differs from the
+    era of `epoch`.
     """
     if not isinstance(values, list) or not isinstance(left, int) or left <= 0:
         return None
@@ -212,7 +212,10 @@ def read_epoch(key: str) -> Command:
 
 
 def epoch_in(embedding: Reply) -> bytes | None:
-    """Return the epoch of the embedding in a reply to `read_embedding`, or None."""
+    """Return the epoch of the embedding in a reply to `read_embedding`.
+
+    Return None if the embedding is missing or damaged, or has no epoch.
+    """
     try:
         return fields_of(_bytes(embedding)).get("epoch")
     except (ValueError, Refused, DependencyFailed):

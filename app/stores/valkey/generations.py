@@ -93,7 +93,8 @@ class Generations:
     def note(self, numbers: Reply, epoch: Reply) -> bool:
         """Update the generations and the epoch from the replies to the commands of `state`.
 
-        Return False if the server's list has a generation that was unknown before, else True.
+        Return False if the server's list has a generation that this object did not know before the
+        call, else True.
         """
         token = checked(epoch)
         # While the list's shard is away, the last known list is used: the epoch decides validity.
@@ -109,14 +110,14 @@ class Generations:
         return is_covered
 
     def mend(self) -> None:
-        """Start to create what is missing in the server, unless an attempt failed a moment ago."""
+        """Start to create the data that the server lacks, unless an attempt failed a moment ago."""
         if self._mending is None and time.monotonic() >= self._next_mending:
             self._begin_mending()
 
     def missing(self) -> None:
-        """Record that an index is missing.
+        """Start to create a missing index, unless an attempt failed a moment ago.
 
-        Raises SearchUnavailable if the index cannot be created.
+        Raises SearchUnavailable if the last attempt failed and no new one is running.
         """
         self.mend()
         if self._problem and self._mending is None:
@@ -173,7 +174,7 @@ class Generations:
         self.token = self.epoch = reply.decode()
 
     async def aclose(self) -> None:
-        """Cancel the background task that creates what is missing."""
+        """Cancel the background task that creates the missing data."""
         if self._mending is not None:
             self._mending.cancel()
             with suppress(asyncio.CancelledError, Exception):

@@ -68,7 +68,11 @@ class Keys:
         return f"cache:{self.model}:lease"
 
     def flight(self, digest: str) -> str:
-        """Return the key of the lease for asking the upstream for an answer."""
+        """Return the key of the lease `digest`.
+
+        The lease allows its holder to ask the upstream for an answer. The lease's name begins with
+        the digest of that answer.
+        """
         return f"cache:flight:{self.model}:{digest}"
 
     @property
@@ -95,7 +99,7 @@ class Keys:
     def generation_in(self, key: str) -> int | None:
         """Return the generation in an entry's key.
 
-        Return None if the key is not that of an entry of this model.
+        Return None if the key does not belong to an entry of this model.
         """
         index, _, digest = key.rpartition(":")
         return self.generation_of(index) if digest else None
@@ -103,7 +107,7 @@ class Keys:
     def generation_of(self, index: str) -> int | None:
         """Return the generation in an index's name.
 
-        Return None if the name is not that of an index of this model.
+        Return None if the name does not belong to an index of this model.
         """
         head, _, number = index.rpartition(":")
         return int(number) if head == f"cache:{self.model}" and number.isdecimal() else None

@@ -11,7 +11,7 @@ RENEW = """#!lua
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """
-"""A script that lets a key expire in `ARGV[2]` milliseconds, if its value is `ARGV[1]`."""
+"""A script that sets a key's lifetime to `ARGV[2]` milliseconds, if the value is `ARGV[1]`."""
 
 _RELEASE = """#!lua
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -37,9 +37,9 @@ class ValkeyLeases:
         return token if checked(holder) is None else bytes(holder).decode(errors="replace")
 
     async def renew(self, name: str, token: str, seconds: float) -> bool:
-        """Extend the lease `name` if `token` holds it. Return whether it was extended.
+        """Extend the lease `name` if its holder is `token`. Return whether it was extended.
 
-        The lease then ends `seconds` from now.
+        An extended lease ends `seconds` after this call.
         """
         key = self._keys.flight(name)
         (renewed,) = await self._server.call(("EVAL", RENEW, 1, key, token, _milliseconds(seconds)))

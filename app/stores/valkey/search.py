@@ -171,8 +171,8 @@ class Fill:
 def wants_successor(fills: Sequence[Fill], options: IndexOptions, room: Room) -> bool:
     """Whether a new generation should be opened.
 
-    This is so if the newest generation (`fills[0]`) is full, or if its removed vectors take too
-    much memory.
+    It should be opened if the newest generation (`fills[0]`) is full, or if the removed vectors of
+    the newest generation take too much memory.
     """
     newest, alive = fills[0], sum(fill.documents for fill in fills)
     is_full = newest.inserts >= max(options.max_inserts, 2 * alive)

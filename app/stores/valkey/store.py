@@ -215,9 +215,9 @@ class ValkeyStore:
         )
 
     async def get_embeddings(self, digests: Sequence[str]) -> list[StoredEmbedding | None]:
-        """Return for each exact key in `digests`, in order, the stored embedding, or None.
+        """Return the stored embeddings with these exact keys, in the same order.
 
-        Takes one round trip.
+        An item is None if no embedding is stored under its key. Takes one round trip.
         """
         replies = await self._ask(lambda _: [read_embedding(embedding_key(d)) for d in digests])
         reader = self._reader()
@@ -257,7 +257,10 @@ class ValkeyStore:
         return await self._survey.scan(cursor, limit, selector)
 
     async def embeddings_of(self, digests: Sequence[str]) -> list[Embedding | None]:
-        """Return for each exact key, in order, the question's embedding; None if none is stored."""
+        """Return the embeddings of the questions with these exact keys, in the same order.
+
+        An item is None if no embedding is stored for its key.
+        """
 
         def ask(numbers: Sequence[int]) -> list[Command]:
             return [

@@ -40,8 +40,8 @@ class Survey:
         """Read the next `limit` responses. Return those that `selector` selects.
 
         A cursor is `place:key`: `place` is a cursor of the command SCAN, and `key` is the last key
-        that was read at this place. If the cursor is invalid, the page is empty and no page
-        follows.
+        that was read at this place. If the cursor is invalid, the page is empty, and it
+        is the last one.
         """
         place, _, last = (cursor or "0:").partition(":")
         if not place.isascii() or not place.isdecimal():
@@ -146,7 +146,7 @@ class Survey:
         )
 
     async def _dialects(self, keys: Sequence[str]) -> Counter[str]:
-        """Return for each dialect how many of the responses with these keys are alive."""
+        """Count the living responses among those with these keys, by dialect."""
         reader = self._reader()
         replies = await self._connections.call(*map(read_life, keys)) if keys else []
         return Counter(reader.dialect(life) for life in replies if reader.is_alive(life))
@@ -176,6 +176,6 @@ class Survey:
 
 
 def _scaled(sample: Counter[str], total: int) -> Mapping[str, int]:
-    """Return for each dialect how many of `total` entries have it, in proportion to `sample`."""
+    """Return the estimated number of entries by dialect: `total`, divided as in `sample`."""
     share = total / max(1, sample.total())
     return {dialect: round(count * share) for dialect, count in sample.items()}

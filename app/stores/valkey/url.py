@@ -88,5 +88,5 @@ def address_of(url: str) -> Address:
 
 
 def masked(url: str) -> str:
-    """Return a text for logs. If it is a URL, `***` replaces the user and the password."""
+    """Return `url` for logs, with `***` in place of any user name and password."""
     return _OPTION.sub(r"\1***", _USERINFO.sub("//***@", url))

@@ -88,7 +88,10 @@ class Cluster:
 
     @property
     def has_replicas(self) -> bool:
-        """Whether a replica may replace a primary in a failover. This may lose recent writes."""
+        """Whether a replica may replace a primary in a failover.
+
+        A failover may lose recent writes.
+        """
         return any(len(shard) > 1 for shard in self._topology.shards)
 
     async def call(self, *commands: Command) -> list[Reply]:
@@ -152,8 +155,8 @@ class Cluster:
     def _of(self, shard: Sequence[Place], command: Command) -> Place:
         """Return the node of a shard to which a command is sent: the primary or a replica.
 
-        If the settings and the command allow a replica, those replicas that answer are used in
-        turn. If they allow none, or if no replica answers, the primary is used.
+        If the settings and the command allow a replica, the replicas that answer are used in turn.
+        If a replica is not allowed, or no replica answers, the primary is used.
         """
         if self._reads_replicas and may_lag(command):
             well = [place for place in shard[1:] if self._topology.health.is_well(place)]

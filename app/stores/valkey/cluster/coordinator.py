@@ -22,8 +22,8 @@ _logger = logging.getLogger("reprise.store")
 class Coordinator:
     """Knows whether valkey-search's coordinator runs.
 
-    Until that is known, the coordinator counts as not running. Then every primary is searched,
-    which gives correct results whether the coordinator runs or not.
+    As long as this is unknown, the coordinator counts as not running, and every primary is
+    searched. Such a search gives correct results whether the coordinator runs or not.
     """
 
     def __init__(self, nodes: Nodes) -> None:
@@ -35,7 +35,7 @@ class Coordinator:
     def runs(self, index: str, place: Place) -> bool:
         """Return whether the coordinator is known to run.
 
-        Now and then, this also starts a request to the node `place` in the background, to find out
+        From time to time, a call also starts a background request to the node `place`, to find out
         whether the coordinator runs. The request asks about the index with the name `index`.
         """
         if self._looking is None and time.monotonic() >= self._next_look:

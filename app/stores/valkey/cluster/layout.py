@@ -34,8 +34,8 @@ class Range(NamedTuple):
 class Redirection(NamedTuple):
     """A reply in which a node says that the node `place` has the slot of a command's key.
 
-    `is_passing` is True if the reply holds for one command only, while the slot is being moved
-    (ASK), and False if the slot has moved for good (MOVED).
+    `is_passing` is True if the slot is still being moved (ASK): the reply then applies to this one
+    command. It is False if the slot has been moved completely (MOVED).
     """
 
     slot: int
@@ -104,5 +104,5 @@ def _place(told: Sequence[Any], asked: Place) -> Place | None:
 
 
 def _host(name: str, asked: Place) -> str:
-    """Return `name`. If `name` is empty or unknown, return the host of the node `asked`."""
+    """Return `name`. If `name` is empty or `?` (unknown), return the host of the node `asked`."""
     return name if name not in {"", _UNKNOWN} else asked.host

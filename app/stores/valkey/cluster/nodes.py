@@ -1,7 +1,7 @@
 """Connections to the nodes of a cluster, with a circuit breaker for each node.
 
-If a node hangs, its circuit breaker opens. While it is open, only one request now and then is sent
-to the node, as a trial. So the node delays only these trials, and no other requests.
+If a node hangs, its circuit breaker opens. While the breaker is open, the node gets only a trial
+request from time to time. So the node delays the trial requests and no others.
 """
 
 import asyncio
@@ -37,8 +37,8 @@ class Health:
     def allows(self, place: Place) -> bool:
         """Whether a node may be asked now.
 
-        If the node did not answer before, True is returned only now and then. The request that the
-        caller then sends to the node is a trial: it shows whether the node answers again.
+        If the node did not answer its last request, the result is True only from time to time.
+        The caller's next request to the node is a trial. It shows whether the node answers again.
         """
         return self._breaker(place).allows(time.monotonic())
 
@@ -77,7 +77,8 @@ class Health:
 class Nodes:
     """Up to `most` connections to each node of a cluster.
 
-    A call takes at most 60 % of `seconds`.
+    A call to one node takes at most 60 % of `seconds`, so that its failure is known before
+    `seconds` have passed.
     """
 
     def __init__(self, address: Address, most: int, seconds: float, health: Health) -> None:

@@ -58,8 +58,9 @@ def key_of(command: Command) -> str:
 def may_lag(command: Command) -> bool:
     """Whether a replica may answer a command. A replica's data may be a moment old.
 
-    A replica may return stored responses and embeddings, since each contains its epoch, which shows
-    whether it was purged. Only a primary may return the current epoch and the list of generations.
+    A replica may return stored responses and embeddings. Each of them contains its epoch, so the
+    caller can see whether it was purged. Only a primary may return the current epoch and the list
+    of generations.
     """
     return command[0] in _MAY_LAG or (command[0] == "GET" and is_embedding(str(command[1])))
 
@@ -92,9 +93,9 @@ def merged(command: Command, replies: Sequence[Any]) -> Any:
 
 
 def _answered(replies: Sequence[Any]) -> Sequence[Any]:
-    """Return `replies` without NodeAway and NodeFailed. If no other replies exist, return all.
+    """Return `replies` without NodeAway and NodeFailed, or all replies if there are no others.
 
-    So entries on a node that is away count as evicted.
+    So entries on a node that does not answer count as evicted.
     """
     return [r for r in replies if not isinstance(r, NodeAway | NodeFailed)] or replies
 

@@ -9,7 +9,7 @@ from app.core.cache_status import Head, Replay
 class PendingAnswer(Protocol):
     """An answer that is still arriving.
 
-    `head` waits for the answer's head. Async iteration yields the body.
+    `head` waits for the answer's status and headers. Async iteration yields the body.
     """
 
     async def head(self) -> Head:
@@ -18,7 +18,7 @@ class PendingAnswer(Protocol):
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield the body's pieces as they arrive.
 
-        Raises UpstreamInterrupted if the body breaks off.
+        Raises UpstreamInterrupted if the body cannot be read to its end.
         """
 
     async def aclose(self) -> None:
@@ -26,5 +26,5 @@ class PendingAnswer(Protocol):
 
 
 async def pieces_of(replay: Replay) -> AsyncIterator[bytes]:
-    """Yield the body of a replay in one piece."""
+    """Yield the whole body of `replay` as a single piece."""
     yield replay.body

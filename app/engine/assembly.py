@@ -38,7 +38,8 @@ _FARTHEST = 2.0  # no cosine distance is greater
 class Dependencies:
     """The dependencies of the engine.
 
-    `inspector`: the matcher for explanations. It decides like `matcher`, but counts no metrics.
+    `inspector`: a second matcher, which explains decisions. It decides like `matcher`, but counts
+    no metrics.
     `mark`: see the class `Operations`.
     """
 

@@ -40,12 +40,12 @@ _logger = logging.getLogger("reprise.audit")
 
 
 def audited_sum(tier: Tier, band: str, agreement: Agreement) -> str:
-    """Return the name of the sum in a Tally that counts audits with this result."""
+    """Return the name under which a Tally counts the audits with this result."""
     return f"audited.{tier.value}.{band}.{agreement.value}"
 
 
 def compared_sum(tier: Tier, agreement: Agreement) -> str:
-    """Return the name of the sum in a Tally that counts comparisons with this result."""
+    """Return the name under which a Tally counts the comparisons with this result."""
     return f"compared.{tier.value}.{agreement.value}"
 
 
@@ -76,7 +76,8 @@ class AuditTerms:
 class _Case:
     """A hit whose stored answer is compared with the upstream's answer.
 
-    `is_served`: whether the client got the stored answer. If False, the hit was held back.
+    `is_served`: whether the client got the stored answer. If False, the hit was held back:
+    the client got the upstream's answer instead.
     """
 
     plan: Plan
@@ -126,7 +127,7 @@ class Audits:
 
     @property
     def caution(self) -> Caution:
-        """The present limits for hits by meaning. They depend on the results so far."""
+        """The limits that now apply to hits by meaning. They depend on the results so far."""
         return self._caution(self._evidence.level)
 
     def begin(self, plan: Plan, served: Serve) -> None:

@@ -27,8 +27,8 @@ class Batch:
     `digests`: the exact keys of the request's inputs, in order.
     `found`: the stored embeddings, by exact key.
     `failure`: the part of the cache that failed; None if no part failed.
-    `shadow`: in shadow mode, the status that the answer would have outside this mode. In other
-    modes, None.
+    `shadow`: the cache status that the answer would have without shadow mode. In other modes, this
+    is None.
     """
 
     request: ClientRequest
@@ -57,7 +57,8 @@ class Batch:
         """Return the body of the answer, with numbers in the encoding that this request asks for.
 
         `known` maps the exact key of each input to the input's embedding. `tokens` maps the exact
-        key of each input to the input's token count, or to None if the count is unknown.
+        key of each input to the input's token count, or to None if the count is unknown. `model`
+        is the name of the model that computed the embeddings.
         """
         embeddings = [known[digest] for digest in self.digests]
         usage = dialect.usage_of(tokens[digest] for digest in self.digests)

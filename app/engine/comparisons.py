@@ -51,7 +51,8 @@ class Comparisons:
     def begin(self, stored: bytes, answer: bytes, note: Callable[[Compared], None]) -> None:
         """Start to compare a stored answer with the upstream's `answer`, and return at once.
 
-        `note` is called with the result. If too many comparisons are running, nothing is done.
+        `note` is called with the result. If too many comparisons are running, no
+        comparison starts, and `note` is not called.
         """
         if len(self._under_way) >= _MOST:
             return

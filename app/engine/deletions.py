@@ -1,8 +1,8 @@
 """Removes stored answers that a client deletes at the upstream through this proxy.
 
-If this process stored the answer, it finds the entry by the id that the upstream gave to the
-answer. Otherwise, for example if another proxy of the fleet stored the answer, the whole store is
-searched. One search looks for the answers of all waiting deletions.
+If this process stored the answer, the process finds the entry by the id that the upstream gave to
+the answer. Otherwise, the whole store is searched. For example, another proxy of the fleet may have
+stored the answer. One search looks for the answers of all waiting deletions.
 """
 
 import asyncio

@@ -23,7 +23,7 @@ class Doubt:
     `line`: the least probability with which a stored answer is served.
     `answers`: whether `probability` is at least `line`.
     `asked_at`: when the new question was asked, in seconds since 1970.
-    `ends_at`: when the stored response ends, in seconds since 1970.
+    `ends_at`: when the stored response expires, in seconds since 1970.
     `asked`, `stored`: the new question, and the stored question.
     """
 
@@ -39,7 +39,7 @@ class Doubt:
 
     @property
     def doubt(self) -> float:
-        """The absolute difference of `probability` and `line`. The smallest one is shown first."""
+        """The absolute difference of `probability` and `line`. Pairs are sorted by this number."""
         return abs(self.probability - self.line)
 
 
@@ -83,7 +83,7 @@ class Doubts:
         known.keep((stored.id, asked), doubt)
 
     def all(self) -> list[Doubt]:
-        """Return the pairs whose stored response has not ended, sorted by `doubt`."""
+        """Return the pairs whose stored response has not expired, the smallest `doubt` first."""
         now = self._clock()
         present = [doubt for doubt in self._known.kept.values() if doubt.ends_at > now]
         return sorted(present, key=lambda doubt: doubt.doubt)

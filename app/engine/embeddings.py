@@ -44,7 +44,7 @@ class _BatchFetch:
 
 
 class EmbeddingsAnswerer:
-    """Answers embeddings requests from the store, and fetches missing inputs from the upstream."""
+    """Answers embeddings requests from the store, and fetches missing ones from the upstream."""
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ class EmbeddingsAnswerer:
         return replay.readable_by(oldest.allow_origin) if oldest.allow_origin else replay
 
     def _ask_alone(self, batch: Batch) -> Decoded:
-        """Fetch the embeddings of all inputs, even stored ones, in a flight nobody else joins."""
+        """Fetch all embeddings, even stored ones, in a flight that no other request can join."""
         shadow = CacheStatus.miss("") if batch.missing else _hit(batch, self._clock())
         return Decoded(
             self._start(replace(batch, shadow=shadow)).flight.join(), batch.request.headers
@@ -180,9 +180,9 @@ class EmbeddingsAnswerer:
     def _ask(self, batch: Batch) -> Fetching:
         """Return an answer made from stored embeddings and from upstream requests.
 
-        Inputs that are already being fetched come from the running upstream requests. One new
-        upstream request asks for all other missing inputs. This method contains no `await`, so no
-        other fetch of these inputs can start meanwhile.
+        Embeddings that are already being fetched come from the running upstream requests. One new
+        upstream request asks for all other missing embeddings. This method contains no `await`, so
+        no other fetch of these embeddings can start while this method runs.
         """
         accepting = batch.request.headers
         fetched_already = self._being_fetched(batch)

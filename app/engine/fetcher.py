@@ -35,11 +35,11 @@ class Shareable(Protocol):
 T = TypeVar("T", bound=Shareable)
 
 Watch = Callable[[UpstreamResponse], AsyncIterator[bytes]]
-"""A function that yields the body of a response as it arrives, and may act on each piece."""
+"""A function that yields a response's body as it arrives. It may do more, such as renew a lease."""
 
 
 def watch_nothing(response: UpstreamResponse) -> AsyncIterator[bytes]:
-    """Return a response's body unchanged."""
+    """Return an iterator over a response's body, and do nothing else."""
     return aiter(response)
 
 
@@ -50,8 +50,8 @@ class Wanted(Generic[T]):
     `status`: the cache status to tell the client.
     `names`: the exact keys under which the answer may be stored.
     `reader`: returns a reader of the answer. The argument is True if the answer is an event stream.
-    `keep`: stores the complete answer and returns None, or returns the reason not to store it. It
-    is called at most once.
+    `keep`: stores the complete answer if allowed. It returns None, or the reason why the answer was
+    not stored. It is called at most once.
     `entry`: returns the id under which the answer may be stored. The argument is the value of the
     answer's Access-Control-Allow-Origin header, or "" if there is no such header.
     """

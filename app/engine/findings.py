@@ -56,9 +56,10 @@ def compared(totals: Mapping[str, int]) -> JsonObject:
     For each tier, `right` and `wrong` are the numbers of answers found right and wrong, and `open`
     is the number of answers for which the comparison could not decide.
 
-    Even two answers of the upstream to the same request may differ, so even some exact matches are
-    found wrong. Their share is called the base rate. `excess_wrong` is the share of hits by meaning
-    that were found wrong, minus the part that the base rate explains; None if too little is known.
+    Even two answers of the upstream to the same request may differ, so some exact matches are found
+    wrong, too. The share of wrong exact matches is called the base rate. `excess_wrong` is the
+    share of wrong hits by meaning, minus the part that the base rate explains. It is None
+    if the compared answers are not sufficient to compute it.
     """
     shown = {
         tier.value: {a.value: _compared_as(totals, tier, a) for a in Agreement} for tier in Tier

@@ -39,7 +39,7 @@ class Lead(Generic[T]):
         self._renew = renew
 
     async def watch(self, response: UpstreamResponse) -> AsyncIterator[bytes]:
-        """Yield the pieces of a response's body as they arrive, and renew the lease meanwhile."""
+        """Yield the pieces of a response's body as they arrive. Renew the lease when necessary."""
         async for piece in response:
             self._renew()
             yield piece
@@ -49,7 +49,8 @@ class Fleet:
     """Decides whether this proxy or another one of the fleet asks the upstream for an answer.
 
     `leases`: the leases in the shared store. If None, every proxy asks the upstream.
-    `wait`: the greatest wait for another proxy's answer, in seconds. A lease lasts equally long.
+    `wait`: the longest time to wait for another proxy's answer, in seconds. A lease that is not
+    renewed ends after the same time.
     """
 
     def __init__(self, leases: Leases | None, wait: float, metrics: Metrics) -> None:
@@ -86,11 +87,11 @@ class Fleet:
     async def _settle(self, lease: "_Lease", look: Callable[[], Awaitable[T | None]]) -> T | None:
         """Return the stored answer, or None if this proxy must ask the upstream.
 
-        Wait until the answer is stored, this proxy holds the lease, or the time is up. After taking
-        the lease, look up the answer once more, because the last holder may have stored the answer
-        meanwhile. If the lease passes from another proxy to a third proxy, do not wait any longer.
-        In that case, the first holder failed or got an answer that must not be stored. The second
-        holder would probably have the same result.
+        Wait until the answer is stored, until this proxy holds the lease, or until the longest wait
+        is over. After taking the lease, look up the answer once more, because the last holder may
+        have stored the answer before it released the lease. If the lease passes from another proxy
+        to a third proxy, stop waiting. In that case, the first holder failed or got an answer that
+        must not be stored. The second holder would probably have the same result.
         """
         deadline = lease.now() + self._wait
         pause, first = _FIRST_PAUSE, ""

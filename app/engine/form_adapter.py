@@ -25,7 +25,7 @@ class FormAdapter:
 
     `parsed` is the client's request. If the flight's answer is a stream and the client wants a
     stream, too, the stream is filtered while it arrives, if possible. Otherwise, the complete
-    answer is awaited and rendered.
+    answer is awaited, and `render` renders it.
 
     `again` sends the client's own request to the upstream. It is called if the flight's answer
     breaks off, cannot be shared or cannot be parsed. It is also called if the answer lacks a part

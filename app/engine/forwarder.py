@@ -1,4 +1,4 @@
-"""Sends requests to the upstream, measures how long each takes, and counts failures."""
+"""Sends requests to the upstream, measures how long each request takes, and counts failures."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -55,7 +55,7 @@ class Forwarder:
 
 
 class _Watched:
-    """A response of the upstream. `on_break` is called if the body breaks off."""
+    """A response of the upstream. `on_break` is called if the body ends too early."""
 
     def __init__(self, response: UpstreamResponse, on_break: Callable[[], None]) -> None:
         self._response = response

@@ -59,7 +59,7 @@ class Handler:
         self._judged: Recent[tuple[str, int], tuple[bool, TimeBound]] = Recent(_KEYS_KNOWN)
 
     async def handle(self, dialect: Dialect, request: ClientRequest, body: bytes) -> Reply:
-        """Return the answer to a request: a stored response, a flight's answer, or the upstream's.
+        """Return the answer to a request, from the store, from a flight or from the upstream.
 
         1. A request that Reprise cannot read, or that must not use the cache, is forwarded to the
            upstream.
@@ -116,7 +116,8 @@ class Handler:
         """Return whether the answer must be new, and whether the answer depends on the time.
 
         Both results are cached under the exact key. Two callers have the same exact key only if
-        they share answers. So response times do not tell callers what other callers have asked.
+        they share answers. So response times tell a caller nothing about the questions of callers
+        with whom the caller shares no answers.
         """
         name = (plan.key.digest, year_of(now))
         if (known := self._judged.get(name)) is None:
@@ -169,11 +170,13 @@ class Handler:
     async def _find(self, plan: Plan, found: Found) -> tuple[Found, Served | None]:
         """Look up the exact key again, then look up by meaning.
 
-        Return `found` with the new results, and the stored response to serve, or None. If the
-        caller wants a new answer, no stored response is served. In that case this method only
-        computes the embedding of the text, and finds the entry that the new answer will replace,
-        because the new answer keeps the tags of this entry. An unexpected exception counts as a
+        Return two values: `found` with the new results, and the stored response to serve. The
+        second value is None if no stored response is served. An unexpected exception counts as a
         miss.
+
+        If the caller wants a new answer, no stored response is served. In that case this method
+        only computes the embedding of the text, and finds the entry that the new answer will
+        replace. The new answer keeps the tags of this entry.
 
         The exact key is looked up a second time because a request can only join a flight that is
         still running. Suppose that two equal requests, 1 and 2, arrive together:

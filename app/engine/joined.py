@@ -1,4 +1,7 @@
-"""Answers a request with another request's answer, unless the upstream refused that request."""
+"""Answers a request with another request's answer.
+
+If the upstream refused the other request, the request is answered separately.
+"""
 
 from collections.abc import AsyncIterator, Callable
 
@@ -11,9 +14,10 @@ _REFUSED, _FAILED = 400, 500  # the first status of client errors, and of server
 class Joined:
     """The answer for a caller whose request joined another caller's request.
 
-    Normally, this is the other request's answer. But if the status of that answer is 4xx, this
-    caller's own request is sent, too, and answered separately. The reason for the refusal may be a
-    field or header that is not part of the key and that this caller's request lacks.
+    Normally, the caller gets the answer to the other request. But if the status of that answer is
+    4xx, the caller's own request is answered separately. The upstream may have refused the other
+    request because of a field or header that is not part of the key. The caller's own request may
+    lack this field or header.
 
     Async iteration yields the body. Call `aclose` at the end.
     """

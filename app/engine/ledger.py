@@ -29,7 +29,7 @@ class Ledger:
     """Writes sums to the store, at most once in `pause` seconds.
 
     A write that fails is repeated later, so nothing is lost while the process runs. If the store
-    applies a write but its confirmation does not arrive, the amounts are counted twice.
+    applies a write but the store's confirmation does not arrive, the amounts are counted twice.
     """
 
     def __init__(self, store: ResilientStore, tally: Tally, pause: float = _PAUSE) -> None:

@@ -25,9 +25,10 @@ from app.rules.rounds import rounds, standing_in
 _LAST_ATTEMPTS = 3
 
 Rounds = Callable[[Plan, Sequence[Candidate], float], list[list[Candidate]]]
-"""A function that returns lists of the candidates that may answer.
+"""A function that groups candidates into lists. Candidates that must not answer are left out.
 
-A list is judged only if no candidate was chosen from the earlier lists.
+The arguments are the plan, the candidates, and the present time in seconds since 1970. A list is
+judged only if no candidate was chosen from the earlier lists.
 """
 
 
@@ -211,7 +212,7 @@ class Lookup:
             return None
 
     async def facts(self) -> Mapping[str, object] | None:
-        """Return facts to show to an operator about the store; None if the store is unavailable."""
+        """Return facts about the store for an operator; None if the store is unavailable."""
         try:
             return await self._store.facts(Budget(self._limits.store_timeout))
         except DependencyUnavailable:

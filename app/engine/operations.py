@@ -45,7 +45,7 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Data about entries that only this process has. They are not in the store."""
+    """Data that only this process has about entries. The store does not contain these data."""
 
     hits: HitCounts
     wordings: Wordings
@@ -96,14 +96,15 @@ class Operations:
         return self._embedder.name
 
     async def entry(self, digest: str) -> StoredResponse | None:
-        """Return the response stored under the exact key `digest`, or None if there is none."""
+        """Return the response stored under the exact key `digest`, or None if none exists."""
         return await self._store.entry(digest)
 
     async def entries(self, cursor: str, limit: int, selector: Selector = EVERYTHING) -> Page:
         """Return a page of up to `limit` stored responses that `selector` selects.
 
-        `cursor` is empty for the first page, then the previous page's cursor. A page with fewer
-        than `limit` responses is not necessarily the last page. The last page has an empty cursor.
+        For the first page, `cursor` is empty. For each later page, `cursor` is the cursor of the
+        page before. The last page has an empty cursor. Other pages, too, may have fewer than
+        `limit` responses.
         """
         found: list[StoredResponse] = []
         for _ in range(_SCANS):
@@ -123,7 +124,7 @@ class Operations:
         return await self._store.scan(cursor, limit, selector)
 
     async def embeddings_of(self, entries: Sequence[StoredResponse]) -> Sequence[Embedding | None]:
-        """Return for each response in `entries`, in order, its question's embedding, or None."""
+        """Return the embedding of each entry's question, in order; None if it is not stored."""
         return await self._store.embeddings_of([stored.id for stored in entries])
 
     async def restore(
@@ -147,14 +148,15 @@ class Operations:
         return Fate.IMPORTED
 
     async def delete(self, digest: str) -> bool:
-        """Remove the response stored under an exact key; return whether there was one."""
+        """Remove the response stored under an exact key; return whether it existed."""
         self._seen.forget([digest])
         return bool(await self._store.delete(digest))
 
     async def feedback(self, digest: str, *, correct: bool) -> Standing | None:
         """Apply a report that the answer of an entry is right (`correct`) or wrong.
 
-        Return how far the entry is trusted from now on, or None if no entry has the id `digest`.
+        Return the entry's new Standing, which says how far the entry is trusted. Return None if no
+        entry has the id `digest`.
         """
         return await self._store.feedback(digest, correct=correct)
 
@@ -176,7 +178,7 @@ class Operations:
         return None if embedding is None else Near(embedding, max_distance)
 
     async def distances(self, near: Near, entries: Sequence[StoredResponse]) -> list[float | None]:
-        """Return for each entry, in order, its question's cosine distance from the text of `near`.
+        """Return the cosine distance of each entry's question from the text of `near`, in order.
 
         The distance is None for an entry without an embedding.
         """
@@ -251,7 +253,7 @@ class Operations:
             await self._store.delete(*ids)
 
     async def _embeddings_of_caller(self, caller: str) -> AsyncIterator[Sequence[str]]:
-        """Yield the exact keys of all embeddings that were fetched for a caller, in lists."""
+        """Yield lists with the exact keys of all embeddings that were fetched for a caller."""
         cursor = ""
         while True:
             digests, cursor = await self._store.scan_embeddings(cursor, _AT_ONCE, caller)
@@ -262,7 +264,7 @@ class Operations:
                 return
 
     async def _selected(self, selector: Selector) -> AsyncIterator[Sequence[StoredResponse]]:
-        """Yield all entries that `selector` selects, in lists."""
+        """Yield lists that together contain all entries that `selector` selects."""
         cursor = ""
         while True:
             page = await self._store.scan(cursor, _AT_ONCE, selector)

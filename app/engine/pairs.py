@@ -1,4 +1,4 @@
-"""Keeps hits by meaning that an operator should review, in memory and only for a time.
+"""Keeps hits by meaning for an operator to review. They are kept in memory for a limited time.
 
 The stored answer of each hit was compared with the upstream's answer. Two kinds of hits are kept:
 wrong hits and open hits. For an open hit, the comparison shows neither "right" nor "wrong".
@@ -32,7 +32,7 @@ class Pair:
     `probability`: the probability that the verifier gave; None if there is no verifier.
     `entry`: the id of the stored response.
     `asked_at`: when the question was asked (seconds since 1970).
-    `ends_at`: when the entry ends (seconds since 1970).
+    `ends_at`: when the entry expires (seconds since 1970).
     `is_served`: whether a client got the stored answer. If False, the answer was held back.
     `asked`, `stored`: the question of the request, and the question of the stored response.
     `answer`, `upstreams_answer`: the beginnings of the stored answer and of the upstream's answer.
@@ -62,7 +62,7 @@ class Pairs:
         self._open = UntilPurge[Recent[tuple[str, str], Pair]](lambda: Recent(_MOST_OPEN), epoch)
 
     def note(self, pair: Pair, epoch: str) -> None:
-        """Add a wrong hit; it replaces an earlier hit with the same question and entry.
+        """Add a wrong hit. The new hit replaces an earlier one with the same question and entry.
 
         The questions of the hit are shortened. `epoch` is the store's epoch at the hit's look-up.
         """
@@ -84,12 +84,12 @@ class Pairs:
             known.keep((pair.entry, pair.asked), pair)
 
     def open(self) -> list[Pair]:
-        """Return the open hits whose entries have not ended, the latest hit first."""
+        """Return the open hits whose entries have not expired, the latest hit first."""
         now = self._clock()
         return [pair for pair in reversed(self._open.kept.values()) if pair.ends_at > now]
 
     def all(self) -> list[Pair]:
-        """Return the wrong hits whose entries have not ended, the smallest distance first."""
+        """Return the wrong hits whose entries have not expired, the smallest distance first."""
         now = self._clock()
         return [pair for pair in self._wrong.kept if pair.ends_at > now]
 

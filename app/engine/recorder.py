@@ -1,7 +1,7 @@
 """Records a copy of an upstream answer while the answer is sent on, and parses the copy.
 
-This code raises no exception, whatever an upstream sends. An answer that cannot be parsed is not
-stored.
+An invalid answer of an upstream never makes this code raise an exception. An answer that cannot be
+parsed is not stored.
 """
 
 import re

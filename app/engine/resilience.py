@@ -75,7 +75,7 @@ class Dependency:
         The time that `work` takes is subtracted from the budget, and recorded by `duration`.
 
         Raises DependencyUnavailable if `work` fails or takes too long. If the budget is used up or
-        the circuit breaker is open, raises DependencyUnavailable without a call of `work`.
+        the circuit breaker is open, raises DependencyUnavailable without calling `work`.
         """
         begin = self._clock()
         if budget.seconds <= 0 or not (self._breaker.allows(begin) or budget.is_last):

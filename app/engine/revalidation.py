@@ -63,7 +63,7 @@ class Revalidations:
         self._under_way[name] = _Refresh(flight, task)
 
     def join(self, name: Hashable, form: Hashable) -> Follower | None:
-        """Join the running fetch that has this name and this form; return None if there is none."""
+        """Join the running fetch with this name and form; return None if no such fetch runs."""
         refresh = self._under_way.get(name)
         if refresh is None or refresh.flight.form != form or not refresh.flight.joinable:
             return None

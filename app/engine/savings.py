@@ -1,4 +1,4 @@
-"""Computes and counts what hits save: the tokens, time and price of the stored answers."""
+"""Computes and counts the savings of hits: the tokens, time and price of the stored answers."""
 
 from collections.abc import Iterable
 
@@ -14,14 +14,14 @@ _Taken = tuple[Usage | None, int | None]
 
 
 class Savings:
-    """Computes what hits save, and counts savings and costs. Results are cached for each entry."""
+    """Computes the savings of hits, and counts savings and costs. Caches the results by entry."""
 
     def __init__(self, accounts: Accounts) -> None:
         self.accounts = accounts
         self._known: Recent[tuple[str, float], _Taken] = Recent(_KNOWN)
 
     def of(self, stored: StoredResponse, status: CacheStatus) -> Saved:
-        """Return what a hit saves: tokens, price and time. A stale hit saves only time."""
+        """Return the savings of a hit: tokens, price and time. A stale hit saves only time."""
         if status.outcome is Outcome.STALE:
             return Saved(seconds=stored.seconds)
         name = (stored.id, stored.stored_at)
@@ -33,7 +33,7 @@ class Savings:
         return Saved(*known, stored.seconds)
 
     def of_embeddings(self, model: str, tokens: Iterable[float | None]) -> Saved:
-        """Return what a hit of an embeddings request saves: tokens and price.
+        """Return the savings of a hit of an embeddings request: tokens and price.
 
         `tokens` has the number of tokens of each input, or None if the number is unknown.
         """
@@ -42,11 +42,11 @@ class Savings:
         return Saved(usage, self.accounts.price(model, usage) if usage else None)
 
     def note(self, model: str, saved: Saved) -> None:
-        """Count what a served hit has saved. `model` is the name of the answer's model."""
+        """Count the savings of a served hit. `model` is the name of the answer's model."""
         self.accounts.saved(model, saved)
 
     def note_kept_back(self, stored: StoredResponse, status: CacheStatus) -> None:
-        """Count what a held-back hit would have saved."""
+        """Count the savings that a held-back hit would have brought."""
         self.accounts.would_save(stored.model, self.of(stored, status))
 
     def note_audit(self, model: str, answer: bytes) -> None:

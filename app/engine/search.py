@@ -1,7 +1,7 @@
 """Searches the stored responses for an operator.
 
-For a search, a store can only list its entries. So a search looks at one entry after another. It
-stops after a limited number of entries or a limited time.
+Stores have no search of this kind. So a search lists the entries and looks at one after another. A
+search stops after a limited number of entries or a limited time.
 """
 
 import asyncio
@@ -129,6 +129,6 @@ class Search:
 async def _those(
     entries: Sequence[StoredResponse], fits: Callable[[StoredResponse], bool]
 ) -> Sequence[Hit]:
-    """Return a Hit for each entry for which `fits` returns True. The newest ranks first."""
+    """Return a Hit for each entry for which `fits` returns True. The newest has the top rank."""
     size = sum(len(e.key.text or "") for e in entries)
     return await by_size(size, lambda: [Hit(e, (e.stored_at, 0.0)) for e in entries if fits(e)])

@@ -99,7 +99,7 @@ class SharedFetch:
         return served
 
     def _name(self, plan: Plan) -> tuple[Hashable, Hashable]:
-        """Return the name and the form for a revalidation; see `Revalidations.begin`."""
+        """Return the arguments `name` and `form` for `Revalidations.begin`."""
         kept_as = (plan.asked.ttl, plan.tagging.tags, plan.parsed.treatment)
         return (plan.key.digest, self.lookup.epoch), (plan.parsed.form, *kept_as)
 
@@ -141,7 +141,7 @@ class SharedFetch:
     ) -> None:
         """Send the upstream's answer to the readers of a flight, and store a copy if allowed.
 
-        `watch` yields the answer's body as it arrives, and may act on each piece.
+        `watch` yields the answer's body as it arrives. It may do more, such as renew a lease.
         """
         kept_back = decisions.kept_back(plan, found, self._clock())
         if kept_back:

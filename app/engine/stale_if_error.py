@@ -22,8 +22,9 @@ class StaleIfError:
     """The upstream's answer, or a stored response if the upstream fails early.
 
     A stored response can replace the upstream's answer only until `head` returns. If `waits` is
-    true, `head` waits for the first piece of the body, so that a failure before that piece can be
-    replaced, too. Waiting is useful only if a stored response is known.
+    true, `head` also waits for the first piece of the body. In this case, a stored response can
+    also replace an answer that fails before that piece. Waiting is useful only if a stored response
+    is known.
 
     Async iteration yields the body. Call `aclose` at the end.
     """

@@ -16,7 +16,8 @@ T = TypeVar("T")
 Keep = Callable[[Recorded[T]], Awaitable[SharedAnswer | None]]
 """A function that stores an answer if allowed.
 
-It returns the answer for readers that want another form, or None if they cannot share the answer.
+The function returns the answer for readers that want another form. It returns None if these readers
+cannot share the answer.
 """
 
 

@@ -10,7 +10,7 @@ class _Writes:
     """The upstream requests for one key.
 
     `under_way`: the number of requests that are running.
-    `latest`: the number of the latest request whose answer was stored, or 0.
+    `latest`: the number of the latest request whose answer was stored; 0 if no answer was stored.
     """
 
     under_way: int = 0
@@ -44,7 +44,7 @@ class WriteOrder:
                     del self._writes[key]
 
     def latest(self, key: str) -> int:
-        """Return the number of the latest request whose answer was stored under a key, or 0."""
+        """Return the number of the latest request with an answer stored under `key`; 0 if none."""
         return self._writes[key].latest
 
     def claim(self, key: str, number: int) -> bool:
@@ -76,5 +76,5 @@ class WriteTicket:
         return self.order.claim(key, self.number)
 
     def latest_kept(self, key: str) -> int:
-        """Return the number of the latest request whose answer was stored under a key, or 0."""
+        """Return the number of the latest request with an answer stored under `key`; 0 if none."""
         return self.order.latest(key)

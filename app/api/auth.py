@@ -9,7 +9,7 @@ from app.rules.sharing import presented_keys
 
 
 class ApiKeys:
-    """A set of API keys. An empty set is false."""
+    """A set of API keys. In a condition, an empty set counts as false."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._keys = [_digest(key.encode()) for key in keys]

@@ -27,7 +27,7 @@ DEPLOYED: Mapping[str, Dialect] = MappingProxyType(
         EMBEDDINGS: Embeddings(needs_model=False),
     }
 )
-"""The dialects for requests to Azure's deployments, by path. The deployment sets the model."""
+"""The dialects for requests to Azure's deployments, by path. A deployment has one model."""
 
 
 def dialects_of(*, responses_by_meaning: bool, messages_exact_only: bool) -> Mapping[str, Dialect]:

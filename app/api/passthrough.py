@@ -21,7 +21,7 @@ _COUNTING = b"/messages/count_tokens"
 
 
 class Passthrough(StrEnum):
-    """Which uncached routes are forwarded: all, none, or only the safe ones.
+    """Which uncached routes are forwarded: all (`ON`), none (`OFF`), or the safe ones (`MODELS`).
 
     The routes that are safe for any caller are GET `/models`, GET `/models/{id}` and POST
     `/messages/count_tokens`.

@@ -30,7 +30,7 @@ CACHED: Mapping[str, str] = MappingProxyType(
         RESPONSES: "responses",
     }
 )
-"""The cached paths, and the name of each in metrics."""
+"""Maps each cached path to its name in metrics."""
 
 _PREFIX = re.compile(r"|(?:/openai)?/v1|/openai/deployments/[^/]+")
 _PREFIX_OF_RESPONSES = re.compile(r"(?:/openai)?(?:/v1)?")
@@ -69,8 +69,8 @@ def is_api(path: str) -> bool:
 def forms_of(path: str) -> Iterator[tuple[str, bool]]:
     """Yield patterns of the paths that mean the same as `path`, which begins with `/v1`.
 
-    With each pattern, yield whether its paths contain the name of a model. Only the paths of Azure
-    deployments do.
+    The second item of each pair says whether these paths name a deployment of Azure. The
+    deployment determines the model.
     """
     rest = path.removeprefix(V1.decode())
     yield path, False

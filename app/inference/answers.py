@@ -16,10 +16,10 @@ TOO_LONG = frozenset({400, 413, 422})
 """HTTP statuses by which a server may report that a text is longer than the model's window."""
 
 LIKELY_WINDOW = 510
-"""A text of this many bytes fits the window of any usual model: a token has at least one byte.
+"""The number of bytes of a text that fit the window of any usual model.
 
-The number is BERT's 512 tokens, less two tokens that mark the beginning and the end. A server may
-silently cut a longer text.
+Each token has at least one byte. The number is BERT's 512 tokens, less two tokens that mark the
+beginning and the end. A server may silently cut a longer text.
 """
 
 SHORTEST_WINDOW = 100  # bytes of text that fit the window of every model
@@ -30,8 +30,8 @@ _LARGEST = 1_048_576  # bytes of an answer
 async def read_answer(response: UpstreamResponse) -> bytes:
     """Return the whole body of a response, decoded from its content coding.
 
-    Raises DependencyFailed if the body is larger than 1 MiB or cannot be decoded. Errors that occur
-    while `response` is read are raised, too.
+    Raises DependencyFailed if the body is larger than 1 MiB or cannot be decoded. Also raises the
+    errors that occur while `response` is read.
     """
     coding = content_coding(response.headers)
     decoder = decoder_for(coding) if coding else None

@@ -40,7 +40,7 @@ class RemoteEmbedder:
     """Embeds texts by asking a server, with one request for each text.
 
     If `as_caller` is true, the server is the upstream, and requests carry the caller's own
-    credentials. In this case, `embed` raises Declined if the upstream refuses a caller. Declined
+    credentials. In this case, `embed` raises Declined if the upstream refuses the caller. Declined
     does not count as a failure of the server.
 
     After each text, `on_tokens` is called with the number of tokens that the server has counted, or
@@ -70,8 +70,8 @@ class RemoteEmbedder:
     async def embed(self, text: str, credentials: Sequence[Header] = ()) -> Embedding | None:
         """Return the unit embedding of a text; None if the text is empty or may be too long.
 
-        Raises Declined if the server refuses this caller, and DependencyFailed if the server gives
-        no valid answer. Also raises the errors of the HTTP client.
+        Raises Declined if `as_caller` is true and the server refuses the caller. Raises
+        DependencyFailed if the server gives no valid answer. Also raises the HTTP client's errors.
         """
         size = len(text.encode())
         if not 0 < size <= self._window:

@@ -13,7 +13,7 @@ class ConnectionLimits:
     """The limits for the connections of each client.
 
     `per_client`: the greatest number of open connections; 0 means no limit.
-    `patience`: how many seconds a client may take.
+    `patience`: the seconds that a client may take for each step of a request.
     """
 
     per_client: int = 0
@@ -27,7 +27,7 @@ class ConnectionLimits:
 
 
 class Admission(Enum):
-    """The fate of a new connection: it is served, refused with an error, or closed at once."""
+    """What happens to a new connection: it is served, refused with an error, or closed at once."""
 
     OPEN = auto()
     REFUSED = auto()  # it stays open until the client has read the error response

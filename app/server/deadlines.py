@@ -1,4 +1,4 @@
-"""Deadlines, so that no connection waits forever for a slow client or one that has disappeared."""
+"""Deadlines, so that no connection waits forever for a client that is slow or has disappeared."""
 
 import asyncio
 import math
@@ -11,7 +11,7 @@ _LEAST_RATE = 500  # bytes per second of a body, on average from its beginning
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """The numbers of seconds that a client may take.
+    """The number of seconds that a client may take for each step of a request.
 
     `head`: from the first byte of a request to the end of its head.
     `client`: from one piece of a request's body to the next piece. A client also has this time to
@@ -41,7 +41,7 @@ class Deadlines:
     message would be useless, because the client would probably not read it.
 
     A new timer is set only if a deadline is earlier than the end of the present timer. Otherwise,
-    the deadlines are checked when the present timer ends. So most requests set no timer.
+    the deadlines are checked when the present timer ends. Therefore, most requests set no timer.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Deadlines:
         self._look_by(self._due)
 
     def excuse(self) -> None:
-        """Restart the deadline for a body. Call this if the client could not send until now."""
+        """Restart the deadline for a body, because the client could not send the body until now."""
         if self._awaited is Awaited.BODY:
             self._since, self._received = self._loop.time(), 0
             self._due = self._due_after(self._since)

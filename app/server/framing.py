@@ -45,8 +45,8 @@ def end_of_chunks(data: bytes, at: int, least: int) -> int:
     """Return the index in `data` just after the next empty line, where a chunked body may end.
 
     The search begins `least` bytes after the index `at`. If there is no empty line, return the
-    length of `data`. There is one exception: `least` is 0, and `data` ends with the first bytes of
-    an empty line. In this case, return the index of these bytes.
+    length of `data`, with one exception. If `least` is 0 and `data` ends with the first bytes of
+    `END_OF_HEAD`, return the index at which these bytes begin.
     """
     end = data.find(END_OF_HEAD, at + least)
     if end >= 0:

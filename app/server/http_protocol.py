@@ -64,8 +64,8 @@ class HttpProtocol(HttpToolsProtocol):
     """Uvicorn's HTTP protocol, changed in the following points.
 
     Limits. Requests are parsed one at a time, each after the answer to the previous one. A head is
-    parsed when it is complete. Data that cannot be parsed yet are kept. While more than 64 kB are
-    kept, reading stops. All parts of a request except its body may have 64 kB in total: empty
+    parsed only when it is complete. Data that cannot be parsed yet are kept. While more than 64 kB
+    are kept, reading stops. All parts of a request except its body may have 64 kB in total: empty
     lines, the head, the framing of chunks, and the trailers. Trailers are dropped (RFC 9110
     §6.5.1).
 
@@ -83,7 +83,7 @@ class HttpProtocol(HttpToolsProtocol):
     Deadlines. A client that does not send the rest of its request gets 408 (RFC 9110 §15.5.9).
 
     Shutdown. An idle connection is kept open for a moment, because a request may be arriving and
-    the client may be unable to repeat it. The answer has `Connection: close` (RFC 9112 §9.6).
+    the client may be unable to repeat it. Later answers have `Connection: close` (RFC 9112 §9.6).
     """
 
     flow: _Flow
@@ -128,9 +128,9 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Record that the client has closed its side; return whether to keep our side open.
+        """Record that the client has closed its side; return whether to keep the connection.
 
-        Our side is kept open if a complete request was received and its answer has not begun.
+        The connection is kept if a complete request was received and its answer has not begun.
         """
         if self.scheme == "https" or self._is_idle() or not self._may_be_answered():
             return False
@@ -215,9 +215,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._keep(data[at:])
 
     def _end_in_body(self, data: bytes, at: int) -> int:
-        """Return the index in `data` up to which the bytes after `at` belong to this request.
+        """Return the index in `data` just after the last byte that belongs to this request.
 
-        If this index is `at`, more data must arrive first.
+        The bytes before `at` are parsed already. If `at` is returned, more data must arrive first.
         """
         if self._body_left:
             return min(at + self._body_left, len(data))

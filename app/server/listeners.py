@@ -15,8 +15,8 @@ class OperatorsListener:
     """Serves each path only on the port for which it is meant.
 
     Metrics and operators' routes are served only on `port`, the operators' port. Health checks are
-    served on all ports. All other paths are served only on the other ports. The port is the port
-    of the connection. A port in the Host header is ignored.
+    served on all ports. All other paths are served only on the other ports. Only the port of the
+    connection matters. A port in the Host header is ignored.
     """
 
     def __init__(self, app: ASGIApp, port: int) -> None:

@@ -72,8 +72,8 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept the waiting connections, stop listening, and finish the running requests.
 
-        The waiting connections are those in the queue of a listening socket. Without this step,
-        they would be reset when the socket is closed.
+        The waiting connections are those in the queue of a listening socket. If they were not
+        accepted, they would be reset when the socket is closed.
         """
         taken = [
             self._serve_last(connection) for sock in sockets or [] for connection in _all(sock)

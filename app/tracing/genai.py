@@ -74,7 +74,7 @@ def span_name(attributes: Attributes, otherwise: str) -> str:
 
 
 class AnswerNotes:
-    """Keeps bytes of an answer that is being forwarded, to make the answer's span attributes."""
+    """Keeps bytes of an answer that is being forwarded, and makes span attributes from them."""
 
     def __init__(self, *, is_stream: bool, with_content: bool) -> None:
         self._is_stream = is_stream
@@ -85,8 +85,8 @@ class AnswerNotes:
     def feed(self, piece: bytes) -> None:
         """Add the next bytes of the answer.
 
-        If the answer is a stream, only its end is kept. If it is one document, all of it is kept,
-        unless it is large.
+        Of a stream, only the last 64 KiB are kept. Any other answer is kept whole, if it has at
+        most 256 KiB.
         """
         self._size += len(piece)
         if self._is_stream:
@@ -140,8 +140,8 @@ def _answered(document: Mapping[str, Any]) -> Attributes:
 def _messages(content: Any) -> list[dict[str, Any]]:
     """Return a request's messages in the format of OpenTelemetry's conventions.
 
-    `content` is the request's `messages`, `input` or `prompt`. Each message that is returned has a
-    `role` and `parts`.
+    `content` is the request's `messages`, `input` or `prompt`. Each returned message has the
+    fields `role` and `parts`.
     """
     if not isinstance(content, list):
         return [_message("user", str(content))]
@@ -159,7 +159,7 @@ def _message(role: str, content: Any) -> dict[str, Any]:
 
 
 def _object(body: bytes) -> dict[str, Any]:
-    """Return the JSON object in a body. Return {} if the body is large or not a JSON object."""
+    """Return the JSON object in a body; {} if the body exceeds 256 KiB or is no JSON object."""
     if len(body) > _LARGEST:
         return {}
     try:

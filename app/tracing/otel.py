@@ -1,6 +1,6 @@
-"""Wraps the application, store, models and upstream, so that their work becomes spans.
+"""Wraps the application, store, models and upstream, to record their work as spans.
 
-The spans are OpenTelemetry spans. The engine contains no code for them.
+The spans are OpenTelemetry spans. The engine contains no code for spans.
 """
 
 import asyncio
@@ -148,7 +148,7 @@ class _TracedApp:
 
 
 def _note(span: Span, status: CacheStatus | None) -> None:
-    """Set the attributes of a span that describe how the cache handled the request."""
+    """Describe in the attributes of a span how the cache handled the request."""
     if status is None:
         return
     told: dict[str, Any] = {
@@ -321,7 +321,7 @@ class _TracedResponse:
 
 
 def _with_context(request: ClientRequest) -> ClientRequest:
-    """Return a copy of a request whose `traceparent` and `tracestate` name the current span."""
+    """Return a copy of a request. The copy has trace headers that name the current span."""
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier)
     told = [(name.encode(), value.encode()) for name, value in carrier.items()]

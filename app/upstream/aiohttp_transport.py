@@ -125,7 +125,7 @@ def _headers(request: httpx.Request) -> CIMultiDict[str]:
 def _text(value: bytes) -> str:
     """Return a header's value as text; aiohttp later encodes this text as UTF-8.
 
-    If `value` is valid UTF-8, the encoded bytes are the same as `value`.
+    If `value` is valid UTF-8, the server receives the bytes of `value` unchanged.
     """
     try:
         return value.decode()
@@ -168,7 +168,7 @@ class _Connector(aiohttp.TCPConnector):
     """A connector that does not reuse a connection on which the server has sent unrequested data.
 
     If the connection were reused, aiohttp would treat these data as the answer to the next request.
-    That request may come from another caller (RFC 9112 §9.2).
+    The next request may come from another caller (RFC 9112 §9.2).
     """
 
     def __init__(self, **options: Any) -> None:
@@ -182,7 +182,7 @@ class _Connector(aiohttp.TCPConnector):
         traces: list[Trace],
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the signature is aiohttp's
     ) -> Connection:
-        """Return a pooled connection that has no unrequested data, or else a new connection."""
+        """Return a pooled connection without unrequested data, or a new connection."""
         while True:
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol

@@ -70,7 +70,7 @@ class HttpUpstream:
         """Forward a request without retries. Return the response as soon as its head has arrived.
 
         Raises UpstreamUnreachable or UpstreamTimeout. Raises ClientDisconnected if the client
-        breaks off the request's body.
+        disconnects before the end of the request's body.
         """
         base_path = self._azure_path if request.prefix == AZURE else self._base_path
         path = base_path + request.path
@@ -136,7 +136,7 @@ class HttpResponse:
 
 
 class _Upload:
-    """A request body that is being sent. `broken`: whether the client has broken off the body."""
+    """A request body that is being sent. `broken`: whether the client has disconnected."""
 
     def __init__(self, pieces: AsyncIterator[bytes]) -> None:
         self._pieces = pieces

@@ -28,8 +28,8 @@ class LastWords(ResponseHandler):
     def keep_open(self) -> None:
         """Duplicate the socket of a TLS connection.
 
-        The event loop closes the original socket before it calls `connection_lost`. That method
-        reads the rest of the data from the duplicate.
+        The event loop closes the original socket before it calls `connection_lost`. The method
+        `connection_lost` reads the remaining data from the duplicate.
         """
         transport = self.transport
         if self._kept != _NONE or transport is None or _tls_of(transport) is None:

@@ -28,8 +28,8 @@ class Rates:
     """The prices of a model, in dollars per million tokens.
 
     `cached` is the price of input tokens that are read from the provider's prompt cache. `written`
-    is the price of input tokens that are written to that cache. If a price is None, these tokens
-    cost as much as other input tokens.
+    is the price of input tokens that are written to that cache. If a price is None, tokens of
+    its kind cost as much as other input tokens.
     """
 
     input: float
@@ -38,7 +38,7 @@ class Rates:
     written: float | None = None
 
     def nanodollars(self, usage: Usage) -> int:
-        """Return the price of an answer in billionths of a dollar."""
+        """Return the price of an answer with this usage, in billionths of a dollar."""
         cached = self.input if self.cached is None else self.cached
         written = self.input if self.written is None else self.written
         fresh = max(0, usage.input - usage.cached - usage.written)

@@ -1,7 +1,7 @@
 """The embeddings of the simulated upstream: texts that share words are near each other.
 
-Each word has a random direction, with the word's digest as the seed. The embedding of a text is the
-weighted sum of the directions of its words, scaled to unit length.
+Each word has a pseudo-random direction, computed from the word's digest. The embedding of a text is
+the weighted sum of the directions of its words, scaled to unit length.
 """
 
 import base64
@@ -75,7 +75,7 @@ def _inputs(told: object) -> list[object]:
 
 
 def _text(item: object) -> str:
-    """Return an input as a text. A list of tokens becomes a text: the numbers, with spaces between.
+    """Return an input as a text. A list of tokens becomes its numbers, separated by spaces.
 
     Raises NotUnderstood if the input is neither a text nor a list of tokens, or is empty.
     """

@@ -13,7 +13,8 @@ _REPEATED = ("instructions", "max_output_tokens", "metadata", "previous_response
 def answer_response(asked: ResponsesRequest, answer: Callable[[str], str]) -> JsonObject:
     """Return a response with one message.
 
-    `answer` is a function that returns the answer to a question. It gets the last question.
+    `answer` is a function that returns the answer to a question. The function is called with
+    the last question of the request.
     """
     text = answer(asked.question)
     # Words are counted in place of tokens: the figures are plausible, not exact.

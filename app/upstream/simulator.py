@@ -47,7 +47,7 @@ def default_answer(question: str) -> str:
 class SimulatedUpstream:
     """An upstream with made-up answers.
 
-    `delay` is the time in seconds before the first byte. `answer` is a function that returns the
+    `delay` is the time in seconds before an answer begins. `answer` is a function that returns the
     answer to a question.
     """
 

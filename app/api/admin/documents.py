@@ -62,8 +62,8 @@ async def document_of(request: Request) -> Mapping[str, Any]:
 def selector_in(query: Mapping[str, str], *others: str) -> Selector:
     """Return the selector that the parameters of a query string describe.
 
-    The selector has the values of `tag`, `model` and `namespace`. The query may also have the
-    parameters that `others` names. Raises InvalidRequest if the query has any other parameter.
+    The parameters `tag`, `model` and `namespace` are read. The query string may also have the
+    parameters named in `others`. Raises InvalidRequest if it has any further parameter.
     """
     refuse_unknown(query, *others, "tag", "model", "namespace")
     return Selector(query.get("tag"), query.get("model"), query.get("namespace"))

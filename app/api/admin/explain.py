@@ -66,8 +66,8 @@ def explain_route(
 def _asked(body: bytes, headers: list[Header]) -> tuple[bytes, list[Header], str]:
     """Return the body, headers and route of the request to explain.
 
-    `body` and `headers` are those of the call. Raises InvalidRequest if the field "headers" or
-    "route" in `body` is invalid, or if `body` has an unknown field.
+    The arguments are the body and headers of the call itself. Raises InvalidRequest if the field
+    "headers" or "route" in `body` is invalid, or if `body` has an unknown field.
     """
     try:
         document = load_json(body)

@@ -1,4 +1,4 @@
-"""POST /cache/purge: removes all entries, or those selected by tag, model, caller or meaning."""
+"""POST /cache/purge: removes all entries, or entries selected by tag, model, caller or meaning."""
 
 import logging
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _logger = logging.getLogger("reprise.admin")
 
 
 class PurgeEndpoint:
-    """Removes the entries that an operator selects, or only shows what a removal would remove."""
+    """Removes the entries that an operator selects, or shows them without removing them."""
 
     def __init__(self, operations: Operations, clock: Clock) -> None:
         self._curator = operations

@@ -1,7 +1,7 @@
-"""The operators' endpoints, and their routes below /cache, which need the admin token.
+"""The operators' endpoints, and routes for them below /cache. These routes need the admin token.
 
-The log contains the kind of every action and the number of its entries. It contains no caller and
-no text of an entry.
+For each action, the log shows the kind of the action and how many entries it concerned. The log
+never shows a caller or the text of an entry.
 """
 
 import json
@@ -75,7 +75,7 @@ def router_of(
 ) -> APIRouter:
     """Return a router with a route below `prefix` for each of `operations`.
 
-    `check` is called with each request. It raises a Refusal if the request has no right to use the
+    `check` is called with each request. `check` raises a Refusal if the request may not use these
     routes.
     """
     router = APIRouter(prefix=prefix, dependencies=[Depends(check)])
@@ -124,8 +124,8 @@ class _Admin:
     async def review(self) -> JSONResponse:
         """Return pairs of questions for an operator to judge.
 
-        In the answer, `pairs` lists the pairs that the verifier was least sure about. `open` lists
-        hits by meaning that a comparison with the upstream's answer found neither right nor wrong.
+        In the answer, `pairs` lists the pairs for which the verifier was least certain. `open`
+        lists hits by meaning that were compared with the upstream's answer without a clear result.
         """
         await self._cache.refresh_epoch()
         hits = self._pairs.open()

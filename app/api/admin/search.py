@@ -37,8 +37,8 @@ class SearchEndpoint:
     async def __call__(self, request: Request) -> JSONResponse:
         """Return the entries that were found, and how many entries were searched.
 
-        The field `by` of the body names the kind of the search. The kind decides the order of the
-        entries.
+        The field `by` of the body names the kind of search. The order of the entries depends on
+        this kind.
         """
         document = await document_of(request)
         refuse_unknown(document, "by", "text", "limit", *_NAMES)

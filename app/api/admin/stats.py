@@ -1,4 +1,4 @@
-"""GET /cache/stats: counts of entries, outcomes of requests, and how long requests took."""
+"""GET /cache/stats: numbers of entries, outcomes of requests, durations of requests."""
 
 import time
 
@@ -26,7 +26,7 @@ class StatsEndpoint:
         self._started = time.monotonic()
 
     async def __call__(self) -> JSONResponse:
-        """Return counts of stored entries and of requests by outcome, and facts about the proxy."""
+        """Return the numbers of entries by kind and of requests by outcome, and other figures."""
         stored = await self._cache.count()
         known = list(self._metrics.counters())
         told = counts(known, "reprise_requests", "outcome")

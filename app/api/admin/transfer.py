@@ -41,8 +41,8 @@ _logger = logging.getLogger("reprise.admin")
 class _Report:
     """Counts the lines of an import.
 
-    `fates` has the number of valid entries with each result. `refused` is the number of invalid
-    lines, and `first_refused` describes the first of these lines.
+    `fates` maps each result to the number of valid entries with this result. `refused` is
+    the number of invalid lines. `first_refused` describes the first of these lines.
     """
 
     lines: int = 0
@@ -76,7 +76,7 @@ class Transfer:
     async def export(self, request: Request) -> StreamingResponse:
         """Stream all entries, or the entries that the query string selects.
 
-        If the query string has a `cursor`, the export begins there.
+        If the query string has a `cursor`, the export begins at the position of this cursor.
         """
         query = request.query_params
         selector = selector_in(query, "cursor")
@@ -162,8 +162,8 @@ class Transfer:
     async def _read(self, number: int, line: bytes, report: _Report) -> Portable | None:
         """Return the entry in a line, or None if the line has no entry that should be stored.
 
-        `number` is the number of the line. Refused lines and expired entries are not stored, but
-        they are counted in `report`.
+        `number` is the line's position in the import, starting at 1. Refused lines and expired
+        entries should not be stored. They are counted in `report`.
         """
         if not line.strip():
             return None

@@ -1,4 +1,4 @@
-"""The routes of the dashboard: its files, login and logout, and the operators' endpoints it uses.
+"""The routes of the dashboard: its files, login and logout, and the operators' endpoints.
 
 A session is held in a cookie with the path `/dashboard`. Browsers send this cookie to no other
 path, so it never takes part in a request to the API. A request that changes something also needs a
@@ -78,7 +78,7 @@ class _Files:
         }
 
     async def page(self) -> Response:
-        """Return the page. The page shows nothing before the login."""
+        """Return the page. The page shows no data before an operator logs in."""
         return self._response(_PAGE)
 
     async def beside(self) -> Response:
@@ -109,8 +109,8 @@ class _Doors:
     def check(self, request: Request) -> None:
         """Raise a Refusal if a request has no valid session.
 
-        Every request except a GET must also have the CSRF token of its session. A request that a
-        page of another origin sent is refused, too.
+        Every request except a GET must also have the CSRF token of its session. A request from a
+        page of another origin is always refused.
         """
         check_site(request)
         session = self._session_of(request)
@@ -164,9 +164,9 @@ def _with_cookie(
 ) -> JSONResponse:
     """Return `response` with a cookie for `session`. The cookie lives for `seconds`.
 
-    Browsers send the cookie over HTTPS only, unless they loaded the page over HTTP from a loopback
-    address. The header `Origin` shows how they loaded the page, even if another proxy in front of
-    this proxy ends TLS.
+    The browser sends the cookie over HTTPS only. There is one exception: a page that was loaded
+    over HTTP from a loopback address. The header `Origin` shows how the page was loaded, even if
+    another proxy in front of this proxy ends TLS.
     """
     origin = urlsplit(request.headers.get("origin", ""))
     is_plain = origin.scheme == "http" and is_loopback(origin.hostname or "")

@@ -17,9 +17,9 @@ _SESSION = re.compile(r"([0-9a-f]{1,12})\.[0-9a-f]{32}\.([0-9a-f]{64})")
 class Sessions:
     """Opens and recognises sessions, which are signed with a key derived from the admin token.
 
-    A new admin token therefore ends all sessions. A restart of the proxy ends no session. Only the
-    process that handled a logout remembers that the session has ended. `clock` returns seconds
-    since 1970.
+    A new admin token therefore ends all sessions. A restart of the proxy ends no session. After a
+    logout, only the process that handled the logout refuses the session. The other processes accept
+    the session until it expires. `clock` returns seconds since 1970.
     """
 
     def __init__(self, token: str, clock: Clock) -> None:
@@ -33,7 +33,7 @@ class Sessions:
         return f"{named}.{self._mac('session', named)}"
 
     def holds(self, session: str) -> bool:
-        """Whether a session was signed with the key of this admin token, and has not ended."""
+        """Whether a session has a valid signature, has not expired and has not been ended."""
         if (match := _SESSION.fullmatch(session)) is None:
             return False
         named = session.rpartition(".")[0]
@@ -42,11 +42,11 @@ class Sessions:
         return is_ours and not is_over
 
     def end(self, session: str) -> None:
-        """End a session, so that copies of its cookie are no longer accepted."""
+        """End a session, so that this process refuses all copies of the cookie from now on."""
         self._ended.keep(session, True)
 
     def csrf_token(self, session: str) -> str:
-        """Return the CSRF token of a session. A request that changes something must send it."""
+        """Return the CSRF token of a session. Requests that change something must send it."""
         return self._mac("csrf", session)
 
     def _mac(self, purpose: str, text: str) -> str:

@@ -311,7 +311,7 @@ def _measure(
     *,
     as_json: bool,
 ) -> Sequence[Report]:
-    """Read files with `work[0]`, measure them with `work[1]`, and print and return the reports."""
+    """Read files by `work[0]` and measure them by `work[1]`. Print and return the reports."""
     read, measure = work
     with reported():
         read_files = [read(file) for file in files]

@@ -19,7 +19,10 @@ Url = Annotated[
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Turn a known error into one line on standard error and an exit status of 1 or 2."""
+    """Turn a known error into one line on standard error, and exit.
+
+    The exit status is 1 for CallFailed, and 2 for BadInput and ConfigurationError.
+    """
     try:
         yield
     except (BadInput, CallFailed, ConfigurationError) as error:

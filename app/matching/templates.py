@@ -102,9 +102,9 @@ def _paragraph(text: str, start: int) -> tuple[int, int]:
 
 
 def _before_sources(text: str) -> tuple[int, int] | None:
-    """Return the indexes of the start and end of the first line, or None.
+    """Return the indexes of the start and end of the first line that is not blank.
 
-    The result is None unless a list of sources follows that line.
+    Return None if no list of sources follows that line.
     """
     start = _first(_SOLID, text, 0)
     end = _first(_LINE_ENDS, text, start)
@@ -112,9 +112,10 @@ def _before_sources(text: str) -> tuple[int, int] | None:
 
 
 def _beside_much(text: str) -> tuple[int, int] | None:
-    """Return the indexes of the start and end of the last or the first paragraph, or None.
+    """Return the indexes of the start and end of the last paragraph, or else of the first.
 
-    The paragraph must be a short question, and the rest of the text must be long.
+    The paragraph must be a short question, and the rest of the text must be long. Return None if
+    this is true of neither paragraph.
     """
     whole = text.rstrip(_SPACE)
     start = _first(_SOLID, text, 0)

@@ -1,4 +1,4 @@
-"""The commands other than `serve`: evaluate, calibrate, replay, export, import, demo.
+"""The commands other than `serve`, such as evaluate, replay, export and demo.
 
 May import: every room but `variables`, `configuration`, `inference`, `stores`, `engine`, `tracing`
 and `cli`.

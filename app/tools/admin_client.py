@@ -54,8 +54,8 @@ class AdminClient:
         """Yield the lines of an export. Raises CallFailed.
 
         The export begins at `cursor`, which comes from an earlier export. If `cursor` is None, the
-        export begins at the first entry. If the connection breaks off, the lines end without an
-        error.
+        export begins at the first entry. If the connection breaks off, the iterator ends and raises
+        no error.
         """
         query = "" if cursor is None else f"?{urlencode({'cursor': cursor})}"
         with self._answer("GET", f"/cache/export{query}") as response:
@@ -65,7 +65,7 @@ class AdminClient:
                 return
 
     def import_lines(self, lines: bytes) -> dict[str, Any]:
-        """Import lines of an export; return the number of entries by result. Raises CallFailed."""
+        """Import lines of an export; return how many entries had each result. Raises CallFailed."""
         return self._read("POST", "/cache/import", lines)
 
     def _call(self, method: str, path: str, document: object = None) -> dict[str, Any]:

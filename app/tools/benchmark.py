@@ -72,9 +72,9 @@ class Terms:
 class Benchmark:
     """The results: tables for the rules, for single parts, and for single guards.
 
-    The row of a guard counts only the pairs that no other guard refuses. Two of its shares count
-    all of these pairs. The other two count only the pairs that the verifier would serve at the
-    greatest dial.
+    The row of a guard counts only the pairs that no other guard refuses. Two shares in the row
+    count all of these pairs. The other two shares count only those of the pairs that the verifier
+    would accept at the greatest dial.
     """
 
     file: str
@@ -239,7 +239,10 @@ def _refusing(pairs: Sequence[Two]) -> Sequence[Sequence[Guard]]:
 
 
 def _parts(judged: _Pairs, refusing: Sequence[Sequence[Guard]], *, verified: bool) -> Iterator[Row]:
-    """Yield figures for verifier, distance and guards, each alone, on all pairs inside groups."""
+    """Yield figures for the verifier alone, the distance alone and the guards alone.
+
+    The pairs are those inside groups. If `verified` is false, the verifier has no figure.
+    """
     if verified:
         area = judged.groups.auc(judged.told, judged.same)
         yield {"figure": "AUC of the verifier", "value": area}
@@ -281,7 +284,7 @@ def _judge(pairs: Sequence[Two], groups: int, models: Models, progress: Progress
 
 
 async def _judged(models: Models, pair: Pair) -> tuple[float, float]:
-    """Return a pair's distance, and the verifier's probability (0 if it cannot be asked)."""
+    """Return a pair's distance, and the verifier's probability (0 if it was not asked)."""
     distance = await distance_of(pair, models.embedder)
     stored, asked = pair.stored.text, pair.asked.text
     if models.verifier is None or stored is None or asked is None or math.isinf(distance):

@@ -19,7 +19,7 @@ class Curve:
 
 
 def curve(name: str, ranked: Iterable[tuple[float, bool]], positives: int) -> Curve:
-    """Return a curve. For each of its points, all answers up to a certain rank are served.
+    """Return the curve of a stage. At each point, the stage serves all answers up to some rank.
 
     `ranked` has a pair for each answer: the rank, and whether the answer is right. The lowest rank
     is served first, and answers of the same rank are served together. `positives` is the number of

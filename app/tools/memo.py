@@ -56,7 +56,8 @@ class Lent:
 class Remembered:
     """Caches a verifier's probability for each pair of texts. The creator of `verifier` closes it.
 
-    The cache's key has no distance, because the distance depends only on the two texts.
+    The distance is not part of the cache's key, because
+    the distance depends only on the two texts.
     """
 
     def __init__(self, verifier: Verifier) -> None:

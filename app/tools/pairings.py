@@ -16,8 +16,8 @@ Two = tuple[Question, Question]
 def pairs_inside(stream: Sequence[Question]) -> Iterator[Two]:
     """Yield pairs (stored, asked) of texts of the same group. At least one of the two is a wording.
 
-    Each pair of texts is yielded once. The stored text is the one that comes first in `stream`, so
-    that few pairs are verified in both orders.
+    Each pair of texts is yielded once. The stored text is the text that comes first in `stream`.
+    A replay of `stream` uses the same order, so few pairs are verified in both orders.
     """
     for members in _members(stream):
         for stored, asked in itertools.combinations(members, 2):

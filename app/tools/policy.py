@@ -53,7 +53,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Which rule applies to a request, which earlier rules do not, and the terms that result.
+    """The rule that applies to a request, the earlier rules, and the terms that result.
 
     `number` (from 1) and `name` are those of the rule that applies; None if no rule applies.
     `passed` has the earlier rules, which do not apply. `bypass` is the reason why the request would
@@ -171,7 +171,7 @@ def _terms(
 ) -> Terms:
     """Return the terms that result from `rule`.
 
-    `asked` is the greatest distance that the request itself allows, if it says so.
+    `asked` is the greatest distance that the request itself allows; None if it sets no limit.
     """
     distances = (settings.max_distance, rule.max_distance if rule else None, asked)
     dial = strictest(settings.max_error_rate, rule.max_error_rate if rule else None)

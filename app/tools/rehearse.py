@@ -88,8 +88,8 @@ class Outcome:
 class LoggedUpstream:
     """An upstream that gives the log's answers, or simulated answers where the log has none.
 
-    The header `x-request-id` of a request says which exchange it belongs to. The order of the
-    requests cannot show that, because a revalidation may come after the next request.
+    The header `x-request-id` of a request says to which exchange the request belongs. The order of
+    the requests is not enough, because a revalidation may come after the next request.
     """
 
     def __init__(self, exchanges: Sequence[Exchange]) -> None:

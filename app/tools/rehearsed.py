@@ -187,7 +187,7 @@ def _wrong(outcome: Outcome, tier: Tier) -> Share:
 
 
 def _excess(outcome: Outcome) -> Difference | None:
-    """Return how far the share of wrong hits by meaning exceeds that of wrong exact matches.
+    """Return the share of wrong hits by meaning, minus the share of wrong exact matches.
 
     Return None if there is too little to compare.
     """
@@ -196,7 +196,7 @@ def _excess(outcome: Outcome) -> Difference | None:
 
 
 def _dial(outcomes: Sequence[Outcome]) -> Advice:
-    """Suggest the greatest dial at which no more hits by meaning were wrong than the dial allows.
+    """Suggest the greatest dial that the share of wrong hits by meaning does not exceed.
 
     Even two answers of the upstream to the same request may differ. So the share of wrong hits
     among hits by meaning is reduced by the share of wrong hits among exact matches. If there were

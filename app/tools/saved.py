@@ -30,8 +30,8 @@ class Savings:
     def add(self, exchange: Exchange, prices: Prices, *, is_stale: bool) -> None:
         """Add the savings of a hit: the tokens, price and time that its exchange took in the log.
 
-        If the hit is stale, only the time is added, because a revalidation asks the upstream
-        nevertheless.
+        If the hit is stale, only the time is added, because a revalidation still asks the
+        upstream.
         """
         usage = None if is_stale else exchange.usage
         price = _price(exchange, usage, prices) if usage else None
@@ -67,7 +67,7 @@ def total(parts: Mapping[str, Savings]) -> Savings:
 
 
 def by_model(parts: Mapping[str, Savings]) -> str:
-    """Return the savings of each model as a table. The model with the most dollars comes first."""
+    """Return the savings of each model as a table. The greatest sum in dollars comes first."""
     rows: list[Sequence[str]] = [
         [
             model,

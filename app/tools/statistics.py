@@ -38,7 +38,7 @@ class Share:
         return self.within(NORMAL_95)
 
     def within(self, deviations: float) -> tuple[float, float]:
-        """Return Wilson's interval, with `deviations` standard deviations to either side."""
+        """Return Wilson's interval for a number of standard deviations, such as 1.96 for 95 %."""
         return wilson(self.count, self.of, deviations)
 
     def document(self) -> JsonObject:
@@ -111,8 +111,8 @@ class Groups:
     def share(self, counted: Flags, among: Flags) -> GroupedShare:
         """Return the share of the items in `among` that are also in `counted`, with its interval.
 
-        The interval is at least as wide as Wilson's. If the share is 0 or 1, it is the same in all
-        draws, so the bootstrap alone would give an interval without width.
+        The interval is at least as wide as Wilson's. A share of 0 or 1 is the same in all draws.
+        For such a share, the bootstrap alone would give an interval without width.
         """
         counts, ofs = (
             np.bincount(self._of_items[chosen], minlength=self._groups)

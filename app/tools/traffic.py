@@ -179,8 +179,8 @@ def _from_litellms_messages(
 ) -> Exchange | Unusable:
     """Return an exchange of a route other than chat completions.
 
-    LiteLLM logs the inputs of such a route as if they were messages. Vectors are not read: some are
-    packed, and nothing is compared with them.
+    LiteLLM logs the inputs of such a route as if they were messages. The vectors of embeddings are
+    not read: nothing is compared with them, and some are not lists of numbers but encoded.
     """
     if isinstance(messages, str):
         messages = [{"content": messages}]

@@ -54,8 +54,8 @@ def _has_weight(word: str, lexicon: Lexicon) -> bool:
 def wishes_more(one: Evidence, own: Sequence[str]) -> bool:
     """Whether the first or last sentence of `one` says how to answer, and only `one` says it.
 
-    In that sentence, the words that carry meaning must all be in `own`. `own` has the words of the
-    terms that `one` has and the other text lacks.
+    `own` has the words of the terms that `one` has and the other text lacks. All words that
+    carry meaning in the sentence must be in `own`.
     """
     lexicon = one.lexicon
     if lexicon is None or len(one.sentences) <= 1:

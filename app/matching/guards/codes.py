@@ -1,4 +1,4 @@
-"""Finds consecutive numbers, such as those of a bank card, and codes of letters and digits."""
+"""Finds numbers in a row, such as those of a bank card, and codes of letters and digits."""
 
 import re
 from collections.abc import Set
@@ -10,7 +10,7 @@ _FEWEST_SWITCHES = 2  # changes between letters and digits in a code; `5km`, `mp
 _AROUND = "\"'`()[]<>.,;:!?"
 
 Row = tuple[str, ...]
-"""Consecutive numbers, without their leading zeros."""
+"""Numbers that stand side by side in a text, without their leading zeros."""
 
 
 def rows_of(text: str) -> frozenset[Row]:
@@ -47,8 +47,8 @@ def has_own_code(codes: Set[str], others: Set[str], letters: str) -> bool:
     """Whether one of a text's codes is missing in another text.
 
     `codes` are the codes of the first text, and `others` those of the other text. `letters` is the
-    other text without white space. A code is not missing if the other text only separates the
-    code's groups in another way.
+    other text without white space. A code is not missing if the other text contains the same
+    letters and digits, but with dashes or spaces in other places.
     """
     own = codes - others
     squeezed = letters.replace("-", "") if own else ""

@@ -56,8 +56,8 @@ class Term(NamedTuple):
 
     `classes`: the classes of synonyms of the word, or the stem of the word if it has none. Terms
     with a common class count as equal.
-    `is_acronym`: the word has three or more letters, all capitals, and its text is not all in
-    capitals.
+    `is_acronym`: the word has three or more letters, all capitals. In a text that is mostly in
+    capitals, no word is an acronym.
     """
 
     word: str
@@ -114,7 +114,7 @@ class Evidence(NamedTuple):
       two words after `between`, and `over` to the things that something else is preferred to.
     - `is_request`: the text asks for things, as in `all trains to Ghent`.
     - `codes`: words that mix letters and digits. `numbers`: the numbers in the frame.
-    - `rows`: numbers that follow one another, as in `4111 1111 1111 1111`.
+    - `rows`: numbers that stand side by side, as in `4111 1111 1111 1111`.
     - `payload`: the parts that the text's task is about, verbatim.
     """
 

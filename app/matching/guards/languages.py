@@ -52,8 +52,8 @@ def _script(code: int) -> str:
 def language_of(words: Iterable[str]) -> str | None:
     """Return the language of a text's words as a code such as `de`; None if it is unclear.
 
-    A small word of one language only, such as `und`, shows the language. A single such word is not
-    enough if it may occur in English texts, too: `car`, or the `m` of `3 m`.
+    A small word that only one language has, such as `und`, shows the language. Some of these words
+    may occur in English texts, too: `car`, or the `m` of `3 m`. One of them alone is not enough.
     """
     found = [word for word in words if word in _MARKERS]
     votes = Counter(_MARKERS[word] for word in found)

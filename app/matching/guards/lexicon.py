@@ -288,7 +288,7 @@ def load_markers() -> Mapping[str, str]:
 
 
 def load_doubtful() -> frozenset[str]:
-    """Return words of other languages that may occur in English texts: `car`, `ab test`."""
+    """Return words of other languages that may occur in English texts, such as `car`."""
     return frozenset(_words(_read("languages.txt")["doubtful"]))
 
 
@@ -334,7 +334,7 @@ def _forms(lines: list[list[str]]) -> list[str]:
 
 
 def _cut(word: str, suffixes: tuple[str, ...]) -> str:
-    """Return a word without the first of `suffixes` that leaves at least three letters."""
+    """Cut off the first suffix in `suffixes` that leaves at least three letters of a word."""
     if not word.endswith(suffixes):
         return word
     for suffix in suffixes:

@@ -25,7 +25,7 @@ _ENDINGS = re.compile(
 def are_related(x: Term, y: Term) -> bool:
     """Whether two terms may be the same word, judged by their letters.
 
-    They need not have a common class of synonyms.
+    The terms need not have a common class of synonyms.
     """
     if x.word[0] != y.word[0] or x.kind is not Kind.WORD or y.kind is not Kind.WORD:
         return False
@@ -64,7 +64,7 @@ def may_be_the_same(x: Sequence[Term], y: Sequence[Term]) -> bool:
 def _is_cut_from(short: str, long: str) -> bool:
     """Whether `short` abbreviates `long`.
 
-    This is so if `short` is the end of `long`. It is also so if both begin with the same letter and
+    This is so if `long` ends with `short`. It is also so if both begin with the same letter and
     `long` contains the letters of `short` in the same order.
     """
     if len(short) > _LONGEST_CUT:
@@ -99,9 +99,9 @@ def _inflects(x: str, y: str) -> bool:
 def _is_slip(x: str, y: str) -> bool:
     """Whether two words differ only by what may be a typing error.
 
-    A typing error changes one letter, leaves one out, or exchanges two neighbours. In long words it
-    may leave out two letters in a row. A missing first letter is not a typing error: `typical` and
-    `atypical` are different words.
+    A typing error changes one letter, leaves out one letter, or exchanges two adjacent letters. In
+    long words, it may also leave out two adjacent letters. A missing first letter is not a typing
+    error: `typical` and `atypical` are different words.
     """
     short, long = sorted((x, y), key=len)
     more = len(long) - len(short)

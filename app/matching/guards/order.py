@@ -101,9 +101,9 @@ def _are_alike(one: _Parts, other: _Parts, lexicon: Lexicon) -> bool:
 
 
 def _are_led_alike(x: Words, y: Words, lexicon: Lexicon) -> bool:
-    """Whether `x` and `y` end with the same word, or with words of the same direction.
+    """Whether `x` and `y` end with the same word, or with two words for the same direction.
 
-    Example of one direction: `to`, `into`.
+    Examples of such words are `to` and `into`.
     """
     one, other = ([lexicon.look_up(word).way or word for word in words[-1:]] for words in (x, y))
     return one == other
@@ -126,7 +126,7 @@ def _without_articles(words: Words, lexicon: Lexicon) -> Words:
 
 
 def _of_weight(words: Words, lexicon: Lexicon) -> Words:
-    """Return words without function words (`the`). Words that join or exclude (`or`) are kept."""
+    """Return `words` without function words (`the`), but keep those that join or exclude (`or`)."""
     known = ((word, lexicon.look_up(word)) for word in words)
     return tuple(
         w

@@ -197,7 +197,7 @@ def _without_shared_parts(verbatims: Set[str], others: Set[str]) -> set[str]:
 def _alternatives(pair: _Pair) -> Iterator[Guard]:
     """Yield a guard if the two texts contain words of the guard's list that exclude each other.
 
-    If the texts differ in little else, a narrowing word in one of them is enough.
+    If the texts are short and differ in little else, one narrowing word in one text is enough.
     """
     a, b = pair.a, pair.b
     guards = {
@@ -221,7 +221,7 @@ def _have_other_dates(a: Evidence, b: Evidence) -> bool:
 
 
 def _narrowing(one: Evidence, other: Evidence, pair: _Pair) -> set[Guard]:
-    """Return the guards of those narrowing words in `one` for which `other` has no alternative."""
+    """Return the guards of the groups that narrow `one` and of which `other` has no word."""
     narrowing = one.narrowing
     if pair.asks_for_things:
         narrowing = narrowing | one.narrowing_requests
@@ -293,7 +293,7 @@ def _is_prefixed(pair: _Pair) -> bool:
 
 
 def _is_denial(word: str, others: set[str], prefixes: tuple[str, ...]) -> bool:
-    """Whether a word is a prefix plus one of `others`, as `unhappy` is `un` plus `happy`."""
+    """Whether a word is one of `prefixes` plus one of `others`: `unhappy` is `un` plus `happy`."""
     return any(
         word.startswith(prefix)
         and len(word) - len(prefix) >= _SHORTEST_STEM

@@ -1,4 +1,4 @@
-"""Compares the numbers and units of two texts. Those that both texts have are left out."""
+"""Compares the numbers and units of two texts. Quantities that both texts have are left out."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -64,11 +64,11 @@ def _units_of(text: Evidence) -> Mapping[Decimal, Set[str]]:
 
 
 def _has_another_unit(value: Decimal, units: Set[str], others: Set[str]) -> bool:
-    """Whether for one of `units`, `value` of this unit equals `value` of none of the `others`.
+    """Whether `value` in one of `units` differs from `value` in each of the units `others`.
 
     Example: the result is True for 5, kilometres and miles, since 5 km are not 5 miles.
-    The empty unit and the unit of a time of day do not count in `units`. If `others` has one of
-    them, the result is False.
+    In `units`, the empty unit and the unit of a time of day do not count. If `others` has one of
+    these two units, the result is False.
     """
     if "" in others or CLOCK in others:
         return False

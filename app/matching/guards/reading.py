@@ -133,7 +133,7 @@ class _Reader:
         return self._notes
 
     def _phrase(self, at: int) -> tuple[str, int]:
-        """Return the longest known phrase that begins at a piece, and how many pieces it has."""
+        """Return the longest known phrase at a piece, or else the piece; and how many pieces."""
         text = self._pieces[at].text
         for rest, phrase in self._lexicon.phrases.get((text, self._text(at + 1)), ()):
             if all(self._text(at + 2 + i) == word for i, word in enumerate(rest)):
@@ -183,7 +183,7 @@ class _Reader:
     def _asks_nothing(self, at: int, taken: int) -> bool:
         """Whether a question word asks no question of its own.
 
-        A question word at the end of a sentence only asks for more: `Is it? Why?`. Inside a
+        A question word at the end of a sentence only asks for details: `Is it? Why?`. Inside a
         sentence, a question word asks a question only if a verb follows at once. In `what to do
         when it rains`, `when` asks nothing.
         """
@@ -308,7 +308,7 @@ class _Reader:
         return value, 1
 
     def _year(self, at: int, value: Decimal) -> Decimal:
-        """Return `value`, or the year that it is short for: `17` in `2016-17` means 2017."""
+        """Return `value`, or the year that it abbreviates: `17` in `2016-17` means 2017."""
         quantities = self._notes.quantities
         if not quantities or self._pieces[at - 1].kind is not Kind.NUMBER:
             return value

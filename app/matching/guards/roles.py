@@ -52,7 +52,7 @@ def _has_agent(text: Evidence) -> bool:
 
 
 def _is_passive(text: Evidence) -> bool:
-    """Whether a text is in the passive and, right after a verb with meaning, names who acts."""
+    """Whether a text is in the passive, and its first `by` directly follows a word with meaning."""
     if text.lexicon is None or not _has_agent(text):
         return False
     agent = next(at for at, word in enumerate(text.frame) if word in text.lexicon.agents)

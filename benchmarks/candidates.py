@@ -53,7 +53,7 @@ def others_in(paths: Sequence[Path], known: set[str]) -> Iterator[str]:
 
 
 def embedded(texts: Sequence[str]) -> list[Embedding | None]:
-    """Return the embeddings of texts; print the progress."""
+    """Return the embeddings of texts, and print the progress."""
     encoder = LocalEncoder()
     found = []
     for number, text in enumerate(texts, 1):

@@ -34,7 +34,7 @@ _WIDEST = 1.5  # the factor by which the end may be worse than the start
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Figures, measured after a number of new responses equal to `alive` was stored.
+    """Figures that are measured each time `alive` more responses have been stored.
 
     `vectors`: the vectors in all indexes that exist, including the vectors of removed entries.
     `memory`: the server's memory in bytes.

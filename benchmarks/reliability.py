@@ -1,4 +1,4 @@
-"""The page docs/reliability.md, into which benchmarks write their tables."""
+"""The page docs/reliability.md. Benchmarks write their tables into this page."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A hook of MkDocs: links that leave docs/ become plain text, for the site has no such pages."""
+"""A hook of MkDocs. Links to files outside docs/ become plain text, because the site lacks them."""
 
 import re
 from typing import Any

@@ -42,7 +42,7 @@ class Bench:
     """The engine of a proxy with fakes for all of its ports.
 
     `part_clock`: the clock for circuit breakers and durations. `limits`: the operator's Limits.
-    `leases`: makes it a proxy of a fleet.
+    `leases`: if given, the proxy is one of a fleet.
     """
 
     def __init__(  # noqa: PLR0913 - each is another thing that a test may decide

@@ -29,7 +29,7 @@ _PATIENCE = 30.0  # seconds
 
 
 class Page:
-    """One page of a browser. `complaints` are what its console and its dialogs have told."""
+    """One page of a browser. `complaints` are the messages of its console and its dialogs."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.complaints: list[str] = []
@@ -40,7 +40,7 @@ class Page:
         self._loaded = asyncio.Event()
 
     async def listen(self) -> None:
-        """Take what the browser sends, until the connection is closed."""
+        """Handle the browser's messages until the connection is closed."""
         async for message in self._socket:
             told = json.loads(message.data)
             if (waiting := self._waiting.pop(told.get("id", 0), None)) is not None:
@@ -70,7 +70,7 @@ class Page:
         return result
 
     async def attach(self) -> None:
-        """Open a page and speak to it from now on."""
+        """Open a page, and send all later calls to it."""
         target = await self.call("Target.createTarget", url="about:blank")
         attached = await self.call(
             "Target.attachToTarget", targetId=target["targetId"], flatten=True
@@ -137,7 +137,7 @@ class Page:
         await asyncio.wait_for(self._loaded.wait(), _PATIENCE)
 
     async def tab_to(self, selector: str) -> None:
-        """Press the tabulator until an element has the focus."""
+        """Press the Tab key until an element has the focus."""
         chosen = f"document.activeElement.matches({json.dumps(selector)})"
         for _ in range(60):
             if await self.run(chosen):
@@ -158,7 +158,7 @@ class Page:
         await self.call("Emulation.setEmulatedMedia", features=features)
 
     async def picture(self) -> bytes:
-        """Return a PNG of what is seen."""
+        """Return a PNG of the visible part of the page."""
         told = await self.call("Page.captureScreenshot", format="png", optimizeForSpeed=False)
         return base64.b64decode(told["data"])
 
@@ -197,7 +197,7 @@ async def browser_page(folder: Path) -> AsyncIterator[Page]:
 
 
 async def log_in(page: Page, url: str, token: str) -> None:
-    """Open the dashboard, perhaps at one of its views, and log in by keyboard."""
+    """Open the dashboard at `url`, which may name one of its views, and log in by keyboard."""
     await page.go_to(url)
     await page.until("!document.getElementById('log-in').hidden")
     await page.fill("#token", token)

@@ -19,7 +19,7 @@ def pieces_of(draw: st.DrawFn, text: str) -> list[str]:
 
 @st.composite
 def deltas_of(draw: st.DrawFn, message: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the deltas of a message: first all but its texts, then texts and arguments cut up."""
+    """Return the deltas of a message. The first has no texts; the others have pieces of texts."""
     texts = {n: v for n, v in message.items() if isinstance(v, str) and n in _TEXTS}
     opening = {n: "" if n in texts else v for n, v in message.items() if n != "tool_calls"}
     fragments: list[dict[str, Any]] = [

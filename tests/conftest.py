@@ -78,7 +78,7 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
 def pytest_collection_finish() -> None:
     """Exclude all objects so far from garbage collection.
 
-    With all modules loaded, a collection takes half a second, in which servers in threads hang.
+    With all modules loaded, a collection takes half a second. Servers in threads wait meanwhile.
     """
     gc.collect()
     gc.freeze()
@@ -86,7 +86,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture
 def certified(tmp_path: Path) -> tuple[ssl.SSLContext, Path]:
-    """Make a server's certificate for `localhost`, which is its own authority."""
+    """Make a self-signed certificate for a server at `localhost`."""
     if (openssl := shutil.which("openssl")) is None:
         pytest.skip("there is no openssl to make a certificate")
     key, certificate = tmp_path / "key.pem", tmp_path / "ca.pem"

@@ -29,7 +29,7 @@ from app.stores.memory.store import MemoryStore
 
 
 class ManualClock:
-    """A clock that moves when told to."""
+    """A clock that moves only when a test moves it."""
 
     def __init__(self, now: float = 1_700_000_000.0) -> None:
         self.now = now
@@ -104,7 +104,7 @@ def _direction(text: str) -> Embedding:
 
 
 class FakeStore:
-    """A memory store whose calls can be delayed or made to fail, and whose results replaced."""
+    """A store in memory. Tests can delay its calls, make them fail, or replace their results."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.memory = MemoryStore(1000, clock, lambda _kind, _reason: None)

@@ -31,7 +31,7 @@ def reasoning(*texts: str, **fields: Any) -> dict[str, Any]:
 
 
 def response(*output: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
-    """Return a response with these items; without any, with one message."""
+    """Return a response with the items `output`; if there are none, with one message."""
     return {
         "id": "resp_upstream",
         "object": "response",
@@ -73,7 +73,7 @@ def response(*output: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
 
 
 def sse(*events: Mapping[str, Any]) -> bytes:
-    """Write events as OpenAI does, numbered from 0 unless they are."""
+    """Return events as OpenAI writes them. Events without a number are numbered from 0."""
     told = [{"sequence_number": number, **event} for number, event in enumerate(events)]
     return b"".join(
         f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in told

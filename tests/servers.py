@@ -41,7 +41,7 @@ async def running(server: uvicorn.Server, *others: socket.socket) -> AsyncIterat
 
 
 async def _end(server: uvicorn.Server, sock: socket.socket) -> None:
-    """Shut a server down; by its own `shutdown`, which waits, only if there are connections."""
+    """Shut a server down. Call its slow `shutdown` only if there are connections."""
     for _ in range(5):
         await asyncio.sleep(0)  # lets it notice clients that have left
     if server.server_state.connections or server.server_state.tasks:

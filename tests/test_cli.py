@@ -32,7 +32,7 @@ ENVIRONMENT = {
 
 @dataclass
 class Served:
-    """A running `reprise serve`: what it wrote before it listened, where, and what follows."""
+    """A running `reprise serve`: its output until it listens, its URL, and its later output."""
 
     process: subprocess.Popen[str]
     before: list[str]
@@ -79,7 +79,7 @@ def start(tmp_path: Path, *args: str, **environment: str) -> subprocess.Complete
 
 
 def run(tmp_path: Path, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in this process: to start another takes longer than most commands do."""
+    """Run a command in this process, because starting a process takes longer than most commands."""
     unset = {name: None for name in os.environ if name.startswith("REPRISE_")}
     upstream = {"REPRISE_UPSTREAM_URL": ENVIRONMENT["REPRISE_UPSTREAM_URL"]}
     with contextlib.chdir(tmp_path):
@@ -485,7 +485,7 @@ def test_what_is_exported_is_imported_again(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A proxy that nothing is done to."""
+    """A proxy whose state no test changes."""
     with serving(tmp_path_factory.mktemp("proxy"), **TOKEN) as served:
         yield served
 

@@ -80,7 +80,7 @@ MODULES = sorted(set(TREES) - {"__init__"})
 
 
 def imports_of(module: str) -> set[str]:
-    """Return the modules that one imports: those of `app` without that prefix."""
+    """Return the modules that a module imports. Those of `app` are without the prefix `app.`."""
     names: set[str] = set()
     for node in ast.walk(TREES[module]):
         if isinstance(node, ast.Import):

@@ -76,7 +76,7 @@ def mount(*words: str) -> None:
 
 
 def new_root(folder: Path) -> Root:
-    """Lay an empty folder over the root folder; `python` is found first, and open to all."""
+    """Lay an empty folder over the root folder. All users may run this `python`, first in PATH."""
     for name in ("changes", "work", "root"):
         (folder / name).mkdir(parents=True)
     root = folder / "root"

@@ -1,1 +1,1 @@
-"""Attack a proxy while honest clients use it, and measure what these notice."""
+"""Attack a proxy while honest clients use it, and measure the effects on the honest clients."""

@@ -1,14 +1,16 @@
-"""Attack a proxy while honest clients use it, and measure what these notice.
+"""Attack a proxy while honest clients use it, and measure the effects on the honest clients.
 
     python -m benchmarks.hostile [--minutes 30] [--quiet-minutes 2] [--honest 8] [--hostile 8]
                                  [--write]
 
-One process of the proxy serves honest clients alone, and then honest and hostile ones. Each hostile
-client makes one attack after the other, at random, for ten seconds at most, with a pause of about a
-second after each: floods are out of scope (SECURITY.md), and what is tested is not how much this
-machine can compute. Clients and upstream share the machine with the proxy. The exit status is 1 if
-an honest client got no answer or a wrong one, if p99 is more than three times that of the quiet
-run, or if memory grows. `--write` puts the tables into docs/reliability.md.
+One process of the proxy serves in two phases: first only honest clients, later honest and hostile
+ones. A hostile client makes random attacks, one after another. An attack lasts ten seconds at most,
+and a pause of about a second follows. Floods are out of scope (SECURITY.md), and the speed of this
+machine is not tested. Clients and upstream run on the same machine as the proxy.
+
+The exit status is 1 if an honest client got no answer or a wrong one, if p99 is more than three
+times the p99 of the first phase, or if memory grows. `--write` puts the tables into
+docs/reliability.md.
 """
 
 import argparse
@@ -34,7 +36,7 @@ _SETTLE = 10.0  # seconds; longer than the proxy keeps a connection that is not 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Seconds of each phase, and numbers of clients."""
+    """The length of each phase in seconds, and the numbers of clients."""
 
     quiet: float
     mixed: float
@@ -49,7 +51,7 @@ class Plan:
 
 
 async def measure(plan: Plan) -> Result:
-    """Run both phases."""
+    """Run both phases, and return the results."""
     async with world() as (pid, url):
         load, attackers = Load(url, key=HONEST_KEY), Attackers(url, HOSTILE_KEY, ATTACKS)
         await load.prime()
@@ -74,7 +76,7 @@ async def _running(clients: Load | Attackers, count: int) -> AsyncIterator[None]
 
 
 async def _watch(load: Load, pid: int, seconds: float) -> Phase:
-    """Read the state of the process every second for some time, and sum up that time."""
+    """Read the state of the process every second, for `seconds` in all. Sum up this period."""
     begin = time.monotonic()
     readings: list[Reading] = []
     while (now := time.monotonic()) < begin + seconds:
@@ -84,7 +86,7 @@ async def _watch(load: Load, pid: int, seconds: float) -> Phase:
 
 
 def main() -> None:
-    """Measure what the command line says, and print the tables and what is wrong."""
+    """Run the measurement with the options of the command line. Print the tables and failures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

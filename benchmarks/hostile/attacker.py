@@ -1,4 +1,4 @@
-"""Hostile clients: each makes one attack after the other, chosen at random."""
+"""Hostile clients. Each makes random attacks, one after another."""
 
 import asyncio
 import random
@@ -22,9 +22,9 @@ _AT_ONCE = 65_536  # bytes
 
 @dataclass(frozen=True, slots=True)
 class Attacker:
-    """A client with an address of its own, so that only itself has its limit of connections.
+    """A client with its own IP address, so that it shares its limit of connections with no other.
 
-    `patience`: for how many seconds it waits where it does nothing.
+    `patience`: how many seconds the client waits in attacks that consist of waiting.
     """
 
     host: str
@@ -48,9 +48,10 @@ class Attacker:
     async def say(
         self, sent: bytes, *, begin: bytes = b"", size: int = _AT_ONCE, between: float = 0.0
     ) -> None:
-        """Send a beginning, and the rest in pieces; read until the proxy closes.
+        """Send `begin` at once and `sent` in pieces. Read until the proxy closes the connection.
 
-        Between two pieces some seconds pass. If the proxy closes early, the rest is not sent.
+        A piece has `size` bytes, and `between` seconds pass after it. If the proxy closes the
+        connection early, the remaining pieces are not sent.
         """
         async with self.connection() as (reader, writer), _heard(reader) as hearing:
             writer.write(begin)
@@ -63,11 +64,11 @@ class Attacker:
             await hearing
 
     async def drip(self, sent: bytes, begin: bytes = b"") -> None:
-        """Send a beginning, and the rest in drops."""
+        """Send `begin` at once, and `sent` byte by byte, with a pause after each byte."""
         await self.say(sent, begin=begin, size=1, between=_DROP)
 
     async def ignore(self, sent: bytes) -> None:
-        """Send bytes, and read nothing for some seconds."""
+        """Send bytes, and read nothing for `patience` seconds."""
         async with self.connection() as (_, writer):
             told = writer.get_extra_info("socket")
             told.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL_BUFFER)
@@ -77,7 +78,7 @@ class Attacker:
             await asyncio.sleep(self.patience)
 
     async def leave(self, sent: bytes, *, after: int) -> None:
-        """Send bytes, and abort the connection after so many bytes of an answer."""
+        """Send bytes, and abort the connection after `after` bytes of the answer."""
         async with self.connection() as (reader, writer):
             writer.write(sent)
             await writer.drain()
@@ -85,7 +86,7 @@ class Attacker:
                 after -= len(piece)
 
     def signed(self, request: bytes) -> bytes:
-        """Return a request with the client's key."""
+        """Return the request with the client's API key in a header."""
         return request.replace(HOST, HOST + f"Authorization: Bearer {self.key}\r\n".encode(), 1)
 
     def nonce(self) -> str:
@@ -95,7 +96,7 @@ class Attacker:
 
 @asynccontextmanager
 async def _heard(reader: asyncio.StreamReader) -> AsyncIterator[asyncio.Task[None]]:
-    """Run a task that reads until the proxy closes, and end it with the block."""
+    """Yield a task that reads until the proxy closes the connection. Cancel it after the block."""
 
     async def hear() -> None:
         while await reader.read(_AT_ONCE):
@@ -110,7 +111,7 @@ async def _heard(reader: asyncio.StreamReader) -> AsyncIterator[asyncio.Task[Non
 
 
 async def together(*doing: Coroutine[None, None, None]) -> None:
-    """Do several things at once. If the proxy ends one of them, the others go on."""
+    """Run several coroutines at once. If the proxy ends one of them, the others continue."""
 
     async def alone(one: Coroutine[None, None, None]) -> None:
         with suppress(OSError, EOFError):
@@ -125,16 +126,16 @@ Attack = Callable[[Attacker], Coroutine[None, None, None]]
 
 
 async def attempt(attack: Attack, attacker: Attacker) -> None:
-    """Attack for some seconds at most. If the proxy refuses or disconnects, that is no error."""
+    """Make an attack, with a time limit. A refusal or a disconnect by the proxy is not an error."""
     with suppress(OSError, EOFError):  # TimeoutError is an OSError
         async with asyncio.timeout(_LONGEST):
             await attack(attacker)
 
 
 class Attackers:
-    """Hostile clients of a proxy. `attempts` counts what they did, by kind.
+    """Hostile clients of a proxy. `attempts` counts their attacks, by kind.
 
-    `broken` counts the attacks that could not be made because of a mistake in their own code.
+    `broken` counts, by kind, the attacks that failed because of a bug in the attack's own code.
     """
 
     def __init__(self, url: str, key: str, attacks: Mapping[str, Attack], seed: int = 0) -> None:
@@ -145,7 +146,7 @@ class Attackers:
         self._seed = seed
 
     async def run(self, clients: int) -> None:
-        """Attack until cancelled."""
+        """Attack with `clients` clients until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for number in range(clients):
                 tasks.create_task(self._go_on(number))

@@ -1,6 +1,6 @@
-"""The attacks: what a hostile client sends, does not send, and does not read.
+"""The attacks: bytes that a hostile client sends, withholds, or refuses to read.
 
-Each is one of those in SECURITY.md, and opens at most a hundred connections. None is a flood.
+Each attack is listed in SECURITY.md, and opens at most a hundred connections. No attack is a flood.
 """
 
 import asyncio
@@ -76,14 +76,17 @@ _OPERATORS = (
 
 
 def post(attacker: Attacker, body: bytes, *fields: str, path: str = "chat/completions") -> bytes:
-    """Return a signed request, after which the proxy closes the connection."""
+    """Return a request with the attacker's key and `Connection: close`."""
     lines = "".join(f"{field}\r\n" for field in fields)
     head = f"POST /v1/{path} HTTP/1.1\r\n{HOST.decode()}Content-Length: {len(body)}\r\n{lines}"
     return attacker.signed(f"{head}Connection: close\r\n\r\n".encode()) + body
 
 
 def asking(attacker: Attacker, kind: str, **others: Any) -> bytes:
-    """Return a signed request for a kind of answer that is not stored yet."""
+    """Return a request with the attacker's key and a new question, which no stored answer serves.
+
+    `kind` is the first word of the question: it tells the upstream which kind of answer to give.
+    """
     message = {"role": "user", "content": f"{kind} {attacker.nonce()}"}
     return post(attacker, json.dumps({"model": "m", "messages": [message], **others}).encode())
 
@@ -268,4 +271,4 @@ ATTACKS: Mapping[str, Attack] = MappingProxyType(
         "answers that fill the store": _fill,
     }
 )
-"""Every kind of attack by its name."""
+"""All kinds of attacks, by name."""

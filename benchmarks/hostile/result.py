@@ -1,4 +1,4 @@
-"""What two runs have measured, and what must hold of it."""
+"""The results of both phases, and the conditions that they must meet."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Reading:
 
 
 def reading_of(pid: int) -> Reading:
-    """Return what the system says about a process (proc_pid_status(5), proc_pid_fd(5))."""
+    """Return a reading of a process from /proc (proc_pid_status(5), proc_pid_fd(5))."""
     folder = Path(f"/proc/{pid}")
     lines = (folder / "status").read_text("ascii").splitlines()
     (kilobytes,) = (line.split()[1] for line in lines if line.startswith("VmRSS:"))
@@ -32,9 +32,9 @@ def reading_of(pid: int) -> Reading:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What honest clients got in some time, and the process meanwhile.
+    """The results of the honest clients in one phase, and the state of the process during it.
 
-    `median` is in seconds, `failures` says how often each failure was seen.
+    `median` is the median time of an answer, in seconds. `failures` counts each kind of failure.
     """
 
     figures: Figures
@@ -43,7 +43,7 @@ class Phase:
     readings: Sequence[Reading]
 
     def row(self, name: str) -> str:
-        """Return a row of the table."""
+        """Return a row of the table. `name` is the row's first cell."""
         told = self.figures
         share = f"{100 * told.hits / max(1, told.requests):.0f} %"
         times = [f"{1000 * seconds:.0f} ms" for seconds in (self.median, told.p99)]
@@ -54,7 +54,7 @@ class Phase:
 def phase(
     samples: Sequence[Sample], begin: float, end: float, readings: Sequence[Reading]
 ) -> Phase:
-    """Sum up the requests that began in some time."""
+    """Sum up the requests that began between `begin` and `end`."""
     some = [sample for sample in samples if begin <= sample.at < end]
     answered = [sample.seconds for sample in some if sample.is_answered]
     failures = [sample.failure for sample in some if not sample.is_answered]
@@ -75,7 +75,7 @@ def growth(readings: Sequence[Reading]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Both phases, the attacks by kind, and the process after the hostile clients had left."""
+    """Both phases, the attacks by kind, and the state of the process after the last attack."""
 
     quiet: Phase
     mixed: Phase
@@ -85,11 +85,11 @@ class Result:
 
     @property
     def slower(self) -> float:
-        """The 99th percentile with hostile clients, relative to that without."""
+        """The p99 of the phase with hostile clients, divided by the p99 of the phase without."""
         return self.mixed.figures.p99 / self.quiet.figures.p99
 
     def objections(self) -> list[str]:
-        """Return what is not as it must be, one line each."""
+        """Return one line for each condition that the results do not meet."""
         found = []
         for name, part in (("quiet", self.quiet), ("mixed", self.mixed)):
             if not part.figures.requests:
@@ -106,7 +106,7 @@ class Result:
         return found
 
     def text(self, how: str) -> str:
-        """Return the tables in Markdown, as on the page, below a line that says how."""
+        """Return the tables in Markdown, for docs/reliability.md. `how` is a line above them."""
         head = "| clients | requests | failed | wrong | hits | median | p99 |"
         phases = [head, _line(head), self.quiet.row("honest"), self.mixed.row("honest, hostile")]
         kinds = [f"| {kind} | {count} |" for kind, count in sorted(self.attempts.items())]
@@ -131,5 +131,5 @@ class Result:
 
 
 def _line(head: str) -> str:
-    """Return the line below the head of a table."""
+    """Return the line of dashes below `head`, the head of a table in Markdown."""
     return "|" + "---|" * (head.count("|") - 1)

@@ -1,4 +1,4 @@
-"""A proxy whose settings suit an open network, and an upstream that gives whatever is asked for."""
+"""A proxy with settings for an open network, and an upstream whose answers the question chooses."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from tests.servers import JSON_TYPE, STREAM_TYPE, Exchange, upstream_of
 
 HONEST_KEY, HOSTILE_KEY = "sk-honest", "sk-hostile"
 LARGE, HUGE, BOMB, STREAM = "large", "huge", "bomb", "stream"
-"""The first word of a question, which says what its answer shall be like."""
+"""First words of questions. They tell the upstream which kind of answer to give."""
 
 _SIZES = {LARGE: 200_000, HUGE: 5_000_000}  # characters of an answer
 _READ = 65_536  # bytes; a longer body is not parsed
@@ -39,9 +39,9 @@ SETTINGS = {
     "CLIENT_TIMEOUT": "3",
     "IDLE_TIMEOUT": "4",
 }
-"""Those that docs/deploying.md recommends, and a small store; the models are those that ship.
+"""The settings that docs/deploying.md recommends, with a small store and the models that ship.
 
-Operators and clients share a port, so that operators' routes can be attacked too.
+Operators and clients share a port, so that the operators' routes can be attacked, too.
 """
 
 
@@ -55,7 +55,7 @@ def _bomb() -> bytes:
 
 
 class Upstream:
-    """An application that gives the answers which the questions ask for, and keeps nothing."""
+    """An application that gives the kind of answer that a question asks for. It stores nothing."""
 
     def __init__(self) -> None:
         self._bomb = _bomb()
@@ -65,7 +65,7 @@ class Upstream:
         await self.serve(Exchange(scope, receive, send))
 
     async def serve(self, exchange: Exchange) -> None:
-        """Answer a request, the honest questions as the upstream of the faults does."""
+        """Answer a request. Questions of honest clients are answered as in `benchmarks.faults`."""
         size = 0
         async for piece in exchange.pieces():
             size += len(piece)
@@ -89,7 +89,10 @@ class Upstream:
 
 
 async def _answer_long(exchange: Exchange, text: str, size: int) -> None:
-    """Answer with a text and so many letters; JSON is not written anew, which would take long."""
+    """Answer with `text` and `size` more letters.
+
+    The JSON is built from a short template, because serializing the long text would be slow.
+    """
     before, _, after = json.dumps(completion(f"{text}@")).encode().partition(b"@")
     length = (b"content-length", b"%d" % (len(before) + size + len(after)))
     await exchange.start(200, JSON_TYPE, length)
@@ -101,7 +104,7 @@ async def _answer_long(exchange: Exchange, text: str, size: int) -> None:
 
 
 def _asked(body: bytes) -> tuple[str, bool]:
-    """Return the last message of a request and whether to stream; nothing if it is malformed."""
+    """Return the text of the last message, and whether to stream; "" and False if malformed."""
     try:
         document: Any = json.loads(body)
         return str(document["messages"][-1]["content"]), document.get("stream") is True
@@ -124,7 +127,7 @@ async def _stream(exchange: Exchange) -> None:
 
 @asynccontextmanager
 async def world() -> AsyncIterator[tuple[int, str]]:
-    """Run a proxy before the upstream, and yield its process id and its base URL."""
+    """Run a proxy in front of the upstream, and yield the proxy's process id and base URL."""
     async with (
         upstream_of(Upstream()) as upstream,
         proxy_with({**SETTINGS, "UPSTREAM_URL": upstream}) as proxy,

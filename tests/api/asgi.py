@@ -1,4 +1,4 @@
-"""Fakes of an ASGI server: scopes, `receive` (Client) and `send` (Sent)."""
+"""Fakes of an ASGI server: its scopes, its `receive` (class Client) and its `send` (class Sent)."""
 
 import asyncio
 from typing import Any
@@ -25,7 +25,7 @@ def piece(body: bytes, *, more: bool = False) -> Message:
 
 
 class Client:
-    """An ASGI `receive` that gives a request's messages, then a disconnect once `leaves` is set."""
+    """An ASGI `receive`. It gives a request's messages, and a disconnect after `leaves` is set."""
 
     def __init__(self, *messages: Message) -> None:
         self._messages = [*messages]

@@ -1,4 +1,4 @@
-"""Which keys are known."""
+"""Which API keys the proxy accepts."""
 
 import pytest
 

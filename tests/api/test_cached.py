@@ -1,4 +1,4 @@
-"""The cached routes: what is read whole, and what a defect costs."""
+"""The cached routes: which bodies are read completely, and the effects of a bug."""
 
 from collections.abc import AsyncIterator
 
@@ -18,7 +18,7 @@ from tests.fakes import FakeResponse, FakeUpstream
 
 
 class Broken:
-    """An answer that breaks by a defect of ours."""
+    """An answer that fails halfway, because of a bug in the proxy."""
 
     async def head(self) -> Head:
         return Head(200, [], CacheStatus.bypass("passthrough"))
@@ -32,7 +32,7 @@ class Broken:
 
 
 class Handler:
-    """Gives an answer, or fails without one; remembers what it was asked."""
+    """Returns `answer`, or raises RuntimeError if there is none. Records the requests' bodies."""
 
     def __init__(self, answer: PendingAnswer | None = None) -> None:
         self.bodies: list[bytes] = []
@@ -46,7 +46,7 @@ class Handler:
 
 
 class Route:
-    """A route before a fake upstream, for bodies of at most ten bytes."""
+    """A route with a fake upstream. It accepts bodies of at most ten bytes."""
 
     def __init__(self, handler: Handler) -> None:
         self.upstream, self.sent = FakeUpstream(lambda _: FakeResponse([b"{}"])), Sent()

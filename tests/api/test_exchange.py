@@ -1,4 +1,4 @@
-"""Every exchange is followed to its end."""
+"""Every exchange is counted, and ends with an answer."""
 
 import asyncio
 import json
@@ -15,11 +15,11 @@ from app.core.metrics import Metrics
 from tests.api.asgi import Client, Sent, scope_of
 
 Counted = dict[tuple[str, str, str], float]
-"""How many exchanges there were, by route, outcome and tier."""
+"""The number of exchanges by route, outcome and tier."""
 
 
 class Application:
-    """Begins an answer if it has a status, and then raises what it is told to."""
+    """Begins an answer if `status` is not None. After that, raises `raised` if it is not None."""
 
     def __init__(self, raised: BaseException | None, status: CacheStatus | None = None) -> None:
         self._raised = raised
@@ -34,7 +34,7 @@ class Application:
 
 
 async def run(application: Application, path: str = "") -> tuple[Sent, Counted]:
-    """Run an exchange; give what was sent and counted."""
+    """Run an exchange. Return the messages that were sent, and the counts."""
     metrics, told = Metrics(), Sent()
     scope = scope_of(path or "/v1/chat/completions")
     await ExchangeMiddleware(application, metrics)(scope, Client(), told)

@@ -1,4 +1,4 @@
-"""What is refused before anything else happens."""
+"""Requests that the gate refuses before any other code sees them."""
 
 import pytest
 from starlette.types import Receive, Scope, Send
@@ -13,7 +13,7 @@ PAGE: Header = (b"origin", b"https://app.example.com")
 
 
 class Passed:
-    """An application that is only reached or not."""
+    """An application that only records whether a request reached it."""
 
     def __init__(self) -> None:
         self.paths: list[str] = []

@@ -1,4 +1,4 @@
-"""Which other routes are open."""
+"""Which routes other than the cached ones are passed through."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which paths are the API's."""
+"""Which paths belong to an API."""
 
 import pytest
 

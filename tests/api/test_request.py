@@ -1,4 +1,4 @@
-"""What is read of a request: its line and headers, its body, its end."""
+"""Reading a request: its request line, its headers, its body, its end."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Answers as they go to the client."""
+"""Answers as they are sent to the client."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ BYPASS = CacheStatus.bypass("passthrough")
 
 
 class Answer:
-    """An answer whose pieces come one after the other; what is no piece is raised or waited for."""
+    """An answer in pieces. An exception among the pieces is raised, and an event is waited for."""
 
     def __init__(self, *pieces: bytes | Exception | asyncio.Event, status_code: int = 200) -> None:
         self._pieces = pieces

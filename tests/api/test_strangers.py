@@ -1,4 +1,4 @@
-"""The warning of callers who say nothing of who they are."""
+"""The warning about requests that contain nothing that identifies their caller."""
 
 import logging
 

@@ -112,7 +112,7 @@ def words(text: str) -> list[str]:
 
 
 def answer_to(question: str, number: int) -> str:
-    """Return the upstream's answer: long enough for several events, with a space at its end."""
+    """Return the upstream's answer. It is long enough for several events, and ends with a space."""
     return f"Answer {number} to {question}: " + "a word and another one, " * 9
 
 

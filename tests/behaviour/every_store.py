@@ -17,7 +17,7 @@ ADMIN = {"Authorization": f"Bearer {TOKEN}"}
 
 @asynccontextmanager
 async def setup_with(store: str, folder: Path, **settings: Any) -> AsyncIterator[Setup]:
-    """Yield a proxy with a store of this kind; it does not run yet."""
+    """Yield a proxy, not yet running, with a store of the kind `store`."""
     settings = {"admin_token": TOKEN, "store_timeout": 5.0, **settings}
     if store == "valkey":
         async with stand_in() as server:

@@ -1,4 +1,4 @@
-"""What the official SDK adds a replay up to is what it has added the upstream's stream up to."""
+"""The official SDK assembles the same message from a replay as from the upstream's stream."""
 
 import asyncio
 import itertools
@@ -23,7 +23,7 @@ OPTIONS: Any = {"include_usage": True}
 
 
 class Told:
-    """A proxy on a socket, before an upstream that streams what it is told to."""
+    """A proxy on a socket, in front of an upstream that streams the given chunks."""
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
@@ -35,7 +35,7 @@ class Told:
         return FakeResponse(self.pieces, headers=[STREAM_TYPE])
 
     def tell(self, chunks: list[dict[str, Any]], size: int = 7) -> dict[str, Any]:
-        """Let the upstream tell these chunks next; give the fields of a question for it."""
+        """Let the upstream stream `chunks` next. Return the fields of a request for them."""
         body = body_of(chunks)
         self.pieces = [body[at : at + size] for at in range(0, len(body), size)]
         choices = {choice["index"] for chunk in chunks for choice in chunk["choices"]}

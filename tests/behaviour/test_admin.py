@@ -1,4 +1,4 @@
-"""What an operator may ask and do, over HTTP."""
+"""The operator's routes, over HTTP."""
 
 import logging
 from collections.abc import AsyncIterator

@@ -1,7 +1,7 @@
-"""Agents that go on asking in one conversation: no step gets the answer of an older one.
+"""Agents that ask again and again in one conversation: no step gets the answer to an older step.
 
-The official SDK on real sockets, before a model that is as forgetful as models are: what it says
-next depends on all that it is told, and on nothing else.
+The official SDK asks over real sockets. The model remembers nothing between requests: its answer
+depends on the messages of the request alone.
 """
 
 import hashlib
@@ -41,12 +41,12 @@ def gave(number: int, result: str) -> dict[str, Any]:
 
 
 def named(messages: Messages) -> str:
-    """Name what a model has been told: an answer with this name is the answer to it."""
+    """Return a digest of messages. The answer that contains it is the answer to these messages."""
     return hashlib.sha256(json.dumps(messages, sort_keys=True).encode()).hexdigest()[:16]
 
 
 async def model(exchange: Exchange) -> None:
-    """Call a tool while there are fewer results than cities, and answer then."""
+    """Call a tool as long as there are fewer results than cities. After that, answer."""
     await exchange.read()
     body = exchange.document
     results = sum(message["role"] in {"tool", "function"} for message in body["messages"])
@@ -79,7 +79,7 @@ async def client(setup: Setup) -> AsyncIterator[openai.AsyncOpenAI]:
 
 
 async def step(client: openai.AsyncOpenAI, messages: Messages, **fields: Any) -> tuple[str, Any]:
-    """Ask for the next step; give what the cache did, and the message."""
+    """Ask for the next step. Return the cache's outcome and the message."""
     raw = await client.chat.completions.with_raw_response.create(
         model="m", messages=messages, **fields
     )
@@ -89,7 +89,7 @@ async def step(client: openai.AsyncOpenAI, messages: Messages, **fields: Any) ->
 
 
 async def loop_of_tools(client: openai.AsyncOpenAI, results: Callable[[str], str]) -> list[str]:
-    """Call tools until the model answers, as agents do; give what the cache did at each step."""
+    """Call tools until the model answers, as agents do. Return the cache's outcome of each step."""
     messages, seen = asked(), []
     while True:
         did, message = await step(client, messages, tools=TOOLS)

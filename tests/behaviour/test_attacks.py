@@ -1,6 +1,6 @@
-"""What an attacker plants in a cache that all share is served to nobody else.
+"""In a cache that all callers share, an attacker's stored answers are served to nobody else.
 
-`python -m benchmarks.attacks` tries the same with two hundred victims.
+`python -m benchmarks.attacks` makes the same attacks on two hundred victims.
 """
 
 import random

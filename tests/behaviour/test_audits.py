@@ -1,4 +1,4 @@
-"""Audits on real sockets: whose key goes upstream, and what an operator is told."""
+"""Audits on real sockets: whose key goes upstream, and the results that an operator sees."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -43,7 +43,7 @@ async def stats_of(client: httpx.AsyncClient) -> Any:
 
 
 async def until_audited(client: httpx.AsyncClient, count: int) -> Any:
-    """Wait until so many hits were compared, each of which the upstream has seen."""
+    """Wait until `count` hits were compared with the upstream's answers."""
     async with asyncio.timeout(10):
         while True:
             told = (await stats_of(client))["audit"]

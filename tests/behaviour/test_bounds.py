@@ -1,4 +1,4 @@
-"""What a connection is made to hold before anybody asks for a key: next to nothing."""
+"""How much memory a client without a key can make a connection use: almost none."""
 
 import asyncio
 import json
@@ -32,9 +32,9 @@ def traced() -> Iterator[None]:
 
 
 async def flood(host: str, port: int, begin: bytes, unit: bytes) -> tuple[bytes, int]:
-    """Send something, then a unit over and over until refused; give what was told, and the peak.
+    """Send `begin`, and repeat `unit` until refused. Return the answer and the peak of memory.
 
-    The peak counts the bytes that client and server came to hold.
+    The peak is in bytes. It counts the memory of client and server together.
     """
     reader, writer = await asyncio.open_connection(host, port)
     answer = asyncio.ensure_future(reader.read())

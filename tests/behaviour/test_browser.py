@@ -47,7 +47,7 @@ pytestmark = [
 
 
 class Pages:
-    """A server of one page, which tells it what it saw."""
+    """A server of one page. The page reports to the server what it saw."""
 
     def __init__(self) -> None:
         self.told: asyncio.Future[list[dict[str, Any]]] = asyncio.get_running_loop().create_future()

@@ -27,7 +27,7 @@ def piece(text: str, index: int = 0, finish: str | None = None, **fields: Any) -
 
 
 async def answer(exchange: Exchange) -> None:
-    """Answer as OpenAI does: streamed or not, usage if asked."""
+    """Answer as OpenAI does: streamed or not, with usage if the request asks for it."""
     await exchange.read()
     body = exchange.document
     if not body.get("stream"):

@@ -1,4 +1,4 @@
-"""An upstream that codes its answers though it was asked not to."""
+"""An upstream that compresses its answers, although it was asked not to."""
 
 import asyncio
 import gzip
@@ -44,7 +44,7 @@ def chat(question: str = "valkey what", **fields: Any) -> dict[str, Any]:
 
 
 class Coding:
-    """An upstream that codes whatever it says; streams wait, once begun, until they may end."""
+    """An upstream that compresses all its answers. A stream waits after its beginning."""
 
     def __init__(self, coding: str, encode: Encode) -> None:
         self.header: Header = (b"content-encoding", coding.encode())
@@ -92,7 +92,7 @@ def upstream(request: pytest.FixtureRequest, setup: Setup) -> Coding:
 
 
 async def raw(client: httpx.AsyncClient, accepted: str | None, **fields: Any) -> httpx.Response:
-    """Ask, and leave the body as it comes."""
+    """Ask, and return the response without decoding its body."""
     request = client.build_request("POST", "/chat/completions", json=chat(**fields))
     del request.headers["accept-encoding"]
     if accepted is not None:

@@ -1,4 +1,4 @@
-"""Web pages of other origins: preflights, and who may read what."""
+"""Web pages of other origins: preflights, and which pages may read which answers."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -38,7 +38,7 @@ def told(response: httpx.Response) -> tuple[str, str | None]:
 
 
 async def allow_all(exchange: Exchange) -> None:
-    """Answer as Starlette's middleware does, which speaks of origins only to who has one."""
+    """Answer as Starlette's middleware does: CORS headers go only to requests with an Origin."""
     await exchange.read()
     allowed = [(b"access-control-allow-origin", b"*")] if exchange.header(b"origin") else []
     if b"embeddings" in exchange.path:

@@ -1,4 +1,4 @@
-"""Many clients of one answer: one upstream request, equal answers, and a slow one among them."""
+"""Many clients ask for one answer: one upstream request, equal answers, and one slow client."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ TEXT = "".join(f"{index} " for index in range(5))
 
 
 async def ask(session: aiohttp.ClientSession, number: int) -> str:
-    """Ask, every other time for a stream, and give the text of the answer."""
+    """Ask, for a stream if `number` is even, and return the text of the answer."""
     path = "v1/chat/completions"
     form = {} if number % 2 else WITH_USAGE
     async with session.post(path, json=chat(**form)) as answer:
@@ -63,7 +63,7 @@ async def test_five_hundred_who_ask_at_once_make_one_upstream_request(leader_lea
 
 
 async def test_a_client_that_does_not_read_slows_nobody_and_is_cut_off() -> None:
-    """The answer is many times as large as what may be kept of it."""
+    """The answer is many times larger than the part of it that may be kept in memory."""
     window = 65_536
     setup = Setup(max_body_bytes=window)
     piece = event(0) * 1000

@@ -1,4 +1,4 @@
-"""The dashboard over HTTP: its files, its login, and what its calls may do."""
+"""The dashboard over HTTP: its files, its login, and the rights of its calls."""
 
 import logging
 import re
@@ -30,7 +30,7 @@ def setup() -> Setup:
 
 @pytest.fixture
 async def client(setup: Setup) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the proxy's root, which keeps cookies and knows no token."""
+    """A client of the proxy's root. It keeps cookies and has no token."""
     async with setup.run() as url, httpx.AsyncClient() as client:
         client.base_url = httpx.URL(url.removesuffix("/v1"))
         yield client

@@ -1,4 +1,4 @@
-"""The dashboard in a real browser: what it shows, what it does, and how it is used by keyboard."""
+"""The dashboard in a real browser: its contents, its actions, and its use by keyboard."""
 
 import asyncio
 import json
@@ -76,7 +76,7 @@ async def client(setup: Setup) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def page(tmp_path: Path) -> AsyncIterator[Page]:
-    """A page of a browser, which must not complain."""
+    """A page of a browser. The test fails if the page has complaints."""
     async with browser_page(tmp_path) as page:
         yield page
         refused_session = [told for told in page.complaints if "401 (Unauthorized)" in told]

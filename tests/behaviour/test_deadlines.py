@@ -1,4 +1,4 @@
-"""How long the proxy waits for a client that is slow, or not there any more."""
+"""How long the proxy waits for a client that is slow or has gone away."""
 
 import asyncio
 import json
@@ -74,7 +74,7 @@ async def test_what_does_not_come_is_not_waited_for(
 
 
 async def dribble(running: Running, begin: bytes, rest: bytes, size: int = 1) -> bytes:
-    """Send something, then the rest bit by bit; give what the server says until it closes."""
+    """Send `begin`, and `rest` in pieces of `size` bytes. Return all that the server sends."""
     _, host, port = running
     reader, writer = await asyncio.open_connection(host, port)
     reading = asyncio.ensure_future(reader.read())

@@ -1,4 +1,4 @@
-"""Remote embedders, through the whole proxy: what they are sent, and what becomes of hits."""
+"""Remote embedders, through the whole proxy: the requests that they get, and the hits."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

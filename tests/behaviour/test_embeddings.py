@@ -1,4 +1,4 @@
-"""The official SDK's embeddings through the proxy, against those straight from the upstream."""
+"""The official SDK gets the same embeddings through the proxy as directly from the upstream."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,7 +14,7 @@ INPUTS: list[Any] = ["valkey what", ["a", "b", "a"], [1, 2, 3], [[1, 2], [3]], [
 
 
 async def answer(exchange: Exchange) -> None:
-    """Embed as OpenAI does: float32, as decimals or base64, any dimensions."""
+    """Embed as OpenAI does: float32 as decimals or base64, with any number of dimensions."""
     await exchange.read()
     asked = exchange.document
     inputs = asked["input"] if isinstance(asked["input"], list) else [asked["input"]]
@@ -44,7 +44,7 @@ def setup() -> Setup:
 
 @pytest.fixture
 async def clients(setup: Setup) -> AsyncIterator[list[openai.AsyncOpenAI]]:
-    """One client straight to the upstream, one through the proxy."""
+    """Two clients: the first asks the upstream directly, and the second asks through the proxy."""
     async with upstream_of(setup.upstream) as direct, setup.run_before(direct) as proxied:
         made = [openai.AsyncOpenAI(base_url=url, api_key="sk-test") for url in (direct, proxied)]
         yield made

@@ -1,4 +1,4 @@
-"""Every event of a replay, by the official SDKs' own types, and what they add up to."""
+"""Every event of a replay matches the official SDKs' types. Together they give the same answer."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What holds for each API that is cached by meaning alike, on real sockets."""
+"""Behaviour that is the same for every API that is cached by meaning, on real sockets."""
 
 import asyncio
 import gzip
@@ -46,7 +46,7 @@ async def client(setup: Setup) -> AsyncIterator[httpx.AsyncClient]:
 
 @asynccontextmanager
 async def before(setup: Setup, upstream: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Run a proxy before an upstream, and give a client of its root."""
+    """Run a proxy in front of an upstream, and yield a client of the proxy's root."""
     async with setup.run_before(upstream) as url:
         root = url.removesuffix("/v1")
         async with httpx.AsyncClient(base_url=root, headers=ADMIN, timeout=10) as client:
@@ -59,7 +59,7 @@ def streamed(client: httpx.AsyncClient, api: Api) -> AbstractAsyncContextManager
 
 
 async def take(client: httpx.AsyncClient, api: Api, received: io.BytesIO) -> None:
-    """Ask for a stream, and take what comes of it, be it cut short."""
+    """Ask for a stream, and write its bytes to `received`, even if the stream is cut off."""
     async with streamed(client, api) as response:
         async for piece in response.aiter_raw():
             received.write(piece)

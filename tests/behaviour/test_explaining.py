@@ -1,4 +1,4 @@
-"""What an operator is told of a request, over HTTP, and what the request then gets."""
+"""`/cache/explain` over HTTP: it tells an operator what a request will get."""
 
 import json
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The cache may fail in any way: the client gets the upstream's answer, and headers that say so."""
+"""However the cache fails, the client gets the upstream's answer. Headers name the failure."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -132,7 +132,7 @@ async def test_a_part_that_hangs_is_soon_left_alone() -> None:
 
 
 class Unreadable(str):
-    """A text that makes whoever reads it fail."""
+    """A text that raises an error when it is read."""
 
     __slots__ = ()
 
@@ -168,7 +168,7 @@ async def test_a_defect_in_judging_an_answer_costs_a_hit_and_no_answer(
 
 
 class Breaking(ManualClock):
-    """A clock that breaks when it is told to."""
+    """A clock that fails when a test tells it to."""
 
     is_broken = False
 

@@ -1,4 +1,4 @@
-"""Two proxies on one Valkey make one upstream request; whichever of them dies, nobody hangs."""
+"""Two proxies on one Valkey make one upstream request. If either proxy dies, no client hangs."""
 
 import asyncio
 import signal
@@ -40,7 +40,7 @@ async def arrived(upstream: UpstreamApp, requests: int) -> None:
 
 
 async def waiting(setup: Setup, requests: int) -> None:
-    """Wait until a proxy has looked for what another one asks for more often than it was asked."""
+    """Wait until a proxy has looked again for an answer that another proxy is fetching."""
     registry = setup.metrics.registry
     async with asyncio.timeout(20):
         while (looks(registry) or 0) < requests + _LOOKS:
@@ -92,7 +92,7 @@ async def test_two_proxies_on_a_cluster_make_one_upstream_request() -> None:
 async def proxy_process(
     valkey: StandIn, upstream: str
 ) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
-    """Run a proxy in a process of its own, which can be killed, and give its base URL."""
+    """Run a proxy in its own process. Yield its base URL and the process, which can be killed."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "app", "serve", "--port", "0"),
         env={

@@ -1,4 +1,4 @@
-"""What a proxy shows its operator of questions, after a purge that reached another proxy."""
+"""After a purge through one proxy, another proxy no longer shows the purged questions."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -15,12 +15,15 @@ from tests.valkey.server import stand_in
 QUESTION, SAME = "valkey what", "valkey is what"
 
 Page = Callable[[httpx.AsyncClient, str], Awaitable[list[str]]]
-"""Returns the questions that an operator's page shows; of those on an entry, that of its id."""
+"""Returns the questions that an operator's page shows. Some pages show one entry, by its id."""
 
 
 @pytest.fixture
 async def clients() -> AsyncIterator[tuple[httpx.AsyncClient, httpx.AsyncClient]]:
-    """Two proxies on one Valkey, as their operator sees them; audits find that hits are wrong."""
+    """Two proxies on one Valkey, with clients that use the operator's token.
+
+    The upstream's answers change, so audits find that hits are wrong.
+    """
     upstream = UpstreamApp(Saying("It is 3.", "It is 4."))
     async with AsyncExitStack() as stack:
         valkey = await stack.enter_async_context(stand_in())

@@ -1,6 +1,6 @@
-"""What the official SDK makes of a replay is what it makes of the upstream asked in that form.
+"""The official SDK reads a replay as it reads the upstream's own answer in the same form.
 
-Each test takes a hundred answers; `--hypothesis-profile=thorough` takes thousands.
+Each test tries a hundred answers; with `--hypothesis-profile=thorough`, it tries thousands.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What LangChain and Pydantic AI make of a replay is what they have made of the original."""
+"""LangChain and Pydantic AI read a replay as they read the original answer."""
 
 from dataclasses import asdict
 from typing import Any
@@ -57,7 +57,7 @@ CHUNKS = [
 
 
 async def answer(exchange: Exchange) -> None:
-    """Answer with a thought, a text, two tool calls and, to those who ask, the usage."""
+    """Answer with a thought, a text, two tool calls, and usage if the request asks for it."""
     await exchange.read()
     asked = exchange.document
     assert [tool["function"]["name"] for tool in asked["tools"]] == ["get_weather"]
@@ -71,7 +71,7 @@ async def answer(exchange: Exchange) -> None:
 
 @pytest.fixture(autouse=True)
 def untraced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tracing is a matter of the environment: whoever runs the tests may have it on."""
+    """Turn off LangChain's tracing, which the environment may have turned on."""
     for name in ("LANGSMITH_TRACING", "LANGSMITH_TRACING_V2", "LANGCHAIN_TRACING_V2"):
         monkeypatch.setenv(name, "false")
 
@@ -160,7 +160,7 @@ async def test_pydantic_ai_reads_a_replay_like_the_original(
 async def test_a_streamed_replay_of_a_whole_answer_is_told_in_its_order(
     base_url: str, setup: Setup
 ) -> None:
-    """A thought, the text, then the calls, whichever form was asked for first."""
+    """The order is thought, text, calls, whichever form was requested first."""
     whole = await with_pydantic_ai(base_url, stream=False)
     streamed = await with_pydantic_ai(base_url, stream=True)
     assert streamed.parts == whole.parts

@@ -1,4 +1,4 @@
-"""Whatever is written to a whole proxy, by clients, operators or a store: no defect and no hang."""
+"""Whatever clients, operators or a store send to a whole proxy, it neither fails nor hangs."""
 
 import asyncio
 import itertools
@@ -46,14 +46,14 @@ def url() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def no_defect(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """See to it that nothing has left a traceback in the log."""
+    """Check after each test that the log contains no traceback."""
     with caplog.at_level(logging.WARNING):
         yield
     assert [record for record in caplog.records if record.exc_info] == []
 
 
 def told(url: str, sent: bytes, size: int) -> bytes:
-    """Send bytes, so many at a time, close our side, and give what comes until theirs closes."""
+    """Send bytes, `size` at a time, and close the sending side. Return the server's reply."""
     parts = urlsplit(url)
     with socket.create_connection((parts.hostname, parts.port), timeout=10) as sock:
         with suppress(ConnectionError):  # refused in the middle
@@ -73,7 +73,7 @@ SIZES = st.integers(1, 300)
 
 
 def chunked(cuts: list[int], extension: bytes, trailers: bytes) -> bytes:
-    """Write the body in chunks, cut at some places."""
+    """Return a request with BODY in chunks. `cuts` are the places where the body is cut."""
     places = sorted({cut % len(BODY) for cut in cuts} | {0, len(BODY)})
     pieces = [BODY[begin:end] for begin, end in itertools.pairwise(places)]
     chunks = b"".join(b"%x%s\r\n%s\r\n" % (len(p), extension, p) for p in pieces)
@@ -156,7 +156,7 @@ SAID = st.lists(REPLIES.map(encode) | st.binary(max_size=30), min_size=1, max_si
 
 
 async def ask_beside(replies: list[bytes]) -> list[int]:
-    """Ask a proxy three times whose store says whatever it likes; give the statuses."""
+    """Ask a proxy three times, while its store sends `replies`. Return the status codes."""
     ahead = itertools.cycle(replies)
     talks: set[asyncio.Task[None] | None] = set()
 

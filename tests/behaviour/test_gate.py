@@ -1,4 +1,4 @@
-"""Who gets in: client keys, and web pages that must not."""
+"""Access to the proxy: clients with a key get it, and foreign web pages do not."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

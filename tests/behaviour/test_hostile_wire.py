@@ -1,8 +1,8 @@
-"""What is written to confuse those who read HTTP: its status, and whose the next answer is.
+"""Requests that are written to confuse HTTP parsers: which status they get, and what follows.
 
-Proxies that stand one behind the other must agree where a request ends (RFC 9112 §11.2). So what
-two of them could read differently is refused and its connection closed, and behind all that is
-answered the next answer belongs to the next request.
+Two proxies, one behind the other, must agree where a request ends (RFC 9112 §11.2). If they could
+read a request differently, it is refused and its connection is closed. After every other request,
+the next answer belongs to the next request.
 """
 
 import asyncio
@@ -31,18 +31,21 @@ def get(target: bytes, fields: bytes = b"") -> bytes:
 
 
 def sized(*lines: bytes) -> bytes:
-    """A request whose body is as long as some lines of its head say."""
+    """Return a request with `lines` in its head, which state the length of its body."""
     return POST + b"".join(line + b"\r\n" for line in lines) + b"\r\n" + BODY
 
 
 def coded(*lines: bytes) -> bytes:
-    """A request in chunks, if one believes some lines of its head; else one is smuggled."""
+    """Return a request with `lines` in its head, and a body in chunks with a request behind it.
+
+    A parser that does not read the body as chunks would run the smuggled request.
+    """
     head = POST + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
     return head + CHUNKS + SMUGGLED
 
 
 def in_chunks(size: bytes, end: bytes = b"\r\n0\r\n\r\n") -> bytes:
-    """A request in one chunk, whose size and what is behind it are as given."""
+    """Return a request with one chunk: `size` stands before its bytes, and `end` after them."""
     return CHUNKED + size + BODY + end
 
 
@@ -218,7 +221,7 @@ TAKEN = {  # odd, and legal or without a second meaning
 
 
 async def whereabouts(exchange: Exchange) -> None:
-    """Answer with the path that was asked for."""
+    """Answer with the path of the request."""
     await exchange.read()
     await exchange.answer({"path": exchange.path.decode("latin-1")})
 
@@ -232,7 +235,7 @@ async def setup() -> AsyncIterator[tuple[Setup, str, int]]:
 
 
 def answers_in(raw: bytes) -> list[tuple[int, dict[str, str], bytes]]:
-    """Give the status, the fields and the body of each answer; what is left over breaks it."""
+    """Return the status, headers and body of each answer. Any other bytes raise an error."""
     answers = []
     while raw:
         head, _, raw = raw.partition(b"\r\n\r\n")
@@ -246,7 +249,7 @@ def answers_in(raw: bytes) -> list[tuple[int, dict[str, str], bytes]]:
 
 
 def asked_of(proxy: Setup) -> list[str]:
-    """Give the paths that the upstream was asked for since the last time."""
+    """Return the paths that the upstream was asked for since the previous call."""
     paths = [exchange.path.decode("latin-1") for exchange in proxy.upstream.exchanges]
     proxy.upstream.exchanges.clear()
     return paths
@@ -324,7 +327,7 @@ async def test_whoever_closes_his_side_is_answered_what_he_has_asked_to_the_end(
 
 @pytest.fixture
 def many_files() -> Iterator[None]:
-    """Let this process hold as many connections as both sides of a crowd need."""
+    """Raise the limit of open files, because both ends of all connections are in this process."""
     before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 4096 if most == resource.RLIM_INFINITY else min(4096, most)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(before, wanted), most))

@@ -1,4 +1,7 @@
-"""What is on its way through the proxy is bounded, and who stalls costs nobody else an answer."""
+"""The proxy limits the bytes that it holds for requests and answers in progress.
+
+Clients that stall cost no other client an answer.
+"""
 
 import asyncio
 import json
@@ -31,7 +34,7 @@ def request(text: str) -> bytes:
 
 
 async def answer(exchange: Exchange) -> None:
-    """Give much to who asks for much, and swallow what is long itself."""
+    """Give a long answer if the question begins with "much". Discard the body of a long request."""
     (length,) = exchange.header(b"content-length")
     if int(length) > 1000:
         async for _ in exchange.pieces():
@@ -45,7 +48,7 @@ async def answer(exchange: Exchange) -> None:
 
 
 class Proxy:
-    """A running proxy, an honest client, and others that stall."""
+    """A running proxy, an honest client, and clients that stall."""
 
     def __init__(
         self, upstream: UpstreamApp, client: httpx.AsyncClient, stack: AsyncExitStack
@@ -69,7 +72,7 @@ class Proxy:
         return answer.headers["x-cache"]
 
     async def stall(self, count: int, sent: bytes) -> None:
-        """Let some clients send something and read nothing."""
+        """Let `count` clients send `sent` and read nothing."""
         await asyncio.gather(*(self._stall(sent) for _ in range(count)))
 
     async def _stall(self, sent: bytes) -> None:
@@ -82,7 +85,7 @@ class Proxy:
         await loop.sock_sendall(sock, sent)
 
     def leave(self) -> None:
-        """Let all that stall go."""
+        """Disconnect all clients that stall."""
         for sock in self._stalled:
             sock.close()
 
@@ -91,7 +94,7 @@ class Proxy:
         return sum(float(m.split()[-1]) for m in metrics.splitlines() if m.startswith(name))
 
     async def until_held(self, low: float, high: float) -> None:
-        """Wait until so much is on its way."""
+        """Wait until the proxy holds between `low` and `high` bytes of requests and answers."""
         async with asyncio.timeout(20):
             while not low <= await self.metric("reprise_inflight_bytes") <= high:
                 await asyncio.sleep(0.01)
@@ -213,7 +216,7 @@ async def test_at_twice_the_bound_no_request_is_let_in(path: str) -> None:
 
 
 async def test_a_large_answer_is_sent_as_it_is_read() -> None:
-    """What is written to a client that does not read stays a small part of the answer."""
+    """The proxy writes only a small part of the answer to a client that does not read."""
     async with proxy_with() as proxy:
         await proxy.outcome("much")
         tracemalloc.start()

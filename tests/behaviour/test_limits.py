@@ -1,4 +1,4 @@
-"""How many may come at once, where an operator says so."""
+"""Limits of requests at the same time, if an operator sets them."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 class Slow:
-    """An upstream that answers once it is told to."""
+    """An upstream that answers when the test tells it to."""
 
     def __init__(self) -> None:
         self.is_asked = asyncio.Event()

@@ -1,4 +1,4 @@
-"""A listener for operators, beside that for everybody."""
+"""A separate listener for operators, in addition to the one for clients."""
 
 import httpx
 from pydantic import SecretStr

@@ -140,7 +140,7 @@ async def test_a_tool_that_must_be_called_answers_by_meaning_too(
 async def test_a_conversation_with_a_tool_goes_on_as_it_did(
     client: anthropic.AsyncAnthropic, setup: Setup
 ) -> None:
-    """What the replay gave goes back with the tool's result, thoughts and signature included."""
+    """The client sends the replayed message back, with signed thoughts and the tool's result."""
     statuses = []
     for _ in range(2):
         setup.upstream.handler = Answering(THOUGHTS, CALL)
@@ -188,7 +188,7 @@ RECORDED: tuple[tuple[str, dict[str, Any]], ...] = (
                        "usage": {"output_tokens": 89}}),
     ("message_stop", {}),
 )  # fmt: skip
-"""As the documentation of streams shows them."""
+"""Events of a stream, as Anthropic's documentation shows them."""
 
 
 @ASKING
@@ -476,7 +476,7 @@ async def test_an_upstream_that_always_streams_serves_those_who_want_none(
 
 
 class Colour(BaseModel):
-    """What is asked for in the test below."""
+    """The type of the answer that the test below asks for."""
 
     name: str
 

@@ -1,4 +1,4 @@
-"""Questions whose numbers differ in a digit get answers of their own, on real sockets."""
+"""Questions whose numbers differ in one digit get different answers, on real sockets."""
 
 from collections.abc import AsyncIterator
 from typing import Any

@@ -33,7 +33,7 @@ async def client(setup: Setup) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def metrics(client: httpx.AsyncClient) -> dict[tuple[str, str], float]:
-    """Read all samples, by name and the values of their labels, in the order of label names."""
+    """Return all samples, by name and label values. The values are in the order of label names."""
     text = (await client.get("../metrics")).text
     return {
         (sample.name, " ".join(value for _, value in sorted(sample.labels.items()))): sample.value

@@ -1,4 +1,4 @@
-"""Every other route below /v1, on real sockets."""
+"""Every route below /v1 that is not cached, on real sockets."""
 
 import asyncio
 import hashlib

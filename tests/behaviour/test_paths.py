@@ -1,4 +1,4 @@
-"""The API below other prefixes than `/v1`: Azure's, and none."""
+"""The API without the prefix `/v1`: below Azure's prefixes, and without any prefix."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +17,7 @@ HELLO = [{"role": "user", "content": "valkey what"}]
 
 @asynccontextmanager
 async def root_of(setup: Setup) -> AsyncIterator[httpx.AsyncClient]:
-    """Run the proxy, and ask below its root."""
+    """Run the proxy, and yield a client of its root."""
     async with setup.run() as url:
         root = url.removesuffix("/v1")
         async with httpx.AsyncClient(base_url=root, timeout=10) as client:
@@ -25,7 +25,7 @@ async def root_of(setup: Setup) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def either(exchange: Exchange) -> None:
-    """Answer all routes; of a deployment, the model is known."""
+    """Answer text completions, embeddings and chats, depending on the path."""
     await exchange.read()
     if exchange.path.endswith((b"/v1/completions", b"/gpt-a/completions", b"/gpt%20a/completions")):
         choice = {"index": 0, "text": "Hi there", "logprobs": None, "finish_reason": "stop"}

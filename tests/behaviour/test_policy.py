@@ -1,4 +1,4 @@
-"""What rules by model, namespace and path do to requests, on real sockets."""
+"""The effects of rules by model, namespace and path on requests, on real sockets."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -49,7 +49,7 @@ async def client_of(path: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Setup]
 async def ask(
     client: httpx.AsyncClient, text: str, namespace: str = "", model: str = "m"
 ) -> tuple[str, str]:
-    """Give what a response says of the cache: the outcome, and how a hit was found."""
+    """Return what a response says about the cache: the outcome, and how a hit was found."""
     headers = {"x-cache-namespace": namespace} if namespace else {}
     body = chat(text) | {"model": model}
     response = await client.post("chat/completions", json=body, headers=headers)

@@ -44,7 +44,7 @@ class Two:
         self.anthropic = anthropic
 
     def keys_at(self, upstream: UpstreamApp) -> list[bytes]:
-        """Return which keys an upstream has seen, wherever in a request."""
+        """Return the keys that an upstream has seen in any part of a request."""
         seen = b"".join(
             b"\n".join([e.path, e.query, e.body, *(value for _, value in e.headers)])
             for e in upstream.exchanges
@@ -245,7 +245,7 @@ def test_the_url_is_given_with_its_version_or_without(url: str, base: str) -> No
 
 
 async def test_what_was_answered_elsewhere_is_another_answer() -> None:
-    """Entries outlive a change of the URL, but must not serve what goes elsewhere now."""
+    """Entries outlive a change of the upstream's URL, but must not serve requests to a new URL."""
     async with two() as both:
         await both.client.post("messages", json=MESSAGES)
         other = Setup()

@@ -1,4 +1,4 @@
-"""Purges in part, and feedback, over HTTP on every store."""
+"""Purges of some entries, and feedback, over HTTP, on every store."""
 
 import asyncio
 import logging

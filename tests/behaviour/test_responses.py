@@ -92,7 +92,7 @@ async def sdk(answering: Answering) -> AsyncIterator[openai.AsyncOpenAI]:
 async def ask(
     sdk: openai.AsyncOpenAI, told: Any = QUESTION, *, stream: bool = False, **fields: Any
 ) -> tuple[str, dict[str, Any]]:
-    """Ask, and return the outcome and what the SDK makes of the answer."""
+    """Ask, and return the outcome and the answer as the SDK reads it."""
     create = sdk.responses.with_raw_response.create
     if not stream:
         raw = await create(model="m", input=told, **fields)

@@ -1,4 +1,4 @@
-"""Answers that a proxy has given are there when it comes back, however it ended."""
+"""After a restart, a proxy still has the answers that it gave before, however it ended."""
 
 import json
 import signal

@@ -27,7 +27,7 @@ PAUSE = 0.1  # seconds between the pieces of a stream
 
 
 async def answer(exchange: Exchange) -> None:
-    """Answer at once, or as a stream that takes longer than a proxy needs to be told to stop."""
+    """Answer at once, or with a stream that is still running when the test stops a proxy."""
     await exchange.read()
     question = exchange.document["messages"][-1]["content"]
     if not exchange.document.get("stream"):
@@ -45,7 +45,7 @@ async def answer(exchange: Exchange) -> None:
 
 
 class Handler:
-    """A `reprise serve` on a port of its own, which can be told to end and be started again."""
+    """A process of `reprise serve` on its own port. It can be ended and started again."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         with socket.create_server(("127.0.0.1", 0)) as sock:
@@ -74,7 +74,7 @@ class Handler:
                 return False
 
     async def end(self) -> int:
-        """Tell it to end, and give its exit code once it has."""
+        """Tell the process to end, wait until it has ended, and return its exit code."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(20):
@@ -87,7 +87,7 @@ class Handler:
 
 
 class Clients:
-    """Clients that ask without end; each tries the other proxy where a connection is refused."""
+    """Clients that ask again and again. If one proxy refuses a connection, they ask the other."""
 
     def __init__(self, urls: list[str]) -> None:
         self._urls = urls
@@ -146,7 +146,7 @@ class Clients:
         assert text.endswith("data: [DONE]\n\n")
 
     async def go_on(self) -> None:
-        """Wait until every kind of client has been answered some more."""
+        """Wait until every kind of client has got some more answers."""
         before = self.counts.copy()
         async with asyncio.timeout(20):
             while any(self.counts[kind] < before[kind] + 4 for kind in KINDS):

@@ -1,4 +1,4 @@
-"""Requests that clients write in different ways and that ask the same, on real sockets."""
+"""Requests that clients write in different ways but with the same meaning, on real sockets."""
 
 import asyncio
 from collections.abc import AsyncIterator

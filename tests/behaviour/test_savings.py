@@ -1,4 +1,4 @@
-"""What was saved is added up over restarts and by a fleet, and less what it has cost."""
+"""Savings add up over restarts and over a fleet, and the cache's own costs are subtracted."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -54,7 +54,10 @@ def delta(index: int = 0, finish: str | None = None, **fields: Any) -> dict[str,
 
 
 async def answer(exchange: Exchange) -> None:
-    """Answer as OpenAI does: streamed or not, one choice or more, tool calls, usage if asked."""
+    """Answer as OpenAI does: streamed or not, with one or more choices, tool calls, and usage.
+
+    A stream has usage only if the request asks for it.
+    """
     await exchange.read()
     body = exchange.document
     if not body.get("stream"):

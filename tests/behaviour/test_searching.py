@@ -1,4 +1,4 @@
-"""What an operator finds: entries by order, by words and by meaning, and pairs to review."""
+"""An operator's searches: entries in an order, by words and by meaning, and pairs to review."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -26,7 +26,7 @@ async def client(setup: Setup) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def ask(client: httpx.AsyncClient, setup: Setup, text: str, **fields: Any) -> str:
-    """Ask a question a second after the one before; return the entry's id."""
+    """Ask a question, one second after the previous one. Return the id of its entry."""
     setup.clock.advance(1)
     body = {"model": "m", "messages": [{"role": "user", "content": text}], **fields}
     response = await client.post("/v1/chat/completions", json=body)

@@ -122,7 +122,7 @@ async def test_ignored_headers_take_no_part() -> None:
 
 
 async def test_a_secret_changes_the_entry_ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One fixed upstream, for its address is a part of the key: a proxy on the way to it."""
+    """The upstream's address is a part of the key, so all proxies here use the same address."""
     ids = []
     upstream = Setup()
     for settings in ({}, {}, {"store_secret": "a"}, {"store_secret": "b"}):

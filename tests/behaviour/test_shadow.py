@@ -1,4 +1,4 @@
-"""What a proxy in shadow tells, stores and leaves to the upstream, on real sockets."""
+"""A proxy in shadow mode, on real sockets: its headers, its store and its upstream requests."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ async def client_of(**settings: Any) -> AsyncIterator[tuple[httpx.AsyncClient, S
 async def ask(
     client: httpx.AsyncClient, text: str = "valkey what", **headers: str
 ) -> tuple[str, str | None, str]:
-    """Give what a response says of the cache, what of its shadow, and its text."""
+    """Return `x-cache`, the header on the shadow hit (None if there is none), and the text."""
     lines = {name.replace("_", "-"): value for name, value in headers.items()}
     response = await client.post("chat/completions", json=chat(text), headers=lines)
     document = response.json()
@@ -197,7 +197,7 @@ async def test_embeddings_in_shadow_are_all_asked_for_anew() -> None:
 
 
 class Saying:
-    """An upstream that gives one answer after another."""
+    """An upstream that gives a series of answers, one per request."""
 
     def __init__(self, *answers: str) -> None:
         self._answers = iter(answers)

@@ -1,4 +1,4 @@
-"""What callers who share all answers can do to each other, and cannot."""
+"""How callers who share all answers can affect each other, and how they cannot."""
 
 import itertools
 from contextlib import AbstractAsyncContextManager

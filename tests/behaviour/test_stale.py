@@ -22,7 +22,7 @@ def chat(text: str = "valkey what", **fields: Any) -> dict[str, Any]:
 
 
 def told(response: httpx.Response) -> dict[str, Any]:
-    """Read what our cache says of a response, as RFC 9211 has it."""
+    """Read what our cache says about a response in Cache-Status (RFC 9211)."""
     raw = ", ".join(response.headers.get_list("cache-status")).encode()
     members: Any = http_sf.parse(raw, tltype="list")
     (parameters,) = (parameters for name, parameters in members if str(name) == "reprise")

@@ -1,4 +1,4 @@
-"""Nobody waits for somebody else's request, whatever is in it."""
+"""No client waits for another client's request, whatever that request contains."""
 
 import asyncio
 import io
@@ -69,7 +69,7 @@ async def answer_unread(exchange: Exchange) -> None:
 
 @asynccontextmanager
 async def silences(session: aiohttp.ClientSession) -> AsyncIterator[list[float]]:
-    """Ask for the health again and again, and note how long each answer took, in seconds."""
+    """Ask for the health again and again. Yield the list of seconds from answer to answer."""
     found: list[float] = []
 
     async def ping() -> None:
@@ -93,7 +93,7 @@ async def silences(session: aiohttp.ClientSession) -> AsyncIterator[list[float]]
 
 
 async def quiet_silence(session: aiohttp.ClientSession) -> float:
-    """Return the longest silence while nothing else is asked: what the machine itself costs."""
+    """Return the longest wait in seconds without other requests, caused by the machine itself."""
     async with silences(session) as found:
         while len(found) < QUIET:
             await asyncio.sleep(PAUSE)

@@ -1,4 +1,4 @@
-"""Bytes over time: first byte, cuts, disconnects, collapsed requests, on real sockets."""
+"""Streams on real sockets: the first byte, broken streams, disconnects, collapsed requests."""
 
 import asyncio
 import json
@@ -76,7 +76,7 @@ class Paced:
 
 
 async def collapsed(setup: Setup, requests: int) -> None:
-    """Wait until so many requests have joined another one's flight."""
+    """Wait until `requests` requests have joined the flight of another one."""
     registry = setup.metrics.registry
     while registry.get_sample_value("reprise_collapsed_requests_total") != requests:
         await asyncio.sleep(0.002)

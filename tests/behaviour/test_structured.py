@@ -26,7 +26,7 @@ async def client(base_url: str) -> AsyncIterator[openai.AsyncOpenAI]:
 
 
 def answering(*answers: dict[str, Any]) -> Any:
-    """Give the answers one after the other."""
+    """Return a handler that gives one of `answers` to each request, in order."""
     left = iter(answers)
 
     async def answer(exchange: Exchange) -> None:
@@ -37,7 +37,7 @@ def answering(*answers: dict[str, Any]) -> Any:
 
 
 def streaming(*calls: list[dict[str, Any]]) -> Any:
-    """Stream for each request fragments of tool calls."""
+    """Return a handler that streams fragments of tool calls: one of `calls` for each request."""
     left = iter(calls)
 
     async def answer(exchange: Exchange) -> None:

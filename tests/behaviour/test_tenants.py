@@ -1,4 +1,4 @@
-"""What one caller asks costs another what it would, had nobody asked: no less, and no other way."""
+"""A question costs a caller as much time and work as if no other caller had asked it before."""
 
 import asyncio
 import time
@@ -35,7 +35,7 @@ async def ask(
 
 
 async def probe(client: httpx.AsyncClient, text: str, bearer: str, **options: Any) -> None:
-    """Ask whether an answer is there, and find none."""
+    """Ask with `only-if-cached`, and check that no answer is stored."""
     response = await ask(client, text, bearer, **{"Cache-Control": "only-if-cached"}, **options)
     assert response.status_code == 504
 

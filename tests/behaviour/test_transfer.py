@@ -1,4 +1,4 @@
-"""Export and import over HTTP, from every store into every other, and by the commands' client."""
+"""Export and import over HTTP from every store into every other one, and by the commands."""
 
 import asyncio
 import gzip

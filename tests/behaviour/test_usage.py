@@ -1,4 +1,4 @@
-"""Who is entitled to `usage` gets it, whatever form the answer was first asked for in."""
+"""A request that may have `usage` gets it, whatever form the first request had."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -81,7 +81,7 @@ async def client(base_url: str) -> AsyncIterator[openai.AsyncOpenAI]:
 async def ask(
     client: openai.AsyncOpenAI, form: Form, text: str = QUESTION
 ) -> tuple[str, dict[str, Any] | None]:
-    """Give what `x-cache` says and the usage."""
+    """Return the value of `x-cache`, and the usage; None if the answer has no usage."""
     raw = await client.chat.completions.with_raw_response.create(
         model="m",
         messages=[{"role": "user", "content": text}],

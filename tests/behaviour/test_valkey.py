@@ -1,4 +1,4 @@
-"""Proxies on sockets that share a Valkey, and what they make of its failures."""
+"""Proxies on sockets that share a Valkey, and their behaviour when it fails."""
 
 import asyncio
 import itertools
@@ -26,7 +26,7 @@ async def valkey() -> AsyncIterator[StandIn]:
 
 
 def setup_on(server: StandIn | Cluster, **settings: Any) -> Setup:
-    """Set a proxy up with a Valkey in place of the fake."""
+    """Prepare a proxy with a Valkey in place of the fake store."""
     setup = Setup(store=server.url, store_timeout=STORE_TIMEOUT, admin_token=TOKEN, **settings)
     setup.store = None
     return setup
@@ -41,7 +41,7 @@ async def client_of(setup: Setup, upstream: str | None = None) -> AsyncIterator[
 
 
 async def ask(client: httpx.AsyncClient, question: str) -> str:
-    """Ask, check that the answer is right, and give the value of x-cache."""
+    """Ask, check that the answer is right, and return the value of x-cache."""
     messages = [{"role": "user", "content": question}]
     answer = await client.post("chat/completions", json={"model": "m", "messages": messages})
     assert answer.status_code == 200
@@ -59,7 +59,7 @@ async def degraded(client: httpx.AsyncClient) -> list[str]:
 
 
 async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 5.0) -> float:
-    """Wait until something holds; give the seconds that it took."""
+    """Wait until a condition holds. Return the seconds that it took."""
     begin = time.perf_counter()
     async with asyncio.timeout(seconds):
         while not await holds():
@@ -150,7 +150,7 @@ class Load:
             self.seconds.append(time.perf_counter() - begin)
 
     def median(self) -> float:
-        """Give the usual time of a request, in seconds."""
+        """Return the median time of a request, in seconds."""
         return median(self.seconds)
 
     def forget(self) -> None:
@@ -158,7 +158,7 @@ class Load:
         self.seconds.clear()
 
     async def gets(self, outcome: str) -> None:
-        """Wait until that is what most clients get."""
+        """Wait until most requests get the outcome."""
 
         async def most() -> bool:
             return self.outcomes[-16:].count(outcome) > 12

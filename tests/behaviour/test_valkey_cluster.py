@@ -1,4 +1,4 @@
-"""A proxy on a socket whose store is a cluster, under load, and what becomes of its nodes."""
+"""A proxy on a socket, under load, whose store is a cluster: failures and moves of the nodes."""
 
 import time
 from collections import Counter
@@ -33,7 +33,7 @@ async def cluster() -> AsyncIterator[Cluster]:
 async def load_on(
     cluster: Cluster, seconds: float = STORE_TIMEOUT
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Load]]:
-    """Run a proxy and sixteen clients, who get hits by now."""
+    """Run a proxy and sixteen clients. Yield when most requests are hits."""
     setup = Setup(store=cluster.url, store_timeout=seconds, admin_token=TOKEN)
     setup.store = None
     async with client_of(setup) as client, Load(client).running() as load:
@@ -42,7 +42,7 @@ async def load_on(
 
 
 async def shards_by(cluster: Cluster, key: str) -> tuple[int, int]:
-    """Give the primary of a key, and one of another shard."""
+    """Return the primary that has a key, and the primary of another shard."""
     owner = await cluster.primary_of(key)
     return owner, next(primary for primary, _ in await cluster.shards() if primary != owner)
 
@@ -83,7 +83,7 @@ async def test_a_primary_that_dies_under_load_costs_no_client_anything(
 
 
 async def all_hit(client: httpx.AsyncClient) -> bool:
-    """Tell whether every question of the load hits."""
+    """Whether every question of the load is a hit."""
     return {await ask(client, f"w{turn} what") for turn in range(20)} == {"HIT"}
 
 

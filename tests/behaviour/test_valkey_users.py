@@ -1,4 +1,4 @@
-"""Proxies that a Valkey knows as a user with few rights and a password that changes."""
+"""Proxies that log in to a Valkey as a user with few rights and a changing password."""
 
 import time
 from collections.abc import AsyncIterator
@@ -48,7 +48,7 @@ async def test_a_proxy_needs_no_other_rights_than_readme_says(valkey: StandIn) -
 
 
 async def rotate(valkey: Any, password: str) -> None:
-    """Change the password, and throw out whoever has said the old one."""
+    """Change the password, and disconnect all clients that logged in with the old one."""
     await valkey.execute_command("ACL", "SETUSER", "reprise", "resetpass", f">{password}")
     await valkey.execute_command("CLIENT", "KILL", "USER", "reprise")
 

@@ -1,4 +1,4 @@
-"""A reranker on a socket of its own, through the whole proxy."""
+"""A reranker on its own socket, through the whole proxy."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ KNOWN = Calibration([0.0, 1.0, 0.0, 0.0], 2.0, [(0.01, 0.7)], 20.0, "probability
 
 
 async def rerank(exchange: Exchange) -> None:
-    """Score texts as either kind of server does, the best first."""
+    """Score texts, the best first, as either of the two kinds of server does."""
     await exchange.read()
     asked = exchange.document
     texts = asked["texts"] if "texts" in asked else asked["documents"]
@@ -45,7 +45,7 @@ async def rerank(exchange: Exchange) -> None:
 async def reranked(
     tmp_path: Path, app: UpstreamApp, **settings: Any
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Setup]]:
-    """Run a proxy before a reranker; all texts are near to its embedder."""
+    """Run a proxy with a reranker. For the proxy's embedder, all texts are near each other."""
     path = tmp_path / "calibration.json"
     path.write_text(json.dumps(document_of(KNOWN, "fake", settings.get("verifier_model", ""))))
     async with upstream_of(app) as url:
@@ -162,7 +162,7 @@ def write_groups(path: Path) -> Path:
 
 
 async def embed_and_rerank(exchange: Exchange) -> None:
-    """Embed as the simulated upstream does; score what begins alike and ends alike high."""
+    """Embed as the simulated upstream does. Texts with equal beginning and end get high scores."""
     body = await exchange.read()
     if exchange.path.endswith(b"/embeddings"):
         await exchange.answer(answer_embeddings(body))

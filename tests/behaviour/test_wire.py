@@ -1,4 +1,4 @@
-"""HTTP as clients write it on the wire: heads in pieces, offers of other protocols, pipelines."""
+"""HTTP as clients may send it: heads in pieces, offers of other protocols, pipelined requests."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ async def setup() -> AsyncIterator[tuple[Setup, str, int]]:
 
 
 async def talk(host: str, port: int, pieces: Iterable[bytes], answers: int) -> list[bytes]:
-    """Send pieces, each in a packet of its own, and read so many answers."""
+    """Send each piece in its own packet. Read `answers` answers, and return them."""
     reader, writer = await asyncio.open_connection(host, port)
     for piece in pieces:
         writer.write(piece)

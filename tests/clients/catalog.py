@@ -6,9 +6,9 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Client:
-    """A client; `packages` are installed, the newest of each, into an environment of their own.
+    """A client. The newest versions of its `packages` are installed into an environment.
 
-    `shown` is the package whose version the table tells, `api` the one that the client speaks.
+    `shown` is the package whose version is in the table. `api` is the API that the client uses.
     """
 
     name: str

@@ -42,9 +42,9 @@ Told = dict[str, Any]
 
 @dataclass(frozen=True)
 class Act:
-    """The result of an act: what the client returned, the upstream received, the proxy counted.
+    """The result of an act: from the client, from the upstream, and from the proxy's counters.
 
-    `first` is the number of the first of the upstream's requests.
+    `first` is the number of the act's first request among all requests to the upstream.
     """
 
     told: Told
@@ -111,7 +111,7 @@ class Bench:
         return counts
 
     async def why(self, act: Act) -> str:
-        """Return the proxy's explanation of an act's last request without its own entry."""
+        """Return why an act's last request got no hit, regardless of the entry that it stored."""
         (*_, exchange) = act.exchanges
         headers = {name.decode(): value.decode() for name, value in exchange.headers}
         asked = {"request": exchange.document, "headers": headers, "route": exchange.path.decode()}

@@ -19,7 +19,7 @@ _THOUGHT = {"type": "thinking", "thinking": "Debian packages it.", "signature": 
 
 
 def message_of(asked: dict[str, Any], count: int) -> dict[str, Any]:
-    """Answer with a call of the first tool in the request, if any, or else with a text."""
+    """Answer with a call of the first tool in the request. Without tools, answer with a text."""
     block, reason = _block(asked, count)
     thinks = (asked.get("thinking") or {}).get("type") == "enabled"
     return {

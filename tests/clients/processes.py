@@ -36,7 +36,7 @@ class Script:
         self._process = process
 
     async def act(self, act: str, question: str) -> dict[str, Any]:
-        """Return the result of an act: its `value`, its `error`, or that it is `absent`."""
+        """Return the result of an act: `value`, `error`, or `absent` if the script lacks it."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:

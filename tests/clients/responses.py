@@ -36,9 +36,9 @@ _DEFAULTS: dict[str, Any] = {
 
 
 class Conversations:
-    """What the upstream has stored: a response can be continued, its items can be referred to.
+    """The responses that the upstream has stored. Requests can continue them, and name their items.
 
-    It raises KeyError for the id of a response that it was asked not to store.
+    The id of a response that was not to be stored raises KeyError.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Conversations:
         self._items: dict[str, Item] = {}
 
     def response_of(self, asked: dict[str, Any], count: int) -> dict[str, Any]:
-        """Answer with a call of a tool that has not been called yet, if any, or else a text."""
+        """Answer with a call of a tool that was not called yet; with text if there is none."""
         told = self.items_of(asked)
         item = _item(asked, told, count)
         answered = {name: asked.get(name) or value for name, value in _DEFAULTS.items()}
@@ -70,7 +70,7 @@ class Conversations:
         }
 
     def items_of(self, asked: dict[str, Any]) -> list[Item]:
-        """Return all items of a conversation: those that a request continues, and its own."""
+        """Return all items of a conversation: of the continued response, and of the request."""
         before = asked.get("previous_response_id")
         own = asked["input"]
         items = [{"role": "user", "content": own}] if isinstance(own, str) else own

@@ -20,7 +20,7 @@ SHAPES = ((1280, 800, "light"), (1280, 800, "dark"), (390, 844, "light"), (390, 
 
 
 def axe() -> str:
-    """Return the source of axe-core, which is installed at first."""
+    """Return the source code of axe-core. The first call installs it."""
     if not AXE.exists():
         folder = FOLDER / "axe-core"
         folder.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def axe() -> str:
 
 
 async def violations(page: Page) -> list[str]:
-    """Return what axe-core calls serious on a page in each shape, and where."""
+    """Return the serious violations that axe-core finds in each size and colour scheme."""
     found: list[str] = []
     for shape in SHAPES:
         await page.look_like(*shape)

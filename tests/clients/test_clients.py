@@ -1,4 +1,4 @@
-"""Real clients get through the proxy what they get without it, and hits besides."""
+"""Real clients get the same results through the proxy as without it, and also get hits."""
 
 import json
 from dataclasses import asdict

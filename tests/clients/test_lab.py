@@ -1,4 +1,4 @@
-"""What the lab itself goes by: its upstream's Responses, and how it judges what is found again."""
+"""The lab's own parts: the Responses of its upstream, and its judgement of repeated acts."""
 
 from typing import Any
 

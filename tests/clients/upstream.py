@@ -17,10 +17,10 @@ _DSPY_FIELD = re.compile(r"\[\[ ## (\w+) ## \]\]")
 
 
 class LabUpstream(UpstreamApp):
-    """Answers chats with `Reply N`, of which N counts its requests; calls tools that it is offered.
+    """Answers with `Reply N`, where N counts all requests, or with calls of the request's tools.
 
-    A question with `status-400` gets that status, one with `Tell me slowly` a first word and then
-    nothing; `left` is set when whoever asked that has hung up.
+    A question with `status-400` gets status 400. A question with `Tell me slowly` gets one word and
+    nothing more; `left` is set when the client of that question closes its connection.
     """
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class LabUpstream(UpstreamApp):
     async def _tell(
         self, exchange: Exchange, events: Iterable[dict[str, Any]], *, is_slow: bool
     ) -> None:
-        """Stream events that have names; a slow stream has nothing after its first word."""
+        """Stream events that have names. A slow stream sends nothing after its first word."""
         await exchange.start(200, STREAM_TYPE)
         for event in events:
             await exchange.write(_named(event))
@@ -107,7 +107,7 @@ async def _fail(exchange: Exchange, status: int) -> None:
 
 
 def _message(asked: dict[str, Any], count: int) -> dict[str, Any]:
-    """Answer with a call of the tool that is asked for, if any, or else with a text."""
+    """Answer with a call of the tool that the request asks for; with text if there is none."""
     messages = asked["messages"]
     since = messages[max(i for i, m in enumerate(messages) if m["role"] != "tool") + 1 :]
     tools = {tool["function"]["name"]: tool["function"] for tool in asked.get("tools") or []}
@@ -147,12 +147,12 @@ def _text(asked: dict[str, Any], told: str, count: int) -> str:
 
 
 def _id(count: int) -> str:
-    """Return an id that no other answer has: agents tell messages apart by it."""
+    """Return an id that no other answer has, because agents distinguish messages by their ids."""
     return f"chatcmpl-lab-{count}"
 
 
 def _chunks(asked: dict[str, Any], count: int) -> Iterator[dict[str, Any]]:
-    """Stream an answer: a role, pieces, a reason to finish, and the usage if it is asked for."""
+    """Yield the chunks of an answer: role, pieces, finish reason, and usage if it was requested."""
     for chunk in _pieces(asked, count):
         yield {**chunk, "id": _id(count)}
 

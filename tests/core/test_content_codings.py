@@ -1,4 +1,4 @@
-"""Content codings undone."""
+"""Decoding of content codings."""
 
 import gzip
 import sys

@@ -11,7 +11,7 @@ from tests.fakes import ManualClock
 
 
 def replaced(path: Path, text: str) -> None:
-    """Put another file in a file's place, as whoever renews secrets does."""
+    """Replace a file by another one, as tools that renew secrets do."""
     beside = path.with_name("next")
     beside.write_text(text)
     beside.rename(path)

@@ -1,4 +1,4 @@
-"""Intervals against what was published of them."""
+"""The intervals of shares: they contain the true share as often as they promise."""
 
 import math
 
@@ -16,7 +16,7 @@ from app.core.shares import excess, least_share, most_share
 def test_what_is_published_holds_the_true_share_in_95_of_100_runs(
     base: float, wrong: float, of: int
 ) -> None:
-    """A wrong answer is found wrong, and a right one as often as the very same request's."""
+    """A wrong answer is always found wrong, and a right one with the probability `base`."""
     draws, runs = np.random.default_rng(24), 200
     seen = draws.binomial(of, 1 - (1 - wrong) * (1 - base), runs).tolist()
     noise = draws.binomial(2 * of, base, runs).tolist()
@@ -44,7 +44,7 @@ def test_an_excess_is_abbotts() -> None:
 @pytest.mark.parametrize("share", [0.003, 0.02, 0.3])
 @pytest.mark.parametrize("of", [32, 400])
 def test_a_sure_bound_is_as_sure_as_it_says(of: int, share: float, doubt: float) -> None:
-    """By the binomial distribution itself, not by draws."""
+    """The check computes the binomial distribution; it draws no random numbers."""
     chances = [math.comb(of, n) * share**n * (1 - share) ** (of - n) for n in range(of + 1)]
     above = sum(c for n, c in enumerate(chances) if least_share(n, of, doubt) > share)
     below = sum(c for n, c in enumerate(chances) if most_share(n, of, doubt) < share)

@@ -1,4 +1,4 @@
-"""What is added up lasts until somebody takes it, and is of no more things than a thousand."""
+"""Sums are kept until they are taken. At most a thousand words of clients have their own sums."""
 
 from app.core.tally import Tally, sums
 

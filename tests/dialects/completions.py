@@ -1,4 +1,4 @@
-"""Text completions as hypothesis makes them up, and requests of them."""
+"""Strategies of hypothesis for text completions, and for requests for them."""
 
 import json
 from typing import Any

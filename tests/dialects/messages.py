@@ -1,4 +1,4 @@
-"""Anthropic's messages as hypothesis makes them up, and requests of them."""
+"""Strategies of hypothesis for Anthropic's messages, and for requests for them."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Text completions: what takes part, and what an answer adds up to in either form."""
+"""Text completions: which requests use the cache, and an answer in either form."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whatever is sent in place of any part, a dialect reads it or says that it does not understand."""
+"""If any part of a document is replaced, a dialect reads the document or raises NotUnderstood."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -161,7 +161,7 @@ RESPONSE = {
 
 
 def spoiled(document: Any) -> Iterator[Any]:
-    """Yield a document with each part of it left out, and with each replaced by each of others."""
+    """Yield variants of a document: each part is left out once, and replaced by each of OTHERS."""
     yield from OTHERS
     places = document.items() if isinstance(document, dict) else ()
     for name, value in places:
@@ -203,7 +203,7 @@ def test_any_request_has_a_key_or_is_not_understood(dialect: Dialect, document: 
 
 
 def read(requests: Sequence[ParsedRequest], body: bytes, *, is_stream: bool) -> bool:
-    """Read an answer, render whatever others may have of it; return whether there is something."""
+    """Read an answer, and render it for other requests. Return whether it may be shared."""
     reader = requests[0].reader(is_stream=is_stream)
     try:
         reader.feed(body)

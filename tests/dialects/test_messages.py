@@ -1,4 +1,4 @@
-"""Anthropic's Messages: what takes part, what goes past the cache, what is stored."""
+"""Anthropic's Messages: which requests use the cache, which bypass it, which answers are stored."""
 
 import json
 from typing import Any

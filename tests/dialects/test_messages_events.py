@@ -1,4 +1,4 @@
-"""Messages as events: the replay law, and what is refused."""
+"""Messages as events: a replay gives the same message, and malformed streams are refused."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which answers to Responses requests are stored, and whom they may answer."""
+"""Which answers to Responses requests are stored, and which requests they may answer."""
 
 import json
 from typing import Any

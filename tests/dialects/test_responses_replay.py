@@ -1,4 +1,4 @@
-"""The law of replays: a response cut into events is the same response, to whoever adds them up."""
+"""The law of replays: a client that assembles the events of a response gets the same response."""
 
 import json
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ def test_an_answer_told_in_events_is_the_same_answer(
 
 
 def unparsed(value: Any) -> Any:
-    """Leave out what the SDK adds of its own."""
+    """Return a value without the fields that the SDK itself adds."""
     if isinstance(value, list):
         return [unparsed(item) for item in value]
     if not isinstance(value, dict):
@@ -102,7 +102,7 @@ ARGUMENTS = {
 
 
 def _add(items: list[dict[str, Any]], event: Mapping[str, Any]) -> None:
-    """Add an event up, as a client does that heeds nothing told twice."""
+    """Add an event to `items`, as a client does that ignores repeated values."""
     kind = event["type"].removeprefix("response.")
     if kind == "output_item.added":
         items.append(event["item"])

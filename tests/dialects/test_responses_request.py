@@ -1,4 +1,4 @@
-"""What a Responses request says, what of it must match, and what goes past the cache."""
+"""Reading a Responses request: which parts must match, and which requests bypass the cache."""
 
 import json
 from typing import Any
@@ -24,7 +24,7 @@ def text(value: str, kind: str = "input_text", **fields: Any) -> dict[str, Any]:
 
 
 def asked(told: Any = "What is Valkey?", **fields: Any) -> ResponsesRequest:
-    """Read a request that the upstream does not store, unless it says otherwise."""
+    """Parse a request. It asks the upstream not to store the response, unless `fields` say so."""
     body = {"model": "m", "input": told, "store": False, **fields}
     return ResponsesRequest.parse(json.dumps(body).encode())
 

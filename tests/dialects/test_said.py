@@ -1,4 +1,4 @@
-"""What an answer says, out of what each dialect stores."""
+"""The text of an answer, read from the stored form of each dialect."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Tokens of an answer, as every API tells them."""
+"""The numbers of tokens of an answer, as each API reports them."""
 
 import json
 from typing import Any

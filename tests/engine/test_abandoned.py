@@ -1,4 +1,4 @@
-"""What becomes of an answer that its clients have left."""
+"""What happens to an answer after all its clients have left."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from tests.fakes import FakeResponse
 
 
 async def abandon(bench: Bench, response: FakeResponse) -> None:
-    """Ask for a stream and leave once its first piece is there."""
+    """Ask for a stream, and leave after its first piece."""
     bench.upstream.answer = lambda _: response
     answer = await bench.ask(**STREAMED)
     assert not isinstance(answer, Replay)

@@ -1,4 +1,4 @@
-"""Audits of served hits: what is asked, what is counted, and what follows."""
+"""Audits of served hits: the upstream requests, the counts, and the effects."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ QUESTION, SAME = "valkey what", "valkey is what"
 
 
 def saying(*answers: str) -> Callable[[ClientRequest], FakeResponse]:
-    """Answer with one text after the other, the last one for ever."""
+    """Return an upstream that gives the answers in order, and repeats the last one for ever."""
     left = list(answers)
 
     def answer(_: ClientRequest) -> FakeResponse:
@@ -43,7 +43,7 @@ def audited(bench: Bench, tier: str, agreement: str) -> float:
 
 
 async def hit(bench: Bench, text: str = SAME, times: int = 1, *headers: Header) -> None:
-    """Ask something, so many times, and wait for what goes on behind."""
+    """Ask a question `times` times. Each time, wait until the work in the background is done."""
     for _ in range(times):
         await read(await bench.ask(text, *headers))
         await settle()
@@ -157,7 +157,7 @@ async def test_a_stale_answer_proves_nothing() -> None:
 
 
 async def tightened(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    """Have exact hits found right and hits by meaning wrong, until meaning is off."""
+    """Let audits find exact hits right and hits by meaning wrong, until hits by meaning are off."""
     bench.upstream.answer = saying("It is 3.")
     await hit(bench, QUESTION)
     await hit(bench, QUESTION, 200)

@@ -1,4 +1,4 @@
-"""One upstream request, however many ask."""
+"""One upstream request, however many callers ask at the same time."""
 
 import asyncio
 import json
@@ -185,7 +185,7 @@ async def test_an_error_status_reaches_every_waiting_client() -> None:
 
 
 async def test_a_late_loser_of_the_race_looks_again_and_hits() -> None:
-    """Force the interleaving that `Proxy._find` writes down."""
+    """Force the interleaving that `Proxy._find` describes."""
     bench = Bench()
     returned = asyncio.Event()
     real_get = bench.store.memory.get

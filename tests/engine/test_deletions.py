@@ -1,4 +1,4 @@
-"""What a client deletes at the upstream is not answered any more, whoever has stored it."""
+"""If a client deletes a response at the upstream, the cache no longer serves it to anybody."""
 
 import asyncio
 from dataclasses import replace

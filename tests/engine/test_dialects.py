@@ -1,4 +1,4 @@
-"""The engine answers an API that it has never heard of."""
+"""The engine serves an API that its code does not mention."""
 
 import asyncio
 import json

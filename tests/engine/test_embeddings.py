@@ -1,4 +1,4 @@
-"""The path of an embeddings request, over fakes."""
+"""The path of an embeddings request through the engine, with fakes for all ports."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ NO_CACHE: Header = (b"cache-control", b"no-cache")
 
 
 class Bench:
-    """An embeddings proxy over fakes."""
+    """The engine for embeddings, with fakes for all ports."""
 
     def __init__(self, **limits: Any) -> None:
         bench = ChatBench(**limits)
@@ -37,14 +37,14 @@ class Bench:
         return await self.handler.handle(EMBEDDINGS, request, body)
 
     async def told(self, value: Any, *headers: Header, **fields: Any) -> tuple[str, list[Any]]:
-        """Ask, and give the cache status and the embeddings."""
+        """Ask, and return the cache status and the embeddings."""
         head, body = await read(await self.ask(value, *headers, **fields))
         await settle()
         return status(head), [item["embedding"] for item in json.loads(body)["data"]]
 
     @property
     def asked(self) -> list[Any]:
-        """The inputs that the upstream was asked for, request by request."""
+        """The inputs of each request to the upstream."""
         bodies = [request.body for request in self.upstream.requests]
         return [json.loads(body)["input"] for body in bodies if isinstance(body, bytes)]
 

@@ -1,4 +1,4 @@
-"""Who of a fleet asks the upstream."""
+"""Which proxy of a fleet asks the upstream."""
 
 import asyncio
 from contextlib import aclosing
@@ -15,7 +15,7 @@ WAIT = 60.0
 
 
 class Stored:
-    """What is in the store that the proxies share."""
+    """The entries in the store that the proxies share."""
 
     def __init__(self) -> None:
         self.answer: str | None = None

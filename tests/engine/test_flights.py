@@ -15,7 +15,7 @@ ALL = SharedAnswer(b"all", Fullness.ALL)
 
 
 class Script:
-    """A fill that does what the test says, step by step."""
+    """A fill of a flight. The test decides each of its steps."""
 
     def __init__(self) -> None:
         self.steps: asyncio.Queue[Callable[[Flight], Awaitable[None]] | None] = asyncio.Queue()

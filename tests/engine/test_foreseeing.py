@@ -1,4 +1,4 @@
-"""What is explained is what happens."""
+"""An explanation of a request agrees with what happens when the request is made."""
 
 import asyncio
 import json
@@ -31,21 +31,24 @@ async def fail() -> None:
 
 @dataclass(frozen=True)
 class Wait:
-    """Some seconds that pass."""
+    """A step: some seconds pass."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Blame:
-    """Somebody calls an answer wrong, if there is one: the oldest, the one after it, and so on."""
+    """A step: somebody reports a stored answer as wrong, if there is one.
+
+    The answers are numbered from the oldest.
+    """
 
     place: int
 
 
 @dataclass(frozen=True)
 class Turn:
-    """Parts of the cache that fail from now on; no others do."""
+    """A step: from now on, these parts of the cache fail, and all others work."""
 
     failing: frozenset[str]
 
@@ -83,7 +86,7 @@ OURS: list[Header] = [
 
 
 def mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
-    """Give what is usual more often than all others together."""
+    """Return a strategy that gives `usual` more often than all others together."""
     return st.sampled_from([usual] * (2 * len(others)) + [*others])
 
 
@@ -111,7 +114,7 @@ STEPS = st.one_of(
 
 @dataclass
 class World:
-    """A cache over fakes whose answers live for a minute, may be verified, and may serve stale.
+    """A cache over fakes. Its answers live for a minute, may be verified, and may be served stale.
 
     `windows` are those of `stale_while_revalidate` and `stale_if_error`, in seconds.
     """
@@ -159,7 +162,10 @@ class World:
             part.before = fail if name in failing else None
 
     def traces(self) -> Any:
-        """What a request would leave behind, durations and failures of the parts aside."""
+        """Return all that a request can change: counts, writes, number of upstream requests.
+
+        Durations and failures of the parts are left out.
+        """
         bench = self.bench
         families = ("requests", "collapsed", "refusals", "stored", "not_stored", "evictions")
         counted = [

@@ -1,4 +1,4 @@
-"""One flight for streamed and unstreamed askers of one question."""
+"""One flight serves streamed and unstreamed requests with the same question."""
 
 import asyncio
 import json
@@ -150,7 +150,7 @@ async def test_usage_that_only_the_leader_has_asked_for_is_left_out_as_the_strea
 
 
 def never_more_than_asked(request: ClientRequest) -> FakeResponse:
-    """Answer with usage where the form of the request entitles to it."""
+    """Answer with usage only if the form of the request allows usage."""
     assert isinstance(request.body, bytes)
     body = json.loads(request.body)
     if not body.get("stream"):

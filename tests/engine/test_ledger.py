@@ -1,4 +1,4 @@
-"""Sums go to the store by themselves, behind requests."""
+"""Sums are written to the store automatically, in the background."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from tests.fakes import FakeStore, ManualClock
 
 
 class Written:
-    """A store that fails the first time, and says when it did not."""
+    """A store whose first write fails. It signals the first write that succeeds."""
 
     def __init__(self) -> None:
         self.store = FakeStore(ManualClock())

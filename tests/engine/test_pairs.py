@@ -1,4 +1,4 @@
-"""Compared hits that are kept for an operator to read, or to label."""
+"""Hits that audits compared. They are kept so that an operator can read or label them."""
 
 from dataclasses import replace
 

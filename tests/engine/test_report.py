@@ -1,4 +1,4 @@
-"""What an operator is told before turning the cache on, or its dial."""
+"""The report for an operator who wants to turn the cache on or change its dial."""
 
 import json
 from typing import Any
@@ -17,7 +17,7 @@ VERIFIED = AuditTerms(dial=0.05, least=0.9)
 
 
 async def forget(bench: Bench) -> None:
-    """Leave one entry only, so that a paraphrase is found by meaning again."""
+    """Delete all entries but one, so that a paraphrase is found by meaning again."""
     store: MemoryStore = bench.store.memory
     for stored in (await store.scan("", 10)).entries:
         if stored.key.text != QUESTION:
@@ -25,7 +25,7 @@ async def forget(bench: Bench) -> None:
 
 
 async def report_after(terms: AuditTerms, wrong: int, right: int) -> tuple[Bench, Any]:
-    """Have hits kept back in shadow, so many of them wrong, and tell what that shows."""
+    """Make `wrong` wrong and `right` right hits in shadow mode. Return the bench and the report."""
     bench = Bench(mode=Mode.SHADOW, audit=terms)
     bench.upstream.answer = saying("It is 3.")
     await hit(bench, QUESTION, 81)

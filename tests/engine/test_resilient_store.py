@@ -124,7 +124,7 @@ async def test_durations_are_observed_whether_a_call_fails_or_not(
 
 
 class Gate:
-    """Something to wait for, and to know that somebody waits for it."""
+    """Something that tasks wait for. It also tells a test that a task waits."""
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()

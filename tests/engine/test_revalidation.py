@@ -1,4 +1,4 @@
-"""Stale answers that serve at once, and the newer ones that are fetched behind them."""
+"""Stale answers that are served at once, while newer ones are fetched in the background."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ def answering(bench: Bench, text: str, status_code: int = 200) -> None:
 
 
 async def gone_stale(text: str = "valkey what", **limits: Any) -> Bench:
-    """Give a proxy that knows an answer, stale for 10 s; the upstream has a newer one."""
+    """Return a proxy whose stored answer has been stale for 10 s. The upstream has a newer one."""
     usual: dict[str, Any] = {"ttl": 100, "stale_while_revalidate": 60}
     bench = Bench(**{**usual, **limits})
     answering(bench, "Old.")

@@ -1,4 +1,4 @@
-"""What hits have saved, against a table that was computed by hand."""
+"""The savings of hits equal a table that was computed by hand."""
 
 import json
 from dataclasses import replace
@@ -30,7 +30,7 @@ TABLE: list[tuple[str, int, int, int, float, int, float | None]] = [
 
 
 def answering(bench: Bench, usage: dict[str, Any] | None, seconds: float) -> None:
-    """Let the upstream take so long, and so many tokens."""
+    """Let the upstream answer with `usage`, after `seconds`."""
 
     def answer(_: ClientRequest) -> FakeResponse:
         bench.clock.advance(seconds)

@@ -19,7 +19,7 @@ def control(line: str) -> Header:
 
 
 async def gone_stale(**limits: Any) -> Bench:
-    """Give a proxy that knows the embeddings of `a` and `b`, stale for 10 s."""
+    """Return a proxy whose stored embeddings of `a` and `b` have been stale for 10 s."""
     bench = Bench(**{"ttl": 100, "stale_while_revalidate": 60, **limits})
     await bench.told(["a", "b"])
     bench.clock.advance(110)

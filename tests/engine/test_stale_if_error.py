@@ -33,7 +33,7 @@ async def nothing() -> None:
 
 
 async def gone_stale(text: str = "valkey what", **limits: Any) -> Bench:
-    """Give a proxy that knows an answer, stale for 10 s, and whose upstream is down."""
+    """Return a proxy whose stored answer has been stale for 10 s, and whose upstream is down."""
     bench = Bench(**{"ttl": 100, "stale_if_error": 60, **limits})
     await bench.status(text)
     await settle()

@@ -19,7 +19,7 @@ AGELESS: Header = (b"x-cache-ttl", b"3600")
 
 
 def bench(**limits: Any) -> Bench:
-    """Give a proxy, at the beginning of a quarter of an hour."""
+    """Return a proxy whose clock is at the beginning of a quarter of an hour."""
     made = Bench(**limits)
     made.clock.advance(900 - made.clock.now % 900)
     return made
@@ -118,7 +118,7 @@ async def test_the_day_of_a_neighbour_counts_as_well() -> None:
 
 
 async def test_a_question_that_one_caller_asked_is_read_again_for_another() -> None:
-    """Else its speed tells what others ask: thousands of words are read, not just recalled."""
+    """Otherwise, a faster answer would reveal that another caller has asked the same question."""
     proxy = bench().handler
     took: dict[str, list[float]] = {"first": [], "second": [], "again": []}
     for number in range(20):

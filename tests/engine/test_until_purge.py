@@ -1,4 +1,4 @@
-"""The texts that are kept for operators: a purge ends them, whichever process it reaches."""
+"""The texts that are kept for operators: a purge removes them, whichever process receives it."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The wordings that are kept of an entry, for an operator to see whom it answered."""
+"""The wordings that are kept for each entry. They show an operator which questions it answered."""
 
 from dataclasses import replace
 

@@ -1,7 +1,7 @@
 """The dialect of a toy API: `{"model", "tone", "ask", "stream"}` is answered by `{"say": …}`.
 
 A streamed answer has one event per word, then the event `end`. The engine contains nothing about
-this API: the module shows all that a new API needs.
+this API. This module shows everything that a new API needs.
 """
 
 import json

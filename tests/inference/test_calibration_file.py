@@ -1,4 +1,4 @@
-"""Files of calibrations, and those that are refused."""
+"""Files of calibrations: which are accepted, and which are refused."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What two answers show of each other."""
+"""Comparing two answers: whether they agree, differ, or leave it open."""
 
 import pytest
 from hypothesis import given, settings

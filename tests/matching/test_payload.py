@@ -1,4 +1,4 @@
-"""Which texts are the object of a task, and must be the same letter for letter."""
+"""Which texts are the payload of a task, and must be the same letter for letter."""
 
 import pytest
 from hypothesis import given

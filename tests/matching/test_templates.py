@@ -1,4 +1,4 @@
-"""Which part of a text is the slot of a frame that a framework has put around it."""
+"""Which part of a text is the slot in a framework's frame."""
 
 import pytest
 from hypothesis import given

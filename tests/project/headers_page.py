@@ -2,7 +2,7 @@
 
     scripts/docs-headers
 
-Each cell is the result of the rules for such a header. Text outside the two marks of the page is
+Each cell is the result of the rules for that kind of header. Text outside the page's two marks is
 written by hand and kept.
 """
 
@@ -163,7 +163,7 @@ def _rules(header: Header) -> Sequence[KeyRules]:
 
 
 def tables() -> str:
-    """Return the table of all kinds, and the lists of what is neutral, folded."""
+    """Return the table of all kinds, and the lists of neutral headers, which are folded."""
     lines = [
         _row(_COLUMNS),
         _row(["---"] * len(_COLUMNS)),

@@ -1,6 +1,6 @@
-"""Takes the pictures of docs/dashboard.md: `python -m tests.project.screenshots`, in a minute.
+"""Takes the pictures of docs/dashboard.md: `python -m tests.project.screenshots` (one minute).
 
-The proxy is a whole one, with the models that ship and the simulated upstream.
+The proxy is complete, with the models that ship and the simulated upstream.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ QUESTIONS = (
 
 
 async def ask(client: httpx.AsyncClient, count: int, seed: int) -> None:
-    """Ask some of the questions, with a hit for most."""
+    """Ask `count` questions. Most of them are hits."""
     draw = random.Random(seed)  # noqa: S311
     for _ in range(count):
         text = draw.choice(QUESTIONS)
@@ -52,7 +52,7 @@ async def take(page: Page, name: str, size: tuple[int, int], scheme: str) -> Non
 
 
 async def take_entry(page: Page) -> None:
-    """Take a picture of the entry that has answered most."""
+    """Take a picture of the entry that has answered the most requests."""
     await page.run("location.hash = 'entries'")
     await page.until("document.getElementById('by')")
     await page.run("""(() => {

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/settings.md: each setting, its default, meaning and what is allowed.
+"""Writes the tables of docs/settings.md: each setting, its default, meaning and allowed values.
 
     scripts/docs-settings
 
@@ -34,7 +34,7 @@ _HEADINGS = MappingProxyType(
         "admin_token": "Operations",
     }
 )
-"""Where a table begins: at this setting, under this heading."""
+"""The tables: the first setting of each, and the heading above it."""
 
 
 def default_of(name: str) -> str:

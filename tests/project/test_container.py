@@ -1,4 +1,4 @@
-"""The image and the compose file, read; scripts/try-image runs the image's steps."""
+"""The Dockerfile and the compose file, only parsed here. scripts/try-image runs the steps."""
 
 import re
 from typing import Any
@@ -20,7 +20,7 @@ PORT = str(Settings.model_fields["port"].default)
 
 
 def sources(stage: Stage) -> list[str]:
-    """List what a stage copies from the repository."""
+    """Return the paths that a stage copies from the repository."""
     copies = [copy for copy in stage.all("COPY") if "--from" not in copy.value]
     return [source for copy in copies for source in copy.words[:-1]]
 

@@ -1,4 +1,4 @@
-"""The manifests: as Kubernetes takes them, and as the rest of the project says."""
+"""The manifests: valid for Kubernetes, and consistent with the rest of the project."""
 
 import re
 from itertools import chain
@@ -21,7 +21,7 @@ DOCUMENTS: list[dict[str, Any]] = list(yaml.safe_load_all(TEXT))
 
 
 def found(kind: str, name: str = "reprise") -> dict[str, Any]:
-    """Give the specification of one object."""
+    """Return the specification of one object of the manifests."""
     (spec,) = (
         document["spec"]
         for document in DOCUMENTS

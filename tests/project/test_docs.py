@@ -1,4 +1,4 @@
-"""The documents and config.example.env say what the code does, all of it and nothing else."""
+"""The documents and config.example.env list everything that the code has, and nothing else."""
 
 import re
 from dataclasses import fields
@@ -38,12 +38,12 @@ README_LINES = 150
 
 
 def section(page: str, title: str) -> str:
-    """Give a section of a page in docs/."""
+    """Return a section of a page in docs/."""
     return DOCS[page].split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
 def rows(text: str) -> dict[str, list[str]]:
-    """Give the rows of a table by what their first cell names."""
+    """Return the rows of a table, by the name in their first cell."""
     cells = [
         re.split(r"(?<!\\)\|", line.strip("| \n"))
         for line in text.splitlines()
@@ -53,7 +53,7 @@ def rows(text: str) -> dict[str, list[str]]:
 
 
 def first_cells(text: str) -> str:
-    """Give the first cells of a table's rows that begin with code."""
+    """Return the first cells of those rows of a table that begin with code."""
     return " ".join(line.split("|")[1] for line in text.splitlines() if line.startswith("| `"))
 
 
@@ -144,7 +144,7 @@ def test_a_link_leads_to_what_is_there(path: Path) -> None:
 
 
 def anchors_of(path: Path) -> set[str]:
-    """Give the names by which the headings of a document are linked to."""
+    """Return the anchors of a document's headings, as links to them are written."""
     headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
@@ -186,7 +186,7 @@ def test_every_error_stands_in_the_tree() -> None:
 
 
 def tokens(literals: object) -> set[str]:
-    """Give the strings of a Literal, or of a union of them."""
+    """Return the strings of a Literal, or of a union of Literals."""
     parts = get_args(literals)
     return {t for part in parts for t in ([part] if isinstance(part, str) else tokens(part))}
 

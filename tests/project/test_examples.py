@@ -1,4 +1,4 @@
-"""The commands and programs in the documents print what stands below them, against a real proxy.
+"""With a real proxy, the commands and programs in the documents print the output shown below them.
 
 The `console` blocks of a page are one shell session: `$ ` begins a command, what follows is what it
 prints, and `...` stands for anything. A `toml` block is the file `policy.toml` beside them. A
@@ -50,12 +50,12 @@ DIGEST = re.compile(r"[0-9a-f]{12,64}|[0-9a-f]{4}…")
 
 
 def coarse(text: str) -> str:
-    """Return a text with shorter distances: quantised models depend on the processor."""
+    """Return a text whose distances have fewer digits: the last ones depend on the processor."""
     return DISTANCE.sub(r"\1", text)
 
 
 def agrees(printed: str, told: str) -> bool:
-    """Return whether what was printed is what a document tells."""
+    """Return whether the printed text agrees with the text in a document."""
     options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     return doctest.OutputChecker().check_output(coarse(told), coarse(printed), options)
 
@@ -81,7 +81,7 @@ def verifier() -> Iterator[Verifier]:
 
 @asynccontextmanager
 async def proxy_for(page: str, verifier: Verifier) -> AsyncIterator[str]:
-    """Run a proxy as a page supposes, and give the URL that its examples should use."""
+    """Run a proxy as a page assumes it. Yield the URL that the page's examples should use."""
     async with AsyncExitStack() as stack:
         store = "memory://"
         if page == "valkey":

@@ -37,7 +37,7 @@ async def valve() -> AsyncIterator[Valve]:
 
 
 async def said(valve: Valve) -> bytes:
-    """Say something through a valve and give what comes back; empty where it is cut."""
+    """Send bytes through a valve. Return the reply, empty if the valve cuts the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", valve.port)
     writer.write(b"abc")
     try:

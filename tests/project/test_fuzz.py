@@ -1,6 +1,6 @@
-"""Whatever strangers write, it is read or refused: nothing else is raised.
+"""Whatever bytes strangers send, a reader accepts or refuses them, and raises no other error.
 
-`scripts/test tests/project/test_fuzz.py --hypothesis-profile=thorough` tries far more.
+`scripts/test tests/project/test_fuzz.py --hypothesis-profile=thorough` tries many more inputs.
 """
 
 import pytest
@@ -42,7 +42,7 @@ EDITS = st.lists(
 
 
 def edited(seed: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
-    """Put pieces in place of what is at some places."""
+    """Apply edits to `seed`: each puts a piece in place of the bytes at a position."""
     for place, length, piece in edits:
         at = place % (len(seed) + 1)
         seed = seed[:at] + piece + seed[at + length :]

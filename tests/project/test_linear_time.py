@@ -159,7 +159,7 @@ FRAMES = (("", ""), ("", "z"), ("aA", "aA"), ('"', " b!"), ("`", "'"), (" '", "\
 
 
 def text_of(name: str, length: int) -> str:
-    """Repeat a unit between a beginning and an end, which vary with the unit."""
+    """Return a text of about `length`: a repeated unit between a beginning and an end."""
     begin, end = FRAMES[list(UNITS).index(name) % len(FRAMES)]
     return begin + UNITS[name] * (length // len(UNITS[name])) + end
 
@@ -176,7 +176,7 @@ def read_chat(text: str) -> None:
 
 
 def read_messages(text: str) -> None:
-    """Take each word for a message."""
+    """Read a request in which each word of the text is a message."""
     messages = [{"role": "user", "content": word} for word in ("a", *text.split())]
     chat = ChatRequest.parse(json.dumps({"model": "m", "messages": messages}).encode())
     build_key(REQUEST, chat, RULES)
@@ -184,7 +184,7 @@ def read_messages(text: str) -> None:
 
 
 def read_names(text: str) -> None:
-    """Take each word for a name in the body."""
+    """Read a request in which each word of the text is a name in the body."""
     others = {f"{index}{word}": word for index, word in enumerate(text.split())}
     message = {"role": "user", "content": text}
     body = json.dumps({"model": "m", "messages": [message], **others}).encode()
@@ -227,7 +227,7 @@ def read_cookies(text: str) -> None:
 
 
 def read_calls(text: str) -> None:
-    """Take each word for a call, and the text for what was told of them."""
+    """Read a request in which each word is a tool call, and the text is the calls' result."""
     calls = [{"id": f"{number}{word}"} for number, word in enumerate(("a", *text.split()))]
     told = [{"role": "assistant", "tool_calls": calls}, {"role": "user", "content": text}]
     build_key(
@@ -236,14 +236,14 @@ def read_calls(text: str) -> None:
 
 
 def read_prompt(text: str) -> None:
-    """Take a text for a prompt, and for a stop; its words for prompts."""
+    """Read requests with the text as the prompt and the stop, and with its words as prompts."""
     for prompt in (text, ["a", *text.split()]):
         body = json.dumps({"model": "m", "prompt": prompt, "stop": text}).encode()
         build_key(REQUEST, CompletionRequest.parse(body), RULES)
 
 
 def tell_tokens(text: str) -> None:
-    """Cut a text completion between its tokens, which are its characters, and join it again."""
+    """Cut a text completion between its tokens, one per character, and join it again."""
     logprobs = {"tokens": list(text), "token_logprobs": [-1.0] * len(text)}
     choice = {"index": 0, "text": text, "logprobs": logprobs, "finish_reason": "stop"}
     builder = TextBuilder()
@@ -253,7 +253,7 @@ def tell_tokens(text: str) -> None:
 
 
 def read_blocks(text: str) -> None:
-    """Take each word for a call in a message of Anthropic's, and the text for what was told."""
+    """Read one of Anthropic's requests: each word is a tool call, and the text is the result."""
     words = ["a", *text.split()]
     calls = [
         {"type": "tool_use", "id": f"{number}{word}", "name": word, "input": {word: [text[:99]]}}
@@ -271,7 +271,7 @@ def read_blocks(text: str) -> None:
 
 
 def tell_blocks(text: str) -> None:
-    """Cut a message of Anthropic's into events and put it together again."""
+    """Cut one of Anthropic's messages into events, and join them again."""
     call = {"type": "tool_use", "id": "a", "name": "f", "input": {"a": text}}
     cited = {"type": "text", "text": text, "citations": text.split() or None}
     thoughts = {"type": "thinking", "thinking": text, "signature": text}
@@ -288,7 +288,7 @@ def read_told_headers(text: str) -> None:
 
 
 def record(text: str) -> None:
-    """Take a text for an upstream's stream that comes in small pieces."""
+    """Record the text as an upstream's stream that arrives in small pieces."""
     stream = (b"content-type", b"text/event-stream")
     chat = ChatRequest.parse(body_of("a"))
     recording = Recorder(
@@ -305,7 +305,7 @@ def record(text: str) -> None:
 
 
 def tell(text: str) -> None:
-    """Cut an answer into chunks and put it together again."""
+    """Cut an answer into chunks, and join them again."""
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     builder = CompletionBuilder()
@@ -334,7 +334,7 @@ def compare_encoded(text: str) -> None:
 
 
 def with_another(change: Work) -> Work:
-    """Compare a text with what it is changed into."""
+    """Return work that compares a text with its changed version."""
     return lambda text: refusals(examine(text), examine(str(change(text))))
 
 
@@ -380,7 +380,7 @@ WORK: dict[str, Work] = {
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """Keep the collector from counting against whatever runs when it does."""
+    """Turn garbage collection off, so that it does not add to the measured times."""
     gc.disable()
     try:
         yield
@@ -389,7 +389,7 @@ def no_collection() -> Iterator[None]:
 
 
 def seconds(work: Work, text: str, runs: int = 1) -> float:
-    """Measure the CPU time of this thread, of several runs the shortest."""
+    """Return the CPU time of this thread for the work: the shortest of `runs` runs."""
     took = []
     for _ in range(runs):
         begin = time.thread_time()
@@ -399,9 +399,9 @@ def seconds(work: Work, text: str, runs: int = 1) -> float:
 
 
 def growth(work: Work, name: str) -> float:
-    """Return how many times as long a text takes that is four times as long; 0 where it is quick.
+    """Return the time for a text of fourfold length, relative to the short text; 0 if it is quick.
 
-    Both lengths are measured in turn, so that a machine's slow seconds meet both. The shortest
+    Both lengths are measured in turn, so that a machine's slow seconds affect both. The shortest
     time of each counts, and growth that is too high is measured again, up to `RUNS` times.
     """
     texts = text_of(name, LENGTH), text_of(name, LENGTH // SHORTER)

@@ -1,4 +1,4 @@
-"""The dashboard and the alert rules ask for metrics and labels that there are."""
+"""All metrics and labels that the dashboard and the alert rules use exist."""
 
 import json
 import re
@@ -33,7 +33,7 @@ VALUES = {
 
 
 def ours() -> dict[str, set[str]]:
-    """Give the labels of what is told, by the name that Prometheus keeps it under."""
+    """Return the labels of each of our metrics, by the metric's name in Prometheus."""
     told: dict[str, set[str]] = {}
     for collector in vars(Metrics()).values():
         if not hasattr(collector, "_labelnames"):
@@ -46,7 +46,7 @@ def ours() -> dict[str, set[str]]:
 
 
 def asked() -> Iterator[tuple[str, str]]:
-    """Give each expression and where it stands."""
+    """Yield the title of each panel or alert, and its expression."""
     for panel in DASHBOARD["panels"]:
         for target in panel["targets"]:
             yield panel["title"], target["expr"]

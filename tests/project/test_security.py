@@ -1,4 +1,4 @@
-"""What SECURITY.md and docs/deploying.md claim: tests that are there, files that can be loaded."""
+"""The claims of SECURITY.md and docs/deploying.md: named tests exist, and files can be loaded."""
 
 import ast
 import re
@@ -23,7 +23,7 @@ ATTACKS = [
 
 
 def block_of(language: str) -> str:
-    """Give the one block of a language in docs/deploying.md."""
+    """Return the only code block of a language in docs/deploying.md."""
     (block,) = re.findall(rf"```{language}\n(.*?)```", DEPLOYING, re.DOTALL)
     return str(block)
 

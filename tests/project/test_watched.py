@@ -1,4 +1,4 @@
-"""`python -m benchmarks.watched`, with few seeds of what its tables are made of."""
+"""`python -m benchmarks.watched`, with only a few seeds."""
 
 from itertools import islice
 

@@ -1,4 +1,4 @@
-"""When audits make the cache stricter, and when they take that back: by laws and simulations."""
+"""When audits raise the level of caution and when they lower it, by laws and simulations."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ EXACT, SEMANTIC = Tier.EXACT, Tier.SEMANTIC
 
 
 def control(base: float, draw: np.random.Generator, count: int = 2048) -> Evidence:
-    """Return what is known once exact hits were audited that are wrong as often as `base`."""
+    """Return the evidence from `count` audits of exact hits. The share `base` is found wrong."""
     known = Evidence()
     for _ in range(count):
         known = known.audited(EXACT, DIAL, is_wrong=draw.random() < base)
@@ -24,12 +24,12 @@ def control(base: float, draw: np.random.Generator, count: int = 2048) -> Eviden
 
 
 def seen(wrong: float, base: float) -> float:
-    """Return how often a hit is found wrong if so many are, and the others by chance."""
+    """Return the share of hits found wrong: `wrong`, and `base` of the others by chance."""
     return 1 - (1 - wrong) * (1 - base)
 
 
 def levels(known: Evidence, share: float, draw: np.random.Generator) -> Iterator[Evidence]:
-    """Audit hits by meaning of which a share is found wrong, for ever."""
+    """Audit hits by meaning for ever. Yield the evidence after each; a share is found wrong."""
     while True:
         known = known.audited(SEMANTIC, DIAL, is_wrong=draw.random() < share)
         yield known
@@ -39,7 +39,7 @@ def levels(known: Evidence, share: float, draw: np.random.Generator) -> Iterator
 def test_a_month_of_a_million_requests_without_drift_raises_no_alarm(
     base: float, audits: int
 ) -> None:
-    """A tenth of them are hits by meaning, all audited, and as wrong as the dial allows."""
+    """A tenth of the requests are hits by meaning. All are audited; the dial's share is wrong."""
     draw = np.random.default_rng(7)
     found = levels(control(base, draw), seen(DIAL, base), draw)
     assert not any(next(found).level for _ in range(audits))
@@ -60,7 +60,7 @@ def test_a_month_of_a_million_requests_without_drift_raises_no_alarm(
 def test_drift_is_answered_within_so_many_audits(
     base: float, wrong: float, within: int, before: int
 ) -> None:
-    """In each of eight runs, also where all was well for long."""
+    """This holds in each of eight runs, even after a long time without drift."""
     for seed in range(8):
         draw = np.random.default_rng(seed)
         known = control(base, draw)
@@ -84,7 +84,10 @@ def test_without_a_control_nothing_is_concluded() -> None:
 
 
 def recovery(known: Evidence, wrong: float, base: float, most: int, seed: int = 3) -> int | None:
-    """Return after how many that are kept back, wrong by so much, a level is taken back."""
+    """Return how many hits are kept back until the level falls; None if `most` are not enough.
+
+    `wrong` is the share of these hits that are wrong.
+    """
     draw = np.random.default_rng(seed)
     for count in range(1, most + 1):
         level = known.level

@@ -1,4 +1,4 @@
-"""What answers by meaning after mistakes were seen: never more than without."""
+"""Which candidates may answer by meaning at a level of caution: never more than at level 0."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What happens next, decided by values alone."""
+"""Decisions on what happens next depend on values alone."""
 
 import math
 from dataclasses import replace

@@ -28,7 +28,7 @@ def said(line: str) -> CacheControl:
 
 
 def verdict(age: float, line: str, limits: Limits = LIMITS) -> str:
-    """Tell when a response of an age, fresh for 100 s, may serve."""
+    """Tell when a response of this age, which is fresh for 100 s, may be served."""
     stored, control = aged(age), said(line)
     if freshness.may_answer(stored, control, NOW):
         return "fresh"
@@ -277,7 +277,7 @@ def test_a_time_bound_question_is_answered_by_nothing_older(
 
 @given(st.floats(0, 4e9), st.sampled_from(range(-12 * 4, 14 * 4 + 1)))
 def test_what_is_said_of_a_day_is_not_said_on_another_one(now: float, quarters: int) -> None:
-    """In no time zone."""
+    """This holds in every time zone."""
     end = freshness.ends_at(TimeBound.DAY, now)
     assert now < end <= now + 900
     day = (now + 900 * quarters) // 86_400

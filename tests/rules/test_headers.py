@@ -187,7 +187,7 @@ STORED_OR_NOT = st.builds(
 def test_what_cache_status_says_can_be_read_back(
     status: CacheStatus, failed: int | None, is_failed: bool
 ) -> None:
-    """As RFC 9651 structured fields, by a parser that is not ours."""
+    """A parser of RFC 9651 (structured fields) that is not ours reads it."""
     status = status.instead_of(failed) if is_failed else status
     _, parameters = told(cache_status_value(status))["reprise"]
     assert parameters["ttl"] == status.ttl

@@ -1,4 +1,4 @@
-"""Whose API a request speaks."""
+"""Which provider's API a request uses."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which rule a request meets, and what follows."""
+"""Which rule applies to a request, and the effects of the rule."""
 
 from dataclasses import replace
 from typing import Any

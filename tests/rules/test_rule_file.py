@@ -1,4 +1,4 @@
-"""Rules as a file says them, and what is said of a file that is wrong."""
+"""Reading rules from a file, and the errors for a file that is wrong."""
 
 import tomllib
 

@@ -1,4 +1,4 @@
-"""What the API says is the same has one key."""
+"""Requests that mean the same by the API's definition have the same key."""
 
 import json
 from typing import Any
@@ -143,7 +143,7 @@ def test_fields_of_a_message_that_are_null_are_absent() -> None:
 
 
 def history(*ids: str, results: Any = (), text: str = "And?", **fields: Any) -> CacheKey:
-    """Let one call after the other be made, in one message, and its result be told."""
+    """Return the key of a request with tool calls, all in one message, and their results."""
     calls = [
         {"id": name, "type": "function", "function": {"name": "f", "arguments": f"[{number}]"}}
         for number, name in enumerate(ids)

@@ -1,4 +1,4 @@
-"""Which heads go no further."""
+"""Which heads of requests the server refuses."""
 
 import pytest
 

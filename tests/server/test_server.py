@@ -1,4 +1,4 @@
-"""The proxy in a thread of its own."""
+"""The proxy in its own thread."""
 
 import asyncio
 import gc

@@ -42,7 +42,7 @@ class Fleet:
         return [p for p in pids if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()]
 
     async def ask(self, question: str) -> str:
-        """Ask on a connection of its own, so that any worker may answer."""
+        """Ask on a new connection, so that any worker may answer."""
         body = {"model": "m", "messages": [{"role": "user", "content": question}]}
         request = urllib.request.Request(
             f"{self.url}/chat/completions",
@@ -57,7 +57,7 @@ class Fleet:
         return await asyncio.to_thread(post)
 
     async def stats(self) -> dict[str, Any]:
-        """Give the figures of an operator, as whichever worker tells them."""
+        """Return the figures of `/cache/stats`, from any worker."""
         url = self.url.replace("/v1", "/cache/stats")
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {TOKEN}"})
 
@@ -69,7 +69,7 @@ class Fleet:
         return told
 
     async def metric(self, line: str) -> float:
-        """Give a line of the metrics, as whichever worker tells it; 0 if there is none."""
+        """Return the value of a line of the metrics, from any worker; 0 if the line is missing."""
 
         def get() -> str:
             url = self.url.replace("/v1", "/metrics")

@@ -32,7 +32,7 @@ class Fleet:
         return await self._stack.enter_async_context(aclosing(store))
 
     async def keys(self) -> list[set[str]]:
-        """List the entries of each primary."""
+        """Return the ids of the entries on each primary."""
         return [
             {
                 key.decode().rpartition(":")[2]
@@ -42,12 +42,12 @@ class Fleet:
         ]
 
     async def other_shard(self, key: str = EPOCH) -> tuple[int, int]:
-        """Return primary and replica of a shard that has neither this key nor the epoch."""
+        """Return the primary and the replica of a shard that has neither this key nor the epoch."""
         taken = {await self.cluster.primary_of(each) for each in (key, EPOCH)}
         return next(shard for shard in await self.cluster.shards() if shard[0] not in taken)
 
     async def names_on(self, primary: int, count: int = 60) -> list[str]:
-        """Return ids of entries that would be on a shard."""
+        """Return ids of entries that would be on the shard of `primary`."""
         found = [str(number) for number in range(count)]
         return [n for n in found if await self.cluster.primary_of(KEYS.entry(1, n)) == primary]
 

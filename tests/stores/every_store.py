@@ -107,7 +107,7 @@ def labelled(namespace: str, *tags: str) -> Tagging:
 
 
 async def ids(store: WholeStore, limit: int, selector: Selector = EVERYTHING) -> list[str]:
-    """Yield all entries of a store, page by page."""
+    """Return the ids of the entries of a store, read page by page."""
     found, cursor = [], ""
     while True:
         page = await store.scan(cursor, limit, selector)

@@ -38,7 +38,7 @@ class HeldJournal(Journal):
 
 
 class Kept:
-    """Commits of rows, with a set in the place of memory."""
+    """Commits of rows, with a set in place of the store's memory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -67,7 +67,7 @@ class Kept:
 
     @asynccontextmanager
     async def held_up(self) -> AsyncIterator["asyncio.Task[str]"]:
-        """Hold the commit of a first row up meanwhile; give the task that waits for it."""
+        """Delay the commit of a first row until the end of the block. Yield the waiting task."""
         self.journal.begun.clear()
         self.journal.gate.clear()
         first = await begin(self.put("first"))
@@ -77,7 +77,7 @@ class Kept:
         await asyncio.wait({first})
 
     async def in_file(self) -> list[str]:
-        """Close, and tell what is in the file."""
+        """Close the commits, and return the digests in the file."""
         await self.commits.aclose()
         journal = Journal.open(self.path, ManualClock())
         digests = [row.digest for row in journal.rows()]

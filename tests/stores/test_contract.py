@@ -1,4 +1,4 @@
-"""What every store does for those who ask, whatever it is made of."""
+"""What every store does for requests, whatever its kind."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What every store does for those who look after it, whatever it is made of."""
+"""What every store does for operators, whatever its kind."""
 
 import asyncio
 from dataclasses import replace

@@ -7,7 +7,7 @@ from tests.fakes import ManualClock
 
 
 class Kept:
-    """Values under a clock, and what became of those that left."""
+    """Values that expire, and records of the values that were evicted or removed."""
 
     def __init__(self, most: int = 3) -> None:
         self.clock = ManualClock()

@@ -1,4 +1,4 @@
-"""What a store in this process takes of its memory: what it says, and never more than it may."""
+"""The memory of a store in this process: as much as it reports, and never more than its limit."""
 
 import hashlib
 import secrets
@@ -32,7 +32,7 @@ Put = Callable[[MemoryStore, int], None]
 
 
 def named(number: object) -> str:
-    """Return a digest that nobody else holds."""
+    """Return a digest that nothing else in the process refers to."""
     return hashlib.sha256(str(number).encode()).hexdigest()
 
 
@@ -231,7 +231,7 @@ async def take(store: MemoryStore, clock: ManualClock, action: str, number: int,
 
 
 async def recounted(store: MemoryStore) -> int:
-    """Add up what is there, expired or not."""
+    """Add up the sizes of all stored entries, expired or not."""
     answers = [kept.value for kept in store._responses._entries.values()]
     vectors = [store._embedding_of(stored) for stored in answers]
     return (

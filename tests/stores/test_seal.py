@@ -1,4 +1,4 @@
-"""Entries that are as they were written, and others, in whatever lies outside the process."""
+"""In stores outside the process: entries that are unchanged, and entries that were altered."""
 
 from dataclasses import replace
 from typing import Any
@@ -16,7 +16,7 @@ SECRETS = (b"", b"secret")
 
 
 class Broken:
-    """Counts what is broken."""
+    """Counts the broken entries."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -49,7 +49,7 @@ class Restarts:
         await store.aclose()
 
     def rows(self) -> int:
-        """Count the rows of the file, which no store has open."""
+        """Count the rows of the file. No store may have the file open."""
         connection = sqlite3.connect(self.path)
         (count,) = connection.execute("SELECT count(*) FROM entries").fetchone()
         connection.close()

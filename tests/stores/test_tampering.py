@@ -1,4 +1,4 @@
-"""What somebody else writes to a store answers nobody."""
+"""Entries that somebody else writes to a store are never served."""
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable

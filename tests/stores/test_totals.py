@@ -1,4 +1,4 @@
-"""Sums outlive what is stored, in every store."""
+"""In every store, sums outlive the entries."""
 
 from pathlib import Path
 

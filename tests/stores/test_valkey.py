@@ -1,4 +1,4 @@
-"""The shared store: what only a server that others use as well can bring about."""
+"""The shared store: cases that occur only on a server that others use, too."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Connections to a Valkey, and servers that will not do."""
+"""Connections to a Valkey, and to servers that are not suitable."""
 
 import asyncio
 import ssl
@@ -38,7 +38,7 @@ async def connections_to(
 
 @asynccontextmanager
 async def talking(serve: Serve) -> AsyncIterator[str]:
-    """Run a server that says what it likes."""
+    """Run a server that replies as `serve` does, and yield its URL."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""The shared store on a cluster: what only several shards can bring about."""
+"""The shared store on a cluster: cases that occur only with several shards."""
 
 import logging
 import time
@@ -132,7 +132,7 @@ async def test_a_full_generation_is_retired_on_all_shards(fleet: Fleet) -> None:
 
 
 async def test_a_key_is_found_wherever_its_slot_is_on_the_move(fleet: Fleet) -> None:
-    """Half of a slot's keys are moved (ASK), then all, then the slot is another's (MOVED)."""
+    """First half of a slot's keys are moved (ASK), later all; at last the slot is moved (MOVED)."""
     store, cluster = await fleet.store(), fleet.cluster
     await fill(store, 8)
     source = await cluster.primary_of(KEYS.entry(1, "3"))

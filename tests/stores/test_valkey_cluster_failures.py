@@ -1,4 +1,4 @@
-"""The shared store on a cluster some of whose nodes are not as they should be."""
+"""The shared store on a cluster with nodes that fail."""
 
 import time
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The shared store on a server that is not as it should be."""
+"""The shared store on a server that fails."""
 
 import logging
 from collections.abc import AsyncIterator, Awaitable

@@ -57,12 +57,12 @@ async def fill(store: ValkeyStore, count: int, prefix: str = "", seconds: float 
 
 
 async def put_aside(fleet: Fleet, list_: str) -> None:
-    """Say which generations are alive, as if another proxy had."""
+    """Write the list of generations that are alive, as another proxy would."""
     await fleet.by_hand.set(KEYS.generations, list_)
 
 
 class Interrupted:
-    """The connections of a store, where something happens before a command is sent."""
+    """The connections of a store. Once, `act` is called before a command is sent."""
 
     def __init__(self, connections: Server, before: str, act: Callable[[], Awaitable[Any]]):
         self._connections = connections
@@ -80,7 +80,7 @@ class Interrupted:
 
 
 async def two_generations(fleet: Fleet) -> ValkeyStore:
-    """Store an entry in the oldest of three generations, the others being empty."""
+    """Store an entry in the oldest of three generations. The other two are empty."""
     store = await fleet.store(max_inserts=100)
     await store.put(entry("old"), EAST)
     for number in (2, 3):
@@ -143,7 +143,7 @@ async def test_what_is_dead_does_not_move_on(fleet: Fleet) -> None:
 async def interrupt(
     store: ValkeyStore, before: str, act: Callable[[], Awaitable[Any]]
 ) -> ValkeyStore:
-    """Look after the generations; do something before a command is first sent."""
+    """Run the upkeep of the generations. Call `act` before the first command that has `before`."""
     interrupted: Any = Interrupted(store._writes, before, act)
     store._upkeep._connections = store._generations._connections = interrupted
     await store._upkeep._look_after()
@@ -241,7 +241,7 @@ async def test_a_proxy_that_knows_of_an_older_generation_writes_into_the_newest(
 
 
 async def test_churn_leaves_the_indexes_as_small_as_they_were(fleet: Fleet) -> None:
-    """In short what the benchmark does whole: 100 alive at a time, generations of 250."""
+    """A short version of `benchmarks.churn`: 100 entries alive at a time, 250 per generation."""
     address = address_of(fleet.server.url)
     windows = await churn(address, 2_000, 100, IndexOptions(max_inserts=250))
     assert len(windows) == 20

@@ -1,4 +1,4 @@
-"""The rights that docs/valkey.md gives: enough, as each test on a stand-in shows, and no more."""
+"""The rights in docs/valkey.md are not more than needed. Tests on a stand-in show they suffice."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whom a command is for, and what many replies amount to."""
+"""To which nodes a command goes, and how their replies are combined."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The care of the generations, while what is known of them changes."""
+"""The upkeep of the generations while the list of them changes."""
 
 import asyncio
 

@@ -1,6 +1,6 @@
-"""What one version of Reprise makes of what another has stored: nothing, or all of it.
+"""A version of Reprise reads the entries of another version completely, or not at all.
 
-The entries are written out, and stay as they are: that is how the first version wrote them.
+The entries below are literal copies of entries of the first version. They must not be changed.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -88,7 +88,7 @@ async def fleet() -> AsyncIterator[Fleet]:
 
 
 async def write(fleet: Fleet, response: Mapping[str, bytes], vector: Mapping[str, bytes]) -> None:
-    """Write as another proxy would."""
+    """Write an entry as another proxy would."""
     fields = {**response, "embedding": EAST.astype("<f4").tobytes()}
     await fleet.by_hand.hset(KEYS.entry(1, "a"), mapping=fields)
     await fleet.by_hand.set("embedding:e", codec.fields_bytes(vector))

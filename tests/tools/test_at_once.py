@@ -1,4 +1,4 @@
-"""Much work at once, and what comes of it."""
+"""Many pieces of work at the same time, and their results."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Groups of wordings and near misses: through the proxy, and by the rules of others."""
+"""The benchmark of wordings and near misses: by the proxy's rules, and by those of other caches."""
 
 import json
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def compass(text: str) -> Embedding:
 
 
 class Knowing(FakeVerifier):
-    """Knows which texts are of one question, and is a little less sure of vehicles."""
+    """A verifier that knows which texts ask the same. It is a little less sure about vehicles."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ def measure(verifier: FakeVerifier | None) -> Benchmark:
 
 
 def figures(measured: Benchmark, column: str) -> dict[str, tuple[int, int]]:
-    """Give the count and the whole of a column's shares, by rule and limit."""
+    """Return the shares of a column, by rule and limit: each as its count and its total."""
     counted = {}
     for row in measured.rules.rows:
         share = row[column]

@@ -1,4 +1,4 @@
-"""Labelled pairs, and what would be served."""
+"""Labelled pairs, and which of them would be hits."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ ANGLES = {"north": 0, "nearly north": 20, "north-east": 45, "east": 90, "south":
 
 
 def compass(text: str) -> Embedding | None:
-    """Embed a direction, with a length that must not matter; know no other text."""
+    """Embed a direction; return None for any other text. The vector's length must not matter."""
     if text not in ANGLES:
         return None
     angle = np.deg2rad(ANGLES[text])

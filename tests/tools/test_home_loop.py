@@ -1,4 +1,4 @@
-"""Models in a loop of their own."""
+"""Models in their own event loop."""
 
 import asyncio
 

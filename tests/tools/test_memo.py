@@ -1,4 +1,4 @@
-"""Embedding each text once."""
+"""Each text is embedded only once."""
 
 import asyncio
 

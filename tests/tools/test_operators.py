@@ -1,4 +1,4 @@
-"""What an operator's settings name, and what cannot be measured."""
+"""Which models an operator's settings name, and which settings cannot be measured."""
 
 from typing import Any
 

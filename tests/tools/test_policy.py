@@ -1,4 +1,4 @@
-"""What `reprise policy check` says of a request."""
+"""The output of `reprise policy check` for a request."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A log, replayed in its own time: hits, what they save, and what they are worth."""
+"""A log, replayed with the times in it: the hits, their savings, and how many are right."""
 
 import json
 from collections import Counter
@@ -78,7 +78,7 @@ output = 100
 
 
 def test_a_log_of_litellms_proxy_is_priced_by_hand(tmp_path: Path) -> None:
-    """In dollars for a million tokens, in and out: see each line."""
+    """The comments below state the prices, in dollars per million input and output tokens."""
     (tmp_path / "prices.toml").write_text(PRICES)
     settings = FixedSettings(verifier="off", prices=str(tmp_path / "prices.toml"))
     outcome = replay(read_traffic(LOGS / "litellm_proxy.jsonl"), settings)
@@ -126,7 +126,7 @@ LOGGED = {
     ],
 )
 def test_every_log_is_priced_alike(tmp_path: Path, line: dict[str, Any], model: str) -> None:
-    """Of gpt-4o, 200 tokens at $2.5, 800 of a prompt cache at $1.25, 100 out at $10, a million."""
+    """200 input, 800 cached and 100 output tokens of gpt-4o cost $2.5, $1.25 and $10 a million."""
     outcome = replay(traffic(tmp_path, line, line, line))
     saved = Savings(hits=2, input=2000, output=200, nanodollars=2 * 2_500_000)
     assert outcome.saved == {model: saved}
@@ -267,7 +267,7 @@ def test_the_operators_terms_come_first_and_only_what_the_log_can_show(
 def outcome_of(
     dial: float, ttl: float, hits: int, semantic: tuple[int, int], exact: tuple[int, int] = (0, 0)
 ) -> Outcome:
-    """Make an outcome with so many wrong hits of those compared, by tier."""
+    """Make an outcome. `semantic` and `exact` are pairs: wrong hits, and all compared hits."""
     outcome = Outcome(Terms(dial, ttl), 1000, Counter({Tier.EXACT: hits}))
     for tier, (wrong, of) in ((Tier.SEMANTIC, semantic), (Tier.EXACT, exact)):
         for number in range(of):

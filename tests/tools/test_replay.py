@@ -1,4 +1,4 @@
-"""Streams of requests, and what the hits of the whole proxy are worth."""
+"""Streams of requests, and how many hits of the whole proxy are right."""
 
 import json
 import threading
@@ -19,7 +19,7 @@ DISTANCES = (0.05, 0.15, 0.3)
 
 
 def spread(text: str) -> Embedding | None:
-    """Embed a text near others of its first word, at all kinds of distances; some not at all."""
+    """Embed a text near others with the same first word, at various distances; None for some."""
     if "strange" in text:
         return None
     topic, _, rest = text.partition(" ")
@@ -40,14 +40,14 @@ def replay(stream: Stream, *distances: float) -> Report:
 
 
 def alone(report: Report) -> Sequence[Row]:
-    """Give the rows of the distance alone."""
+    """Return the rows for the rule that uses only the distance."""
     return [row for row in report.figures.rows if row["stage"] == "distance"]
 
 
 def reference(questions: Sequence[Plan], max_distance: float) -> list[str | None]:
-    """Serve a stream by the rule alone: the nearest stored question answers if it is near enough.
+    """Serve a stream by distance alone: the nearest stored question answers if it is near enough.
 
-    Gives what is served to each question, or None where that is a miss.
+    Return, for each question, the stored question that answers it, or None for a miss.
     """
     exact: dict[tuple[str, str], str] = {}
     rows: dict[str, list[Embedding]] = {}
@@ -74,7 +74,7 @@ def reference(questions: Sequence[Plan], max_distance: float) -> list[str | None
 
 
 def made_up_stream(path: Path, *, tenants: Sequence[str]) -> Stream:
-    """Write and read a stream of near, far, repeated and strange questions."""
+    """Write a file of near, far, repeated and strange questions, and read it as a stream."""
     draw = np.random.default_rng(7).choice
     rests = ["strange", *(f"{number} times" for number in range(25))]
     lines = []

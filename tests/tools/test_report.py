@@ -1,4 +1,4 @@
-"""What `reprise report` prints."""
+"""The output of `reprise report`."""
 
 from typing import Any
 

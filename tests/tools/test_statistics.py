@@ -1,4 +1,4 @@
-"""Shares, their intervals, and reports of them."""
+"""Shares, the intervals of shares, and how reports show both."""
 
 import json
 from dataclasses import replace

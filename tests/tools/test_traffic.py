@@ -1,4 +1,4 @@
-"""Logs of many shapes, read line by line."""
+"""Logs in many formats, read line by line."""
 
 import json
 from pathlib import Path
@@ -138,7 +138,7 @@ def test_a_log_that_litellm_has_written_is_read() -> None:
 
 
 def test_a_log_of_litellms_proxy_is_read_whole() -> None:
-    """tests/tools/logs/README.md tells how it was written."""
+    """tests/tools/logs/README.md describes how the log was made."""
     traffic = read_traffic(LOGS / "litellm_proxy.jsonl")
     assert traffic.unusable == {"failed": 2}
     text, vectors, responses = "/v1/completions", "/v1/embeddings", "/v1/responses"

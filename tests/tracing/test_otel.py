@@ -1,4 +1,4 @@
-"""What a trace of a request holds, and what it must not."""
+"""What a trace of a request contains, and what it must not contain."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ CONTEXT = {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "vendor=1"}
 
 
 class Traces:
-    """The spans that were made."""
+    """The spans that the proxy made."""
 
     def __init__(self) -> None:
         self.exporter = InMemorySpanExporter()
@@ -57,7 +57,7 @@ class Traces:
 
 @pytest.fixture
 def traces(monkeypatch: pytest.MonkeyPatch) -> Traces:
-    """Traces that are kept here, in place of those that are sent."""
+    """Traces that stay in this process instead of being sent."""
     traces = Traces()
     monkeypatch.setattr("app.main.open_telemetry", traces.open)
     return traces

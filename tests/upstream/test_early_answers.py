@@ -33,7 +33,7 @@ def _serve(listener: socket.socket, context: ssl.SSLContext | None) -> None:
 
 @contextmanager
 def refusing(context: ssl.SSLContext | None = None) -> Iterator[str]:
-    """Run a server in a thread of its own that reads heads only; give its base URL."""
+    """Run a server in its own thread. It reads only heads of requests. Yield its base URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(30)
         thread = threading.Thread(target=_serve, args=(listener, context), daemon=True)

@@ -1,4 +1,4 @@
-"""The upstream adapter against real sockets: nothing is rewritten on the way."""
+"""The upstream adapter on real sockets: it changes nothing in requests and answers."""
 
 import asyncio
 import gzip

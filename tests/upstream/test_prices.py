@@ -1,4 +1,4 @@
-"""What answers cost: by the operator's file, then by the list that ships."""
+"""The cost of answers: by the operator's file, or else by the list that ships."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What an upstream says unasked on a connection that it keeps open."""
+"""Bytes that an upstream sends without a request, on a connection that it keeps open."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ FOREIGN = answer(b"foreign")
 
 
 class Upstream:
-    """Gives each request the next of `answers`, the last of them ever after."""
+    """Gives each request the next of `answers`, and repeats the last one for ever."""
 
     def __init__(self, *answers: bytes) -> None:
         self.answers = list(answers)
@@ -55,7 +55,7 @@ class Upstream:
             ended.set()
 
     async def say(self, said: bytes, turns: int) -> None:
-        """Say something on the first connection, and let the loop turn."""
+        """Send bytes on the first connection, and let the event loop run `turns` times."""
         self.connections[0].write(said)
         for _ in range(turns):
             await asyncio.sleep(0)

@@ -17,7 +17,7 @@ _READS = {"PEXPIRETIME", "HMGET", "HGETALL"}
 class Admin:
     """Sends commands to the real server, and gets events of its keys in the same order.
 
-    `on_event` gets database, key and event of each change; `on_flush` is called when a database
+    `on_event` gets database, key and event of each change. `on_flush` is called after a database
     was emptied. Events that precede a reply are reported before the reply is returned.
     """
 

@@ -23,7 +23,7 @@ class Ballast:
         self._lock = asyncio.Lock()
 
     async def hold(self, amount: int) -> None:
-        """Grow or shrink."""
+        """Grow or shrink to about `amount` bytes."""
         async with self._lock:
             while len(self._held) < amount // _CHUNK:
                 reader, writer = await asyncio.open_unix_connection(self._path)

@@ -20,7 +20,7 @@ _MOMENT = 0.005
 class Catalog:
     """Knows every index, and all changes to the hashes that they cover.
 
-    Whoever waits for `catch_up` sees every write that the real server has executed before.
+    After `catch_up`, every write that the real server executed before the call is indexed.
     """
 
     def __init__(self, switches: Switches) -> None:
@@ -81,7 +81,7 @@ class Catalog:
             await self.settle()
 
     async def look_again(self) -> None:
-        """Index changes without an event: keys of slots that moved all at once."""
+        """Index changes for which there was no event: the keys of slots that moved all at once."""
         for (database, _), index in self.indexes.items():
             keys = {*index.documents, *await self._scan(database, index)}
             self._changed.update((database, key) for key in keys)

@@ -69,7 +69,7 @@ class Node(StandIn):
         await super().end(number)
 
     async def ask(self, *words: bytes | str | int) -> Reply:
-        """Ask the server itself. Raises RuntimeError where it refuses."""
+        """Send a command to the server itself. Raises RuntimeError if the server refuses it."""
         (reply,) = await self.module.catalog.admin.call(words)
         if isinstance(reply, Failure):
             raise RuntimeError(f"{words}: {reply.text!r}")
@@ -130,7 +130,7 @@ class Nodes:
         return len(views) == 1 and sorted(map(len, shards)) == [2] * _SHARDS
 
     async def shards(self) -> list[tuple[int, ...]]:
-        """List the nodes of each shard, the primary first, as one that is up sees them."""
+        """List the nodes of each shard, the primary first, as a running node reports them."""
         node = next(node for node in self.by_port.values() if node.module.is_up)
         slots = await node.ask("CLUSTER", "SLOTS")
         return list({tuple(place[1] for place in range_[2:]): None for range_ in slots})
@@ -174,7 +174,7 @@ class Nodes:
 
 
 class Cluster:
-    """The cluster, for tests in whatever loop. Nodes are named by the ports of their relays."""
+    """The cluster, for tests in any event loop. Nodes are named by the ports of their relays."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -327,7 +327,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _nodes_file(own: int, ports: list[int]) -> str:
-    """Write a node's file of the other nodes, as if they had met."""
+    """Return the contents of a node's file of known nodes, as if all nodes had met."""
     lines = []
     for number in range(2 * _SHARDS):
         shard = number % _SHARDS

@@ -29,7 +29,7 @@ class Document:
 
 
 class Index:
-    """Documents by key. `backfilled` is the share of the hashes that were there before it."""
+    """Documents by key. `backfilled` is the indexed share of the hashes older than the index."""
 
     def __init__(self, definition: Definition, *, backfilled: float = 0.0) -> None:
         self.definition = definition
@@ -81,7 +81,7 @@ class Index:
         return sum(attribute in d.tags or attribute in d.numbers for d in self.documents.values())
 
     def put(self, key: bytes, values: Values, expires_at: int) -> None:
-        """Index a hash, or index it again. A vector of another length leaves the index."""
+        """Index a hash, or index it again. If its vector has another length, the index drops it."""
         had_vector = key in self._rows
         document = Document(expires_at, *self._attributes(values))
         self._forget_tags(key)
@@ -173,6 +173,6 @@ class Index:
 
 
 def normalized(vector: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the vector of length one; one of length zero stays."""
+    """Return the vector scaled to length one. A vector of length zero is returned unchanged."""
     length = np.linalg.norm(vector)
     return vector if length == 0 else np.asarray(vector / length, np.float32)

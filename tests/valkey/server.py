@@ -144,7 +144,7 @@ class StandIn:
         self._process.resume()
 
     async def end(self, number: signal.Signals) -> None:
-        """Stop listening, end the server with a signal, and break every connection off."""
+        """Stop listening, end the server with a signal, and break every connection."""
         self._close_listeners()
         await self._process.end(number)
         await self._disconnect()
@@ -243,7 +243,7 @@ async def valkey_search(
 async def stand_in(
     version: str = "1.2.1", *, tls: ssl.SSLContext | None = None, **config: str
 ) -> AsyncIterator[StandIn]:
-    """Run a stand-in, whatever VALKEY_URL says; without settings, before a server of the pool."""
+    """Run a stand-in, whatever VALKEY_URL says. Without settings, its server is from the pool."""
     if not config:
         process = await pool().take()
         try:

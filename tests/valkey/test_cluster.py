@@ -1,4 +1,4 @@
-"""The stand-in for a cluster does what the module was seen to do on one."""
+"""The stand-in for a cluster behaves as the real module was observed to behave on a cluster."""
 
 import time
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What becomes of documents and indexes in the stand-in: expiry, tombstones, flushes, restarts."""
+"""The life of documents and indexes in the stand-in: expiry, tombstones, flushes, restarts."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,7 +14,7 @@ GONE = r"^Index with name 'idx' not found in database 0$"
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until something holds that happens by itself."""
+    """Wait until a condition holds that comes true by itself."""
     async with asyncio.timeout(5):
         while not await holds():
             await asyncio.sleep(0.002)

@@ -1,4 +1,4 @@
-"""Memory in the stand-in: what indexes take, what they never give back, and where it ends."""
+"""Memory in the stand-in: what indexes use, what they never free, and the limit."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ SEARCH = "FT.SEARCH idx '*=>[KNN 1 @embedding $q]' PARAMS 2 q <wide>"
 
 
 async def fill(client: Asking, hashes: int) -> int:
-    """Write hashes under keys of their own, and count those that were refused."""
+    """Write hashes under different keys. Return how many of them were refused."""
     rng, refused = np.random.default_rng(0), 0
     for start in range(0, hashes, 100):
         async with client.valkey.pipeline(transaction=False) as pipeline:

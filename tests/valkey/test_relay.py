@@ -1,4 +1,4 @@
-"""What is real behind the stand-in: transactions, permissions, order, and all kinds of failure."""
+"""The real server behind the stand-in: transactions, permissions, order, and failures."""
 
 import asyncio
 from typing import Any

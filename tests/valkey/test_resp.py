@@ -1,4 +1,4 @@
-"""The protocol, cut anywhere."""
+"""The protocol, with the bytes cut at any place."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""The stand-in against what the real module was seen to answer: searches and refusals."""
+"""The stand-in gives the replies that the real module was observed to give: hits and refusals."""
 
 import asyncio
 from itertools import pairwise
@@ -216,7 +216,7 @@ async def test_an_older_module_mistakes_the_length_of_a_query_for_nearness() -> 
 
 
 async def exchange(server: StandIn, lines: list[str]) -> list[Reply]:
-    """Send all commands at once, and read replies as they are on the wire."""
+    """Send all commands at once, and return the replies as they are on the wire."""
     reader, writer = await asyncio.open_unix_connection(server.unix_url.removeprefix("unix://"))
     writer.write(b"".join(command(*words(line)) for line in lines))
     stream, replies = Stream(), list[Reply]()

@@ -1,4 +1,4 @@
-"""The client `autogen-ext`, its agent that of `autogen-agentchat`."""
+"""The client `autogen-ext`, with the agent of `autogen-agentchat`."""
 
 import asyncio
 import json

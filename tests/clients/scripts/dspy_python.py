@@ -1,4 +1,4 @@
-"""The client `dspy`, without the cache that it has itself."""
+"""The client `dspy`, without its own cache."""
 
 import dspy
 from stage import API_KEY, BASE_URL, EMBEDDING_MODEL, MODEL, get_weather, run

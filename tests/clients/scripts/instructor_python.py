@@ -1,4 +1,4 @@
-"""The client `instructor`, which only ever makes objects."""
+"""The client `instructor`, which always returns objects, never text."""
 
 import instructor
 from openai import OpenAI

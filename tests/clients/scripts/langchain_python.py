@@ -1,4 +1,4 @@
-"""The client `langchain-openai`, its agent that of `langchain`."""
+"""The client `langchain-openai`, with the agent of `langchain`."""
 
 from langchain.agents import create_agent
 from langchain_core.tools import tool

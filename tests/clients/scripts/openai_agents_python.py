@@ -1,4 +1,4 @@
-"""The client `openai-agents`, by its default model, which speaks Responses, and by the other."""
+"""The client `openai-agents`, with its model for Responses (the default) and the other model."""
 
 from agents import (
     Agent,

@@ -1,4 +1,4 @@
-"""The client `pydantic-ai`, by its `openai:` models, which speak Responses, and `openai-chat:`."""
+"""The client `pydantic-ai`, with its models `openai:` (the Responses API) and `openai-chat:`."""
 
 import os
 

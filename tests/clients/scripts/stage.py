@@ -1,7 +1,7 @@
-"""Performs the acts of a client as standard input names them, one JSON line each.
+"""Performs the acts of a client that standard input names, one JSON line for each act.
 
-A line in is {"act", "question"}; a line out is {"value"}, {"absent"} or {"error"}. BASE_URL and
-API_KEY are in the environment, and in API which one is spoken.
+An input line is {"act", "question"}; an output line is {"value"}, {"absent"} or {"error"}. The
+environment variables are BASE_URL, API_KEY, and API, the name of the API to use.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ def told(error: BaseException) -> dict:
 
 
 def run(**acts) -> None:
-    """Perform acts until standard input ends; what the client itself prints is kept out."""
+    """Perform acts until standard input ends. Keep the client's own prints out of the output."""
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     asyncio.run(_perform(acts, out))

@@ -50,7 +50,7 @@ def test_common_words_are_known(word: str, common: bool) -> None:
 
 @pytest.mark.parametrize("word", ["kefir", "zephyrion", "zephyrions"])
 def test_a_word_that_is_not_listed_is_not_remembered(word: str) -> None:
-    """Else the speed of the next look-up tells what others ask."""
+    """Otherwise, the speed of the next look-up would reveal which words other callers use."""
     first, second = EN.look_up(word), EN.look_up(word)
     assert first == second
     assert first is not second

@@ -1,4 +1,4 @@
-"""What the guards must refuse, and what they must let pass."""
+"""Pairs of questions that the guards must refuse, and pairs that they must let pass."""
 
 import time
 

@@ -213,9 +213,11 @@ class Explainer:
             refused_by: Obstacle | None
             if stored.id not in judged:
                 refused_by = self._kept_out(candidate, plan, told.now)
+            elif verdict:
+                is_beaten = found.chosen is not None and found.chosen is not candidate
+                refused_by = verdict.refused_by or ("rank" if is_beaten else None)
             else:
-                # Candidates after the one that answers have not been judged by the verifier.
-                refused_by = verdict.refused_by if verdict else next(iter(guards), None)
+                refused_by = next(iter(guards), "rank")
             distance = max(0.0, candidate.distance)
             probability = verdict.probability if verdict else None
             is_doubtful = not plan.caution.serves(distance, probability)

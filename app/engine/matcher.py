@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from app.core.calibration import Lengths, lengths_of
 from app.core.metrics import Metrics
 from app.core.models import Candidate, Guard, StoredText, Verdict
 from app.core.offload import by_size
@@ -12,6 +13,7 @@ from app.engine.resilience import ResilientVerifier
 from app.matching.guards.evidence import Evidence
 from app.matching.guards.proofs import refusal, refusals
 from app.matching.guards.reading import examine
+from app.rules.limits import MOST_VERIFIED
 
 _TEXTS_KNOWN = 4096
 _PAIRS_KNOWN = 16_384
@@ -22,7 +24,10 @@ _logger = logging.getLogger("reprise.cache")
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The candidate that may serve, or None, and the verdicts that led to it."""
+    """The candidate that may serve, or None, and the verdicts that led to it.
+
+    With a verifier, several candidates may pass; the likeliest of them is chosen.
+    """
 
     chosen: Candidate | None
     verdicts: Sequence[Verdict]
@@ -58,23 +63,23 @@ class Guards:
         return refusals(examine(asked), examine(stored))
 
 
-def _anything(_distance: float) -> float:
+def _anything(_distance: float, _lengths: Lengths) -> float:
     return 1.0
 
 
 class VerifierThreshold:
     """Refuses candidates to which the verifier does not give at least the probability `least`.
 
-    `highest` returns the highest probability that the verifier gives at a cosine distance. If this
-    probability is too low, the verifier is not called for the candidate, because one call takes
-    longer than all other work for a miss.
+    `highest` returns the highest probability that the verifier gives at a cosine distance to texts
+    of some lengths. If this probability is too low, the verifier is not called for the candidate,
+    because one call takes longer than all other work for a miss.
     """
 
     def __init__(
         self,
         verifier: ResilientVerifier,
         least: float,
-        highest: Callable[[float], float] = _anything,
+        highest: Callable[[float, Lengths], float] = _anything,
     ) -> None:
         self.verifier = verifier
         self.least = least
@@ -83,27 +88,33 @@ class VerifierThreshold:
     async def verdicts(
         self, asked: str, candidates: Sequence[Candidate], at_least: float = 0.0
     ) -> Sequence[Verdict]:
-        """Return a verdict for each candidate that has a text; those that may pass come first.
+        """Judge the nearest candidates that may pass, up to three, in one call of the verifier.
 
-        All candidates are of one partition. To pass, a candidate needs the probability `least` or
-        `at_least`, whichever is higher.
+        All candidates are of one partition, nearest first. To pass, a candidate needs the
+        probability `least` or `at_least`, whichever is higher.
 
         Raises DependencyUnavailable.
         """
         least = max(self.least, at_least)
-        texts = {
-            StoredText(text, candidate.distance): candidate
-            for candidate in candidates
-            if (text := candidate.stored.key.text) is not None
-        }
-        asking = [stored for stored in texts if self._highest(stored.distance) >= least]
-        partition = next((c.stored.key.partition for c in candidates), "")
-        told = await self.verifier.verify(partition, asked, asking) if asking else []
-        judged = [
-            Verdict(texts.pop(stored), None if likely >= least else "verifier", likely)
-            for stored, likely in zip(asking, told, strict=True)
-        ]
-        return [*judged, *(Verdict(far, "verifier") for far in texts.values())]
+        near, told = [], []
+        for candidate in candidates:
+            if self._highest_of(asked, candidate) >= least:
+                near.append(candidate)
+            else:
+                told.append(Verdict(candidate, "verifier"))
+        if read := near[:MOST_VERIFIED]:
+            texts = [StoredText(c.stored.key.text or "", c.distance) for c in read]
+            found = await self.verifier.verify(read[0].stored.key.partition, asked, texts)
+            told += [
+                Verdict(candidate, None if probability >= least else "verifier", probability)
+                for candidate, probability in zip(read, found, strict=True)
+            ]
+        return told
+
+    def _highest_of(self, asked: str, candidate: Candidate) -> float:
+        """Return the highest probability that a candidate can get; -1 without a text."""
+        text = candidate.stored.key.text
+        return -1.0 if text is None else self._highest(candidate.distance, lengths_of(asked, text))
 
 
 class Matcher:
@@ -150,9 +161,9 @@ class Matcher:
         self._count(refused)
         verified = await self.threshold.verdicts(asked, left, at_least) if left else []
         self._count(verified)
-        likely = [verdict for verdict in verified if verdict.refused_by is None]
-        best = max(likely, key=lambda verdict: verdict.probability or 0.0, default=None)
-        return Choice(best.candidate if best else None, [*refused, *verified])
+        passed = [verdict for verdict in verified if verdict.refused_by is None]
+        likeliest = max(passed, key=lambda verdict: verdict.probability or 0.0, default=None)
+        return Choice(likeliest.candidate if likeliest else None, [*refused, *verified])
 
     async def _guarded(self, asked: str, candidates: Sequence[Candidate]) -> list[Verdict]:
         if self.guards is None:

@@ -31,7 +31,7 @@ from app.rules.sharing import askers_with
 
 T = TypeVar("T")
 
-_NEIGHBORS = 4  # more than one: the nearest may be refused
+_NEIGHBORS = 8  # more than one: the nearest may be refused
 _WRITE_SECONDS = 2.0
 _ADMIN_SECONDS = 30.0  # time limit of calls for operators
 _CLOSING_SECONDS = 5.0

@@ -15,7 +15,7 @@ from app.core.calibration import Calibration
 from app.core.errors import ConfigurationError
 from app.dialects.strict_json import JsonObject
 
-_WEIGHTS = 4
+_WEIGHTS = 6  # one for each number that `features` returns
 
 
 def read_calibrations(path: Path) -> Mapping[str, Calibration]:

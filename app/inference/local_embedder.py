@@ -8,7 +8,7 @@ import numpy as np
 
 from app.core.models import Embedding, Header
 from app.core.offload import Threads
-from app.inference.onnx import LONGEST, WholeTexts, network_in
+from app.inference.onnx import LONGEST, WholeTexts, load_network
 
 _MODEL = Path(__file__).parent.parent / "data" / "all-MiniLM-L6-v2"
 TOKENIZER = _MODEL / "tokenizer.json"
@@ -25,7 +25,7 @@ class LocalEncoder:
 
     def __init__(self, model: Path = _MODEL) -> None:
         self._texts = WholeTexts(model / "tokenizer.json")
-        self._network = network_in(model)
+        self._network = load_network(model / "model-int8.onnx")
 
     def embed(self, text: str) -> Embedding | None:
         """Return the unit embedding of a text: 384 float32 numbers.
@@ -34,7 +34,7 @@ class LocalEncoder:
         """
         if len(text) > LONGEST or (encoded := self._texts.encode(text)) is None:
             return None
-        tokens = np.array([encoded[0]], dtype=np.int64)
+        tokens = np.array([encoded], dtype=np.int64)
         (embeddings,) = self._network.run(
             ["embedding"], {"input_ids": tokens, "attention_mask": np.ones_like(tokens)}
         )

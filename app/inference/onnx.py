@@ -1,6 +1,8 @@
 """The tokenizer and the network of a model in this process, and a check for dropped characters."""
 
+import gzip
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnxruntime
@@ -26,27 +28,30 @@ class WholeTexts:
         self._tokenizer.encode_special_tokens = True
         self._unknown = self._tokenizer.token_to_id("[UNK]")
 
-    def encode(self, text: str, other: str | None = None) -> tuple[list[int], list[int]] | None:
-        """Return the token ids and the type ids of one text or of two texts.
+    def encode(self, text: str) -> Sequence[int] | None:
+        """Return the token ids of a text, with the marks of its begin and end.
 
-        Return None if the model would not see the texts whole. It sees at most 256 tokens. It does
+        Return None if the model would not see the whole text. It sees at most 256 tokens. It does
         not see characters that the tokenizer drops or does not know.
         """
-        if loses_characters(text) or (other is not None and loses_characters(other)):
+        if loses_characters(text):
             return None
-        encoding = self._tokenizer.encode(text, other)
-        if len(encoding.ids) > WINDOW or self._unknown in encoding.ids:
-            return None
-        return encoding.ids, encoding.type_ids
+        tokens: Sequence[int] = self._tokenizer.encode(text).ids
+        return None if len(tokens) > WINDOW or self._unknown in tokens else tokens
 
 
-def network_in(folder: Path) -> onnxruntime.InferenceSession:
-    """Load the network in `folder`. A run uses one thread; several threads may run it at once."""
+def load_network(model: Path) -> onnxruntime.InferenceSession:
+    """Load a network from a file, which may be gzipped.
+
+    A run of the network uses one thread. Several threads may run it at the same time.
+    """
+    raw = model.read_bytes()
+    network = gzip.decompress(raw) if model.suffix == ".gz" else raw
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(
-        str(folder / "model-int8.onnx"),
+        network,
         options,
         providers=["CPUExecutionProvider"],
         # To add and to normalize takes one kernel four times as long as two (ONNX Runtime 1.32).

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from contextlib import aclosing
 
-from app.core.calibration import Calibration
+from app.core.calibration import Calibration, lengths_of
 from app.core.errors import DependencyFailed, NotUnderstood
 from app.core.models import ClientRequest, StoredText
 from app.core.ports import Upstream
@@ -54,7 +54,9 @@ class RemoteVerifier:
             return [0.0] * len(candidates)
         try:
             told = {
-                candidate: self.calibration.probability(score, candidate.distance)
+                candidate: self.calibration.probability(
+                    score, candidate.distance, lengths_of(asked, candidate.text)
+                )
                 for candidate, score in zip(seen, scores, strict=True)
             }
         except ValueError as error:

@@ -7,20 +7,25 @@ from pathlib import Path
 
 import numpy as np
 
-from app.core.calibration import Calibration
+from app.core.calibration import Calibration, lengths_of
 from app.core.errors import ConfigurationError
 from app.core.models import StoredText
 from app.core.offload import Threads
 from app.inference.calibration_file import read_calibrations
 from app.inference.local_embedder import TOKENIZER, LocalEmbedder, LocalEncoder
-from app.inference.onnx import LONGEST, WholeTexts, network_in
+from app.inference.onnx import LONGEST, WINDOW, WholeTexts, load_network
 
 VERIFIER = Path(__file__).parent.parent / "data" / "verifier"
-_QUEUE = 64  # questions with their candidates; a candidate takes 2 or 3 ms
+_FILE = "model.onnx.gz"
+_QUEUE = 64  # questions with their candidates; a candidate takes 20 to 80 ms
+_PATIENCE = 0.08  # seconds in line; with so much to do, a miss is sooner answered
+
+_BEGIN, _END = 0, 2  # MPNet's marks
+_SHIFT = 4  # from BERT's token ids, which are the embedder's, to MPNet's, whose marks come first
 
 
 class CrossEncoder:
-    """The network: int8, run by onnxruntime, one pair at a time.
+    """The network: MPNet with 12 layers, int8, run by onnxruntime, one pair at a time.
 
     Dynamic quantisation scales activations over the whole batch: in a batch, the output for a pair
     would depend on the other pairs. Several threads may run it at once.
@@ -28,7 +33,7 @@ class CrossEncoder:
 
     def __init__(self, model: Path = VERIFIER, tokenizer: Path = TOKENIZER) -> None:
         self._texts = WholeTexts(tokenizer)
-        self._network = network_in(model)
+        self._network = load_network(model / _FILE)
 
     def logit(self, one: str, other: str) -> float | None:
         """Return the log-odds that one answer serves both; None where it does not see all of both.
@@ -38,16 +43,17 @@ class CrossEncoder:
         """
         if len(one) + len(other) > LONGEST:
             return None
-        if (encoded := self._texts.encode(one, other)) is None:
+        first, second = self._texts.encode(one), self._texts.encode(other)
+        if first is None or second is None or len(first) + len(second) > WINDOW:
             return None
-        tokens, types = (np.array([ids], dtype=np.int64) for ids in encoded)
-        inputs = {
-            "input_ids": tokens,
-            "token_type_ids": types,
-            "attention_mask": np.ones_like(tokens),
-        }
-        (logits,) = self._network.run(["logit"], inputs)
+        tokens = [_BEGIN, *_inner(first), _END, _END, *_inner(second), _END]
+        (logits,) = self._network.run(["logit"], {"input_ids": np.array([tokens], np.int64)})
         return float(logits[0])
+
+
+def _inner(tokens: Sequence[int]) -> Sequence[int]:
+    """Return MPNet's ids of a text's tokens, without the marks at both ends."""
+    return [token + _SHIFT for token in tokens[1:-1]]
 
 
 class Ruler:
@@ -80,7 +86,7 @@ class LocalVerifier:
         self.calibration = calibration
         self._network = network
         self._encoder = encoder
-        self._threads = Threads("verifier", os.cpu_count() or 1, _QUEUE)
+        self._threads = Threads("verifier", os.cpu_count() or 1, _QUEUE, _PATIENCE)
 
     async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
         """Return for each candidate the probability, 0 to 1, that its answer serves the question.
@@ -93,10 +99,22 @@ class LocalVerifier:
 
     def _read(self, asked: str, candidate: StoredText, ruler: Ruler | None) -> float:
         # First the network, which gives up at once on a pair that is too long.
-        logit = self._network.logit(asked, candidate.text)
+        logit = self._logit(asked, candidate.text)
         if logit is None or (distance := self._distance(asked, candidate, ruler)) is None:
             return 0.0
-        return self.calibration.probability(logit, distance)
+        lengths = lengths_of(asked, candidate.text)
+        return self.calibration.probability(logit, distance, lengths)
+
+    def _logit(self, asked: str, text: str) -> float | None:
+        """Return the log-odds in one order, or the mean of both orders if the first is above 0.
+
+        The mean is wrong less often. Most candidates that must not be served cost one run only.
+        """
+        forth = self._network.logit(asked, text)
+        if forth is None or forth <= 0:
+            return forth
+        back = self._network.logit(text, asked)
+        return None if back is None else (forth + back) / 2
 
     def _distance(self, asked: str, candidate: StoredText, ruler: Ruler | None) -> float | None:
         """Return a candidate's cosine distance; None if none is known, or it is too far away."""
@@ -133,5 +151,5 @@ def load_verifier(
     except Exception as error:
         raise ConfigurationError(
             f"REPRISE_VERIFIER_MODEL={model} cannot be loaded: {type(error).__name__}; it must be "
-            "a folder with the model-int8.onnx and calibration.json that training/ makes"
+            f"a folder with the {_FILE} and calibration.json that training/ makes"
         ) from error

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from app.core.models import Candidate
 
-_MOST_CANDIDATES = 4  # the guards and the verifier judge at most this many
+MOST_VERIFIED = 3
+"""The greatest number of candidates, of those that guards let pass, that a verifier judges."""
+
+_MOST_CANDIDATES = 8  # what is worth being read word by word
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,17 +14,20 @@ because there are too few hits, the dial is left out. Hits are counted as indepe
 although hits of one group are not quite independent.
 """
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.calibration import Calibration, Scale, features, log_odds
+from app.core.calibration import Calibration, Lengths, Scale, features, log_odds
 from app.core.shares import wilson
 from app.dialects.strict_json import JsonObject
+from app.rules.limits import MOST_VERIFIED
 from app.tools.statistics import table
 
 RATES = (0.005, 0.01, 0.02, 0.05, 0.1)
@@ -54,7 +57,7 @@ class Rated:
 
     `score`: the verifier's score; None if it must not answer, because a guard refuses it or the
     verifier cannot see it whole.
-    `distance`: its cosine distance.
+    `distance`: its cosine distance. `lengths`: the lengths of its text and of the question.
     `same`: whether its answer serves the question.
     `at`: its index in the stream, in which it is stored only if it missed; None if it is always
     stored.
@@ -64,6 +67,7 @@ class Rated:
     distance: float
     same: bool
     at: int | None = None
+    lengths: Lengths = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +155,12 @@ def calibrate(
     scale: Scale = "probability" if ((scores >= 0) & (scores <= 1)).all() else "logit"
     if sure is None:
         sure = max((log_odds(score, scale) for score in scores.tolist()), default=0.0)
-    fitted = Calibration(_weights(rated, scale, sure), max_distance, (), sure, scale)
+    fitted = Calibration(_weights(rated, max_distance, scale, sure), max_distance, (), sure, scale)
 
     def told(candidate: Rated) -> float:
         if candidate.score is None:
             return 0.0
-        return fitted.probability(candidate.score, candidate.distance)
+        return fitted.probability(candidate.score, candidate.distance, candidate.lengths)
 
     lines = draw_lines(streams, told, rates=rates, repeats=repeats)
     thresholds = [(line.rate, line.least) for line in lines if line.least is not None]
@@ -164,18 +168,25 @@ def calibrate(
     return Calibrated(replace(fitted, thresholds=thresholds), lines, reachable / repeats)
 
 
-def _weights(rated: Sequence[Rated], scale: Scale, sure: float) -> Sequence[float]:
-    """Return the four weights of a logistic regression, by Newton's method with a small ridge."""
-    seen = [(r.score, r.distance, r.same) for r in rated if r.score is not None]
-    used = np.array([features(log_odds(score, scale), far, sure) for score, far, _ in seen])
-    same = np.array([float(is_same) for _, _, is_same in seen])
-    found = np.zeros(4)
+def _weights(
+    rated: Sequence[Rated], max_distance: float, scale: Scale, sure: float
+) -> Sequence[float]:
+    """Return the weights of a logistic regression, by Newton's method with a small ridge."""
+    seen = [r for r in rated if r.score is not None]
+    used = np.array(
+        [
+            features(log_odds(r.score or 0.0, scale), r.distance, r.lengths, max_distance, sure)
+            for r in seen
+        ]
+    )
+    same = np.array([float(r.same) for r in seen])
+    found = np.zeros(len(features(0.0, 0.0, (0, 0), max_distance, sure)))
     if not seen:
         return found.tolist()
     loss = _loss(used, same, found)
     for _ in range(_ROUNDS):
         told = 0.5 + 0.5 * np.tanh(used @ found / 2)
-        curvature = (used.T * (told * (1 - told))) @ used + _RIDGE * np.eye(4)
+        curvature = (used.T * (told * (1 - told))) @ used + _RIDGE * np.eye(len(found))
         step = np.linalg.solve(curvature, used.T @ (same - told) - _RIDGE * found)
         # If the two classes are separable, a whole step may overshoot.
         while (after := _loss(used, same, found + step)) > loss and np.abs(step).max() > _RIDGE**2:
@@ -203,7 +214,8 @@ def draw_lines(
     `told` returns a candidate's probability; a candidate with probability 0 never answers.
     """
     ranked = [[_ranked(asked, told) for asked in stream] for stream in streams]
-    tried = _levels([order[0][0] for stream in ranked for _, order in stream if order])
+    likeliest = [max(p for p, _, _ in order) for stream in ranked for _, order in stream if order]
+    tried = _levels([p for p in likeliest if p > 0])
     levels = [(least, _replayed(ranked, least, repeats)) for least in tried]
     drawn: list[Line] = []
     for rate in sorted(rates):  # a greater dial must not get a higher line
@@ -265,18 +277,22 @@ def _sum(hits: Iterable[tuple[float, float]]) -> tuple[float, float]:
 
 
 def _ranked(asked: Asked, told: Callable[[Rated], float]) -> tuple[str, _Order]:
-    """Return a question's domain and its candidates as (probability, same, at), likeliest first."""
-    order = [(told(r), r.same, r.at) for r in asked.candidates if r.score is not None]
-    return asked.domain, sorted((o for o in order if o[0] > 0), key=lambda o: -o[0])
+    """Return a question's domain and its candidates as (probability, same, at), nearest first."""
+    near = sorted(asked.candidates, key=lambda rated: rated.distance)
+    return asked.domain, [(told(r), r.same, r.at) for r in near if r.score is not None]
 
 
 def _levels(likeliest: Sequence[float]) -> Sequence[float]:
-    """Return up to 250 probabilities to try as lines, in falling order, evenly spread by rank."""
+    """Return up to 250 probabilities to try as lines, in falling order.
+
+    The ratio of the ranks of two neighbours is constant. So they are close where probabilities are
+    high: the lines for small dials have few hits.
+    """
     distinct = sorted(set(likeliest), reverse=True)
     if len(distinct) <= _LINES:
         return distinct
-    places = np.linspace(0, len(distinct) - 1, _LINES).round().astype(int)
-    return [distinct[place] for place in places.tolist()]
+    places = np.geomspace(1, len(distinct), _LINES).round().astype(int) - 1
+    return [distinct[place] for place in np.unique(places).tolist()]
 
 
 def _replayed(streams: Sequence[Sequence[tuple[str, _Order]]], least: float, times: int) -> _Hits:
@@ -285,11 +301,14 @@ def _replayed(streams: Sequence[Sequence[tuple[str, _Order]]], least: float, tim
     for stream in streams:
         stored: list[bool] = []
         for domain, order in stream:
-            best = next(((p, same) for p, same, at in order if at is None or stored[at]), None)
-            is_hit = best is not None and best[0] >= least
-            stored.append(not is_hit)
-            if best is not None and is_hit:
-                hits[domain, best[1]] += 1
+            # As the matcher does: the likeliest of the nearest few that are stored.
+            present = ((p, same) for p, same, at in order if at is None or stored[at])
+            read = itertools.islice(present, MOST_VERIFIED)
+            likeliest = max(read, key=itemgetter(0), default=(0.0, False))
+            is_right = likeliest[1] if likeliest[0] >= least else None
+            stored.append(is_right is None)
+            if is_right is not None:
+                hits[domain, is_right] += 1
     domains = {domain for domain, _ in hits}
     return {d: (hits[d, True] / times, hits[d, False] / times) for d in domains}
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from app.core.calibration import raw_score
+from app.core.calibration import lengths_of, raw_score
 from app.core.errors import BadInput
 from app.core.models import StoredText
 from app.core.ports import Embedder, Verifier
 from app.matching.guards.proofs import refusal
 from app.matching.guards.reading import examine
-from app.rules.limits import Limits
+from app.rules.limits import MOST_VERIFIED, Limits
 from app.tools.at_once import each
 from app.tools.calibrate import Asked, Rated, Stream
 from app.tools.evaluate import Pair, distance_of, read_pairs
@@ -26,6 +26,7 @@ from app.tools.memo import Memo, Remembered
 from app.tools.progress import Progress
 from app.tools.statistics import Floats
 
+_READ = 2 * MOST_VERIFIED  # of the nearest, some have hit and so are not stored
 _REACH = 0.98  # share of equal questions within the greatest distance, unless that is given
 
 
@@ -70,19 +71,20 @@ class _Near:
 
 
 def read_labelled(files: Sequence[Path], shuffles: int) -> Labelled:
-    """Read files of groups or of pairs. With several files, each is a domain.
+    """Read files of groups or of pairs. With several files of groups, each of them is a domain.
 
     The questions of all groups form a stream, which is shuffled into `shuffles` different orders.
     Raises BadInput.
     """
     questions: list[Question] = []
     pairs: list[Pair] = []
+    of_groups = [p for p in files if "questions" in next(iter(read_lines(p))).document]
     for path in files:
-        if "questions" not in next(iter(read_lines(path))).document:
+        if path not in of_groups:
             pairs += read_pairs(path).pairs
             continue
         groups = read_groups(path)
-        if len(files) > 1:
+        if len(of_groups) > 1:
             groups = [replace(group, domain=path.name) for group in groups]
         first = 1 + max((question.meaning[0] for question in questions), default=-1)
         for question in questions_of(groups):
@@ -196,8 +198,17 @@ def _refuses(raters: Raters) -> Callable[[str, str], bool]:
 
 
 async def _rated(refuses: Callable[[str, str], bool], verifier: Verifier, near: _Near) -> Asked:
-    left = [stored for stored in near.stored if not refuses(near.asked, stored.text)]
+    left = [stored for stored in near.stored if not refuses(near.asked, stored.text)][:_READ]
     told = dict(zip(left, await verifier.verify(near.asked, left), strict=True)) if left else {}
     columns = zip(near.stored, near.same, near.at, strict=True)
-    rated = [Rated(raw_score(told.get(s, 0.0)), s.distance, same, at) for s, same, at in columns]
+    rated = [
+        Rated(
+            raw_score(told.get(stored, 0.0)),
+            stored.distance,
+            same,
+            at,
+            lengths_of(near.asked, stored.text),
+        )
+        for stored, same, at in columns
+    ]
     return Asked(rated, near.domain)

@@ -27,7 +27,7 @@ from tests.servers import Exchange, Setup, UpstreamApp, upstream_of
 SAME = "Can you explain what Valkey is?"
 OTHER = "Can you explain what Redis is?"
 CREDENTIALS = {"Authorization": "Bearer client", "api-key": "client", "Cookie": "session=client"}
-KNOWN = Calibration([0.0, 1.0, 0.0, 0.0], 2.0, [(0.01, 0.7)], 20.0, "probability")
+KNOWN = Calibration([0.0, 1.0, 0.0, 0.0, 0.0, 0.0], 2.0, [(0.01, 0.7)], 20.0, "probability")
 
 
 async def rerank(exchange: Exchange) -> None:

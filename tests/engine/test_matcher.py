@@ -16,6 +16,7 @@ from tests.fakes import FakeVerifier
 ASKED = "How do I turn on 2FA?"
 OPPOSITE = "How do I turn off 2FA?"
 SAME = "How can I turn on 2FA?"
+OTHER = "May I turn on 2FA?"
 
 
 def candidates(*texts: str | None) -> Sequence[Candidate]:
@@ -75,19 +76,21 @@ async def test_a_refusal_is_counted_and_told_without_content(
 @pytest.mark.parametrize(
     ("told", "expected"),
     [
-        ({"one": 0.95, "two": 0.99, "three": 0.5}, "two"),
-        ({"one": 0.95, "two": 0.95, "three": 0.95}, "one"),
-        ({"one": 0.1, "two": 0.2, "three": 0.9}, "three"),
-        ({"one": 0.1, "two": 0.2, "three": 0.89}, None),
+        ({"one": 0.95, "two": 0.1, "three": 0.1}, "one"),
+        ({"one": 0.9, "two": 0.1, "three": 0.95}, "three"),
+        ({"one": 0.95, "two": 0.95, "three": 0.1}, "one"),
+        ({"one": 0.1, "two": 0.89, "three": 0.5}, None),
     ],
 )
-async def test_the_likeliest_that_is_likely_enough_may_serve(
+async def test_the_likeliest_of_the_nearest_three_is_chosen(
     told: dict[str, float], expected: str | None
 ) -> None:
     verifier = FakeVerifier()
-    verifier.answer = lambda text: told[text]
+    verifier.answer = told.__getitem__
     judge = verifying(verifier, Metrics())
-    assert chosen(await judge.choose("asked", candidates("one", "two", "three"))) == expected
+    found = candidates("one", "two", "three", "four")
+    assert chosen(await judge.choose("asked", found)) == expected
+    assert [[c.text for c in asked] for _, asked in verifier.asked] == [[*told]]
 
 
 async def test_what_a_guard_refuses_is_not_verified() -> None:
@@ -105,17 +108,17 @@ async def test_an_entry_without_text_is_not_verified() -> None:
 
 async def test_what_no_score_makes_likely_enough_is_refused_unread() -> None:
     verifier, metrics = FakeVerifier(), Metrics()
-    highest = {0.0: 0.95, 0.01: 0.9, 0.02: 0.89}.__getitem__
+    highest = {0.0: 0.95, 0.01: 0.9, 0.02: 0.89}
     part = ResilientVerifier(verifier, 1, metrics)
-    judge = Matcher(metrics, None, VerifierThreshold(part, 0.9, highest))
+    judge = Matcher(metrics, None, VerifierThreshold(part, 0.9, lambda far, _lengths: highest[far]))
     verifier.answer = {"one": 0.5, "two": 0.9}.__getitem__
     found = candidates("one", "two", "three")
     assert await judge.choose("asked", found) == Choice(
         found[1],
         [
+            Verdict(found[2], "verifier"),
             Verdict(found[0], "verifier", 0.5),
             Verdict(found[1], None, 0.9),
-            Verdict(found[2], "verifier"),
         ],
     )
     assert [[c.text for c in asked] for _, asked in verifier.asked] == [["one", "two"]]
@@ -135,15 +138,15 @@ async def test_a_refusal_by_the_verifier_is_counted_and_told_without_content(
 
 async def test_a_choice_tells_what_is_thought_of_each() -> None:
     verifier = FakeVerifier()
-    verifier.answer = {SAME: 0.95, ASKED: 0.5}.__getitem__
-    found = candidates(OPPOSITE, SAME, ASKED)
+    verifier.answer = {SAME: 0.95, OTHER: 0.5}.__getitem__
+    found = candidates(OPPOSITE, OTHER, SAME)
     choice = await verifying(verifier, Metrics(), guards=True).choose(ASKED, found)
     assert choice == Choice(
-        found[1],
+        found[2],
         [
             Verdict(found[0], Guard.ANTONYMS),
-            Verdict(found[1], None, 0.95),
-            Verdict(found[2], "verifier", 0.5),
+            Verdict(found[1], "verifier", 0.5),
+            Verdict(found[2], None, 0.95),
         ],
     )
 

@@ -10,7 +10,8 @@ from app.core.errors import ConfigurationError
 from app.inference.calibration_file import calibration_for, document_of, read_calibrations
 from app.inference.verifier import VERIFIER
 
-MADE = Calibration([0.5, 2.0, -3.0, 0.5], 0.6, [[0.05, 0.9]], 7.5, "probability")  # type: ignore[list-item]
+_WEIGHTS = [0.5, 2.0, -3.0, 0.5, -0.5, 0.25]
+MADE = Calibration(_WEIGHTS, 0.6, [[0.05, 0.9]], 7.5, "probability")  # type: ignore[list-item]
 
 
 def write(path: Path, document: object) -> Path:
@@ -49,7 +50,10 @@ WHOLE = document_of(MADE, "e")["e"]
         ({"e": {}}, "it was not made by `reprise calibrate`"),
         ({"e": {**WHOLE, "more": 1}}, "it was not made by `reprise calibrate`"),
         ({"e": {**WHOLE, "weights": [1, 2]}}, "it was not made by `reprise calibrate`"),
-        ({"e": {**WHOLE, "weights": ["a", 1, 2, 3]}}, "it was not made by `reprise calibrate`"),
+        (
+            {"e": {**WHOLE, "weights": ["a", 1, 2, 3, 4, 5]}},
+            "it was not made by `reprise calibrate`",
+        ),
         ({"e": {**WHOLE, "scale": "stars"}}, "it was not made by `reprise calibrate`"),
         ({"e": {**WHOLE, "sure": None}}, "it was not made by `reprise calibrate`"),
         ({"e": {**WHOLE, "thresholds": [[0.1, 0.5], [0.05, 0.6]]}}, "it was not made by"),

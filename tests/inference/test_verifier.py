@@ -1,6 +1,7 @@
 """The verifier that ships."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 
 import pytest
@@ -60,10 +61,11 @@ async def test_a_probability_does_not_depend_on_what_is_verified_beside_it(
         StoredText(text, 0.2) for text in ("What is Redis?", "Who is Val Key?", "a " * 90)
     ]
     alone = [(await verifier.verify("What is Valkey?", [c]))[0] for c in candidates]
+    at_once = os.cpu_count() or 1  # with more, the last would find too long a queue
     together = await asyncio.gather(
-        *(verifier.verify("What is Valkey?", candidates) for _ in range(10))
+        *(verifier.verify("What is Valkey?", candidates) for _ in range(at_once))
     )
-    assert together == [alone] * 10
+    assert together == [alone] * at_once
 
 
 @pytest.mark.parametrize(
@@ -77,8 +79,23 @@ async def test_what_the_model_does_not_see_is_never_served(
     assert await verifier.verify(text, [StoredText("What?", 0.0)]) == [0.0]
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What is Valkey?", "Can you explain what Valkey is?"),
+        ("Is it safe to eat raw eggs?", "Is eating raw eggs safe?"),
+    ],
+)
+async def test_a_likely_pair_is_read_in_both_orders(
+    verifier: LocalVerifier, one: str, other: str
+) -> None:
+    there = await verifier.verify(one, [StoredText(other, 0.1)])
+    assert there == await verifier.verify(other, [StoredText(one, 0.1)])
+
+
 def test_texts_that_fill_the_window_are_read(network: CrossEncoder) -> None:
-    assert network.logit("word " * 125, "word " * 128) is not None
+    assert network.logit("word " * 125, "word " * 127) is not None
+    assert network.logit("word " * 125, "word " * 128) is None
 
 
 def test_a_text_does_not_end_where_it_names_a_mark(network: CrossEncoder) -> None:
@@ -120,4 +137,4 @@ async def test_what_was_measured_can_be_dialled(verifier: LocalVerifier) -> None
     calibration = verifier.calibration
     thresholds = [calibration.threshold(rate) for rate in (0.01, 0.02, 0.05)]
     assert 1 > thresholds[0] >= thresholds[1] >= thresholds[2] > 0.3
-    assert 0.15 <= calibration.max_distance <= 0.5
+    assert 0.5 <= calibration.max_distance <= 0.6

@@ -29,6 +29,6 @@ def test_what_is_within_the_bound_may_answer_nearest_first(
 
 
 def test_no_more_are_candidates_than_are_worth_reading() -> None:
-    candidates = [Candidate(STORED, 0.01 * place) for place in range(9, 0, -1)]
+    candidates = [Candidate(STORED, 0.01 * place) for place in range(12, 0, -1)]
     found = nearest_within(candidates, 0.15)
-    assert [candidate.distance for candidate in found] == [0.01, 0.02, 0.03, 0.04]
+    assert [candidate.distance for candidate in found] == [0.01 * place for place in range(1, 9)]

@@ -67,10 +67,22 @@ def test_a_question_that_hits_is_not_stored_and_answers_nobody() -> None:
     assert (line.least, line.right, line.wrong) == (0.5, 2, 0)  # below it, the second hits
 
 
-def test_the_likeliest_answers_and_what_has_no_score_never_does() -> None:
-    asked = Asked([Rated(None, 0.0, False), Rated(0.6, 0.1, False), Rated(0.9, 0.3, True)])
+@pytest.mark.parametrize(
+    ("scores", "least", "right"),
+    [
+        ([0.6, 0.9], 0.9, 10),  # the nearest is refused, the next one passes
+        ([0.8, 0.9], 0.9, 10),  # both pass, and the likelier one is right
+        ([0.95, 0.9], None, 0),  # both pass, and the likelier one is wrong
+        ([0.5, 0.6, 0.7, 0.9], None, 0),  # the fourth is not read
+        ([0.5, 0.6, None, 0.9], 0.9, 10),  # what a guard refuses is not read
+    ],
+)
+def test_the_likeliest_of_the_nearest_three_answers(
+    scores: list[float | None], least: float | None, right: int
+) -> None:
+    asked = Asked([Rated(score, at / 10, score == 0.9) for at, score in enumerate(scores)])
     (line,) = lines([asked] * 10, 0.3)
-    assert (line.right, line.wrong) == (10, 0)
+    assert (line.least, line.right) == (least, right)
 
 
 def test_a_domain_that_is_shown_to_have_more_raises_the_line_for_all() -> None:
@@ -130,17 +142,19 @@ def test_logits_and_probabilities_become_probabilities(low: float, high: float, 
     known = made.calibration
     assert known.scale == scale
     assert known.max_distance == 0.5
-    assert known.probability(high, 0.2) > 0.95
-    assert known.probability(low, 0.2) < 0.05
+    assert known.probability(high, 0.2, (4, 5)) > 0.95
+    assert known.probability(low, 0.2, (4, 5)) < 0.05
     assert made.reachable == 900
     assert [rate for rate, _ in known.thresholds] == [0.005, 0.01, 0.02, 0.05, 0.1]
     assert all(line.right == 900 and line.wrong == 0 for line in made.lines)
-    assert known.probability(high - (high - low) / 5, 0.2) == pytest.approx(known.threshold(0.01))
+    assert known.probability(high - (high - low) / 5, 0.2, (4, 5)) == pytest.approx(
+        known.threshold(0.01)
+    )
 
 
 def test_what_cannot_be_told_apart_is_never_promised() -> None:
     made = calibrate([[*alone(1.0, True, 500), *alone(1.0, False, 500)]], 0.5)
-    assert made.calibration.probability(1.0, 0.2) == pytest.approx(0.5, abs=0.01)
+    assert made.calibration.probability(1.0, 0.2, (4, 5)) == pytest.approx(0.5, abs=0.01)
     assert made.calibration.thresholds == []
     assert made.calibration.threshold(0.1) > 1
 
@@ -151,7 +165,7 @@ def test_nothing_to_calibrate_on_serves_nothing() -> None:
 
 @given(st.floats(-20, 20))
 def test_what_an_uncalibrated_verifier_says_is_its_score(score: float) -> None:
-    told = uncalibrated(0.5).probability(score, 0.3)
+    told = uncalibrated(0.5).probability(score, 0.3, (4, 5))
     assert raw_score(told) == pytest.approx(score, abs=1e-6)
 
 
@@ -163,4 +177,4 @@ def test_of_nothing_there_is_no_score() -> None:
 def test_a_score_that_is_no_probability_is_refused() -> None:
     with pytest.raises(ValueError, match="not a probability"):
         log_odds(1.5, "probability")
-    assert Calibration((0, 1, 0, 0), 1, (), 9.0, "probability").probability(1.0, 0) > 0.99
+    assert Calibration((0, 1, 0, 0), 1, (), 9.0, "probability").probability(1.0, 0, (4, 5)) > 0.99

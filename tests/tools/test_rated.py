@@ -23,6 +23,8 @@ ANGLES = {
     "bake 2 cakes": 40,
     "wash a car": 90,
     "clean a vehicle": 140,
+    "paint a car": 150,
+    "park a car": 160,
 }
 DISTANCE = {degrees: 1 - float(np.cos(np.deg2rad(degrees))) for degrees in (10, 20, 30, 50)}
 
@@ -44,7 +46,7 @@ class Measuring(FakeVerifier):
     async def verify(self, asked: str, candidates: Sequence[StoredText]) -> Sequence[float]:
         self.asked.append((asked, candidates))
         scores = [abs(len(asked) - len(c.text)) - 5.0 for c in candidates]
-        return [self.calibration.probability(score, 0.0) for score in scores]
+        return [self.calibration.probability(score, 0.0, (4, 5)) for score in scores]
 
 
 def write(path: Path, *lines: object) -> Path:
@@ -101,6 +103,14 @@ def test_a_question_of_a_group_has_the_nearest_of_all_before_it(tmp_path: Path) 
     food = [places[text] for text in ("bake bread", "make a loaf", "bake a cake")]
     assert found == {(later, earlier) for later in food for earlier in food if earlier < later}
     assert {question.domain for question in stream} == {"food", "cars"}
+
+
+def test_the_verifier_reads_no_more_than_could_be_asked_about(tmp_path: Path) -> None:
+    path = write(tmp_path / "groups.jsonl", {"questions": [*ANGLES]})
+    (stream,), _ = rate(read_labelled([path], 1), 2.0)
+    for place, candidates in enumerate(stream):
+        read = [candidate.score is not None for candidate in candidates]
+        assert read == [True] * min(place, 6) + [False] * max(0, place - 6)
 
 
 def test_what_must_match_exactly_and_does_not_is_no_candidate(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ async def test_two_proxies_make_one_upstream_request(valkey: StandIn, is_down: b
     if is_down:
         await valkey.kill()
     upstream = UpstreamApp(paced := Paced())
-    setups = [setup_on(valkey, fleet_collapse_wait=WAIT) for _ in range(2)]
+    setups = [setup_on(valkey, fleet_collapse_wait=20, store_timeout=5) for _ in range(2)]
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(upstream_of(upstream))
         first, second = [await stack.enter_async_context(client_of(s, url)) for s in setups]
@@ -76,7 +76,7 @@ async def test_two_proxies_on_a_cluster_make_one_upstream_request() -> None:
     async with valkey_cluster() as cluster, AsyncExitStack() as stack:
         upstream = UpstreamApp(paced := Paced())
         url = await stack.enter_async_context(upstream_of(upstream))
-        setups = [setup_on(cluster, fleet_collapse_wait=WAIT) for _ in range(2)]
+        setups = [setup_on(cluster, fleet_collapse_wait=20, store_timeout=5) for _ in range(2)]
         first, second = [await stack.enter_async_context(client_of(s, url)) for s in setups]
         leading = asyncio.create_task(post(first, stream=True))
         await arrived(upstream, 1)

@@ -27,7 +27,8 @@ async def valkey() -> AsyncIterator[StandIn]:
 
 def setup_on(server: StandIn | Cluster, **settings: Any) -> Setup:
     """Prepare a proxy with a Valkey in place of the fake store."""
-    setup = Setup(store=server.url, store_timeout=STORE_TIMEOUT, admin_token=TOKEN, **settings)
+    settings = {"store_timeout": STORE_TIMEOUT, **settings}
+    setup = Setup(store=server.url, admin_token=TOKEN, **settings)
     setup.store = None
     return setup
 

@@ -27,11 +27,11 @@ from app.core.ports import EmbeddingStore, Keeping, WholeStore
 from app.core.recent import Recent
 from app.core.selectors import EVERYTHING, Selector
 from app.engine.resilience import Budget, Dependency
+from app.rules.limits import MOST_CANDIDATES
 from app.rules.sharing import askers_with
 
 T = TypeVar("T")
 
-_NEIGHBORS = 8  # more than one: the nearest may be refused
 _WRITE_SECONDS = 2.0
 _ADMIN_SECONDS = 30.0  # time limit of calls for operators
 _CLOSING_SECONDS = 5.0
@@ -92,7 +92,7 @@ class ResilientStore:
         store: WholeStore,
         metrics: Metrics,
         clock: Clock = time.monotonic,
-        candidates: int = _NEIGHBORS,
+        candidates: int = MOST_CANDIDATES,
     ) -> None:
         self._store = store
         self._neighbors = candidates

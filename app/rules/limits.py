@@ -9,7 +9,8 @@ from app.core.models import Candidate
 MOST_VERIFIED = 3
 """The greatest number of candidates, of those that guards let pass, that a verifier judges."""
 
-_MOST_CANDIDATES = 8  # what is worth being read word by word
+MOST_CANDIDATES = 8
+"""The greatest number of candidates that guards judge. If one is refused, another may serve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +59,14 @@ class Limits:
     @property
     def candidates(self) -> int:
         """The number of candidates to ask the store for: more if some of them may be stale."""
-        return _MOST_CANDIDATES if not self.stale_lifetime else 3 * _MOST_CANDIDATES
+        return MOST_CANDIDATES if not self.stale_lifetime else 3 * MOST_CANDIDATES
 
 
 def nearest_within(candidates: Iterable[Candidate], max_distance: float) -> list[Candidate]:
-    """Return the candidates up to `max_distance`, nearest first. At most four are returned."""
+    """Return the candidates up to `max_distance`, nearest first. At most eight are returned."""
     near = [
         candidate
         for candidate in candidates
         if math.isfinite(candidate.distance) and candidate.distance <= max_distance
     ]
-    return sorted(near, key=lambda candidate: candidate.distance)[:_MOST_CANDIDATES]
+    return sorted(near, key=lambda candidate: candidate.distance)[:MOST_CANDIDATES]

@@ -15,6 +15,8 @@ _LEAST = 1e-6  # probabilities are raised to at least this before their log-odds
 Scale = Literal["logit", "probability"]
 """The unit of a verifier's scores: log-odds of any size, or a probability from 0 to 1."""
 
+FEATURES = 6
+"""How many numbers `features` returns."""
 
 Lengths = tuple[int, int]
 """The number of words in the shorter of two texts, and the number in the longer one."""
@@ -27,7 +29,7 @@ def lengths_of(one: str, other: str) -> Lengths:
 
 
 def features(
-    logit: float, distance: float, lengths: Lengths, max_distance: float, sure: float = _SURE
+    logit: float, distance: float, lengths: Lengths, max_distance: float, sure: float
 ) -> tuple[float, ...]:
     """Return six numbers that describe a pair of questions.
 
@@ -114,7 +116,7 @@ def uncalibrated(max_distance: float) -> Calibration:
 
     Distance and lengths change nothing, so `raw_score` can turn the probability back into it.
     """
-    return Calibration((0.0, 1.0, 0.0, 0.0), max_distance, (), math.inf)
+    return Calibration((0.0, 1.0), max_distance, (), math.inf)
 
 
 def raw_score(probability: float) -> float | None:

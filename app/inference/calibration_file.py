@@ -11,11 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from app.core.calibration import Calibration
+from app.core.calibration import FEATURES, Calibration
 from app.core.errors import ConfigurationError
 from app.dialects.strict_json import JsonObject
-
-_WEIGHTS = 6  # one for each number that `features` returns
 
 
 def read_calibrations(path: Path) -> Mapping[str, Calibration]:
@@ -75,7 +73,7 @@ def _calibration(entry: JsonObject) -> Calibration:
     calibration = Calibration(**known)
     numbers = [*calibration.weights, calibration.max_distance, calibration.sure]
     numbers += [number for pair in calibration.thresholds for number in pair]
-    if len(calibration.weights) != _WEIGHTS or not all(map(math.isfinite, numbers)):
+    if len(calibration.weights) != FEATURES or not all(map(math.isfinite, numbers)):
         raise ValueError("not the figures of a calibration")
     shares = [share for share, _ in calibration.thresholds]
     if calibration.scale not in {"logit", "probability"} or shares != sorted(shares):

@@ -24,7 +24,7 @@ from operator import itemgetter
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.calibration import Calibration, Lengths, Scale, features, log_odds
+from app.core.calibration import FEATURES, Calibration, Lengths, Scale, features, log_odds
 from app.core.shares import wilson
 from app.dialects.strict_json import JsonObject
 from app.rules.limits import MOST_VERIFIED
@@ -180,13 +180,13 @@ def _weights(
         ]
     )
     same = np.array([float(r.same) for r in seen])
-    found = np.zeros(len(features(0.0, 0.0, (0, 0), max_distance, sure)))
+    found = np.zeros(FEATURES)
     if not seen:
         return found.tolist()
     loss = _loss(used, same, found)
     for _ in range(_ROUNDS):
         told = 0.5 + 0.5 * np.tanh(used @ found / 2)
-        curvature = (used.T * (told * (1 - told))) @ used + _RIDGE * np.eye(len(found))
+        curvature = (used.T * (told * (1 - told))) @ used + _RIDGE * np.eye(FEATURES)
         step = np.linalg.solve(curvature, used.T @ (same - told) - _RIDGE * found)
         # If the two classes are separable, a whole step may overshoot.
         while (after := _loss(used, same, found + step)) > loss and np.abs(step).max() > _RIDGE**2:
